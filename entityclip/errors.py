@@ -1,0 +1,69 @@
+"""The error tree. Every message names the file, row or value, what was expected and what to do.
+
+::
+
+    EntityClipError
+    ├── ConfigError        a setting is impossible or a name is unknown
+    ├── SourceError        a source as a whole cannot be read (a single bad row is a rejection, not an error)
+    ├── ImageError         one picture cannot be used; ``reason`` is short enough for the rejected-rows file
+    ├── DataError          versioned pairs or explanations are missing, incomplete or of another schema
+    ├── GateRefused        a batch broke the quality gate; the model in service is untouched
+    ├── TrainingError      training cannot go on; the last good checkpoint is kept
+    ├── CheckpointError    weights or card are missing, half-written or do not fit each other
+    ├── IndexMismatch      an index was built by another model than the one that asks it
+    ├── WorkspaceError     git, DVC or the workspace folder is not in the state that a step needs
+    └── PackagingError     a Bento could not be built from a release, or its smoke test failed
+"""
+
+from __future__ import annotations
+
+
+class EntityClipError(Exception):
+    """Base of every error that this project raises on purpose."""
+
+
+class ConfigError(EntityClipError):
+    """A setting is impossible or a name is unknown."""
+
+
+class SourceError(EntityClipError):
+    """A source as a whole cannot be read."""
+
+
+class ImageError(EntityClipError):
+    """One picture cannot be used.
+
+    ``reason`` says why in a few words, without the file's name.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class DataError(EntityClipError):
+    """Versioned pairs or explanations are missing, incomplete or of another schema."""
+
+
+class GateRefused(EntityClipError):
+    """A batch broke the quality gate; nothing was versioned."""
+
+
+class TrainingError(EntityClipError):
+    """Training cannot go on; the last good checkpoint is kept."""
+
+
+class CheckpointError(EntityClipError):
+    """Weights or card are missing, half-written or do not fit each other."""
+
+
+class IndexMismatch(EntityClipError):
+    """An index was built by another model than the one that asks it."""
+
+
+class WorkspaceError(EntityClipError):
+    """Git, DVC or the workspace folder is not in the state that a step needs."""
+
+
+class PackagingError(EntityClipError):
+    """A Bento could not be built from a release, or its smoke test failed."""

@@ -1,0 +1,1 @@
+"""Who writes explanations, and the ledger that keeps every one of them."""

@@ -1,0 +1,215 @@
+"""Layout: the only place where a workspace's paths are joined.
+
+A workspace is a Git and DVC repository. What a release consists of is tracked; everything under
+``.entityclip/`` is work in progress, ignored by Git, and can be deleted at any time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class DataLayout:
+    """One version of the data: ``data/`` itself, or a copy of it in staging."""
+
+    root: Path
+
+    @property
+    def pairs(self) -> Path:
+        """Folder of ``{split}-{i:05d}-of-{n:05d}.parquet``; Hugging Face ``datasets`` reads it as it is."""
+        return self.root / "pairs"
+
+    @property
+    def entities(self) -> Path:
+        """Folder of the entity table's shards."""
+        return self.root / "entities"
+
+    @property
+    def explanations(self) -> Path:
+        """Folder of the explanation table's shards."""
+        return self.root / "explanations"
+
+    @property
+    def brought(self) -> Path:
+        """Staging only: folder of the texts that the source brought along, before the gate."""
+        return self.root / "brought"
+
+    @property
+    def marker(self) -> Path:
+        """Written last; a folder without it is half-written and never read."""
+        return self.root / "complete.json"
+
+
+@dataclass(frozen=True)
+class CheckpointLayout:
+    """A checkpoint folder: weights, then the card, written last."""
+
+    root: Path
+
+    @property
+    def weights(self) -> Path:
+        """Model weights, safetensors."""
+        return self.root / "model.safetensors"
+
+    @property
+    def card(self) -> Path:
+        """CheckpointCard as JSON; its presence says that the checkpoint is complete."""
+        return self.root / "card.json"
+
+
+@dataclass(frozen=True)
+class RunLayout:
+    """Everything one training run leaves behind."""
+
+    root: Path
+
+    @property
+    def checkpoint(self) -> CheckpointLayout:
+        """The best checkpoint of the run."""
+        return CheckpointLayout(self.root / "checkpoint")
+
+    @property
+    def resume(self) -> Path:
+        """Training state (weights, optimizer, RNG, position) that a killed run goes on from."""
+        return self.root / "resume"
+
+    @property
+    def live(self) -> Path:
+        """DVCLive's metrics and plots."""
+        return self.root / "live"
+
+    @property
+    def evaluation(self) -> Path:
+        """EvalReport as JSON."""
+        return self.root / "evaluation.json"
+
+    @property
+    def queries(self) -> Path:
+        """Rank of the truth for every single query, Parquet."""
+        return self.root / "queries.parquet"
+
+    @property
+    def report(self) -> Path:
+        """The page for people."""
+        return self.root / "report.html"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths of one workspace."""
+
+    root: Path
+
+    # --- tracked: together they are a release
+    @property
+    def config(self) -> Path:
+        """Workspace config (promotion policy and such), YAML."""
+        return self.root / "entityclip.yaml"
+
+    @property
+    def data(self) -> DataLayout:
+        """The versioned data, replaced whole."""
+        return DataLayout(self.root / "data")
+
+    @property
+    def data_dvc(self) -> Path:
+        """DVC's pointer to ``data/``."""
+        return self.root / "data.dvc"
+
+    @property
+    def expectations(self) -> Path:
+        """Project root of the Great Expectations file context."""
+        return self.root / "expectations"
+
+    @property
+    def model(self) -> CheckpointLayout:
+        """The weights of the release."""
+        return CheckpointLayout(self.root / "model")
+
+    @property
+    def model_dvc(self) -> Path:
+        """DVC's pointer to ``model/``."""
+        return self.root / "model.dvc"
+
+    @property
+    def reports(self) -> Path:
+        """Quality, evaluation and promotion records of this release, as JSON."""
+        return self.root / "reports"
+
+    def report(self, name: str) -> Path:
+        """One JSON record beside the release: ``quality``, ``evaluation``, ``promotion`` ..."""
+        return self.reports / f"{name}.json"
+
+    def decision(self, key: str) -> Path:
+        """One promotion decision, kept for ever."""
+        return self.reports / "decisions" / f"{key}.json"
+
+    # --- work in progress, ignored by Git
+    @property
+    def work(self) -> Path:
+        """Everything that can be made again."""
+        return self.root / ".entityclip"
+
+    @property
+    def staging(self) -> DataLayout:
+        """Pairs on their way from a source to the gate."""
+        return DataLayout(self.work / "staging")
+
+    @property
+    def accepted(self) -> DataLayout:
+        """What passed the gate and is about to be versioned."""
+        return DataLayout(self.work / "accepted")
+
+    @property
+    def rejected(self) -> Path:
+        """Rows that the source could not use: file, row, reason."""
+        return self.work / "rejected.csv"
+
+    @property
+    def quarantine(self) -> Path:
+        """Rows that broke a critical rule: row, rule, value."""
+        return self.work / "quarantine.csv"
+
+    @property
+    def drawn(self) -> Path:
+        """The built-in catalogue as files, when it is the source."""
+        return self.work / "catalog"
+
+    @property
+    def fetched(self) -> Path:
+        """Public data sets that were fetched because a source asked for them."""
+        return self.work / "fetched"
+
+    @property
+    def ledger(self) -> Path:
+        """Every explanation ever written, SQLite."""
+        return self.work / "ledger.sqlite"
+
+    def receipt(self, stage: str) -> Path:
+        """What a stage made, from which inputs, with the hashes of what it made."""
+        return self.work / "receipts" / f"{stage}.json"
+
+    def run(self, key: str) -> RunLayout:
+        """One training run; ``key`` is the hash of its data, config and code."""
+        return RunLayout(self.work / "runs" / key)
+
+    def release_copy(self, version: str) -> Path:
+        """A release's files, brought back from Git and DVC."""
+        return self.work / "releases" / version
+
+    @property
+    def bento_home(self) -> Path:
+        """BentoML's local store for this workspace."""
+        return self.work / "bentoml"
+
+    @property
+    def prefect_home(self) -> Path:
+        """Prefect's local database where no server is configured."""
+        return self.work / "prefect"
+
+    @property
+    def remote(self) -> Path:
+        """The default DVC remote: a folder beside the work. Point DVC elsewhere before it matters."""
+        return self.work / "remote"

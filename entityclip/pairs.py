@@ -1,0 +1,239 @@
+"""The versioned tables: pairs, entities, explanations, as Parquet shards that pandas and ``datasets`` read.
+
+Pairs hold their picture's bytes in a struct ``image: {bytes, path}``, so a million pictures are a few files
+and the other columns are read without them. Ids are hashes of content: the same row has the same id in
+every version, on every machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import unicodedata
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from entityclip.errors import DataError
+from entityclip.layout import DataLayout
+from entityclip.records import Split
+
+SHARD_BYTES = 256 * 2**20
+SCHEMA_VERSION = 1
+
+_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def _features(schema: pa.Schema) -> dict[str, Any]:
+    """Hugging Face's description of ``schema``: the image column is a picture, the others plain values."""
+    features: dict[str, Any] = {}
+    for field in schema:
+        if field.name == "image":
+            features["image"] = {"_type": "Image"}
+        elif pa.types.is_list(field.type):
+            features[field.name] = {"feature": {"dtype": "string", "_type": "Value"}, "_type": "List"}
+        else:
+            features[field.name] = {"dtype": str(field.type), "_type": "Value"}
+    return features
+
+
+def _described(fields: list[tuple[str, pa.DataType]]) -> pa.Schema:
+    schema = pa.schema(fields)
+    return schema.with_metadata({"huggingface": json.dumps({"info": {"features": _features(schema)}})})
+
+
+PAIRS = _described(
+    [
+        ("pair_id", pa.string()),
+        ("image", _IMAGE),
+        ("image_sha256", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("caption", pa.string()),
+        ("entity_id", pa.string()),
+        ("entity", pa.string()),
+        ("explanation", pa.string()),
+        ("split", pa.string()),
+        ("category", pa.string()),
+        ("language", pa.string()),
+        ("licence", pa.string()),
+        ("source", pa.string()),
+        ("row", pa.int32()),
+    ]
+)
+"""One row per picture. ``explanation`` is the first accepted text of the entity, or null."""
+
+ENTITIES = _described(
+    [
+        ("entity_id", pa.string()),
+        ("entity", pa.string()),
+        ("aliases", pa.list_(pa.string())),
+        ("category", pa.string()),
+        ("language", pa.string()),
+        ("licence", pa.string()),
+        ("source", pa.string()),
+    ]
+)
+"""One row per entity, photographed or not. ``aliases`` are its other names and codes."""
+
+BROUGHT = _described(
+    [("entity_id", pa.string()), ("text", pa.string()), ("language", pa.string()), ("row", pa.int32())]
+)
+"""Staging only: explanations that the source brought along, one row per text."""
+
+EXPLANATIONS = _described(
+    [
+        ("explanation_id", pa.string()),
+        ("entity_id", pa.string()),
+        ("caption", pa.string()),
+        ("text", pa.string()),
+        ("language", pa.string()),
+        ("generator", pa.string()),
+        ("prompt_version", pa.string()),
+    ]
+)
+"""One row per text about an entity; an entity may have several."""
+
+
+# ---------------------------------------------------------------- ids
+def digest(*parts: str | bytes, length: int = 16) -> str:
+    """Hex id of ``parts``; unambiguous, since every part is hashed with its length."""
+    h = hashlib.sha256()
+    for part in parts:
+        raw = part.encode() if isinstance(part, str) else part
+        h.update(len(raw).to_bytes(8, "big") + raw)
+    return h.hexdigest()[:length]
+
+
+def normalised(name: str) -> str:
+    """``name`` as ids and look-ups see it: NFKC, so full-width letters equal plain ones; no case, no outer space."""
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+
+
+def entity_id(entity: str) -> str:
+    """Stable id of an entity's name."""
+    return digest("entity", normalised(entity))
+
+
+def pair_id(image_sha256: str, caption: str, entity: str) -> str:
+    """Stable id of a picture with its caption."""
+    return digest("pair", image_sha256, caption, normalised(entity))
+
+
+def split_of(key: str, *, val: float, test: float) -> Split:
+    """The split of ``key``, by its hash alone: it never changes when other rows come or go.
+
+    Pass a pair's id to split by picture, an entity's id to keep an entity out of training altogether.
+    """
+    u = int(digest("split", key), 16) / 16**16
+    return "test" if u < test else "val" if u < test + val else "train"
+
+
+# ---------------------------------------------------------------- writing
+class ShardWriter:
+    """Writes rows into ``folder`` as shards of about ``SHARD_BYTES``, one series per ``name``.
+
+    Shards carry a temporary name until ``close``; a killed writer leaves nothing that a reader would take.
+    The same rows always give the same bytes.
+    """
+
+    def __init__(self, folder: Path, schema: pa.Schema, *, name: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._schema, self._name = folder, schema, name
+        self._rows: list[dict[str, Any]] = []
+        self._bytes = 0
+        self._parts: list[Path] = []
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Append one row; its keys are the schema's columns."""
+        self._rows.append(row)
+        image = row.get("image")
+        self._bytes += 512 + (len(image["bytes"]) if image else 0)
+        if self._bytes >= SHARD_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        table = pa.Table.from_pylist(self._rows, schema=self._schema)
+        part = self._folder / f".{self._name}-{len(self._parts):05d}.partial"
+        pq.write_table(table, part, compression="zstd", row_group_size=1024)
+        self._parts.append(part)
+        self._rows, self._bytes = [], 0
+
+    def close(self) -> int:
+        """Give the shards their final names; returns how many there are. An empty series has one empty shard."""
+        if self._rows or not self._parts:
+            self._flush()
+        for i, part in enumerate(self._parts):
+            part.rename(self._folder / f"{self._name}-{i:05d}-of-{len(self._parts):05d}.parquet")
+        return len(self._parts)
+
+
+def write_rows(folder: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]], *, name: str) -> int:
+    """Write ``rows`` as one series of shards; returns how many rows."""
+    writer, count = ShardWriter(folder, schema, name=name), 0
+    for row in rows:
+        writer.add(row)
+        count += 1
+    writer.close()
+    return count
+
+
+def start(data: DataLayout) -> None:
+    """Empty the folder: what is written into it counts only after ``finish``."""
+    shutil.rmtree(data.root, ignore_errors=True)
+    data.root.mkdir(parents=True)
+
+
+def finish(data: DataLayout, **counts: int) -> None:
+    """Mark the folder as complete, with the counts that it should have."""
+    marker = data.marker.with_suffix(".partial")
+    marker.write_text(json.dumps({"schema_version": SCHEMA_VERSION, **counts}, indent=1, sort_keys=True) + "\n")
+    marker.rename(data.marker)
+
+
+# ---------------------------------------------------------------- reading
+def require_complete(data: DataLayout) -> dict[str, int]:
+    """The marker's counts.
+
+    Raises:
+        DataError: The folder is missing, half-written, or of another schema version.
+    """
+    if not data.marker.is_file():
+        raise DataError(f"{data.root}: no {data.marker.name}, so the data are missing or half-written; ingest again")
+    counts: dict[str, int] = json.loads(data.marker.read_text())
+    if counts.get("schema_version") != SCHEMA_VERSION:
+        found = counts.get("schema_version")
+        raise DataError(f"{data.marker}: schema version {found}, expected {SCHEMA_VERSION}; ingest again")
+    return counts
+
+
+def shards(folder: Path, *, name: str = "*") -> list[Path]:
+    """The shards of a series (or of all), in order.
+
+    Raises:
+        DataError: There is none.
+    """
+    found = sorted(folder.glob(f"{name}-*.parquet"))
+    if not found:
+        raise DataError(f"{folder}: no shard named {name}-*.parquet")
+    return found
+
+
+def read_frame(folder: Path, *, name: str = "*", columns: list[str] | None = None) -> pd.DataFrame:
+    """All rows of a series as a frame. Without ``columns``, every column but the picture bytes."""
+    paths = shards(folder, name=name)
+    if columns is None:
+        columns = [c for c in pq.read_schema(paths[0]).names if c != "image"]
+    return pd.concat([pq.read_table(p, columns=columns).to_pandas() for p in paths], ignore_index=True)
+
+
+def iter_rows(folder: Path, *, name: str = "*", columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Rows as dicts, picture bytes and all, a row group at a time: memory stays flat."""
+    for path in shards(folder, name=name):
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=256, columns=columns):
+            yield from batch.to_pylist()

@@ -1,0 +1,182 @@
+"""The frozen records that pass between stages. Rows by the thousand travel as Parquet (see ``pairs.py``)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Split = Literal["train", "val", "test"]
+IndexKind = Literal["caption", "explanation", "mixed"]
+SLICES = ("frequent", "few", "one", "none")
+"""Slices of entities by how many training pictures they have: 10 and more, 2 to 9, 1, 0."""
+
+
+class Record(BaseModel):
+    """A value that never changes after it was made; unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+# ---------------------------------------------------------------- ingest
+class Rejection(Record):
+    """One row or file that a source could not use, and why."""
+
+    file: str = Field(description="The picture or table, relative to the source's folder.")
+    row: int | None = Field(description="Row of the table, counted from 1 without the header; None for a stray file.")
+    reason: str
+
+
+class IngestReport(Record):
+    """What came in. ``pairs + rejected`` equals the rows that the source offered."""
+
+    source: str
+    pairs: int
+    entities: int
+    rejected: int
+    rejected_file: str | None = Field(description="CSV with file, row, reason; None when nothing was rejected.")
+    seconds: float
+
+
+# ---------------------------------------------------------------- explain
+class ExplanationRequest(Record):
+    """What a writer gets to know about one entity."""
+
+    entity_id: str
+    entity: str
+    caption: str
+    category: str = ""
+    language: str = "en"
+    brought: tuple[str, ...] = Field(default=(), description="Texts that the data brought along.")
+
+
+class ExplanationRecord(Record):
+    """One text about one entity, with its origin. ``explanation_id`` hashes everything else."""
+
+    explanation_id: str
+    entity_id: str
+    caption: str
+    text: str
+    language: str
+    generator: str
+    prompt_version: str
+
+
+# ---------------------------------------------------------------- validate
+class RuleResult(Record):
+    """One rule of a suite on one batch."""
+
+    suite: str
+    rule: str
+    column: str | None
+    severity: Literal["critical", "warning", "info"]
+    passed: bool
+    checked: int
+    failed: int
+    error: str | None = Field(default=None, description="Set when the check itself raised; that counts as failed.")
+
+
+class QualityReport(Record):
+    """The verdict of the gate on one batch."""
+
+    accepted_pairs: int
+    accepted_explanations: int
+    quarantined_pairs: int
+    quarantined_explanations: int
+    quarantine_file: str | None
+    refused: bool
+    refusal: str | None = Field(default=None, description="Why the batch was refused; None when it was accepted.")
+    rules: tuple[RuleResult, ...]
+    suite_hash: str
+    data_docs: str | None
+
+
+# ---------------------------------------------------------------- version
+class DataVersion(Record):
+    """One version of ``data/``: the DVC hash and the Git commit that holds it."""
+
+    data_hash: str
+    commit: str
+    changed: bool = Field(description="False when the same data were versioned before.")
+
+
+# ---------------------------------------------------------------- evaluate
+class Metric(Record):
+    """One figure with its 95 % bootstrap interval, in the metric's own unit (recall in percent)."""
+
+    index: str = Field(description="caption, explanation, mixed; or 'pairs' for picture-to-caption retrieval.")
+    direction: Literal["image_to_text", "text_to_image"]
+    slice: str = Field(description="'all', or one of SLICES, 'category=...', 'language=...'.")
+    name: str = Field(description="R@1, R@5, R@10, R@50, R@100, median_rank, mean_rank, mAP, P@10.")
+    value: float
+    low: float
+    high: float
+    queries: int
+
+
+class Probe(Record):
+    """Scores of one picture as the evaluator saw them; the smoke test asks the service for the same."""
+
+    pair_id: str
+    entity: str
+    scores: dict[str, float] = Field(description="Entity name -> cosine similarity, for the best five.")
+
+
+class EvalReport(Record):
+    """Figures of one model on one frozen evaluation set."""
+
+    model_fingerprint: str
+    evaluation_hash: str = Field(description="Hash of the evaluation set's pair ids and entities.")
+    split: Split
+    pictures: int
+    entities: int
+    metrics: tuple[Metric, ...]
+    probes: tuple[Probe, ...] = ()
+    seconds: float
+
+    def value(self, name: str, *, index: str, slice: str = "all", direction: str = "image_to_text") -> float | None:
+        """The figure with these coordinates, or None when it was not measured."""
+        wanted = (index, direction, slice, name)
+        return next((m.value for m in self.metrics if (m.index, m.direction, m.slice, m.name) == wanted), None)
+
+
+# ---------------------------------------------------------------- promote
+class PromotionPolicy(Record):
+    """When a challenger replaces the champion. Stands in the workspace's ``entityclip.yaml``."""
+
+    index: IndexKind = Field(default="mixed", description="The index whose recall decides.")
+    metric: str = "R@1"
+    minimal_gain: float = Field(default=0.0, description="Points that the challenger must win over all queries.")
+    slice_tolerance: float = Field(default=5.0, ge=0, description="Points that any one slice may lose.")
+    minimal_value: float = Field(default=0.0, ge=0, description="A first champion must reach this many points.")
+
+
+class PromotionDecision(Record):
+    """Kept for ever in ``reports/``: who challenged whom, who won, and why."""
+
+    promoted: bool
+    reasons: tuple[str, ...]
+    challenger: str = Field(description="Fingerprint of the challenger's model.")
+    champion: str | None = Field(description="Version of the champion that was challenged, or None.")
+    data_hash: str
+    suite_hash: str
+    evaluation_hash: str
+    policy: PromotionPolicy
+
+
+class Release(Record):
+    """A promoted release: one Git commit that holds data, rules, model and reports."""
+
+    version: str = Field(description="GTO version, like v1.0.0.")
+    commit: str
+    model_fingerprint: str
+    data_hash: str
+
+
+class BentoRecord(Record):
+    """A Bento that was built from a release, and what its smoke test saw."""
+
+    tag: str
+    release: str
+    store: str = Field(description="BENTOML_HOME that holds it.")
+    largest_difference: float | None = Field(default=None, description="|service score - evaluator score|, worst.")
