@@ -60,6 +60,50 @@ class CheckpointLayout:
 
 
 @dataclass(frozen=True)
+class IndexLayout:
+    """A saved index: vectors and rows, then the card, written last."""
+
+    root: Path
+
+    @property
+    def vectors(self) -> Path:
+        """Unit vectors, safetensors."""
+        return self.root / "vectors.safetensors"
+
+    @property
+    def rows(self) -> Path:
+        """What each vector stands for, Parquet, in the same order."""
+        return self.root / "rows.parquet"
+
+    @property
+    def card(self) -> Path:
+        """Fingerprint of the model that made the vectors; its presence says that the index is complete."""
+        return self.root / "index.json"
+
+
+@dataclass(frozen=True)
+class PackageLayout:
+    """What a service loads: the model and the indexes that it built."""
+
+    root: Path
+
+    @property
+    def checkpoint(self) -> CheckpointLayout:
+        """Weights and card, at the top of the package."""
+        return CheckpointLayout(self.root)
+
+    @property
+    def entities(self) -> IndexLayout:
+        """The entity index."""
+        return IndexLayout(self.root / "index" / "entities")
+
+    @property
+    def pictures(self) -> IndexLayout:
+        """The picture index; a package may go without."""
+        return IndexLayout(self.root / "index" / "pictures")
+
+
+@dataclass(frozen=True)
 class RunLayout:
     """Everything one training run leaves behind."""
 

@@ -148,6 +148,7 @@ class PromotionPolicy(Record):
     metric: str = "R@1"
     minimal_gain: float = Field(default=0.0, description="Points that the challenger must win over all queries.")
     slice_tolerance: float = Field(default=5.0, ge=0, description="Points that any one slice may lose.")
+    slice_queries: int = Field(default=30, ge=1, description="A slice with fewer queries is noted but refuses nobody.")
     minimal_value: float = Field(default=0.0, ge=0, description="A first champion must reach this many points.")
 
 
@@ -180,3 +181,37 @@ class BentoRecord(Record):
     release: str
     store: str = Field(description="BENTOML_HOME that holds it.")
     largest_difference: float | None = Field(default=None, description="|service score - evaluator score|, worst.")
+
+
+# ---------------------------------------------------------------- predict
+class Hit(Record):
+    """One answer of a search: a picture, or an entity when entities were asked for."""
+
+    entity_id: str
+    entity: str
+    score: float = Field(description="Cosine similarity with the query, -1 to 1.")
+    exact: bool = Field(description="The query is this entity's very name or code; such hits come first.")
+    pair_id: str | None = Field(default=None, description="The picture; None when the hit is an entity.")
+    caption: str | None = None
+    path: str | None = Field(default=None, description="The picture's file as its source named it.")
+
+
+class Tag(Record):
+    """One entity that a picture may show."""
+
+    entity_id: str
+    entity: str
+    score: float = Field(description="Cosine similarity of picture and entity, -1 to 1.")
+    above_threshold: bool = Field(description="Reaches the calibrated threshold; False where there is none.")
+
+
+class ModelFacts(Record):
+    """What a loaded package says about itself."""
+
+    fingerprint: str
+    data_hash: str
+    dimension: int = Field(description="Width of the joint space.")
+    entities: int
+    pictures: int
+    mix: dict[str, float] = Field(description="Slice -> weight of the explanation in the mixed index.")
+    thresholds: dict[str, float] = Field(description="Target precision -> least similarity for a tag.")
