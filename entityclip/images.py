@@ -2,12 +2,104 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import Field
 
+from entityclip.errors import ImageError
 from entityclip.records import Record
+
+MAX_BYTES = 32 * 2**20
+MAX_PIXELS = 64_000_000
+"""More than phones take and scanners give; decoded, such a picture needs about 200 MB."""
+MIN_SIDE = 8
+
+_SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "BMP": (".bmp", ".dib"),
+    "TIFF": (".tif", ".tiff"),
+}
+SUFFIXES = frozenset(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
+"""What the names of readable pictures end in, in lower case."""
+
+_OTHERS = {b"%PDF": "PDF", b"<svg": "SVG", b"<?xml": "SVG or XML", b"<!DOCTYPE": "HTML", b"<html": "HTML", b"PK": "ZIP"}
+
+
+# ---------------------------------------------------------------- from bytes
+def decode(data: bytes, *, suffix: str = "") -> Image.Image:
+    """The picture in ``data`` as RGB, turned upright by its EXIF orientation, transparency on white.
+
+    JPEG, PNG, WebP, GIF, BMP and TIFF are read; of an animation or a multi-page file, the first frame. Size is
+    checked in the header, before a single pixel is decoded. ``suffix`` is what the file's name ends in: a name
+    that says something else than the content is refused, because then one of the two is a mistake. An empty
+    suffix claims nothing.
+
+    Raises:
+        ImageError: The picture cannot be used; ``reason`` says why.
+    """
+    if not data:
+        raise ImageError("empty file")
+    if len(data) > MAX_BYTES:
+        raise ImageError(f"{len(data):,} bytes, at most {MAX_BYTES:,} are read")
+    image = _opened(data)
+    kind = "JPEG" if image.format == "MPO" else image.format or ""  # MPO: a JPEG with a second one behind it
+    if suffix and suffix.lower() not in _SUFFIXES[kind]:
+        raise ImageError(f"the content is {kind}, but the name ends in {suffix}")
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"{width} x {height} pixels, at most {MAX_PIXELS:,} are decoded")
+    if min(width, height) < MIN_SIDE:
+        raise ImageError(f"{width} x {height} pixels, at least {MIN_SIDE} on each side are needed")
+    try:
+        image.load()
+        return _rgb(_upright(image))
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow's decoders raise whatever the broken bytes lead them to
+        raise ImageError(f"broken or truncated {kind}: {error}") from None
+
+
+def _opened(data: bytes) -> Image.Image:
+    """Header read, no pixel decoded."""
+    try:
+        return Image.open(io.BytesIO(data), formats=list(_SUFFIXES))
+    except UnidentifiedImageError:
+        start = data[:256].lstrip(b"\xef\xbb\xbf \t\r\n")
+        looks = next((f" but {name}" for head, name in _OTHERS.items() if start.lower().startswith(head.lower())), "")
+        looks = " but HEIC or AVIF" if data[4:8] == b"ftyp" else looks
+        raise ImageError(f"not a JPEG, PNG, WebP, GIF, BMP or TIFF picture{looks}") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ImageError(f"more than {MAX_PIXELS:,} pixels") from None
+    except Exception as error:  # as in decode: a broken header may raise anything
+        raise ImageError(f"broken header: {error}") from None
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Any colour mode to RGB."""
+    if image.mode in ("I", "F"):
+        raise ImageError("32-bit samples; save the picture with 8 or 16 bits per channel")
+    if image.mode.startswith("I;16"):  # Pillow's own conversion cuts off at 255
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layer = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # a broken EXIF block says nothing about the picture itself
+        return image
+
+
+# ---------------------------------------------------------------- to the tower
 
 
 class Preprocessing(Record):
@@ -18,15 +110,16 @@ class Preprocessing(Record):
     std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
 
     def square(self, image: Image.Image) -> np.ndarray:
-        """Shorter side resized to ``size`` (bicubic), centre cropped: (3, size, size) uint8."""
-        width, height = image.size
-        scale = self.size / min(width, height)
+        """The central square, resized to ``size`` (bicubic): (3, size, size) uint8.
+
+        Only the square is resized: the whole of a 8 x 8,000,000 picture would not fit into memory.
+        """
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
         resized = image.resize(
-            (max(self.size, round(width * scale)), max(self.size, round(height * scale))), Image.Resampling.BICUBIC
+            (self.size, self.size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side)
         )
-        left, top = (resized.width - self.size) // 2, (resized.height - self.size) // 2
-        cropped = resized.crop((left, top, left + self.size, top + self.size))
-        return np.asarray(cropped.convert("RGB"), dtype=np.uint8).transpose(2, 0, 1).copy()
+        return np.asarray(resized.convert("RGB"), dtype=np.uint8).transpose(2, 0, 1).copy()
 
     def normalise(self, squares: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) uint8 -> the same shape in float32, zero mean and unit spread per channel."""
