@@ -102,6 +102,47 @@ class PackageLayout:
         """The picture index; a package may go without."""
         return IndexLayout(self.root / "index" / "pictures")
 
+    @property
+    def release(self) -> Path:
+        """PackageCard as JSON: the release that the package was made from."""
+        return self.root / "release.json"
+
+    @property
+    def reports(self) -> Path:
+        """The release's quality, evaluation and promotion records."""
+        return self.root / "reports"
+
+
+@dataclass(frozen=True)
+class StoreLayout:
+    """One BentoML store (``BENTOML_HOME``), and what we keep beside it. ``version`` is a release's, like v1.0.0."""
+
+    root: Path
+
+    def bento(self, version: str) -> Path:
+        """The Bento, where BentoML puts it."""
+        return self.root / "bentos" / "entityclip" / version
+
+    def model(self, version: str) -> PackageLayout:
+        """The BentoML model that the Bento serves."""
+        return PackageLayout(self.root / "models" / "entityclip-model" / version)
+
+    def building(self, version: str) -> Path:
+        """Scratch of a build; what a killed build left there is thrown away."""
+        return self.root / "building" / version
+
+    def receipt(self, version: str) -> Path:
+        """Hash of every file of the Bento and its model, written last: the build is complete."""
+        return self.root / "receipts" / f"{version}.json"
+
+    def example(self, version: str, *, suffix: str) -> Path:
+        """A picture to try the service with."""
+        return self.root / "examples" / f"{version}{suffix}"
+
+    def log(self, version: str) -> Path:
+        """What the server wrote during its smoke test."""
+        return self.root / "smoke" / f"{version}.log"
+
 
 @dataclass(frozen=True)
 class RunLayout:
@@ -178,6 +219,21 @@ class Layout:
         return self.root / "model.dvc"
 
     @property
+    def dvc_yaml(self) -> Path:
+        """Declares the artifact that GTO's tags version."""
+        return self.root / "dvc.yaml"
+
+    @property
+    def dvc_folder(self) -> Path:
+        """DVC's own folder: its config is tracked, its cache is not."""
+        return self.root / ".dvc"
+
+    @property
+    def rules(self) -> Path:
+        """The part of the Great Expectations context that belongs to a release."""
+        return self.expectations / "gx"
+
+    @property
     def reports(self) -> Path:
         """Quality, evaluation and promotion records of this release, as JSON."""
         return self.root / "reports"
@@ -191,6 +247,24 @@ class Layout:
         return self.reports / "decisions" / f"{key}.json"
 
     # --- work in progress, ignored by Git
+    def incoming(self, name: str) -> Path:
+        """The folder that is about to become ``data/`` or ``model/``; beside them, so that a rename is enough."""
+        return self.root / f".{name}.incoming"
+
+    def outgoing(self, name: str) -> Path:
+        """The folder that was ``data/`` or ``model/`` until a moment ago."""
+        return self.root / f".{name}.outgoing"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one run that writes Git or DVC."""
+        return self.work / "lock"
+
+    @property
+    def unfinished(self) -> Path:
+        """Exists while a run writes Git or DVC; found without its holder, it tells of a kill."""
+        return self.work / "unfinished"
+
     @property
     def work(self) -> Path:
         """Everything that can be made again."""
@@ -221,10 +295,9 @@ class Layout:
         """The built-in catalogue as files, when it is the source."""
         return self.work / "catalog"
 
-    @property
-    def fetched(self) -> Path:
-        """Public data sets that were fetched because a source asked for them."""
-        return self.work / "fetched"
+    def fetched(self, name: str) -> Path:
+        """A public data set that was fetched because a source asked for it."""
+        return self.work / "fetched" / name
 
     @property
     def ledger(self) -> Path:

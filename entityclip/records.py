@@ -174,12 +174,22 @@ class Release(Record):
     data_hash: str
 
 
+class PackageCard(Record):
+    """The release that a package was made from; the service tells it to whoever asks."""
+
+    release: Release
+    suite_hash: str = Field(description="The rules that the release's data passed.")
+    licences: tuple[str, ...] = Field(description="Licences of the pictures and texts that the model learned from.")
+
+
 class BentoRecord(Record):
     """A Bento that was built from a release, and what its smoke test saw."""
 
     tag: str
     release: str
     store: str = Field(description="BENTOML_HOME that holds it.")
+    example_text: str = Field(default="", description="A text to try the service with: the name of an entity.")
+    example_picture: str = Field(default="", description="A picture of that entity, as a file.")
     largest_difference: float | None = Field(default=None, description="|service score - evaluator score|, worst.")
 
 

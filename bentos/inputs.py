@@ -1,0 +1,191 @@
+"""What a client may send: typed requests, read strictly, and a cap on their size.
+
+BentoML's own reading of forms guesses too much for pictures and product codes: it downloads a URL that
+stands in place of a picture, turns the text ``4006381333931`` into a number, and answers 500 to a broken
+form. ``Request`` replaces that reading and nothing else; types, examples and OpenAPI stay BentoML's.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Annotated, Any, Self, get_args, get_origin
+
+import bentoml
+from bentoml.exceptions import InvalidArgument
+from PIL import Image
+from pydantic import ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from entityclip import images
+from entityclip.errors import ImageError
+from entityclip.records import IndexKind
+
+BODY_BYTES = 32 * 2**20
+LONGEST_TEXT = 2000
+MOST_HITS = 100
+MOST_TEXTS = 64
+MOST_PICTURES = 16
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_TEXT)]
+Picture = Annotated[
+    bytes,  # never a path: a request must not be able to name a file of the server
+    WithJsonSchema({"type": "file", "format": "binary"}, mode="validation"),  # as BentoML's clients read it
+    WithJsonSchema({"type": "string", "format": "binary"}, mode="serialization"),  # as OpenAPI spells it
+]
+
+
+class Request(bentoml.IODescriptor):
+    """A request as JSON or as a form. Pictures come as files of a form; every other field is text."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    @classmethod
+    def __pydantic_init_subclass__(cls) -> None:
+        """Name the fields that hold pictures; BentoML itself knows only its own file types."""
+        super().__pydantic_init_subclass__()
+        cls.multipart_fields = [n for n, field in cls.model_fields.items() if _holds_bytes(field.annotation)]
+
+    @classmethod
+    async def from_http_request(cls, request: HttpRequest, serde: object) -> Self:  # noqa: ARG003
+        """Read ``request`` without guessing.
+
+        Raises:
+            InvalidArgument: The body is no form or JSON of this type; becomes 400 with the reason.
+            pydantic.ValidationError: A field is missing, unknown or out of range; becomes 400 as well.
+        """
+        media_type = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
+        if media_type == "application/json":
+            return cls.model_validate_json(await request.body() or b"{}")
+        if media_type not in ("multipart/form-data", "application/x-www-form-urlencoded"):
+            raise InvalidArgument(f"content type {media_type!r}: send application/json or multipart/form-data")
+        try:
+            form = await request.form()
+        except HTTPException as error:
+            raise InvalidArgument(f"the form cannot be read: {error.detail}") from error
+        values = {name: [await cls._value(name, v) for v in form.getlist(name)] for name in form}
+        return cls.model_validate({name: cls._one_or_many(name, found) for name, found in values.items()})
+
+    @classmethod
+    async def _value(cls, name: str, value: str | UploadFile) -> str | bytes:
+        """A picture's bytes, or a text as it was typed."""
+        if isinstance(value, UploadFile):
+            if name not in cls.multipart_fields:
+                raise InvalidArgument(f"field {name!r} is a file, expected text")
+            return await value.read()
+        if name in cls.multipart_fields:
+            raise InvalidArgument(f"field {name!r} is text, expected a picture file (curl: -F {name}=@FILE)")
+        return _unquoted(value)
+
+    @classmethod
+    def _one_or_many(cls, name: str, found: list[str | bytes]) -> Any:
+        """A repeated field is a list where a list is expected; elsewhere it is a mistake."""
+        field = cls.model_fields.get(name)
+        if field is not None and get_origin(field.annotation) is list:
+            return found
+        if len(found) > 1:
+            raise InvalidArgument(f"field {name!r} was sent {len(found)} times, expected once")
+        return found[0]
+
+
+def _holds_bytes(annotation: Any) -> bool:
+    return annotation is bytes or any(_holds_bytes(part) for part in get_args(annotation))
+
+
+def _unquoted(text: str) -> str:
+    """BentoML's client writes texts of a form as JSON strings; anything else is what somebody typed."""
+    if text.startswith('"') and text.endswith('"'):
+        with suppress(ValueError):
+            return str(json.loads(text))
+    return text
+
+
+class SearchRequest(Request):
+    """Find pictures and entities by text, by picture, or by both."""
+
+    text: Text | None = Field(default=None, description="What to look for.", examples=["KX-204B"])
+    image: Picture | None = Field(default=None, description="A picture of it: JPEG, PNG, WebP ..., whatever its name.")
+    k: int = Field(default=10, ge=1, le=MOST_HITS, description="How many hits.")
+    index: IndexKind = Field(default="mixed", description="Entities by caption, by explanation, or by both.")
+
+    @model_validator(mode="after")
+    def _something_to_look_for(self) -> Self:
+        if self.text is None and self.image is None:
+            raise ValueError("send text, image, or both")
+        return self
+
+
+class TagRequest(Request):
+    """Name what a picture shows."""
+
+    image: Picture = Field(description="A picture: JPEG, PNG, WebP ..., whatever its name.")
+    k: int = Field(default=5, ge=1, le=MOST_HITS, description="How many tags.")
+
+
+class MatchRequest(Request):
+    """Compare a picture with a text."""
+
+    image: Picture = Field(description="A picture: JPEG, PNG, WebP ..., whatever its name.")
+    text: Text = Field(description="A name, a code or a description.", examples=["red mug with white dots"])
+
+
+class TextsRequest(Request):
+    """Texts to embed."""
+
+    texts: list[Text] = Field(min_length=1, max_length=MOST_TEXTS, examples=[["KX-204B", "red mug"]])
+
+
+class PicturesRequest(Request):
+    """Pictures to embed: one form field ``images`` for each."""
+
+    images: list[Picture] = Field(min_length=1, max_length=MOST_PICTURES)
+
+
+def opened(picture: bytes) -> Image.Image:
+    """The uploaded picture.
+
+    Raises:
+        InvalidArgument: It cannot be used; becomes 400 with the reason.
+    """
+    try:
+        return images.decode(picture)
+    except ImageError as error:
+        raise InvalidArgument(f"the picture cannot be used: {error.reason}") from error
+
+
+class BodyLimit:
+    """ASGI middleware that answers 413 once a request's body passes ``limit`` bytes.
+
+    The bytes are counted as they come: a chunked upload announces no length, and an announced one may lie.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int = BODY_BYTES) -> None:
+        self.app, self.limit = app, limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the request on with its whole body, or refuse it."""
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        body = bytearray()
+        while (message := await receive())["type"] == "http.request":
+            body += message.get("body", b"")
+            if len(body) > self.limit:
+                refusal = JSONResponse({"error": f"the request is larger than {self.limit} bytes"}, status_code=413)
+                return await refusal(scope, receive, send)
+            if not message.get("more_body", False):
+                return await self.app(scope, _replay(bytes(body), receive), send)
+        return None  # the client went away before its request was whole
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A ``receive`` that gives ``body`` once, then whatever comes after it."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return replay
