@@ -1,0 +1,158 @@
+"""Faults that are planted in the drawn catalogue on purpose, so that ingest and gate can be seen at work.
+
+Pictures with a fault are extra rows, and a text with a fault replaces one of the four texts of a product with
+many pictures: the long tail stays as it is.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from entityclip.records import Record
+from entityclip.sources.products import Product, explain
+
+FAULTS_TABLE = "faults.csv"
+EACH = 2
+"""Every kind of fault is planted so many times."""
+
+
+class Fault(Record):
+    """One planted fault: where it is, and which stage catches it.
+
+    ``file`` is the picture, or the table whose ``column`` holds the text. ``caught_by`` is ``ingest``, ``gate``,
+    or empty where nothing that reads texts and files can see the fault; ``detail`` then says why.
+    """
+
+    kind: str
+    file: str
+    product: str
+    column: str
+    detail: str
+    caught_by: str
+
+
+def planted_faults(folder: Path) -> tuple[Fault, ...]:
+    """The faults of the catalogue in ``folder``; none where it was drawn without."""
+    table = folder / FAULTS_TABLE
+    if not table.is_file():
+        return ()
+    with table.open(encoding="utf-8", newline="") as stream:
+        return tuple(Fault.model_validate(row) for row in csv.DictReader(stream))
+
+
+# ---------------------------------------------------------------- pictures
+class PictureFault(NamedTuple):
+    """How a faulty row comes about.
+
+    ``shows`` says whose picture is taken: a new one, one of the product's own rows, or one of another product's.
+    ``spoil`` turns its bytes into those that are written.
+    """
+
+    kind: str
+    detail: str
+    caught_by: str
+    shows: Literal["new", "own", "other"] = "new"
+    captioned: bool = True
+    spoil: Callable[[bytes], bytes] = lambda data: data
+
+
+_ERROR_PAGE = b"<!doctype html><title>404 Not Found</title>\n"
+
+PICTURE_FAULTS = (
+    PictureFault(
+        "truncated_picture", "half of the file is missing", "ingest", spoil=lambda data: data[: len(data) // 2]
+    ),
+    PictureFault("empty_picture", "the file has no bytes", "ingest", spoil=lambda _: b""),
+    PictureFault("text_named_jpg", "an error page under a picture's name", "ingest", spoil=lambda _: _ERROR_PAGE),
+    PictureFault("picture_twice", "the bytes of another row of this product", "gate", shows="own"),
+    PictureFault("picture_of_two_products", "the bytes of another product's row", "gate", shows="other"),
+    PictureFault("caption_missing", "a sound picture without a caption", "gate", captioned=False),
+)
+
+
+# ---------------------------------------------------------------- texts
+class Case(NamedTuple):
+    """What a faulty text is made from: the product and its sound text, another product, one that does not exist."""
+
+    product: Product
+    text: str
+    other: Product
+    absent: Product
+    turn: int
+    """0 for the first fault of its kind, 1 for the second."""
+
+
+class TextFault(NamedTuple):
+    """How a text goes wrong."""
+
+    kind: str
+    detail: str
+    caught_by: str
+    write: Callable[[Case], str]
+
+
+def _of_another(case: Case, form: str) -> str:
+    """A sound text about the other product, worded as nowhere else: a mere duplicate would be easy to see."""
+    usual = explain(case.other, seed=0)[form]
+    wordings = (explain(case.other, seed=seed)[form] for seed in count(1))
+    return next(text for text in wordings if text != usual)
+
+
+_FOREIGN = (
+    "Dieses Gerät hat ein glattes Gehäuse, auf der Vorderseite klebt ein kleines Etikett, und die Teile sind "
+    "nicht alle in der gleichen Farbe lackiert.",
+    "Este producto tiene una superficie lisa, con una pequeña etiqueta en la parte delantera, y no todas las "
+    "piezas están pintadas del mismo color.",
+)
+_TOO_SHORT = ("n/a", "Nice one.")
+_REFUSALS = (
+    "As an AI language model, I cannot see the picture, so I am not able to describe the product that you ask for.",
+    "I'm sorry, but I cannot help with this request. Please provide more information about the product.",
+)
+_PLACEHOLDERS = ("[insert colour]", "{{colour}}")
+
+TEXT_FAULTS = (
+    TextFault(
+        "names_another_product",
+        "the text of another product, whose model number it names",
+        "gate",
+        lambda case: _of_another(case, "explanation_a"),
+    ),
+    TextFault(
+        "swapped",
+        "the text of another product, without a name in it: every word is sound, only the picture contradicts it",
+        "",
+        lambda case: _of_another(case, "explanation_b"),
+    ),
+    TextFault(
+        "invented_code",
+        "a model number that no product has",
+        "gate",
+        lambda case: f"{case.text} It is also sold as {case.absent.code}.",
+    ),
+    TextFault("wrong_language", "not in English, as its row says", "gate", lambda case: _FOREIGN[case.turn]),
+    TextFault(
+        "email",
+        "an e-mail address",
+        "gate",
+        lambda case: f"{case.text} Questions go to sales@{case.product.name_en.replace(' ', '-').lower()}.example.",
+    ),
+    TextFault("too_short", "too short to describe anything", "gate", lambda case: _TOO_SHORT[case.turn]),
+    TextFault("refusal", "the boilerplate of a language model that refused", "gate", lambda case: _REFUSALS[case.turn]),
+    TextFault(
+        "placeholder",
+        "a template's field that nobody filled in",
+        "gate",
+        lambda case: case.text.replace(case.product.look.body, _PLACEHOLDERS[case.turn]),
+    ),
+    TextFault(
+        "repetition",
+        "the same few words without end",
+        "gate",
+        lambda case: f"It is a {case.product.look.body} {case.product.look.kind}. " * 15,
+    ),
+)
