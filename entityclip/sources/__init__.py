@@ -1,1 +1,56 @@
 """Where pictures come from: one file per data layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from entityclip.errors import ConfigError
+from entityclip.layout import Layout
+from entityclip.sources.source import Source
+
+SOURCES = ("catalog", "grocery", "table")
+
+
+def open_source(
+    name: str,
+    *,
+    layout: Layout,
+    path: Path | None = None,
+    mapping: Path | None = None,
+    products: int | None = None,
+    progress: bool = False,
+) -> Source:
+    """The source called ``name``, ready to be read.
+
+    Args:
+        name: ``catalog`` (the built-in sample, drawn where it is not there yet), ``grocery`` or ``table``.
+        layout: Says where a drawn or fetched data set is kept that has no ``path`` of its own.
+        path: Folder of the data, or the picture table. Without it, ``grocery`` is fetched from its repository.
+        mapping: YAML file with a TableMapping; for ``table`` only.
+        products: How many products to draw; for ``catalog`` only.
+        progress: Show a progress bar while drawing.
+
+    Raises:
+        ConfigError: The name is unknown, or an argument does not belong to this source.
+        SourceError: The source cannot be read, drawn or fetched.
+    """
+    if mapping is not None and name != "table":
+        raise ConfigError(f"source {name}: a mapping belongs to the source 'table' only; leave it out")
+    if products is not None and name != "catalog":
+        raise ConfigError(f"source {name}: a number of products belongs to the source 'catalog' only; leave it out")
+    # Each source is imported when it is asked for: drawing needs what reading a table does not.
+    if name == "catalog":
+        from entityclip.sources.catalog import CatalogSource
+
+        return CatalogSource(path or layout.drawn, products=300 if products is None else products, progress=progress)
+    if name == "grocery":
+        from entityclip.sources.grocery import GrocerySource, fetch
+
+        return GrocerySource(path or fetch(layout.fetched("grocery")))
+    if name == "table":
+        from entityclip.sources.table import TableMapping, TableSource
+
+        if path is None:
+            raise ConfigError("source table: name the picture table, or the folder that holds it, as the path")
+        return TableSource(path, mapping=TableMapping.read(mapping) if mapping else None)
+    raise ConfigError(f"source {name!r} is unknown; known are {', '.join(SOURCES)}")

@@ -96,6 +96,15 @@ def read_picture(folder: Path, name: str) -> bytes:
         return stream.read()
 
 
+def stamp(folder: Path, name: str) -> str:
+    """One line of a fingerprint: a file's name, size in bytes and time of its last change in ns."""
+    try:
+        info = folder.joinpath(*PureWindowsPath(name).parts).stat()
+    except (OSError, ValueError):
+        return f"{name!r} missing\n"
+    return f"{name!r} {info.st_size} {info.st_mtime_ns}\n"
+
+
 def _inside(folder: Path, name: str) -> Path:
     """The real path of ``name`` below ``folder``, symbolic links followed."""
     parts = PureWindowsPath(name)  # splits at / and at \, on every system

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 import yaml
 from pydantic import Field, ValidationError
@@ -15,7 +15,7 @@ from entityclip.errors import ConfigError, ImageError, SourceError
 from entityclip.images import SUFFIXES as PICTURE_SUFFIXES
 from entityclip.records import Record, Rejection
 from entityclip.sources.rows import SUFFIXES, Row, Table, open_table
-from entityclip.sources.source import EntityRow, PictureRow, read_picture
+from entityclip.sources.source import EntityRow, PictureRow, read_picture, stamp
 
 STRAY_LIMIT = 1000
 """So many files that no row names are listed one by one; the rest are one line with their number."""
@@ -129,15 +129,8 @@ class TableSource:
                     h.update(hashlib.file_digest(stream, "sha256").digest())
         for row in self._table.rows():
             if not isinstance(row, Rejection):
-                h.update(self._stamp(_first(row[1], self._roles["file"])).encode())
+                h.update(stamp(self._images, _first(row[1], self._roles["file"])).encode())
         return h.hexdigest()
-
-    def _stamp(self, file: str) -> str:
-        try:
-            info = self._images.joinpath(*PureWindowsPath(file).parts).stat()
-        except (OSError, ValueError):
-            return f"{file!r} missing\n"
-        return f"{file!r} {info.st_size} {info.st_mtime_ns}\n"
 
     def entities(self) -> Iterator[EntityRow | Rejection]:
         """Rows of the entity table, in its order."""
@@ -245,4 +238,5 @@ def _picture_files(folder: Path) -> Iterator[str]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if Path(name).suffix.lower() in PICTURE_SUFFIXES:
-                yield Path(root, name).relative_to(folder).as_posix()
+                path = Path(root, name).relative_to(folder).as_posix()
+                yield os.fsencode(path).decode(errors="backslashreplace")  # a name on disk may be no UTF-8
