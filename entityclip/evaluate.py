@@ -1,0 +1,188 @@
+"""Evaluation of one model on one frozen set: every entity is a candidate, photographed in training or not.
+
+Pictures ask for their entity in each of the three indexes; entities ask for their pictures; where captions
+are distinct, pictures and captions ask for each other, which is the published protocol. Every figure has an
+interval and is given for all queries and by slice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import get_args
+
+import numpy as np
+import pandas as pd
+
+from entityclip import metrics
+from entityclip.checkpoint import LoadedModel
+from entityclip.errors import DataError
+from entityclip.index import EntityIndex, PictureIndex
+from entityclip.layout import DataLayout
+from entityclip.metrics import Ranked
+from entityclip.pairs import digest
+from entityclip.records import SLICES, EvalReport, IndexKind, Metric, Probe, Split
+from entityclip.vectors import nearest
+
+SLICE_MINIMUM = 5
+"""Slices with fewer queries are not reported: their figures would say nothing."""
+
+DISTINCT = 0.9
+"""Share of distinct captions from which on pictures and captions are asked for each other. A catalogue repeats
+the entity's name as caption, and which of its pictures is meant then has no answer."""
+
+PROBES = 5
+"""Pictures whose scores go into the report."""
+
+
+def evaluate(
+    model: LoadedModel,
+    data: DataLayout,
+    *,
+    split: Split = "test",
+    seed: int = 0,
+    mix: dict[str, float] | None = None,
+    progress: bool = True,
+) -> tuple[EvalReport, pd.DataFrame]:
+    """Measure ``model`` on one split of ``data``.
+
+    Args:
+        model: What is measured.
+        data: The data version; its entities are the candidates.
+        split: Whose pictures are the queries.
+        seed: Of the bootstrap.
+        mix: Slice -> weight of the explanation in the mixed index; by default the checkpoint card's.
+        progress: Show bars.
+
+    Returns:
+        The report, and one row per query of a picture or caption: ``pair_id, entity_id, slice, category, language,
+        index, direction, rank, best, score, true_score``, where ``best`` is the entity_id (for the index 'pairs'
+        the pair_id) that came first, with its similarity ``score``.
+
+    Raises:
+        DataError: The split holds no picture, or a picture shows an entity that is not in the table.
+    """
+    started = time.monotonic()
+    entities = EntityIndex.build(model, data, mix=mix, progress=progress)
+    pictures = PictureIndex.build(model, data, split=split, progress=progress)
+    if pictures.rows.empty:
+        raise DataError(f"{data.pairs}: split {split!r} holds no picture, so there is nothing to evaluate on")
+    truth = entities.rows_of(pictures.rows["entity_id"])
+    queries = pd.concat(
+        [*_entity_queries(entities, pictures, truth), *_caption_queries(model, entities, pictures, truth)],
+        ignore_index=True,
+    )
+    report = EvalReport(
+        model_fingerprint=model.card.fingerprint,
+        evaluation_hash=evaluation_hash(entities, pictures, split=split),
+        split=split,
+        pictures=len(pictures.rows),
+        entities=len(entities.rows),
+        metrics=(
+            *_rank_metrics(queries, entities=len(entities.rows), pictures=len(pictures.rows), seed=seed),
+            *_retrieval_metrics(entities, pictures, truth, seed=seed),
+        ),
+        probes=probes(entities, pictures, truth),
+        seconds=time.monotonic() - started,
+    )
+    return report, queries
+
+
+# ---------------------------------------------------------------- what is asked
+def _asked(entities: EntityIndex, pictures: PictureIndex, truth: np.ndarray) -> pd.DataFrame:
+    """pair_id, entity_id, slice, category, language of each picture."""
+    of_entity = entities.rows[["slice", "category"]].iloc[truth].reset_index(drop=True)
+    asked = pd.concat([pictures.rows[["pair_id", "entity_id", "language"]], of_entity], axis=1)
+    return asked[["pair_id", "entity_id", "slice", "category", "language"]]
+
+
+def _entity_queries(entities: EntityIndex, pictures: PictureIndex, truth: np.ndarray) -> Iterator[pd.DataFrame]:
+    asked, ids = _asked(entities, pictures, truth), entities.rows["entity_id"].to_numpy()
+    for kind in get_args(IndexKind):
+        ranked = metrics.ranks(pictures.vectors, entities.vectors[kind], truth)
+        yield asked.assign(index=kind, direction="image_to_text", **_outcome(ranked, ids))
+
+
+def _caption_queries(
+    model: LoadedModel, entities: EntityIndex, pictures: PictureIndex, truth: np.ndarray
+) -> Iterator[pd.DataFrame]:
+    captions = pictures.rows["caption"]
+    if captions.nunique() < DISTINCT * len(captions):
+        return
+    texts, own = model.embed_texts(list(captions)), np.arange(len(captions))
+    asked, ids = _asked(entities, pictures, truth), pictures.rows["pair_id"].to_numpy()
+    to_text = metrics.ranks(pictures.vectors, texts, own)
+    to_image = metrics.ranks(texts, pictures.vectors, own)
+    yield asked.assign(index="pairs", direction="image_to_text", **_outcome(to_text, ids))
+    yield asked.assign(index="pairs", direction="text_to_image", **_outcome(to_image, ids))
+
+
+def _outcome(ranked: Ranked, ids: np.ndarray) -> dict[str, np.ndarray]:
+    return {
+        "rank": ranked.rank,
+        "best": ids[ranked.best],
+        "score": ranked.best_score,
+        "true_score": ranked.true_score,
+    }
+
+
+# ---------------------------------------------------------------- figures
+def _rank_metrics(queries: pd.DataFrame, *, entities: int, pictures: int, seed: int) -> Iterator[Metric]:
+    for (index, direction), part in queries.groupby(["index", "direction"], sort=False):
+        candidates = pictures if index == "pairs" else entities
+        for name, rows in slices(part):
+            ranks, groups = rows["rank"].to_numpy(), rows["entity_id"].to_numpy()
+            for figure in metrics.rank_figures(ranks, groups, candidates=candidates, seed=seed):
+                where = {"index": index, "direction": direction, "slice": name}
+                yield Metric.model_validate(where | figure._asdict())
+
+
+def _retrieval_metrics(
+    entities: EntityIndex, pictures: PictureIndex, truth: np.ndarray, *, seed: int
+) -> Iterator[Metric]:
+    """Entities ask for their pictures: mAP and P@10."""
+    for kind in get_args(IndexKind):
+        found = metrics.picture_retrieval(entities.vectors[kind], pictures.vectors, truth)
+        asked = entities.rows.iloc[found.index].assign(found=found.index)
+        for name, rows in slices(asked):
+            values = {figure: found.loc[rows["found"], figure].to_numpy() for figure in ("mAP", "P@10")}
+            for figure in metrics.mean_figures(values, rows["entity_id"].to_numpy(), seed=seed):
+                yield Metric(index=kind, direction="text_to_image", slice=name, **figure._asdict())
+
+
+def slices(queries: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """'all', each of SLICES, each category and each language, with their rows; small ones are left out."""
+    yield "all", queries
+    parts = [(name, queries[queries["slice"] == name]) for name in SLICES]
+    for column in ("category", "language"):
+        parts += [(f"{column}={value!s}", rows) for value, rows in queries.groupby(column) if value]
+    yield from ((name, rows) for name, rows in parts if len(rows) >= SLICE_MINIMUM)
+
+
+# ---------------------------------------------------------------- what others compare with
+def evaluation_hash(entities: EntityIndex, pictures: PictureIndex, *, split: Split) -> str:
+    """Hash of what was asked: pictures with their entities, and the candidates with the slice that each is in.
+
+    Slices are part of it: once an entity has new training pictures, figures by slice are about other queries,
+    and two reports cannot be compared. Names and explanations are not: to improve them is fair.
+    """
+    asked = sorted(pictures.rows["pair_id"] + " " + pictures.rows["entity_id"])
+    candidates = sorted(entities.rows["entity_id"] + " " + entities.rows["slice"])
+    return digest("evaluation", split, *asked, "candidates", *candidates)
+
+
+def probes(entities: EntityIndex, pictures: PictureIndex, truth: np.ndarray) -> tuple[Probe, ...]:
+    """A few pictures, spread over the slices, with the scores of their best five entities in the mixed index.
+
+    Whoever serves the model has to give the same scores.
+    """
+    asked = _asked(entities, pictures, truth).sort_values("pair_id")
+    turn = asked.groupby("slice").cumcount()  # the first picture of each slice, then the second of each ...
+    chosen = asked.assign(turn=turn).sort_values(["turn", "slice"], kind="stable").index[:PROBES]
+    names, found = entities.rows["entity"].to_numpy(), []
+    for row in chosen:
+        best, scores = nearest(pictures.vectors[row], entities.vectors["mixed"], k=5)
+        picture = pictures.rows.loc[row]
+        top = dict(zip(names[best], scores.tolist(), strict=True))
+        found.append(Probe(pair_id=picture["pair_id"], entity=picture["entity"], scores=top))
+    return tuple(found)

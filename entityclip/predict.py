@@ -1,0 +1,161 @@
+"""The packaged model: load once, then search, tag, match and embed. All arithmetic of the service stands here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from entityclip import checkpoint
+from entityclip.calibrate import PRECISIONS, TAGS
+from entityclip.checkpoint import LoadedModel
+from entityclip.errors import ConfigError
+from entityclip.index import EntityIndex, PictureIndex
+from entityclip.layout import PackageLayout
+from entityclip.records import Hit, IndexKind, ModelFacts, Tag
+from entityclip.vectors import best, nearest, unit
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A model with the indexes that it built. Nothing in it changes, so that threads may share it."""
+
+    model: LoadedModel
+    entities: EntityIndex
+    pictures: PictureIndex | None
+
+    @classmethod
+    def load(cls, folder: Path, *, device: str = "cpu") -> Predictor:
+        """Read a package: ``model.safetensors``, ``card.json``, ``index/entities/``, perhaps ``index/pictures/``.
+
+        Raises:
+            CheckpointError: Weights or card are missing or do not fit each other.
+            DataError: The entity index is missing, or an index is half-written or damaged.
+            IndexMismatch: An index was built by another model.
+        """
+        package = PackageLayout(folder)
+        model = checkpoint.load(package.checkpoint, device=device)
+        fingerprint = model.card.fingerprint
+        entities = EntityIndex.load(package.entities, fingerprint=fingerprint)
+        has_pictures = package.pictures.root.exists()
+        return cls(
+            model, entities, PictureIndex.load(package.pictures, fingerprint=fingerprint) if has_pictures else None
+        )
+
+    # ------------------------------------------------------------ questions
+    def search(
+        self,
+        text: str | None = None,
+        image: Image.Image | None = None,
+        *,
+        k: int = 10,
+        index: IndexKind = "mixed",
+        of: Literal["pictures", "entities"] = "pictures",
+    ) -> list[Hit]:
+        """The ``k`` pictures, or entities, most similar to a text, a picture, or both together.
+
+        A text that is the very name or code of an entity stands for that entity: it is asked as its vector in
+        ``index``, and hits of that entity come before all others.
+
+        Args:
+            text: What is looked for.
+            image: A picture of what is looked for.
+            k: Hits wanted; there are fewer when the index holds fewer.
+            index: Which of the three entity vectors is used.
+            of: What the hits are.
+
+        Raises:
+            ConfigError: Neither text nor picture is given, ``k`` or ``index`` is impossible, or the package has
+                no picture index.
+        """
+        _require(k, index)
+        query = self._query(text, image, index)
+        named = self.entities.rows["entity_id"].iloc[self.entities.named(text or "")]
+        if of == "entities":
+            return _hits(query, self.entities.vectors[index], self.entities.rows[["entity_id", "entity"]], named, k=k)
+        if self.pictures is None:
+            raise ConfigError("this package has no picture index; ask for entities, or build it with one")
+        columns = ["entity_id", "entity", "pair_id", "caption", "path"]
+        return _hits(query, self.pictures.vectors, self.pictures.rows[columns], named, k=k)
+
+    def tag(
+        self, image: Image.Image, *, k: int = TAGS, index: IndexKind = "mixed", precision: float = PRECISIONS[0]
+    ) -> list[Tag]:
+        """The ``k`` entities that a picture most likely shows, best first.
+
+        ``above_threshold`` says that tags with such a score were right with at least this ``precision`` on the
+        validation pictures, in the mixed index.
+
+        Raises:
+            ConfigError: ``k`` or ``index`` is impossible.
+        """
+        _require(k, index)
+        least = self.model.card.thresholds.get(str(precision), np.inf) if index == "mixed" else np.inf
+        rows, scores = nearest(self.model.embed_images([image])[0], self.entities.vectors[index], k=k)
+        chosen = self.entities.rows.iloc[rows]
+        return [
+            Tag(entity_id=i, entity=name, score=score, above_threshold=score >= least)
+            for i, name, score in zip(chosen["entity_id"], chosen["entity"], scores.tolist(), strict=True)
+        ]
+
+    def match(self, image: Image.Image, text: str) -> float:
+        """Cosine similarity of a picture and a text; an entity's name stands for the entity, as in ``search``.
+
+        Raises:
+            ConfigError: The text is empty.
+        """
+        return float(self.model.embed_images([image])[0] @ self._query(text, None, "mixed"))
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """(N,) texts -> (N, D) float32 unit rows: the texts as they are, names too."""
+        return self.model.embed_texts(texts)
+
+    def embed_images(self, images: Iterable[Image.Image]) -> np.ndarray:
+        """N pictures -> (N, D) float32 unit rows."""
+        return self.model.embed_images(images)
+
+    def about(self) -> ModelFacts:
+        """What was loaded."""
+        card = self.model.card
+        return ModelFacts(
+            fingerprint=card.fingerprint,
+            data_hash=card.data_hash,
+            dimension=self.model.dim,
+            entities=len(self.entities.rows),
+            pictures=0 if self.pictures is None else len(self.pictures.rows),
+            mix=self.entities.mix,
+            thresholds=card.thresholds,
+        )
+
+    # ------------------------------------------------------------ answers
+    def _query(self, text: str | None, image: Image.Image | None, index: IndexKind) -> np.ndarray:
+        """(D,) unit vector: the text's, the picture's, or halfway between them."""
+        parts = [] if image is None else [self.model.embed_images([image])[0]]
+        if text is not None:
+            if not text.strip():
+                raise ConfigError("the text is empty; expected what to look for")
+            named = self.entities.named(text)
+            parts.append(self.entities.vectors[index][named].mean(axis=0) if named else self.embed_texts([text])[0])
+        if not parts:
+            raise ConfigError("neither a text nor a picture; expected one of them, or both")
+        return unit(np.mean(parts, axis=0, keepdims=True))[0]
+
+
+def _hits(query: np.ndarray, vectors: np.ndarray, rows: pd.DataFrame, named: pd.Series, *, k: int) -> list[Hit]:
+    scores, exact = vectors @ query, rows["entity_id"].isin(named).to_numpy()
+    # Similarities are at most 2 apart: whatever is named comes first, in its own order.
+    chosen = best(scores + 4 * exact.astype(np.float32), k=k)
+    found = rows.iloc[chosen].assign(score=scores[chosen], exact=exact[chosen])
+    return [Hit(**{str(name): value for name, value in hit.items()}) for hit in found.to_dict("records")]
+
+
+def _require(k: int, index: str) -> None:
+    if k < 1:
+        raise ConfigError(f"k is {k}; expected at least 1")
+    if index not in get_args(IndexKind):
+        raise ConfigError(f"index {index!r} is unknown; expected one of {', '.join(get_args(IndexKind))}")

@@ -1,0 +1,95 @@
+"""Unit vectors: exact nearest neighbours, and how an index lies on disk."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pyarrow import ArrowException
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from entityclip.errors import DataError, IndexMismatch
+from entityclip.layout import IndexLayout
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """(N, D) rows scaled to length 1, float32; a zero row stays zero."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
+
+
+def best(scores: np.ndarray, *, k: int) -> np.ndarray:
+    """(k,) places of the highest of (N,) scores, best first; all of them when there are fewer.
+
+    Among equal scores the lower place comes first.
+    """
+    k = min(k, len(scores))
+    top = np.sort(np.argpartition(-scores, k - 1)[:k]) if k else np.zeros(0, dtype=np.int64)
+    return top[np.argsort(-scores[top], kind="stable")]
+
+
+def nearest(query: np.ndarray, vectors: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The ``k`` rows of ``vectors`` (N, D) most similar to ``query`` (D,), best first: (k,) rows, (k,) similarities."""
+    scores = vectors @ query
+    top = best(scores, k=k)
+    return top, scores[top]
+
+
+def save_index(
+    layout: IndexLayout, card: dict[str, Any], *, vectors: dict[str, np.ndarray], rows: pd.DataFrame
+) -> None:
+    """Write an index beside its place, then put it there; an older one is replaced.
+
+    Args:
+        layout: Where it goes.
+        card: What to remember, ``fingerprint`` of the model among it.
+        vectors: Kind -> (N, D) float32.
+        rows: N rows, in the order of the vectors.
+    """
+    partial = IndexLayout(layout.root.with_name(f".{layout.root.name}.partial"))
+    shutil.rmtree(partial.root, ignore_errors=True)
+    partial.root.mkdir(parents=True)
+    save_file({kind: np.ascontiguousarray(v) for kind, v in vectors.items()}, partial.vectors)
+    rows.to_parquet(partial.rows, index=False)
+    partial.card.write_text(json.dumps({"rows": len(rows), **card}, indent=1, sort_keys=True) + "\n")
+    shutil.rmtree(layout.root, ignore_errors=True)
+    partial.root.rename(layout.root)
+
+
+def load_index(
+    layout: IndexLayout, *, kinds: Iterable[str], fingerprint: str
+) -> tuple[dict[str, Any], dict[str, np.ndarray], pd.DataFrame]:
+    """Card, vectors and rows of an index, for the model with this fingerprint.
+
+    Raises:
+        DataError: The index is missing, half-written or damaged.
+        IndexMismatch: Another model made it.
+    """
+    if not layout.card.is_file():
+        raise DataError(f"{layout.root}: no {layout.card.name}, so it is missing or half-written; build it again")
+    try:
+        card = json.loads(layout.card.read_text())
+        made_by, count = card["fingerprint"], card["rows"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{layout.card}: not the card of an index ({error!r}); build the index again") from error
+    if made_by != fingerprint:
+        raise IndexMismatch(
+            f"{layout.root}: built by model {made_by}, asked by model {fingerprint}: their vectors cannot be "
+            "compared; build the index with the model that asks it"
+        )
+    try:
+        vectors, rows = load_file(layout.vectors), pd.read_parquet(layout.rows)
+    except (OSError, SafetensorError, ArrowException) as error:
+        raise DataError(f"{layout.root}: damaged ({error}); build the index again") from error
+    shapes = {kind: vectors[kind].shape for kind in kinds if kind in vectors}
+    if set(shapes) != set(kinds) or any(shape[0] != count for shape in shapes.values()) or len(rows) != count:
+        raise DataError(
+            f"{layout.root}: the card names {count} rows of {', '.join(kinds)}; found {len(rows)} rows and vectors "
+            f"{shapes}; build the index again"
+        )
+    return card, vectors, rows
