@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from tqdm import tqdm
 
@@ -131,20 +131,16 @@ def _write_pairs(
     progress: bool,
 ) -> dict[Split, int]:
     """Write the usable pictures; returns how many went to each split."""
-    writers = {split: pairs.ShardWriter(staging.pairs, pairs.PAIRS, name=split) for split in get_args(Split)}
-    counts: dict[Split, int] = dict.fromkeys(writers, 0)
+    writer = pairs.PairsWriter(staging.pairs)
     with tqdm(total=len(source), desc="ingest", unit="picture", disable=not progress) as bar:
         for row in source.pictures():
             pair = row if isinstance(row, Rejection) else _pair(row, source=source, roster=roster, shares=shares)
             if isinstance(pair, Rejection):
                 refused.add(pair)
             else:
-                writers[pair["split"]].add(pair)
-                counts[pair["split"]] += 1
+                writer.add(pair)
             bar.update(row.row is not None)
-    for writer in writers.values():
-        writer.close()
-    return counts
+    return writer.close()
 
 
 def _pair(row: PictureRow, *, source: Source, roster: _Roster, shares: SplitShares) -> dict[str, Any] | Rejection:

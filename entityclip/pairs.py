@@ -11,9 +11,10 @@ import hashlib
 import json
 import shutil
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 import pyarrow as pa
@@ -136,15 +137,15 @@ def split_of(key: str, *, val: float, test: float) -> Split:
 
 # ---------------------------------------------------------------- writing
 class ShardWriter:
-    """Writes rows into ``folder`` as shards of about ``SHARD_BYTES``, one series per ``name``.
+    """Writes rows into ``folder`` as shards of about ``shard_bytes`` each, one series per ``name``.
 
     Shards carry a temporary name until ``close``; a killed writer leaves nothing that a reader would take.
     The same rows always give the same bytes.
     """
 
-    def __init__(self, folder: Path, schema: pa.Schema, *, name: str) -> None:
+    def __init__(self, folder: Path, schema: pa.Schema, *, name: str, shard_bytes: int = SHARD_BYTES) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._schema, self._name = folder, schema, name
+        self._folder, self._schema, self._name, self._shard_bytes = folder, schema, name, shard_bytes
         self._rows: list[dict[str, Any]] = []
         self._bytes = 0
         self._parts: list[Path] = []
@@ -154,7 +155,7 @@ class ShardWriter:
         self._rows.append(row)
         image = row.get("image")
         self._bytes += 512 + (len(image["bytes"]) if image else 0)
-        if self._bytes >= SHARD_BYTES:
+        if self._bytes >= self._shard_bytes:
             self._flush()
 
     def _flush(self) -> None:
@@ -171,6 +172,32 @@ class ShardWriter:
         for i, part in enumerate(self._parts):
             part.rename(self._folder / f"{self._name}-{i:05d}-of-{len(self._parts):05d}.parquet")
         return len(self._parts)
+
+
+class PairsWriter:
+    """Writes pairs into ``folder``, one series of shards for each split.
+
+    A split without pairs has no shard at all: Hugging Face ``datasets`` refuses a folder with an empty split.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writers: dict[Split, ShardWriter] = {}
+        self._counts: dict[Split, int] = dict.fromkeys(get_args(Split), 0)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Append one pair to the series of its ``split``."""
+        split: Split = row["split"]
+        if split not in self._writers:
+            self._writers[split] = ShardWriter(self._folder, PAIRS, name=split)
+        self._writers[split].add(row)
+        self._counts[split] += 1
+
+    def close(self) -> dict[Split, int]:
+        """Give the shards their final names; returns how many pairs each split has."""
+        for writer in self._writers.values():
+            writer.close()
+        return self._counts
 
 
 def write_rows(folder: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]], *, name: str) -> int:
@@ -213,22 +240,29 @@ def require_complete(data: DataLayout) -> dict[str, int]:
 
 
 def shards(folder: Path, *, name: str = "*") -> list[Path]:
-    """The shards of a series (or of all), in order.
+    """The shards of a series (or of all), in order; none where only other series exist: an empty split.
 
     Raises:
-        DataError: There is none.
+        DataError: The folder holds no shard at all, or a shard of the series is missing.
     """
-    found = sorted(folder.glob(f"{name}-*.parquet"))
-    if not found:
-        raise DataError(f"{folder}: no shard named {name}-*.parquet")
+    if not any(folder.glob("*-of-*.parquet")):
+        raise DataError(f"{folder}: no Parquet shard; the data are missing, bring them back or ingest again")
+    found = sorted(folder.glob(f"{name}-*-of-*.parquet"))
+    series = Counter((path.name[: -len("00000-of-00001.parquet")], path.stem[-5:]) for path in found)
+    for (prefix, total), count in series.items():
+        if count != int(total):
+            raise DataError(f"{folder}: {count} of {int(total)} shards {prefix}* are there; bring the data back whole")
     return found
 
 
 def read_frame(folder: Path, *, name: str = "*", columns: list[str] | None = None) -> pd.DataFrame:
     """All rows of a series as a frame. Without ``columns``, every column but the picture bytes."""
     paths = shards(folder, name=name)
+    schema = pq.read_schema((paths or shards(folder))[0])
     if columns is None:
-        columns = [c for c in pq.read_schema(paths[0]).names if c != "image"]
+        columns = [c for c in schema.names if c != "image"]
+    if not paths:
+        return pa.schema([schema.field(c) for c in columns]).empty_table().to_pandas()
     return pd.concat([pq.read_table(p, columns=columns).to_pandas() for p in paths], ignore_index=True)
 
 
