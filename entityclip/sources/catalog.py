@@ -10,30 +10,22 @@ import csv
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
-from PIL import Image
 from pydantic import Field, ValidationError
 from tqdm import tqdm
 
 from entityclip.errors import ConfigError, SourceError
 from entityclip.pairs import digest
-from entityclip.records import Record, Split
-from entityclip.sources import drawing, silhouettes
-from entityclip.sources import faults as planting
-from entityclip.sources import products as inventing
-from entityclip.sources.drawing import photograph, sprite
-from entityclip.sources.faults import EACH, FAULTS_TABLE, PICTURE_FAULTS, TEXT_FAULTS, Case, Fault, PictureFault
-from entityclip.sources.products import FORMS, Product, explain, invent
+from entityclip.records import Record
+from entityclip.sources import drawn
+from entityclip.sources.drawn.faults import FEWEST_PRODUCTS, Fault, plant_pictures, plant_texts
+from entityclip.sources.drawn.products import FORMS, Product, explain
+from entityclip.sources.drawn.studio import LICENCE, Studio, shots
 from entityclip.sources.table import EntityMapping, TableMapping, TableSource
-
-TRAIN_PICTURES = (12, 2, 12, 2, 1, 0)
-"""The long tail: training pictures of the first six products; of the next six; and so on."""
-VAL_PICTURES, TEST_PICTURES = 2, 5
 
 MAPPING = TableMapping(
     entity="code",
@@ -42,32 +34,16 @@ MAPPING = TableMapping(
 )
 """How the catalogue's tables are read."""
 
-_PICTURES_TABLE, _PRODUCTS_TABLE, _MARKER = "pictures.csv", "products.csv", "catalog.json"
-_LICENCE = "CC0-1.0"
-_FIRST_TRAIN = VAL_PICTURES + TEST_PICTURES + 1
-_FIRST_FAULTY = 100
-"""Pictures of a product are numbered val, test, train from 1 on; those of planted faults from here on."""
+_PICTURES, _PRODUCTS, _FAULTS, _MARKER = "pictures.csv", "products.csv", "faults.csv", "catalog.json"
 
 
 class Recipe(Record):
     """Everything that decides what is drawn."""
 
-    products: int = Field(default=300, ge=1, le=5000)
-    seed: int = Field(default=7, ge=0)
-    faults: bool = Field(default=True, description="Plant the faults that ``faults.csv`` then lists.")
-    size: int = Field(default=96, ge=32, le=512, description="Side of the pictures, in pixels.")
-
-
-class PictureLine(Record):
-    """A row of pictures.csv."""
-
-    file: str
-    code: str
-    caption: str
-    split: Split
-    kind: str
-    language: str
-    licence: str = _LICENCE
+    products: int = Field(ge=1, le=5000)
+    seed: int = Field(ge=0)
+    faults: bool = Field(description="Plant the faults that faults.csv then lists.")
+    size: int = Field(ge=32, le=512, description="Side of the pictures, in pixels.")
 
 
 class CatalogSource(TableSource):
@@ -75,7 +51,7 @@ class CatalogSource(TableSource):
 
     Raises:
         ConfigError: The recipe is impossible.
-        SourceError: ``folder`` holds something else than a catalogue.
+        SourceError: ``folder`` holds something else than a catalogue, or cannot be written.
     """
 
     def __init__(
@@ -83,11 +59,19 @@ class CatalogSource(TableSource):
     ) -> None:
         draw_catalog(folder, products=products, seed=seed, faults=faults, progress=progress)
         super().__init__(folder, mapping=MAPPING, name="catalog")
-        self._drawn = (folder / _MARKER).read_text()
+        self._content = str(_marker(folder)["content"])
 
     def fingerprint(self) -> str:
         """Hash of what was drawn: the same wherever and whenever it was drawn."""
-        return digest("catalog", self._drawn, MAPPING.model_dump_json(), length=64)
+        return digest("catalog", self._content, MAPPING.model_dump_json(), length=64)
+
+
+def planted_faults(folder: Path) -> tuple[Fault, ...]:
+    """The faults of the catalogue in ``folder``; none where it was drawn without."""
+    if not (folder / _FAULTS).is_file():
+        return ()
+    with (folder / _FAULTS).open(encoding="utf-8", newline="") as stream:
+        return tuple(Fault.model_validate(row) for row in csv.DictReader(stream))
 
 
 # ---------------------------------------------------------------- drawing it once
@@ -103,27 +87,30 @@ def draw_catalog(
     """Write the catalogue into ``folder``; nothing is done where it is there, whole and of this recipe.
 
     Pictures lie in ``images/CODE/N.jpg``. ``pictures.csv`` has a row for each, ``products.csv`` one for each
-    product, ``faults.csv`` one for each planted fault. Faults are as many whatever ``products`` is, so that in a
-    catalogue of fewer than about 60 they are a large share. Drawing happens beside the folder, which is replaced
-    at the end.
+    product, ``faults.csv`` one for each planted fault. The faults are as many whatever ``products`` is: among
+    fewer than 60 products they are a share that a quality gate may well refuse. Drawing happens beside the
+    folder, which is replaced at the end.
 
     Raises:
         ConfigError: The recipe is impossible.
-        SourceError: ``folder`` holds something else than a catalogue; nothing was touched.
+        SourceError: ``folder`` holds something else than a catalogue (nothing is touched), or cannot be written.
     """
     recipe = _recipe(products=products, seed=seed, faults=faults, size=size)
     if _is_drawn(folder, recipe):
         return
-    if folder.exists() and not (folder / _MARKER).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not _may_be_replaced(folder):
         raise SourceError(f"{folder}: holds something else than a drawn catalogue; name an empty or a new folder")
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    _draw(partial, recipe, progress=progress)
-    marker = {"recipe": recipe.model_dump(), "generator": _generator(), "content": _content(partial)}
-    (partial / _MARKER).write_text(json.dumps(marker, indent=1) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    try:
+        partial = _emptied(folder.with_name(f".{folder.name}.partial"))
+        _draw(partial, recipe, progress=progress)
+        marker = {**_expected(recipe), "content": _content(partial)}
+        (partial / _MARKER).write_text(json.dumps(marker, indent=1) + "\n")
+        if folder.exists():
+            folder.rename(_emptied(folder.with_name(f".{folder.name}.old")))
+        partial.rename(folder)
+    except OSError as error:
+        raise SourceError(f"{folder}: the catalogue cannot be written: {error.strerror}") from error
+    shutil.rmtree(folder.with_name(f".{folder.name}.old"), ignore_errors=True)
 
 
 def _recipe(**values: int | bool) -> Recipe:
@@ -131,28 +118,37 @@ def _recipe(**values: int | bool) -> Recipe:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"no catalogue can be drawn like that: {error}") from None
-    fewest = len(TRAIN_PICTURES) * 3
-    if recipe.faults and recipe.products < fewest:
+    if recipe.faults and recipe.products < FEWEST_PRODUCTS:
         raise ConfigError(
-            f"{recipe.products} products have no room for the faults; ask for {fewest} or for faults=False"
+            f"{recipe.products} products have no room for the faults; ask for {FEWEST_PRODUCTS} or for no faults"
         )
     return recipe
 
 
 def _is_drawn(folder: Path, recipe: Recipe) -> bool:
-    """Whether ``folder`` is what this version of the generator draws by ``recipe``, to the last byte."""
+    """Whether ``folder`` is what this code draws by ``recipe``, to the last byte."""
+    marker = _marker(folder)
+    return bool(marker) and marker == {**_expected(recipe), "content": _content(folder)}
+
+
+def _may_be_replaced(folder: Path) -> bool:
+    return folder.is_dir() and (bool(_marker(folder)) or not any(folder.iterdir()))
+
+
+def _marker(folder: Path) -> dict[str, Any]:
+    """What stands in the marker of a complete catalogue; empty where there is none."""
     try:
         marker = json.loads((folder / _MARKER).read_text())
     except (OSError, ValueError):
-        return False
-    return marker == {"recipe": recipe.model_dump(), "generator": _generator(), "content": _content(folder)}
+        return {}
+    return marker if isinstance(marker, dict) and "recipe" in marker else {}
 
 
-def _generator() -> str:
-    """Hash of the code that draws."""
-    modules = (__file__, drawing.__file__, silhouettes.__file__, inventing.__file__, planting.__file__)
-    sources = [Path(str(module)).read_bytes() for module in modules]
-    return digest(PIL.__version__, np.__version__, *sources)
+def _expected(recipe: Recipe) -> dict[str, Any]:
+    """Recipe and hash of the code that draws, itself and the two libraries that make pixels."""
+    code = [Path(__file__), *sorted(Path(drawn.__path__[0]).glob("*.py"))]
+    generator = digest(PIL.__version__, np.__version__, *(path.read_bytes() for path in code))
+    return {"recipe": recipe.model_dump(), "generator": generator}
 
 
 def _content(folder: Path) -> str:
@@ -164,134 +160,32 @@ def _content(folder: Path) -> str:
     return h.hexdigest()
 
 
+def _emptied(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+# ---------------------------------------------------------------- the catalogue itself
 def _draw(folder: Path, recipe: Recipe, *, progress: bool) -> None:
-    """All pictures and tables of the catalogue."""
-    studio = _Studio(folder, recipe)
+    """All pictures and tables."""
+    studio = Studio(folder, products=recipe.products, seed=recipe.seed, size=recipe.size)
     lines = [
-        studio.shoot(index, number, split=split)
+        studio.file_away(studio.shoot(index, number), index, number, split=split)
         for index in tqdm(range(recipe.products), desc="draw", unit="product", disable=not progress)
-        for number, split in _numbered(index)
+        for number, split in shots(index)
     ]
     texts = {product.code: explain(product, seed=recipe.seed) for product in studio.products}
-    planted: list[Fault] = []
     if recipe.faults:
-        planted = [*_plant_pictures(studio, lines), *_plant_texts(studio, texts)]
-    _write_table(folder / _PICTURES_TABLE, [line.model_dump() for line in lines])
-    _write_table(folder / _PRODUCTS_TABLE, [_product_line(p, texts[p.code]) for p in studio.products])
-    if planted:
-        _write_table(folder / FAULTS_TABLE, [fault.model_dump() for fault in planted])
+        planted = [*plant_pictures(studio, lines), *plant_texts(studio, texts, table=_PRODUCTS)]
+        _write_table(folder / _FAULTS, [fault.model_dump() for fault in planted])
+    _write_table(folder / _PICTURES, [line.model_dump() for line in lines])
+    _write_table(folder / _PRODUCTS, [_product_line(product, texts[product.code]) for product in studio.products])
 
 
-def _numbered(index: int) -> Iterator[tuple[int, Split]]:
-    """Number and split of each picture of the product at ``index``."""
-    yield from ((number, "val") for number in range(1, VAL_PICTURES + 1))
-    yield from ((number, "test") for number in range(VAL_PICTURES + 1, _FIRST_TRAIN))
-    train = TRAIN_PICTURES[index % len(TRAIN_PICTURES)]
-    yield from ((number, "train") for number in range(_FIRST_TRAIN, _FIRST_TRAIN + train))
-
-
-class _Studio:
-    """Photographs the products of a recipe. Picture N of a product depends on nothing but seed, product and N."""
-
-    def __init__(self, folder: Path, recipe: Recipe) -> None:
-        self._folder, self._recipe, self.seed = folder, recipe, recipe.seed
-        self.products = invent(recipe.products, seed=recipe.seed)
-        self.frequent = [
-            i for i in range(recipe.products) if TRAIN_PICTURES[i % len(TRAIN_PICTURES)] == max(TRAIN_PICTURES)
-        ]
-        self._sprite = lru_cache(maxsize=1)(self._draw_sprite)
-
-    def _draw_sprite(self, index: int) -> Image.Image:
-        product = self.products[index]
-        return sprite(product.look, print_on_label=product.code)
-
-    def photo(self, index: int, number: int) -> bytes:
-        """Picture ``number`` of the product at ``index``, as JPEG."""
-        rng = np.random.default_rng([self._recipe.seed, index, number])
-        return photograph(self._sprite(index), rng, size=self._recipe.size)
-
-    def shoot(self, index: int, number: int, *, split: Split) -> PictureLine:
-        """Write picture ``number`` to its file and return its row."""
-        return self.file_away(self.photo(index, number), index, number, split=split)
-
-    def file_away(self, data: bytes, index: int, number: int, *, split: Split) -> PictureLine:
-        """Write ``data`` as picture ``number`` of the product at ``index`` and return its row."""
-        product = self.products[index]
-        file = f"images/{product.code}/{number}.jpg"
-        path = self._folder / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        language, caption = _caption(product, np.random.default_rng([self._recipe.seed, index, number, 1]))
-        return PictureLine(
-            file=file, code=product.code, caption=caption, split=split, kind=product.look.kind, language=language
-        )
-
-
-def _caption(product: Product, rng: np.random.Generator) -> tuple[str, str]:
-    """Language and caption: mostly the bare code, as in a stock list; else a name with it."""
-    draw = rng.random()
-    if draw < 0.6:
-        return "en", product.code
-    return ("en", f"{product.name_en} {product.code}") if draw < 0.8 else ("ja", f"{product.name_ja} {product.code}")
-
-
-# ---------------------------------------------------------------- planting faults
-def _plant_pictures(studio: _Studio, lines: list[PictureLine]) -> Iterator[Fault]:
-    """Add a row with its file to ``lines`` for each fault."""
-    for turn, fault in enumerate(PICTURE_FAULTS * EACH):
-        index = studio.frequent[turn % len(studio.frequent)]
-        number = _FIRST_FAULTY + turn
-        data = fault.spoil(_shown(studio, fault, turn))
-        line = studio.file_away(data, index, number, split="train")
-        lines.append(line if fault.captioned else line.model_copy(update={"caption": ""}))
-        yield Fault(
-            kind=fault.kind,
-            file=line.file,
-            product=line.code,
-            column="" if fault.captioned else "caption",
-            detail=fault.detail,
-            caught_by=fault.caught_by,
-        )
-
-
-def _shown(studio: _Studio, fault: PictureFault, turn: int) -> bytes:
-    """The sound picture that a fault starts from."""
-    at = turn + 1 if fault.shows == "other" else turn
-    known = _FIRST_TRAIN + turn // len(PICTURE_FAULTS)
-    number = _FIRST_FAULTY + turn if fault.shows == "new" else known
-    return studio.photo(studio.frequent[at % len(studio.frequent)], number)
-
-
-def _plant_texts(studio: _Studio, texts: dict[str, dict[str, str]]) -> Iterator[Fault]:
-    """Replace one text in ``texts`` for each fault; every product keeps at least one sound form."""
-    absent = invent(len(studio.products) + EACH, seed=studio.seed)[-EACH:]
-    spoilable = FORMS[1:]
-    for turn, fault in enumerate(TEXT_FAULTS * EACH):
-        lap, place = divmod(turn, len(studio.frequent))
-        index = studio.frequent[place]
-        product, form = studio.products[index], spoilable[(lap + place) % len(spoilable)]
-        case = Case(
-            product=product,
-            text=texts[product.code][form],
-            other=studio.products[(index + 1) % len(studio.products)],
-            absent=absent[turn // len(TEXT_FAULTS)],
-            turn=turn // len(TEXT_FAULTS),
-        )
-        texts[product.code][form] = fault.write(case)
-        yield Fault(
-            kind=fault.kind,
-            file=_PRODUCTS_TABLE,
-            product=product.code,
-            column=form,
-            detail=fault.detail,
-            caught_by=fault.caught_by,
-        )
-
-
-# ---------------------------------------------------------------- tables
 def _product_line(product: Product, texts: dict[str, str]) -> dict[str, str]:
     names = {"code": product.code, "name_en": product.name_en, "name_ja": product.name_ja, "kind": product.look.kind}
-    return {**names, "language": "en", "licence": _LICENCE, **texts}
+    return {**names, "language": "en", "licence": LICENCE, **texts}
 
 
 def _write_table(path: Path, rows: list[dict[str, str]]) -> None:

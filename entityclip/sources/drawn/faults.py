@@ -6,18 +6,20 @@ many pictures: the long tail stays as it is.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 from entityclip.records import Record
-from entityclip.sources.products import Product, explain
+from entityclip.sources.drawn.products import FORMS, Product, explain, invent
+from entityclip.sources.drawn.studio import FIRST_TRAIN, PictureLine, Studio
 
-FAULTS_TABLE = "faults.csv"
 EACH = 2
 """Every kind of fault is planted so many times."""
+FEWEST_PRODUCTS = 18
+"""A smaller catalogue has no room for all faults."""
+_FIRST_FAULTY = 100
+"""Faulty pictures of a product are numbered from here on."""
 
 
 class Fault(Record):
@@ -33,15 +35,6 @@ class Fault(Record):
     column: str
     detail: str
     caught_by: str
-
-
-def planted_faults(folder: Path) -> tuple[Fault, ...]:
-    """The faults of the catalogue in ``folder``; none where it was drawn without."""
-    table = folder / FAULTS_TABLE
-    if not table.is_file():
-        return ()
-    with table.open(encoding="utf-8", newline="") as stream:
-        return tuple(Fault.model_validate(row) for row in csv.DictReader(stream))
 
 
 # ---------------------------------------------------------------- pictures
@@ -156,3 +149,42 @@ TEXT_FAULTS = (
         lambda case: f"It is a {case.product.look.body} {case.product.look.kind}. " * 15,
     ),
 )
+
+
+# ---------------------------------------------------------------- planting
+def plant_pictures(studio: Studio, lines: list[PictureLine]) -> Iterator[Fault]:
+    """Add a faulty row, with its file, to ``lines`` for each fault."""
+    for turn, fault in enumerate(PICTURE_FAULTS * EACH):
+        index = studio.frequent[turn % len(studio.frequent)]
+        jpeg = fault.spoil(_shown(studio, fault, turn))
+        line = studio.file_away(jpeg, index, _FIRST_FAULTY + turn, split="train")
+        lines.append(line if fault.captioned else line.model_copy(update={"caption": ""}))
+        yield _listed(fault, file=line.file, product=line.code, column="" if fault.captioned else "caption")
+
+
+def _shown(studio: Studio, fault: PictureFault, turn: int) -> bytes:
+    """The sound picture that a fault starts from."""
+    frequent = studio.frequent
+    index = frequent[(turn + (fault.shows == "other")) % len(frequent)]
+    known = FIRST_TRAIN + turn // len(PICTURE_FAULTS)
+    return studio.shoot(index, _FIRST_FAULTY + turn if fault.shows == "new" else known)
+
+
+def plant_texts(studio: Studio, texts: dict[str, dict[str, str]], *, table: str) -> Iterator[Fault]:
+    """Replace one text in ``texts`` (code -> form -> text) for each fault; the first form always stays sound."""
+    absent = invent(len(studio.products) + EACH, seed=studio.seed)[-EACH:]
+    spoilable, frequent = FORMS[1:], studio.frequent
+    for place, fault in enumerate(TEXT_FAULTS * EACH):
+        index, turn = frequent[place % len(frequent)], place // len(TEXT_FAULTS)
+        product, other = studio.products[index], studio.products[(index + 1) % len(studio.products)]
+        # A second fault of the same product, where products are few, takes another form.
+        form = spoilable[(place // len(frequent) + place % len(frequent)) % len(spoilable)]
+        case = Case(product, text=texts[product.code][form], other=other, absent=absent[turn], turn=turn)
+        texts[product.code][form] = fault.write(case)
+        yield _listed(fault, file=table, product=product.code, column=form)
+
+
+def _listed(fault: PictureFault | TextFault, *, file: str, product: str, column: str) -> Fault:
+    return Fault(
+        kind=fault.kind, file=file, product=product, column=column, detail=fault.detail, caught_by=fault.caught_by
+    )

@@ -12,8 +12,8 @@ from itertools import islice
 from typing import TypeVar
 
 from entityclip.records import Record
-from entityclip.sources.drawing import COLOURS, LABELS, PATTERNS, Look
-from entityclip.sources.silhouettes import SILHOUETTES
+from entityclip.sources.drawn.drawing import COLOURS, LABELS, PATTERNS, Look
+from entityclip.sources.drawn.silhouettes import SILHOUETTES
 
 _SYLLABLES = {
     "ba": "バ", "bel": "ベル", "da": "ダ", "dor": "ドル", "fi": "フィ", "ga": "ガ", "jo": "ジョ", "ka": "カ",

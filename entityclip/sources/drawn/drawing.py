@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from entityclip.records import Record
-from entityclip.sources.silhouettes import SILHOUETTES, Shape
+from entityclip.sources.drawn.silhouettes import SILHOUETTES, Shape
 
 RGB = tuple[int, int, int]
 
@@ -33,7 +33,7 @@ COLOURS: dict[str, RGB] = {
 }
 """Far enough apart that no light of ``photograph`` turns one into another."""
 
-SPRITE_SIDE = 288
+SPRITE_SIDE = 240
 _UNIT = SPRITE_SIDE / 100
 _DARK: RGB = (58, 60, 66)
 _LIGHT: RGB = (238, 232, 214)
@@ -148,7 +148,7 @@ def _stick_label(canvas: Image.Image, label: str, *, at: tuple[float, float], te
 def photograph(subject: Image.Image, rng: np.random.Generator, *, size: int) -> bytes:
     """A JPEG of ``size`` x ``size`` pixels of a sprite, posed, lit and blurred as ``rng`` decides."""
     posed = subject.transform(
-        (2 * size, 2 * size), Image.Transform.PERSPECTIVE, _pose(rng, size=2 * size), Image.Resampling.BICUBIC
+        (2 * size, 2 * size), Image.Transform.PERSPECTIVE, _pose(rng, size=2 * size), Image.Resampling.BILINEAR
     ).reduce(2)
     layer = np.asarray(posed).astype(np.float32)
     alpha = layer[..., 3:] / 255
