@@ -131,6 +131,14 @@ class StoreLayout:
         """Scratch of a build; what a killed build left there is thrown away."""
         return self.root / "building" / version
 
+    def sources(self, version: str) -> Path:
+        """Scratch: the sources that go into the Bento."""
+        return self.building(version) / "sources"
+
+    def package(self, version: str) -> PackageLayout:
+        """Scratch: the package that becomes the BentoML model."""
+        return PackageLayout(self.building(version) / "package")
+
     def receipt(self, version: str) -> Path:
         """Hash of every file of the Bento and its model, written last: the build is complete."""
         return self.root / "receipts" / f"{version}.json"

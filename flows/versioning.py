@@ -1,0 +1,148 @@
+"""Versions of data and releases of models, over ``repository``, ``remote`` and ``registry``.
+
+The order is always: the folder, DVC's pointer, push, commit, tags. A commit therefore never names what the remote
+does not have, and a run that was killed anywhere is completed by the same call again.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from entityclip.errors import WorkspaceError
+from entityclip.layout import CheckpointLayout, DataLayout, Layout
+from entityclip.pairs import digest, require_complete
+from entityclip.records import DataVersion, PromotionDecision, Record, Release
+from flows.registry import Bump, crown, history, model_at, register, release_of, versions
+from flows.remote import push
+from flows.repository import Repository, exclusive, folder_hash, pointer_hash
+from flows.workspace import workspace_files
+
+
+# ---------------------------------------------------------------- data
+def version_data(layout: Layout, accepted: DataLayout, *, message: str) -> DataVersion:
+    """Make ``data/`` a copy of ``accepted``, give it to DVC, push it, and commit its hash.
+
+    Raises:
+        DataError: ``accepted`` is half-written.
+        WorkspaceError: Git, DVC or the remote refused; the last committed version stands, a rerun completes.
+    """
+    require_complete(accepted)
+    with exclusive(layout):
+        repository = Repository(layout.root)
+        before = repository.committed(layout.data_dvc)
+        data_hash = _replace(repository, accepted.root, layout.data.root)
+        push(layout, {layout.data_dvc: data_hash})
+        changed = before is None or pointer_hash(before) != data_hash
+        if changed:
+            commit = repository.commit(message, [*workspace_files(layout), layout.data_dvc, layout.report("quality")])
+        else:
+            commit = repository.git("log", "-1", "--format=%H", "--", layout.data_dvc.name)
+    return DataVersion(data_hash=data_hash, commit=commit, changed=changed)
+
+
+def data_intact(layout: Layout, data_hash: str) -> bool:
+    """Whether ``data/`` is this version, byte for byte: every file is hashed, DVC's records are not asked."""
+    return layout.data.marker.exists() and folder_hash(layout.data.root) == data_hash
+
+
+def _replace(repository: Repository, source: Path, folder: Path) -> str:
+    """Make ``folder`` a copy of ``source`` and give it to DVC; returns the hash."""
+    layout, wanted = Layout(repository.root), folder_hash(source)
+    incoming, outgoing = layout.incoming(folder.name), layout.outgoing(folder.name)
+    if not folder.exists() or folder_hash(folder) != wanted:
+        shutil.rmtree(incoming, ignore_errors=True)
+        shutil.copytree(source, incoming)
+        shutil.rmtree(outgoing, ignore_errors=True)
+        if folder.exists():
+            folder.rename(outgoing)
+        incoming.rename(folder)
+    shutil.rmtree(outgoing, ignore_errors=True)
+    added = repository.add(folder)
+    if added != wanted:
+        raise WorkspaceError(f"{folder}: DVC sees {added}, expected {wanted}; did somebody write there, or .dvcignore?")
+    return added
+
+
+# ---------------------------------------------------------------- releases
+def release(
+    layout: Layout,
+    *,
+    checkpoint: CheckpointLayout,
+    reports: Mapping[str, Record],
+    decision: PromotionDecision,
+    bump: Bump = "minor",
+) -> Release:
+    """Release the promoted checkpoint: one commit with data, rules, model and reports, pushed, tagged, champion.
+
+    The first version is v1.0.0, a retrained model is v1.1.0 and so on. A model that was released before is not
+    released again, and is not made champion again either: a rollback holds until a person ends it.
+
+    Args:
+        layout: The workspace, with the data version in place that the decision is about.
+        checkpoint: The challenger's weights and card.
+        reports: Name -> record, written to ``reports/NAME.json``.
+        decision: The promoting decision; written to ``reports/promotion.json`` and kept for ever.
+        bump: Which part of the version counts up.
+
+    Raises:
+        WorkspaceError: The decision promotes nothing or is about other data; or Git, DVC or the remote refused.
+    """
+    if not decision.promoted:
+        raise WorkspaceError(
+            f"{decision.challenger[:12]}: not promoted ({'; '.join(decision.reasons)}); keep the champion"
+        )
+    with exclusive(layout):
+        version = _released(layout, decision.challenger)
+        if version is None:
+            version = register(layout, _release_commit(layout, checkpoint, reports, decision), bump=bump)
+        if all(reign.version != version for reign in history(layout)):
+            crown(layout, version)
+        return release_of(layout, version)
+
+
+def _released(layout: Layout, fingerprint: str) -> str | None:
+    """The version that holds this model, if one does."""
+    return next((v for v, commit in versions(layout).items() if model_at(layout, commit) == fingerprint), None)
+
+
+def _release_commit(
+    layout: Layout, checkpoint: CheckpointLayout, reports: Mapping[str, Record], decision: PromotionDecision
+) -> str:
+    repository = Repository(layout.root)
+    pointer = repository.committed(layout.data_dvc)
+    if pointer is None or pointer_hash(pointer) != decision.data_hash:
+        found = pointer_hash(pointer) if pointer else "nothing"
+        raise WorkspaceError(f"{layout.data_dvc}: HEAD has {found}, the model was judged on {decision.data_hash}")
+    card = checkpoint.card.read_text() if checkpoint.card.exists() else "{}"
+    if (found := json.loads(card).get("fingerprint")) != decision.challenger:
+        raise WorkspaceError(f"{checkpoint.card}: is of model {found}, the decision promoted {decision.challenger}")
+    model_hash = _replace(repository, checkpoint.root, layout.model.root)
+    for name, record in {**reports, "promotion": decision}.items():
+        _write(layout.report(name), record)
+    _write(_decision_path(layout, decision), decision)
+    push(layout, {layout.data_dvc: decision.data_hash, layout.model_dvc: model_hash})
+    parts = [*workspace_files(layout), layout.data_dvc, layout.model_dvc, layout.reports]
+    return repository.commit(f"Release model {decision.challenger[:12]}", parts)
+
+
+def record_decision(layout: Layout, decision: PromotionDecision) -> Path:
+    """Keep a refused challenger's decision for ever, in a commit of its own; the model is untouched."""
+    path = _decision_path(layout, decision)
+    with exclusive(layout):
+        _write(path, decision)
+        Repository(layout.root).commit(f"Keep the champion against {decision.challenger[:12]}", [path])
+    return path
+
+
+def _decision_path(layout: Layout, decision: PromotionDecision) -> Path:
+    return layout.decision(digest(decision.model_dump_json()))
+
+
+def _write(path: Path, record: Record) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    partial.rename(path)

@@ -1,0 +1,132 @@
+"""Making a workspace: a folder that is a Git and DVC repository of its own.
+
+Every step looks first whether it is done, so a run after a kill, at any point, completes what is missing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import expectations
+from entityclip.errors import WorkspaceError
+from entityclip.layout import Layout
+from entityclip.workspace import default_config
+from flows.repository import Repository, exclusive
+
+REMOTE = "workspace"
+_IGNORED = ("/.entityclip/", "/.*.incoming/", "/.*.outgoing/", "/expectations/gx/uncommitted/", "*.partial")
+
+
+def open_workspace(root: Path) -> Layout:
+    """The workspace at ``root``, made or completed where needed.
+
+    A folder inside another repository becomes a repository of its own. What exists is kept: identity, remotes,
+    settings and rules of the user are never overwritten.
+
+    Raises:
+        WorkspaceError: ``root`` is a file, or a folder with other things in it that is not the top of a repository.
+    """
+    layout = Layout(root.absolute())
+    _require_usable(layout)
+    layout.root.mkdir(parents=True, exist_ok=True)
+    with exclusive(layout):
+        repository = _git_repository(layout)
+        _dvc_repository(layout, repository)
+        _files(layout)
+        if repository.git_or_none("symbolic-ref", "-q", "HEAD") is not None:
+            repository.commit("Make the workspace", workspace_files(layout))
+    return layout
+
+
+def workspace_files(layout: Layout) -> list[Path]:
+    """What belongs to a workspace beside data, model and reports."""
+    dvc = layout.dvc_folder
+    top = [layout.root / ".gitignore", layout.root / ".dvcignore", dvc / "config", dvc / ".gitignore"]
+    return [*top, layout.dvc_yaml, layout.config, layout.rules]
+
+
+def _require_usable(layout: Layout) -> None:
+    root = layout.root
+    if root.exists() and not root.is_dir():
+        raise WorkspaceError(f"{root}: is a file; name a folder for the workspace")
+    if not root.exists() or (root / ".git").exists():
+        return
+    strangers = sorted(p.name for p in root.iterdir() if p != layout.work)
+    if strangers:
+        raise WorkspaceError(
+            f"{root}: holds {strangers[0]!r} and is not the top of a Git repository; name an empty folder, "
+            "or run `git init` there if it is meant to become a workspace"
+        )
+
+
+# ---------------------------------------------------------------- Git
+def _git_repository(layout: Layout) -> Repository:
+    repository = Repository(layout.root)
+    top = repository.git_or_none("rev-parse", "--show-toplevel")
+    if top is None or Path(top).resolve() != layout.root.resolve():
+        repository.git("init", "--quiet", "--initial-branch", "main")
+    for key, value in {"name": "EntityCLIP flows", "email": "flows@entityclip.invalid"}.items():
+        configured = repository.git_or_none("config", f"user.{key}") or os.environ.get(f"GIT_COMMITTER_{key.upper()}")
+        if not configured:
+            repository.git("config", "--local", f"user.{key}", value)
+    return repository
+
+
+# ---------------------------------------------------------------- DVC
+def _dvc_repository(layout: Layout, repository: Repository) -> None:
+    if not (layout.dvc_folder / "config").exists():
+        # A killed run leaves the folder without its config; --force starts again, but would delete a cache too.
+        halfway = layout.dvc_folder.exists() and not (layout.dvc_folder / "cache").exists()
+        repository.dvc_init(force=halfway)
+    repository.dvc(lambda repo: _configure(repo, layout), doing="configuring the workspace")
+
+
+def _configure(repo: Any, layout: Layout) -> None:
+    wanted = {"analytics": False, "check_update": False, "autostage": True}
+    lost = _needs_default_remote(repo)
+    if lost or any(repo.config["core"].get(k) is not v for k, v in wanted.items()):
+        with repo.config.edit("repo") as config:
+            config["core"].update(wanted)
+            if lost:
+                layout.remote.mkdir(parents=True, exist_ok=True)
+                config["core"]["remote"] = REMOTE
+                # Absolute, so that a clone elsewhere on this machine pulls from the same folder.
+                config["remote"][REMOTE] = {"url": str(layout.remote), "verify": True}
+    if "entityclip" not in repo.artifacts.read().get(layout.dvc_yaml.name, {}):
+        from dvc.annotations import Artifact
+
+        repo.artifacts.add("entityclip", Artifact(path="model", type="model"), dvcfile=str(layout.dvc_yaml))
+
+
+def _needs_default_remote(repo: Any) -> bool:
+    """There is none; or ours is not where it was, because the workspace was moved."""
+    name = repo.config["core"].get("remote")
+    return not name or (name == REMOTE and not Path(repo.config["remote"][name]["url"]).exists())
+
+
+# ---------------------------------------------------------------- files
+def _files(layout: Layout) -> None:
+    ignore = layout.root / ".gitignore"
+    present = ignore.read_text().splitlines() if ignore.exists() else []
+    missing = [line for line in _IGNORED if line not in present]
+    if missing:
+        _write(ignore, "\n".join([*present, *missing]) + "\n")
+    if not layout.config.exists():
+        _write(layout.config, default_config())
+    if not layout.rules.exists():
+        _copy_rules(layout)
+
+
+def _copy_rules(layout: Layout) -> None:
+    shipped = Layout(Path(expectations.__file__).parent.parent).rules
+    if shipped.exists():
+        shutil.copytree(shipped, layout.rules, ignore=shutil.ignore_patterns("uncommitted"))
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.rename(path)
