@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
@@ -54,13 +53,13 @@ class Look(Record):
 # ---------------------------------------------------------------- sprite
 _X, _Y = np.meshgrid(np.linspace(0, 100, SPRITE_SIDE), np.linspace(0, 100, SPRITE_SIDE))
 
-PATTERNS: dict[str, Callable[[], np.ndarray]] = {
-    "plain": lambda: np.zeros_like(_X, dtype=bool),
-    "vertical stripes": lambda: _X % 13 < 5,
-    "horizontal stripes": lambda: _Y % 13 < 5,
-    "dots": lambda: np.hypot(_X % 13 - 6.5, _Y % 13 - 6.5) < 3.7,
-    "checks": lambda: (_X % 20 < 10) != (_Y % 20 < 10),
-    "zigzags": lambda: (_Y + np.abs(_X % 16 - 8)) % 15 < 5,
+PATTERNS: dict[str, np.ndarray] = {
+    "plain": np.zeros_like(_X, dtype=bool),
+    "vertical stripes": _X % 13 < 5,
+    "horizontal stripes": _Y % 13 < 5,
+    "dots": np.hypot(_X % 13 - 6.5, _Y % 13 - 6.5) < 3.7,
+    "checks": (_X % 20 < 10) != (_Y % 20 < 10),
+    "zigzags": (_Y + np.abs(_X % 16 - 8)) % 15 < 5,
 }
 """Where the accent colour covers the body: (SPRITE_SIDE, SPRITE_SIDE) bool."""
 
@@ -90,7 +89,7 @@ def sprite(look: Look, *, print_on_label: str) -> Image.Image:
 def _cloths(look: Look) -> dict[str, Image.Image]:
     """What each tone is cut from."""
     body, accent = np.array(COLOURS[look.body], np.uint8), np.array(COLOURS[look.accent], np.uint8)
-    patterned = np.where(PATTERNS[look.pattern]()[..., None], accent, body)
+    patterned = np.where(PATTERNS[look.pattern][..., None], accent, body)
     plain = {"accent": COLOURS[look.accent], "dark": _DARK, "light": _LIGHT}
     cloths = {tone: Image.new("RGB", (SPRITE_SIDE, SPRITE_SIDE), colour) for tone, colour in plain.items()}
     return {"body": Image.fromarray(patterned), **cloths}
