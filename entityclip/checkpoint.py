@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+import numpy as np
+import torch
+from PIL import Image
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
+from entityclip.errors import CheckpointError
 from entityclip.images import Preprocessing
+from entityclip.layout import CheckpointLayout
+from entityclip.model.entityclip import EntityCLIP, ModelConfig
+from entityclip.pairs import digest
 from entityclip.records import Record
 from entityclip.text import Tokenisation, Tokenizer
 
@@ -17,13 +30,14 @@ class CheckpointCard(Record):
     """Everything beside the weights that is needed to use them."""
 
     fingerprint: str = Field(description="Hash of weights, architecture, preprocessing and tokenisation.")
-    architecture: dict[str, Any] = Field(description="TowerConfig and MMAE settings that rebuild the model.")
+    weights_sha256: str
+    model: ModelConfig
     preprocessing: Preprocessing
     tokenisation: Tokenisation
     data_hash: str
     config: dict[str, Any] = Field(description="The training config as it ran.")
     code_hash: str
-    epoch: float
+    epochs: float
     metrics: dict[str, float]
     thresholds: dict[str, float] = Field(default={}, description="Target precision -> least similarity for a tag.")
     mix: dict[str, float] = Field(default={}, description="Slice -> weight of the explanation in the mixed index.")
@@ -34,7 +48,103 @@ class CheckpointCard(Record):
 class LoadedModel:
     """A model with the preprocessing and tokenizer that it was trained with."""
 
-    model: Any
+    model: EntityCLIP
     card: CheckpointCard
     tokenizer: Tokenizer
-    root: Path
+    device: str
+
+    @property
+    def dim(self) -> int:
+        """Width D of the joint space."""
+        return self.model.dim
+
+    @torch.inference_mode()
+    def embed_texts(self, texts: Sequence[str], *, batch: int = 256) -> np.ndarray:
+        """(N,) texts -> (N, D) float32, unit rows."""
+        rows = [
+            self.model.encode_text(self.tokenizer(texts[i : i + batch]).to(self.device)).float().cpu().numpy()
+            for i in range(0, len(texts), batch)
+        ]
+        return np.concatenate(rows) if rows else np.zeros((0, self.dim), dtype=np.float32)
+
+    @torch.inference_mode()
+    def embed_images(self, images: Iterable[Image.Image], *, batch: int = 64) -> np.ndarray:
+        """N pictures -> (N, D) float32, unit rows; pictures are drawn a batch at a time."""
+        rows = [
+            self.model.encode_image(self.card.preprocessing.batch(chunk).to(self.device)).float().cpu().numpy()
+            for chunk in _chunks(images, batch)
+        ]
+        return np.concatenate(rows) if rows else np.zeros((0, self.dim), dtype=np.float32)
+
+
+def _chunks(items: Iterable[Image.Image], size: int) -> Iterator[list[Image.Image]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], *, metadata: dict[str, str] | None = None) -> None:
+    """Write safetensors under a temporary name, flush to disk, rename: never half a file under ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, partial, metadata=metadata)
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.rename(path)
+
+
+def save_card(layout: CheckpointLayout, card: CheckpointCard) -> None:
+    """Write the card under a temporary name, then rename: the checkpoint is complete from then on."""
+    partial = layout.card.with_suffix(".partial")
+    partial.write_text(card.model_dump_json(indent=1) + "\n")
+    partial.rename(layout.card)
+
+
+def save(layout: CheckpointLayout, model: EntityCLIP, **card: Any) -> CheckpointCard:
+    """Save a model; ``card`` are the card's fields but for the hashes, which are computed here."""
+    layout.card.unlink(missing_ok=True)
+    save_tensors(layout.weights, model.state_dict())
+    sha = file_sha256(layout.weights)
+    parts = [model.config.model_dump_json(), card["preprocessing"].model_dump_json()]
+    fingerprint = digest(sha, *parts, card["tokenisation"].model_dump_json())
+    made = CheckpointCard(fingerprint=fingerprint, weights_sha256=sha, model=model.config, **card)
+    save_card(layout, made)
+    return made
+
+
+def read_card(layout: CheckpointLayout) -> CheckpointCard:
+    """The card alone.
+
+    Raises:
+        CheckpointError: There is none, or it is not one of ours.
+    """
+    try:
+        return CheckpointCard.model_validate_json(layout.card.read_text())
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{layout.root}: no card.json, so the checkpoint is missing or half-written") from error
+    except ValidationError as error:
+        raise CheckpointError(f"{layout.card}: not a checkpoint card of this version: {error}") from error
+
+
+def load(layout: CheckpointLayout, *, device: str = "cpu") -> LoadedModel:
+    """The model with everything needed to use it, in evaluation mode.
+
+    Raises:
+        CheckpointError: The card is missing, or the weights are not the ones it was written for.
+    """
+    card = read_card(layout)
+    if not layout.weights.is_file() or file_sha256(layout.weights) != card.weights_sha256:
+        raise CheckpointError(f"{layout.weights}: missing, or not the weights that {layout.card.name} describes")
+    towers = card.model.towers.model_copy(update={"pretrained": None})
+    model = EntityCLIP(card.model.model_copy(update={"towers": towers}))
+    try:
+        model.load_state_dict(load_file(layout.weights), strict=True)
+    except (RuntimeError, SafetensorError) as error:
+        raise CheckpointError(f"{layout.weights}: does not fit the architecture on the card: {error}") from error
+    return LoadedModel(model.to(device).eval(), card, card.tokenisation.load(), device)

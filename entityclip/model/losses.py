@@ -1,0 +1,55 @@
+"""Losses: contrastive with many positives, hard negatives, matching. Imports nothing of the model."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+
+def targets_by_entity(entities: torch.Tensor) -> torch.Tensor:
+    """(B,) entity numbers -> (B, B) soft targets: the rows of one entity share the weight of a positive."""
+    same = (entities[:, None] == entities[None, :]).float()
+    return same / same.sum(dim=1, keepdim=True)
+
+
+def contrastive(
+    a: torch.Tensor, b: torch.Tensor, *, scale: torch.Tensor, targets: torch.Tensor, smoothing: float = 0.0
+) -> torch.Tensor:
+    """Symmetric InfoNCE between rows of ``a`` and ``b``, both (B, D), with soft targets (B, B).
+
+    The published VTC has one positive a row; catalogues repeat captions in every batch, so the rows of one
+    entity are positives of each other. ``smoothing`` spreads that share of each target over all rows.
+    """
+    logits = scale * F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T
+    soft = targets * (1 - smoothing) + smoothing / len(targets)
+    return (F.cross_entropy(logits, soft) + F.cross_entropy(logits.T, soft)) / 2
+
+
+def hard_negatives(
+    similarity: torch.Tensor, entities: torch.Tensor, *, generator: torch.Generator | None = None
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """One hard text for each picture and one hard picture for each text.
+
+    Args:
+        similarity: (B, B) scaled similarities, pictures in rows, texts in columns.
+        entities: (B,) entity numbers; the same entity is never a negative.
+        generator: Source of the draws.
+
+    Returns:
+        Row numbers of texts (B,) and of pictures (B,), drawn in proportion to the softmax of the
+        similarities; None when the whole batch is one entity.
+    """
+    same = entities[:, None] == entities[None, :]
+    if bool(same.all()):
+        return None
+    masked = similarity.detach().masked_fill(same, float("-inf"))
+    texts = torch.multinomial(masked.softmax(dim=1), 1, generator=generator)[:, 0]
+    pictures = torch.multinomial(masked.T.softmax(dim=1), 1, generator=generator)[:, 0]
+    return texts, pictures
+
+
+def matching(true_pairs: torch.Tensor, *wrong_pairs: torch.Tensor) -> torch.Tensor:
+    """GI-ITM's loss: mean cross-entropy of the true pairs and of each kind of hard negative; logits (B, 2) each."""
+    parts = [F.cross_entropy(true_pairs, true_pairs.new_ones(len(true_pairs), dtype=torch.long))]
+    parts += [F.cross_entropy(wrong, wrong.new_zeros(len(wrong), dtype=torch.long)) for wrong in wrong_pairs]
+    return torch.stack(parts).mean()

@@ -1,0 +1,229 @@
+"""Training, top to bottom: data, model, optimizer, then steps; the state is saved on the way and a killed run resumes.
+
+The position in the run, not any hidden state, decides what a step does: batches, augmentation and hard
+negatives come from generators seeded by (seed, step). A resumed run therefore does what an unbroken one does.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import Field
+from safetensors import safe_open
+from tqdm import tqdm
+
+from entityclip import batches, checkpoint
+from entityclip.batches import Augmentation, TrainingSet
+from entityclip.checkpoint import CheckpointCard, save_tensors
+from entityclip.errors import TrainingError
+from entityclip.images import Preprocessing
+from entityclip.layout import DataLayout, RunLayout
+from entityclip.model.entityclip import EntityCLIP, LossConfig, ModelConfig
+from entityclip.pairs import digest
+from entityclip.records import Record
+from entityclip.text import Tokenisation
+
+
+class TrainConfig(Record):
+    """Everything that decides what a training run computes."""
+
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    preprocessing: Preprocessing = Preprocessing()
+    tokenisation: Tokenisation = Tokenisation()
+    augmentation: Augmentation = Augmentation()
+    epochs: int = Field(default=20, ge=1)
+    batch: int = Field(default=64, ge=2, description="Pairs in a step.")
+    rate: float = Field(default=1e-3, gt=0, description="Highest learning rate (AdamW).")
+    warmup: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps with a rising rate.")
+    decay: float = Field(default=0.05, ge=0, description="Weight decay of matrices.")
+    clip: float = Field(default=1.0, gt=0, description="Largest norm of the gradient.")
+    small_until: float = Field(default=0.0, ge=0, le=1, description="Share of the epochs on smaller pictures.")
+    small_size: int = Field(default=64, ge=8, description="Side of the smaller pictures, pixels.")
+    mask_names: bool = Field(default=True, description="Mask an entity's names in the explanations trained on.")
+    seed: int = 0
+    save_seconds: float = Field(default=20, ge=0, description="A killed run loses at most about this many seconds.")
+    device: str = Field(default="cpu", description="'cpu' or 'cuda'.")
+
+
+Report = Callable[[int, dict[str, float]], None]
+"""Called after each epoch with its number (from 1) and the means of the loss's terms."""
+
+
+def code_hash() -> str:
+    """Hash of this package's sources: a run made by other code is another run."""
+    folder = Path(__file__).parent
+    files = sorted(p for p in folder.rglob("*") if p.suffix in {".py", ".json"})
+    return digest(*(part for p in files for part in (str(p.relative_to(folder)), p.read_bytes())))
+
+
+def run_key(config: TrainConfig, *, data_hash: str) -> str:
+    """Name of the run that this config on these data makes; the same inputs find the same run again."""
+    return digest(config.model_dump_json(), data_hash, code_hash())
+
+
+def fit(
+    config: TrainConfig, *, data: DataLayout, data_hash: str, run: RunLayout, report: Report, progress: bool = True
+) -> CheckpointCard:
+    """Train, and leave a complete checkpoint in ``run``. A run that was killed goes on where it was saved.
+
+    Raises:
+        DataError: The data are incomplete.
+        TrainingError: The loss is no longer finite; the message names the pairs of the batch.
+    """
+    if run.checkpoint.card.is_file():
+        return checkpoint.read_card(run.checkpoint)
+    started = time.monotonic()
+
+    # ------------------------------------------------------------ data, model, optimizer
+    side = round(config.preprocessing.size * 8 / 7)
+    training = batches.load_training_set(data, side=side, mask=config.mask_names, progress=progress)
+    torch.manual_seed(config.seed)
+    model = EntityCLIP(config.model).to(memory_format=torch.channels_last).to(config.device).train()
+    optimizer = _optimizer(model, config)
+    plan = list(_plan(len(training), config))
+    done = _resume(run.resume, model, optimizer)
+
+    # ------------------------------------------------------------ steps
+    saved, sums = time.monotonic(), _Means()
+    bar = tqdm(plan[done:], initial=done, total=len(plan), desc="train", unit="step", disable=not progress)
+    for step, (epoch, rows) in enumerate(bar, start=done):
+        terms = _step(model, optimizer, training, config=config, step=step, of=len(plan), epoch=epoch, rows=rows)
+        sums.add(terms)
+        if step + 1 == len(plan) or plan[step + 1][0] != epoch:
+            bar.set_postfix(epoch=f"{epoch + 1}/{config.epochs}", loss=f"{sums.mean()['loss']:.3f}")
+            report(epoch + 1, sums.take())
+        if time.monotonic() - saved > config.save_seconds:
+            _save_state(run.resume, model, optimizer, step=step + 1)
+            saved = time.monotonic()
+
+    # ------------------------------------------------------------ the checkpoint, its card last
+    card = checkpoint.save(
+        run.checkpoint,
+        model,
+        preprocessing=config.preprocessing,
+        tokenisation=config.tokenisation,
+        data_hash=data_hash,
+        config=config.model_dump(mode="json"),
+        code_hash=code_hash(),
+        epochs=config.epochs,
+        metrics={**terms, "seconds": time.monotonic() - started},
+        versions={name: importlib.metadata.version(name) for name in ("torch", "open_clip_torch", "numpy")},
+    )
+    shutil.rmtree(run.resume, ignore_errors=True)
+    return card
+
+
+def _plan(count: int, config: TrainConfig) -> Iterator[tuple[int, np.ndarray]]:
+    """Every step of the run: its epoch and its rows."""
+    for epoch in range(config.epochs):
+        for rows in batches.order(count, batch=config.batch, epoch=epoch, seed=config.seed):
+            yield epoch, rows
+
+
+def _step(
+    model: EntityCLIP,
+    optimizer: torch.optim.Optimizer,
+    training: TrainingSet,
+    *,
+    config: TrainConfig,
+    step: int,
+    of: int,
+    epoch: int,
+    rows: np.ndarray,
+) -> dict[str, float]:
+    """One step: batch, loss, gradient, update. Returns the loss's terms."""
+    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+    small = epoch < config.small_until * config.epochs
+    size = min(config.small_size, config.preprocessing.size) if small else config.preprocessing.size
+    batch = batches.make_batch(
+        training,
+        rows,
+        tokenizer=config.tokenisation.load(),
+        preprocessing=config.preprocessing.model_copy(update={"size": size}),
+        augmentation=config.augmentation,
+        generator=generator,
+    )
+    terms = model.losses(batch, config=config.loss, generator=generator)
+    values = {name: float(value.detach()) for name, value in terms.items()}
+    if not math.isfinite(values["loss"]):
+        pairs = ", ".join(training.pair_ids[rows][:8])
+        raise TrainingError(f"step {step}: the loss is {values['loss']} ({values}); pairs of the batch: {pairs} ...")
+    for group in optimizer.param_groups:
+        group["lr"] = config.rate * _schedule(step / of, warmup=config.warmup)
+    optimizer.zero_grad(set_to_none=True)
+    terms["loss"].backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+    optimizer.step()
+    return values
+
+
+def _schedule(done: float, *, warmup: float) -> float:
+    """Share of the highest rate at ``done`` of the run: linear rise, then a cosine down to 1 %."""
+    if done < warmup:
+        return done / warmup + 1e-3
+    return 0.01 + 0.99 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup))) / 2
+
+
+def _optimizer(model: EntityCLIP, config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW; gains, biases and the temperature do not decay."""
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": config.decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config.rate, betas=(0.9, 0.98), eps=1e-6, fused=True)
+
+
+class _Means:
+    """Running means of the loss's terms over an epoch."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._count = 0
+
+    def add(self, terms: dict[str, float]) -> None:
+        for name, value in terms.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._count += 1
+
+    def mean(self) -> dict[str, float]:
+        return {name: value / self._count for name, value in self._sums.items()}
+
+    def take(self) -> dict[str, float]:
+        mean, self._sums, self._count = self.mean(), {}, 0
+        return mean
+
+
+# ---------------------------------------------------------------- the state of a run on its way
+def _save_state(folder: Path, model: EntityCLIP, optimizer: torch.optim.Optimizer, *, step: int) -> None:
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for number, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{number}.{name}": value for name, value in moments.items()}
+    save_tensors(folder / "state.safetensors", tensors, metadata={"step": str(step)})
+
+
+def _resume(folder: Path, model: EntityCLIP, optimizer: torch.optim.Optimizer) -> int:
+    """Put a saved state back, if there is one; returns the number of steps done."""
+    path = folder / "state.safetensors"
+    if not path.is_file():
+        return 0
+    weights: dict[str, torch.Tensor] = {}
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    with safe_open(path, framework="pt") as file:
+        step = int(file.metadata()["step"])
+        for key in file.keys():  # noqa: SIM118 (not a dict)
+            kind, rest = key.split(".", 1)
+            if kind == "model":
+                weights[rest] = file.get_tensor(key)
+            else:
+                number, name = rest.split(".")
+                state.setdefault(int(number), {})[name] = file.get_tensor(key)
+    model.load_state_dict(weights, strict=True)
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return step
