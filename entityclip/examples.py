@@ -106,8 +106,6 @@ def _spread(queries: pd.DataFrame, count: int) -> pd.DataFrame:
 
 def _portraits(data: DataLayout, entity_ids: set[str]) -> dict[str, bytes]:
     """entity_id -> one training picture, always the same one."""
-    if not any(data.pairs.glob("train-*.parquet")):
-        return {}
     pairs = read_frame(data.pairs, name="train", columns=["pair_id", "entity_id"])
     chosen = pairs[pairs["entity_id"].isin(entity_ids)].sort_values("pair_id").drop_duplicates("entity_id")
     pictures = _pictures(data, set(chosen["pair_id"]), name="train")

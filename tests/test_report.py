@@ -281,3 +281,12 @@ def test_the_same_run_gives_the_same_page(tmp_path: Path) -> None:
     for name in ("a.html", "b.html"):
         written(tmp_path / name, evaluation=EVALUATION, examples=[example(rank=3)])
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+
+
+def test_a_refused_batch_is_the_headline(tmp_path: Path) -> None:
+    refused = quality(tmp_path / "q.csv").model_copy(
+        update={"refused": True, "refusal": "40 % of the rows <broke> rules"}
+    )
+    page = written(tmp_path / "r.html", quality=refused)
+    assert "The batch was refused; the model in service is untouched" in page.text
+    assert "40 % of the rows <broke> rules" in page.text
