@@ -116,21 +116,18 @@ def _inside(folder: Path, name: str) -> Path:
         raise ImageError("absolute path; expected a path relative to the image folder")
     if ".." in parts.parts:
         raise ImageError("the path leaves the image folder by '..'")
+    path = folder.joinpath(*parts.parts)
     try:
-        path = folder.joinpath(*parts.parts).resolve(strict=True)
-    except (OSError, RuntimeError) as error:
-        link = folder.joinpath(*parts.parts).is_symlink()
-        raise ImageError(_unresolved(error, link=link)) from None
-    if not path.is_relative_to(folder.resolve()):
+        real = path.resolve(strict=True)
+    except FileNotFoundError:
+        link = path.is_symlink()
+        raise ImageError("symbolic link that leads nowhere" if link else "no such file in the image folder") from None
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that run in a circle
+        raise ImageError(
+            f"cannot be read: {getattr(error, 'strerror', None) or 'symbolic links in a circle'}"
+        ) from None
+    if not real.is_relative_to(folder.resolve()):
         raise ImageError("symbolic link that leads out of the image folder")
-    if path.is_dir():
+    if real.is_dir():
         raise ImageError("a folder, not a file")
-    return path
-
-
-def _unresolved(error: Exception, *, link: bool) -> str:
-    if link:
-        return "symbolic link that leads nowhere"
-    if isinstance(error, FileNotFoundError):
-        return "no such file in the image folder"
-    return f"cannot be read: {getattr(error, 'strerror', None) or error}"
+    return real

@@ -1,0 +1,57 @@
+"""What several test files share: small real pictures, and the folder of real photographs where there is one."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+PictureMaker = Callable[..., bytes]
+
+
+def _picture_bytes(seed: int = 0, *, kind: str = "JPEG", size: tuple[int, int] = (24, 16), mode: str = "RGB") -> bytes:
+    noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(noise).convert(mode).save(stream, kind)
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="session")
+def picture_bytes() -> PictureMaker:
+    """``picture_bytes(seed, kind="JPEG", size=(24, 16), mode="RGB")``: a picture of noise, as a file's bytes."""
+    return _picture_bytes
+
+
+def _png_header(width: int, height: int) -> bytes:
+    """A PNG that claims a size and holds next to nothing."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 64)) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.fixture(scope="session")
+def png_header() -> Callable[[int, int], bytes]:
+    """``png_header(width, height)``: a PNG that claims this size, as a file's bytes."""
+    return _png_header
+
+
+@pytest.fixture(scope="session")
+def grocery_path() -> Path:
+    """Folder of the Grocery Store data set: $ENTITYCLIP_GROCERY, or ../shared/grocery beside the repository."""
+    beside = Path(__file__).parent.parent.parent / "shared" / "grocery"
+    path = Path(os.environ.get("ENTITYCLIP_GROCERY", beside))
+    if not (path / "classes.csv").is_file():
+        pytest.skip(f"the Grocery Store data set is not in {path}; set ENTITYCLIP_GROCERY to its folder")
+    return path
