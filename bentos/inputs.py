@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from typing import Annotated, Any, Self, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 import bentoml
 from bentoml.exceptions import InvalidArgument
@@ -111,6 +111,7 @@ class SearchRequest(Request):
     image: Picture | None = Field(default=None, description="A picture of it: JPEG, PNG, WebP ..., whatever its name.")
     k: int = Field(default=10, ge=1, le=MOST_HITS, description="How many hits.")
     index: IndexKind = Field(default="mixed", description="Entities by caption, by explanation, or by both.")
+    of: Literal["pictures", "entities"] = Field(default="pictures", description="What the hits are.")
 
     @model_validator(mode="after")
     def _something_to_look_for(self) -> Self:

@@ -123,6 +123,10 @@ class StoreLayout:
         """The Bento, where BentoML puts it."""
         return self.root / "bentos" / "entityclip" / version
 
+    def bento_sources(self, version: str) -> Path:
+        """The sources in the Bento, where BentoML puts them."""
+        return self.bento(version) / "src"
+
     def model(self, version: str) -> PackageLayout:
         """The BentoML model that the Bento serves."""
         return PackageLayout(self.root / "models" / "entityclip-model" / version)

@@ -1,0 +1,246 @@
+"""A Bento from a promoted release and from nothing else.
+
+The package (weights, card, indexes, reports) becomes a BentoML model, the service's sources become a Bento
+that names it. A receipt with the hash of every file comes last: a Bento without one is built again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+import entityclip
+from bentos.requirements import serving_requirements
+from entityclip import checkpoint, pairs
+from entityclip.errors import PackagingError
+from entityclip.index import EntityIndex, PictureIndex
+from entityclip.layout import DataLayout, Layout, PackageLayout, StoreLayout
+from entityclip.records import BentoRecord, PackageCard, PromotionDecision, Record, Release
+
+SERVICE_SOURCES = ("__init__.py", "inputs.py", "service.py")
+BUILD_SECONDS = 600
+
+
+class Receipt(Record):
+    """Says that a build is complete, and of what."""
+
+    release: Release
+    files: dict[str, str] = Field(description="File of the store -> SHA-256, for the Bento and its model.")
+    bento: BentoRecord
+
+
+# ---------------------------------------------------------------- build
+def build(release_dir: Path, *, release: Release, data: DataLayout, store: Path) -> BentoRecord:
+    """Build ``entityclip:VERSION``; one that is there and whole is returned as it is.
+
+    The sources count as well: after a change in the service, the Bento is built again.
+
+    Args:
+        release_dir: The release's files, laid out like a workspace: ``model/`` and ``reports/``.
+        release: Which release it is.
+        data: The release's version of the data, verified by the caller; the indexes are made from it.
+        store: BENTOML_HOME.
+
+    Raises:
+        PackagingError: The folder is not this release or was never promoted, the store holds another release
+            under this version, or BentoML could not build.
+        CheckpointError, DataError: Weights or data are missing or damaged.
+    """
+    layout, source = StoreLayout(store.resolve()), Layout(release_dir)
+    suite_hash = _require_promoted(source, release)
+    if (ready := _ready(layout, release)) is not None:
+        return ready
+    building = layout.building(release.version)
+    shutil.rmtree(building, ignore_errors=True)
+    try:
+        _copy_sources(layout.sources(release.version))
+        card = PackageCard(release=release, suite_hash=suite_hash, licences=_licences(data))
+        lay_out(layout.package(release.version), source, data, card)
+        _put(layout, release)
+        return _complete(layout, release, data)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _require_promoted(source: Layout, release: Release) -> str:
+    """Hash of the rules that the release's data passed, from the decision that promoted it."""
+    if not re.fullmatch(r"v\d+\.\d+\.\d+", release.version):
+        raise PackagingError(f"version {release.version!r}: expected one like v1.0.0")
+    fingerprint = checkpoint.read_card(source.model).fingerprint
+    if fingerprint != release.model_fingerprint:
+        raise PackagingError(
+            f"{source.model.root}: holds model {fingerprint}, but release {release.version} is model "
+            f"{release.model_fingerprint}; fetch the release again"
+        )
+    path = source.report("promotion")
+    try:
+        decision = PromotionDecision.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValidationError) as error:
+        raise PackagingError(f"{path}: no promotion decision to read, so nothing says that it was promoted") from error
+    if not decision.promoted or decision.challenger != fingerprint:
+        raise PackagingError(f"{path}: does not promote model {fingerprint}; only a promoted release is packaged")
+    return decision.suite_hash
+
+
+def _ready(layout: StoreLayout, release: Release) -> BentoRecord | None:
+    """The Bento of an earlier run when it is whole; None when it has to be built."""
+    try:
+        receipt = Receipt.model_validate_json(layout.receipt(release.version).read_text())
+    except (OSError, ValidationError):
+        return None
+    if receipt.release != release:
+        raise PackagingError(
+            f"{layout.root}: holds {release.version} of another release (commit {receipt.release.commit[:12]}, wanted "
+            f"{release.commit[:12]}); use another store, or delete {layout.receipt(release.version).name} to replace it"
+        )
+    whole = receipt.files == _stored(layout, release.version)
+    return receipt.bento if whole and _same_sources(layout, receipt) else None
+
+
+def _same_sources(layout: StoreLayout, receipt: Receipt) -> bool:
+    """Whether the Bento holds the sources of today."""
+    root = layout.bento_sources(receipt.release.version)
+    wanted = {(root / name).relative_to(layout.root).as_posix(): path for path, name in _sources()}
+    return all(receipt.files.get(name) == checkpoint.file_sha256(path) for name, path in wanted.items())
+
+
+# ---------------------------------------------------------------- what goes in
+def _sources() -> Iterator[tuple[Path, str]]:
+    """Files that the service needs, each with its place in the Bento."""
+    package, service = Path(entityclip.__path__[0]), Path(__file__).parent
+    for path in sorted(package.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            yield path, path.relative_to(package.parent).as_posix()
+    for name in SERVICE_SOURCES:
+        yield service / name, f"{service.name}/{name}"
+
+
+def _copy_sources(target: Path) -> None:
+    for path, name in _sources():
+        copy = target / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+
+
+def _licences(data: DataLayout) -> tuple[str, ...]:
+    named = pairs.read_frame(data.pairs, columns=["licence"])["licence"].dropna()
+    return tuple(sorted(set(named) - {""}))
+
+
+def lay_out(package: PackageLayout, source: Layout, data: DataLayout, card: PackageCard) -> None:
+    """Write what the service loads into ``package``: weights and card, both indexes, reports."""
+    pairs.require_complete(data)
+    model = checkpoint.load(source.model)
+    package.root.mkdir(parents=True)
+    shutil.copyfile(source.model.weights, package.checkpoint.weights)
+    shutil.copyfile(source.model.card, package.checkpoint.card)
+    EntityIndex.build(model, data).save(package.entities)
+    PictureIndex.build(model, data).save(package.pictures)
+    shutil.copytree(source.reports, package.reports)
+    package.release.write_text(card.model_dump_json(indent=1) + "\n")
+
+
+# ---------------------------------------------------------------- into the store
+def _put(layout: StoreLayout, release: Release) -> None:
+    """Replace what stands under this version by what was laid out, with BentoML in a process of its own."""
+    version, sources = release.version, layout.sources(release.version)
+    layout.receipt(version).unlink(missing_ok=True)
+    for remains in (layout.bento(version), layout.model(version).root):
+        shutil.rmtree(remains, ignore_errors=True)
+    labels = {"release": version, "commit": release.commit, "model": release.model_fingerprint}
+    job = {
+        "version": version,
+        "package": str(layout.package(version).root),
+        "sources": str(sources),
+        "requirements": serving_requirements(),
+        "labels": labels | {"data": release.data_hash},
+    }
+    # -P and PYTHONPATH: the service is imported from the sources that go in. TMPDIR: a kill leaves nothing behind.
+    environment = store_environment(layout.root) | {
+        "PYTHONPATH": str(sources),
+        "TMPDIR": str(layout.building(version)),
+        "UV_OFFLINE": "1",
+    }
+    program = Path(__file__).with_name("store.py")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", program],
+            input=json.dumps(job),
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd=layout.root,
+            timeout=BUILD_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise PackagingError(f"entityclip:{version}: BentoML took longer than {BUILD_SECONDS} s") from error
+    if done.returncode != 0:
+        raise PackagingError(f"entityclip:{version}: BentoML could not build it:\n{done.stderr[-2000:]}")
+
+
+def store_environment(store: Path) -> dict[str, str]:
+    """The environment in which BentoML works on ``store``."""
+    return os.environ | {"BENTOML_HOME": str(store), "BENTOML_DO_NOT_TRACK": "True"}
+
+
+def _complete(layout: StoreLayout, release: Release, data: DataLayout) -> BentoRecord:
+    """Write the example and, last, the receipt."""
+    text, picture = _example(layout, release.version, data)
+    bento = BentoRecord(
+        tag=f"entityclip:{release.version}",
+        release=release.version,
+        store=str(layout.root),
+        example_text=text,
+        example_picture=picture,
+    )
+    receipt = Receipt(release=release, files=_stored(layout, release.version), bento=bento)
+    path = layout.receipt(release.version)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(receipt.model_dump_json(indent=1) + "\n")
+    partial.rename(path)
+    return bento
+
+
+def _stored(layout: StoreLayout, version: str) -> dict[str, str]:
+    """SHA-256 of every file of the Bento and its model, but for what Python caches among them."""
+    roots = (layout.bento(version), layout.model(version).root)
+    files = (path for root in roots for path in sorted(root.rglob("*")) if path.is_file())
+    return {
+        path.relative_to(layout.root).as_posix(): checkpoint.file_sha256(path)
+        for path in files
+        if "__pycache__" not in path.parts
+    }
+
+
+# ---------------------------------------------------------------- for people
+def _example(layout: StoreLayout, version: str, data: DataLayout) -> tuple[str, str]:
+    """The first picture of the data as a file, and the name of what it shows."""
+    row = next(pairs.iter_rows(data.pairs, columns=["entity", "image"]), None)
+    if row is None:
+        return "", ""
+    path = layout.example(version, suffix=Path(row["image"]["path"] or "").suffix)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(row["image"]["bytes"])
+    return row["entity"], str(path)
+
+
+def serve_command(bento: BentoRecord, *, port: int = 3000) -> str:
+    """Lines for a shell: the first serves the Bento, the others ask it from a second terminal."""
+    program = Path(sys.executable).with_name("bentoml")
+    lines = [f"BENTOML_HOME={shlex.quote(bento.store)} {shlex.quote(str(program))} serve {bento.tag} --port {port}"]
+    if bento.example_text:
+        asked = shlex.quote(json.dumps({"text": bento.example_text, "k": 5}, ensure_ascii=False))
+        lines.append(f"curl -s localhost:{port}/search -H 'Content-Type: application/json' -d {asked}")
+    if bento.example_picture:
+        lines.append(f"curl -s localhost:{port}/tag -F image=@{shlex.quote(bento.example_picture)}")
+    return "\n".join(lines)

@@ -1,0 +1,46 @@
+"""Puts a package and the service into a BentoML store.
+
+Run as a program, in a process of its own: BentoML reads ``BENTOML_HOME`` once, when it is imported, and the
+service must come from the sources that go into the Bento, not from wherever the builder found its own.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import bentoml
+from pydantic import BaseModel, Field
+
+
+class Job(BaseModel):
+    """What to put into the store that ``BENTOML_HOME`` names."""
+
+    version: str = Field(description="Of the release; the Bento and its model carry it as theirs.")
+    package: Path = Field(description="Folder with weights, card, indexes, reports.")
+    sources: Path = Field(description="Folder with the sources that the service needs, and nothing else.")
+    requirements: list[str] = Field(description="Exact versions of what the sources import.")
+    labels: dict[str, str]
+
+
+def put(job: Job) -> None:
+    """Import the package as ``entityclip-model:VERSION``, then build ``entityclip:VERSION`` on it."""
+    tag = f"entityclip-model:{job.version}"
+    with bentoml.models.create(tag, labels=job.labels) as model:
+        shutil.copytree(job.package, model.path, dirs_exist_ok=True)
+    bentoml.build(
+        "bentos.service:EntityClip",
+        name="entityclip",
+        version=job.version,
+        build_ctx=str(job.sources),
+        labels=job.labels,
+        args={"model": tag},
+        docker={"python_version": f"{sys.version_info.major}.{sys.version_info.minor}"},
+        # Locked already, by us: BentoML's own lock would ask a registry.
+        python={"packages": job.requirements, "lock_packages": False},
+    )
+
+
+if __name__ == "__main__":
+    put(Job.model_validate_json(sys.stdin.read()))
