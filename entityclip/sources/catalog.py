@@ -117,7 +117,8 @@ def _recipe(**values: int | bool) -> Recipe:
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"no catalogue can be drawn like that: {error}") from None
+        wrong = "; ".join(f"{e['loc'][0]}={e['input']!r}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"no catalogue can be drawn with {wrong}") from None
     if recipe.faults and recipe.products < FEWEST_PRODUCTS:
         raise ConfigError(
             f"{recipe.products} products have no room for the faults; ask for {FEWEST_PRODUCTS} or for no faults"

@@ -23,10 +23,10 @@ _FIRST_FAULTY = 100
 
 
 class Fault(Record):
-    """One planted fault: where it is, and which stage catches it.
+    """One planted fault: where it is, and what catches it.
 
-    ``file`` is the picture, or the table whose ``column`` holds the text. ``caught_by`` is ``ingest``, ``gate``,
-    or empty where nothing that reads texts and files can see the fault; ``detail`` then says why.
+    ``file`` is the picture, or the table whose ``column`` holds the text. ``caught_by`` is ``ingest``, the rule of
+    the quality gate, or empty where nothing that reads texts and files can see it; ``detail`` then says why.
     """
 
     kind: str
@@ -61,22 +61,27 @@ PICTURE_FAULTS = (
     ),
     PictureFault("empty_picture", "the file has no bytes", "ingest", spoil=lambda _: b""),
     PictureFault("text_named_jpg", "an error page under a picture's name", "ingest", spoil=lambda _: _ERROR_PAGE),
-    PictureFault("picture_twice", "the bytes of another row of this product", "gate", shows="own"),
-    PictureFault("picture_of_two_products", "the bytes of another product's row", "gate", shows="other"),
-    PictureFault("caption_missing", "a sound picture without a caption", "gate", captioned=False),
+    PictureFault("picture_twice", "the bytes of another row of this product", "picture_twice", shows="own"),
+    PictureFault(
+        "picture_of_two_products", "the bytes of another product's row", "picture_of_two_entities", shows="other"
+    ),
+    PictureFault("caption_missing", "a sound picture without a caption", "caption_missing", captioned=False),
 )
 
 
 # ---------------------------------------------------------------- texts
 class Case(NamedTuple):
-    """What a faulty text is made from: the product and its sound text, another product, one that does not exist."""
+    """What a faulty text is made from: the product and its sound text, another product, one that does not exist.
+
+    ``seed`` is the catalogue's; ``turn`` is 0 for the first fault of its kind and 1 for the second.
+    """
 
     product: Product
     text: str
     other: Product
     absent: Product
+    seed: int
     turn: int
-    """0 for the first fault of its kind, 1 for the second."""
 
 
 class TextFault(NamedTuple):
@@ -90,8 +95,8 @@ class TextFault(NamedTuple):
 
 def _of_another(case: Case, form: str) -> str:
     """A sound text about the other product, worded as nowhere else: a mere duplicate would be easy to see."""
-    usual = explain(case.other, seed=0)[form]
-    wordings = (explain(case.other, seed=seed)[form] for seed in count(1))
+    usual = explain(case.other, seed=case.seed)[form]
+    wordings = (explain(case.other, seed=seed)[form] for seed in count(case.seed + 1))
     return next(text for text in wordings if text != usual)
 
 
@@ -112,7 +117,7 @@ TEXT_FAULTS = (
     TextFault(
         "names_another_product",
         "the text of another product, whose model number it names",
-        "gate",
+        "names_another_entity",
         lambda case: _of_another(case, "explanation_a"),
     ),
     TextFault(
@@ -124,28 +129,30 @@ TEXT_FAULTS = (
     TextFault(
         "invented_code",
         "a model number that no product has",
-        "gate",
+        "invented_code",
         lambda case: f"{case.text} It is also sold as {case.absent.code}.",
     ),
-    TextFault("wrong_language", "not in English, as its row says", "gate", lambda case: _FOREIGN[case.turn]),
+    TextFault("wrong_language", "not in English, as its row says", "wrong_language", lambda case: _FOREIGN[case.turn]),
     TextFault(
         "email",
         "an e-mail address",
-        "gate",
+        "email",
         lambda case: f"{case.text} Questions go to sales@{case.product.name_en.replace(' ', '-').lower()}.example.",
     ),
-    TextFault("too_short", "too short to describe anything", "gate", lambda case: _TOO_SHORT[case.turn]),
-    TextFault("refusal", "the boilerplate of a language model that refused", "gate", lambda case: _REFUSALS[case.turn]),
+    TextFault("too_short", "too short to describe anything", "too_short", lambda case: _TOO_SHORT[case.turn]),
+    TextFault(
+        "refusal", "the boilerplate of a language model that refused", "refusal", lambda case: _REFUSALS[case.turn]
+    ),
     TextFault(
         "placeholder",
         "a template's field that nobody filled in",
-        "gate",
+        "placeholder",
         lambda case: case.text.replace(case.product.look.body, _PLACEHOLDERS[case.turn]),
     ),
     TextFault(
         "repetition",
         "the same few words without end",
-        "gate",
+        "repetition",
         lambda case: f"It is a {case.product.look.body} {case.product.look.kind}. " * 15,
     ),
 )
@@ -179,7 +186,8 @@ def plant_texts(studio: Studio, texts: dict[str, dict[str, str]], *, table: str)
         product, other = studio.products[index], studio.products[(index + 1) % len(studio.products)]
         # A second fault of the same product, where products are few, takes another form.
         form = spoilable[(place // len(frequent) + place % len(frequent)) % len(spoilable)]
-        case = Case(product, text=texts[product.code][form], other=other, absent=absent[turn], turn=turn)
+        text = texts[product.code][form]
+        case = Case(product, text=text, other=other, absent=absent[turn], seed=studio.seed, turn=turn)
         texts[product.code][form] = fault.write(case)
         yield _listed(fault, file=table, product=product.code, column=form)
 
