@@ -1,0 +1,93 @@
+"""Which language a text is in: by its script, and for Latin script by its stop words. Small and honest: a text
+that is too short to tell is ``unknown``, never guessed."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+UNKNOWN = "unknown"
+_STOP_WORDS = {
+    "en": "the and is are of with for this that it its from which has have be been by on was were they you can their "
+    "look there when where while also but not or an as at to your will",
+    "de": "der die das und ist sind ein eine einen einem einer mit für auf von dem den des nicht auch sich im am zum "
+    "zur wird werden oder aus bei nach als durch hat haben über sie wie dieser diese dieses",
+    "fr": "le la les des une est sont et avec pour dans sur par qui que ce cette ces du au aux il elle sa son ses "
+    "mais ou pas plus très être aussi peut nous vous",
+    "es": "el los las una unos es son y con para en por que del al se su sus este esta estos pero más como muy lo "
+    "también puede tiene hay ser sobre",
+    "it": "il lo gli una è sono e con per di del della dei delle che si questo questa nel nella al alla da dal ma "
+    "anche come più molto può ha essere",
+    "pt": "o os as um uma é são e com para em por que do da dos das no na nos nas se seu sua este esta mas mais "
+    "como também muito pode tem ser ao",
+    "nl": "de het een en is zijn met voor van op dat die dit deze aan uit bij naar ook niet maar of wordt worden "
+    "heeft hebben door over als",
+    "sv": "och är en ett som med för på av den det till från inte men eller också har kan att om vid till denna "
+    "detta dessa finns",
+}
+_LANGUAGES_OF = {word: [] for words in _STOP_WORDS.values() for word in words.split()}  # type: dict[str, list[str]]
+for _language, _words in _STOP_WORDS.items():
+    for _word in dict.fromkeys(_words.split()):
+        _LANGUAGES_OF[_word].append(_language)
+
+_SCRIPTS = {
+    "ja": re.compile(r"[぀-ヿ]"),
+    "ko": re.compile(r"[가-힯]"),
+    "ru": re.compile(r"[Ѐ-ӿ]"),
+    "ar": re.compile(r"[؀-ۿ]"),
+    "he": re.compile(r"[֐-׿]"),
+    "th": re.compile(r"[฀-๿]"),
+    "el": re.compile(r"[Ͱ-Ͽ]"),
+    "hi": re.compile(r"[ऀ-ॿ]"),
+}
+_HAN = re.compile(r"[㐀-鿿]")
+_LATIN = re.compile(r"[A-Za-zÀ-ɏ]")
+_LEAST_LETTERS, _LEAST_HAN, _LEAST_STOP_WORDS = 8, 12, 2
+
+KNOWN = frozenset(_STOP_WORDS) | frozenset(_SCRIPTS) | {"zh"}
+"""ISO 639-1 codes that can be told."""
+
+
+def language_of(text: str, words: Sequence[str]) -> str:
+    """ISO 639-1 code of ``text``, whose casefolded words are ``words``; or ``unknown``.
+
+    A text belongs to the script of most of its letters; a Japanese character weighs three Latin letters, about
+    what it says. Script stands for one language each (Cyrillic for ``ru``), so neighbours that share a script
+    other than Latin are not told apart. Latin needs two stop words and a clear winner.
+    """
+    if text.isascii():
+        return _latin_language(words)
+    counts = {language: len(script.findall(text)) for language, script in _SCRIPTS.items()}
+    han = len(_HAN.findall(text))
+    if counts["ja"]:
+        counts["ja"] += han
+    elif han >= _LEAST_HAN:
+        counts["zh"] = han
+    language, letters = max(counts.items(), key=lambda item: item[1])
+    weight = 3 if language in ("ja", "zh", "ko") else 1
+    if letters * weight < _LEAST_LETTERS or letters * weight < len(_LATIN.findall(text)):
+        return UNKNOWN if han else _latin_language(words)
+    return language
+
+
+def _latin_language(words: Sequence[str]) -> str:
+    hits = Counter(language for word in words if word in _LANGUAGES_OF for language in _LANGUAGES_OF[word])
+    ranked = hits.most_common(2)
+    if not ranked or ranked[0][1] < _LEAST_STOP_WORDS:
+        return UNKNOWN
+    if len(ranked) == 2 and ranked[0][1] < 1.5 * ranked[1][1]:
+        return UNKNOWN
+    return ranked[0][0]
+
+
+def wrong_language(text: str, words: Sequence[str], *, declared: str | None) -> str | None:
+    """The language that ``text`` is in where it is not the ``declared`` one; None when right or unknown.
+
+    A declared language that cannot be told (see ``KNOWN``) is believed.
+    """
+    expected = (declared or "").split("-")[0].lower()
+    if expected not in KNOWN:
+        return None
+    seen = language_of(text, words)
+    return None if seen in (UNKNOWN, expected) else seen

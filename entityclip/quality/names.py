@@ -1,0 +1,133 @@
+"""Names and codes in texts: whose they are, looked up for any number of entities in one pass over each text."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+
+import pandas as pd
+
+LONGEST_NAME = 6
+"""Words of the longest name that is looked for. Longer ones are captions, and never occur in a text word for word."""
+
+_CJK = re.compile(r"[぀-ヿ㐀-鿿]")
+_KATAKANA = re.compile(r"[ァ-ヺー]")
+_WORD = re.compile(r"[^\W_]+")
+_CODE = re.compile(r"(?<![\w-])[A-Z]{1,4}-?\d{2,5}[A-Z]?(?![\w-])")
+_STANDARDS = re.compile(r"(?:AES|CR|DDR|DIN|EN|GB|GTX|GU|HDMI|IEC|IPX?|ISO|JIS|LED|LR|MP|PM|RJ|RTX|SR|UL|USB|UV)-?\d")
+_DIGITS, _LETTER = re.compile(r"\d+"), re.compile(r"[A-Z]")
+
+
+def glued(words: Iterable[str]) -> str:
+    """Words without what stands between them: KX-204B, kx 204b and KX204B are one name."""
+    return "".join(words)
+
+
+class NameBook:
+    """All names of all entities: ``entities`` has the columns entity_id, entity, aliases.
+
+    - Latin names and codes of up to ``LONGEST_NAME`` words match whole words, whatever their case and hyphens.
+    - A single word without a digit ("Orange") is also a plain word: it counts only as it is written, and only if
+      it has a capital.
+    - Names with Japanese characters match anywhere, since no space marks where they end; katakana must not go on.
+    """
+
+    def __init__(self, entities: pd.DataFrame) -> None:
+        self._bearer: dict[str, str] = {}
+        self._more_bearers: dict[str, set[str]] = defaultdict(set)
+        self._own: dict[str, list[str]] = {}
+        self._shapes: set[str] = set()
+        self._japanese: dict[str, set[int]] = defaultdict(set)
+        self._most_words = 1
+        columns = (entities[column].tolist() for column in ("entity_id", "entity", "aliases"))
+        for entity_id, entity, aliases in zip(*columns, strict=True):
+            self._own[entity_id] = [entity]
+            for name in (entity, *(aliases if aliases is not None else ())):
+                self._add(unicodedata.normalize("NFKC", name or ""), entity_id)
+
+    def _add(self, name: str, entity_id: str) -> None:
+        words = _WORD.findall(name)
+        key = glued(words)
+        self._own[entity_id].append(key.casefold())
+        if _CJK.search(key):
+            for spelt in {between.join(words).casefold() for between in ("", " ", "・")}:
+                self._bear(spelt, entity_id)
+                self._japanese[spelt[:2]].add(len(spelt))
+        elif key.isalpha() and len(words) == 1:
+            if key != key.lower():
+                self._bear(key, entity_id)
+        elif 0 < len(words) <= LONGEST_NAME:
+            self._bear(key.casefold(), entity_id)
+            self._shapes.update(map(_shape, _CODE.findall(name)))
+            self._most_words = max(self._most_words, 2, len(words))
+
+    def _bear(self, key: str, entity_id: str) -> None:
+        # Nearly every name has one bearer: a set for each of them would cost more than all the rest.
+        if self._bearer.setdefault(key, entity_id) != entity_id:
+            self._more_bearers[key].add(entity_id)
+
+    def _bears(self, key: str, entity_id: str) -> bool:
+        return self._bearer[key] == entity_id or entity_id in self._more_bearers.get(key, ())
+
+    # ------------------------------------------------------------ who is named
+    def named(self, text: str, words: Sequence[str]) -> set[str]:
+        """The names that occur in ``text`` (NFKC, with its casefolded ``words``), as this book spells them."""
+        found = self._bearer.keys() & {*words, *_WORD.findall(text)}
+        for n in range(2, self._most_words + 1):
+            found |= self._bearer.keys() & set(map("".join, zip(*(words[i:] for i in range(n)), strict=False)))
+        if self._japanese and not text.isascii():
+            found.update(self._japanese_names(text.casefold()))
+        return found
+
+    def _japanese_names(self, text: str) -> Iterator[str]:
+        for start in range(len(text) - 1):
+            for length in self._japanese.get(text[start : start + 2], ()):
+                name = text[start : start + length]
+                if name in self._bearer and not _cut(text, start, start + length):
+                    yield name
+
+    def own(self, entity_id: str, found: set[str]) -> bool:
+        """Whether one of the entity's names is among those ``found``."""
+        return any(self._bears(key, entity_id) for key in found)
+
+    def other(self, entity_id: str, found: set[str]) -> str | None:
+        """The entity that bears the longest name ``found`` which is neither this one's nor a part of its names."""
+        _, *own = self._own.get(entity_id, [""])
+        for name in sorted(found, key=lambda name: (-len(name), name)):
+            part = glued(_WORD.findall(name)).casefold()
+            if not self._bears(name, entity_id) and not any(part in key for key in own):
+                return self._own[self._bearer[name]][0]
+        return None
+
+    # ------------------------------------------------------------ codes that nobody has
+    def unknown_code(self, text: str, *, caption: str) -> str | None:
+        """The first code in ``text`` that looks like this catalogue's model numbers and belongs to nothing.
+
+        Like: the same letters and digits by place, with any number of digits. Where no name holds a code, nothing
+        is taken for one. Codes of the caption and names of standards (IP44, USB30) are known.
+        """
+        for code in _CODE.findall(text) if self._shapes else ():
+            if _shape(code) not in self._shapes or _STANDARDS.match(code):
+                continue
+            if glued(_WORD.findall(code)).casefold() not in self._bearer and code not in caption:
+                return code
+        return None
+
+
+def _shape(code: str) -> str:
+    """KX-204B -> AA9A."""
+    return _DIGITS.sub("9", _LETTER.sub("A", code.replace("-", "")))
+
+
+def _cut(text: str, start: int, end: int) -> bool:
+    """Whether ``text[start:end]`` is only a piece of a longer katakana word or code."""
+    return _goes_on(text[start - 1 : start], text[start]) or _goes_on(text[end - 1], text[end : end + 1])
+
+
+def _goes_on(left: str, right: str) -> bool:
+    if not left or not right:
+        return False
+    both = left + right
+    return (both.isascii() and both.isalnum()) or len(_KATAKANA.findall(both)) == 2

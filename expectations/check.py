@@ -1,0 +1,106 @@
+"""The gate: staging in; out comes what may be versioned, and a reason for every row that was set aside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from entityclip import pairs
+from entityclip.layout import DataLayout
+from entityclip.quality import score_explanations, score_pairs
+from entityclip.records import QualityReport
+from expectations import quarantine as set_aside
+from expectations.suites import POSITION, Suite, Verdict, copy_context, failed_check, suite_hash, validate
+
+__all__ = ["check", "copy_context", "suite_hash"]
+
+
+def check(
+    staging: DataLayout, *, accepted: DataLayout, quarantine: Path, context_root: Path, progress: bool = False
+) -> QualityReport:
+    """Score pairs and explanations, validate them by their suites, and write to ``accepted`` what may pass.
+
+    A row that breaks a critical rule is set aside; ``quarantine`` names it and the rule. The batch as a whole is
+    refused when more rows of a table do so than its suite's ``max_quarantined_share`` allows, when a critical rule
+    fails that is about no row in particular, or when a check could not be run. ``accepted`` is then empty, so that
+    nobody can read it, and the report says why: a refusal is a verdict, not an error, and raising is up to the
+    caller. Data Docs are written either way.
+
+    Args:
+        staging: Complete, explanations included. Read only.
+        accepted: Emptied first; complete only when the batch passed.
+        quarantine: CSV, see ``quarantine.COLUMNS``; replaced, or removed where no row was set aside.
+        context_root: Project root of the Great Expectations context whose suites hold.
+        progress: Show a progress bar on standard error.
+
+    Raises:
+        DataError: Staging is missing or half-written.
+        ConfigError: A suite cannot be read.
+    """
+    pairs.require_complete(staging)
+    pairs.start(accepted)
+    photographed, written = pairs.read_frame(staging.pairs), pairs.read_frame(staging.explanations)
+    entities = pairs.read_frame(staging.entities)
+    of_pairs = _judged(photographed, score_pairs, suite="pairs", context_root=context_root)
+    of_texts = _judged(
+        written, lambda frame: score_explanations(frame, entities), suite="explanations", context_root=context_root
+    )
+    lines = [
+        set_aside.quarantined_pairs(of_pairs.broken, photographed, staging=staging),
+        set_aside.quarantined_explanations(of_texts.broken, written, staging=staging),
+    ]
+    set_aside.write(quarantine, pd.concat(lines))
+    bad_pairs, bad_texts = set(of_pairs.broken[POSITION]), set(of_texts.broken[POSITION])
+    refusals = of_pairs.refusals + of_texts.refusals
+    if not refusals:
+        _accept(staging, accepted, bad_pairs=bad_pairs, bad_texts=bad_texts, progress=progress)
+    docs = of_pairs.data_docs or of_texts.data_docs
+    return QualityReport(
+        accepted_pairs=0 if refusals else len(photographed) - len(bad_pairs),
+        accepted_explanations=0 if refusals else len(written) - len(bad_texts),
+        quarantined_pairs=len(bad_pairs),
+        quarantined_explanations=len(bad_texts),
+        quarantine_file=str(quarantine) if bad_pairs or bad_texts else None,
+        refused=bool(refusals),
+        refusal="; ".join(refusals) or None,
+        rules=of_pairs.rules + of_texts.rules,
+        suite_hash=suite_hash(context_root),
+        data_docs=str(docs) if docs else None,
+    )
+
+
+def _judged(
+    table: pd.DataFrame, score: Callable[[pd.DataFrame], pd.DataFrame], *, suite: Suite, context_root: Path
+) -> Verdict:
+    """The suite's verdict on the scored table. A score that raises is a check that failed; the rest still run."""
+    try:
+        scored = score(table)
+    except Exception as error:
+        failed = failed_check("scores", error, suite=suite)
+        verdict = validate(table, suite=suite, context_root=context_root)
+        why = f"{suite}: the scores could not be computed: {failed.error}"
+        return replace(verdict, rules=(failed, *verdict.rules), refusals=(why, *verdict.refusals))
+    return validate(scored, suite=suite, context_root=context_root)
+
+
+# ---------------------------------------------------------------- what passed
+def _accept(
+    staging: DataLayout, accepted: DataLayout, *, bad_pairs: set[int], bad_texts: set[int], progress: bool
+) -> None:
+    """Copy every row that passed, pictures one by one; each pair gets the first accepted text of its entity."""
+    first_text: dict[str, str] = {}
+    texts = [row for i, row in enumerate(pairs.iter_rows(staging.explanations)) if i not in bad_texts]
+    for row in texts:
+        first_text.setdefault(row["entity_id"], row["text"])
+    kept = pairs.PairsWriter(accepted.pairs)
+    for i, row in enumerate(tqdm(pairs.iter_rows(staging.pairs), desc="accept", unit=" pairs", disable=not progress)):
+        if i not in bad_pairs:
+            kept.add({**row, "explanation": first_text.get(row["entity_id"])})
+    of_split = kept.close()
+    entities = pairs.write_rows(accepted.entities, pairs.ENTITIES, pairs.iter_rows(staging.entities), name="entities")
+    count = pairs.write_rows(accepted.explanations, pairs.EXPLANATIONS, texts, name="explanations")
+    pairs.finish(accepted, pairs=sum(of_split.values()), entities=entities, explanations=count, **of_split)

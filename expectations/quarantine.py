@@ -1,0 +1,59 @@
+"""The rows that were set aside, as a file for people: what to repair, where it is, and which rule says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from entityclip import pairs
+from entityclip.layout import DataLayout
+from expectations.suites import POSITION
+
+COLUMNS = ["table", "id", "entity_id", "entity", "rule", "value", "source", "file", "row", "text"]
+"""One line per row and critical rule. ``value`` is what broke the rule; ``source``, ``file`` and ``row`` say where
+the row came from, ``row`` counted from 1 in the table that the source read."""
+
+_LONGEST_SHOWN = 500
+
+
+def quarantined_pairs(broken: pd.DataFrame, table: pd.DataFrame, *, staging: DataLayout) -> pd.DataFrame:
+    """``COLUMNS`` of the pairs that broke critical rules (``broken`` as in ``Verdict``)."""
+    if broken.empty:
+        return pd.DataFrame(columns=COLUMNS)
+    # A leaf of a struct comes as a column with the leaf's own name.
+    files = pairs.read_frame(staging.pairs, columns=["image.path"])["path"]
+    origin = table.assign(table="pairs", file=files)
+    return _lines(broken, origin.rename(columns={"pair_id": "id", "caption": "text"}))
+
+
+def quarantined_explanations(broken: pd.DataFrame, table: pd.DataFrame, *, staging: DataLayout) -> pd.DataFrame:
+    """``COLUMNS`` of the explanations that broke critical rules; ``source`` is who wrote the text."""
+    if broken.empty:
+        return pd.DataFrame(columns=COLUMNS)
+    entities = pairs.read_frame(staging.entities, columns=["entity_id", "entity"]).drop_duplicates("entity_id")
+    brought = pairs.read_frame(staging.brought, columns=["entity_id", "text", "row"])
+    origin = table.merge(entities, how="left", on="entity_id")
+    origin = origin.merge(brought.drop_duplicates(["entity_id", "text"]), how="left", on=["entity_id", "text"])
+    origin["row"] = origin["row"].astype("Int64")
+    return _lines(
+        broken, origin.assign(table="explanations").rename(columns={"explanation_id": "id", "generator": "source"})
+    )
+
+
+def _lines(broken: pd.DataFrame, origin: pd.DataFrame) -> pd.DataFrame:
+    lines = broken.join(origin, on=POSITION).reindex(columns=COLUMNS)
+    for column in ("value", "text"):
+        lines[column] = lines[column].str.slice(0, _LONGEST_SHOWN)
+    return lines
+
+
+def write(path: Path, lines: pd.DataFrame) -> None:
+    """Replace the file by these lines; without any, there is no file."""
+    if lines.empty:
+        path.unlink(missing_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    lines.to_csv(partial, index=False, encoding="utf-8", lineterminator="\n")
+    partial.rename(path)

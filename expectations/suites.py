@@ -1,0 +1,189 @@
+"""The suites of rules: where they are, their hash, and one suite run by Great Expectations on one scored table.
+
+Everything fails closed. Great Expectations itself drops an expectation whose type it does not know, and reports
+success where a check raised but was not asked for; here both are failed critical rules that refuse the batch.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlparse
+from urllib.request import url2pathname
+
+import pandas as pd
+
+from entityclip.errors import ConfigError
+from entityclip.pairs import digest
+from entityclip.records import RuleResult
+
+Suite = Literal["pairs", "explanations"]
+COMMITTED = Path(__file__).parent
+"""Project root of the context that the project brings along."""
+
+POSITION = "position"
+"""Column with a row's place in the table. Ids will not do: rows that are there twice share theirs."""
+
+
+def copy_context(to: Path) -> None:
+    """Give a new workspace its own rules: copy the committed context to ``to/gx``, unless there is one already."""
+    if not (to / "gx").exists():
+        partial = to / ".gx.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(COMMITTED / "gx", partial, ignore=shutil.ignore_patterns("uncommitted"))
+        partial.rename(to / "gx")
+
+
+def suite_hash(context_root: Path) -> str:
+    """Hash of all suites' rules. Layout, ids and library versions in the JSON do not count."""
+    files = sorted((context_root / "gx" / "expectations").glob("*.json"))
+    rules = [json.dumps(_without_bookkeeping(json.loads(file.read_text())), sort_keys=True) for file in files]
+    return digest("suites", *(part for file, text in zip(files, rules, strict=True) for part in (file.stem, text)))
+
+
+def _without_bookkeeping(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_bookkeeping(v) for k, v in value.items() if k not in ("id", "great_expectations_version")}
+    return [_without_bookkeeping(v) for v in value] if isinstance(value, list) else value
+
+
+def read_suite(suite: Suite, context_root: Path) -> dict[str, Any]:
+    """The suite as its JSON file has it.
+
+    Raises:
+        ConfigError: The file is missing or no suite, or ``meta.max_quarantined_share`` is not between 0 and 1.
+    """
+    file = context_root / "gx" / "expectations" / f"{suite}.json"
+    try:
+        written: dict[str, Any] = json.loads(file.read_text())
+        share = written["meta"]["max_quarantined_share"]
+        named = [expectation["meta"]["rule"] for expectation in written["expectations"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{file}: not a suite ({error!r}); expected meta.max_quarantined_share, and expectations that each have "
+            "meta.rule. copy_context() gives an empty workspace the project's own suites"
+        ) from error
+    if not named or not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise ConfigError(f"{file}: max_quarantined_share {share!r} and {len(named)} rules; expected 0 to 1, and rules")
+    return written
+
+
+# ---------------------------------------------------------------- one suite on one table
+@dataclass(frozen=True)
+class Verdict:
+    """What a suite says about a table."""
+
+    rules: tuple[RuleResult, ...]
+    broken: pd.DataFrame
+    """One row per table row and critical rule that it breaks: position, rule, value."""
+    refusals: tuple[str, ...]
+    """Why the batch as a whole cannot pass; empty when it can."""
+    data_docs: Path | None
+
+
+def validate(scored: pd.DataFrame, *, suite: Suite, context_root: Path) -> Verdict:
+    """Run ``suite`` on a scored table and keep the result in the context's Data Docs.
+
+    Raises:
+        ConfigError: The suite cannot be read.
+    """
+    written = read_suite(suite, context_root)
+    try:
+        results, data_docs = _run(scored, suite=suite, context_root=context_root)
+    except Exception as error:
+        # Whatever went wrong in there, nothing was checked.
+        return _collected([failed_check("great_expectations", error, suite=suite)], [], written, scored, None)
+    order = {expectation["meta"]["rule"]: i for i, expectation in enumerate(written["expectations"])}
+    results.sort(key=lambda result: order.get(_rule_name(result), len(order)))
+    rules = [_rule(result, suite=suite, rows=len(scored)) for result in results]
+    ran = Counter(result.expectation_config.type for result in results)
+    for type_, count in (Counter(e["type"] for e in written["expectations"]) - ran).items():
+        unknown = LookupError(f"{count} of the suite did not run; is the type known to Great Expectations?")
+        rules.append(failed_check(type_, unknown, suite=suite))
+    critical = [r for r, rule in zip(results, rules, strict=False) if rule.severity == "critical" and not rule.error]
+    return _collected(rules, [row for result in critical for row in _rows(result)], written, scored, data_docs)
+
+
+def failed_check(rule: str, error: Exception, *, suite: Suite) -> RuleResult:
+    """A check that raised: a critical rule that failed."""
+    said = f"{type(error).__name__}: {error}"
+    return RuleResult(
+        suite=suite, rule=rule, column=None, severity="critical", passed=False, checked=0, failed=0, error=said
+    )
+
+
+def _run(scored: pd.DataFrame, *, suite: Suite, context_root: Path) -> tuple[list[Any], Path]:
+    """Every expectation's result, and the index page of the Data Docs."""
+    import great_expectations as gx
+
+    context = gx.get_context(mode="file", project_root_dir=str(context_root))
+    frame = scored.reset_index(drop=True).rename_axis(POSITION).reset_index()
+    (result,) = context.checkpoints.get(suite).run(batch_parameters={"dataframe": frame}).run_results.values()
+    site = context.get_docs_sites_urls(only_if_exists=False)[0]["site_url"]
+    return list(result.results), Path(url2pathname(urlparse(site).path))
+
+
+def _collected(
+    rules: list[RuleResult],
+    rows: list[tuple[int, str, str]],
+    written: dict[str, Any],
+    scored: pd.DataFrame,
+    data_docs: Path | None,
+) -> Verdict:
+    broken = pd.DataFrame(rows, columns=[POSITION, "rule", "value"]).sort_values(POSITION, kind="stable")
+    refusals = [_refusal(rule) for rule in rules if rule.error or _fails_as_a_whole(rule, broken)]
+    bad, most = broken[POSITION].nunique(), written["meta"]["max_quarantined_share"]
+    if bad > most * len(scored):
+        often = ", ".join(f"{rule} {count:,}" for rule, count in broken["rule"].value_counts().items())
+        refusals.append(
+            f"{bad:,} of {len(scored):,} {written['name']} break critical rules, at most {most:.0%} may: {often}"
+        )
+    return Verdict(rules=tuple(rules), broken=broken, refusals=tuple(refusals), data_docs=data_docs)
+
+
+def _fails_as_a_whole(rule: RuleResult, broken: pd.DataFrame) -> bool:
+    """Whether a critical rule failed without naming every row that broke it: none can then be set aside."""
+    named = int((broken["rule"] == rule.rule).sum())
+    return rule.severity == "critical" and (named < rule.failed or not (rule.passed or named))
+
+
+def _refusal(rule: RuleResult) -> str:
+    why = f"could not be checked: {rule.error}" if rule.error else "failed"
+    return f"{rule.suite}: rule {rule.rule} {why}"
+
+
+# ---------------------------------------------------------------- one expectation's result
+def _rule(result: Any, *, suite: Suite, rows: int) -> RuleResult:
+    config, said = result.expectation_config, result.result
+    error = _raised(result.exception_info)
+    return RuleResult(
+        suite=suite,
+        rule=_rule_name(result),
+        column=config.kwargs.get("column"),
+        severity="critical" if error else config.severity.value,
+        passed=bool(result.success) and not error,
+        checked=int(said.get("element_count", rows)),
+        failed=int(said.get("unexpected_count", not result.success)),
+        error=error,
+    )
+
+
+def _rule_name(result: Any) -> str:
+    return str((result.expectation_config.meta or {}).get("rule", result.expectation_config.type))
+
+
+def _raised(info: dict[str, Any]) -> str | None:
+    """The message of the first exception. A failed metric puts one level of keys between."""
+    infos = [info] if "raised_exception" in info else list(info.values())
+    return next((str(i["exception_message"]) for i in infos if i["raised_exception"]), None)
+
+
+def _rows(result: Any) -> list[tuple[int, str, str]]:
+    """Position, rule and value of each row that broke it."""
+    column, rule = result.expectation_config.kwargs.get("column"), _rule_name(result)
+    listed = result.result.get("unexpected_index_list") or []
+    return [(int(row[POSITION]), rule, str(row.get(column, ""))) for row in listed if POSITION in row]
