@@ -188,6 +188,11 @@ class RunLayout:
         return self.root / "queries.parquet"
 
     @property
+    def decision(self) -> Path:
+        """PromotionDecision about this run's model, as JSON."""
+        return self.root / "decision.json"
+
+    @property
     def report(self) -> Path:
         """The page for people."""
         return self.root / "report.html"
@@ -332,11 +337,6 @@ class Layout:
     def bento_home(self) -> Path:
         """BentoML's local store for this workspace."""
         return self.work / "bentoml"
-
-    @property
-    def prefect_home(self) -> Path:
-        """Prefect's local database where no server is configured."""
-        return self.work / "prefect"
 
     @property
     def remote(self) -> Path:

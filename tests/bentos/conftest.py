@@ -1,0 +1,76 @@
+"""A promoted release of a tiny real model, and the service on it in this process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from typing import NamedTuple
+
+# BentoML reads these once, at its first import, so that a fixture would come too late.
+os.environ["BENTOML_HOME"] = tempfile.mkdtemp(prefix="entityclip-tests-")
+os.environ["BENTOML_DO_NOT_TRACK"] = "True"
+
+import pytest
+from starlette.testclient import TestClient
+from tiny import tiny_data, tiny_model
+
+from bentos.package import lay_out
+from entityclip.layout import Layout, PackageLayout
+from entityclip.predict import Predictor
+from entityclip.records import PackageCard, PromotionDecision, PromotionPolicy, Release
+
+
+class Released(NamedTuple):
+    """A release as it is brought back from Git and DVC."""
+
+    layout: Layout
+    release: Release
+
+
+@pytest.fixture(scope="session")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Released:
+    layout = Layout(tmp_path_factory.mktemp("release"))
+    tiny_data(layout.data.root)
+    fingerprint = tiny_model(layout.model.root, thresholds={"0.9": 0.2}).card.fingerprint
+    decision = PromotionDecision(
+        promoted=True,
+        reasons=("the first",),
+        challenger=fingerprint,
+        champion=None,
+        data_hash="data",
+        suite_hash="suite",
+        evaluation_hash="evaluation",
+        policy=PromotionPolicy(),
+    )
+    layout.reports.mkdir()
+    layout.report("promotion").write_text(decision.model_dump_json())
+    return Released(layout, Release(version="v1.0.0", commit="c" * 40, model_fingerprint=fingerprint, data_hash="data"))
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory, released: Released) -> PackageLayout:
+    package = PackageLayout(tmp_path_factory.mktemp("packages") / "package")
+    card = PackageCard(release=released.release, suite_hash="suite", licences=("MIT",))
+    lay_out(package, released.layout, released.layout.data, card)
+    return package
+
+
+@pytest.fixture(scope="session")
+def predictor(package: PackageLayout) -> Predictor:
+    return Predictor.load(package.root)
+
+
+@pytest.fixture(scope="session")
+def client(package: PackageLayout) -> Iterator[TestClient]:
+    """The service without a Bento: it serves the tag that it has when no Bento names another."""
+    import bentoml
+
+    from bentos.service import Arguments, EntityClip
+
+    with bentoml.models.create(Arguments().model) as model:
+        shutil.copytree(package.root, model.path, dirs_exist_ok=True)
+    with TestClient(EntityClip.to_asgi(), raise_server_exceptions=False) as client:
+        yield client
+    shutil.rmtree(os.environ["BENTOML_HOME"], ignore_errors=True)

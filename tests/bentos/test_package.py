@@ -1,0 +1,223 @@
+"""Bentos from releases: what is refused, what goes in, and (slow) one that is really built, served and asked."""
+
+import ast
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import psutil
+import pytest
+from packaging.utils import canonicalize_name
+
+from bentos.package import build, serve_command
+from bentos.requirements import serving_requirements
+from bentos.smoke import probe_pictures, serving, smoke
+from entityclip import checkpoint, evaluate
+from entityclip.errors import PackagingError
+from entityclip.layout import Layout, StoreLayout
+from entityclip.records import BentoRecord, EvalReport, PromotionDecision
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+# ---------------------------------------------------------------- refusals
+@pytest.fixture
+def copy(tmp_path, released) -> Layout:
+    shutil.copytree(released.layout.root, tmp_path / "release")
+    return Layout(tmp_path / "release")
+
+
+def _build(copy: Layout, release, tmp_path: Path) -> BentoRecord:
+    return build(copy.root, release=release, data=copy.data, store=tmp_path / "store")
+
+
+def test_weights_of_another_release_are_refused(tmp_path, copy, released):
+    other = released.release.model_copy(update={"model_fingerprint": "other"})
+    with pytest.raises(PackagingError, match=r"holds model \w+, but release v1\.0\.0 is model other"):
+        _build(copy, other, tmp_path)
+
+
+def test_release_that_was_never_promoted_is_refused(tmp_path, copy, released):
+    path = copy.report("promotion")
+    decision = PromotionDecision.model_validate_json(path.read_text())
+    path.write_text(decision.model_copy(update={"promoted": False}).model_dump_json())
+    with pytest.raises(PackagingError, match="only a promoted release"):
+        _build(copy, released.release, tmp_path)
+    path.unlink()
+    with pytest.raises(PackagingError, match="nothing says that it was promoted"):
+        _build(copy, released.release, tmp_path)
+
+
+@pytest.mark.parametrize("version", ["latest", "../v1.0.0", "v1", ""])
+def test_version_must_be_a_release(tmp_path, copy, released, version):
+    with pytest.raises(PackagingError, match=r"expected one like v1\.0\.0"):
+        _build(copy, released.release.model_copy(update={"version": version}), tmp_path)
+
+
+def test_smoke_test_with_nothing_to_compare_does_not_pass(tmp_path):
+    with pytest.raises(PackagingError, match="no probes"):
+        smoke("entityclip:v1.0.0", store=tmp_path, probes=(), pictures={})
+
+
+def test_probe_outside_the_data_is_an_error(released):
+    probe = evaluate.Probe(pair_id="nowhere", entity="KX-RED", scores={"KX-RED": 1.0})
+    with pytest.raises(PackagingError, match="no pair nowhere"):
+        probe_pictures(released.layout.data, [probe])
+
+
+# ---------------------------------------------------------------- what goes in
+def _imported(start: list[Path]) -> set[str]:
+    """Every module that these files import, and that files of ours among those import in turn."""
+    found: set[str] = set()
+    while start:
+        for node in ast.walk(ast.parse(start.pop().read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [str(node.module), *(f"{node.module}.{name}" for name in names)]
+            for name in set(names) - found:
+                found.add(name)
+                place = REPOSITORY.joinpath(*name.split("."))
+                start += [p for p in (place.with_suffix(".py"), place / "__init__.py") if p.is_file()]
+    return found
+
+
+def test_requirements_hold_all_that_serving_imports_and_nothing_of_the_flows():
+    imported = {name.partition(".")[0] for name in _imported([REPOSITORY / "bentos" / "service.py"])}
+    owners = packages_distributions()
+    needed = {canonicalize_name(d) for name in imported for d in owners.get(name, [])} - {"entityclip"}
+    required = {line.partition("==")[0] for line in serving_requirements()}
+    assert {"torch", "open-clip-torch", "bentoml", "pillow", "safetensors", "pyarrow"} <= needed <= required
+    assert not required & {"prefect", "dvc", "gto", "great-expectations", "datasets", "matplotlib", "pytest"}
+
+
+def test_requirements_are_those_of_the_lock_file():
+    locked = {line.partition(" ;")[0].strip() for line in (REPOSITORY / "requirements.lock").read_text().splitlines()}
+    names = {canonicalize_name(line.partition("==")[0]): line.partition("==")[2] for line in locked if "==" in line}
+    required = dict(line.split("==") for line in serving_requirements())
+    assert len(required) > 50
+    assert required.keys() <= names.keys()
+
+
+def test_serve_command_survives_a_shell():
+    bento = BentoRecord(
+        tag="entityclip:v1.0.0",
+        release="v1.0.0",
+        store="/a b/it's",
+        example_text='Tim\'s "mug" マグ',
+        example_picture="/a b/p.png",
+    )
+    serve, search, tag = serve_command(bento, port=3111).splitlines()
+    assert shlex.split(serve)[0] == "BENTOML_HOME=/a b/it's"
+    assert shlex.split(serve)[2:] == ["serve", "entityclip:v1.0.0", "--port", "3111"]
+    assert shlex.split(search)[-1] == '{"text": "Tim\'s \\"mug\\" マグ", "k": 5}'
+    assert shlex.split(tag)[-1] == "image=@/a b/p.png"
+
+
+# ---------------------------------------------------------------- the real thing
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> StoreLayout:
+    return StoreLayout(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def bento(released, store) -> BentoRecord:
+    return build(released.layout.root, release=released.release, data=released.layout.data, store=store.root)
+
+
+@pytest.fixture(scope="module")
+def report(released) -> EvalReport:
+    return evaluate.evaluate(checkpoint.load(released.layout.model), released.layout.data, progress=False)[0]
+
+
+def _servers(store: StoreLayout) -> list[psutil.Process]:
+    """Processes that still serve from this store."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("BENTOML_HOME") == str(store.root.resolve()):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.mark.slow
+def test_built_bento_scores_as_the_evaluator_did(released, store, bento, report):
+    pictures = probe_pictures(released.layout.data, report.probes)
+    assert len(pictures) == len(report.probes) == 5
+    assert smoke(bento.tag, store=store.root, probes=report.probes, pictures=pictures) < 1e-4
+    assert not _servers(store)
+
+    wrong = [p.model_copy(update={"scores": {k: v + 0.01 for k, v in p.scores.items()}}) for p in report.probes]
+    with pytest.raises(PackagingError, match=r"differ from the evaluator's by 0.01[\s\S]*last words[\s\S]*initialized"):
+        smoke(bento.tag, store=store.root, probes=wrong, pictures=pictures)
+    assert not _servers(store)
+
+
+@pytest.mark.slow
+def test_server_is_stopped_when_the_caller_is_interrupted(store, bento):
+    with pytest.raises(KeyboardInterrupt):
+        _interrupted(bento, store)
+    assert not _servers(store)
+
+
+def _interrupted(bento: BentoRecord, store: StoreLayout) -> None:
+    with serving(bento.tag, store=store.root):
+        assert len(_servers(store)) >= 2
+        raise KeyboardInterrupt
+
+
+@pytest.mark.slow
+def test_bento_holds_what_serving_needs_and_nothing_else(store, bento):
+    root = store.bento_sources("v1.0.0")
+    assert {p.name for p in root.iterdir()} == {"bentofile.yaml", "bentos", "entityclip"}
+    assert {p.name for p in (root / "bentos").iterdir()} == {"__init__.py", "inputs.py", "service.py"}
+    installed = (store.bento("v1.0.0") / "env" / "python" / "requirements.txt").read_text().split()
+    assert set(serving_requirements()) <= set(installed)
+    assert store.model("v1.0.0").release.is_file()
+    assert not store.building("v1.0.0").exists()
+
+
+@pytest.mark.slow
+def test_same_release_gives_the_same_bento_and_a_damaged_one_is_built_again(released, store, bento):
+    again = {"release": released.release, "data": released.layout.data, "store": store.root}
+    weights, before = store.model("v1.0.0").checkpoint.weights, store.bento("v1.0.0").stat().st_mtime_ns
+    assert build(released.layout.root, **again) == bento
+    assert store.bento("v1.0.0").stat().st_mtime_ns == before
+
+    with pytest.raises(PackagingError, match="another release"):
+        build(released.layout.root, **again | {"release": released.release.model_copy(update={"commit": "d" * 40})})
+
+    weights.write_bytes(b"half")
+    assert build(released.layout.root, **again) == bento
+    assert checkpoint.file_sha256(weights) == checkpoint.file_sha256(released.layout.model.weights)
+
+
+@pytest.mark.slow
+def test_killed_build_is_completed_by_the_next(released, tmp_path):
+    store = StoreLayout(tmp_path / "store")
+    program = (
+        "from pathlib import Path; from bentos.package import build; from entityclip.layout import DataLayout;"
+        "from entityclip.records import Release; import sys; root, store, release = sys.argv[1:];"
+        "build(Path(root), release=Release.model_validate_json(release), data=DataLayout(Path(root) / 'data'),"
+        " store=Path(store))"
+    )
+    arguments = [str(released.layout.root), str(store.root), released.release.model_dump_json()]
+    killed = subprocess.Popen([sys.executable, "-c", program, *arguments], cwd=REPOSITORY, start_new_session=True)
+    end = time.monotonic() + 120
+    while not store.model("v1.0.0").root.exists() and time.monotonic() < end:
+        assert killed.poll() is None, "ended before it could be killed"
+        time.sleep(0.01)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert not store.receipt("v1.0.0").exists()
+
+    bento = build(released.layout.root, release=released.release, data=released.layout.data, store=store.root)
+    assert bento.tag == "entityclip:v1.0.0"
+    assert [p.name for p in store.bento("v1.0.0").parent.iterdir() if p.is_dir()] == ["v1.0.0"]
