@@ -38,6 +38,7 @@ _DARK: RGB = (58, 60, 66)
 _LIGHT: RGB = (238, 232, 214)
 _OUTLINE: RGB = (76, 74, 72)
 _JPEG_QUALITY = 80
+_SCENERIES = ("wall", "gradient", "table", "planks", "tiles", "clouds")
 
 
 class Look(Record):
@@ -177,9 +178,9 @@ def _pose(rng: np.random.Generator, *, size: int) -> tuple[float, ...]:
 
 def _shadow(alpha: Image.Image, rng: np.random.Generator) -> np.ndarray:
     """The product's soft shadow on what is behind it: (size, size, 1), 0 to 0.6."""
-    soft = np.asarray(alpha.filter(ImageFilter.BoxBlur(rng.uniform(2, 5)))).astype(np.float32)
-    dx, dy = rng.integers(-5, 6), rng.integers(1, 6)
-    return np.roll(soft, (dy, dx), axis=(0, 1))[..., None] / 255 * np.float32(rng.uniform(0.1, 0.6))
+    shift = (1, 0, int(rng.integers(-5, 6)), 0, 1, -int(rng.integers(1, 6)))
+    soft = alpha.transform(alpha.size, Image.Transform.AFFINE, shift).filter(ImageFilter.BoxBlur(rng.uniform(2, 5)))
+    return np.asarray(soft).astype(np.float32)[..., None] / 255 * np.float32(rng.uniform(0.1, 0.6))
 
 
 def _muted(rng: np.random.Generator) -> np.ndarray:
@@ -188,20 +189,20 @@ def _muted(rng: np.random.Generator) -> np.ndarray:
 
 
 def _backdrop(rng: np.random.Generator, *, size: int) -> np.ndarray:
-    """What stands behind the product: (size, size, 3) float32, one of six kinds."""
+    """What stands behind the product, two muted colours in some arrangement: (size, size, 3) float32."""
     y, x = np.mgrid[0:size, 0:size].astype(np.float32) / size
     one, two = _muted(rng), _muted(rng)
     slope, phase = rng.uniform(-0.5, 0.5), rng.uniform(0, 1)
-    kind = rng.integers(6)
-    if kind == 0:
+    scenery = _SCENERIES[rng.integers(len(_SCENERIES))]
+    if scenery == "wall":
         share = np.zeros_like(x)
-    elif kind == 1:
+    elif scenery == "gradient":
         share = np.clip(x * slope + y + phase - 0.5, 0, 1)
-    elif kind == 2:
+    elif scenery == "table":
         share = (y + 0.3 * slope * x > 0.5 + 0.35 * phase).astype(np.float32)
-    elif kind == 3:
+    elif scenery == "planks":
         share = 0.35 * ((x + slope * y + phase) % 0.22 < 0.015)
-    elif kind == 4:
+    elif scenery == "tiles":
         share = 0.3 * ((x + phase) % 0.25 < 0.02) + 0.3 * ((y + phase) % 0.25 < 0.02)
     else:
         coarse = Image.fromarray(rng.uniform(0, 255, (7, 7)).astype(np.uint8))

@@ -9,7 +9,11 @@ Form = Literal["polygon", "ellipse", "rounded", "line", "arc"]
 
 
 class Shape(NamedTuple):
-    """One part of a silhouette. ``points`` are x, y in hundredths of the side; an arc adds its two angles."""
+    """One part of a silhouette.
+
+    ``points`` are x, y in hundredths of the side: corners, or the two of the box; an arc adds its two angles.
+    ``width`` is that of a line or an arc, and the radius of rounded corners.
+    """
 
     tone: Tone
     form: Form
