@@ -93,8 +93,7 @@ def _by_entity(keys: pd.Series, texts: pd.Series, numbers: dict[str, int]) -> li
 def _explanations(data: DataLayout, numbers: dict[str, int], *, mask: bool) -> list[list[str]]:
     texts = read_frame(data.explanations, columns=["entity_id", "text"])
     if mask:
-        known = read_frame(data.entities, columns=["entity_id", "entity", "aliases"]).itertuples()
-        names = {row.entity_id: [row.entity, *row.aliases] for row in known}
+        names = {row["entity_id"]: [row["entity"], *row["aliases"]] for row in iter_rows(data.entities)}
         masked = [mask_names(t, names.get(k, ())) for k, t in zip(texts["entity_id"], texts["text"], strict=True)]
         texts = texts.assign(text=masked)
     return _by_entity(texts["entity_id"], texts["text"], numbers)

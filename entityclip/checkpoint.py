@@ -99,13 +99,6 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], *, metadata: d
     partial.rename(path)
 
 
-def save_card(layout: CheckpointLayout, card: CheckpointCard) -> None:
-    """Write the card under a temporary name, then rename: the checkpoint is complete from then on."""
-    partial = layout.card.with_suffix(".partial")
-    partial.write_text(card.model_dump_json(indent=1) + "\n")
-    partial.rename(layout.card)
-
-
 def save(layout: CheckpointLayout, model: EntityCLIP, **card: Any) -> CheckpointCard:
     """Save a model; ``card`` are the card's fields but for the hashes, which are computed here."""
     layout.card.unlink(missing_ok=True)
@@ -114,7 +107,7 @@ def save(layout: CheckpointLayout, model: EntityCLIP, **card: Any) -> Checkpoint
     parts = [model.config.model_dump_json(), card["preprocessing"].model_dump_json()]
     fingerprint = digest(sha, *parts, card["tokenisation"].model_dump_json())
     made = CheckpointCard(fingerprint=fingerprint, weights_sha256=sha, model=model.config, **card)
-    save_card(layout, made)
+    made.write(layout.card)
     return made
 
 
@@ -132,15 +125,25 @@ def read_card(layout: CheckpointLayout) -> CheckpointCard:
         raise CheckpointError(f"{layout.card}: not a checkpoint card of this version: {error}") from error
 
 
+def verify(layout: CheckpointLayout) -> CheckpointCard:
+    """The card, after its weights were hashed and found to be the ones it was written for.
+
+    Raises:
+        CheckpointError: They are not, or one of both is missing.
+    """
+    card = read_card(layout)
+    if not layout.weights.is_file() or file_sha256(layout.weights) != card.weights_sha256:
+        raise CheckpointError(f"{layout.weights}: missing, or not the weights that {layout.card.name} describes")
+    return card
+
+
 def load(layout: CheckpointLayout, *, device: str = "cpu") -> LoadedModel:
     """The model with everything needed to use it, in evaluation mode.
 
     Raises:
         CheckpointError: The card is missing, or the weights are not the ones it was written for.
     """
-    card = read_card(layout)
-    if not layout.weights.is_file() or file_sha256(layout.weights) != card.weights_sha256:
-        raise CheckpointError(f"{layout.weights}: missing, or not the weights that {layout.card.name} describes")
+    card = verify(layout)
     towers = card.model.towers.model_copy(update={"pretrained": None})
     model = EntityCLIP(card.model.model_copy(update={"towers": towers}))
     try:

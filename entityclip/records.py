@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Split = Literal["train", "val", "test"]
 IndexKind = Literal["caption", "explanation", "mixed"]
@@ -16,6 +17,21 @@ class Record(BaseModel):
     """A value that never changes after it was made; unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    def write(self, path: Path) -> None:
+        """The record as JSON at ``path``, whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        partial.rename(path)
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """The record at ``path``; None where there is none, or one of another version of this project."""
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValidationError):
+            return None
 
 
 # ---------------------------------------------------------------- ingest

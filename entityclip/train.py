@@ -10,10 +10,9 @@ import importlib.metadata
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from pydantic import Field
 from safetensors import safe_open
@@ -82,32 +81,29 @@ def fit(
         return checkpoint.read_card(run.checkpoint)
     started = time.monotonic()
 
-    # ------------------------------------------------------------ data, model, optimizer
+    # ------------------------------------------------------------ data, model, optimizer; or the state of a killed run
     side = round(config.preprocessing.size * 8 / 7)
     training = batches.load_training_set(data, side=side, mask=config.mask_names, progress=progress)
-    torch.manual_seed(config.seed)
-    model = EntityCLIP(config.model).to(memory_format=torch.channels_last).to(config.device).train()
-    optimizer = _optimizer(model, config)
-    plan = list(_plan(len(training), config))
-    done = _resume(run.resume, model, optimizer)
+    job = _Job(config, training)
+    done = job.resume(run.resume)
 
     # ------------------------------------------------------------ steps
-    saved, sums = time.monotonic(), _Means()
-    bar = tqdm(plan[done:], initial=done, total=len(plan), desc="train", unit="step", disable=not progress)
-    for step, (epoch, rows) in enumerate(bar, start=done):
-        terms = _step(model, optimizer, training, config=config, step=step, of=len(plan), epoch=epoch, rows=rows)
+    saved, sums, terms = time.monotonic(), _Means(), {}
+    bar = tqdm(job.plan[done:], initial=done, total=len(job.plan), desc="train", unit="step", disable=not progress)
+    for step, (epoch, _) in enumerate(bar, start=done):
+        terms = job.step(step)
         sums.add(terms)
-        if step + 1 == len(plan) or plan[step + 1][0] != epoch:
+        if step + 1 == len(job.plan) or job.plan[step + 1][0] != epoch:
             bar.set_postfix(epoch=f"{epoch + 1}/{config.epochs}", loss=f"{sums.mean()['loss']:.3f}")
             report(epoch + 1, sums.take())
         if time.monotonic() - saved > config.save_seconds:
-            _save_state(run.resume, model, optimizer, step=step + 1)
+            job.save(run.resume, step=step + 1)
             saved = time.monotonic()
 
     # ------------------------------------------------------------ the checkpoint, its card last
     card = checkpoint.save(
         run.checkpoint,
-        model,
+        job.model,
         preprocessing=config.preprocessing,
         tokenisation=config.tokenisation,
         data_hash=data_hash,
@@ -121,48 +117,78 @@ def fit(
     return card
 
 
-def _plan(count: int, config: TrainConfig) -> Iterator[tuple[int, np.ndarray]]:
-    """Every step of the run: its epoch and its rows."""
-    for epoch in range(config.epochs):
-        for rows in batches.order(count, batch=config.batch, epoch=epoch, seed=config.seed):
-            yield epoch, rows
+class _Job:
+    """What a run works on: the data, the model, the optimizer and the plan of its steps."""
 
+    def __init__(self, config: TrainConfig, training: TrainingSet) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.training = config, training
+        self.tokenizer = config.tokenisation.load()
+        self.model = EntityCLIP(config.model).to(memory_format=torch.channels_last).to(config.device).train()
+        self.optimizer = _optimizer(self.model, config)
+        self.plan = [
+            (epoch, rows)
+            for epoch in range(config.epochs)
+            for rows in batches.order(len(training), batch=config.batch, epoch=epoch, seed=config.seed)
+        ]
 
-def _step(
-    model: EntityCLIP,
-    optimizer: torch.optim.Optimizer,
-    training: TrainingSet,
-    *,
-    config: TrainConfig,
-    step: int,
-    of: int,
-    epoch: int,
-    rows: np.ndarray,
-) -> dict[str, float]:
-    """One step: batch, loss, gradient, update. Returns the loss's terms."""
-    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-    small = epoch < config.small_until * config.epochs
-    size = min(config.small_size, config.preprocessing.size) if small else config.preprocessing.size
-    batch = batches.make_batch(
-        training,
-        rows,
-        tokenizer=config.tokenisation.load(),
-        preprocessing=config.preprocessing.model_copy(update={"size": size}),
-        augmentation=config.augmentation,
-        generator=generator,
-    )
-    terms = model.losses(batch, config=config.loss, generator=generator)
-    values = {name: float(value.detach()) for name, value in terms.items()}
-    if not math.isfinite(values["loss"]):
-        pairs = ", ".join(training.pair_ids[rows][:8])
-        raise TrainingError(f"step {step}: the loss is {values['loss']} ({values}); pairs of the batch: {pairs} ...")
-    for group in optimizer.param_groups:
-        group["lr"] = config.rate * _schedule(step / of, warmup=config.warmup)
-    optimizer.zero_grad(set_to_none=True)
-    terms["loss"].backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-    optimizer.step()
-    return values
+    def step(self, number: int) -> dict[str, float]:
+        """Batch, loss, gradient, update. Returns the loss's terms.
+
+        Raises:
+            TrainingError: The loss is not finite; the weights are still those of the step before.
+        """
+        config, (epoch, rows) = self.config, self.plan[number]
+        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + number)
+        batch = batches.make_batch(
+            self.training,
+            rows,
+            tokenizer=self.tokenizer,
+            preprocessing=self._preprocessing(epoch),
+            augmentation=config.augmentation,
+            generator=generator,
+        ).to(config.device)
+        terms = self.model.losses(batch, config=config.loss, generator=generator)
+        values = {name: float(value.detach()) for name, value in terms.items()}
+        if not math.isfinite(values["loss"]):
+            pairs = ", ".join(self.training.pair_ids[rows])
+            raise TrainingError(f"step {number}: the loss is no longer finite ({values}); pairs of the batch: {pairs}")
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.rate * _schedule(number / len(self.plan), warmup=config.warmup)
+        self.optimizer.zero_grad(set_to_none=True)
+        terms["loss"].backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+        self.optimizer.step()
+        return values
+
+    def _preprocessing(self, epoch: int) -> Preprocessing:
+        """That of the config; in the first epochs of smaller pictures."""
+        full, config = self.config.preprocessing, self.config
+        small = epoch < config.small_until * config.epochs
+        return full.model_copy(update={"size": min(config.small_size, full.size)}) if small else full
+
+    def save(self, folder: Path, *, step: int) -> None:
+        """Keep weights and moments after ``step`` steps, for ``resume``."""
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        for number, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{name}": value for name, value in moments.items()}
+        save_tensors(folder / "state.safetensors", tensors, metadata={"step": str(step)})
+
+    def resume(self, folder: Path) -> int:
+        """Put a saved state back, if there is one; returns the number of steps done."""
+        path = folder / "state.safetensors"
+        if not path.is_file():
+            return 0
+        with safe_open(path, framework="pt") as file:
+            step = int(file.metadata()["step"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for key in [key for key in tensors if key.startswith("optimizer.")]:
+            _, number, name = key.split(".")
+            state.setdefault(int(number), {})[name] = tensors.pop(key)
+        self.model.load_state_dict({key.removeprefix("model."): value for key, value in tensors.items()}, strict=True)
+        self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        return step
 
 
 def _schedule(done: float, *, warmup: float) -> float:
@@ -198,32 +224,3 @@ class _Means:
     def take(self) -> dict[str, float]:
         mean, self._sums, self._count = self.mean(), {}, 0
         return mean
-
-
-# ---------------------------------------------------------------- the state of a run on its way
-def _save_state(folder: Path, model: EntityCLIP, optimizer: torch.optim.Optimizer, *, step: int) -> None:
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    for number, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{number}.{name}": value for name, value in moments.items()}
-    save_tensors(folder / "state.safetensors", tensors, metadata={"step": str(step)})
-
-
-def _resume(folder: Path, model: EntityCLIP, optimizer: torch.optim.Optimizer) -> int:
-    """Put a saved state back, if there is one; returns the number of steps done."""
-    path = folder / "state.safetensors"
-    if not path.is_file():
-        return 0
-    weights: dict[str, torch.Tensor] = {}
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    with safe_open(path, framework="pt") as file:
-        step = int(file.metadata()["step"])
-        for key in file.keys():  # noqa: SIM118 (not a dict)
-            kind, rest = key.split(".", 1)
-            if kind == "model":
-                weights[rest] = file.get_tensor(key)
-            else:
-                number, name = rest.split(".")
-                state.setdefault(int(number), {})[name] = file.get_tensor(key)
-    model.load_state_dict(weights, strict=True)
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return step

@@ -41,6 +41,10 @@ class Batch(NamedTuple):
     explained: torch.Tensor  # (B,) bool: False where there is no explanation
     entities: torch.Tensor  # (B,) entity numbers
 
+    def to(self, device: str) -> Batch:
+        """The same batch on another device."""
+        return Batch(*(tensor.to(device) for tensor in self))
+
 
 class EntityCLIP(Towers):
     """The towers that retrieval uses, and beside them the experts that only training uses."""

@@ -1,0 +1,101 @@
+"""Named functions that return whole configs. A preset is where a run starts; every value of it is in the run's card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pydantic import Field
+
+from entityclip.batches import Augmentation
+from entityclip.errors import ConfigError
+from entityclip.images import Preprocessing
+from entityclip.model.entityclip import LossConfig, ModelConfig
+from entityclip.model.towers import TowerConfig
+from entityclip.records import Record
+from entityclip.text import Tokenisation
+from entityclip.train import TrainConfig
+
+
+class Preset(Record):
+    """A source, how its rows are split, and how the model is trained."""
+
+    name: str
+    source: str = Field(description="catalog, table or grocery.")
+    val_share: float = Field(
+        default=0.1, description="Share of the pictures for calibration, where rows name no split."
+    )
+    test_share: float = Field(
+        default=0.1, description="Share of the pictures for evaluation, where rows name no split."
+    )
+    entity_holdout: float = Field(
+        default=0.0, description="Share of the entities kept out of training, where rows name no split."
+    )
+    train: TrainConfig
+
+
+def demo() -> Preset:
+    """The built-in catalogue, trained from scratch on two cores in a few minutes."""
+    return Preset(
+        name="demo",
+        source="catalog",
+        train=TrainConfig(
+            model=ModelConfig(towers=TowerConfig(architecture="entityclip-demo", mean_pool=True)),
+            preprocessing=Preprocessing(size=64),
+            augmentation=Augmentation(crop=0.5, rotate=15, light=0.3, saturation=0.2),
+            epochs=22,
+            batch=64,
+            rate=1.5e-3,
+            small_until=0.5,
+            small_size=48,
+        ),
+    )
+
+
+def grocery() -> Preset:
+    """Real photographs of 81 products, from scratch on two cores in ten minutes."""
+    return Preset(
+        name="grocery",
+        source="grocery",
+        train=TrainConfig(
+            model=ModelConfig(towers=TowerConfig(architecture="entityclip-small", mean_pool=True)),
+            loss=LossConfig(smoothing=0.05),
+            tokenisation=Tokenisation(context=48),
+            augmentation=Augmentation(crop=0.25, rotate=10, light=0.4, saturation=0.3),
+            epochs=18,
+            batch=64,
+            rate=1e-3,
+            small_until=0.6,
+            small_size=64,
+        ),
+    )
+
+
+def table() -> Preset:
+    """A user's own table and folder, from scratch: to see the whole way before a pretrained tower is at hand."""
+    return Preset(name="table", source="table", entity_holdout=0.1, train=demo().train)
+
+
+def tiny() -> Preset:
+    """The whole way in seconds, for tests; the model learns next to nothing."""
+    train = TrainConfig(
+        model=ModelConfig(towers=TowerConfig(architecture="entityclip-tiny", mean_pool=True)),
+        preprocessing=Preprocessing(size=32),
+        epochs=2,
+        batch=32,
+        save_seconds=0.5,
+    )
+    return Preset(name="tiny", source="catalog", train=train)
+
+
+PRESETS: dict[str, Callable[[], Preset]] = {f.__name__: f for f in (demo, grocery, table, tiny)}
+
+
+def preset(name: str) -> Preset:
+    """The preset with this name.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"preset {name!r} is unknown; known are {', '.join(PRESETS)}")
+    return PRESETS[name]()

@@ -1,0 +1,109 @@
+"""The model half of the main job: train on a data version, calibrate, evaluate."""
+
+from __future__ import annotations
+
+import pandas as pd
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from entityclip import checkpoint, train
+from entityclip.calibrate import calibrate
+from entityclip.checkpoint import CheckpointCard
+from entityclip.evaluate import evaluate
+from entityclip.layout import Layout, RunLayout
+from entityclip.pairs import require_complete
+from entityclip.records import EvalReport, Record, Split
+from entityclip.report import StageFact
+from entityclip.train import TrainConfig
+from flows.artifacts import show_evaluation
+from flows.stages import Clock
+
+
+class Learned(Record):
+    """A trained and evaluated model."""
+
+    run: str
+    card: CheckpointCard
+    evaluation: EvalReport
+    stages: tuple[StageFact, ...]
+
+
+@task(cache_policy=NO_CACHE)
+def train_model(config: TrainConfig, layout: Layout, run: RunLayout, data_hash: str) -> CheckpointCard:
+    """Train, or go on where a killed run was saved; metrics are live in DVCLive's folder."""
+    from dvclive import Live
+
+    with Live(str(run.live), save_dvc_exp=False, dvcyaml=None, report=None, resume=True) as live:
+
+        def report(epoch: int, terms: dict[str, float]) -> None:
+            live.step = epoch
+            for name, value in terms.items():
+                live.log_metric(name, value)
+            live.make_summary()
+
+        return train.fit(config, data=layout.data, data_hash=data_hash, run=run, report=report)
+
+
+@task(cache_policy=NO_CACHE)
+def calibrate_model(layout: Layout, run: RunLayout) -> CheckpointCard:
+    """Mix and thresholds from the validation pictures, onto the checkpoint's card."""
+    model = checkpoint.load(run.checkpoint)
+    mix, thresholds = calibrate(model, layout.data)
+    card = model.card.model_copy(update={"mix": mix, "thresholds": thresholds})
+    card.write(run.checkpoint.card)
+    get_run_logger().info("weight of the explanation by slice: %s; least similarity of a tag: %s", mix, thresholds)
+    return card
+
+
+@task(cache_policy=NO_CACHE)
+def evaluate_model(layout: Layout, run: RunLayout) -> EvalReport:
+    """Figures of the checkpoint on the evaluation set, with every single query kept beside them."""
+    report, queries = evaluate(checkpoint.load(run.checkpoint), layout.data, split=evaluation_split(layout))
+    queries.to_parquet(run.queries, index=False)
+    report.write(run.evaluation)
+    return report
+
+
+@flow(name="learn", flow_run_name="learn-{data_hash}")
+def learn(layout: Layout, config: TrainConfig, data_hash: str) -> Learned:
+    """Train on ``data/`` and evaluate; a run of the same data, config and code is reused when it is whole."""
+    key = train.run_key(config, data_hash=data_hash)
+    run, clock = layout.run(key), Clock()
+    with clock.stage("train"):
+        if run.checkpoint.card.is_file():
+            checkpoint.verify(run.checkpoint)
+            clock.reason = f"run {key} is of the same data, config and code; its weights hash to what its card says"
+        card = train_model(config, layout, run, data_hash)
+    with clock.stage("calibrate"):
+        if card.mix:
+            clock.reason = "the card carries mix and thresholds"
+        else:
+            card = calibrate_model(layout, run)
+    with clock.stage("evaluate"):
+        evaluation = _evaluated(run, card)
+        if evaluation is not None:
+            clock.reason = f"this model was evaluated on this data version; set {evaluation.evaluation_hash[:12]}"
+        else:
+            evaluation = evaluate_model(layout, run)
+    show_evaluation(evaluation)
+    return Learned(run=key, card=card, evaluation=evaluation, stages=clock.facts)
+
+
+def evaluation_split(layout: Layout) -> Split:
+    """The frozen test pictures; the validation pictures where the data hold no test split."""
+    return "test" if require_complete(layout.data).get("test", 0) else "val"
+
+
+def losses(run: RunLayout) -> pd.DataFrame | None:
+    """The loss's terms by epoch, from DVCLive's plots; None where there are none."""
+    curves = [
+        pd.read_csv(path, sep="\t").drop_duplicates("step", keep="last").set_index("step")[path.stem]
+        for path in sorted(run.live.glob("plots/metrics/*.tsv"))
+    ]
+    return pd.concat(curves, axis=1).rename_axis("epoch").reset_index() if curves else None
+
+
+def _evaluated(run: RunLayout, card: CheckpointCard) -> EvalReport | None:
+    """The report of an earlier run, if it is about this model."""
+    report = EvalReport.read(run.evaluation)
+    return report if report and report.model_fingerprint == card.fingerprint and run.queries.is_file() else None

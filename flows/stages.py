@@ -1,0 +1,35 @@
+"""What each stage of a run took, and whether it was reused: for the log, the report and the last line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from entityclip.report import StageFact
+
+
+class Clock:
+    """Times the stages of one flow, in order."""
+
+    def __init__(self) -> None:
+        self._facts: list[StageFact] = []
+        self.reason = ""
+
+    @property
+    def facts(self) -> tuple[StageFact, ...]:
+        """Every stage so far."""
+        return tuple(self._facts)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time one stage. Setting ``reason`` inside says that it was reused, and why that is safe."""
+        self.reason, started = "", time.monotonic()
+        yield
+        seconds = time.monotonic() - started
+        self._facts.append(StageFact(name=name, seconds=seconds, reused=bool(self.reason), reason=self.reason))
+
+    def reused(self, names: tuple[str, ...], reason: str) -> tuple[StageFact, ...]:
+        """The stages so far, then ``names`` as reused for one reason."""
+        self._facts += [StageFact(name=name, seconds=0.0, reused=True, reason=reason) for name in names]
+        return self.facts
