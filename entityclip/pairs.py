@@ -25,6 +25,8 @@ from entityclip.layout import DataLayout
 from entityclip.records import Split
 
 SHARD_BYTES = 256 * 2**20
+ROW_GROUP_BYTES = 16 * 2**20
+"""So much of a series waits in memory while it is written, and is read at once."""
 SCHEMA_VERSION = 1
 
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -147,28 +149,38 @@ class ShardWriter:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._schema, self._name, self._shard_bytes = folder, schema, name, shard_bytes
         self._rows: list[dict[str, Any]] = []
-        self._bytes = 0
+        self._waiting = self._written = 0  # bytes in _rows; bytes in the open shard
         self._parts: list[Path] = []
+        self._open: pq.ParquetWriter | None = None
 
     def add(self, row: dict[str, Any]) -> None:
         """Append one row; its keys are the schema's columns."""
         self._rows.append(row)
         image = row.get("image")
-        self._bytes += 512 + (len(image["bytes"]) if image else 0)
-        if self._bytes >= self._shard_bytes:
-            self._flush()
+        self._waiting += 512 + (len(image["bytes"]) if image else 0)
+        if self._waiting >= min(ROW_GROUP_BYTES, self._shard_bytes):
+            self._write_group()
 
-    def _flush(self) -> None:
-        table = pa.Table.from_pylist(self._rows, schema=self._schema)
-        part = self._folder / f".{self._name}-{len(self._parts):05d}.partial"
-        pq.write_table(table, part, compression="zstd", row_group_size=1024)
-        self._parts.append(part)
-        self._rows, self._bytes = [], 0
+    def _write_group(self) -> None:
+        if self._open is None:
+            self._parts.append(self._folder / f".{self._name}-{len(self._parts):05d}.partial")
+            self._open = pq.ParquetWriter(self._parts[-1], self._schema, compression="zstd")
+        self._open.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
+        self._written += self._waiting
+        self._rows, self._waiting = [], 0
+        if self._written >= self._shard_bytes:
+            self._close_shard()
+
+    def _close_shard(self) -> None:
+        if self._open is not None:
+            self._open.close()
+        self._open, self._written = None, 0
 
     def close(self) -> int:
         """Give the shards their final names; returns how many there are. An empty series has one empty shard."""
         if self._rows or not self._parts:
-            self._flush()
+            self._write_group()
+        self._close_shard()
         for i, part in enumerate(self._parts):
             part.rename(self._folder / f"{self._name}-{i:05d}-of-{len(self._parts):05d}.parquet")
         return len(self._parts)

@@ -44,7 +44,7 @@ class Rejection(Record):
 
 
 class IngestReport(Record):
-    """What came in. ``pairs + rejected`` equals the rows that the source offered."""
+    """What came in. Every row is a pair or a rejection; files that no row names are rejections too."""
 
     source: str
     pairs: int

@@ -38,7 +38,7 @@ class GrocerySource:
     name, language = "grocery", "en"
 
     def __init__(self, path: Path) -> None:
-        self._root = path / "dataset" if (path / "dataset").is_dir() else path
+        self._root = (path / "dataset" if (path / "dataset").is_dir() else path).resolve()
         self._lists = {split: self._root / f"{split}.txt" for split in get_args(Split)}
         self._lists = {split: file for split, file in self._lists.items() if file.is_file()}
         if not self._lists:

@@ -74,7 +74,7 @@ class Source(Protocol):
 
 
 def read_picture(folder: Path, name: str) -> bytes:
-    """The bytes of the file that a row calls ``name``, which must lie inside ``folder``.
+    """The bytes of the file that a row calls ``name``, which must lie inside ``folder``, a resolved path.
 
     Both kinds of slash are understood. Nothing outside the folder is read, whatever the row says, and
     nothing but a regular file: a FIFO would hang the run, a device might never end.
@@ -126,7 +126,7 @@ def _inside(folder: Path, name: str) -> Path:
         raise ImageError(
             f"cannot be read: {getattr(error, 'strerror', None) or 'symbolic links in a circle'}"
         ) from None
-    if not real.is_relative_to(folder.resolve()):
+    if not real.is_relative_to(folder):
         raise ImageError("symbolic link that leads out of the image folder")
     if real.is_dir():
         raise ImageError("a folder, not a file")

@@ -27,6 +27,8 @@ _SAME_NAMED = {
     "explanations": ("explanations", "explanation"),
 }
 """Columns that play a role where the mapping does not name one; any other role's column has the role's own name."""
+_NO_ROLES = {"table", "images", "entities", "encoding", "default_language"}
+"""Settings of a mapping that name no column."""
 
 
 class EntityMapping(Record):
@@ -101,7 +103,7 @@ class TableSource:
             self._table.require_column("file")
         if not self._roles["entity"] and not self._roles["caption"]:
             self._table.require_column("entity")
-        self._images = table.parent / (mapping.images or "")
+        self._images = (table.parent / (mapping.images or "")).resolve()
         if not self._images.is_dir():
             raise SourceError(f"{self._images}: the image folder is not there")
         self._entity_table = self._open_entities(table.parent)
@@ -204,7 +206,9 @@ def _entity(row: tuple[int, Row], roles: dict[str, tuple[str, ...]]) -> EntityRo
 def _roles(table: Table, mapping: TableMapping | EntityMapping) -> dict[str, tuple[str, ...]]:
     """Role -> the columns that play it; none where the mapping is silent and the table has no such column."""
     roles: dict[str, tuple[str, ...]] = {}
-    for role in type(mapping).model_fields.keys() - {"table", "images", "entities", "encoding", "default_language"}:
+    for role in type(mapping).model_fields:
+        if role in _NO_ROLES:
+            continue
         named: str | tuple[str, ...] | None = getattr(mapping, role)
         if named is None:
             found = [column for column in _SAME_NAMED.get(role, (role,)) if column in table.columns]
