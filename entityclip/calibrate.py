@@ -5,6 +5,7 @@ Both go onto the checkpoint card, so that evaluation and service decide by the s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -59,8 +60,8 @@ def _sample(pictures: PictureIndex) -> PictureIndex:
 def calibrate_mix(entities: EntityIndex, pictures: PictureIndex) -> dict[str, float]:
     """Slice -> weight of the explanation in the mixed index, by recall@1 of ``pictures``.
 
-    What is maximised is the mean of the slices' recalls, one weight at a time, twice around: entities of all
-    slices compete for every picture, so a slice's own recall alone could be bought with that of the others.
+    What is maximised is the mean of the slices' recalls, one weight at a time until none can be bettered.
+    Entities of all slices compete for every picture: a slice's own recall could be bought with the others'.
     Equal recalls go to the weight nearest the default. A slice without pictures keeps its default.
     The optimum over 11 weights on few pictures is optimistic: report recall on another split.
     """
@@ -74,15 +75,17 @@ def calibrate_mix(entities: EntityIndex, pictures: PictureIndex) -> dict[str, fl
         found = [true[w] > best_rival + TIE for w in choice]
         return float(np.mean([hit[rows].mean() for hit, rows in zip(found, asked, strict=True) if len(rows)]))
 
-    choice = [_nearest_weight(DEFAULT_MIX[name]) for name in SLICES]
-    for i in [i for _ in range(2) for i, rows in enumerate(asked) if len(rows)]:
-        order = sorted(range(len(WEIGHTS)), key=lambda w: abs(WEIGHTS[w] - DEFAULT_MIX[SLICES[i]]))
-        choice[i] = max(order, key=lambda w: recall([*choice[:i], w, *choice[i + 1 :]]))
+    choice, before = [int(np.argmin(np.abs(WEIGHTS - DEFAULT_MIX[name]))) for name in SLICES], [-1]
+    while choice != before:
+        before = list(choice)
+        for i in [i for i, rows in enumerate(asked) if len(rows)]:
+            choice[i] = _best_weight(i, choice, recall)
     return {name: round(float(WEIGHTS[w]), 3) for name, w in zip(SLICES, choice, strict=True)}
 
 
-def _nearest_weight(weight: float) -> int:
-    return int(np.argmin(np.abs(WEIGHTS - weight)))
+def _best_weight(i: int, choice: list[int], recall: Callable[[list[int]], float]) -> int:
+    from_default = sorted(range(len(WEIGHTS)), key=lambda w: abs(WEIGHTS[w] - DEFAULT_MIX[SLICES[i]]))
+    return max(from_default, key=lambda w: recall([*choice[:i], w, *choice[i + 1 :]]))
 
 
 def _scores_by_weight(

@@ -20,6 +20,9 @@ from entityclip.layout import PackageLayout
 from entityclip.records import Hit, IndexKind, ModelFacts, Tag
 from entityclip.vectors import best, nearest, unit
 
+Target = Literal["pictures", "entities"]
+"""What a search gives."""
+
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
@@ -55,7 +58,7 @@ class Predictor:
         *,
         k: int = 10,
         index: IndexKind = "mixed",
-        of: Literal["pictures", "entities"] = "pictures",
+        of: Target = "pictures",
     ) -> list[Hit]:
         """The ``k`` pictures, or entities, most similar to a text, a picture, or both together.
 
@@ -70,10 +73,10 @@ class Predictor:
             of: What the hits are.
 
         Raises:
-            ConfigError: Neither text nor picture is given, ``k`` or ``index`` is impossible, or the package has
-                no picture index.
+            ConfigError: Neither text nor picture is given, ``k``, ``index`` or ``of`` is impossible, or the package
+                has no picture index.
         """
-        _require(k, index)
+        _require(k, index=index, of=of)
         query = self._query(text, image, index)
         named = self.entities.rows["entity_id"].iloc[self.entities.named(text or "")]
         if of == "entities":
@@ -94,7 +97,7 @@ class Predictor:
         Raises:
             ConfigError: ``k`` or ``index`` is impossible.
         """
-        _require(k, index)
+        _require(k, index=index)
         least = self.model.card.thresholds.get(str(precision), np.inf) if index == "mixed" else np.inf
         rows, scores = nearest(self.model.embed_images([image])[0], self.entities.vectors[index], k=k)
         chosen = self.entities.rows.iloc[rows]
@@ -154,8 +157,9 @@ def _hits(query: np.ndarray, vectors: np.ndarray, rows: pd.DataFrame, named: pd.
     return [Hit(**{str(name): value for name, value in hit.items()}) for hit in found.to_dict("records")]
 
 
-def _require(k: int, index: str) -> None:
+def _require(k: int, *, index: str, of: str = "pictures") -> None:
     if k < 1:
         raise ConfigError(f"k is {k}; expected at least 1")
-    if index not in get_args(IndexKind):
-        raise ConfigError(f"index {index!r} is unknown; expected one of {', '.join(get_args(IndexKind))}")
+    for name, value, known in (("index", index, get_args(IndexKind)), ("of", of, get_args(Target))):
+        if value not in known:
+            raise ConfigError(f"{name} {value!r} is unknown; expected one of {', '.join(known)}")

@@ -31,15 +31,16 @@ def decide(
         champion_version: Version of the model in service; None when there is none.
         data_hash: Data that the challenger was trained on.
         suite_hash: Rules that those data passed.
-        queries: The evaluator's frames of challenger and champion; with them the gain gets its 95 % interval,
-            which is written down but does not decide.
+        queries: The evaluator's frames of challenger and champion; with them a gain in recall gets its 95 %
+            interval, which is written down but does not decide.
 
     Raises:
         ConfigError: The reports are about different evaluation sets, the policy asks for a figure that was not
             measured, or only one of ``champion`` and ``champion_version`` is given.
     """
     if (champion is None) != (champion_version is None):
-        raise ConfigError(f"champion_version is {champion_version}, but its report is {champion and 'given'}")
+        missing = "report" if champion is None else "version"
+        raise ConfigError(f"the champion's {missing} is missing; expected its report and its version, or neither")
     if champion is None:
         passed, reasons = _against_none(challenger, policy)
     elif challenger.model_fingerprint == champion.model_fingerprint:
@@ -91,7 +92,7 @@ def _gain(
     gain = new.value - old.value
     passed = gain >= policy.minimal_gain - ROUNDING
     interval = ""
-    if queries is not None:
+    if queries is not None and policy.metric.startswith("R@"):
         low, high = gain_interval(*queries, policy=policy)
         interval = f" (95 % interval {low:+.1f} to {high:+.1f})"
     return passed, (

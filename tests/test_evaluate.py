@@ -1,0 +1,153 @@
+"""The evaluator on a real model and real pictures, and what its report may be compared with."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from tiny import tiny_data, tiny_model
+
+from entityclip import pairs
+from entityclip.checkpoint import LoadedModel
+from entityclip.errors import DataError
+from entityclip.evaluate import evaluate, evaluation_hash
+from entityclip.index import EntityIndex, PictureIndex
+from entityclip.layout import DataLayout
+from entityclip.records import EvalReport
+
+
+class Counting(LoadedModel):
+    """Counts what it embeds."""
+
+    seen: dict[str, int]
+
+    def embed_images(self, images: Iterable[Image.Image], **options: Any) -> np.ndarray:
+        vectors = super().embed_images(images, **options)
+        self.seen["images"] += len(vectors)
+        return vectors
+
+    def embed_texts(self, texts: Any, **options: Any) -> np.ndarray:
+        self.seen["texts"] += len(texts)
+        return super().embed_texts(texts, **options)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    return tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> DataLayout:
+    return tiny_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def evaluated(model: LoadedModel, data: DataLayout) -> tuple[EvalReport, pd.DataFrame]:
+    return evaluate(model, data, progress=False)
+
+
+@pytest.mark.parametrize("kind", ["caption", "explanation", "mixed"])
+def test_ranks_and_recall_are_those_of_the_plain_product(model, data, evaluated, kind):
+    report, queries = evaluated
+    entities, pictures = EntityIndex.build(model, data), PictureIndex.build(model, data, split="test")
+    scores = pd.DataFrame(pictures.vectors @ entities.vectors[kind].T, columns=entities.rows["entity_id"])
+    true = [row[entity] for entity, (_, row) in zip(pictures.rows["entity_id"], scores.iterrows(), strict=True)]
+    expected = (scores.to_numpy() >= np.array(true)[:, None] - 1e-6).sum(axis=1)
+    found = queries[queries["index"] == kind]
+    assert found["rank"].tolist() == expected.tolist()
+    assert found["best"].tolist() == scores.idxmax(axis=1).tolist()
+    assert found["true_score"].to_numpy() == pytest.approx(np.array(true))
+    assert report.value("R@1", index=kind) == pytest.approx(100 * np.mean(expected == 1))
+    assert report.value("mean_rank", index=kind) == pytest.approx(np.mean(expected))
+    assert 1 < report.value("mean_rank", index=kind) < 6  # an untrained model: neither all right nor all wrong
+
+
+def test_entities_ask_for_their_pictures(evaluated):
+    report, _ = evaluated
+    for kind in ("caption", "explanation", "mixed"):
+        assert 0 < report.value("mAP", index=kind, direction="text_to_image") < 100
+        assert report.value("P@10", index=kind, direction="text_to_image") <= 30  # three pictures each
+    (of_map,) = [m for m in report.metrics if (m.name, m.index, m.slice) == ("mAP", "mixed", "all")]
+    assert of_map.queries == 6
+
+
+def test_slices_with_fewer_than_five_queries_are_left_out(evaluated):
+    report, _ = evaluated
+    found = {(m.slice, m.queries) for m in report.metrics if (m.name, m.index) == ("R@1", "mixed")}
+    assert found == {("all", 18), ("few", 6), ("none", 6), ("category=kettle", 18), ("language=en", 18)}
+
+
+def test_repeated_captions_are_not_asked_for_one_by_one(evaluated):
+    report, queries = evaluated
+    assert "pairs" not in {m.index for m in report.metrics}
+    assert len(queries) == 3 * 18
+
+
+def test_distinct_captions_are_asked_both_ways(tmp_path, model):
+    report, queries = evaluate(model, tiny_data(tmp_path, held_out=1), progress=False)
+    for direction in ("image_to_text", "text_to_image"):
+        ranks = queries.query("index == 'pairs' and direction == @direction")["rank"]
+        assert len(ranks) == 6
+        assert report.value("R@1", index="pairs", direction=direction) == pytest.approx(100 * (ranks == 1).mean())
+    assert set(queries.query("index == 'pairs'")["best"]) <= set(queries["pair_id"])
+
+
+def test_every_picture_and_text_is_embedded_once(model, data):
+    counting = Counting(model.model, model.card, model.tokenizer, model.device)
+    object.__setattr__(counting, "seen", {"images": 0, "texts": 0})
+    evaluate(counting, data, progress=False)
+    assert counting.seen == {"images": 18, "texts": 6 + 5}
+
+
+def test_evaluating_twice_gives_the_same_report(model, data, evaluated):
+    report, queries = evaluate(model, data, progress=False)
+    assert report.model_copy(update={"seconds": 0}) == evaluated[0].model_copy(update={"seconds": 0})
+    assert queries.equals(evaluated[1])
+    assert EvalReport.model_validate_json(report.model_dump_json()) == report
+
+
+def test_probes_are_spread_over_the_slices(evaluated):
+    report, queries = evaluated
+    asked = queries.drop_duplicates("pair_id").set_index("pair_id")
+    assert len({probe.pair_id for probe in report.probes}) == 5
+    assert {asked.loc[probe.pair_id, "slice"] for probe in report.probes} == {"frequent", "few", "one", "none"}
+    mixed = queries[queries["index"] == "mixed"].set_index("pair_id")
+    for probe in report.probes:
+        assert len(probe.scores) == 5
+        assert max(probe.scores.values()) == pytest.approx(mixed.loc[probe.pair_id, "score"], abs=1e-6)
+
+
+def test_evaluation_hash_follows_the_questions_and_nothing_else(tmp_path, model, data, evaluated):
+    entities, pictures = EntityIndex.build(model, data), PictureIndex.build(model, data, split="test")
+    known = evaluated[0].evaluation_hash
+
+    def hashed(rows: pd.DataFrame, candidates: pd.DataFrame) -> str:
+        return evaluation_hash(replace(entities, rows=candidates), replace(pictures, rows=rows), split="test")
+
+    shuffled = pictures.rows.sample(frac=1, random_state=0), entities.rows.sample(frac=1, random_state=0)
+    assert hashed(*shuffled) == known
+    assert hashed(pictures.rows.assign(caption="better"), entities.rows.assign(entity="renamed")) == known
+    assert hashed(pictures.rows.iloc[1:], entities.rows) != known
+    assert hashed(pictures.rows, entities.rows.iloc[1:]) != known
+    assert hashed(pictures.rows, entities.rows.assign(slice="few")) != known
+    assert tiny_model(tmp_path, seed=1).card.fingerprint != model.card.fingerprint
+    other, _ = evaluate(tiny_model(tmp_path, seed=1), data, progress=False)
+    assert other.evaluation_hash == known
+
+
+def test_split_without_pictures_is_an_error(tmp_path, model):
+    data = tiny_data(tmp_path)
+    pairs.write_rows(data.pairs, pairs.PAIRS, [], name="test")
+    with pytest.raises(DataError, match="'test' holds no picture"):
+        evaluate(model, data, progress=False)
+
+
+def test_picture_of_an_unknown_entity_is_an_error(tmp_path, model):
+    data = tiny_data(tmp_path)
+    row = next(pairs.iter_rows(data.pairs, name="test"))
+    pairs.write_rows(data.pairs, pairs.PAIRS, [row | {"entity_id": "nobody"}], name="test")
+    with pytest.raises(DataError, match="nobody"):
+        evaluate(model, data, progress=False)

@@ -1,0 +1,141 @@
+"""Every branch of the promotion decision, by table."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from entityclip.errors import ConfigError
+from entityclip.promote import decide, gain_interval
+from entityclip.records import EvalReport, Metric, PromotionDecision, PromotionPolicy
+
+
+def report(fingerprint: str, values: dict[str, float], *, queries: int = 100, **fields: Any) -> EvalReport:
+    name, direction = fields.pop("name", "R@1"), fields.pop("direction", "image_to_text")
+    figures = tuple(
+        Metric.model_validate(
+            {"index": "mixed", "direction": direction, "slice": where, "name": name}
+            | {"value": value, "low": value, "high": value, "queries": queries}
+        )
+        for where, value in values.items()
+    )
+    about = {"evaluation_hash": "set", "split": "test", "pictures": 1, "entities": 1, "seconds": 0}
+    return EvalReport.model_validate(about | {"model_fingerprint": fingerprint, "metrics": figures} | fields)
+
+
+def decided(new: EvalReport, old: EvalReport | None, **policy: Any) -> PromotionDecision:
+    return decide(
+        new,
+        old,
+        policy=PromotionPolicy(**policy),
+        champion_version=None if old is None else "v1.0.0",
+        data_hash="data",
+        suite_hash="suite",
+    )
+
+
+OLD = {"all": 70.0, "few": 50.0, "none": 30.0}
+
+
+@pytest.mark.parametrize(
+    ("new", "policy", "promoted", "reason"),
+    [
+        ({"all": 72.0, "few": 50.0, "none": 30.0}, {}, True, "gain of +2.0 points; +0.0 are needed: enough"),
+        ({"all": 70.0, "few": 50.0, "none": 30.0}, {}, True, "gain of +0.0 points"),
+        ({"all": 69.9, "few": 50.0, "none": 30.0}, {}, False, "gain of -0.1 points; +0.0 are needed: too little"),
+        ({"all": 71.0, "few": 50.0, "none": 30.0}, {"minimal_gain": 1.0}, True, "+1.0 are needed: enough"),
+        ({"all": 70.9, "few": 50.0, "none": 30.0}, {"minimal_gain": 1.0}, False, "+1.0 are needed: too little"),
+        ({"all": 69.5, "few": 50.0, "none": 30.0}, {"minimal_gain": -1.0}, True, "-1.0 are needed: enough"),
+        ({"all": 75.0, "few": 45.0, "none": 30.0}, {}, True, "no slice loses more than 5.0 points"),
+        ({"all": 75.0, "few": 44.0, "none": 30.0}, {}, False, "slice few falls from 50.0 to 44.0 over 100 queries"),
+        ({"all": 75.0, "few": 44.0, "none": 30.0}, {"slice_tolerance": 6}, True, "no slice loses"),
+        ({"all": 75.0, "few": 44.0, "none": 30.0}, {"slice_queries": 101}, True, "not counted, since it has fewer"),
+        ({"all": 75.0, "few": 50.0}, {}, False, "slice none was measured for the champion but not"),
+        ({"all": 75.0, "few": 50.0, "none": 30.0, "one": 1.0}, {}, True, "no slice loses"),
+        ({"all": float("nan"), "few": 50.0, "none": 30.0}, {}, False, "too little"),
+        ({"all": 75.0, "few": float("nan"), "none": 30.0}, {}, False, "slice few falls from 50.0 to nan"),
+    ],
+)
+def test_challenger_against_champion(new, policy, promoted, reason):
+    decision = decided(report("new", new), report("old", OLD), **policy)
+    assert decision.promoted is promoted
+    assert reason in " | ".join(decision.reasons)
+    assert (decision.challenger, decision.champion) == ("new", "v1.0.0")
+    assert decision.policy == PromotionPolicy(**policy)
+    assert PromotionDecision.model_validate_json(decision.model_dump_json()) == decision
+
+
+@pytest.mark.parametrize(("value", "needed", "promoted"), [(0.0, 0.0, True), (40.0, 40.0, True), (39.9, 40.0, False)])
+def test_first_champion_only_has_to_reach_the_minimal_value(value, needed, promoted):
+    decision = decided(report("new", {"all": value}), None, minimal_value=needed)
+    assert decision.promoted is promoted
+    assert decision.reasons[0].startswith("there is no champion yet; R@1 of the mixed index is")
+    assert decision.champion is None
+
+
+def test_every_slice_that_lost_is_named():
+    decision = decided(report("new", {"all": 60.0, "few": 10.0, "none": 3.0}), report("old", OLD))
+    assert [r.split(" falls")[0] for r in decision.reasons[1:]] == ["slice few", "slice none"]
+
+
+def test_champion_does_not_challenge_itself():
+    decision = decided(report("same", {"all": 99.0}), report("same", OLD))
+    assert not decision.promoted
+    assert decision.reasons == ("this model is the champion v1.0.0 already",)
+
+
+def test_reports_about_different_sets_are_not_compared():
+    with pytest.raises(ConfigError, match=r"v1\.0\.0 was evaluated on set older.*evaluate the champion again"):
+        decided(report("new", OLD), report("old", OLD, evaluation_hash="older"))
+
+
+@pytest.mark.parametrize("policy", [{"metric": "R@7"}, {"metric": "mean_rank"}, {"index": "caption"}])
+def test_policy_that_asks_for_what_was_not_measured_is_refused(policy):
+    for champion in (None, report("old", OLD)):
+        with pytest.raises(ConfigError, match=r"policy\.metric is .* of which more is better"):
+            decided(report("new", OLD), champion, **policy)
+
+
+def test_policy_may_decide_by_average_precision():
+    mean = {"name": "mAP", "direction": "text_to_image"}
+    decision = decided(report("new", {"all": 71.0}, **mean), report("old", {"all": 70.0}, **mean), metric="mAP")
+    assert decision.promoted
+
+
+def test_champion_comes_with_its_version_or_not_at_all():
+    for champion, version in ((None, "v1.0.0"), (report("old", OLD), None)):
+        with pytest.raises(ConfigError, match="expected its report and its version"):
+            decide(
+                report("new", OLD),
+                champion,
+                policy=PromotionPolicy(),
+                champion_version=version,
+                data_hash="",
+                suite_hash="",
+            )
+
+
+def answers(ranks: np.ndarray) -> pd.DataFrame:
+    pairs = [f"p{i}" for i in range(len(ranks))]
+    return pd.DataFrame({"pair_id": pairs, "entity_id": pairs, "index": "mixed", "rank": ranks})
+
+
+def test_gain_on_the_same_queries_has_a_narrower_interval_than_two_recalls():
+    rng = np.random.default_rng(0)
+    old = np.where(rng.random(400) < 0.5, 1, 2)
+    new = np.where(rng.random(400) < 0.05, 1, old)  # a few more hits, the rest the same
+    shuffled = answers(new).sample(frac=1, random_state=0)
+    low, high = gain_interval(shuffled, answers(old), policy=PromotionPolicy())
+    gain = 100 * ((new == 1).mean() - (old == 1).mean())
+    assert 0 < low < gain < high < low + 5  # apart, each recall alone is uncertain by about 10 points
+    decision = decide(
+        report("new", {"all": 53.0}),
+        report("old", {"all": 50.0}),
+        policy=PromotionPolicy(),
+        champion_version="v1.0.0",
+        data_hash="",
+        suite_hash="",
+        queries=(shuffled, answers(old)),
+    )
+    assert f"(95 % interval {low:+.1f} to {high:+.1f})" in decision.reasons[0]
