@@ -57,8 +57,8 @@ def build(release_dir: Path, *, release: Release, data: DataLayout, store: Path)
     """
     layout, source = StoreLayout(store.resolve()), Layout(release_dir)
     suite_hash = _require_promoted(source, release)
-    if (ready := _ready(layout, release)) is not None:
-        return ready
+    if (built := ready(store, release)) is not None:
+        return built
     building = layout.building(release.version)
     shutil.rmtree(building, ignore_errors=True)
     try:
@@ -91,11 +91,15 @@ def _require_promoted(source: Layout, release: Release) -> str:
     return decision.suite_hash
 
 
-def _ready(layout: StoreLayout, release: Release) -> BentoRecord | None:
-    """The Bento of an earlier run when it is whole; None when it has to be built."""
-    try:
-        receipt = Receipt.model_validate_json(layout.receipt(release.version).read_text())
-    except (OSError, ValidationError):
+def ready(store: Path, release: Release) -> BentoRecord | None:
+    """The Bento of an earlier build in ``store`` when it is whole; None when it has to be built.
+
+    Raises:
+        PackagingError: The store holds another release under this version.
+    """
+    layout = StoreLayout(store.resolve())
+    receipt = Receipt.read(layout.receipt(release.version))
+    if receipt is None:
         return None
     if receipt.release != release:
         raise PackagingError(
@@ -203,11 +207,7 @@ def _complete(layout: StoreLayout, release: Release, data: DataLayout) -> BentoR
         example_picture=picture,
     )
     receipt = Receipt(release=release, files=_stored(layout, release.version), bento=bento)
-    path = layout.receipt(release.version)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(receipt.model_dump_json(indent=1) + "\n")
-    partial.rename(path)
+    receipt.write(layout.receipt(release.version))
     return bento
 
 
