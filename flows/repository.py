@@ -92,15 +92,24 @@ def exclusive(layout: Layout) -> Iterator[None]:
 
 
 def _clear_after_kill(layout: Layout) -> None:
-    """Remove the Git locks of a run of ours that was killed: they are younger than the marker it left behind."""
-    git = layout.root / ".git"
-    if not layout.unfinished.exists() or not git.is_dir():
+    """Remove what a killed run of ours left: Git locks younger than its marker, and DVC's list of locks, torn."""
+    if not layout.unfinished.exists():
         return
-    since = layout.unfinished.stat().st_mtime
-    for lock in [*git.glob("*.lock"), *git.glob("refs/**/*.lock")]:
-        if lock.stat().st_mtime >= since:
-            log.warning("%s: removed; the run that held it was killed", lock)
-            lock.unlink()
+    since, git, held = layout.unfinished.stat().st_mtime, layout.root / ".git", layout.dvc_folder / "tmp" / "rwlock"
+    left = [p for p in (*git.glob("*.lock"), *git.glob("refs/**/*.lock")) if p.stat().st_mtime >= since]
+    if held.exists() and not _is_json(held.read_bytes()):
+        left.append(held)
+    for path in left:
+        log.warning("%s: removed; the run that wrote it was killed", path)
+        path.unlink()
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 # ---------------------------------------------------------------- Git and DVC

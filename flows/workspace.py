@@ -6,14 +6,13 @@ Every step looks first whether it is done, so a run after a kill, at any point, 
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
-import expectations
 from entityclip.errors import WorkspaceError
 from entityclip.layout import Layout
 from entityclip.workspace import default_config
+from expectations.check import copy_context
 from flows.repository import Repository, exclusive
 
 REMOTE = "workspace"
@@ -116,14 +115,7 @@ def _files(layout: Layout) -> None:
         _write(ignore, "\n".join([*present, *missing]) + "\n")
     if not layout.config.exists():
         _write(layout.config, default_config())
-    if not layout.rules.exists():
-        _copy_rules(layout)
-
-
-def _copy_rules(layout: Layout) -> None:
-    shipped = Layout(Path(expectations.__file__).parent.parent).rules
-    if shipped.exists():
-        shutil.copytree(shipped, layout.rules, ignore=shutil.ignore_patterns("uncommitted"))
+    copy_context(layout.expectations)
 
 
 def _write(path: Path, text: str) -> None:

@@ -131,6 +131,12 @@ def test_a_clone_pulls_the_same_data(workspace: Layout, accepted: Accepted, tmp_
     assert data_intact(clone, version.data_hash)
 
 
+def test_half_a_list_of_dvc_locks_left_by_a_kill_is_removed(workspace: Layout, accepted: Accepted) -> None:
+    workspace.unfinished.touch()
+    (workspace.dvc_folder / "tmp" / "rwlock").write_text('{"/data": {"wri')
+    assert version_data(workspace, accepted("first"), message="First").changed
+
+
 # ---------------------------------------------------------------- remotes
 def test_an_unmounted_remote_is_not_created_as_a_folder(workspace: Layout, accepted: Accepted, tmp_path: Path) -> None:
     before, disk = head(workspace), tmp_path / "mnt" / "nas"
