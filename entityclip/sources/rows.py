@@ -25,6 +25,7 @@ from entityclip.records import Rejection
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 Row = dict[str, tuple[str, ...]]
 """Column -> its texts, stripped; empty ones are left out. Lists (JSONL, Parquet) hold several, other cells one."""
+_BROKEN_PARQUET = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 
 class Table(ABC):
@@ -158,18 +159,19 @@ class ParquetTable(Table):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         try:
-            self.columns = tuple(pq.read_schema(path).names)
-        except (pa.ArrowInvalid, OSError) as error:
+            metadata = pq.read_metadata(path)
+            self.columns, self._rows = tuple(metadata.schema.to_arrow_schema().names), int(metadata.num_rows)
+        except _BROKEN_PARQUET as error:
             raise SourceError(f"{path}: not a readable Parquet file: {error}") from None
 
     def __len__(self) -> int:
-        return int(pq.read_metadata(self.path).num_rows)
+        return self._rows
 
     def _records(self) -> Iterator[Mapping[str, Any] | str]:
         try:
             for batch in pq.ParquetFile(self.path).iter_batches(batch_size=1024):
                 yield from batch.to_pylist()
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        except _BROKEN_PARQUET as error:
             raise SourceError(f"{self.path}: not a readable Parquet file: {error}") from None
 
 
