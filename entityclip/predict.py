@@ -46,9 +46,8 @@ class Predictor:
         fingerprint = model.card.fingerprint
         entities = EntityIndex.load(package.entities, fingerprint=fingerprint)
         has_pictures = package.pictures.root.exists()
-        return cls(
-            model, entities, PictureIndex.load(package.pictures, fingerprint=fingerprint) if has_pictures else None
-        )
+        pictures = PictureIndex.load(package.pictures, fingerprint=fingerprint) if has_pictures else None
+        return cls(model, entities, pictures)
 
     # ------------------------------------------------------------ questions
     def search(
