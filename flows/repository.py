@@ -28,7 +28,6 @@ from entityclip.layout import Layout
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
-logging.getLogger("dvc").setLevel(logging.WARNING)
 
 GIT_SECONDS = 120
 """No Git command on a handful of small files takes longer; a prompt or a dead disk would."""
@@ -211,7 +210,7 @@ class Repository:
                 raise
             # Storage back ends raise whatever they like, and their chained messages may hold credentials.
             except Exception as error:
-                reason = _redacted(reasons[0] if reasons else f"{error}" or type(error).__name__, secrets)
+                reason = _redacted(reasons[0] if reasons else f"{error}".strip() or type(error).__name__, secrets)
                 raise WorkspaceError(
                     f"{self.root}: {doing} failed: {reason}; what was done is kept, see to the cause and run again"
                 ) from None
@@ -221,6 +220,7 @@ class Repository:
         from dvc.exceptions import InitError
         from dvc.repo import Repo
 
+        logging.getLogger("dvc").setLevel(logging.WARNING)
         try:
             Repo.init(str(self.root), force=force).close()
         except InitError as error:
@@ -234,19 +234,19 @@ class Repository:
 
 @contextmanager
 def _logged_errors() -> Iterator[list[str]]:
-    """DVC's errors of uploads and downloads only count the files; what went wrong stands in its log."""
+    """DVC's errors of uploads and downloads only count the files; what went wrong stands in its log, not redacted."""
     reasons: list[str] = []
 
     class Keep(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             reasons.append(str(record.exc_info[1]) if record.exc_info else record.getMessage())
 
-    handler, logger = Keep(logging.ERROR), logging.getLogger("dvc_data")
-    logger.addHandler(handler)
+    logger = logging.getLogger("dvc_data")
+    printing, logger.handlers = logger.handlers, [Keep(logging.ERROR)]
     try:
         yield reasons
     finally:
-        logger.removeHandler(handler)
+        logger.handlers = printing
 
 
 def _secrets(config: dict[str, Any]) -> tuple[str, ...]:

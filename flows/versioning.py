@@ -50,20 +50,32 @@ def data_intact(layout: Layout, data_hash: str) -> bool:
 
 def _replace(repository: Repository, source: Path, folder: Path) -> str:
     """Make ``folder`` a copy of ``source`` and give it to DVC; returns the hash."""
-    layout, wanted = Layout(repository.root), folder_hash(source)
-    incoming, outgoing = layout.incoming(folder.name), layout.outgoing(folder.name)
+    wanted = folder_hash(source)
     if not folder.exists() or folder_hash(folder) != wanted:
-        shutil.rmtree(incoming, ignore_errors=True)
-        shutil.copytree(source, incoming)
-        shutil.rmtree(outgoing, ignore_errors=True)
-        if folder.exists():
-            folder.rename(outgoing)
-        incoming.rename(folder)
-    shutil.rmtree(outgoing, ignore_errors=True)
+        _swap(Layout(repository.root), source, folder)
+    shutil.rmtree(Layout(repository.root).outgoing(folder.name), ignore_errors=True)
     added = repository.add(folder)
     if added != wanted:
         raise WorkspaceError(f"{folder}: DVC sees {added}, expected {wanted}; did somebody write there, or .dvcignore?")
     return added
+
+
+def _swap(layout: Layout, source: Path, folder: Path) -> None:
+    """Copy ``source`` beside ``folder``, then rename twice: a reader sees the old version, none, or the new one."""
+    incoming, outgoing = layout.incoming(folder.name), layout.outgoing(folder.name)
+    for leftover in (incoming, outgoing):
+        shutil.rmtree(leftover, ignore_errors=True)
+    try:
+        shutil.copytree(source, incoming)
+    except OSError as error:
+        shutil.rmtree(incoming, ignore_errors=True)
+        first = error.args[0][0][2] if isinstance(error, shutil.Error) else error
+        raise WorkspaceError(
+            f"{folder}: could not be replaced: {first}; it is as it was, see to the cause and run again"
+        ) from error
+    if folder.exists():
+        folder.rename(outgoing)
+    incoming.rename(folder)
 
 
 # ---------------------------------------------------------------- releases

@@ -28,9 +28,13 @@ def open_workspace(root: Path) -> Layout:
     Raises:
         WorkspaceError: ``root`` is a file, or a folder with other things in it that is not the top of a repository.
     """
-    layout = Layout(root.absolute())
+    # DVC and Git disagree about a path that leads through a symbolic link.
+    layout = Layout(root.resolve())
     _require_usable(layout)
-    layout.root.mkdir(parents=True, exist_ok=True)
+    try:
+        layout.root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WorkspaceError(f"{layout.root}: cannot be made: {error.strerror}; name another folder") from error
     with exclusive(layout):
         repository = _git_repository(layout)
         _dvc_repository(layout, repository)
@@ -92,8 +96,7 @@ def _configure(repo: Any, layout: Layout) -> None:
             if lost:
                 layout.remote.mkdir(parents=True, exist_ok=True)
                 config["core"]["remote"] = REMOTE
-                # Absolute, so that a clone elsewhere on this machine pulls from the same folder.
-                config["remote"][REMOTE] = {"url": str(layout.remote), "verify": True}
+                config["remote"][REMOTE] = {"url": _remote_url(layout), "verify": True}
     if "entityclip" not in repo.artifacts.read().get(layout.dvc_yaml.name, {}):
         from dvc.annotations import Artifact
 
@@ -104,6 +107,14 @@ def _needs_default_remote(repo: Any) -> bool:
     """There is none; or ours is not where it was, because the workspace was moved."""
     name = repo.config["core"].get("remote")
     return not name or (name == REMOTE and not Path(repo.config["remote"][name]["url"]).exists())
+
+
+def _remote_url(layout: Layout) -> str:
+    """Absolute, so that a clone elsewhere on this machine pulls from the same folder.
+
+    DVC writes its config in ASCII only; elsewhere the path is relative to the current folder, which DVC translates.
+    """
+    return str(layout.remote) if str(layout.remote).isascii() else os.path.relpath(layout.remote)
 
 
 # ---------------------------------------------------------------- files

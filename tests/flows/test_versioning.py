@@ -13,6 +13,7 @@ from entityclip.layout import DataLayout, Layout
 from flows.remote import push
 from flows.repository import Repository, folder_hash, pointer_hash
 from flows.versioning import data_intact, version_data
+from flows.workspace import open_workspace
 
 Accepted = Callable[[str], DataLayout]
 
@@ -37,6 +38,12 @@ def test_the_hash_is_the_one_that_dvc_computes(workspace: Layout, accepted: Acce
     (data.root / "日本 と.txt").write_text("a name that JSON escapes")
     version = version_data(workspace, data, message="Data")
     assert version.data_hash == pointer_hash(workspace.data_dvc.read_text()) == folder_hash(data.root)
+
+
+def test_a_workspace_may_have_a_japanese_name(tmp_path: Path, accepted: Accepted) -> None:
+    layout = open_workspace(tmp_path / "商品 写真")
+    version = version_data(open_workspace(layout.root), accepted("first"), message="最初のデータ")
+    assert version.data_hash in objects(layout.remote)
 
 
 def test_a_version_is_committed_and_pushed(workspace: Layout, accepted: Accepted) -> None:

@@ -54,8 +54,15 @@ def test_a_folder_with_other_things_is_refused_untouched(tmp_path: Path) -> None
 
 def test_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(WorkspaceError, match="is a file"):
-        open_workspace(tmp_path / "file")
+    for root, reason in [(tmp_path / "file", "is a file"), (tmp_path / "file" / "below", "cannot be made")]:
+        with pytest.raises(WorkspaceError, match=reason):
+            open_workspace(root)
+
+
+def test_a_symbolic_link_leads_to_the_workspace(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    assert open_workspace(tmp_path / "link").root == tmp_path / "disk"
 
 
 def test_a_users_repository_keeps_identity_staging_remote_and_settings(tmp_path: Path) -> None:
