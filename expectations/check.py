@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from tqdm import tqdm
@@ -93,14 +94,18 @@ def _accept(
 ) -> None:
     """Copy every row that passed, pictures one by one; each pair gets the first accepted text of its entity."""
     first_text: dict[str, str] = {}
-    texts = [row for i, row in enumerate(pairs.iter_rows(staging.explanations)) if i not in bad_texts]
-    for row in texts:
+    for row in _without(bad_texts, staging.explanations):
         first_text.setdefault(row["entity_id"], row["text"])
     kept = pairs.PairsWriter(accepted.pairs)
-    for i, row in enumerate(tqdm(pairs.iter_rows(staging.pairs), desc="accept", unit=" pairs", disable=not progress)):
-        if i not in bad_pairs:
-            kept.add({**row, "explanation": first_text.get(row["entity_id"])})
+    for row in tqdm(_without(bad_pairs, staging.pairs), desc="accept", unit=" pairs", disable=not progress):
+        kept.add({**row, "explanation": first_text.get(row["entity_id"])})
     of_split = kept.close()
     entities = pairs.write_rows(accepted.entities, pairs.ENTITIES, pairs.iter_rows(staging.entities), name="entities")
+    texts = _without(bad_texts, staging.explanations)
     count = pairs.write_rows(accepted.explanations, pairs.EXPLANATIONS, texts, name="explanations")
     pairs.finish(accepted, pairs=sum(of_split.values()), entities=entities, explanations=count, **of_split)
+
+
+def _without(bad: set[int], folder: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a table whose positions are not ``bad``, one by one."""
+    return (row for position, row in enumerate(pairs.iter_rows(folder)) if position not in bad)

@@ -1,14 +1,13 @@
 """The suites of rules: where they are, their hash, and one suite run by Great Expectations on one scored table.
 
-Everything fails closed. Great Expectations itself drops an expectation whose type it does not know, and reports
-success where a check raised but was not asked for; here both are failed critical rules that refuse the batch.
+Everything fails closed. Great Expectations drops an expectation whose type it does not know and says so only in
+its log; here that is a failed critical rule, as is a check that raised, and either refuses the batch.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -55,20 +54,23 @@ def read_suite(suite: Suite, context_root: Path) -> dict[str, Any]:
     """The suite as its JSON file has it.
 
     Raises:
-        ConfigError: The file is missing or no suite, or ``meta.max_quarantined_share`` is not between 0 and 1.
+        ConfigError: The file is missing or no suite, two rules share a name, or ``meta.max_quarantined_share`` is
+            not between 0 and 1.
     """
     file = context_root / "gx" / "expectations" / f"{suite}.json"
     try:
         written: dict[str, Any] = json.loads(file.read_text())
         share = written["meta"]["max_quarantined_share"]
-        named = [expectation["meta"]["rule"] for expectation in written["expectations"]]
+        names = [str(expectation["meta"]["rule"]) for expectation in written["expectations"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"{file}: not a suite ({error!r}); expected meta.max_quarantined_share, and expectations that each have "
             "meta.rule. copy_context() gives an empty workspace the project's own suites"
         ) from error
-    if not named or not isinstance(share, int | float) or not 0 <= share <= 1:
-        raise ConfigError(f"{file}: max_quarantined_share {share!r} and {len(named)} rules; expected 0 to 1, and rules")
+    if not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise ConfigError(f"{file}: meta.max_quarantined_share is {share!r}; expected a share between 0 and 1")
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(f"{file}: the rules are {names}; expected at least one, each with a meta.rule of its own")
     return written
 
 
@@ -97,14 +99,15 @@ def validate(scored: pd.DataFrame, *, suite: Suite, context_root: Path) -> Verdi
     except Exception as error:
         # Whatever went wrong in there, nothing was checked.
         return _collected([failed_check("great_expectations", error, suite=suite)], [], written, scored, None)
-    order = {expectation["meta"]["rule"]: i for i, expectation in enumerate(written["expectations"])}
-    results.sort(key=lambda result: order.get(_rule_name(result), len(order)))
+    order = [expectation["meta"]["rule"] for expectation in written["expectations"]]
+    results.sort(key=lambda result: order.index(_name(result)))
     rules = [_rule(result, suite=suite, rows=len(scored)) for result in results]
-    ran = Counter(result.expectation_config.type for result in results)
-    for type_, count in (Counter(e["type"] for e in written["expectations"]) - ran).items():
-        unknown = LookupError(f"{count} of the suite did not run; is the type known to Great Expectations?")
-        rules.append(failed_check(type_, unknown, suite=suite))
-    critical = [r for r, rule in zip(results, rules, strict=False) if rule.severity == "critical" and not rule.error]
+    critical = [r for r, rule in zip(results, rules, strict=True) if rule.severity == "critical" and not rule.error]
+    ran = {rule.rule for rule in rules}
+    for expectation in written["expectations"]:
+        if expectation["meta"]["rule"] not in ran:
+            unknown = LookupError(f"{expectation['type']} did not run; does Great Expectations know this type?")
+            rules.append(failed_check(expectation["meta"]["rule"], unknown, suite=suite))
     return _collected(rules, [row for result in critical for row in _rows(result)], written, scored, data_docs)
 
 
@@ -162,7 +165,7 @@ def _rule(result: Any, *, suite: Suite, rows: int) -> RuleResult:
     error = _raised(result.exception_info)
     return RuleResult(
         suite=suite,
-        rule=_rule_name(result),
+        rule=_name(result),
         column=config.kwargs.get("column"),
         severity="critical" if error else config.severity.value,
         passed=bool(result.success) and not error,
@@ -172,8 +175,8 @@ def _rule(result: Any, *, suite: Suite, rows: int) -> RuleResult:
     )
 
 
-def _rule_name(result: Any) -> str:
-    return str((result.expectation_config.meta or {}).get("rule", result.expectation_config.type))
+def _name(result: Any) -> str:
+    return str(result.expectation_config.meta["rule"])
 
 
 def _raised(info: dict[str, Any]) -> str | None:
@@ -184,6 +187,6 @@ def _raised(info: dict[str, Any]) -> str | None:
 
 def _rows(result: Any) -> list[tuple[int, str, str]]:
     """Position, rule and value of each row that broke it."""
-    column, rule = result.expectation_config.kwargs.get("column"), _rule_name(result)
+    column, rule = result.expectation_config.kwargs.get("column"), _name(result)
     listed = result.result.get("unexpected_index_list") or []
     return [(int(row[POSITION]), rule, str(row.get(column, ""))) for row in listed if POSITION in row]

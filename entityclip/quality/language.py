@@ -4,7 +4,7 @@ that is too short to tell is ``unknown``, never guessed."""
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 UNKNOWN = "unknown"
@@ -26,9 +26,9 @@ _STOP_WORDS = {
     "sv": "och är en ett som med för på av den det till från inte men eller också har kan att om vid till denna "
     "detta dessa finns",
 }
-_LANGUAGES_OF = {word: [] for words in _STOP_WORDS.values() for word in words.split()}  # type: dict[str, list[str]]
+_LANGUAGES_OF: dict[str, list[str]] = defaultdict(list)
 for _language, _words in _STOP_WORDS.items():
-    for _word in dict.fromkeys(_words.split()):
+    for _word in set(_words.split()):
         _LANGUAGES_OF[_word].append(_language)
 
 _SCRIPTS = {

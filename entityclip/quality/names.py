@@ -37,13 +37,14 @@ class NameBook:
     def __init__(self, entities: pd.DataFrame) -> None:
         self._bearer: dict[str, str] = {}
         self._more_bearers: dict[str, set[str]] = defaultdict(set)
-        self._own: dict[str, list[str]] = {}
+        self._name: dict[str, str] = {}
+        self._own: dict[str, list[str]] = defaultdict(list)
         self._shapes: set[str] = set()
         self._japanese: dict[str, set[int]] = defaultdict(set)
         self._most_words = 1
         columns = (entities[column].tolist() for column in ("entity_id", "entity", "aliases"))
         for entity_id, entity, aliases in zip(*columns, strict=True):
-            self._own[entity_id] = [entity]
+            self._name[entity_id] = entity
             for name in (entity, *(aliases if aliases is not None else ())):
                 self._add(unicodedata.normalize("NFKC", name or ""), entity_id)
 
@@ -94,11 +95,11 @@ class NameBook:
 
     def other(self, entity_id: str, found: set[str]) -> str | None:
         """The entity that bears the longest name ``found`` which is neither this one's nor a part of its names."""
-        _, *own = self._own.get(entity_id, [""])
+        own = self._own.get(entity_id, [])
         for name in sorted(found, key=lambda name: (-len(name), name)):
             part = glued(_WORD.findall(name)).casefold()
             if not self._bears(name, entity_id) and not any(part in key for key in own):
-                return self._own[self._bearer[name]][0]
+                return self._name[self._bearer[name]]
         return None
 
     # ------------------------------------------------------------ codes that nobody has

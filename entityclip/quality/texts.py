@@ -38,6 +38,7 @@ PATTERNS = {
 }
 """Fault column -> what is looked for, in RE2's syntax, after NFKC. The first hit stands in the column."""
 
+_WORD = re.compile(r"[^\W_]+")
 _TOKEN = re.compile(r"[ぁ-ゖァ-ヺー㐀-鿿]|[^\W_ぁ-ゖァ-ヺー㐀-鿿]+")
 
 
@@ -98,7 +99,7 @@ _READ: dict[str, Any] = {
 
 def _read(text: str, entity_id: str, caption: str, language: str | None, *, book: NameBook) -> tuple[Any, ...]:
     """One text's scores, in the order of ``_READ``."""
-    words = _WORDS.findall(text.casefold())
+    words = _WORD.findall(text.casefold())
     tokens = words if text.isascii() else _TOKEN.findall(text)
     found = book.named(text, words)
     itself = book.own(entity_id, found)
@@ -111,9 +112,6 @@ def _read(text: str, entity_id: str, caption: str, language: str | None, *, book
         None if itself else book.other(entity_id, found),
         book.unknown_code(text, caption=unicodedata.normalize("NFKC", caption)),
     )
-
-
-_WORDS = re.compile(r"[^\W_]+")
 
 
 def _word_count(tokens: Sequence[str]) -> int:

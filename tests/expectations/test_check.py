@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from small_batch import Batch
+
+from entityclip import pairs
+from entityclip.errors import DataError
+from entityclip.explain import BroughtWriter, explain
+from entityclip.ingest import ingest
+from entityclip.layout import Layout
+from entityclip.sources.catalog import CatalogSource, planted_faults
+from expectations.check import check, copy_context
+
+
+def lines(batch: Batch) -> pd.DataFrame:
+    return pd.read_csv(batch.quarantine, keep_default_na=False)
+
+
+def test_a_sound_batch_passes_whole_with_its_pictures_and_texts(batch: Batch) -> None:
+    report = batch.gate()
+    assert (report.refused, report.accepted_pairs, report.accepted_explanations) == (False, 40, 40)
+    assert all(rule.passed for rule in report.rules)
+    assert not batch.quarantine.exists()
+    assert report.data_docs is not None
+    assert Path(report.data_docs).name == "index.html"
+    assert Path(report.data_docs).is_file()
+    assert pairs.require_complete(batch.accepted)["pairs"] == 40
+    accepted = {row["pair_id"]: row for row in pairs.iter_rows(batch.accepted.pairs)}
+    for picture, text in zip(batch.pictures, batch.texts, strict=True):
+        row = accepted[picture["pair_id"]]
+        assert row["image"] == picture["image"]
+        assert row["explanation"] == text["text"]
+        assert row["split"] == picture["split"]
+
+
+def test_broken_rows_are_set_aside_with_rule_value_and_origin(batch: Batch) -> None:
+    batch.pictures[0]["caption"] = " "
+    batch.texts[5]["text"] += " Ask sales@shop.example, or \0 💡."
+    report = batch.gate()
+    assert not report.refused
+    assert (report.quarantined_pairs, report.quarantined_explanations) == (1, 1)
+    table = lines(batch)
+    assert list(table["rule"]) == ["caption_missing", "email", "control"]
+    assert list(table["row"].astype(int)) == [1, 6, 6]
+    assert list(table["file"]) == ["0.jpg", "", ""]
+    assert list(table["entity"]) == ["KX-100B", "KX-105B", "KX-105B"]
+    assert table["value"][1] == "sales@shop.example"
+    accepted = {row["entity"]: row["explanation"] for row in pairs.iter_rows(batch.accepted.pairs)}
+    assert "KX-100B" not in accepted
+    assert accepted["KX-105B"] is None
+    assert len(pairs.read_frame(batch.accepted.entities)) == 40
+
+
+def test_identical_rows_are_told_apart_by_their_place(batch: Batch) -> None:
+    batch.pictures.append(dict(batch.pictures[0]))
+    report = batch.gate()
+    assert (report.accepted_pairs, report.quarantined_pairs) == (40, 1)
+    assert list(lines(batch)["rule"]) == ["picture_twice"]
+
+
+def test_a_repaired_batch_leaves_no_trace_of_the_quarantine(batch: Batch) -> None:
+    caption, batch.pictures[0]["caption"] = batch.pictures[0]["caption"], ""
+    batch.gate()
+    assert batch.quarantine.exists()
+    batch.pictures[0]["caption"] = caption
+    assert batch.gate().quarantine_file is None
+    assert not batch.quarantine.exists()
+
+
+def test_too_many_broken_rows_refuse_the_batch_and_nothing_can_be_read(batch: Batch) -> None:
+    batch.gate()
+    for text in batch.texts[:5]:
+        text["text"] = "As an AI language model I cannot describe this product."
+    report = batch.gate()
+    assert report.refused
+    assert report.refusal == "5 of 40 explanations break critical rules, at most 10% may: refusal 5"
+    assert (report.accepted_pairs, report.quarantined_explanations) == (0, 5)
+    assert len(lines(batch)) == 5
+    assert Path(report.data_docs or "").is_file()
+    with pytest.raises(DataError, match="half-written"):
+        pairs.require_complete(batch.accepted)
+
+
+def test_one_row_is_enough_and_no_explanation_only_warns(batch: Batch) -> None:
+    del batch.pictures[1:], batch.texts[:]
+    report = batch.gate()
+    assert (report.refused, report.accepted_pairs) == (False, 1)
+    failed = [(rule.suite, rule.rule, rule.severity) for rule in report.rules if not rule.passed]
+    assert failed == [("explanations", "rows", "warning")]
+
+
+def test_a_batch_without_the_caption_column_is_refused(batch: Batch) -> None:
+    batch.write()
+    for path in pairs.shards(batch.staging.pairs):
+        pq.write_table(pq.read_table(path).drop_columns("caption"), path)
+    report = batch.judge()
+    assert report.refused
+    failed = {rule.rule: rule for rule in report.rules if rule.suite == "pairs" and not rule.passed}
+    assert "caption" in (failed["scores"].error or "")
+    assert {"columns", "caption_missing"} <= failed.keys()
+    assert Path(report.data_docs or "").is_file()
+    assert not batch.accepted.marker.exists()
+
+
+def test_half_written_staging_is_an_error(batch: Batch) -> None:
+    batch.write()
+    batch.staging.marker.unlink()
+    with pytest.raises(DataError, match="half-written"):
+        batch.judge()
+
+
+# ---------------------------------------------------------------- the built-in catalogue
+@pytest.fixture(scope="module")
+def judged_catalog(tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    layout = Layout(tmp_path_factory.mktemp("catalog"))
+    source = CatalogSource(layout.drawn, products=60)
+    ingest(source, staging=layout.staging, rejected=layout.rejected, progress=False)
+    explain(layout.staging, writer=BroughtWriter(), ledger=layout.ledger)
+    copy_context(layout.expectations)
+    report = check(
+        layout.staging, accepted=layout.accepted, quarantine=layout.quarantine, context_root=layout.expectations
+    )
+    assert not report.refused
+    return layout
+
+
+def test_every_planted_fault_is_caught_by_the_rule_that_it_names(judged_catalog: Layout) -> None:
+    table = pd.read_csv(judged_catalog.quarantine, keep_default_na=False)
+    caught = set(zip(table["entity"], table["rule"], strict=True))
+    faults = [f for f in planted_faults(judged_catalog.drawn) if f.caught_by not in ("", "ingest")]
+    assert {(f.product, f.caught_by) for f in faults} <= caught
+    assert len({f.caught_by for f in faults}) == 11
+
+
+def test_nothing_sound_in_the_catalogue_is_set_aside(judged_catalog: Layout) -> None:
+    faults = [f for f in planted_faults(judged_catalog.drawn) if f.caught_by not in ("", "ingest")]
+    # Of a picture that two products claim, both rows wait: nobody can tell here whose it is.
+    claimed = sum(f.caught_by == "picture_of_two_entities" for f in faults)
+    assert len(pd.read_csv(judged_catalog.quarantine)) == len(faults) + claimed
+
+
+def test_a_swapped_text_without_a_name_passes_since_each_of_its_words_is_sound(judged_catalog: Layout) -> None:
+    swapped = {f.product for f in planted_faults(judged_catalog.drawn) if f.kind == "swapped"}
+    texts = pairs.read_frame(judged_catalog.accepted.explanations)
+    of_product = texts[texts["entity_id"].isin({pairs.entity_id(code) for code in swapped})]
+    assert set(of_product.groupby("entity_id").size()) == {4}
+    assert len(swapped) == 2
