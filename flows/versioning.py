@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from entityclip.errors import WorkspaceError
@@ -22,8 +22,16 @@ from flows.workspace import workspace_files
 
 
 # ---------------------------------------------------------------- data
-def version_data(layout: Layout, accepted: DataLayout, *, message: str) -> DataVersion:
+def version_data(
+    layout: Layout, accepted: DataLayout, *, message: str, together_with: Iterable[Path] = ()
+) -> DataVersion:
     """Make ``data/`` a copy of ``accepted``, give it to DVC, push it, and commit its hash.
+
+    Args:
+        layout: The workspace.
+        accepted: Complete data that passed the gate; stays as it is.
+        message: Of the commit.
+        together_with: Other files and folders that belong in that commit.
 
     Raises:
         DataError: ``accepted`` is half-written.
@@ -37,7 +45,8 @@ def version_data(layout: Layout, accepted: DataLayout, *, message: str) -> DataV
         push(layout, {layout.data_dvc: data_hash})
         changed = before is None or pointer_hash(before) != data_hash
         if changed:
-            commit = repository.commit(message, [*workspace_files(layout), layout.data_dvc, layout.report("quality")])
+            parts = [*workspace_files(layout), layout.data_dvc, layout.report("quality"), *together_with]
+            commit = repository.commit(message, parts)
         else:
             commit = repository.git("log", "-1", "--format=%H", "--", layout.data_dvc.name)
     return DataVersion(data_hash=data_hash, commit=commit, changed=changed)
@@ -133,8 +142,8 @@ def _release_commit(
         raise WorkspaceError(f"{checkpoint.card}: is of model {found}, the decision promoted {decision.challenger}")
     model_hash = _replace(repository, checkpoint.root, layout.model.root)
     for name, record in {**reports, "promotion": decision}.items():
-        _write(layout.report(name), record)
-    _write(_decision_path(layout, decision), decision)
+        record.write(layout.report(name))
+    decision.write(_decision_path(layout, decision))
     push(layout, {layout.data_dvc: decision.data_hash, layout.model_dvc: model_hash})
     parts = [*workspace_files(layout), layout.data_dvc, layout.model_dvc, layout.reports]
     return repository.commit(f"Release model {decision.challenger[:12]}", parts)
@@ -144,17 +153,10 @@ def record_decision(layout: Layout, decision: PromotionDecision) -> Path:
     """Keep a refused challenger's decision for ever, in a commit of its own; the model is untouched."""
     path = _decision_path(layout, decision)
     with exclusive(layout):
-        _write(path, decision)
+        decision.write(path)
         Repository(layout.root).commit(f"Keep the champion against {decision.challenger[:12]}", [path])
     return path
 
 
 def _decision_path(layout: Layout, decision: PromotionDecision) -> Path:
     return layout.decision(digest(decision.model_dump_json()))
-
-
-def _write(path: Path, record: Record) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    partial.rename(path)
