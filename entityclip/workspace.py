@@ -30,7 +30,8 @@ def default_config() -> str:
         "promotion:",
     ]
     for name, field in PromotionPolicy.model_fields.items():
-        lines += [f"  # {field.description}", f"  {name}: {getattr(policy, name)}"]
+        meaning = [f"  # {field.description}"] if field.description else []
+        lines += [*meaning, f"  {name}: {getattr(policy, name)}"]
     return "\n".join(lines) + "\n"
 
 
