@@ -7,18 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
 
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
 from pydantic import Field
 from torch.nn import functional as F
 from tqdm import tqdm
 
 from entityclip.errors import DataError
-from entityclip.images import Preprocessing
+from entityclip.images import Preprocessing, decode
 from entityclip.layout import DataLayout
 from entityclip.model.entityclip import Batch
 from entityclip.pairs import iter_rows, read_frame, require_complete
@@ -70,8 +68,7 @@ def load_training_set(
     rows = iter_rows(data.pairs, name=split, columns=["image"])
     pictures = np.empty((len(frame), 3, side, side), dtype=np.uint8)
     for i, row in enumerate(tqdm(rows, total=len(frame), desc="decode", unit="picture", disable=not progress)):
-        with Image.open(BytesIO(row["image"]["bytes"])) as image:
-            pictures[i] = square(image.convert("RGB"))
+        pictures[i] = square(decode(row["image"]["bytes"]))
     return TrainingSet(
         torch.from_numpy(pictures),
         frame["entity_id"].map(numbers).to_numpy(),
@@ -117,14 +114,15 @@ def make_batch(
 ) -> Batch:
     """The batch of these rows: pictures augmented and normalised, one caption and one explanation drawn for each."""
     numbers = data.entities[rows]
+    present, of_entity = np.unique(numbers, return_inverse=True)
 
     def draw(texts: list[list[str]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        picks = torch.rand(len(rows), generator=generator)
-        own = [texts[n] for n in numbers]
-        chosen = [t[int(p * len(t))] if t else "" for t, p in zip(own, picks.tolist(), strict=True)]
-        distinct = {text: i for i, text in enumerate(dict.fromkeys(chosen))}
-        of = torch.tensor([distinct[text] for text in chosen])
-        return tokenizer(list(distinct)), of, torch.tensor([bool(t) for t in own])
+        """One text for each entity of the batch: its rows share it, and the tower reads it once."""
+        picks = torch.rand(len(present), generator=generator).tolist()
+        chosen = [texts[n][int(p * len(texts[n]))] if texts[n] else "" for n, p in zip(present, picks, strict=True)]
+        known = torch.tensor([bool(texts[n]) for n in present])
+        of = torch.from_numpy(of_entity)
+        return tokenizer(chosen), of, known[of]
 
     captions, caption_of, _ = draw(data.captions)
     explanations, explanation_of, explained = draw(data.explanations)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,6 +62,17 @@ class MeanPool(nn.Module):
         return self.projection(features.mean(dim=(2, 3)))
 
 
+@contextmanager
+def _without_warning(*, unless: bool) -> Iterator[None]:
+    """open_clip warns of random weights; here they were asked for, or a checkpoint fills them next."""
+    before = logging.root.manager.disable
+    logging.disable(before if unless else logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
 class Towers(nn.Module):
     """An open_clip model whose towers give tokens.
 
@@ -76,12 +90,13 @@ class Towers(nn.Module):
                 f"architecture {config.architecture!r} is unknown to open_clip and not in {ARCHITECTURES.name}/"
             )
         try:
-            clip = open_clip.create_model(
-                config.architecture,
-                pretrained=config.pretrained,
-                require_pretrained=config.pretrained is not None,
-                force_custom_text=True,
-            )
+            with _without_warning(unless=config.pretrained is not None):
+                clip = open_clip.create_model(
+                    config.architecture,
+                    pretrained=config.pretrained,
+                    require_pretrained=config.pretrained is not None,
+                    force_custom_text=True,
+                )
         except (RuntimeError, OSError, ValueError) as error:
             raise ConfigError(f"{config.architecture} with weights {config.pretrained!r}: {error}") from error
         self.dim: int = settings["embed_dim"]
