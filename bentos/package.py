@@ -40,7 +40,7 @@ class Receipt(Record):
 
 # ---------------------------------------------------------------- build
 def build(release_dir: Path, *, release: Release, data: DataLayout, store: Path) -> BentoRecord:
-    """Build ``entityclip:VERSION``; one that is there and whole is returned as it is.
+    """Build ``entityclip-service:VERSION``; one that is there and whole is returned as it is.
 
     The sources count as well: after a change in the service, the Bento is built again.
 
@@ -186,9 +186,9 @@ def _put(layout: StoreLayout, release: Release) -> None:
             timeout=BUILD_SECONDS,
         )
     except subprocess.TimeoutExpired as error:
-        raise PackagingError(f"entityclip:{version}: BentoML took longer than {BUILD_SECONDS} s") from error
+        raise PackagingError(f"entityclip-service:{version}: BentoML took longer than {BUILD_SECONDS} s") from error
     if done.returncode != 0:
-        raise PackagingError(f"entityclip:{version}: BentoML could not build it:\n{done.stderr[-2000:]}")
+        raise PackagingError(f"entityclip-service:{version}: BentoML could not build it:\n{done.stderr[-2000:]}")
 
 
 def store_environment(store: Path) -> dict[str, str]:
@@ -200,7 +200,7 @@ def _complete(layout: StoreLayout, release: Release, data: DataLayout) -> BentoR
     """Write the example and, last, the receipt."""
     text, picture = _example(layout, release.version, data)
     bento = BentoRecord(
-        tag=f"entityclip:{release.version}",
+        tag=f"entityclip-service:{release.version}",
         release=release.version,
         store=str(layout.root),
         example_text=text,

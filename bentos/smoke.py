@@ -45,7 +45,7 @@ def smoke(tag: str, *, store: Path, probes: Sequence[Probe], pictures: Mapping[s
     """Serve the Bento ``tag`` in a process of its own and ask it what the evaluator was asked.
 
     Args:
-        tag: Like ``entityclip:v1.0.0``.
+        tag: Like ``entityclip-service:v1.0.0``.
         store: BENTOML_HOME that holds it.
         probes: Scores that the evaluator saw.
         pictures: Pair id -> the bytes of its picture.
@@ -62,12 +62,12 @@ def smoke(tag: str, *, store: Path, probes: Sequence[Probe], pictures: Mapping[s
     with serving(tag, store=store) as url, httpx.Client(base_url=url, timeout=60) as client:
         released = _ask(client, "/about", json={})["release"]["version"]
         if released != version:
-            raise PackagingError(f"{tag}: says that it is release {released}")
+            raise PackagingError(f"the service says that it is release {released}, expected {version}")
         for probe in probes:
             _require_found(client, probe.entity)
         worst = max(_difference(client, probe, pictures[probe.pair_id]) for probe in probes)
-    if not worst <= TOLERANCE:
-        raise PackagingError(f"{tag}: scores differ from the evaluator's by {worst:.2g}, at most {TOLERANCE} expected")
+        if not worst <= TOLERANCE:
+            raise PackagingError(f"scores differ from the evaluator's by {worst:.2g}, at most {TOLERANCE} expected")
     return worst
 
 
@@ -120,26 +120,27 @@ def serving(tag: str, *, store: Path) -> Iterator[str]:
             start_new_session=True,
         )
     try:
-        _wait_until_ready(server, url, tag)
+        _wait_until_ready(server, url, log)
         yield url
     except PackagingError as error:
-        raise PackagingError(f"{error}\nThe server's last words ({log}):\n{_tail(log)}") from error
+        raise PackagingError(f"{tag}: {error}\nThe server's last words ({log}):\n{_tail(log)}") from error
     finally:
         _stop(server)
 
 
-def _wait_until_ready(server: subprocess.Popen[bytes], url: str, tag: str) -> None:
+def _wait_until_ready(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end:
-        if server.poll() is not None:
-            raise PackagingError(f"{tag}: the server ended with code {server.returncode} before it was ready")
+        # BentoML starts a worker that cannot start again and again, and never ends by itself.
+        if server.poll() is not None or b"Application startup failed" in log.read_bytes():
+            raise PackagingError("the server could not start")
         try:
             if httpx.get(f"{url}/readyz", timeout=5).status_code == 200:
                 return
         except httpx.HTTPError:
             pass  # not listening yet
         time.sleep(0.2)
-    raise PackagingError(f"{tag}: not ready after {START_SECONDS:.0f} s")
+    raise PackagingError(f"the server was not ready after {START_SECONDS:.0f} s")
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:

@@ -25,13 +25,15 @@ class Job(BaseModel):
 
 
 def put(job: Job) -> None:
-    """Import the package as ``entityclip-model:VERSION``, then build ``entityclip:VERSION`` on it."""
+    """Import the package as ``entityclip-model:VERSION``, then build ``entityclip-service:VERSION`` on it."""
     tag = f"entityclip-model:{job.version}"
     with bentoml.models.create(tag, labels=job.labels) as model:
         shutil.copytree(job.package, model.path, dirs_exist_ok=True)
     bentoml.build(
         "bentos.service:EntityClip",
-        name="entityclip",
+        # Not "entityclip": asked to serve that, BentoML tries to import a module of this name before it looks into
+        # the store, and an installed entityclip would then answer in place of the one in the Bento.
+        name="entityclip-service",
         version=job.version,
         build_ctx=str(job.sources),
         labels=job.labels,

@@ -120,8 +120,8 @@ class StoreLayout:
     root: Path
 
     def bento(self, version: str) -> Path:
-        """The Bento, where BentoML puts it."""
-        return self.root / "bentos" / "entityclip" / version
+        """The Bento ``entityclip-service:VERSION``, where BentoML puts it."""
+        return self.root / "bentos" / "entityclip-service" / version
 
     def bento_sources(self, version: str) -> Path:
         """The sources in the Bento, where BentoML puts them."""
