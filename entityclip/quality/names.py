@@ -12,10 +12,13 @@ import pandas as pd
 LONGEST_NAME = 6
 """Words of the longest name that is looked for. Longer ones are captions, and never occur in a text word for word."""
 
+WORD = re.compile(r"[ぁ-ゖァ-ヺー㐀-鿿]|[^\W_ぁ-ゖァ-ヺー㐀-鿿]+")
+"""A word; or one Japanese character, since no space says where a Japanese word ends."""
+
 _CJK = re.compile(r"[぀-ヿ㐀-鿿]")
 _KATAKANA = re.compile(r"[ァ-ヺー]")
-_WORD = re.compile(r"[^\W_]+")
-_CODE = re.compile(r"(?<![\w-])[A-Z]{1,4}-?\d{2,5}[A-Z]?(?![\w-])")
+_PART = re.compile(r"[^\W_]+")
+_CODE = re.compile(r"(?<![A-Za-z0-9-])[A-Z]{1,4}-?[0-9]{2,5}[A-Z]?(?![A-Za-z0-9-])")
 _STANDARDS = re.compile(r"(?:AES|CR|DDR|DIN|EN|GB|GTX|GU|HDMI|IEC|IPX?|ISO|JIS|LED|LR|MP|PM|RJ|RTX|SR|UL|USB|UV)-?\d")
 _DIGITS, _LETTER = re.compile(r"\d+"), re.compile(r"[A-Z]")
 
@@ -49,11 +52,11 @@ class NameBook:
                 self._add(unicodedata.normalize("NFKC", name or ""), entity_id)
 
     def _add(self, name: str, entity_id: str) -> None:
-        words = _WORD.findall(name)
+        words = _PART.findall(name)
         key = glued(words)
         self._own[entity_id].append(key.casefold())
         if _CJK.search(key):
-            for spelt in {between.join(words).casefold() for between in ("", " ", "・")}:
+            for spelt in {between.join(words).casefold() for between in ("", " ", "・")} if len(key) > 1 else ():
                 self._bear(spelt, entity_id)
                 self._japanese[spelt[:2]].add(len(spelt))
         elif key.isalpha() and len(words) == 1:
@@ -74,11 +77,13 @@ class NameBook:
 
     # ------------------------------------------------------------ who is named
     def named(self, text: str, words: Sequence[str]) -> set[str]:
-        """The names that occur in ``text`` (NFKC, with its casefolded ``words``), as this book spells them."""
-        found = self._bearer.keys() & {*words, *_WORD.findall(text)}
+        """The names in ``text`` (NFKC; ``words`` are its casefolded ``WORD``s), as this book spells them."""
+        found = self._bearer.keys() & {*words, *WORD.findall(text)}
         for n in range(2, self._most_words + 1):
             found |= self._bearer.keys() & set(map("".join, zip(*(words[i:] for i in range(n)), strict=False)))
         if self._japanese and not text.isascii():
+            # Runs of Japanese characters are no words: "ソラ" must not be found in "ソラマメ".
+            found = {name for name in found if not _CJK.search(name)}
             found.update(self._japanese_names(text.casefold()))
         return found
 
@@ -97,7 +102,7 @@ class NameBook:
         """The entity that bears the longest name ``found`` which is neither this one's nor a part of its names."""
         own = self._own.get(entity_id, [])
         for name in sorted(found, key=lambda name: (-len(name), name)):
-            part = glued(_WORD.findall(name)).casefold()
+            part = glued(_PART.findall(name)).casefold()
             if not self._bears(name, entity_id) and not any(part in key for key in own):
                 return self._name[self._bearer[name]]
         return None
@@ -112,7 +117,7 @@ class NameBook:
         for code in _CODE.findall(text) if self._shapes else ():
             if _shape(code) not in self._shapes or _STANDARDS.match(code):
                 continue
-            if glued(_WORD.findall(code)).casefold() not in self._bearer and code not in caption:
+            if glued(_PART.findall(code)).casefold() not in self._bearer and code not in caption:
                 return code
         return None
 

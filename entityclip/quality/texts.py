@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from entityclip.quality.language import wrong_language
-from entityclip.quality.names import NameBook
+from entityclip.quality.names import WORD, NameBook
 
 PATTERNS = {
     "refusal": (
@@ -37,9 +36,6 @@ PATTERNS = {
     "control": r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x{FFFD}\x{202A}-\x{202E}\x{2066}-\x{2069}]",
 }
 """Fault column -> what is looked for, in RE2's syntax, after NFKC. The first hit stands in the column."""
-
-_WORD = re.compile(r"[^\W_]+")
-_TOKEN = re.compile(r"[ぁ-ゖァ-ヺー㐀-鿿]|[^\W_ぁ-ゖァ-ヺー㐀-鿿]+")
 
 
 def score_explanations(explanations: pd.DataFrame, entities: pd.DataFrame) -> pd.DataFrame:
@@ -99,14 +95,13 @@ _READ: dict[str, Any] = {
 
 def _read(text: str, entity_id: str, caption: str, language: str | None, *, book: NameBook) -> tuple[Any, ...]:
     """One text's scores, in the order of ``_READ``."""
-    words = _WORD.findall(text.casefold())
-    tokens = words if text.isascii() else _TOKEN.findall(text)
+    words = WORD.findall(text.casefold())
     found = book.named(text, words)
     itself = book.own(entity_id, found)
     return (
         len(text.strip()),
-        _word_count(tokens),
-        repetition(tokens if len(tokens) > 2 else text),
+        _word_count(words),
+        repetition(words if len(words) > 2 else text),
         itself,
         wrong_language(text, words, declared=language),
         None if itself else book.other(entity_id, found),
@@ -114,12 +109,12 @@ def _read(text: str, entity_id: str, caption: str, language: str | None, *, book
     )
 
 
-def _word_count(tokens: Sequence[str]) -> int:
-    characters = sum(len(token) == 1 and token > "\u2fff" for token in tokens)
-    return len(tokens) - characters + (characters + 1) // 2
+def _word_count(words: Sequence[str]) -> int:
+    japanese = sum(len(word) == 1 and word > "\u2fff" for word in words)
+    return len(words) - japanese + (japanese + 1) // 2
 
 
 def repetition(tokens: Sequence[str]) -> float:
-    """Share of the runs of three ``tokens`` that occurred before, 0 to 1."""
+    """Share of the runs of three ``tokens`` that occurred before, 0 to 1; tokens are words or characters."""
     runs = list(zip(tokens, tokens[1:], tokens[2:], strict=False))
     return 1 - len(set(runs)) / len(runs) if runs else 0.0

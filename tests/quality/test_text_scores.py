@@ -118,6 +118,18 @@ def test_a_japanese_text_about_another_product_is_seen_without_spaces() -> None:
     assert faults("紫色のソラダネは無地のマグカップです。", language="ja") == {"other_entity": "ZF-684K"}
 
 
+def test_a_code_is_seen_between_japanese_characters() -> None:
+    assert faults("紫色のZF-684Kは無地のマグカップです。", language="ja") == {"other_entity": "ZF-684K"}
+    assert faults("赤いケトルで、旧品番はQQ-999Zです。", language="ja") == {"unknown_code": "QQ-999Z"}
+    assert score("赤いKX-204Bはケトルです。", language="ja")["names_itself"]
+
+
+def test_a_piece_of_a_longer_katakana_word_is_no_name() -> None:
+    bean = pd.DataFrame([{"entity_id": "bean", "entity": "ソラ", "aliases": ["Sora Two"]}])
+    frame = pd.DataFrame([{"entity_id": "kx", "caption": "", "text": "緑色のソラマメの形です。", "language": "ja"}])
+    assert score_explanations(frame, pd.concat([ENTITIES, bean]))["other_entity"].isna().all()
+
+
 def test_an_english_text_declared_japanese_is_wrong() -> None:
     assert faults(SOUND, language="ja") == {"wrong_language": "en"}
 
