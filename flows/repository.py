@@ -62,7 +62,10 @@ def folder_hash(root: Path) -> str:
 
 def pointer_hash(text: str) -> str:
     """The hash that a ``.dvc`` file names."""
-    return str(yaml.safe_load(text)["outs"][0]["md5"])
+    try:
+        return str(yaml.safe_load(text)["outs"][0]["md5"])
+    except (yaml.YAMLError, LookupError, TypeError) as error:
+        raise WorkspaceError(f"{text[:60]!r}: not a .dvc file; bring it back: git checkout HEAD~1 -- FILE") from error
 
 
 # ---------------------------------------------------------------- one writer at a time

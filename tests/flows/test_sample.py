@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from dvc.repo import Repo
+
 from entityclip import pairs
 from entityclip.errors import WorkspaceError
 from entityclip.layout import Layout

@@ -76,6 +76,12 @@ def test_data_are_replaced_whole(workspace: Layout, accepted: Accepted) -> None:
     assert data_intact(workspace, first.data_hash)
 
 
+def test_a_pointer_that_is_none_is_named() -> None:
+    for text in ("", "outs: nonsense", "outs: []", "[", "<<<<<<< HEAD"):
+        with pytest.raises(WorkspaceError, match=r"not a \.dvc file"):
+            pointer_hash(text)
+
+
 def test_half_written_data_are_refused(workspace: Layout, accepted: Accepted) -> None:
     data = accepted("first")
     data.marker.unlink()
