@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, ValidationError
 
@@ -28,6 +29,13 @@ from entityclip.records import BentoRecord, PackageCard, PromotionDecision, Reco
 
 SERVICE_SOURCES = ("__init__.py", "inputs.py", "service.py")
 BUILD_SECONDS = 600
+DESCRIPTION = """# EntityCLIP {version}
+
+Finds, tags and matches specific things in pictures: `/search` by text, picture or both, `/tag` for a picture,
+`/match` for a picture and a text, `/embed_texts`, `/embed_images`; `/about` names release, data and licences.
+
+Built from release {version}, commit {commit}, model {model_fingerprint}, data {data_hash}.
+"""
 
 
 class Receipt(Record):
@@ -156,29 +164,20 @@ def lay_out(package: PackageLayout, source: Layout, data: DataLayout, card: Pack
 # ---------------------------------------------------------------- into the store
 def _put(layout: StoreLayout, release: Release) -> None:
     """Replace what stands under this version by what was laid out, with BentoML in a process of its own."""
-    version, sources = release.version, layout.sources(release.version)
+    version = release.version
     layout.receipt(version).unlink(missing_ok=True)
     for remains in (layout.bento(version), layout.model(version).root):
         shutil.rmtree(remains, ignore_errors=True)
-    labels = {"release": version, "commit": release.commit, "model": release.model_fingerprint}
-    job = {
-        "version": version,
-        "package": str(layout.package(version).root),
-        "sources": str(sources),
-        "requirements": serving_requirements(),
-        "labels": labels | {"data": release.data_hash},
-    }
     # -P and PYTHONPATH: the service is imported from the sources that go in. TMPDIR: a kill leaves nothing behind.
     environment = store_environment(layout.root) | {
-        "PYTHONPATH": str(sources),
+        "PYTHONPATH": str(layout.sources(version)),
         "TMPDIR": str(layout.building(version)),
         "UV_OFFLINE": "1",
     }
-    program = Path(__file__).with_name("store.py")
     try:
         done = subprocess.run(
-            [sys.executable, "-P", program],
-            input=json.dumps(job),
+            [sys.executable, "-P", Path(__file__).with_name("store.py")],
+            input=json.dumps(_job(layout, release)),
             capture_output=True,
             text=True,
             env=environment,
@@ -189,6 +188,19 @@ def _put(layout: StoreLayout, release: Release) -> None:
         raise PackagingError(f"entityclip-service:{version}: BentoML took longer than {BUILD_SECONDS} s") from error
     if done.returncode != 0:
         raise PackagingError(f"entityclip-service:{version}: BentoML could not build it:\n{done.stderr[-2000:]}")
+
+
+def _job(layout: StoreLayout, release: Release) -> dict[str, Any]:
+    """A ``bentos.store.Job``; that module imports BentoML, so it stays in its own process."""
+    labels = {"commit": release.commit, "model": release.model_fingerprint, "data": release.data_hash}
+    return {
+        "version": release.version,
+        "package": str(layout.package(release.version).root),
+        "sources": str(layout.sources(release.version)),
+        "requirements": serving_requirements(),
+        "labels": {"release": release.version} | labels,
+        "description": DESCRIPTION.format(**release.model_dump()),
+    }
 
 
 def store_environment(store: Path) -> dict[str, str]:

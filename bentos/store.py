@@ -22,6 +22,7 @@ class Job(BaseModel):
     sources: Path = Field(description="Folder with the sources that the service needs, and nothing else.")
     requirements: list[str] = Field(description="Exact versions of what the sources import.")
     labels: dict[str, str]
+    description: str = Field(description="Markdown; the page of the running service shows it.")
 
 
 def put(job: Job) -> None:
@@ -37,6 +38,7 @@ def put(job: Job) -> None:
         version=job.version,
         build_ctx=str(job.sources),
         labels=job.labels,
+        description=job.description,
         args={"model": tag},
         docker={"python_version": f"{sys.version_info.major}.{sys.version_info.minor}"},
         # Locked already, by us: BentoML's own lock would ask a registry.

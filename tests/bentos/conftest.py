@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import tempfile
@@ -10,6 +11,7 @@ from typing import NamedTuple
 
 # BentoML reads these once, at its first import, so that a fixture would come too late.
 os.environ["BENTOML_HOME"] = tempfile.mkdtemp(prefix="entityclip-tests-")
+atexit.register(shutil.rmtree, os.environ["BENTOML_HOME"], ignore_errors=True)
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 
 import pytest
@@ -73,4 +75,3 @@ def client(package: PackageLayout) -> Iterator[TestClient]:
         shutil.copytree(package.root, model.path, dirs_exist_ok=True)
     with TestClient(EntityClip.to_asgi(), raise_server_exceptions=False) as client:
         yield client
-    shutil.rmtree(os.environ["BENTOML_HOME"], ignore_errors=True)
