@@ -9,11 +9,6 @@ import tempfile
 from collections.abc import Iterator
 from typing import NamedTuple
 
-# BentoML reads these once, at its first import, so that a fixture would come too late.
-os.environ["BENTOML_HOME"] = tempfile.mkdtemp(prefix="entityclip-tests-")
-atexit.register(shutil.rmtree, os.environ["BENTOML_HOME"], ignore_errors=True)
-os.environ["BENTOML_DO_NOT_TRACK"] = "True"
-
 import pytest
 from starlette.testclient import TestClient
 from tiny import tiny_data, tiny_model
@@ -22,6 +17,11 @@ from bentos.package import lay_out
 from entityclip.layout import Layout, PackageLayout
 from entityclip.predict import Predictor
 from entityclip.records import PackageCard, PromotionDecision, PromotionPolicy, Release
+
+# BentoML reads these once, at its first import, so that a fixture would come too late.
+os.environ["BENTOML_HOME"] = tempfile.mkdtemp(prefix="entityclip-tests-")
+os.environ["BENTOML_DO_NOT_TRACK"] = "True"
+atexit.register(shutil.rmtree, os.environ["BENTOML_HOME"], ignore_errors=True)
 
 
 class Released(NamedTuple):
