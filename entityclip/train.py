@@ -182,10 +182,14 @@ class _Job:
         with safe_open(path, framework="pt") as file:
             step = int(file.metadata()["step"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         state: dict[int, dict[str, torch.Tensor]] = {}
         for key in [key for key in tensors if key.startswith("optimizer.")]:
             _, number, name = key.split(".")
-            state.setdefault(int(number), {})[name] = tensors.pop(key)
+            value, parameter = tensors.pop(key), parameters[int(number)]
+            if value.shape == parameter.shape:  # AdamW's fused kernel walks memory: same layout as the parameter
+                value = torch.empty_like(parameter).copy_(value)
+            state.setdefault(int(number), {})[name] = value
         self.model.load_state_dict({key.removeprefix("model."): value for key, value in tensors.items()}, strict=True)
         self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
         return step

@@ -75,8 +75,8 @@ class EntityCLIP(Towers):
         if config.beta or config.eta:
             attended = self.mmae(image, text, explanation)
             terms["mmae"] = vtc(attended.gated_image, attended.gated_text, batch.entities)
-        if config.eta:
-            similarity = scale * F.normalize(v, dim=-1) @ F.normalize(t, dim=-1).T
+        similarity = scale * F.normalize(v, dim=-1) @ F.normalize(t, dim=-1).T
+        if config.eta and bool(similarity.isfinite().all()):  # otherwise the loss says so, and nothing can be drawn
             pairs = _pairs(hard_negatives(similarity, batch.entities, generator=generator), rows=len(v))
             logits = self.mmae.match_logits(attended, image, text, explanation, pairs=pairs)
             terms["itm"] = matching(*logits.split(len(v)))

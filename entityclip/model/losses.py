@@ -42,10 +42,10 @@ def hard_negatives(
     same = entities[:, None] == entities[None, :]
     if bool(same.all()):
         return None
-    masked = similarity.detach().masked_fill(same, float("-inf"))
+    masked = similarity.detach().masked_fill(same, float("-inf")).cpu()  # where the generator draws
     texts = torch.multinomial(masked.softmax(dim=1), 1, generator=generator)[:, 0]
     pictures = torch.multinomial(masked.T.softmax(dim=1), 1, generator=generator)[:, 0]
-    return texts, pictures
+    return texts.to(entities.device), pictures.to(entities.device)
 
 
 def matching(true_pairs: torch.Tensor, *wrong_pairs: torch.Tensor) -> torch.Tensor:

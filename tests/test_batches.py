@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import tiny_data
+
+from entityclip import batches
+from entityclip.batches import Augmentation, TrainingSet
+from entityclip.images import Preprocessing
+from entityclip.model.entityclip import Batch
+from entityclip.text import Tokenisation
+
+STILL = Augmentation(crop=1, rotate=0, flip=False, light=0, saturation=0)
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory: pytest.TempPathFactory) -> TrainingSet:
+    data = tiny_data(tmp_path_factory.mktemp("data"))
+    return batches.load_training_set(data, side=32, progress=False)
+
+
+def make(training: TrainingSet, rows: list[int], *, seed: int = 0, augmentation: Augmentation = STILL) -> Batch:
+    return batches.make_batch(
+        training,
+        np.array(rows),
+        tokenizer=Tokenisation(context=24).load(),
+        preprocessing=Preprocessing(size=32),
+        augmentation=augmentation,
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+def test_names_are_masked_in_the_explanations_that_train(training: TrainingSet) -> None:
+    texts = [text for of_entity in training.explanations for text in of_entity]
+    assert len(texts) == 4  # of the entities that have training pictures
+    assert all("this product" in text and "KX-" not in text for text in texts)
+
+
+def test_names_stay_where_masking_is_off(tmp_path: Path) -> None:
+    unmasked = batches.load_training_set(tiny_data(tmp_path), side=32, mask=False, progress=False)
+    assert all("KX-" in text for of_entity in unmasked.explanations for text in of_entity)
+
+
+def test_every_epoch_sees_every_pair_once_in_another_order(training: TrainingSet) -> None:
+    first, second = (np.concatenate(batches.order(16, batch=4, epoch=e, seed=0)) for e in (0, 1))
+    assert sorted(first) == sorted(second) == list(range(16))
+    assert first.tolist() != second.tolist()
+
+
+def test_a_last_batch_too_small_to_contrast_is_dropped() -> None:
+    assert [len(rows) for rows in batches.order(17, batch=8, epoch=0, seed=0)] == [8, 8]
+    assert [len(rows) for rows in batches.order(20, batch=8, epoch=0, seed=0)] == [8, 8, 4]
+    assert [len(rows) for rows in batches.order(3, batch=8, epoch=0, seed=0)] == [3]
+
+
+def test_the_same_seed_makes_the_same_batch(training: TrainingSet) -> None:
+    once, again = (make(training, [0, 5, 9], augmentation=Augmentation()) for _ in range(2))
+    other = make(training, [0, 5, 9], seed=1, augmentation=Augmentation())
+    assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
+    assert not torch.equal(once.pictures, other.pictures)
+
+
+def test_without_augmentation_a_picture_is_what_evaluation_sees(training: TrainingSet) -> None:
+    expected = Preprocessing(size=32).normalise(training.pictures[[0, 11]])
+    torch.testing.assert_close(make(training, [0, 11]).pictures, expected, atol=2e-3, rtol=0)
+
+
+def test_rows_of_one_entity_share_one_text(training: TrainingSet) -> None:
+    batch = make(training, [0, 1, 2, 15])
+    assert len(batch.captions) == 2
+    assert batch.caption_of.tolist() == [0, 0, 0, 1]
+    assert batch.entities[0] == batch.entities[2] != batch.entities[3]
+
+
+def test_an_entity_without_explanation_is_marked(training: TrainingSet) -> None:
+    bare = TrainingSet(
+        training.pictures, training.entities, training.pair_ids, training.captions, [[] for _ in training.captions]
+    )
+    batch = make(bare, [0, 15])
+    assert not batch.explained.any()
+    assert (batch.explanations != 0).any(dim=1).all()  # start and end marks: never nothing to attend to
+
+
+@pytest.mark.parametrize("size", [16, 32, 40])
+def test_augmentation_keeps_the_range_of_pictures(training: TrainingSet, size: int) -> None:
+    g = torch.Generator().manual_seed(0)
+    varied = batches.augment(training.pictures, size=size, config=Augmentation(crop=0.1, rotate=45), generator=g)
+    assert varied.shape[2:] == (size, size)
+    assert float(varied.min()) >= 0
+    assert float(varied.max()) <= 255

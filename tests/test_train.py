@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import tiny_data
+
+from entityclip import checkpoint, train
+from entityclip.errors import CheckpointError, DataError, TrainingError
+from entityclip.images import Preprocessing
+from entityclip.layout import CheckpointLayout, DataLayout, RunLayout
+from entityclip.model.entityclip import ModelConfig
+from entityclip.model.mmae import ExpertConfig
+from entityclip.model.towers import TowerConfig
+from entityclip.text import Tokenisation
+from entityclip.train import TrainConfig
+
+CONFIG = TrainConfig(
+    model=ModelConfig(
+        towers=TowerConfig(architecture="entityclip-tiny", mean_pool=True),
+        experts=ExpertConfig(image=1, shared=1, text=1),
+    ),
+    preprocessing=Preprocessing(size=48),
+    tokenisation=Tokenisation(context=24),
+    epochs=4,
+    batch=5,
+    small_until=0.5,
+    small_size=32,
+    save_seconds=0,
+)
+
+
+class Killed(Exception):
+    """Stands for the signal: raised between two steps, nothing is cleaned up."""
+
+
+def fit(data: DataLayout, root: Path, config: TrainConfig = CONFIG, *, die_after: int = 99) -> dict[str, float]:
+    """Train; the terms of the last epoch. Dies when the report of epoch ``die_after`` comes."""
+    last: dict[str, float] = {}
+
+    def report(epoch: int, terms: dict[str, float]) -> None:
+        last.update(terms)
+        if epoch == die_after:
+            raise Killed
+
+    train.fit(config, data=data, data_hash="d", run=RunLayout(root), report=report, progress=False)
+    return last
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> DataLayout:
+    return tiny_data(tmp_path_factory.mktemp("data"))
+
+
+def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one_bit_for_bit(data: DataLayout, tmp_path: Path) -> None:
+    fit(data, tmp_path / "unbroken")
+    with pytest.raises(Killed):
+        fit(data, tmp_path / "killed", die_after=2)
+    assert not RunLayout(tmp_path / "killed").checkpoint.card.exists()
+    fit(data, tmp_path / "killed")
+    ours, theirs = (load_file(RunLayout(tmp_path / n).checkpoint.weights) for n in ("killed", "unbroken"))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_resumed_run_does_not_begin_again(data: DataLayout, tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        fit(data, tmp_path, die_after=3)
+    epochs: list[int] = []
+    run = RunLayout(tmp_path)
+    train.fit(CONFIG, data=data, data_hash="d", run=run, report=lambda e, _: epochs.append(e), progress=False)
+    assert epochs
+    assert min(epochs) >= 3
+    assert not run.resume.exists()
+
+
+def test_a_finished_run_is_not_trained_again(data: DataLayout, tmp_path: Path) -> None:
+    fit(data, tmp_path)
+    assert fit(data, tmp_path) == {}
+
+
+def test_training_lowers_the_loss(data: DataLayout, tmp_path: Path) -> None:
+    first = fit(data, tmp_path / "short", CONFIG.model_copy(update={"epochs": 1, "small_until": 0}))
+    last = fit(data, tmp_path / "long", CONFIG.model_copy(update={"epochs": 12, "small_until": 0}))
+    assert last["loss"] < 0.85 * first["loss"]  # rows of one entity share a positive: the floor is far above 0
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_pairs(data: DataLayout, tmp_path: Path) -> None:
+    mad = Preprocessing(size=32, std=(1e-45, 1e-45, 1e-45))  # pictures become infinite
+    with pytest.raises(TrainingError, match=r"step 0: .* pairs of the batch: [0-9a-f]{16}"):
+        fit(data, tmp_path, CONFIG.model_copy(update={"preprocessing": mad}))
+    assert not RunLayout(tmp_path).checkpoint.card.exists()
+
+
+def test_a_split_without_pairs_is_refused(data: DataLayout, tmp_path: Path) -> None:
+    for shard in tiny_data(tmp_path / "data").pairs.glob("train-*"):
+        shard.unlink()
+    with pytest.raises(DataError, match="train"):
+        fit(DataLayout(tmp_path / "data"), tmp_path / "run")
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"epochs": 5}, {"loss": CONFIG.loss.model_copy(update={"beta": 0.2})}])
+def test_another_config_is_another_run(change: dict[str, object]) -> None:
+    assert train.run_key(CONFIG, data_hash="d") != train.run_key(CONFIG.model_copy(update=change), data_hash="d")
+
+
+def test_other_data_are_another_run() -> None:
+    assert train.run_key(CONFIG, data_hash="d") != train.run_key(CONFIG, data_hash="e")
+
+
+# ---------------------------------------------------------------- the checkpoint that a run leaves
+def test_a_checkpoint_rebuilds_the_model_that_was_trained(data: DataLayout, tmp_path: Path) -> None:
+    fit(data, tmp_path)
+    loaded = checkpoint.load(RunLayout(tmp_path).checkpoint)
+    assert loaded.card.preprocessing == CONFIG.preprocessing
+    assert loaded.card.config == CONFIG.model_dump(mode="json")
+    vectors = loaded.embed_texts(["KX-RED", "KX-RED", "KX-BLUE"])
+    assert vectors.shape == (3, 32)
+    assert (vectors[0] == vectors[1]).all()
+    assert abs((vectors**2).sum(1) - 1).max() < 1e-5
+
+
+def test_weights_that_are_not_the_cards_are_refused(data: DataLayout, tmp_path: Path) -> None:
+    fit(data, tmp_path)
+    layout = RunLayout(tmp_path).checkpoint
+    layout.weights.write_bytes(layout.weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(CheckpointError, match="not the weights"):
+        checkpoint.load(layout)
+
+
+def test_weights_without_a_card_are_half_written(data: DataLayout, tmp_path: Path) -> None:
+    fit(data, tmp_path)
+    RunLayout(tmp_path).checkpoint.card.unlink()
+    with pytest.raises(CheckpointError, match="half-written"):
+        checkpoint.load(CheckpointLayout(tmp_path / "checkpoint"))
