@@ -37,6 +37,11 @@ class DataLayout:
         return self.root / "brought"
 
     @property
+    def rejected(self) -> Path:
+        """Data made by hand only: rows that the source could not use, with reasons."""
+        return self.root / "rejected.csv"
+
+    @property
     def marker(self) -> Path:
         """Written last; a folder without it is half-written and never read."""
         return self.root / "complete.json"
@@ -163,6 +168,11 @@ class RunLayout:
     root: Path
 
     @property
+    def key(self) -> Path:
+        """Runs made by hand only: hash of the data, config and code that the folder belongs to."""
+        return self.root / "key.txt"
+
+    @property
     def checkpoint(self) -> CheckpointLayout:
         """The best checkpoint of the run."""
         return CheckpointLayout(self.root / "checkpoint")
@@ -284,7 +294,7 @@ class Layout:
 
     @property
     def work(self) -> Path:
-        """Everything that can be made again."""
+        """Everything that can be made again from data, rules and models; may be deleted at any time."""
         return self.root / ".entityclip"
 
     @property
@@ -341,4 +351,4 @@ class Layout:
     @property
     def remote(self) -> Path:
         """The default DVC remote: a folder beside the work. Point DVC elsewhere before it matters."""
-        return self.work / "remote"
+        return self.root / ".remote"

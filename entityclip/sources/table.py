@@ -122,6 +122,16 @@ class TableSource:
     def __len__(self) -> int:
         return len(self._table)
 
+    def columns(self) -> Iterator[tuple[str, str, str]]:
+        """Table, column and the role that it plays, for every column; the role is empty where nothing reads it."""
+        tables = [(self._table, self._roles)]
+        if self._entity_table is not None:
+            tables.append((self._entity_table, self._entity_roles))
+        for table, roles in tables:
+            for column in table.columns:
+                played = [role for role, columns in roles.items() if column in columns]
+                yield table.path.name, column, ", ".join(played)
+
     def fingerprint(self) -> str:
         """Hash of mapping, tables, and path, size and time of every picture that a row names."""
         h = hashlib.sha256(f"{self.name}\n{self._mapping.model_dump_json()}\n".encode())

@@ -1,0 +1,54 @@
+"""The command line: one thin command for each stage that needs no workspace. See ``entityclip --help``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from entityclip.cli import ask, data, model
+from entityclip.errors import EntityClipError
+
+
+class _PlainErrors(TyperGroup):
+    """Commands whose errors are one line on standard error and exit code 1; anything else is a bug and shows itself."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # the reader of our output, say `head`, has seen enough
+            raise
+        except (EntityClipError, OSError) as error:
+            message = "; ".join(line.strip() for line in str(error).splitlines())
+            typer.echo(f"{type(error).__name__}: {message}", err=True)
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    cls=_PlainErrors,
+    help="""Find, tag and match specific things in pictures.
+
+    \b
+    From a table and pictures to a first answer:
+      entityclip ingest table --path shop/ --to mine --dry-run
+      entityclip ingest table --path shop/ --to mine
+      entityclip explain mine
+      entityclip score mine
+      entityclip train --preset table --data mine --run first
+      entityclip evaluate --checkpoint first/checkpoint --data mine
+      entityclip tag --checkpoint first/checkpoint --data mine photo.jpg
+
+    Without data of your own, start with: entityclip ingest catalog --to mine
+
+    \b
+    These commands gate, version and release nothing. The main job does:
+      python -m flows.retrain --help""",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+for command in (data.ingest, data.explain, data.score, model.train, model.evaluate, ask.search, ask.tag):
+    app.command()(command)

@@ -1,0 +1,81 @@
+"""Questions to a model: ``search``, ``tag``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from entityclip.cli.folders import explained
+from entityclip.cli.options import AskedCheckpoint, AskedData, AskedPackage, Count, Index, Json
+from entityclip.cli.printed import last_line, on_terminal, table
+from entityclip.errors import ConfigError, ImageError
+from entityclip.layout import CheckpointLayout
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from entityclip.predict import Predictor
+
+
+def search(
+    text: Annotated[str, typer.Argument(help="What is looked for: words, a name or a code.")],
+    of: Annotated[Literal["pictures", "entities"], typer.Option(help="What the answers are.")] = "pictures",
+    package: AskedPackage = None,
+    checkpoint: AskedCheckpoint = None,
+    data: AskedData = None,
+    index: Index = "mixed",
+    k: Count = 10,
+    as_json: Json = False,
+) -> None:
+    """Find the pictures or entities that fit a text best. A name or code typed exactly comes first."""
+    predictor = _predictor(package, checkpoint, data, pictures=of == "pictures")
+    hits = [hit.model_dump() for hit in predictor.search(text, k=k, index=index, of=of)]
+    columns = ("score", "exact", "entity", "path") if of == "pictures" else ("score", "exact", "entity")
+    table([{column: hit[column] for column in columns} for hit in hits])
+    last_line({"hits": hits}, as_json)
+
+
+def tag(
+    picture: Annotated[Path, typer.Argument(help="JPEG, PNG, WebP, GIF, BMP or TIFF.")],
+    package: AskedPackage = None,
+    checkpoint: AskedCheckpoint = None,
+    data: AskedData = None,
+    index: Index = "mixed",
+    k: Count = 5,
+    as_json: Json = False,
+) -> None:
+    """Name the entities that a picture most likely shows; 'sure' marks those above the calibrated threshold."""
+    image = _picture(picture)
+    predictor = _predictor(package, checkpoint, data, pictures=False)
+    tags = predictor.tag(image, k=k, index=index)
+    table([{"score": tag.score, "sure": tag.above_threshold, "entity": tag.entity} for tag in tags])
+    last_line({"tags": [tag.model_dump() for tag in tags]}, as_json)
+
+
+def _predictor(package: Path | None, checkpoint: Path | None, data: Path | None, *, pictures: bool) -> Predictor:
+    """A package as it is served, or a checkpoint with indexes made on the spot."""
+    from entityclip import checkpoint as checkpoints
+    from entityclip.index import EntityIndex, PictureIndex
+    from entityclip.predict import Predictor
+
+    if package is not None and checkpoint is None and data is None:
+        return Predictor.load(package)
+    if package is not None or checkpoint is None or data is None:
+        raise ConfigError("which model? Give --package DIR alone, or --checkpoint DIR and --data DIR together")
+    source = explained(data)
+    model = checkpoints.load(CheckpointLayout(checkpoint))
+    entities = EntityIndex.build(model, source, progress=on_terminal())
+    return Predictor(model, entities, PictureIndex.build(model, source, progress=on_terminal()) if pictures else None)
+
+
+def _picture(path: Path) -> Image.Image:
+    from entityclip.images import decode
+    from entityclip.sources.source import read_picture
+
+    try:
+        real = path.resolve()
+        return decode(read_picture(real.parent, real.name))
+    except ImageError as error:
+        raise ImageError(f"{path}: {error.reason}") from None

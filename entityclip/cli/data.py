@@ -1,0 +1,145 @@
+"""From a source to explained and scored data: ``ingest``, ``explain``, ``score``."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import pandas as pd
+import typer
+
+from entityclip import pairs
+from entityclip.cli.folders import explained, replaceable
+from entityclip.cli.options import Csv, Json, Workspace
+from entityclip.cli.printed import last_line, on_terminal, table
+from entityclip.errors import ConfigError
+from entityclip.layout import DataLayout, Layout
+from entityclip.records import Rejection
+
+# Every command imports what it runs when it runs: torch takes seconds, and --help should not wait for it.
+if TYPE_CHECKING:
+    from entityclip.sources.source import Source
+
+PROBLEMS_SHOWN = 5
+
+
+def ingest(
+    source: Annotated[str, typer.Argument(help="catalog (built-in sample), table (your own) or grocery.")],
+    to: Annotated[Path, typer.Option(metavar="DIR", help="New folder, or one that 'ingest' wrote; replaced whole.")],
+    path: Annotated[Path | None, typer.Option(help="Folder of the data, or the table of pictures.")] = None,
+    mapping: Annotated[Path | None, typer.Option(help="YAML that maps a table's columns: docs/tables.md.")] = None,
+    products: Annotated[int | None, typer.Option(help="Products to draw, for catalog; 300 without it.")] = None,
+    val_share: Annotated[float, typer.Option(help="Share of pictures for val, where rows name no split.")] = 0.1,
+    test_share: Annotated[float, typer.Option(help="Share of pictures for test, where rows name no split.")] = 0.1,
+    entity_holdout: Annotated[float, typer.Option(help="Share of entities kept out of training altogether.")] = 0.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check every row and picture, but keep nothing.")] = False,
+    workspace: Workspace = Path(),
+    as_json: Json = False,
+) -> None:
+    """Read a source's pictures and texts into DIR.
+
+    Rows that cannot be used are listed with their reasons in DIR/rejected.csv; that is no error.
+    """
+    from entityclip.ingest import ingest as read
+    from entityclip.sources import open_source
+
+    target = replaceable(to)
+    if dry_run and source == "grocery" and path is None:
+        raise ConfigError("grocery: a dry run fetches nothing; name the folder of the data set with --path")
+    shares = {"val_share": val_share, "test_share": test_share, "entity_holdout": entity_holdout}
+    seen = on_terminal()
+    with _scratch(workspace, dry_run=dry_run) as layout:
+        staging = layout.staging if dry_run else target
+        opened = open_source(source, layout=layout, path=path, mapping=mapping, products=products, progress=seen)
+        if dry_run:
+            _show_columns(opened)
+        try:
+            report = read(opened, staging=staging, rejected=staging.rejected, **shares, progress=seen)
+        finally:
+            _show_problems(staging.rejected)
+        counts = pairs.require_complete(staging)
+    splits = ", ".join(f"{name} {counts.get(name, 0):,}" for name in ("train", "val", "test"))
+    typer.echo(f"{report.pairs:,} pictures ({splits}) of {report.entities:,} entities; {report.rejected:,} rejected")
+    if dry_run:
+        report = report.model_copy(update={"rejected_file": None})
+        typer.echo(f"A dry run keeps nothing. Without --dry-run, {to} would hold this.")
+    else:
+        if report.rejected:
+            typer.echo(f"Reasons: {report.rejected_file}")
+        typer.echo(f"Next: entityclip explain {to}")
+    last_line(report.model_dump(), as_json)
+
+
+@contextmanager
+def _scratch(workspace: Path, *, dry_run: bool) -> Iterator[Layout]:
+    """The workspace; in a dry run a folder that is gone afterwards."""
+    if not dry_run:
+        yield Layout(workspace)
+        return
+    with tempfile.TemporaryDirectory(prefix="entityclip-") as folder:
+        yield Layout(Path(folder))
+
+
+def _show_columns(source: Source) -> None:
+    from entityclip.sources.table import TableSource
+
+    if isinstance(source, TableSource):
+        table([{"table": t, "column": c, "read as": role or "-"} for t, c, role in source.columns()])
+    typer.echo(f"{len(source):,} rows")
+
+
+def _show_problems(rejected: Path) -> None:
+    """The first rejected rows, where there are any."""
+    if rejected.is_file():
+        first = pd.read_csv(rejected, dtype="str", keep_default_na=False, nrows=PROBLEMS_SHOWN)
+        table([{name: row[name] for name in Rejection.model_fields} for row in first.to_dict("records")])
+
+
+def explain(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that 'ingest' wrote.")],
+    workspace: Workspace = Path(),
+    as_json: Json = False,
+) -> None:
+    """Write the texts that the source brought along as explanations into DIR.
+
+    Every answer goes through the ledger, so that nothing is ever written twice.
+    """
+    from entityclip.explain import BroughtWriter
+    from entityclip.explain import explain as write
+
+    data, ledger = DataLayout(folder), Layout(workspace).ledger
+    count = write(data, writer=BroughtWriter(), ledger=ledger, progress=on_terminal())
+    entities = len(pairs.read_frame(data.entities, columns=["entity_id"]))
+    explained = pairs.read_frame(data.explanations, columns=["entity_id"])["entity_id"].nunique()
+    typer.echo(f"{count:,} explanations of {explained:,} among {entities:,} entities; ledger: {ledger}")
+    typer.echo(f"Next: entityclip score {folder}")
+    last_line({"explanations": count, "explained": explained, "entities": entities}, as_json)
+
+
+def score(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that 'explain' completed, or data/.")],
+    csv: Csv = None,
+    as_json: Json = False,
+) -> None:
+    """Score the explanations in DIR and count their faults.
+
+    A fault column is empty where all is well; else it holds the very words that are wrong.
+    """
+    from entityclip.quality import score_explanations
+
+    data = explained(folder)
+    explanations = pairs.read_frame(data.explanations)
+    scored = score_explanations(explanations, pairs.read_frame(data.entities))
+    added = scored[[column for column in scored.columns if column not in explanations.columns]]
+    faults: pd.DataFrame = added.select_dtypes("str").replace("", None)
+    counts = {str(fault): int(count) for fault, count in faults.count().items()}
+    examples = {fault: next(iter(faults[fault].dropna()), "") for fault in counts}
+    table([{"fault": fault, "texts": count, "for example": examples[fault]} for fault, count in counts.items()])
+    typer.echo(f"\n{len(scored):,} explanations, {int(faults.notna().any(axis=1).sum()):,} with a fault")
+    if csv is not None:
+        scored.to_csv(csv, index=False)
+        typer.echo(f"Every explanation with all of its scores: {csv}")
+    last_line({"explanations": len(scored), "faults": counts}, as_json)
