@@ -113,10 +113,10 @@ def explain(
     data, ledger = DataLayout(folder), Layout(workspace).ledger
     count = write(data, writer=BroughtWriter(), ledger=ledger, progress=on_terminal())
     entities = len(pairs.read_frame(data.entities, columns=["entity_id"]))
-    explained = pairs.read_frame(data.explanations, columns=["entity_id"])["entity_id"].nunique()
-    typer.echo(f"{count:,} explanations of {explained:,} among {entities:,} entities; ledger: {ledger}")
+    covered = pairs.read_frame(data.explanations, columns=["entity_id"])["entity_id"].nunique()
+    typer.echo(f"{count:,} explanations of {covered:,} among {entities:,} entities; ledger: {ledger}")
     typer.echo(f"Next: entityclip score {folder}")
-    last_line({"explanations": count, "explained": explained, "entities": entities}, as_json)
+    last_line({"explanations": count, "explained": covered, "entities": entities}, as_json)
 
 
 def score(
