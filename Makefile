@@ -9,8 +9,10 @@ export BENTOML_DO_NOT_TRACK := True
 export GX_ANALYTICS_ENABLED := false
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export HF_HUB_DISABLE_TELEMETRY := 1
+# Where the deployments of prefect.yaml run.
+export ENTITYCLIP_HOME := $(CURDIR)
 
-.PHONY: help setup demo test check lock clean
+.PHONY: help setup demo test check sample lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -35,6 +37,9 @@ check: setup ## lint, format, types, import law
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+sample: setup ## data.dvc of this repository, made again from the catalogue and the rules
+	$(BIN)/python -m flows.sample
 
 lock: setup ## newest versions that pyproject.toml allows, written to requirements.lock
 	$(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --all-extras --no-annotate --no-header \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal, Self
 
@@ -106,6 +107,11 @@ class QualityReport(Record):
     suite_hash: str
     data_docs: str | None
 
+    def portable(self, root: Path) -> Self:
+        """The same with its files named relative to the workspace, as a commit should have them."""
+        named = {"quarantine_file": self.quarantine_file, "data_docs": self.data_docs}
+        return self.model_copy(update={k: os.path.relpath(v, root) for k, v in named.items() if v})
+
 
 # ---------------------------------------------------------------- version
 class DataVersion(Record):
@@ -161,7 +167,7 @@ class PromotionPolicy(Record):
     """When a challenger replaces the champion. Stands in the workspace's ``entityclip.yaml``."""
 
     index: IndexKind = Field(default="mixed", description="The index whose recall decides.")
-    metric: str = "R@1"
+    metric: str = Field(default="R@1", description="Which figure decides: R@1, R@5 or R@10.")
     minimal_gain: float = Field(default=0.0, description="Points that the challenger must win over all queries.")
     slice_tolerance: float = Field(default=5.0, ge=0, description="Points that any one slice may lose.")
     slice_queries: int = Field(default=30, ge=1, description="A slice with fewer queries is noted but refuses nobody.")

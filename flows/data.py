@@ -72,7 +72,7 @@ def validate_batch(layout: Layout) -> QualityReport:
     report = gate.check(
         layout.staging, accepted=layout.accepted, quarantine=layout.quarantine, context_root=layout.expectations
     )
-    report.write(layout.report("quality"))
+    report.portable(layout.root).write(layout.report("quality"))
     show_quality(report)
     if report.refused:
         raise GateRefused(f"the batch was refused: {report.refusal}; see {report.quarantine_file or report.data_docs}")

@@ -59,7 +59,7 @@ def champion_figures(layout: Layout, current: Release, challenger: EvalReport) -
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=[5, 30])
 def release_model(layout: Layout, learned: Learned, decision: PromotionDecision, quality: QualityReport) -> Release:
     """One commit with data, rules, model and reports, pushed and tagged as the champion."""
-    reports: dict[str, Record] = {"evaluation": learned.evaluation, "quality": quality}
+    reports: dict[str, Record] = {"evaluation": learned.evaluation, "quality": quality.portable(layout.root)}
     return versioning.release(layout, checkpoint=layout.run(learned.run).checkpoint, reports=reports, decision=decision)
 
 

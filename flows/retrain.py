@@ -6,6 +6,7 @@ By hand: ``python -m flows.retrain --preset demo --workspace DIR``. On a schedul
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from datetime import UTC, datetime
@@ -138,6 +139,7 @@ def main(
     except EntityClipError as error:
         print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
+    logging.getLogger("prefect").setLevel(logging.WARNING)  # the last line is ours
     for stage in done.stages:
         print(f"{stage.name:10} {'reused: ' + stage.reason if stage.reused else f'{stage.seconds:.1f} s'}")
     print(f"\n{done.recall}\n\nThe champion is {done.version or 'nobody yet'}.")

@@ -16,7 +16,14 @@ from expectations.check import copy_context
 from flows.repository import Repository, exclusive
 
 REMOTE = "workspace"
-_IGNORED = ("/.entityclip/", "/.*.incoming/", "/.*.outgoing/", "/expectations/gx/uncommitted/", "*.partial")
+_IGNORED = (
+    "/.entityclip/",
+    "/.remote/",
+    "/.*.incoming/",
+    "/.*.outgoing/",
+    "/expectations/gx/uncommitted/",
+    "*.partial",
+)
 
 
 def open_workspace(root: Path) -> Layout:

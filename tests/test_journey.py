@@ -1,0 +1,194 @@
+"""The main job as people run it: real processes, real Prefect, DVC, Great Expectations and BentoML."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from entityclip.layout import Layout
+from entityclip.records import BentoRecord, PromotionDecision, QualityReport
+from entityclip.sources.catalog import draw_catalog
+from flows.registry import champion, history
+from flows.repository import folder_hash
+
+pytestmark = pytest.mark.slow
+MINUTES = 60.0
+
+
+def command(workspace: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "flows.retrain", "--preset", "tiny", "--workspace", str(workspace), *arguments]
+
+
+def environment(home: Path) -> dict[str, str]:
+    return os.environ | {"PREFECT_HOME": str(home), "HOME": str(home), "OMP_NUM_THREADS": "1"}
+
+
+def retrain(workspace: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the main job in a home of its own: no Git identity, no Prefect profile, nothing to lean on."""
+    home = workspace.parent / "home"
+    home.mkdir(exist_ok=True)
+    return subprocess.run(
+        command(workspace, *arguments),
+        env=environment(home),
+        capture_output=True,
+        text=True,
+        timeout=10 * MINUTES,
+        check=False,
+    )
+
+
+def last_line(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr[-4000:]
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("catalog") / "drawn"
+    draw_catalog(folder, products=60)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory, catalog: Path) -> tuple[Layout, subprocess.CompletedProcess[str]]:
+    workspace = tmp_path_factory.mktemp("journey") / "workspace"
+    return Layout(workspace), retrain(workspace, "--source-path", str(catalog), "--products", "60")
+
+
+Journey = tuple[Layout, subprocess.CompletedProcess[str]]
+
+
+def test_the_way_ends_with_a_report_a_table_and_a_served_champion(first: Journey) -> None:
+    layout, done = first
+    answer = last_line(done)
+    assert answer["reused"] == []
+    assert "<html" in Path(answer["report"]).read_text()
+    assert "never photographed" in done.stdout
+    assert "bentoml serve entityclip-service:v1.0.0" in done.stdout
+    current = champion(layout)
+    assert current is not None
+    assert current.version == "v1.0.0"
+    proof = BentoRecord.read(layout.receipt("smoke-v1.0.0"))
+    assert proof is not None
+    assert proof.largest_difference is not None
+    assert proof.largest_difference < 1e-4
+
+
+def test_a_release_is_one_commit_with_data_rules_model_and_reports(first: Journey) -> None:
+    layout, _ = first
+    current = champion(layout)
+    assert current is not None
+    shown = subprocess.run(
+        ["git", "ls-tree", "-r", "--name-only", current.commit], cwd=layout.root, capture_output=True, text=True
+    ).stdout.split()
+    wanted = {"data.dvc", "model.dvc", "dvc.yaml", "entityclip.yaml", "reports/evaluation.json", "reports/quality.json"}
+    assert wanted <= set(shown)
+    assert "expectations/gx/expectations/pairs.json" in shown
+    quality = QualityReport.read(layout.report("quality"))
+    assert quality is not None
+    assert str(layout.root) not in quality.model_dump_json()
+    assert folder_hash(layout.data.root) == current.data_hash
+
+
+def test_anyone_gets_the_champions_weights_from_the_workspace(first: Journey, tmp_path: Path) -> None:
+    layout, _ = first
+    dvc = Path(sys.executable).with_name("dvc")
+    get = [str(dvc), "artifacts", "get", ".", "entityclip", "--stage", "champion", "-o", str(tmp_path / "got")]
+    done = subprocess.run(get, cwd=layout.root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "got" / "card.json").read_text() == layout.model.card.read_text()
+
+
+def test_an_unchanged_second_run_reuses_every_step_and_says_why(first: Journey, catalog: Path) -> None:
+    layout, _ = first
+    before = subprocess.run(["git", "rev-parse", "HEAD"], cwd=layout.root, capture_output=True, text=True).stdout
+    done = retrain(layout.root, "--source-path", str(catalog), "--products", "60")
+    steps = [
+        "ingest",
+        "explain",
+        "validate",
+        "version",
+        "train",
+        "calibrate",
+        "evaluate",
+        "promote",
+        "package",
+        "smoke",
+    ]
+    assert last_line(done)["reused"] == steps
+    assert "reused: same rows, rules and code" in done.stdout
+    after = subprocess.run(["git", "rev-parse", "HEAD"], cwd=layout.root, capture_output=True, text=True).stdout
+    assert after == before
+    assert len(history(layout)) == 1
+
+
+def test_a_worse_challenger_leaves_the_champion_in_service(first: Journey, catalog: Path) -> None:
+    layout, _ = first
+    settings = layout.config.read_text()
+    layout.config.write_text(settings.replace("minimal_gain: 0.0", "minimal_gain: 50.0"))
+    done = retrain(layout.root, "--source-path", str(catalog), "--products", "60", "--epochs", "3")
+    layout.config.write_text(settings)
+    assert last_line(done)["reused"][:4] == ["ingest", "explain", "validate", "version"]
+    assert "The champion is v1.0.0" in done.stdout
+    kept = [PromotionDecision.read(path) for path in layout.reports.glob("decisions/*.json")]
+    assert sorted(d.promoted for d in kept if d) == [False, True]
+
+
+def test_training_killed_in_the_middle_resumes_and_ends_with_the_same_data(catalog: Path, tmp_path: Path) -> None:
+    workspace, home = tmp_path / "workspace", tmp_path / "home"
+    home.mkdir()
+    arguments = ["--source-path", str(catalog), "--products", "60", "--epochs", "40"]
+    layout = Layout(workspace)
+    running = subprocess.Popen(
+        command(workspace, *arguments),
+        env=environment(home),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    end = time.monotonic() + 5 * MINUTES
+    while not list(layout.work.glob("runs/*/resume/state.safetensors")) and time.monotonic() < end:
+        assert running.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.05)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    assert champion(layout) is None
+    data_hash = folder_hash(layout.data.root)
+
+    done = retrain(workspace, *arguments)
+
+    assert last_line(done)["reused"] == ["ingest", "explain", "validate", "version"]
+    current = champion(layout)
+    assert current is not None
+    assert current.data_hash == data_hash == folder_hash(layout.data.root)
+
+
+def test_a_refused_batch_fails_the_run_with_the_reason_and_changes_nothing(tmp_path: Path) -> None:
+    source = tmp_path / "shop"
+    draw_catalog(source, products=20, faults=False)
+    table = (source / "pictures.csv").read_text().splitlines()
+    column = table[0].split(",").index("caption")
+    blank = [",".join("" if i == column else cell for i, cell in enumerate(row.split(","))) for row in table[1:]]
+    (source / "pictures.csv").write_text("\n".join([table[0], *blank]) + "\n")
+    mapping = tmp_path / "mapping.yaml"
+    mapping.write_text("entity: code\ncategory: kind\n")
+    done = retrain(tmp_path / "workspace", "--source", "table", "--source-path", str(source), "--mapping", str(mapping))
+    assert done.returncode == 1
+    assert "GateRefused: the batch was refused" in done.stderr
+    assert "Traceback" not in done.stdout
+    assert not Layout(tmp_path / "workspace").data_dvc.exists()
+
+
+def test_a_source_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
+    done = retrain(tmp_path / "workspace", "--source", "grocery", "--source-path", str(tmp_path / "nowhere"))
+    assert done.returncode == 1
+    assert "SourceError" in done.stderr.splitlines()[-2] + done.stderr.splitlines()[-1]
