@@ -72,10 +72,8 @@ def _predictor(package: Path | None, checkpoint: Path | None, data: Path | None,
 
 def _picture(path: Path) -> Image.Image:
     from entityclip.images import decode
-    from entityclip.sources.source import read_picture
 
     try:
-        real = path.resolve()
-        return decode(read_picture(real.parent, real.name))
+        return decode(path.read_bytes())
     except ImageError as error:
         raise ImageError(f"{path}: {error.reason}") from None
