@@ -84,7 +84,7 @@ def fit(
     # ------------------------------------------------------------ data, model, optimizer; or the state of a killed run
     side = round(config.preprocessing.size * 8 / 7)
     training = batches.load_training_set(data, side=side, mask=config.mask_names, progress=progress)
-    job = _Job(config, training)
+    job = Job(config, training)
     done = job.resume(run.resume)
 
     # ------------------------------------------------------------ steps
@@ -117,7 +117,7 @@ def fit(
     return card
 
 
-class _Job:
+class Job:
     """What a run works on: the data, the model, the optimizer and the plan of its steps."""
 
     def __init__(self, config: TrainConfig, training: TrainingSet) -> None:

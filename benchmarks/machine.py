@@ -1,0 +1,38 @@
+"""What every benchmark says beside its figures: the machine, the versions, the commit, the command."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+LIBRARIES = ("torch", "open_clip_torch", "prefect", "dvc", "great_expectations", "bentoml")
+
+
+def facts() -> dict[str, Any]:
+    """Machine, versions, commit and command of this process."""
+    here = Path(__file__).parent
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
+    return {
+        "machine": f"{_processor()}, {len(os.sched_getaffinity(0))} cores",
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
+        "commit": head.stdout.strip() or None,
+        "command": " ".join(["python", *sys.argv]),
+    }
+
+
+def peak_gib() -> float:
+    """Peak memory of this process so far, GiB."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
