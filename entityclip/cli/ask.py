@@ -46,7 +46,10 @@ def tag(
     k: Count = 5,
     as_json: Json = False,
 ) -> None:
-    """Name the entities that a picture most likely shows; 'sure' marks those above the calibrated threshold."""
+    """Name the entities that a picture most likely shows.
+
+    'sure' marks those above the threshold that the main job calibrates; without one, nothing is sure.
+    """
     image = _picture(picture)
     predictor = _predictor(package, checkpoint, data, pictures=False)
     tags = predictor.tag(image, k=k, index=index)

@@ -15,6 +15,11 @@ def replaceable(folder: Path) -> DataLayout:
     ours = {p.name for p in (data.pairs, data.entities, data.explanations, data.brought, data.marker, data.rejected)}
     found = sorted(p.name for p in folder.iterdir()) if folder.exists() else []
     strange = [name for name in found if name.removesuffix(".partial").removeprefix(".") not in ours]
+    pointer = Path(f"{folder.resolve()}.dvc")
+    if pointer.exists():
+        raise ConfigError(
+            f"{folder}: {pointer.name} versions it, so that only the main job may replace it; name another"
+        )
     if strange:
         raise ConfigError(
             f"{folder}: holds {strange[0]}, which would be deleted; name a new folder, or one that ingest wrote"
