@@ -96,9 +96,24 @@ def _explanations(data: DataLayout, numbers: dict[str, int], *, mask: bool) -> l
     return _by_entity(texts["entity_id"], texts["text"], numbers)
 
 
-def order(count: int, *, batch: int, epoch: int, seed: int) -> list[np.ndarray]:
-    """The batches of one epoch as row numbers; a last batch smaller than half of ``batch`` is dropped."""
-    rows = np.random.default_rng((seed, epoch)).permutation(count)
+def order(entities: np.ndarray, *, batch: int, balance: float, epoch: int, seed: int) -> list[np.ndarray]:
+    """The batches of one epoch as row numbers; a last batch smaller than half of ``batch`` is dropped.
+
+    Args:
+        entities: (N,) entity number of each row.
+        batch: Rows in a batch.
+        balance: 0 takes every row once. Above that, N rows are drawn, each in proportion to its entity's number of
+            rows to the power of ``-balance``; at 1, every entity is drawn equally often.
+        epoch: Number of the epoch.
+        seed: Of the run.
+    """
+    rng = np.random.default_rng((seed, epoch))
+    count = len(entities)
+    if balance:
+        weights = np.bincount(entities)[entities] ** -float(balance)
+        rows = rng.choice(count, size=count, p=weights / weights.sum())
+    else:
+        rows = rng.permutation(count)
     cut = [rows[i : i + batch] for i in range(0, count, batch)]
     return cut[:-1] if len(cut) > 1 and len(cut[-1]) < batch / 2 else cut
 

@@ -40,6 +40,9 @@ class TrainConfig(Record):
     augmentation: Augmentation = Augmentation()
     epochs: int = Field(default=20, ge=1)
     batch: int = Field(default=64, ge=2, description="Pairs in a step.")
+    balance: float = Field(
+        default=0.0, ge=0, le=1, description="How far rare entities are drawn more often: 0 not at all, 1 until equal."
+    )
     rate: float = Field(default=1e-3, gt=0, description="Highest learning rate (AdamW).")
     warmup: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps with a rising rate.")
     decay: float = Field(default=0.05, ge=0, description="Weight decay of matrices.")
@@ -129,7 +132,9 @@ class Job:
         self.plan = [
             (epoch, rows)
             for epoch in range(config.epochs)
-            for rows in batches.order(len(training), batch=config.batch, epoch=epoch, seed=config.seed)
+            for rows in batches.order(
+                training.entities, batch=config.batch, balance=config.balance, epoch=epoch, seed=config.seed
+            )
         ]
 
     def step(self, number: int) -> dict[str, float]:

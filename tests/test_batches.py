@@ -44,16 +44,26 @@ def test_names_stay_where_masking_is_off(tmp_path: Path) -> None:
     assert all("KX-" in text for of_entity in unmasked.explanations for text in of_entity)
 
 
-def test_every_epoch_sees_every_pair_once_in_another_order(training: TrainingSet) -> None:
-    first, second = (np.concatenate(batches.order(16, batch=4, epoch=e, seed=0)) for e in (0, 1))
+def order(entities: list[int], *, batch: int, balance: float = 0, epoch: int = 0) -> list[np.ndarray]:
+    return batches.order(np.array(entities), batch=batch, balance=balance, epoch=epoch, seed=0)
+
+
+def test_every_epoch_sees_every_pair_once_in_another_order() -> None:
+    first, second = (np.concatenate(order([0] * 16, batch=4, epoch=e)) for e in (0, 1))
     assert sorted(first) == sorted(second) == list(range(16))
     assert first.tolist() != second.tolist()
 
 
 def test_a_last_batch_too_small_to_contrast_is_dropped() -> None:
-    assert [len(rows) for rows in batches.order(17, batch=8, epoch=0, seed=0)] == [8, 8]
-    assert [len(rows) for rows in batches.order(20, batch=8, epoch=0, seed=0)] == [8, 8, 4]
-    assert [len(rows) for rows in batches.order(3, batch=8, epoch=0, seed=0)] == [3]
+    assert [len(rows) for rows in order([0] * 17, batch=8)] == [8, 8]
+    assert [len(rows) for rows in order([0] * 20, batch=8)] == [8, 8, 4]
+    assert [len(rows) for rows in order([0] * 3, batch=8)] == [3]
+
+
+def test_balance_draws_rare_entities_more_often() -> None:
+    entities = [0] * 900 + [1] * 100
+    share = [np.mean(np.array(entities)[np.concatenate(order(entities, batch=50, balance=b))]) for b in (0, 0.5, 1)]
+    np.testing.assert_allclose(share, [0.1, 0.25, 0.5], atol=0.05)
 
 
 def test_the_same_seed_makes_the_same_batch(training: TrainingSet) -> None:
