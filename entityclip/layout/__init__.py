@@ -1,0 +1,10 @@
+"""Layout: the only place where a workspace's paths are joined.
+
+A workspace is a Git and DVC repository. What a release consists of is tracked; everything under
+``.entityclip/`` is work in progress, ignored by Git, and can be deleted at any time.
+"""
+
+from entityclip.layout.parts import CheckpointLayout, DataLayout, IndexLayout, PackageLayout, RunLayout, StoreLayout
+from entityclip.layout.workspace import Layout
+
+__all__ = ["CheckpointLayout", "DataLayout", "IndexLayout", "Layout", "PackageLayout", "RunLayout", "StoreLayout"]

@@ -1,0 +1,154 @@
+"""The paths of one workspace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from entityclip.layout.parts import CheckpointLayout, DataLayout, RunLayout
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths of one workspace."""
+
+    root: Path
+
+    # --- tracked: together they are a release
+    @property
+    def config(self) -> Path:
+        """Workspace config (promotion policy and such), YAML."""
+        return self.root / "entityclip.yaml"
+
+    @property
+    def data(self) -> DataLayout:
+        """The versioned data, replaced whole."""
+        return DataLayout(self.root / "data")
+
+    @property
+    def data_dvc(self) -> Path:
+        """DVC's pointer to ``data/``."""
+        return self.root / "data.dvc"
+
+    @property
+    def expectations(self) -> Path:
+        """Project root of the Great Expectations file context."""
+        return self.root / "expectations"
+
+    @property
+    def model(self) -> CheckpointLayout:
+        """The weights of the release."""
+        return CheckpointLayout(self.root / "model")
+
+    @property
+    def model_dvc(self) -> Path:
+        """DVC's pointer to ``model/``."""
+        return self.root / "model.dvc"
+
+    @property
+    def dvc_yaml(self) -> Path:
+        """Declares the artifact that GTO's tags version."""
+        return self.root / "dvc.yaml"
+
+    @property
+    def dvc_folder(self) -> Path:
+        """DVC's own folder: its config is tracked, its cache is not."""
+        return self.root / ".dvc"
+
+    @property
+    def rules(self) -> Path:
+        """The part of the Great Expectations context that belongs to a release."""
+        return self.expectations / "gx"
+
+    @property
+    def reports(self) -> Path:
+        """Quality, evaluation and promotion records of this release, as JSON."""
+        return self.root / "reports"
+
+    def report(self, name: str) -> Path:
+        """One JSON record beside the release: ``quality``, ``evaluation``, ``promotion`` ..."""
+        return self.reports / f"{name}.json"
+
+    def decision(self, key: str) -> Path:
+        """One promotion decision, kept for ever."""
+        return self.reports / "decisions" / f"{key}.json"
+
+    # --- work in progress, ignored by Git
+    def incoming(self, name: str) -> Path:
+        """The folder that is about to become ``data/`` or ``model/``; beside them, so that a rename is enough."""
+        return self.root / f".{name}.incoming"
+
+    def outgoing(self, name: str) -> Path:
+        """The folder that was ``data/`` or ``model/`` until a moment ago."""
+        return self.root / f".{name}.outgoing"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one run that writes Git or DVC."""
+        return self.work / "lock"
+
+    @property
+    def unfinished(self) -> Path:
+        """Exists while a run writes Git or DVC; found without its holder, it tells of a kill."""
+        return self.work / "unfinished"
+
+    @property
+    def work(self) -> Path:
+        """Everything that can be made again from data, rules and models; may be deleted at any time."""
+        return self.root / ".entityclip"
+
+    @property
+    def staging(self) -> DataLayout:
+        """Pairs on their way from a source to the gate."""
+        return DataLayout(self.work / "staging")
+
+    @property
+    def accepted(self) -> DataLayout:
+        """What passed the gate and is about to be versioned."""
+        return DataLayout(self.work / "accepted")
+
+    @property
+    def rejected(self) -> Path:
+        """Rows that the source could not use: file, row, reason."""
+        return self.work / "rejected.csv"
+
+    @property
+    def quarantine(self) -> Path:
+        """Rows that broke a critical rule: row, rule, value."""
+        return self.work / "quarantine.csv"
+
+    @property
+    def drawn(self) -> Path:
+        """The built-in catalogue as files, when it is the source."""
+        return self.work / "catalog"
+
+    def fetched(self, name: str) -> Path:
+        """A public data set that was fetched because a source asked for it."""
+        return self.work / "fetched" / name
+
+    @property
+    def ledger(self) -> Path:
+        """Every explanation ever written, SQLite."""
+        return self.work / "ledger.sqlite"
+
+    def receipt(self, stage: str) -> Path:
+        """What a stage made, from which inputs, with the hashes of what it made."""
+        return self.work / "receipts" / f"{stage}.json"
+
+    def run(self, key: str) -> RunLayout:
+        """One training run; ``key`` is the hash of its data, config and code."""
+        return RunLayout(self.work / "runs" / key)
+
+    def release_copy(self, version: str) -> Path:
+        """A release's files, brought back from Git and DVC."""
+        return self.work / "releases" / version
+
+    @property
+    def bento_home(self) -> Path:
+        """BentoML's local store for this workspace."""
+        return self.work / "bentoml"
+
+    @property
+    def remote(self) -> Path:
+        """The default DVC remote: a folder beside the work. Point DVC elsewhere before it matters."""
+        return self.root / ".remote"
