@@ -17,6 +17,8 @@
 
 from __future__ import annotations
 
+from pydantic import ValidationError
+
 
 class EntityClipError(Exception):
     """Base of every error that this project raises on purpose."""
@@ -67,3 +69,8 @@ class WorkspaceError(EntityClipError):
 
 class PackagingError(EntityClipError):
     """A Bento could not be built from a release, or its smoke test failed."""
+
+
+def faults(error: ValidationError) -> str:
+    """What pydantic found, in one line: each field with what is wrong about it."""
+    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors())

@@ -244,7 +244,10 @@ def require_complete(data: DataLayout) -> dict[str, int]:
     """
     if not data.marker.is_file():
         raise DataError(f"{data.root}: no {data.marker.name}, so the data are missing or half-written; ingest again")
-    counts: dict[str, int] = json.loads(data.marker.read_text())
+    try:
+        counts: dict[str, int] = json.loads(data.marker.read_text())
+    except ValueError as error:
+        raise DataError(f"{data.marker}: damaged ({error}); ingest again, or `dvc checkout` a version") from error
     if counts.get("schema_version") != SCHEMA_VERSION:
         found = counts.get("schema_version")
         raise DataError(f"{data.marker}: schema version {found}, expected {SCHEMA_VERSION}; ingest again")

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 from pydantic import Field, ValidationError
 
-from entityclip.errors import ConfigError
+from entityclip.errors import ConfigError, faults
 from entityclip.records import PromotionPolicy, Record
 
 
@@ -49,5 +49,4 @@ def read_config(path: Path) -> WorkspaceConfig:
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors())
-        raise ConfigError(f"{path}: {faults}") from error
+        raise ConfigError(f"{path}: {faults(error)}") from error

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 from pydantic import Field, ValidationError
 
-from entityclip.errors import ConfigError, ImageError, SourceError
+from entityclip.errors import ConfigError, ImageError, SourceError, faults
 from entityclip.images import SUFFIXES as PICTURE_SUFFIXES
 from entityclip.records import Record, Rejection
 from entityclip.sources.rows import SUFFIXES, Row, Table, open_table
@@ -80,7 +80,9 @@ class TableMapping(Record):
         """
         try:
             return cls.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
+        except ValidationError as error:
+            raise ConfigError(f"{path}: not a usable table mapping: {faults(error)}") from None
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise ConfigError(f"{path}: not a usable table mapping: {error}") from None
 
 
