@@ -22,7 +22,7 @@ def batch(entities: list[int], *, explained: bool = True) -> Batch:
     read = Tokenisation(context=16).load()
     of = torch.tensor(entities)
     explanations = read([f"here is {text}" if explained else "" for text in TEXTS])
-    pictures = torch.randn(len(of), 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    pictures = torch.randn(len(of), 3, 64, 64, generator=torch.Generator().manual_seed(1))
     known = torch.full((len(of),), explained)
     return Batch(pictures, read(TEXTS), of, explanations, of, known, of)
 
