@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 import open_clip
 import torch
 from pydantic import Field
 
 from entityclip.records import Record
+
+_LATIN, _KATAKANA = "[A-Za-z0-9]", "[ァ-ヺー]"
+_PARTS = re.compile(r"[ァ-ヺー]+|[^\W\d_]+?(?=[ァ-ヺー\d_\W]|$)|\d+")
+_BETWEEN = r"[\s\-‐-―−・._/]*"
 
 
 class Tokenisation(Record):
@@ -38,27 +43,33 @@ class Tokenizer:
     def __call__(self, texts: Sequence[str]) -> torch.Tensor:
         """(B,) texts -> (B, L) int64, L at most ``context``; a longer text loses its end but keeps its end mark."""
         ids = self._encode([unicodedata.normalize("NFKC", t) for t in texts], context_length=self.config.context)
-        longest = int((ids != 0).sum(dim=1).max()) if len(ids) else 1
+        longest = int(ids.argmax(dim=1).max()) + 1 if len(ids) else 1  # 0 is padding, but "!" inside a text as well
         return ids[:, :longest]
 
 
 def mask_names(text: str, names: Iterable[str], *, substitute: str = "this product") -> str:
-    """``text`` with every one of ``names`` replaced, whatever its case, width or hyphens.
+    """``text`` (NFKC) with every one of ``names`` replaced, whatever its case, width, hyphens or dots.
 
     A name inside its own explanation is a shortcut that destroys the bridge from explanation to picture.
-    The original stays as it is for people.
+    The original stays as it is for people. A name of one Japanese character is left alone: 茶 is also half of 茶色.
     """
-    masked = unicodedata.normalize("NFKC", text)
-    for name in sorted({unicodedata.normalize("NFKC", n).strip() for n in names}, key=len, reverse=True):
-        if name:
-            masked = re.sub(_pattern(name), substitute, masked, flags=re.IGNORECASE)
-    return masked
+    pattern = _pattern(frozenset(names))
+    plain = unicodedata.normalize("NFKC", text)
+    return pattern.sub(substitute, plain) if pattern else plain
 
 
-def _pattern(name: str) -> str:
-    """``name`` with any hyphen or space between its parts; Latin names only where no letter or digit adjoins."""
-    parts = [re.escape(p) for p in re.split(r"[\s\-‐-―_]+", name) if p]
-    body = r"[\s\-‐-―_]*".join(parts)
-    left = r"(?<![A-Za-z0-9])" if name[0].isascii() else ""
-    right = r"(?![A-Za-z0-9])" if name[-1].isascii() else ""
-    return left + body + right
+@lru_cache(maxsize=4096)
+def _pattern(names: frozenset[str]) -> re.Pattern[str] | None:
+    """All spellings of all names, the longest first; None where there is nothing to mask."""
+    spelt = {unicodedata.normalize("NFKC", name) for name in names}
+    parts = [found for name in sorted(spelt, key=len, reverse=True) if (found := _PARTS.findall(name))]
+    bodies = [_spelling(found) for found in parts if len("".join(found)) > 1]
+    return re.compile("|".join(bodies), re.IGNORECASE) if bodies else None
+
+
+def _spelling(parts: list[str]) -> str:
+    """``parts`` with anything that people write between them, and no letter of the same script adjoining."""
+    kinds = (_LATIN, _KATAKANA)
+    before = next((f"(?<!{kind})" for kind in kinds if re.match(kind, parts[0][0])), "")
+    after = next((f"(?!{kind})" for kind in kinds if re.match(kind, parts[-1][-1])), "")
+    return before + _BETWEEN.join(map(re.escape, parts)) + after

@@ -73,6 +73,16 @@ def _without_warning(*, unless: bool) -> Iterator[None]:
         logging.disable(before)
 
 
+def _gives_tokens(tower: nn.Module) -> bool:
+    """Whether the position that is read is the vector that open_clip itself would give."""
+    if isinstance(tower, TextTransformer):
+        return tower.pool_type == "argmax" and tower.cls_emb is None and isinstance(tower.text_projection, nn.Parameter)
+    if isinstance(tower, VisionTransformer):
+        known = tower.pool_type == "tok" and tower.attn_pool is None and not tower.final_ln_after_pool
+        return known and tower.proj is not None
+    return isinstance(tower, ModifiedResNet)
+
+
 class Towers(nn.Module):
     """An open_clip model whose towers give tokens.
 
@@ -101,10 +111,11 @@ class Towers(nn.Module):
             raise ConfigError(f"{config.architecture} with weights {config.pretrained!r}: {error}") from error
         self.dim: int = settings["embed_dim"]
         self.visual, self.text, self.logit_scale = clip.visual, clip.text, clip.logit_scale
-        if not isinstance(self.text, TextTransformer):
-            raise ConfigError(f"{config.architecture}: text tower {type(self.text).__name__} gives no tokens here")
-        if not isinstance(self.visual, ModifiedResNet | VisionTransformer):
-            raise ConfigError(f"{config.architecture}: image tower {type(self.visual).__name__} gives no tokens here")
+        for what, tower in (("text", self.text), ("image", self.visual)):
+            if not _gives_tokens(tower):
+                raise ConfigError(
+                    f"{config.architecture}: its {what} tower pools in a way whose tokens are not known here"
+                )
         if isinstance(self.visual, ModifiedResNet) and config.mean_pool:
             self.visual.attnpool = MeanPool(self.visual.layer4[-1].conv3.out_channels, self.dim)
 
@@ -134,7 +145,8 @@ class Towers(nn.Module):
         mask = None if tower.attn_mask is None else tower.attn_mask[:length, :length]
         x = tower.token_embedding(ids) + tower.positional_embedding[:length]
         tokens = tower.ln_final(tower.transformer(x, attn_mask=mask)) @ tower.text_projection
-        return Tokens(tokens, ids.argmax(dim=1), ids != tower.pad_id)
+        at = ids.argmax(dim=1)
+        return Tokens(tokens, at, torch.arange(length, device=ids.device) <= at[:, None])
 
     def encode_image(self, pictures: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) -> (B, D), unit length."""
