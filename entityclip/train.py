@@ -1,14 +1,15 @@
 """Training, top to bottom: data, model, optimizer, then steps; the state is saved on the way and a killed run resumes.
 
 The position in the run, not any hidden state, decides what a step does: batches, augmentation and hard
-negatives come from generators seeded by (seed, step). A resumed run therefore does what an unbroken one does.
+negatives come from generators seeded by (seed, step). On the CPU a resumed run ends with the very weights of an
+unbroken one.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import math
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -50,7 +51,7 @@ class TrainConfig(Record):
     small_until: float = Field(default=0.0, ge=0, le=1, description="Share of the epochs on smaller pictures.")
     small_size: int = Field(default=64, ge=8, description="Side of the smaller pictures, pixels.")
     mask_names: bool = Field(default=True, description="Mask an entity's names in the explanations trained on.")
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     save_seconds: float = Field(default=20, ge=0, description="A killed run loses at most about this many seconds.")
     device: str = Field(default="cpu", description="'cpu' or 'cuda'.")
 
@@ -68,7 +69,12 @@ def code_hash() -> str:
 
 def run_key(config: TrainConfig, *, data_hash: str) -> str:
     """Name of the run that this config on these data makes; the same inputs find the same run again."""
-    return digest(config.model_dump_json(), data_hash, code_hash())
+    return digest(config.model_dump_json(), data_hash, code_hash(), json.dumps(_versions()))
+
+
+def _versions() -> dict[str, str]:
+    """The libraries that compute."""
+    return {name: importlib.metadata.version(name) for name in ("torch", "open_clip_torch", "numpy")}
 
 
 def fit(
@@ -114,9 +120,9 @@ def fit(
         code_hash=code_hash(),
         epochs=config.epochs,
         metrics={**terms, "seconds": time.monotonic() - started},
-        versions={name: importlib.metadata.version(name) for name in ("torch", "open_clip_torch", "numpy")},
+        versions=_versions(),
     )
-    shutil.rmtree(run.resume, ignore_errors=True)
+    run.resume.unlink(missing_ok=True)
     return card
 
 
@@ -172,16 +178,15 @@ class Job:
         small = epoch < config.small_until * config.epochs
         return full.model_copy(update={"size": min(config.small_size, full.size)}) if small else full
 
-    def save(self, folder: Path, *, step: int) -> None:
+    def save(self, path: Path, *, step: int) -> None:
         """Keep weights and moments after ``step`` steps, for ``resume``."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         for number, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{name}": value for name, value in moments.items()}
-        save_tensors(folder / "state.safetensors", tensors, metadata={"step": str(step)})
+        save_tensors(path, tensors, metadata={"step": str(step)})
 
-    def resume(self, folder: Path) -> int:
+    def resume(self, path: Path) -> int:
         """Put a saved state back, if there is one; returns the number of steps done."""
-        path = folder / "state.safetensors"
         if not path.is_file():
             return 0
         with safe_open(path, framework="pt") as file:

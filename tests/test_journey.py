@@ -156,7 +156,7 @@ def test_training_killed_in_the_middle_resumes_and_ends_with_the_same_data(catal
         start_new_session=True,
     )
     end = time.monotonic() + 5 * MINUTES
-    while not list(layout.work.glob("runs/*/resume/state.safetensors")) and time.monotonic() < end:
+    while not list(layout.work.glob("runs/*/resume.safetensors")) and time.monotonic() < end:
         assert running.poll() is None, "the run ended before it could be killed"
         time.sleep(0.05)
     os.killpg(running.pid, signal.SIGKILL)

@@ -58,7 +58,9 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one_bit_for_bit(data:
     fit(data, tmp_path / "unbroken")
     with pytest.raises(Killed):
         fit(data, tmp_path / "killed", die_after=2)
-    assert not RunLayout(tmp_path / "killed").checkpoint.card.exists()
+    killed = RunLayout(tmp_path / "killed")
+    assert not killed.checkpoint.card.exists()
+    killed.resume.with_suffix(".partial").write_bytes(b"half of a newer state")
     fit(data, tmp_path / "killed")
     ours, theirs = (load_file(RunLayout(tmp_path / n).checkpoint.weights) for n in ("killed", "unbroken"))
     assert ours.keys() == theirs.keys()

@@ -175,8 +175,8 @@ class RunLayout:
 
     @property
     def resume(self) -> Path:
-        """Training state (weights, optimizer, RNG, position) that a killed run goes on from."""
-        return self.root / "resume"
+        """Weights, moments and position that a killed run goes on from; safetensors, gone when the run is done."""
+        return self.root / "resume.safetensors"
 
     @property
     def live(self) -> Path:
