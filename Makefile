@@ -46,4 +46,4 @@ lock: setup ## newest versions that pyproject.toml allows, written to requiremen
 	  --no-emit-index-url --output-file requirements.lock pyproject.toml
 
 clean: ## forget the demo's workspace
-	rm -rf build
+	rm -rf build/demo

@@ -60,7 +60,7 @@ def main(
         layout = Layout(Path(folder))
         data = layout.staging
         source = CatalogSource(layout.drawn, faults=False, progress=not as_json)
-        ingest(source, staging=data, rejected=layout.rejected, progress=not as_json)
+        ingest(source, staging=data, rejected=layout.rejected("catalog"), progress=not as_json)
         explain(data, writer=BroughtWriter(), ledger=layout.ledger)
         plain = trained(captions_only, data, layout, name="captions-only", progress=not as_json)
         middle = time.monotonic()

@@ -21,7 +21,7 @@ from entityclip import batches, checkpoint, presets, train
 from entityclip.evaluate import evaluate
 from entityclip.explain import BroughtWriter, explain
 from entityclip.ingest import ingest
-from entityclip.layout import DataLayout, Layout, RunLayout
+from entityclip.layout import DataLayout, Layout
 from entityclip.pairs import require_complete
 from entityclip.report import slice_table
 from entityclip.sources import open_source
@@ -56,14 +56,15 @@ def main(
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         layout = Layout(Path(folder))
-        ingest(open_source("grocery", layout=layout, path=source), staging=layout.staging, rejected=layout.rejected)
+        opened, rejected = open_source("grocery", layout=layout, path=source), layout.rejected("grocery")
+        ingest(opened, staging=layout.staging, rejected=rejected)
         explain(layout.staging, writer=BroughtWriter(), ledger=layout.ledger)
         config = presets.grocery().train
         cost = seconds_of_an_epoch(config, layout.staging)
         left = 60 * minutes * (1 - SPARE) - (time.monotonic() - started)
         epochs = max(1, int(left / cost))
         config = config.model_copy(update={"epochs": epochs})
-        run = RunLayout(layout.work / "run")
+        run = layout.run("grocery")
         train.fit(config, data=layout.staging, data_hash="", run=run, report=lambda *_: None, progress=not as_json)
         model = checkpoint.load(run.checkpoint)
         counts = require_complete(layout.staging)

@@ -115,7 +115,12 @@ def ready(store: Path, release: Release) -> BentoRecord | None:
             f"{release.commit[:12]}); use another store, or delete {layout.receipt(release.version).name} to replace it"
         )
     whole = receipt.files == _stored(layout, release.version)
-    return receipt.bento if whole and _same_sources(layout, receipt) else None
+    if not whole or not _same_sources(layout, receipt):
+        return None
+    # Where the store is now: the workspace may have been moved.
+    picture = layout.example(release.version, suffix=Path(receipt.bento.example_picture).suffix)
+    example = str(picture) if receipt.bento.example_picture else ""
+    return receipt.bento.model_copy(update={"store": str(layout.root), "example_picture": example})
 
 
 def _same_sources(layout: StoreLayout, receipt: Receipt) -> bool:
@@ -249,7 +254,8 @@ def _example(layout: StoreLayout, version: str, data: DataLayout) -> tuple[str, 
 def serve_command(bento: BentoRecord, *, port: int = 3000) -> str:
     """Lines for a shell: the first serves the Bento, the others ask it from a second terminal."""
     program = Path(sys.executable).with_name("bentoml")
-    lines = [f"BENTOML_HOME={shlex.quote(bento.store)} {shlex.quote(str(program))} serve {bento.tag} --port {port}"]
+    home = f"BENTOML_DO_NOT_TRACK=True BENTOML_HOME={shlex.quote(bento.store)}"
+    lines = [f"{home} {shlex.quote(str(program))} serve {bento.tag} --port {port}"]
     if bento.example_text:
         asked = shlex.quote(json.dumps({"text": bento.example_text, "k": 5}, ensure_ascii=False))
         lines.append(f"curl -s localhost:{port}/search -H 'Content-Type: application/json' -d {asked}")

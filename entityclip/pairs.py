@@ -113,6 +113,12 @@ def digest(*parts: str | bytes, length: int = 16) -> str:
     return h.hexdigest()[:length]
 
 
+def sources_hash(package: Path) -> str:
+    """Hash of a package's sources and of the JSON files beside them."""
+    files = sorted(p for p in package.rglob("*") if p.suffix in {".py", ".json"} and "uncommitted" not in p.parts)
+    return digest(*(part for p in files for part in (p.relative_to(package).as_posix(), p.read_bytes())))
+
+
 def normalised(name: str) -> str:
     """``name`` as ids and look-ups see it: NFKC, so full-width letters equal plain ones; no case, no outer space."""
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())

@@ -26,7 +26,7 @@ from entityclip.errors import TrainingError
 from entityclip.images import Preprocessing
 from entityclip.layout import DataLayout, RunLayout
 from entityclip.model.entityclip import EntityCLIP, LossConfig, ModelConfig
-from entityclip.pairs import digest
+from entityclip.pairs import digest, sources_hash
 from entityclip.records import Record
 from entityclip.text import Tokenisation
 
@@ -62,9 +62,7 @@ Report = Callable[[int, dict[str, float]], None]
 
 def code_hash() -> str:
     """Hash of this package's sources: a run made by other code is another run."""
-    folder = Path(__file__).parent
-    files = sorted(p for p in folder.rglob("*") if p.suffix in {".py", ".json"})
-    return digest(*(part for p in files for part in (str(p.relative_to(folder)), p.read_bytes())))
+    return sources_hash(Path(__file__).parent)
 
 
 def run_key(config: TrainConfig, *, data_hash: str) -> str:

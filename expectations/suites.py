@@ -10,7 +10,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
@@ -38,10 +38,13 @@ def copy_context(to: Path) -> None:
 
 
 def suite_hash(context_root: Path) -> str:
-    """Hash of all suites' rules. Layout, ids and library versions in the JSON do not count."""
-    files = sorted((context_root / "gx" / "expectations").glob("*.json"))
-    rules = [json.dumps(_without_bookkeeping(json.loads(file.read_text())), sort_keys=True) for file in files]
-    return digest("suites", *(part for file, text in zip(files, rules, strict=True) for part in (file.stem, text)))
+    """Hash of all suites' rules. Layout, ids and library versions in the JSON do not count.
+
+    Raises:
+        ConfigError: A suite cannot be read.
+    """
+    rules = {suite: _without_bookkeeping(read_suite(suite, context_root)) for suite in get_args(Suite)}
+    return digest("suites", json.dumps(rules, sort_keys=True))
 
 
 def _without_bookkeeping(value: Any) -> Any:

@@ -8,13 +8,14 @@ from pathlib import Path
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+import expectations
 import expectations.check as gate
 from entityclip.errors import GateRefused
 from entityclip.explain.stage import explain
 from entityclip.explain.writer import BroughtWriter
 from entityclip.ingest import ingest
 from entityclip.layout import Layout
-from entityclip.pairs import digest
+from entityclip.pairs import digest, sources_hash
 from entityclip.presets import Preset
 from entityclip.records import DataVersion, IngestReport, QualityReport, Record
 from entityclip.report import StageFact
@@ -23,7 +24,7 @@ from entityclip.sources.source import Source
 from entityclip.train import code_hash
 from flows.artifacts import show_quality
 from flows.stages import Clock
-from flows.versioning import data_intact, version_data
+from flows.versioning import data_current, version_data
 
 
 class Origin(Record):
@@ -46,12 +47,12 @@ class Prepared(Record):
 
 
 @task(cache_policy=NO_CACHE)
-def ingest_source(source: Source, preset: Preset, layout: Layout) -> IngestReport:
+def ingest_source(source: Source, preset: Preset, layout: Layout, batch: str) -> IngestReport:
     """Pictures and texts of the source -> staging; what cannot be used -> rejected.csv."""
     report = ingest(
         source,
         staging=layout.staging,
-        rejected=layout.rejected,
+        rejected=layout.rejected(batch),
         val_share=preset.val_share,
         test_share=preset.test_share,
         entity_holdout=preset.entity_holdout,
@@ -67,19 +68,19 @@ def explain_entities(layout: Layout) -> int:
 
 
 @task(cache_policy=NO_CACHE)
-def validate_batch(layout: Layout) -> QualityReport:
+def validate_batch(layout: Layout, batch: str) -> QualityReport:
     """Staging -> accepted and quarantine, by the suites in ``expectations/``."""
     report = gate.check(
-        layout.staging, accepted=layout.accepted, quarantine=layout.quarantine, context_root=layout.expectations
+        layout.staging, accepted=layout.accepted, quarantine=layout.quarantine(batch), context_root=layout.expectations
     )
-    report.portable(layout.root).write(layout.report("quality"))
     show_quality(report)
     if report.refused:
         raise GateRefused(f"the batch was refused: {report.refusal}; see {report.quarantine_file or report.data_docs}")
+    report.portable(layout.root).write(layout.report("quality"))
     return report
 
 
-@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=[5, 30])
+@task(cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
 def version_accepted(layout: Layout, *, message: str) -> DataVersion:
     """Accepted -> data/, DVC, a commit, pushed. Tried again, since a remote may be away for a moment."""
     return version_data(layout, layout.accepted, message=message)
@@ -89,7 +90,7 @@ def version_accepted(layout: Layout, *, message: str) -> DataVersion:
 def prepare_data(layout: Layout, preset: Preset, origin: Origin) -> Prepared:
     """Bring the source's rows through the gate into a version of ``data/``; unchanged inputs reuse the version."""
     clock = Clock()
-    with clock.stage("look"):
+    with clock.stage("source"):
         source = open_source(
             origin.source or preset.source,
             layout=layout,
@@ -104,11 +105,11 @@ def prepare_data(layout: Layout, preset: Preset, origin: Origin) -> Prepared:
         reason = f"same rows, rules and code; every file of data/ hashes to {kept.version.data_hash[:12]}"
         return kept.model_copy(update={"stages": clock.reused(("ingest", "explain", "validate", "version"), reason)})
     with clock.stage("ingest"):
-        ingested = ingest_source(source, preset, layout)
+        ingested = ingest_source(source, preset, layout, key)
     with clock.stage("explain"):
         explain_entities(layout)
     with clock.stage("validate"):
-        quality = validate_batch(layout)
+        quality = validate_batch(layout, key)
     with clock.stage("version"):
         version = version_accepted(layout, message=f"Data from {source.name}: {quality.accepted_pairs} pairs")
     prepared = Prepared(key=key, ingest=ingested, quality=quality, version=version, stages=clock.facts)
@@ -120,10 +121,11 @@ def prepare_data(layout: Layout, preset: Preset, origin: Origin) -> Prepared:
 def _key(source: Source, preset: Preset, layout: Layout) -> str:
     """Hash of everything that decides the data: rows, splits, rules, code."""
     splits = json.dumps([preset.val_share, preset.test_share, preset.entity_holdout])
-    return digest(source.fingerprint(), splits, gate.suite_hash(layout.expectations), code_hash())
+    code = [code_hash(), sources_hash(Path(expectations.__file__).parent)]
+    return digest(source.fingerprint(), splits, gate.suite_hash(layout.expectations), *code)
 
 
 def _kept(layout: Layout, key: str) -> Prepared | None:
     """What an earlier run prepared from the same inputs, if its data are still there, byte for byte."""
     kept = Prepared.read(layout.receipt("data"))
-    return kept if kept and kept.key == key and data_intact(layout, kept.version.data_hash) else None
+    return kept if kept and kept.key == key and data_current(layout, kept.version.data_hash) else None

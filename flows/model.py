@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pandas as pd
+from dvclive import Live
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from entityclip import checkpoint, train
 from entityclip.calibrate import calibrate
 from entityclip.checkpoint import CheckpointCard
+from entityclip.errors import CheckpointError
 from entityclip.evaluate import evaluate
 from entityclip.layout import Layout, RunLayout
 from entityclip.pairs import require_complete
@@ -31,9 +35,9 @@ class Learned(Record):
 @task(cache_policy=NO_CACHE)
 def train_model(config: TrainConfig, layout: Layout, run: RunLayout, data_hash: str) -> CheckpointCard:
     """Train, or go on where a killed run was saved; metrics are live in DVCLive's folder."""
-    from dvclive import Live
-
-    with Live(str(run.live), save_dvc_exp=False, dvcyaml=None, report=None, resume=True) as live:
+    if run.checkpoint.card.is_file():
+        return checkpoint.read_card(run.checkpoint)
+    with _live(run) as live:
 
         def report(epoch: int, terms: dict[str, float]) -> None:
             live.step = epoch
@@ -59,7 +63,9 @@ def calibrate_model(layout: Layout, run: RunLayout) -> CheckpointCard:
 def evaluate_model(layout: Layout, run: RunLayout) -> EvalReport:
     """Figures of the checkpoint on the evaluation set, with every single query kept beside them."""
     report, queries = evaluate(checkpoint.load(run.checkpoint), layout.data, split=evaluation_split(layout))
-    queries.to_parquet(run.queries, index=False)
+    partial = run.queries.with_suffix(".partial")
+    queries.to_parquet(partial, index=False)
+    partial.rename(run.queries)
     report.write(run.evaluation)
     return report
 
@@ -70,8 +76,7 @@ def learn(layout: Layout, config: TrainConfig, data_hash: str) -> Learned:
     key = train.run_key(config, data_hash=data_hash)
     run, clock = layout.run(key), Clock()
     with clock.stage("train"):
-        if run.checkpoint.card.is_file():
-            checkpoint.verify(run.checkpoint)
+        if _trained(run):
             clock.reason = f"run {key} is of the same data, config and code; its weights hash to what its card says"
         card = train_model(config, layout, run, data_hash)
     with clock.stage("calibrate"):
@@ -101,6 +106,28 @@ def losses(run: RunLayout) -> pd.DataFrame | None:
         for path in sorted(run.live.glob("plots/metrics/*.tsv"))
     ]
     return pd.concat(curves, axis=1).rename_axis("epoch").reset_index() if curves else None
+
+
+def _trained(run: RunLayout) -> bool:
+    """Whether the run is done. A checkpoint that was damaged since is given up, so that it is trained again."""
+    if not run.checkpoint.card.is_file():
+        return False
+    try:
+        checkpoint.verify(run.checkpoint)
+    except CheckpointError as error:
+        get_run_logger().warning("%s; training again", error)
+        run.checkpoint.card.unlink()
+        return False
+    return True
+
+
+def _live(run: RunLayout) -> Live:
+    """DVCLive's record of the run; one that a kill left half-written is begun again."""
+    try:
+        return Live(str(run.live), save_dvc_exp=False, dvcyaml=None, report=None, resume=True)
+    except ValueError:
+        shutil.rmtree(run.live)
+        return _live(run)
 
 
 def _evaluated(run: RunLayout, card: CheckpointCard) -> EvalReport | None:

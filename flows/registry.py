@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from entityclip.errors import WorkspaceError
 from entityclip.layout import Layout
@@ -27,7 +27,6 @@ T = TypeVar("T")
 ARTIFACT = "entityclip"
 CHAMPION = "champion"
 FIRST_VERSION = "v1.0.0"
-Bump = Literal["major", "minor", "patch"]
 
 
 class Reign(Record):
@@ -111,15 +110,15 @@ def _gto(layout: Layout, call: Callable[[str], T]) -> T:
 
 
 # ---------------------------------------------------------------- writing tags
-def register(layout: Layout, commit: str, *, bump: Bump) -> str:
-    """Tag ``commit`` as the next version: the first is v1.0.0, then ``bump`` counts up. Once tagged, it stays."""
+def register(layout: Layout, commit: str) -> str:
+    """Tag ``commit`` as the next version: v1.0.0, v1.1.0, v1.2.0 ... Once tagged, it stays."""
     import gto.api
 
     known = versions(layout)
     tagged = next((v for v, c in known.items() if c == commit), None)
     if tagged:
         return tagged
-    step = {f"bump_{bump}": True} if known else {"version": FIRST_VERSION}
+    step: dict[str, Any] = {"bump_minor": True} if known else {"version": FIRST_VERSION}
     return str(_gto(layout, lambda root: gto.api.register(root, ARTIFACT, commit, **step)).version)
 
 

@@ -56,7 +56,7 @@ def champion_figures(layout: Layout, current: Release, challenger: EvalReport) -
     return evaluate(model, layout.data, split=challenger.split)
 
 
-@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=[5, 30])
+@task(cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
 def release_model(layout: Layout, learned: Learned, decision: PromotionDecision, quality: QualityReport) -> Release:
     """One commit with data, rules, model and reports, pushed and tagged as the champion."""
     reports: dict[str, Record] = {"evaluation": learned.evaluation, "quality": quality.portable(layout.root)}
@@ -65,7 +65,8 @@ def release_model(layout: Layout, learned: Learned, decision: PromotionDecision,
 
 @task(cache_policy=NO_CACHE)
 def package_release(layout: Layout, release: Release) -> BentoRecord:
-    """A Bento from the release's own files, brought back from Git and DVC."""
+    """A Bento from the release's own files, brought back from Git and DVC; it has yet to be proved."""
+    layout.receipt(f"smoke-{release.version}").unlink(missing_ok=True)
     copy = fetch_release(layout, release.version, data=True)
     return package.build(copy.root, release=release, data=copy.data, store=layout.bento_home)
 
@@ -115,9 +116,11 @@ def release(layout: Layout, learned: Learned, data_hash: str, quality: QualityRe
 
 
 def _judged(layout: Layout, learned: Learned) -> PromotionDecision | None:
-    """The decision of an earlier run about this model, unless there is another champion to challenge by now."""
+    """The decision of an earlier run about this model, unless champion or policy are others by now."""
     decision, current = PromotionDecision.read(layout.run(learned.run).decision), champion(layout)
     if decision is None or decision.challenger != learned.card.fingerprint:
+        return None
+    if not decision.promoted and decision.policy != read_config(layout.config).promotion:
         return None
     version = None if current is None else current.version
     released = current is not None and current.model_fingerprint == decision.challenger

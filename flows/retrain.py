@@ -9,17 +9,21 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from filelock import FileLock, Timeout
 from prefect import flow, task
 from prefect.artifacts import create_link_artifact
 from prefect.cache_policies import NO_CACHE
+from pydantic import Field
 
 from bentos.package import serve_command
-from entityclip.errors import EntityClipError
+from entityclip.errors import EntityClipError, WorkspaceError
 from entityclip.examples import draw_examples
 from entityclip.layout import Layout
 from entityclip.presets import preset as named_preset
@@ -32,6 +36,7 @@ from flows.workspace import open_workspace
 
 PresetName = Literal["demo", "grocery", "table", "tiny"]
 SourceName = Literal["catalog", "grocery", "table"]
+Device = Literal["cpu", "cuda"]
 
 
 class Retrained(Record):
@@ -40,7 +45,6 @@ class Retrained(Record):
     report: Path
     recall: str
     serve: str | None
-    promoted: bool
     version: str | None
     stages: tuple[StageFact, ...]
 
@@ -48,12 +52,13 @@ class Retrained(Record):
 @flow(name="retrain", log_prints=True, flow_run_name="retrain-{preset}")
 def retrain(
     preset: PresetName = "demo",
-    workspace: Path = Path(),
+    workspace: Path = Path("build/workspace"),
     source: SourceName | None = None,
     source_path: Path | None = None,
     mapping: Path | None = None,
     products: int | None = None,
-    epochs: int | None = None,
+    epochs: Annotated[int, Field(ge=1)] | None = None,
+    device: Device = "cpu",
 ) -> Retrained:
     """The whole way from a source to a served model. What was done before from the same inputs is reused.
 
@@ -65,17 +70,32 @@ def retrain(
         mapping: YAML file that maps a table's columns.
         products: How many products to draw, for the built-in catalogue.
         epochs: Another number of epochs than the preset's.
+        device: What to train on; evaluation and service stay on the CPU, so that their scores can be compared.
     """
     settings = named_preset(preset)
-    if epochs is not None:
-        train = settings.train.model_copy(update={"epochs": epochs})
-        settings = settings.model_copy(update={"train": train})
+    changes = {"device": device} if epochs is None else {"device": device, "epochs": epochs}
+    settings = settings.model_copy(update={"train": settings.train.model_copy(update=changes)})
     layout = open_workspace(workspace)
     origin = Origin(source=source, path=source_path, mapping=mapping, products=products)
-    prepared = prepare_data(layout, settings, origin)
-    learned = learn(layout, settings.train, prepared.version.data_hash)
-    released = release(layout, learned, prepared.version.data_hash, prepared.quality)
-    return show(layout, prepared, learned, released)
+    with alone(layout):
+        prepared = prepare_data(layout, settings, origin)
+        learned = learn(layout, settings.train, prepared.version.data_hash)
+        released = release(layout, learned, prepared.version.data_hash, prepared.quality)
+        return show(layout, prepared, learned, released)
+
+
+@contextmanager
+def alone(layout: Layout) -> Iterator[None]:
+    """One run at a time in a workspace; a killed run gives the lock up.
+
+    Raises:
+        WorkspaceError: Another run is at work.
+    """
+    try:
+        with FileLock(layout.run_lock, timeout=0):
+            yield
+    except Timeout as error:
+        raise WorkspaceError(f"{layout.root}: another run is at work here; wait for it, or use another one") from error
 
 
 @task(cache_policy=NO_CACHE)
@@ -110,7 +130,6 @@ def show(layout: Layout, prepared: Prepared, learned: Learned, released: Release
         report=run.report,
         recall=slice_table(learned.evaluation),
         serve=serve,
-        promoted=released.decision.promoted,
         version=released.release.version if released.release else None,
         stages=stages,
     )
@@ -118,15 +137,16 @@ def show(layout: Layout, prepared: Prepared, learned: Learned, released: Release
 
 # ---------------------------------------------------------------- by hand
 def main(
-    preset: Annotated[PresetName, typer.Option(help="Source, splits and training settings to start from.")] = "demo",
     workspace: Annotated[
         Path, typer.Option(help="Git and DVC repository for data, rules and models; made where there is none.")
-    ] = Path(),
+    ],
+    preset: Annotated[PresetName, typer.Option(help="Source, splits and training settings to start from.")] = "demo",
     source: Annotated[SourceName | None, typer.Option(help="Another source than the preset's.")] = None,
     source_path: Annotated[Path | None, typer.Option(help="Folder or table of the source.")] = None,
     mapping: Annotated[Path | None, typer.Option(help="YAML file that maps a table's columns; see docs.")] = None,
     products: Annotated[int | None, typer.Option(help="Products to draw, for the built-in catalogue.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Another number of epochs than the preset's.")] = None,
+    device: Annotated[Device, typer.Option(help="What to train on.")] = "cpu",
 ) -> None:
     """Ingest, explain, validate, version, train, evaluate, promote, package and smoke-test, in one go.
 
@@ -134,18 +154,33 @@ def main(
     The last line is one JSON object: seconds, reused, report.
     """
     started = time.monotonic()
+    _speak_plainly()
     try:
-        done = retrain(preset, workspace, source, source_path, mapping, products, epochs)
+        done = retrain(preset, workspace, source, source_path, mapping, products, epochs, device)
     except EntityClipError as error:
         print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
-    logging.getLogger("prefect").setLevel(logging.WARNING)  # the last line is ours
+    finally:
+        logging.getLogger("prefect").setLevel(logging.WARNING)  # the last line is ours
     for stage in done.stages:
         print(f"{stage.name:10} {'reused: ' + stage.reason if stage.reused else f'{stage.seconds:.1f} s'}")
     print(f"\n{done.recall}\n\nThe champion is {done.version or 'nobody yet'}.")
     print(f"Report: {done.report}\n\nServe the champion, and ask it:\n{done.serve or '(no champion)'}\n")
     reused = [stage.name for stage in done.stages if stage.reused]
     print(json.dumps({"seconds": round(time.monotonic() - started, 1), "reused": reused, "report": str(done.report)}))
+
+
+def _speak_plainly() -> None:
+    """An error of ours explains itself: Prefect logs it without a traceback."""
+
+    def plain(record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], EntityClipError):
+            record.exc_info = None
+        return True
+
+    for name in ("prefect", "prefect.flow_runs", "prefect.task_runs"):
+        for handler in logging.getLogger(name).handlers:
+            handler.addFilter(plain)
 
 
 if __name__ == "__main__":

@@ -31,11 +31,10 @@ def accept_catalog(layout: Layout) -> QualityReport:
         GateRefused: The rules refuse the batch.
     """
     source = open_source("catalog", layout=layout, progress=True)
-    ingest(source, staging=layout.staging, rejected=layout.rejected)
+    ingest(source, staging=layout.staging, rejected=layout.rejected("sample"))
     explain(layout.staging, writer=BroughtWriter(), ledger=layout.ledger)
-    quality = check(
-        layout.staging, accepted=layout.accepted, quarantine=layout.quarantine, context_root=layout.expectations
-    )
+    quarantine = layout.quarantine("sample")
+    quality = check(layout.staging, accepted=layout.accepted, quarantine=quarantine, context_root=layout.expectations)
     if quality.refused:
         raise GateRefused(f"the catalogue was refused: {quality.refusal}; see {quality.quarantine_file}")
     return quality

@@ -15,7 +15,7 @@ from entityclip.errors import WorkspaceError
 from entityclip.layout import CheckpointLayout, DataLayout, Layout
 from entityclip.pairs import digest, require_complete
 from entityclip.records import DataVersion, PromotionDecision, Record, Release
-from flows.registry import Bump, crown, history, model_at, register, release_of, versions
+from flows.registry import crown, history, model_at, register, release_of, versions
 from flows.remote import push
 from flows.repository import Repository, exclusive, folder_hash, pointer_hash
 from flows.workspace import workspace_files
@@ -48,6 +48,7 @@ def version_data(
             parts = [*workspace_files(layout), layout.data_dvc, layout.report("quality"), *together_with]
             commit = repository.commit(message, parts)
         else:
+            repository.commit("The same data, checked again", [layout.report("quality")])
             commit = repository.git("log", "-1", "--format=%H", "--", layout.data_dvc.name)
     return DataVersion(data_hash=data_hash, commit=commit, changed=changed)
 
@@ -55,6 +56,12 @@ def version_data(
 def data_intact(layout: Layout, data_hash: str) -> bool:
     """Whether ``data/`` is this version, byte for byte: every file is hashed, DVC's records are not asked."""
     return layout.data.marker.exists() and folder_hash(layout.data.root) == data_hash
+
+
+def data_current(layout: Layout, data_hash: str) -> bool:
+    """Whether this version is the one that HEAD names, and ``data/`` is intact."""
+    pointer = Repository(layout.root).committed(layout.data_dvc)
+    return pointer is not None and pointer_hash(pointer) == data_hash and data_intact(layout, data_hash)
 
 
 def _replace(repository: Repository, source: Path, folder: Path) -> str:
@@ -94,7 +101,6 @@ def release(
     checkpoint: CheckpointLayout,
     reports: Mapping[str, Record],
     decision: PromotionDecision,
-    bump: Bump = "minor",
 ) -> Release:
     """Release the promoted checkpoint: one commit with data, rules, model and reports, pushed, tagged, champion.
 
@@ -106,7 +112,6 @@ def release(
         checkpoint: The challenger's weights and card.
         reports: Name -> record, written to ``reports/NAME.json``.
         decision: The promoting decision; written to ``reports/promotion.json`` and kept for ever.
-        bump: Which part of the version counts up.
 
     Raises:
         WorkspaceError: The decision promotes nothing or is about other data; or Git, DVC or the remote refused.
@@ -118,7 +123,7 @@ def release(
     with exclusive(layout):
         version = _released(layout, decision.challenger)
         if version is None:
-            version = register(layout, _release_commit(layout, checkpoint, reports, decision), bump=bump)
+            version = register(layout, _release_commit(layout, checkpoint, reports, decision))
         if all(reign.version != version for reign in history(layout)):
             crown(layout, version)
         return release_of(layout, version)

@@ -47,7 +47,9 @@ def open_workspace(root: Path) -> Layout:
         _dvc_repository(layout, repository)
         _files(layout)
         if repository.git_or_none("symbolic-ref", "-q", "HEAD") is not None:
-            repository.commit("Make the workspace", workspace_files(layout))
+            made = repository.committed(layout.config) is not None
+            message = "Rules and settings as they stand" if made else "Make the workspace"
+            repository.commit(message, workspace_files(layout))
     return layout
 
 

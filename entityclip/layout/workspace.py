@@ -107,15 +107,18 @@ class Layout:
         """What passed the gate and is about to be versioned."""
         return DataLayout(self.work / "accepted")
 
-    @property
-    def rejected(self) -> Path:
-        """Rows that the source could not use: file, row, reason."""
-        return self.work / "rejected.csv"
+    def rejected(self, batch: str) -> Path:
+        """Rows of a batch that the source could not use: file, row, reason."""
+        return self.work / "batches" / batch / "rejected.csv"
+
+    def quarantine(self, batch: str) -> Path:
+        """Rows of a batch that broke a critical rule: row, rule, value."""
+        return self.work / "batches" / batch / "quarantine.csv"
 
     @property
-    def quarantine(self) -> Path:
-        """Rows that broke a critical rule: row, rule, value."""
-        return self.work / "quarantine.csv"
+    def run_lock(self) -> Path:
+        """Held by the one run of the main job that is at work here."""
+        return self.work / "running"
 
     @property
     def drawn(self) -> Path:

@@ -118,18 +118,18 @@ def test_half_written_staging_is_an_error(batch: Batch) -> None:
 def judged_catalog(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     layout = Layout(tmp_path_factory.mktemp("catalog"))
     source = CatalogSource(layout.drawn, products=60)
-    ingest(source, staging=layout.staging, rejected=layout.rejected, progress=False)
+    ingest(source, staging=layout.staging, rejected=layout.rejected("b"), progress=False)
     explain(layout.staging, writer=BroughtWriter(), ledger=layout.ledger)
     copy_context(layout.expectations)
     report = check(
-        layout.staging, accepted=layout.accepted, quarantine=layout.quarantine, context_root=layout.expectations
+        layout.staging, accepted=layout.accepted, quarantine=layout.quarantine("b"), context_root=layout.expectations
     )
     assert not report.refused
     return layout
 
 
 def test_every_planted_fault_is_caught_by_the_rule_that_it_names(judged_catalog: Layout) -> None:
-    table = pd.read_csv(judged_catalog.quarantine, keep_default_na=False)
+    table = pd.read_csv(judged_catalog.quarantine("b"), keep_default_na=False)
     caught = set(zip(table["entity"], table["rule"], strict=True))
     faults = [f for f in planted_faults(judged_catalog.drawn) if f.caught_by not in ("", "ingest")]
     assert {(f.product, f.caught_by) for f in faults} <= caught
@@ -140,7 +140,7 @@ def test_nothing_sound_in_the_catalogue_is_set_aside(judged_catalog: Layout) -> 
     faults = [f for f in planted_faults(judged_catalog.drawn) if f.caught_by not in ("", "ingest")]
     # Of a picture that two products claim, both rows wait: nobody can tell here whose it is.
     claimed = sum(f.caught_by == "picture_of_two_entities" for f in faults)
-    assert len(pd.read_csv(judged_catalog.quarantine)) == len(faults) + claimed
+    assert len(pd.read_csv(judged_catalog.quarantine("b"))) == len(faults) + claimed
 
 
 def test_a_swapped_text_without_a_name_passes_since_each_of_its_words_is_sound(judged_catalog: Layout) -> None:
