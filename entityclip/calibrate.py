@@ -6,7 +6,6 @@ Both go onto the checkpoint card, so that evaluation and service decide by the s
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
@@ -44,16 +43,9 @@ def calibrate(
         DataError: The data are incomplete.
     """
     entities = EntityIndex.build(model, data, progress=progress)
-    pictures = _sample(PictureIndex.build(model, data, split=split, progress=progress))
+    pictures = PictureIndex.build(model, data, split=split, most=PICTURES, progress=progress)
     mix = calibrate_mix(entities, pictures)
     return mix, calibrate_thresholds(entities.remixed(mix), pictures)
-
-
-def _sample(pictures: PictureIndex) -> PictureIndex:
-    # Pair ids are hashes, so the first ones are as good as a random draw, and the same every time.
-    chosen = np.sort(np.argsort(pictures.rows["pair_id"].to_numpy())[:PICTURES])
-    rows = pictures.rows.iloc[chosen].reset_index(drop=True)
-    return replace(pictures, rows=rows, vectors=pictures.vectors[chosen])
 
 
 # ---------------------------------------------------------------- mix

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from entityclip.errors import DataError
 from entityclip.layout import DataLayout
-from entityclip.pairs import digest, read_frame, shards
+from entityclip.pairs import digest, read_frame, reading, shards
 from entityclip.records import SLICES, IndexKind, Record, Split
 
 
@@ -117,7 +117,8 @@ def _pictures(data: DataLayout, pair_ids: set[str], *, name: str) -> dict[str, b
     wanted = pc.field("pair_id").isin(pa.array(sorted(pair_ids), pa.string()))
     found: dict[str, bytes] = {}
     for path in shards(data.pairs, name=name):
-        table = pq.read_table(path, columns=["pair_id", "image"], filters=wanted)
+        with reading(path):
+            table = pq.read_table(path, columns=["pair_id", "image"], filters=wanted)
         found |= {row["pair_id"]: row["image"]["bytes"] for row in table.to_pylist()}
     if missing := sorted(pair_ids - found.keys()):
         raise DataError(

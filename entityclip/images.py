@@ -126,7 +126,3 @@ class Preprocessing(Record):
         mean = torch.tensor(self.mean, device=squares.device).view(1, 3, 1, 1)
         std = torch.tensor(self.std, device=squares.device).view(1, 3, 1, 1)
         return (squares.float() / 255 - mean) / std
-
-    def batch(self, images: list[Image.Image]) -> torch.Tensor:
-        """Pictures, ready for the tower: (B, 3, size, size) float32."""
-        return self.normalise(torch.from_numpy(np.stack([self.square(image) for image in images])))

@@ -30,8 +30,8 @@ DEFAULT_MIX = {"frequent": 0.5, "few": 0.5, "one": 0.5, "none": 1.0}
 """Weight of the explanation where nothing was calibrated. No picture ever taught the name of an entity
 without pictures, so that its explanation stands alone."""
 
-CHUNK = 512
-"""Texts or pictures embedded between two steps of the progress bar."""
+CHUNK = 64
+"""Texts or pictures embedded between two steps of the progress bar; so many picture files are held at once."""
 
 _PICTURE_COLUMNS = ["pair_id", "entity_id", "entity", "caption", "category", "language", "split"]
 
@@ -53,7 +53,8 @@ class EntityIndex:
     """entity_id, entity, aliases, category, language, train_pictures, slice, has_explanation."""
     vectors: dict[IndexKind, np.ndarray]
     """(M, D) unit rows each: ``caption`` from the name; ``explanation`` the mean over the entity's explanations
-    with its names masked, or the caption's vector where it has none; ``mixed`` from both by ``mix``."""
+    with its names masked (unless the model was trained without), or the caption's vector where it has none;
+    ``mixed`` from both by ``mix``."""
     mix: dict[str, float]
     """Slice -> weight of the explanation in ``mixed``."""
 
@@ -144,11 +145,12 @@ def _explanation_vectors(
     """(M, D) unit mean of each entity's explanations, zero where it has none; (M,) whether it has one."""
     explanations = pairs.read_frame(data.explanations, columns=["entity_id", "text"])
     owner = _rows_of(rows, explanations["entity_id"])
-    names = [(entity, *aliases) for entity, aliases in zip(rows["entity"], rows["aliases"], strict=True)]
-    # Training masks the names as well: a name left in would pull the vector back to the caption's.
-    masked = [mask_names(text, names[row]) for row, text in zip(owner, explanations["text"], strict=True)]
+    texts = list(explanations["text"])
+    if model.card.config.get("mask_names", True):  # as in training, or else the name pulls the vector to the caption's
+        names = [(entity, *aliases) for entity, aliases in zip(rows["entity"], rows["aliases"], strict=True)]
+        texts = [mask_names(text, names[row]) for row, text in zip(owner, texts, strict=True)]
     sums = np.zeros((len(rows), model.dim), dtype=np.float32)
-    np.add.at(sums, owner, _embed_texts(model, masked, "embedding explanations", progress))
+    np.add.at(sums, owner, _embed_texts(model, texts, "embedding explanations", progress))
     return unit(sums), np.bincount(owner, minlength=len(rows)) > 0
 
 
@@ -175,20 +177,35 @@ class PictureIndex:
 
     @classmethod
     def build(
-        cls, model: LoadedModel, data: DataLayout, *, split: Split | None = None, progress: bool = False
+        cls,
+        model: LoadedModel,
+        data: DataLayout,
+        *,
+        split: Split | None = None,
+        most: int | None = None,
+        progress: bool = False,
     ) -> PictureIndex:
-        """Embed the pictures of one split, or of all; each is decoded once, a chunk at a time.
+        """Embed the pictures of one split, or of all; each is decoded once.
+
+        Args:
+            model: What sees them.
+            data: The data version.
+            split: Whose pictures; None for all.
+            most: How many at most: a sample that is the same every time.
+            progress: Show a bar.
 
         Raises:
             DataError: The data are incomplete, or a picture in them cannot be decoded.
             CheckpointError: The model gives vectors that are not finite.
         """
         name = split or "*"
-        total = len(pairs.read_frame(data.pairs, name=name, columns=["pair_id"]))
-        todo = pairs.iter_rows(data.pairs, name=name, columns=[*_PICTURE_COLUMNS, "image"])
+        # Pair ids are hashes, so that the first ones are as good as a random draw.
+        chosen = set(pairs.read_frame(data.pairs, name=name, columns=["pair_id"])["pair_id"].sort_values()[:most])
+        stored = pairs.iter_rows(data.pairs, name=name, columns=[*_PICTURE_COLUMNS, "image"])
+        todo = (row for row in stored if row["pair_id"] in chosen)
         rows: list[dict[str, Any]] = []
         vectors = [np.zeros((0, model.dim), dtype=np.float32)]
-        with tqdm(total=total, desc="embedding pictures", unit="", disable=not progress) as bar:
+        with tqdm(total=len(chosen), desc="embedding pictures", unit="", disable=not progress) as bar:
             while chunk := list(islice(todo, CHUNK)):
                 images = [row.pop("image") for row in chunk]
                 rows += [row | {"path": image["path"]} for row, image in zip(chunk, images, strict=True)]

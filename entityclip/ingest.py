@@ -112,8 +112,8 @@ class SplitShares(Record):
 def draw_split(image_sha256: str, *, entity_id: str, shares: SplitShares) -> Split:
     """The split of a picture that has none of its own.
 
-    Drawn by the picture's bytes, so the same picture under two captions never stands in two splits; and
-    before that by its entity, so a held-out entity is in test with all its pictures.
+    Drawn by the picture's bytes, so the same picture under two captions of its entity never stands in two splits;
+    and before that by its entity, so a held-out entity is in test with all its pictures.
     """
     if pairs.split_of(entity_id, val=0, test=shares.entity_holdout) == "test":
         return "test"
@@ -207,8 +207,8 @@ class _Roster:
         return known
 
     def _bring(self, entity_id: str, text: str, row: EntityRow) -> None:
-        text = unicodedata.normalize("NFKC", text).strip()
-        key = pairs.digest(entity_id, text)
+        text = text.strip()
+        key = pairs.digest(entity_id, unicodedata.normalize("NFKC", text))  # people read the text as it was written
         if text and key not in self._texts:
             self._texts.add(key)
             language = row.language or self._entities[entity_id].language or self._source.language

@@ -13,6 +13,7 @@ import shutil
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,11 +23,11 @@ import pyarrow.parquet as pq
 
 from entityclip.errors import DataError
 from entityclip.layout import DataLayout
-from entityclip.records import Split
+from entityclip.records import ExplanationRecord, Split
 
 SHARD_BYTES = 256 * 2**20
 ROW_GROUP_BYTES = 16 * 2**20
-"""So much of a series waits in memory while it is written, and is read at once."""
+"""So much of a series waits in memory while it is written."""
 SCHEMA_VERSION = 1
 
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -89,17 +90,7 @@ BROUGHT = _described(
 )
 """Staging only: explanations that the source brought along, one row per text."""
 
-EXPLANATIONS = _described(
-    [
-        ("explanation_id", pa.string()),
-        ("entity_id", pa.string()),
-        ("caption", pa.string()),
-        ("text", pa.string()),
-        ("language", pa.string()),
-        ("generator", pa.string()),
-        ("prompt_version", pa.string()),
-    ]
-)
+EXPLANATIONS = _described([(name, pa.string()) for name in ExplanationRecord.model_fields])
 """One row per text about an entity; an entity may have several."""
 
 
@@ -277,18 +268,32 @@ def shards(folder: Path, *, name: str = "*") -> list[Path]:
 
 
 def read_frame(folder: Path, *, name: str = "*", columns: list[str] | None = None) -> pd.DataFrame:
-    """All rows of a series as a frame. Without ``columns``, every column but the picture bytes."""
+    """All rows of a series as a frame. Without ``columns``, every column but the picture bytes.
+
+    Raises:
+        DataError: A shard is missing or damaged.
+    """
     paths = shards(folder, name=name)
-    schema = pq.read_schema((paths or shards(folder))[0])
-    if columns is None:
-        columns = [c for c in schema.names if c != "image"]
-    if not paths:
-        return pa.schema([schema.field(c) for c in columns]).empty_table().to_pandas()
-    return pd.concat([pq.read_table(p, columns=columns).to_pandas() for p in paths], ignore_index=True)
+    frames = []
+    for path in paths or shards(folder)[:1]:  # an empty split has the columns of another one
+        with reading(path):
+            wanted = [c for c in pq.read_schema(path).names if c != "image"] if columns is None else columns
+            frames.append(pq.read_table(path, columns=wanted).to_pandas())
+    return pd.concat(frames, ignore_index=True) if paths else frames[0].iloc[:0]
 
 
 def iter_rows(folder: Path, *, name: str = "*", columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
-    """Rows as dicts, picture bytes and all, a row group at a time: memory stays flat."""
+    """Rows as dicts, picture bytes and all, 32 at a time: memory stays flat, with photos of 4 MB as well."""
     for path in shards(folder, name=name):
-        for batch in pq.ParquetFile(path).iter_batches(batch_size=256, columns=columns):
-            yield from batch.to_pylist()
+        with reading(path):
+            for batch in pq.ParquetFile(path).iter_batches(batch_size=32, columns=columns):
+                yield from batch.to_pylist()
+
+
+@contextmanager
+def reading(shard: Path) -> Iterator[None]:
+    """Turns what Parquet's readers raise about a truncated or damaged shard into a DataError that names it."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{shard}: damaged ({error}); ingest again, or `dvc checkout` a version") from error

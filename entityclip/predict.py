@@ -94,10 +94,14 @@ class Predictor:
         validation pictures, in the mixed index.
 
         Raises:
-            ConfigError: ``k`` or ``index`` is impossible.
+            ConfigError: ``k`` or ``index`` is impossible, or ``precision`` was not calibrated.
         """
         _require(k, index=index)
-        least = self.model.card.thresholds.get(str(precision), np.inf) if index == "mixed" else np.inf
+        thresholds = self.model.card.thresholds
+        if str(precision) not in (calibrated := {*map(str, PRECISIONS), *thresholds}):
+            known = ", ".join(sorted(calibrated))
+            raise ConfigError(f"precision {precision} was not calibrated; expected one of {known}")
+        least = thresholds.get(str(precision), np.inf) if index == "mixed" else np.inf
         rows, scores = nearest(self.model.embed_images([image])[0], self.entities.vectors[index], k=k)
         chosen = self.entities.rows.iloc[rows]
         return [

@@ -32,7 +32,7 @@ def decide(
         data_hash: Data that the challenger was trained on.
         suite_hash: Rules that those data passed.
         queries: The evaluator's frames of challenger and champion; with them a gain in recall gets its 95 %
-            interval, which is written down but does not decide.
+            interval, which is written down but does not decide, and a category can refuse the challenger.
 
     Raises:
         ConfigError: The reports are about different evaluation sets, the policy asks for a figure that was not
@@ -48,7 +48,7 @@ def decide(
     else:
         _require_same_set(challenger, champion, champion_version)
         wins, gain = _gain(challenger, champion, policy=policy, version=champion_version, queries=queries)
-        holds, losses = _slices(challenger, champion, policy)
+        holds, losses = _slices(challenger, champion, policy=policy, queries=queries)
         passed, reasons = wins and holds, [gain, *losses]
     return PromotionDecision(
         promoted=passed,
@@ -102,7 +102,13 @@ def _gain(
     )
 
 
-def _slices(challenger: EvalReport, champion: EvalReport, policy: PromotionPolicy) -> tuple[bool, list[str]]:
+def _slices(
+    challenger: EvalReport,
+    champion: EvalReport,
+    *,
+    policy: PromotionPolicy,
+    queries: tuple[pd.DataFrame, pd.DataFrame] | None,
+) -> tuple[bool, list[str]]:
     """Whether no slice loses too much, and a sentence for each that does."""
     new, old = _deciding(challenger, policy), _deciding(champion, policy)
     passed, reasons = True, []
@@ -114,14 +120,33 @@ def _slices(challenger: EvalReport, champion: EvalReport, policy: PromotionPolic
         loss, counted = old[name].value - new[name].value, new[name].queries
         if loss <= policy.slice_tolerance + ROUNDING:
             continue
-        small = counted < policy.slice_queries
-        passed = passed and small
-        verdict = f"not counted, since it has fewer than {policy.slice_queries}" if small else "too much"
+        excuse = _excuse(name, counted, policy=policy, queries=queries)
+        passed = passed and excuse is not None
         reasons.append(
             f"slice {name} falls from {old[name].value:.1f} to {new[name].value:.1f} over {counted:,} queries; "
-            f"a loss of {policy.slice_tolerance:.1f} points is allowed: {verdict}"
+            f"a loss of {policy.slice_tolerance:.1f} points is allowed: {excuse or 'too much'}"
         )
     return passed, reasons or [f"no slice loses more than {policy.slice_tolerance:.1f} points"]
+
+
+def _excuse(
+    name: str, counted: int, *, policy: PromotionPolicy, queries: tuple[pd.DataFrame, pd.DataFrame] | None
+) -> str | None:
+    """Why a loss beyond the tolerance refuses nobody; None where it does.
+
+    Of many categories one always looks bad by chance, so that a category needs its interval as evidence.
+    """
+    if counted < policy.slice_queries:
+        return f"not counted, since it has fewer than {policy.slice_queries}"
+    if not name.startswith("category="):
+        return None
+    if queries is None or not policy.metric.startswith("R@"):
+        return "noted only, since a category without an interval may lose by chance"
+    new, old = queries
+    low, high = gain_interval(new[new["category"] == name.removeprefix("category=")], old, policy=policy)
+    if high < -policy.slice_tolerance:
+        return None
+    return f"noted only, since the 95 % interval of {low:+.1f} to {high:+.1f} reaches into what is allowed"
 
 
 def _deciding(report: EvalReport, policy: PromotionPolicy) -> dict[str, Metric]:

@@ -148,7 +148,7 @@ class EvalReport(Record):
     """Figures of one model on one frozen evaluation set."""
 
     model_fingerprint: str
-    evaluation_hash: str = Field(description="Hash of the evaluation set's pair ids and entities.")
+    evaluation_hash: str = Field(description="Hash of what was asked (pair ids, entities) and of the candidates with their slices.")
     split: Split
     pictures: int
     entities: int
@@ -169,7 +169,12 @@ class PromotionPolicy(Record):
     index: IndexKind = Field(default="mixed", description="The index whose recall decides.")
     metric: str = Field(default="R@1", description="Which figure decides: R@1, R@5 or R@10.")
     minimal_gain: float = Field(default=0.0, description="Points that the challenger must win over all queries.")
-    slice_tolerance: float = Field(default=5.0, ge=0, description="Points that any one slice may lose.")
+    slice_tolerance: float = Field(
+        default=5.0,
+        ge=0,
+        description="Points that any one slice may lose. Slices by training pictures and by language refuse by the "
+        "figure itself; a category only when the 95 % interval of its loss lies wholly beyond, else it is noted.",
+    )
     slice_queries: int = Field(default=30, ge=1, description="A slice with fewer queries is noted but refuses nobody.")
     minimal_value: float = Field(default=0.0, ge=0, description="A first champion must reach this many points.")
 

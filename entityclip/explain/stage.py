@@ -80,7 +80,8 @@ def _first_captions(staging: DataLayout) -> dict[str, str]:
     """Entity id -> the alphabetically first caption among its pictures that is not empty."""
     first: dict[str, str] = {}
     for path in pairs.shards(staging.pairs):
-        table = pq.read_table(path, columns=["entity_id", "caption"])
+        with pairs.reading(path):
+            table = pq.read_table(path, columns=["entity_id", "caption"])
         said = table.filter(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(table["caption"])), 0))
         for row in said.group_by("entity_id").aggregate([("caption", "min")]).to_pylist():
             entity, caption = row["entity_id"], row["caption_min"]

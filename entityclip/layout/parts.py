@@ -170,7 +170,7 @@ class RunLayout:
 
     @property
     def checkpoint(self) -> CheckpointLayout:
-        """The best checkpoint of the run."""
+        """The checkpoint that the run ended with."""
         return CheckpointLayout(self.root / "checkpoint")
 
     @property

@@ -71,7 +71,7 @@ def open_table(path: Path, *, encoding: str = "utf-8") -> Table:
 
     Raises:
         SourceError: It is missing, of an unknown kind, empty, in another encoding, or its header is unusable.
-        ConfigError: Python knows no such encoding.
+        ConfigError: Python knows no such text encoding.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise SourceError(f"{path}: expected a table that ends in {', '.join(SUFFIXES)}")
@@ -195,9 +195,12 @@ def _without_bom(encoding: str) -> str:
 def _require_decodable(path: Path, encoding: str) -> None:
     """Refuse a table in another encoding before any row is used; says where the first wrong byte is."""
     try:
+        "".encode(encoding)  # refuses codecs that are not for text, like hex and zlib
         decoder = codecs.getincrementaldecoder(encoding)()
-    except LookupError:
-        raise ConfigError(f"{path}: Python knows no encoding {encoding!r}; write for example cp932 or utf-8") from None
+    except (LookupError, ValueError):
+        raise ConfigError(
+            f"{path}: Python knows no text encoding {encoding!r}; write for example cp932 or utf-8"
+        ) from None
     position = 0
     with path.open("rb") as stream:
         while True:
