@@ -10,6 +10,7 @@ from entityclip.batches import Augmentation
 from entityclip.errors import ConfigError
 from entityclip.images import Preprocessing
 from entityclip.model.entityclip import LossConfig, ModelConfig
+from entityclip.model.mmae import ExpertConfig
 from entityclip.model.towers import TowerConfig
 from entityclip.records import Record
 from entityclip.text import Tokenisation
@@ -39,14 +40,16 @@ def demo() -> Preset:
         name="demo",
         source="catalog",
         train=TrainConfig(
-            model=ModelConfig(towers=TowerConfig(architecture="entityclip-demo", mean_pool=True)),
-            preprocessing=Preprocessing(size=64),
-            augmentation=Augmentation(crop=0.5, rotate=15, light=0.3, saturation=0.2),
-            epochs=22,
+            model=ModelConfig(
+                towers=TowerConfig(architecture="entityclip-demo", mean_pool=True),
+                experts=ExpertConfig(image=2, shared=2, text=2),
+            ),
+            preprocessing=Preprocessing(size=48),
+            augmentation=Augmentation(crop=0.6, rotate=15, light=0.15, saturation=0.1),  # colours are attributes here
+            epochs=38,
             batch=64,
-            rate=1.5e-3,
-            small_until=0.5,
-            small_size=48,
+            balance=0.5,
+            rate=2e-3,
         ),
     )
 
