@@ -268,11 +268,7 @@ def shards(folder: Path, *, name: str = "*") -> list[Path]:
 
 
 def read_frame(folder: Path, *, name: str = "*", columns: list[str] | None = None) -> pd.DataFrame:
-    """All rows of a series as a frame. Without ``columns``, every column but the picture bytes.
-
-    Raises:
-        DataError: A shard is missing or damaged.
-    """
+    """All rows of a series, by default in every column but the picture bytes. A damaged shard is a DataError."""
     paths = shards(folder, name=name)
     frames = []
     for path in paths or shards(folder)[:1]:  # an empty split has the columns of another one
@@ -296,4 +292,5 @@ def reading(shard: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{shard}: damaged ({error}); ingest again, or `dvc checkout` a version") from error
+        reason = " ".join(str(error).split())
+        raise DataError(f"{shard}: damaged ({reason}); ingest again, or `dvc checkout` a version") from error

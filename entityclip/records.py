@@ -148,7 +148,9 @@ class EvalReport(Record):
     """Figures of one model on one frozen evaluation set."""
 
     model_fingerprint: str
-    evaluation_hash: str = Field(description="Hash of what was asked (pair ids, entities) and of the candidates with their slices.")
+    evaluation_hash: str = Field(
+        description="Hash of the pair ids with their entities, and the candidates with slices."
+    )
     split: Split
     pictures: int
     entities: int

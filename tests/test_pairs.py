@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datasets
 import pandas as pd
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -84,6 +85,29 @@ def test_a_missing_shard_is_noticed(tmp_path, picture_bytes):
     pairs.shards(tmp_path)[1].unlink()
     with pytest.raises(DataError, match=r"2 of 3 shards train-\* are there"):
         pairs.read_frame(tmp_path)
+
+
+@pytest.mark.parametrize("spoil", [lambda b: b[:-9], lambda b: b[:4] + b"x" * 99 + b[103:], lambda b: b[:0]])
+def test_a_damaged_shard_is_named_with_what_to_do(tmp_path, picture_bytes, spoil):
+    pairs.write_rows(tmp_path, pairs.PAIRS, (pair(i, picture_bytes(i)) for i in range(3)), name="train")
+    (path,) = pairs.shards(tmp_path)
+    path.write_bytes(spoil(path.read_bytes()))
+    for read in (
+        lambda: pairs.read_frame(tmp_path, columns=["image"]),
+        lambda: list(pairs.iter_rows(tmp_path)),
+    ):
+        with pytest.raises(DataError, match=rf"{path.name}: damaged .*ingest again"):
+            read()
+
+
+def test_only_a_few_large_pictures_are_decoded_at_a_time(tmp_path):
+    rows = (pair(i, bytes(2**20)) for i in range(64))
+    pairs.write_rows(tmp_path, pairs.PAIRS, rows, name="train")
+    before = pa.total_allocated_bytes()
+    reading = pairs.iter_rows(tmp_path)
+    next(reading)
+    assert pa.total_allocated_bytes() - before < 60 * 2**20
+    reading.close()
 
 
 def test_a_killed_writer_leaves_nothing_that_a_reader_takes(tmp_path, picture_bytes):
