@@ -7,6 +7,7 @@ from tiny import tiny_data, tiny_model
 
 from entityclip import metrics, pairs
 from entityclip.calibrate import TAGS, WEIGHTS, calibrate, calibrate_mix, calibrate_thresholds
+from entityclip.images import decode
 from entityclip.index import DEFAULT_MIX, EntityIndex, PictureIndex
 from entityclip.records import SLICES
 from entityclip.vectors import nearest, unit
@@ -91,6 +92,15 @@ def test_calibration_of_a_real_model_fits_its_card(tmp_path):
     card = tiny_model(tmp_path / "again", mix=mix, thresholds=thresholds).card
     assert set(card.mix) == set(SLICES)
     assert card.fingerprint == model.card.fingerprint  # calibrating does not make another model
+
+
+def test_no_more_pictures_are_embedded_than_calibration_looks_at(tmp_path, monkeypatch):
+    data, model = tiny_data(tmp_path / "data"), tiny_model(tmp_path / "model")
+    seen = []
+    monkeypatch.setattr("entityclip.index.decode", lambda data: seen.append(data) or decode(data))
+    monkeypatch.setattr("entityclip.calibrate.PICTURES", 4)
+    calibrate(model, data)
+    assert len(seen) == 4 < len(pairs.read_frame(data.pairs, name="val"))
 
 
 def test_without_validation_pictures_nothing_is_calibrated(tmp_path):

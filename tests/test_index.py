@@ -11,9 +11,10 @@ from tiny import COLOURS, tiny_data, tiny_model
 from entityclip import pairs
 from entityclip.checkpoint import LoadedModel
 from entityclip.errors import CheckpointError, ConfigError, DataError, IndexMismatch
+from entityclip.images import decode
 from entityclip.index import DEFAULT_MIX, EntityIndex, PictureIndex, slice_of
 from entityclip.layout import DataLayout, IndexLayout
-from entityclip.vectors import best, unit
+from entityclip.vectors import unit
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,12 @@ def test_caption_vector_is_that_of_the_name(index, model):
 def test_explanation_vector_never_saw_the_name(index, model):
     masked = model.embed_texts(["The this product has a body like a red disc."])[0]
     assert index.vectors["explanation"][0] == pytest.approx(masked, abs=1e-5)
+
+
+def test_model_trained_with_names_is_asked_with_names(tmp_path, data):
+    unmasked = tiny_model(tmp_path, config={"mask_names": False})
+    named = unmasked.embed_texts(["The KX-RED has a body like a red disc."])[0]
+    assert EntityIndex.build(unmasked, data).vectors["explanation"][0] == pytest.approx(named, abs=1e-5)
 
 
 def test_entity_without_explanation_falls_back_to_its_name(index):
@@ -163,6 +170,16 @@ def test_picture_index_holds_one_split_or_all(tmp_path, model, data):
         EntityIndex.load(IndexLayout(tmp_path / "p"), fingerprint=model.card.fingerprint)
 
 
+def test_sample_of_the_pictures_is_embedded_alone_and_is_the_same_every_time(model, data, monkeypatch):
+    whole, seen = PictureIndex.build(model, data), []
+    monkeypatch.setattr("entityclip.index.decode", lambda data: seen.append(data) or decode(data))
+    sample = PictureIndex.build(model, data, most=7)
+    assert len(seen) == 7
+    chosen = whole.rows["pair_id"].isin(sorted(whole.rows["pair_id"])[:7])
+    assert sample.rows.equals(whole.rows[chosen].reset_index(drop=True))
+    assert sample.vectors == pytest.approx(whole.vectors[chosen], abs=1e-5)
+
+
 def test_broken_picture_in_the_data_is_named(tmp_path, model):
     data = tiny_data(tmp_path)
     row = next(pairs.iter_rows(data.pairs, name="val"))
@@ -177,11 +194,3 @@ def test_model_that_diverged_makes_no_index(tmp_path, data):
         weight.data.fill_(float("nan"))
     with pytest.raises(CheckpointError, match="diverged"):
         EntityIndex.build(broken, data)
-
-
-def test_best_is_a_stable_sort_cut_short():
-    scores = np.random.default_rng(0).integers(0, 5, size=60).astype(np.float32)
-    for k in (0, 1, 7, 60, 99):
-        expected = np.argsort(-scores, kind="stable")[:k]
-        assert scores[best(scores, k=k)].tolist() == scores[expected].tolist()
-    assert best(scores, k=99).tolist() == np.argsort(-scores, kind="stable").tolist()

@@ -1,0 +1,111 @@
+"""Checkpoints on disk, and a loaded model's vectors."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.torch import load_file
+from tiny import COLOURS, tiny_model, tiny_picture
+
+from entityclip import checkpoint
+from entityclip.checkpoint import LoadedModel
+from entityclip.errors import CheckpointError
+from entityclip.images import Preprocessing
+from entityclip.layout import CheckpointLayout
+from entityclip.text import Tokenisation
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    return tiny_model(tmp_path_factory.mktemp("model"))
+
+
+# ---------------------------------------------------------------- vectors
+def test_pictures_are_squared_as_they_come_and_none_is_kept(model: LoadedModel) -> None:
+    drawn: list[weakref.ref[Image.Image]] = []
+    alive: list[int] = []
+
+    def pictures() -> Iterator[Image.Image]:
+        for number in range(10):
+            picture = tiny_picture("red", number)
+            drawn.append(weakref.ref(picture))
+            alive.append(sum(ref() is not None for ref in drawn))
+            yield picture
+
+    assert model.embed_images(pictures(), batch=4).shape == (10, model.dim)
+    assert max(alive) <= 2
+
+
+def test_vectors_do_not_depend_on_the_batch(model: LoadedModel) -> None:
+    pictures = [tiny_picture(colour, i) for i, colour in enumerate(COLOURS)]
+    texts = [f"a {colour} disc" for colour in COLOURS]
+    assert model.embed_images(pictures, batch=4) == pytest.approx(model.embed_images(pictures), abs=1e-5)
+    assert model.embed_texts(texts, batch=4) == pytest.approx(model.embed_texts(texts), abs=1e-5)
+    assert np.linalg.norm(model.embed_images(pictures), axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_of_nothing_there_are_no_vectors(model: LoadedModel) -> None:
+    assert model.embed_images([]).shape == model.embed_texts([]).shape == (0, model.dim)
+
+
+# ---------------------------------------------------------------- fingerprint
+@pytest.mark.parametrize("same", [{"mix": {"few": 0.1}}, {"thresholds": {"0.9": 0.3}}, {"data_hash": "other"}])
+def test_what_is_learned_about_a_model_does_not_make_another(tmp_path: Path, model: LoadedModel, same: Any) -> None:
+    assert tiny_model(tmp_path, **same).card.fingerprint == model.card.fingerprint
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"preprocessing": Preprocessing(size=48)}, {"tokenisation": Tokenisation(context=16)}]
+)
+def test_whatever_moves_the_vectors_makes_another_model(tmp_path: Path, model: LoadedModel, change: Any) -> None:
+    assert tiny_model(tmp_path, **change).card.fingerprint != model.card.fingerprint
+
+
+# ---------------------------------------------------------------- on disk
+def test_a_save_that_was_killed_leaves_no_card(tmp_path: Path, model: LoadedModel, monkeypatch: Any) -> None:
+    layout = CheckpointLayout(tmp_path)
+    tiny_model(tmp_path)
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "save_tensors", killed)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(layout, model.model)
+    with pytest.raises(CheckpointError, match="half-written"):
+        checkpoint.load(layout)
+
+
+def test_a_card_of_another_version_is_refused(tmp_path: Path) -> None:
+    layout = CheckpointLayout(tmp_path)
+    tiny_model(tmp_path)
+    layout.card.write_text('{"fingerprint": "x"}')
+    with pytest.raises(CheckpointError, match="not a checkpoint card of this version"):
+        checkpoint.read_card(layout)
+
+
+@pytest.mark.parametrize("spoil", [lambda b: b[:100], lambda b: b[:0], lambda b: b[:-1] + b"x"])
+def test_weights_that_changed_are_refused(tmp_path: Path, spoil: Any) -> None:
+    layout = CheckpointLayout(tmp_path)
+    tiny_model(tmp_path)
+    layout.weights.write_bytes(spoil(layout.weights.read_bytes()))
+    with pytest.raises(CheckpointError, match="not the weights"):
+        checkpoint.load(layout)
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
+    layout = CheckpointLayout(tmp_path)
+    card = tiny_model(tmp_path).card
+    tensors = load_file(layout.weights)
+    tensors.popitem()
+    checkpoint.save_tensors(layout.weights, tensors)
+    sha = checkpoint.file_sha256(layout.weights)
+    card.model_copy(update={"weights_sha256": sha}).write(layout.card)
+    with pytest.raises(CheckpointError, match="does not fit the architecture"):
+        checkpoint.load(layout)
