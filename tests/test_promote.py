@@ -121,6 +121,43 @@ def answers(ranks: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({"pair_id": pairs, "entity_id": pairs, "index": "mixed", "rank": ranks})
 
 
+def decided_with_answers(new: np.ndarray, old: np.ndarray, **policy: Any) -> PromotionDecision:
+    """Ranks of the same queries, all of category 'cup', by both models; overall the challenger wins."""
+    about = [{"all": 50.0 + i, "category=cup": 100 * float((r == 1).mean())} for i, r in enumerate((old, new))]
+    return decide(
+        report("new", about[1], queries=len(new)),
+        report("old", about[0], queries=len(old)),
+        policy=PromotionPolicy(**policy),
+        champion_version="v1.0.0",
+        data_hash="",
+        suite_hash="",
+        queries=(answers(new).assign(category="cup"), answers(old).assign(category="cup")),
+    )
+
+
+def test_category_refuses_only_when_its_interval_lies_beyond_the_tolerance():
+    old = np.repeat([1, 2], [80, 20])
+    by_chance, surely = old.copy(), old.copy()
+    by_chance[:16], by_chance[80:90] = 2, 1  # 16 lost, 10 won: a loss of 6 points
+    surely[:40] = 2
+    noted = decided_with_answers(by_chance, old)
+    assert noted.promoted
+    assert "category=cup falls from 80.0 to 74.0 over 100 queries" in noted.reasons[1]
+    assert "noted only, since the 95 % interval of -" in noted.reasons[1]
+    refused = decided_with_answers(surely, old)
+    assert not refused.promoted
+    assert refused.reasons[1].endswith("too much")
+    assert decided_with_answers(surely, old, slice_queries=101).promoted
+
+
+def test_category_without_answers_is_noted_and_a_language_refuses():
+    old = {"all": 50.0, "category=cup": 50.0, "language=ja": 50.0}
+    noted = decided(report("new", old | {"category=cup": 0.0}), report("old", old))
+    assert noted.promoted
+    assert "noted only" in noted.reasons[1]
+    assert not decided(report("new", old | {"language=ja": 40.0}), report("old", old)).promoted
+
+
 def test_gain_on_the_same_queries_has_a_narrower_interval_than_two_recalls():
     rng = np.random.default_rng(0)
     old = np.where(rng.random(400) < 0.5, 1, 2)
