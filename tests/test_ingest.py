@@ -230,3 +230,12 @@ def test_brought_texts_are_distinct_for_each_entity(staging, picture_bytes):
     frame = pairs.read_frame(staging.brought)
     assert list(frame["text"]) == ["It is blue.", "It has a handle.", "It is blue."]
     assert list(frame["row"]) == [4, 4, 1]
+
+
+def test_a_brought_text_is_kept_as_it_was_written(staging, picture_bytes):
+    written = "容量１.５㍑、ｽﾃﾝﾚｽ製です。"
+    row = PictureRow(
+        file="a.jpg", row=1, data=picture_bytes(), caption="B", entity="B", explanations=(f" {written}\n",)
+    )
+    run(RowSource(row), staging)
+    assert list(pairs.read_frame(staging.brought)["text"]) == [written]

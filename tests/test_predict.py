@@ -53,8 +53,14 @@ def test_tag_is_above_the_threshold_of_the_card_or_not(predictor):
     card = predictor.model.card.model_copy(update={"thresholds": {"0.9": third}})
     calibrated = replace(predictor, model=replace(predictor.model, card=card))
     assert [tag.above_threshold for tag in calibrated.tag(picture)] == [True, True, True, False, False]
-    for unknown in (calibrated.tag(picture, precision=0.5), calibrated.tag(picture, index="caption")):
+    out_of_reach = replace(predictor, model=replace(predictor.model, card=card.model_copy(update={"thresholds": {}})))
+    for unknown in (out_of_reach.tag(picture), calibrated.tag(picture, index="caption")):
         assert not any(tag.above_threshold for tag in unknown)
+
+
+def test_precision_that_nobody_calibrated_is_refused(predictor):
+    with pytest.raises(ConfigError, match=r"precision 0\.8 was not calibrated; expected one of 0\.9"):
+        predictor.tag(tiny_picture("red", 0), precision=0.8)
 
 
 def test_a_name_typed_exactly_wins_whatever_the_model_thinks(predictor):

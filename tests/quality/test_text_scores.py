@@ -59,6 +59,7 @@ def test_sound_english_has_no_fault(text: str) -> None:
         "赤い本体に白い水玉模様があり、正面に丸いラベルが付いたケトルです。",
         "マルロ・ヴェンタは、取っ手が青く塗られた赤いケトルです。品番KX-204B、容量1.5L。",
         "ソラ・ダネックスという別の商品とは違い、これは赤いケトルです。",
+        "材質:天然木 原産国:日本 寸法:幅90奥行60高38",
     ],
 )
 def test_sound_japanese_has_no_fault(text: str) -> None:
@@ -132,6 +133,10 @@ def test_a_piece_of_a_longer_katakana_word_is_no_name() -> None:
 
 def test_an_english_text_declared_japanese_is_wrong() -> None:
     assert faults(SOUND, language="ja") == {"wrong_language": "en"}
+
+
+def test_a_japanese_text_without_kana_is_still_not_english() -> None:
+    assert faults("材質:天然木 原産国:日本 寸法:幅90奥行60高38") == {"wrong_language": "zh"}
 
 
 def test_a_plain_word_that_is_also_a_name_counts_only_with_its_capital() -> None:

@@ -206,8 +206,9 @@ def test_a_mapping_that_does_not_fit_says_what_there_is(folder):
         TableSource(folder, mapping=TableMapping(entities=EntityMapping(aliases=("name_en",))))
     with pytest.raises(SourceError, match="the image folder is not there"):
         TableSource(folder, mapping=TableMapping(images=Path("photos")))
-    with pytest.raises(ConfigError, match="knows no encoding 'shift-jisx'"):
-        TableSource(folder, mapping=TableMapping(encoding="shift-jisx"))
+    for encoding in ("shift-jisx", "hex", "zlib", "undefined", "a\0b"):
+        with pytest.raises(ConfigError, match="knows no text encoding"):
+            TableSource(folder, mapping=TableMapping(encoding=encoding))
 
 
 @pytest.mark.parametrize("text", ["files: photo\n", "- a\n", "file: [a, b]\n", "a: b: c"])
