@@ -55,20 +55,28 @@ def demo() -> Preset:
 
 
 def grocery() -> Preset:
-    """Real photographs of 81 products, from scratch on two cores in ten minutes."""
+    """Real photographs of 81 products, from scratch on two cores in ten minutes.
+
+    Pictures are larger in evaluation than in training: random crops show things larger than they are, and the
+    larger picture makes up for it. The descriptions' first 32 tokens have to do.
+    """
     return Preset(
         name="grocery",
         source="grocery",
         train=TrainConfig(
-            model=ModelConfig(towers=TowerConfig(architecture="entityclip-small", mean_pool=True)),
+            model=ModelConfig(
+                towers=TowerConfig(architecture="entityclip-small", mean_pool=True),
+                experts=ExpertConfig(image=2, shared=2, text=2),
+            ),
             loss=LossConfig(smoothing=0.05),
-            tokenisation=Tokenisation(context=48),
-            augmentation=Augmentation(crop=0.25, rotate=10, light=0.4, saturation=0.3),
-            epochs=18,
+            preprocessing=Preprocessing(size=72),
+            tokenisation=Tokenisation(context=32),
+            augmentation=Augmentation(crop=0.3, rotate=10, light=0.3, saturation=0.2),
+            epochs=40,
             batch=64,
-            rate=1e-3,
-            small_until=0.6,
-            small_size=64,
+            rate=2.5e-3,
+            small_until=1.0,
+            small_size=56,
         ),
     )
 
