@@ -8,9 +8,9 @@ from safetensors.torch import load_file
 from tiny import tiny_data
 
 from entityclip import checkpoint, train
-from entityclip.errors import CheckpointError, DataError, TrainingError
+from entityclip.errors import DataError, TrainingError
 from entityclip.images import Preprocessing
-from entityclip.layout import CheckpointLayout, DataLayout, RunLayout
+from entityclip.layout import DataLayout, RunLayout
 from entityclip.model.entityclip import ModelConfig
 from entityclip.model.mmae import ExpertConfig
 from entityclip.model.towers import TowerConfig
@@ -122,18 +122,3 @@ def test_a_checkpoint_rebuilds_the_model_that_was_trained(data: DataLayout, tmp_
     assert vectors.shape == (3, 32)
     assert (vectors[0] == vectors[1]).all()
     assert abs((vectors**2).sum(1) - 1).max() < 1e-5
-
-
-def test_weights_that_are_not_the_cards_are_refused(data: DataLayout, tmp_path: Path) -> None:
-    fit(data, tmp_path)
-    layout = RunLayout(tmp_path).checkpoint
-    layout.weights.write_bytes(layout.weights.read_bytes()[:-1] + b"x")
-    with pytest.raises(CheckpointError, match="not the weights"):
-        checkpoint.load(layout)
-
-
-def test_weights_without_a_card_are_half_written(data: DataLayout, tmp_path: Path) -> None:
-    fit(data, tmp_path)
-    RunLayout(tmp_path).checkpoint.card.unlink()
-    with pytest.raises(CheckpointError, match="half-written"):
-        checkpoint.load(CheckpointLayout(tmp_path / "checkpoint"))
