@@ -27,7 +27,7 @@ from entityclip.report import slice_table
 from entityclip.sources import open_source
 from entityclip.train import TrainConfig
 
-SPARE = 0.06
+SPARE = 0.04
 """Share of the time kept for evaluation and for a slower second half."""
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -134,11 +134,9 @@ def _wait_until_ready(server: subprocess.Popen[bytes], url: str, log: Path) -> N
         # BentoML starts a worker that cannot start again and again, and never ends by itself.
         if server.poll() is not None or b"Application startup failed" in log.read_bytes():
             raise PackagingError("the server could not start")
-        try:
+        with suppress(httpx.HTTPError):  # not listening yet
             if httpx.get(f"{url}/readyz", timeout=5).status_code == 200:
                 return
-        except httpx.HTTPError:
-            pass  # not listening yet
         time.sleep(0.2)
     raise PackagingError(f"the server was not ready after {START_SECONDS:.0f} s")
 

@@ -46,7 +46,7 @@ def demo() -> Preset:
             ),
             preprocessing=Preprocessing(size=48),
             augmentation=Augmentation(crop=0.6, rotate=15, light=0.15, saturation=0.1),  # colours are attributes here
-            epochs=38,
+            epochs=44,
             batch=64,
             balance=0.5,
             rate=2e-3,
@@ -72,11 +72,11 @@ def grocery() -> Preset:
             preprocessing=Preprocessing(size=72),
             tokenisation=Tokenisation(context=32),
             augmentation=Augmentation(crop=0.3, rotate=10, light=0.3, saturation=0.2),
-            epochs=40,
+            epochs=35,
             batch=64,
-            rate=2.5e-3,
+            rate=2e-3,
             small_until=1.0,
-            small_size=56,
+            small_size=64,
         ),
     )
 
