@@ -46,7 +46,7 @@ def demo() -> Preset:
             ),
             preprocessing=Preprocessing(size=48),
             augmentation=Augmentation(crop=0.6, rotate=15, light=0.15, saturation=0.1),  # colours are attributes here
-            epochs=44,
+            epochs=36,
             batch=64,
             balance=0.5,
             rate=2e-3,
@@ -72,7 +72,7 @@ def grocery() -> Preset:
             preprocessing=Preprocessing(size=72),
             tokenisation=Tokenisation(context=32),
             augmentation=Augmentation(crop=0.3, rotate=10, light=0.3, saturation=0.2),
-            epochs=35,
+            epochs=34,
             batch=64,
             rate=2e-3,
             small_until=1.0,
