@@ -186,7 +186,7 @@ def test_a_refused_batch_fails_the_run_with_the_reason_and_changes_nothing(tmp_p
     blank = [",".join("" if i == column else cell for i, cell in enumerate(row.split(","))) for row in table[1:]]
     (source / "pictures.csv").write_text("\n".join([table[0], *blank]) + "\n")
     mapping = tmp_path / "mapping.yaml"
-    mapping.write_text("entity: code\ncategory: kind\n")
+    mapping.write_text("entity: code\ncategory: kind\nentities:\n  entity: code\n")
     done = retrain(tmp_path / "workspace", "--source", "table", "--source-path", str(source), "--mapping", str(mapping))
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("GateRefused: the batch was refused")
