@@ -153,9 +153,9 @@ def _pair(row: PictureRow, *, source: Source, roster: _Roster, shares: SplitShar
     except ImageError as error:
         return Rejection(file=row.file, row=row.row, reason=error.reason)
     entity = roster.add(_entity_of(row))
-    sha256, entity_id = hashlib.sha256(row.data).hexdigest(), pairs.entity_id(entity.entity)
+    sha256, entity_id = hashlib.sha256(row.data).hexdigest(), pairs.entity_id(entity.identity)
     return {
-        "pair_id": pairs.pair_id(sha256, row.caption, entity.entity),
+        "pair_id": pairs.pair_id(sha256, row.caption, entity.identity),
         "image": {"bytes": row.data, "path": row.file},
         "image_sha256": sha256,
         "width": picture.width,
@@ -182,6 +182,7 @@ def _entity_of(row: PictureRow) -> EntityRow:
         language=row.language,
         licence=row.licence,
         explanations=row.explanations,
+        key=row.key,
     )
 
 
@@ -196,7 +197,7 @@ class _Roster:
 
     def add(self, row: EntityRow) -> EntityRow:
         """The entity that ``row`` is about, with the name that its first row gave it."""
-        entity_id = pairs.entity_id(row.entity)
+        entity_id = pairs.entity_id(row.identity)
         known = self._entities.get(entity_id)
         if known is None:
             known = self._entities[entity_id] = replace(row, explanations=())

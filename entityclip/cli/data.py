@@ -27,7 +27,7 @@ PROBLEMS_SHOWN = 5
 
 
 def ingest(
-    source: Annotated[str, typer.Argument(help="catalog (built-in sample), table (your own) or grocery.")],
+    source: Annotated[str, typer.Argument(help="catalog, table (your own), grocery, n24news, visualnews or goodnews.")],
     to: Annotated[Path, typer.Option(metavar="DIR", help="New folder, or one that 'ingest' wrote; replaced whole.")],
     path: Annotated[Path | None, typer.Option(help="Folder of the data, or the table of pictures.")] = None,
     mapping: Annotated[Path | None, typer.Option(help="YAML that maps a table's columns: docs/tables.md.")] = None,

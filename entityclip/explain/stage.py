@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from entityclip import pairs
 from entityclip.explain.ledger import Ledger, key_of
-from entityclip.explain.writer import Writer
+from entityclip.explain.writer import Writer, record
 from entityclip.layout import DataLayout
 from entityclip.records import ExplanationRecord, ExplanationRequest
 
@@ -55,8 +55,11 @@ def _answered(staging: DataLayout, *, writer: Writer, book: Ledger, bar: tqdm) -
         for request, records in writer.write(missing):
             book.keep(keys[request], records, writer=writer)
         known |= book.get(keys[request] for request in missing)
-        for key in keys.values():
-            yield from known.get(key, ())
+        for request, key in keys.items():
+            # Two entities may be called the same and know the same: one answer does for both.
+            for answer in known.get(key, ()):
+                own = answer.entity_id == request.entity_id
+                yield answer if own else record(request, answer.text, writer=writer)
         bar.update(len(some))
 
 

@@ -8,7 +8,10 @@ from entityclip.errors import ConfigError
 from entityclip.layout import Layout
 from entityclip.sources.source import Source
 
-SOURCES = ("catalog", "grocery", "table")
+NEWS = ("n24news", "visualnews", "goodnews")
+"""Published sets of news pictures; who measures on them compares with what was published."""
+
+SOURCES = ("catalog", "grocery", "table", *NEWS)
 
 
 def open_source(
@@ -23,7 +26,8 @@ def open_source(
     """The source called ``name``, ready to be read.
 
     Args:
-        name: ``catalog`` (the built-in sample, drawn where it is not there yet), ``grocery`` or ``table``.
+        name: ``catalog`` (the built-in sample, drawn where it is not there yet), ``grocery``, ``table``, or one
+            of ``NEWS``.
         layout: Says where a drawn or fetched data set is kept that has no ``path`` of its own.
         path: Folder of the data, or the picture table. Without it, ``grocery`` is fetched from its repository.
         mapping: YAML file with a TableMapping; for ``table`` only.
@@ -53,4 +57,10 @@ def open_source(
         if path is None:
             raise ConfigError("source table: name the picture table, or the folder that holds it, as the path")
         return TableSource(path, mapping=TableMapping.read(mapping) if mapping else None)
+    if name in NEWS:
+        from entityclip.sources.news import NewsSource
+
+        if path is None:
+            raise ConfigError(f"source {name}: name the folder of the data set as the path; it is not fetched")
+        return NewsSource(path, name=name)
     raise ConfigError(f"source {name!r} is unknown; known are {', '.join(SOURCES)}")

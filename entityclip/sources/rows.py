@@ -178,10 +178,11 @@ class ParquetTable(Table):
 # ---------------------------------------------------------------- text
 def _texts(value: Any) -> tuple[str, ...]:
     values = value if isinstance(value, list) else [value]
-    return tuple(text for text in map(_text, values) if text)
+    return tuple(text for text in map(as_text, values) if text)
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """One cell as text, stripped; empty where there is nothing in it."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     # JSON can spell half of a surrogate pair, which nothing after this could write down.

@@ -28,6 +28,8 @@ class PictureRow:
     licence: str = ""
     split: str | None = None
     explanations: tuple[str, ...] = ()
+    key: str = ""
+    """Tells the entity from others of the same name; empty where the name does that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,13 @@ class EntityRow:
     language: str = ""
     licence: str = ""
     explanations: tuple[str, ...] = ()
+    key: str = ""
+    """Tells the entity from others of the same name; empty where the name does that."""
+
+    @property
+    def identity(self) -> str:
+        """What the entity's id is made from."""
+        return self.key or self.entity
 
 
 class Source(Protocol):
