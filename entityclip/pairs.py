@@ -26,8 +26,8 @@ from entityclip.layout import DataLayout
 from entityclip.records import ExplanationRecord, Split
 
 SHARD_BYTES = 256 * 2**20
-ROW_GROUP_BYTES = 16 * 2**20
-"""So much of a series waits in memory while it is written."""
+ROW_GROUP_BYTES = 4 * 2**20
+"""So much of a series waits in memory while it is written, and is read at once by whoever wants a single row."""
 SCHEMA_VERSION = 1
 
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

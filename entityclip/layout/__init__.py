@@ -4,7 +4,24 @@ A workspace is a Git and DVC repository. What a release consists of is tracked; 
 ``.entityclip/`` is work in progress, ignored by Git, and can be deleted at any time.
 """
 
-from entityclip.layout.parts import CheckpointLayout, DataLayout, IndexLayout, PackageLayout, RunLayout, StoreLayout
+from entityclip.layout.parts import (
+    CheckpointLayout,
+    DataLayout,
+    DecodedLayout,
+    IndexLayout,
+    PackageLayout,
+    RunLayout,
+    StoreLayout,
+)
 from entityclip.layout.workspace import Layout
 
-__all__ = ["CheckpointLayout", "DataLayout", "IndexLayout", "Layout", "PackageLayout", "RunLayout", "StoreLayout"]
+__all__ = [
+    "CheckpointLayout",
+    "DataLayout",
+    "DecodedLayout",
+    "IndexLayout",
+    "Layout",
+    "PackageLayout",
+    "RunLayout",
+    "StoreLayout",
+]

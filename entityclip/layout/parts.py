@@ -61,6 +61,25 @@ class CheckpointLayout:
 
 
 @dataclass(frozen=True)
+class DecodedLayout:
+    """Training pictures that were decoded once; may be deleted at any time."""
+
+    root: Path
+
+    def squares(self, split: str, *, side: int, key: str) -> Path:
+        """All squares of one split, .npy; ``key`` is the hash of the pictures and of the code that decoded them."""
+        return self.root / f"{split}-{side}-{key}.npy"
+
+    def stale(self, split: str, *, side: int) -> list[Path]:
+        """What earlier data or code, or a killed run, left for this split and side."""
+        return [*self.root.glob(f"{split}-{side}-*.npy"), *self.root.glob(f".{split}-{side}-*.partial")]
+
+    def lock(self, split: str, *, side: int) -> Path:
+        """Held by the one process that decodes."""
+        return self.root / f".{split}-{side}.lock"
+
+
+@dataclass(frozen=True)
 class IndexLayout:
     """A saved index: vectors and rows, then the card, written last."""
 
@@ -177,6 +196,11 @@ class RunLayout:
     def resume(self) -> Path:
         """Weights, moments and position that a killed run goes on from; safetensors, gone when the run is done."""
         return self.root / "resume.safetensors"
+
+    @property
+    def decoded(self) -> DecodedLayout:
+        """Runs made by hand only: the training pictures, decoded."""
+        return DecodedLayout(self.root / "decoded")
 
     @property
     def live(self) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from entityclip.layout.parts import CheckpointLayout, DataLayout, RunLayout
+from entityclip.layout.parts import CheckpointLayout, DataLayout, DecodedLayout, RunLayout
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,11 @@ class Layout:
     def fetched(self, name: str) -> Path:
         """A public data set that was fetched because a source asked for it."""
         return self.work / "fetched" / name
+
+    @property
+    def decoded(self) -> DecodedLayout:
+        """Training pictures that were decoded once, shared by all runs."""
+        return DecodedLayout(self.work / "decoded")
 
     @property
     def ledger(self) -> Path:
