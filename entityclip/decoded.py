@@ -8,6 +8,7 @@ through pickle, so that every worker of a ``DataLoader`` reads for itself.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from tqdm import tqdm
 
 from entityclip import images
 from entityclip.errors import DataError, WorkspaceError
+from entityclip.images import Preprocessing
 from entityclip.layout import DataLayout, DecodedLayout
 from entityclip.pairs import digest, read_frame, require_complete
 from entityclip.records import Split
@@ -48,16 +50,22 @@ class Pictures(Protocol):
 
 
 def open_pictures(
-    data: DataLayout, *, split: Split, side: int, cache: DecodedLayout | None, most_bytes: int, progress: bool = True
+    data: DataLayout,
+    *,
+    split: Split,
+    preprocessing: Preprocessing,
+    cache: DecodedLayout | None,
+    most_bytes: int,
+    progress: bool = True,
 ) -> Pictures:
-    """One split of a data version as squares of ``side`` pixels.
+    """One split of a data version as squares.
 
     Args:
         data: A complete data version.
         split: Whose pictures.
-        side: Side of the squares, pixels.
+        preprocessing: How a picture becomes a square, and of which size.
         cache: Where decoded squares are kept; None keeps nothing and streams.
-        most_bytes: A split with more bytes of squares (3 * side**2 for each picture) than this is streamed.
+        most_bytes: A split with more bytes of squares (3 * size**2 for each picture) than this is streamed.
         progress: Show a progress bar on standard error while the pictures are decoded into the cache.
 
     Raises:
@@ -65,12 +73,13 @@ def open_pictures(
         WorkspaceError: The squares do not fit on the disk of ``cache``.
     """
     require_complete(data)
-    streamed = Streamed(data, split=split, side=side)
+    streamed = Streamed(data, split=split, preprocessing=preprocessing)
     if not len(streamed):
         raise DataError(f"{data.pairs}: split {split!r} holds no pair, so there are no pictures to read")
-    if cache is None or len(streamed) * 3 * side**2 > most_bytes:
+    if cache is None or math.prod(streamed.shape) > most_bytes:
         return streamed
-    return _decoded_once(streamed, cache, split=split, key=_key(data, split=split), progress=progress)
+    key = _key(data, split=split, preprocessing=preprocessing)
+    return _decoded_once(streamed, cache, split=split, key=key, progress=progress)
 
 
 class MemoryMapped:
@@ -105,13 +114,14 @@ class MemoryMapped:
 
 
 # ---------------------------------------------------------------- the cache
-def _key(data: DataLayout, *, split: Split) -> str:
-    """What the squares depend on beside their side: the pictures, in order, and the code that decodes.
+def _key(data: DataLayout, *, split: Split, preprocessing: Preprocessing) -> str:
+    """What the squares depend on: the pictures, in order, and how and by which code they become squares.
 
     Texts are no part of it: a data version with better explanations finds its pictures decoded.
     """
     pictures = read_frame(data.pairs, name=split, columns=["image_sha256"])["image_sha256"]
-    return digest(Path(images.__file__).read_bytes(), PIL.__version__, "".join(pictures))
+    how = preprocessing.model_dump_json(exclude={"mean", "std"})
+    return digest(how, Path(images.__file__).read_bytes(), PIL.__version__, "".join(pictures))
 
 
 def _decoded_once(streamed: Streamed, cache: DecodedLayout, *, split: Split, key: str, progress: bool) -> MemoryMapped:
@@ -119,17 +129,17 @@ def _decoded_once(streamed: Streamed, cache: DecodedLayout, *, split: Split, key
 
     The cache keeps one file for each split and side: what other data or code left goes before a new one is written.
     """
-    side = streamed.side
-    path, shape = cache.squares(split, side=side, key=key), (len(streamed), 3, side, side)
-    if found := _found(path, shape=shape):
+    side = streamed.preprocessing.size
+    path = cache.squares(split, side=side, key=key)
+    if found := _found(path, shape=streamed.shape):
         return found
     cache.root.mkdir(parents=True, exist_ok=True)
     with FileLock(cache.lock(split, side=side)):
-        if found := _found(path, shape=shape):
+        if found := _found(path, shape=streamed.shape):
             return found
         for stale in cache.stale(split, side=side):
             stale.unlink()
-        _write(path, streamed, shape=shape, progress=progress)
+        _write(path, streamed, progress=progress)
     return MemoryMapped(path)
 
 
@@ -142,9 +152,9 @@ def _found(path: Path, *, shape: tuple[int, ...]) -> MemoryMapped | None:
     return found if found.shape == shape else None
 
 
-def _write(path: Path, streamed: Streamed, *, shape: tuple[int, ...], progress: bool) -> None:
+def _write(path: Path, streamed: Streamed, *, progress: bool) -> None:
     """All squares at ``path``, or nothing."""
-    needed, free = int(np.prod(shape)), shutil.disk_usage(path.parent).free
+    needed, free = math.prod(streamed.shape), shutil.disk_usage(path.parent).free
     no_room = WorkspaceError(
         f"{path.parent}: the decoded pictures need {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB were free; make room, or "
         "lower how many bytes of them may be kept, and they are streamed"
@@ -154,7 +164,7 @@ def _write(path: Path, streamed: Streamed, *, shape: tuple[int, ...], progress: 
     unfinished = path.with_name(f".{path.name}.partial")
     try:
         with unfinished.open("wb") as file:
-            _write_squares(file, streamed, shape=shape, progress=progress)
+            _write_squares(file, streamed, progress=progress)
         unfinished.rename(path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -164,9 +174,10 @@ def _write(path: Path, streamed: Streamed, *, shape: tuple[int, ...], progress: 
         unfinished.unlink(missing_ok=True)
 
 
-def _write_squares(file: BinaryIO, streamed: Streamed, *, shape: tuple[int, ...], progress: bool) -> None:
+def _write_squares(file: BinaryIO, streamed: Streamed, *, progress: bool) -> None:
     # Written in order and not through a map: on a full disk, a map ends the process with SIGBUS.
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    header = {"descr": "|u1", "fortran_order": False, "shape": streamed.shape}
+    np.lib.format.write_array_header_1_0(file, header)
     squares = tqdm(_all_squares(streamed), total=len(streamed), desc="decode", unit="picture", disable=not progress)
     for square in squares:
         file.write(square.data)

@@ -30,16 +30,22 @@ class Streamed:
     ``groups_read`` counts the row groups read so far.
     """
 
-    def __init__(self, data: DataLayout, *, split: Split, side: int, held_bytes: int = HELD_BYTES) -> None:
-        self.side = side
+    def __init__(
+        self, data: DataLayout, *, split: Split, preprocessing: Preprocessing, held_bytes: int = HELD_BYTES
+    ) -> None:
+        self.preprocessing = preprocessing
         self.groups = RowGroups(data.pairs, split=split)
         self.groups_read = 0
         self.window = max(1, held_bytes // max(self.groups.largest_bytes, 1))
-        self._square = Preprocessing(size=side).square
         self._held: OrderedDict[int, pa.BinaryArray] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self.groups)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N, 3, S, S): what all pictures together are."""
+        return len(self), 3, self.preprocessing.size, self.preprocessing.size
 
     def read(self, rows: np.ndarray) -> torch.Tensor:
         """(B,) row numbers from 0 -> (B, 3, S, S) uint8, in the order asked for.
@@ -49,7 +55,7 @@ class Streamed:
             IndexError: There is no such row.
         """
         of = self.groups.of(rows)
-        squares = np.empty((len(rows), 3, self.side, self.side), dtype=np.uint8)
+        squares = np.empty((len(rows), *self.shape[1:]), dtype=np.uint8)
         # Groups at hand go first: reading another one may push them out.
         for group in sorted(np.unique(of).tolist(), key=lambda number: number not in self._held):
             files = self._files(group)
@@ -64,7 +70,7 @@ class Streamed:
     def square(self, row: int, *, group: int, files: pa.BinaryArray) -> np.ndarray:
         """(3, S, S) uint8: one row of the split, out of ``files``, which are those of its row group."""
         try:
-            return self._square(decode(files[row - int(self.groups.first[group])].as_py()))
+            return self.preprocessing.square(decode(files[row - int(self.groups.first[group])].as_py()))
         except ImageError as error:
             shard, _ = self.groups.places[group]
             within = row - self.groups.first_of_shard(shard)

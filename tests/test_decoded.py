@@ -6,6 +6,7 @@ import multiprocessing
 import pickle
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,9 +16,10 @@ from filelock import FileLock
 from shards import write_pictures
 from torch.utils.data import DataLoader
 
-from entityclip import decoded, images, pairs
+from entityclip import decoded, pairs
 from entityclip.decoded import MemoryMapped, Pictures, open_pictures
 from entityclip.errors import DataError, WorkspaceError
+from entityclip.images import Preprocessing, decode
 from entityclip.layout import DataLayout, DecodedLayout
 from entityclip.streamed import Streamed
 
@@ -39,13 +41,15 @@ def data(tmp_path_factory: pytest.TempPathFactory, files: list[bytes]) -> DataLa
 
 @pytest.fixture(scope="module")
 def expected(files: list[bytes]) -> torch.Tensor:
-    squares = [images.Preprocessing(size=SIDE).square(images.decode(file)) for file in files]
+    squares = [Preprocessing(size=SIDE).square(decode(file)) for file in files]
     return torch.from_numpy(np.stack(squares))
 
 
-def opened(data: DataLayout, cache: Path, *, most_bytes: int = AMPLE, side: int = SIDE) -> Pictures:
-    cached = DecodedLayout(cache)
-    return open_pictures(data, split="train", side=side, cache=cached, most_bytes=most_bytes, progress=False)
+def opened(data: DataLayout, cache: Path, *, most_bytes: int = AMPLE, **how: Any) -> Pictures:
+    preprocessing, cached = Preprocessing(**{"size": SIDE} | how), DecodedLayout(cache)
+    return open_pictures(
+        data, split="train", preprocessing=preprocessing, cache=cached, most_bytes=most_bytes, progress=False
+    )
 
 
 @pytest.mark.parametrize(("most_bytes", "kind"), [(AMPLE, MemoryMapped), (COUNT * 3 * SIDE**2 - 1, Streamed)])
@@ -60,7 +64,7 @@ def test_rows_are_what_evaluation_sees_whichever_way_they_are_read(data, expecte
 
 
 def test_without_a_cache_pictures_are_streamed_and_nothing_is_written(data, tmp_path):
-    pictures = open_pictures(data, split="train", side=SIDE, cache=None, most_bytes=AMPLE)
+    pictures = open_pictures(data, split="train", preprocessing=Preprocessing(size=SIDE), cache=None, most_bytes=AMPLE)
     assert isinstance(pictures, Streamed)
     assert sorted(path.name for path in data.root.iterdir()) == ["complete.json", "pairs"]
 
@@ -121,7 +125,7 @@ def test_other_pictures_replace_the_file_and_what_a_kill_left(data, files, tmp_p
     stale = opened(data, tmp_path / "cache").path
     killed = stale.with_name(".train-24-0123.npy.partial")
     killed.write_bytes(b"half")
-    smaller = opened(data, tmp_path / "cache", side=16).path
+    smaller = opened(data, tmp_path / "cache", size=16).path
     changed = opened(write_pictures(tmp_path / "other", files[::-1]), tmp_path / "cache").path
     assert not stale.exists()
     assert not killed.exists()
@@ -139,6 +143,12 @@ def test_other_texts_find_the_pictures_decoded(data, files, tmp_path):
     assert opened(copy, tmp_path / "cache").path == path
 
 
+@pytest.mark.parametrize("how", [{"interpolation": "bilinear"}, {"resize": "squash"}])
+def test_squares_of_another_preprocessing_are_not_used(data, tmp_path, how):
+    usual, other = (opened(data, tmp_path, **fields).read(np.arange(COUNT)) for fields in ({}, how))
+    assert not torch.equal(usual, other)
+
+
 def test_processes_that_open_at_once_decode_once(data, tmp_path):
     cache = DecodedLayout(tmp_path)
     with FileLock(cache.lock("train", side=SIDE)):
@@ -154,16 +164,17 @@ def test_processes_that_open_at_once_decode_once(data, tmp_path):
 
 def test_too_little_room_says_how_much_is_needed_before_anything_is_decoded(data, tmp_path):
     with pytest.raises(WorkspaceError, match=r"need [\d.]+ GB, [\d.]+ GB were free; make room"):
-        opened(data, tmp_path, most_bytes=2**62, side=2**22)
+        opened(data, tmp_path, most_bytes=2**62, size=2**22)
     assert not list(tmp_path.glob("*.npy*"))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full to write to")
 def test_a_disk_that_fills_up_meanwhile_says_the_same_and_leaves_nothing(data, tmp_path):
-    path, shape = tmp_path / "squares.npy", (COUNT, 3, SIDE, SIDE)
+    path = tmp_path / "squares.npy"
     path.with_name(f".{path.name}.partial").symlink_to("/dev/full")
+    streamed = Streamed(data, split="train", preprocessing=Preprocessing(size=SIDE))
     with pytest.raises(WorkspaceError, match="GB were free; make room"):
-        decoded._write(path, Streamed(data, split="train", side=SIDE), shape=shape, progress=False)
+        decoded._write(path, streamed, progress=False)
     assert not list(tmp_path.iterdir())
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from shards import write_pictures
 
 from entityclip.errors import DataError
+from entityclip.images import Preprocessing
 from entityclip.layout import DataLayout
 from entityclip.streamed import RowGroups, Streamed, blocked_order
 
@@ -70,7 +71,7 @@ def data(tmp_path_factory: pytest.TempPathFactory, picture_bytes) -> DataLayout:
 
 def streamed(data: DataLayout, *, groups: int) -> Streamed:
     largest = RowGroups(data.pairs, split="train").largest_bytes
-    return Streamed(data, split="train", side=16, held_bytes=groups * largest)
+    return Streamed(data, split="train", preprocessing=Preprocessing(size=16), held_bytes=groups * largest)
 
 
 def test_rows_are_found_in_their_groups(data):
@@ -113,7 +114,7 @@ def test_a_single_row_reads_a_single_group_of_its_shard(data):
 
 def test_a_shard_that_vanishes_is_named(picture_bytes, tmp_path):
     data = write_pictures(tmp_path, [picture_bytes(i) for i in range(4)])
-    pictures = Streamed(data, split="train", side=16)
+    pictures = Streamed(data, split="train", preprocessing=Preprocessing(size=16))
     pictures.groups.places[0][0].unlink()
     with pytest.raises(DataError, match=r"train-00000-of-00001.parquet: damaged \(.*No such file"):
         pictures.read(np.array([0]))

@@ -1,0 +1,137 @@
+"""What a picture costs on its way from a shard to a batch, beside bare decoding of the same bytes.
+
+    python benchmarks/loader.py --json
+    python benchmarks/loader.py --source ../shared/grocery --json
+
+Bare is Pillow alone: open, decode, resize the central square. Streamed is the loader's whole way: row groups out of
+Parquet shards, the one preprocessing, a batch. Both take the same rows in the order of an epoch, batch by batch in
+turn, on one core; the ratio is the median over the batches. Mapped reads the same batches from the decoded cache.
+Without --source, JPEGs of 640 x 480 are generated.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from machine import facts
+from PIL import Image
+
+from entityclip import pairs
+from entityclip.decoded import Pictures, open_pictures
+from entityclip.images import Preprocessing
+from entityclip.layout import DataLayout, DecodedLayout, Layout
+from entityclip.streamed import Streamed
+
+
+def generated(count: int) -> list[bytes]:
+    """JPEGs of 640 x 480, about 75 KB each: coloured noise of many scales, as photographs have it."""
+    files, rng = [], np.random.default_rng(0)
+    for _ in range(count):
+        layers = [rng.integers(0, 256, (60 // k, 80 // k, 3), dtype=np.uint8) for k in (1, 4, 20)]
+        large = [Image.fromarray(layer).resize((640, 480), Image.Resampling.BICUBIC) for layer in layers]
+        picture = np.mean([np.asarray(layer) for layer in large], axis=0).astype(np.uint8)
+        stream = io.BytesIO()
+        Image.fromarray(picture).save(stream, "JPEG", quality=92)
+        files.append(stream.getvalue())
+    return files
+
+
+def bare(data: bytes, *, side: int) -> Image.Image:
+    """The central square, by Pillow alone."""
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    short = min(image.size)
+    left, top = (image.width - short) // 2, (image.height - short) // 2
+    box = (left, top, left + short, top + short)
+    return image.resize((side, side), Image.Resampling.BICUBIC, box=box)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall-clock time of one call."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def streamed_and_bare(data: DataLayout, files: list[bytes], *, side: int, batch: int) -> dict[str, Any]:
+    """One epoch in batches, each read in both ways."""
+    streamed, costs = Streamed(data, split="train", preprocessing=Preprocessing(size=side)), []
+    for rows in in_batches(streamed, batch):
+        there = seconds(lambda rows=rows: [bare(files[row], side=side) for row in rows])
+        costs.append((there, seconds(lambda rows=rows: streamed.read(rows))))
+    alone, whole = np.array(costs).T
+    return {
+        "streamed_over_bare": round(float(np.median(alone / whole)), 3),
+        "pictures_per_s_per_core": round(batch / float(np.median(whole)), 1),
+        "bare_pictures_per_s_per_core": round(batch / float(np.median(alone)), 1),
+        "row_groups": len(streamed.groups.places),
+        "row_groups_read": streamed.groups_read,
+    }
+
+
+def mapped(data: DataLayout, cache: DecodedLayout, *, side: int, batch: int) -> dict[str, Any]:
+    """The cache: to make, to open, to read."""
+
+    def opened() -> Pictures:
+        how = Preprocessing(size=side)
+        return open_pictures(data, split="train", preprocessing=how, cache=cache, most_bytes=2**40, progress=False)
+
+    making, opening, pictures = seconds(opened), seconds(opened), opened()
+    costs = [seconds(lambda rows=rows: pictures.read(rows)) for rows in in_batches(pictures, batch)]
+    return {
+        "mapped_pictures_per_s": round(batch / float(np.median(costs)), 1),
+        "cache_made_at_pictures_per_s": round(len(pictures) / making, 1),
+        "cache_opened_in_s": round(opening, 4),
+    }
+
+
+def in_batches(pictures: Pictures, batch: int) -> list[np.ndarray]:
+    """The first epoch's rows, whole batches only."""
+    rng = np.random.default_rng(0)
+    rows = pictures.arrange(rng.permutation(len(pictures)), rng=rng)
+    return np.split(rows[: len(rows) // batch * batch], max(1, len(rows) // batch))
+
+
+def write(data: DataLayout, files: list[bytes]) -> None:
+    """The pictures as a data version without texts."""
+    pairs.start(data)
+    rows = ({"image": {"bytes": f, "path": ""}, "image_sha256": pairs.digest(f), "split": "train"} for f in files)
+    pairs.finish(data, pairs=pairs.write_rows(data.pairs, pairs.PAIRS, rows, name="train"))
+
+
+def main(
+    source: Annotated[Path | None, typer.Option(help="A folder of JPEG files, in subfolders or not.")] = None,
+    pictures: Annotated[int, typer.Option(min=64, help="How many.")] = 2400,
+    side: Annotated[int, typer.Option(min=8, help="Of the squares, pixels.")] = 256,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures in a batch.")] = 64,
+    as_json: Annotated[bool, typer.Option("--json", help="Only the JSON object.")] = False,
+) -> None:
+    """Time the loader against bare decoding and print one JSON object, last."""
+    torch.set_num_threads(1)
+    found = sorted(source.rglob("*.jpg")) if source else []
+    distinct = [path.read_bytes() for path in found[:: max(1, len(found) // pictures)]] or generated(300)
+    files = [distinct[i % len(distinct)] for i in range(pictures)]
+    with tempfile.TemporaryDirectory() as folder:
+        layout = Layout(Path(folder))
+        write(layout.staging, files)
+        answer = streamed_and_bare(layout.staging, files, side=side, batch=batch)
+        answer |= mapped(layout.staging, layout.decoded, side=side, batch=batch)
+    if not as_json:
+        for name, value in answer.items():
+            print(f"{name:32} {value}")
+    size = round(sum(map(len, files)) / len(files))
+    about = {"pictures": pictures, "mean_bytes": size, "side": side, "batch": batch}
+    print(json.dumps(answer | about | facts()))
+
+
+if __name__ == "__main__":
+    typer.run(main)
