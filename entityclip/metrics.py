@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +17,9 @@ TIE = 1e-6
 
 DRAWS = 1000
 """Bootstrap resamples."""
+
+WEIGHTS = 2**24
+"""Bootstrap weights held at a time: 64 MB of float32. For a million queries all of them would take 4 GB."""
 
 RECALL_AT = (1, 5, 10, 50, 100)
 
@@ -75,6 +79,38 @@ def _ranks_of_block(queries: np.ndarray, candidates: np.ndarray, truth: np.ndarr
     return rank, true_score, best, scores[row, best]
 
 
+def both_ways(left: np.ndarray, right: np.ndarray, *, block: int = BLOCK) -> tuple[Ranked, Ranked]:
+    """Row i on the left and row i on the right are each other's truth: both directions from one product.
+
+    The ranks are those of ``ranks`` with the left asking the right, and with the right asking the left.
+
+    Args:
+        left: (N, D) unit rows.
+        right: (N, D) unit rows.
+        block: Similarities held at a time; N x N are never held together.
+    """
+    count, true = len(left), np.einsum("nd,nd->n", left, right)
+    forth, back = _last_of(true), _last_of(true)
+    step = max(1, block // max(1, count))
+    for start in range(0, count, step):
+        rows = slice(start, start + step)
+        scores = left[rows] @ right.T  # (rows, N)
+        forth.rank[rows] -= np.count_nonzero(scores < true[rows, None] - TIE, axis=1)
+        back.rank[:] -= np.count_nonzero(scores < true - TIE, axis=0)
+        forth.best[rows] = scores.argmax(axis=1)
+        forth.best_score[rows] = scores.max(axis=1)
+        high = scores.max(axis=0)
+        higher = np.flatnonzero(~(high <= back.best_score))  # few after the first blocks, and argmax is slow here
+        back.best[higher], back.best_score[higher] = start + scores[:, higher].argmax(axis=0), high[higher]
+    return forth, back
+
+
+def _last_of(true: np.ndarray) -> Ranked:
+    """What is known before any similarity was seen: every truth comes last."""
+    count = len(true)
+    return Ranked(np.full(count, count), true, np.zeros(count, np.int64), np.full(count, -np.inf, np.float32))
+
+
 def picture_retrieval(
     entities: np.ndarray, pictures: np.ndarray, truth: np.ndarray, *, block: int = BLOCK
 ) -> pd.DataFrame:
@@ -107,59 +143,69 @@ def rank_figures(ranks: np.ndarray, groups: np.ndarray, *, candidates: int, seed
 
     Args:
         ranks: (Q,) rank of the truth.
-        groups: (Q,) what is resampled together, see ``resamples``.
+        groups: (Q,) what is resampled together, see ``resamples``; with a single group, every query for itself.
         candidates: How many there were to choose from; R@50 and R@100 are left out when all of them would count.
         seed: Of the bootstrap.
     """
     at = [k for k in RECALL_AT if k <= 10 or k < candidates]
     values = {f"R@{k}": 100.0 * (ranks <= k) for k in at} | {"mean_rank": ranks.astype(np.float64)}
-    weights, codes = resamples(groups, seed=seed)
-    low, high = np.percentile(_medians(ranks, codes, weights), (2.5, 97.5))
+    codes, order = _codes(groups), np.argsort(ranks, kind="stable")
+    sums, means, medians = _sums(values, codes), [], []
+    for weights in resamples(codes, seed=seed):
+        means.append(_means(sums, weights))
+        medians.append(_medians(ranks[order], codes[order], weights))
+    low, high = np.percentile(np.concatenate(medians), (2.5, 97.5))
     median = Figure("median_rank", float(np.median(ranks)), float(low), float(high), len(ranks))
-    return [*_means(values, codes, weights), median]
+    return [*_figures(values, np.concatenate(means)), median]
 
 
 def mean_figures(values: dict[str, np.ndarray], groups: np.ndarray, *, seed: int) -> list[Figure]:
-    """The mean of each (Q,) array in ``values``, by name."""
-    weights, codes = resamples(groups, seed=seed)
-    return _means(values, codes, weights)
+    """The mean of each (Q,) array in ``values``, by name; ``groups`` as in ``rank_figures``."""
+    codes = _codes(groups)
+    sums = _sums(values, codes)
+    return _figures(values, np.concatenate([_means(sums, weights) for weights in resamples(codes, seed=seed)]))
 
 
-def resamples(groups: np.ndarray, *, seed: int, draws: int = DRAWS) -> tuple[np.ndarray, np.ndarray]:
-    """Bootstrap weights: how often each group was drawn, and which group each query belongs to.
+def resamples(codes: np.ndarray, *, seed: int, draws: int = DRAWS) -> Iterator[np.ndarray]:
+    """Bootstrap weights, a few draws at a time: (some, G) float32, how often each of G groups was drawn.
 
     Whole groups are drawn, since queries of one entity succeed or fail together: drawing them one by one
-    would make the intervals of a catalogue too narrow. Where there is only one group, queries are drawn.
+    would make the intervals of a catalogue too narrow.
     No resample can show what never happened: a recall of 0 or 100 gets an interval of no width.
-
-    Returns:
-        (draws, G) float32 and (Q,) int64.
     """
+    rng, count = np.random.default_rng(seed), int(codes.max()) + 1
+    step = max(1, WEIGHTS // count)
+    for start in range(0, draws, step):
+        drawn = (rng.integers(count, size=count) for _ in range(min(step, draws - start)))
+        yield np.stack([np.bincount(groups, minlength=count) for groups in drawn]).astype(np.float32)
+
+
+def _codes(groups: np.ndarray) -> np.ndarray:
+    """(Q,) number of each query's group, from 0; where there is only one group, every query is one."""
     codes, names = pd.factorize(groups)
-    count = len(names)
-    if count < 2:
-        codes, count = np.arange(len(groups)), len(groups)
-    rng = np.random.default_rng(seed)
-    weights = np.empty((draws, count), dtype=np.float32)
-    for i in range(draws):
-        weights[i] = np.bincount(rng.integers(count, size=count), minlength=count)
-    return weights, codes
+    return codes if len(names) > 1 else np.arange(len(groups))
 
 
-def _means(values: dict[str, np.ndarray], codes: np.ndarray, weights: np.ndarray) -> list[Figure]:
-    groups = weights.shape[1]
-    sums = np.stack([np.bincount(codes, v, minlength=groups) for v in values.values()], axis=1).astype(np.float32)
-    counts = np.bincount(codes, minlength=groups).astype(np.float32)
-    means = (weights @ sums) / (weights @ counts)[:, None]  # (draws, figures)
+def _sums(values: dict[str, np.ndarray], codes: np.ndarray) -> np.ndarray:
+    """(G, figures + 1) sum of each group's values, and last how many they are."""
+    columns = [np.bincount(codes, v) for v in values.values()]
+    return np.stack([*columns, np.bincount(codes)], axis=1).astype(np.float32)
+
+
+def _means(sums: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(draws, figures) mean of each resample."""
+    drawn = weights @ sums
+    return drawn[:, :-1] / drawn[:, -1:]
+
+
+def _figures(values: dict[str, np.ndarray], means: np.ndarray) -> list[Figure]:
     low, high = np.percentile(means, (2.5, 97.5), axis=0)
     named = enumerate(values.items())
     return [Figure(name, float(v.mean()), float(low[i]), float(high[i]), len(v)) for i, (name, v) in named]
 
 
-def _medians(values: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _medians(ordered: np.ndarray, group: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(draws,) medians: the middle of the sorted values, each counted as often as its group was drawn."""
-    order = np.argsort(values, kind="stable")
-    ordered, group = values[order], codes[order]
     medians = np.empty(len(weights))
     for i, weight in enumerate(weights):
         upto = np.cumsum(weight[group].astype(np.int64))

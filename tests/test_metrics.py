@@ -1,5 +1,8 @@
 """Ranks and figures against the plainest implementation that anybody would write."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -91,6 +94,39 @@ def test_blocks_give_the_ranks_of_one_whole_product():
     assert whole.rank.min() < 100 < whole.rank.max()
 
 
+@given(st.data(), st.integers(1, 6), st.integers(1, 20))
+def test_both_ways_are_the_ranks_of_either_side_asking_the_other(data, count, block):
+    left, right = (data.draw(arrays(np.float32, (count, 2), elements=SMALL)) for _ in range(2))
+    own = np.arange(count)
+    expected = metrics.ranks(left, right, own), metrics.ranks(right, left, own)
+    for ranked, plain in zip(metrics.both_ways(left, right, block=block), expected, strict=True):
+        for field in ("rank", "true_score", "best", "best_score"):
+            assert getattr(ranked, field).tolist() == getattr(plain, field).tolist(), field
+
+
+def test_both_ways_agree_on_vectors_like_a_models():
+    rng = np.random.default_rng(0)
+    left = rng.normal(size=(900, 64)).astype(np.float32)
+    left /= np.linalg.norm(left, axis=1, keepdims=True)
+    right = left + rng.normal(scale=0.2, size=left.shape).astype(np.float32)
+    right[:40] = right[0]  # ties
+    right /= np.linalg.norm(right, axis=1, keepdims=True)
+    own = np.arange(900)
+    forth, back = metrics.both_ways(left, right, block=50_000)
+    assert (forth.rank == metrics.ranks(left, right, own).rank).all()
+    assert (back.rank == metrics.ranks(right, left, own).rank).all()
+    assert forth.rank[:40].min() >= 40
+    assert 1 == np.median(forth.rank[40:]) < forth.rank[40:].max()
+
+
+def test_a_vector_that_is_not_a_number_comes_last_both_ways():
+    left, right = np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)
+    right[1] = np.nan
+    forth, back = metrics.both_ways(left, right)
+    assert forth.rank.tolist() == [2, 3, 2]
+    assert back.rank.tolist() == [1, 3, 1]
+
+
 def figures(ranks: list[int], groups: list[str], *, candidates: int = 300) -> dict[str, metrics.Figure]:
     found = metrics.rank_figures(np.array(ranks), np.array(groups), candidates=candidates, seed=0)
     return {figure.name: figure for figure in found}
@@ -130,6 +166,15 @@ def test_interval_of_the_median_agrees_with_resampling_by_hand():
     assert (figure.low, figure.high) == pytest.approx(np.percentile(medians, (2.5, 97.5)), abs=4)
 
 
+def test_intervals_are_the_same_however_many_resamples_are_held_at_a_time(monkeypatch):
+    ranks = np.random.default_rng(4).integers(1, 200, size=300).tolist()
+    groups = [str(i // 3) for i in range(300)]
+    whole = figures(ranks, groups)
+    monkeypatch.setattr(metrics, "WEIGHTS", 700)
+    for name, figure in figures(ranks, groups).items():
+        assert figure[1:] == pytest.approx(whole[name][1:])
+
+
 def test_queries_of_one_entity_are_drawn_together():
     rng = np.random.default_rng(3)
     ranks = np.repeat(np.where(rng.random(40) < 0.5, 1, 9), 25)  # an entity's pictures all hit or all miss
@@ -141,3 +186,17 @@ def test_queries_of_one_entity_are_drawn_together():
 def test_a_single_entity_still_gets_an_interval():
     figure = figures([1, 2, 1, 2, 1, 2], ["only"] * 6)["R@1"]
     assert figure.low < 50 < figure.high
+
+
+@pytest.mark.slow
+def test_many_queries_and_candidates_fit_into_little_memory():
+    script = """
+import resource, numpy as np
+from entityclip import metrics
+vectors = np.random.default_rng(0).standard_normal((40_000, 8), dtype=np.float32)
+forth, _ = metrics.both_ways(vectors, vectors)
+metrics.rank_figures(forth.rank, np.arange(40_000), candidates=40_000, seed=0)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1.5  # GiB; all similarities would be 6, before a single comparison
