@@ -125,6 +125,7 @@ class TagRequest(Request):
 
     image: Picture = Field(description="A picture: JPEG, PNG, WebP ..., whatever its name.")
     k: int = Field(default=5, ge=1, le=MOST_HITS, description="How many tags.")
+    precision: float = Field(default=0.9, description="Share of the vouched tags that is right: 0.8, 0.9, 0.95, 0.99.")
 
 
 class MatchRequest(Request):

@@ -115,9 +115,13 @@ class EntityClip:
             raise InvalidArgument(str(error)) from error
 
     @bentoml.api(input_spec=TagRequest)
-    def tag(self, image: bytes, k: int) -> TagAnswer:
+    def tag(self, image: bytes, k: int, precision: float) -> TagAnswer:
         """The entities that a picture most likely shows, and which of them the model vouches for."""
-        return TagAnswer(release=self.release, tags=self.predictor.tag(opened(image), k=k))
+        picture = opened(image)
+        try:
+            return TagAnswer(release=self.release, tags=self.predictor.tag(picture, k=k, precision=precision))
+        except ConfigError as error:  # a precision that was never calibrated
+            raise InvalidArgument(str(error)) from error
 
     @bentoml.api(input_spec=MatchRequest)
     def match(self, image: bytes, text: str) -> MatchAnswer:

@@ -39,7 +39,7 @@ class CheckpointCard(Record):
     code_hash: str
     epochs: float
     metrics: dict[str, float]
-    thresholds: dict[str, float] = Field(default={}, description="Target precision -> least similarity for a tag.")
+    thresholds: dict[str, float] = Field(default={}, description="Target precision -> least confidence of a tag.")
     mix: dict[str, float] = Field(default={}, description="Slice -> weight of the explanation in the mixed index.")
     versions: dict[str, str] = Field(default={}, description="Library -> version at training time.")
 
@@ -57,6 +57,11 @@ class LoadedModel:
     def dim(self) -> int:
         """Width D of the joint space."""
         return self.model.dim
+
+    @property
+    def scale(self) -> float:
+        """What the softmax of training multiplies similarities by: one over the learned temperature."""
+        return min(float(self.model.logit_scale.detach().exp()), 100.0)
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str], *, batch: int = 256) -> np.ndarray:
@@ -101,10 +106,15 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], *, metadata: d
     partial.rename(path)
 
 
-def save(layout: CheckpointLayout, model: EntityCLIP, **card: Any) -> CheckpointCard:
-    """Save a model; ``card`` are the card's fields but for the hashes, which are computed here."""
+def save(
+    layout: CheckpointLayout, model: EntityCLIP, *, weights: Mapping[str, torch.Tensor] | None = None, **card: Any
+) -> CheckpointCard:
+    """Save a model, or ``weights`` in its place where several processes hold parts of them.
+
+    ``card`` are the card's fields but for the hashes, which are computed here.
+    """
     layout.card.unlink(missing_ok=True)
-    save_tensors(layout.weights, model.state_dict())
+    save_tensors(layout.weights, model.state_dict() if weights is None else weights)
     sha = file_sha256(layout.weights)
     parts = [model.config.model_dump_json(), card["preprocessing"].model_dump_json()]
     fingerprint = digest(sha, *parts, card["tokenisation"].model_dump_json())

@@ -6,7 +6,7 @@ exact: one matrix product, about 7 ms a query for 100,000 vectors of width 512.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -52,25 +52,42 @@ class EntityIndex:
     rows: pd.DataFrame
     """entity_id, entity, aliases, category, language, train_pictures, slice, has_explanation."""
     vectors: dict[IndexKind, np.ndarray]
-    """(M, D) unit rows each: ``caption`` from the name; ``explanation`` the mean over the entity's explanations
+    """(M, D) each, unit rows: ``caption`` from the name; ``explanation`` the mean over the entity's explanations
     with its names masked (unless the model was trained without), or the caption's vector where it has none;
-    ``mixed`` from both by ``mix``."""
+    ``mixed`` their mean weighted by ``mix``, and shorter than 1: its product with a picture is the mean of the two
+    similarities. Stretched to length 1, whatever is mixed would come nearer to every picture than what is not, and
+    entities that were never photographed, which stand on their explanation alone, would lose to all others."""
     mix: dict[str, float]
     """Slice -> weight of the explanation in ``mixed``."""
 
     @classmethod
     def build(
-        cls, model: LoadedModel, data: DataLayout, *, mix: dict[str, float] | None = None, progress: bool = False
+        cls,
+        model: LoadedModel,
+        data: DataLayout,
+        *,
+        among: Collection[str] | None = None,
+        mix: dict[str, float] | None = None,
+        progress: bool = False,
     ) -> EntityIndex:
-        """Embed every entity of ``data``; ``mix`` defaults to the checkpoint card's, then to ``DEFAULT_MIX``.
+        """Embed the entities of ``data``.
+
+        Args:
+            model: What sees them.
+            data: The data version.
+            among: entity_id of those to embed; None for all.
+            mix: Weights of the explanations; by default the checkpoint card's, then ``DEFAULT_MIX``.
+            progress: Show bars.
 
         Raises:
             DataError: There are no entities, or an explanation is about an unknown one.
             CheckpointError: The model gives vectors that are not finite.
         """
-        rows = _entity_rows(data)
+        rows = _entity_rows(data, among)
         caption = _finite(_embed_texts(model, list(rows["entity"]), "embedding names", progress), model)
-        explanation, rows["has_explanation"] = _explanation_vectors(model, data, rows, progress=progress)
+        explanation, rows["has_explanation"] = _explanation_vectors(
+            model, data, rows, some=among is not None, progress=progress
+        )
         explanation[~rows["has_explanation"]] = caption[~rows["has_explanation"]]
         vectors: dict[IndexKind, np.ndarray] = {"caption": caption, "explanation": _finite(explanation, model)}
         return cls(model.card.fingerprint, rows, vectors, {}).remixed(mix or model.card.mix)
@@ -86,7 +103,7 @@ class EntityIndex:
                 raise ConfigError(f"mix {name}={weight}: expected a weight from 0 to 1 for one of {', '.join(SLICES)}")
         mix = DEFAULT_MIX | mix
         weights = self.rows["slice"].map(mix).to_numpy(np.float32)[:, None]
-        mixed = unit((1 - weights) * self.vectors["caption"] + weights * self.vectors["explanation"])
+        mixed = (1 - weights) * self.vectors["caption"] + weights * self.vectors["explanation"]
         return replace(self, vectors=self.vectors | {"mixed": mixed}, mix=mix)
 
     def rows_of(self, entity_ids: Iterable[str]) -> np.ndarray:
@@ -126,9 +143,10 @@ class EntityIndex:
         return cls(fingerprint, rows, {kind: vectors[kind] for kind in get_args(IndexKind)}, card["mix"])
 
 
-def _entity_rows(data: DataLayout) -> pd.DataFrame:
+def _entity_rows(data: DataLayout, among: Collection[str] | None) -> pd.DataFrame:
     columns = ["entity_id", "entity", "aliases", "category", "language"]
     rows = pairs.read_frame(data.entities, columns=columns)
+    rows = rows if among is None else rows[rows["entity_id"].isin(among)].reset_index(drop=True)
     if rows.empty:
         raise DataError(f"{data.entities}: no entities, so there is nothing to search; ingest again")
     pictures = pairs.read_frame(data.pairs, columns=["entity_id", "split"])
@@ -140,10 +158,12 @@ def _entity_rows(data: DataLayout) -> pd.DataFrame:
 
 
 def _explanation_vectors(
-    model: LoadedModel, data: DataLayout, rows: pd.DataFrame, *, progress: bool
+    model: LoadedModel, data: DataLayout, rows: pd.DataFrame, *, some: bool, progress: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """(M, D) unit mean of each entity's explanations, zero where it has none; (M,) whether it has one."""
     explanations = pairs.read_frame(data.explanations, columns=["entity_id", "text"])
+    if some:  # of all entities, every explanation has to be about one
+        explanations = explanations[explanations["entity_id"].isin(rows["entity_id"])]
     owner = _rows_of(rows, explanations["entity_id"])
     texts = list(explanations["text"])
     if model.card.config.get("mask_names", True):  # as in training, or else the name pulls the vector to the caption's

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
 from entityclip import checkpoint
-from entityclip.calibrate import PRECISIONS, TAGS
+from entityclip.calibrate import PRECISION, PRECISIONS, TAGS
 from entityclip.checkpoint import LoadedModel
 from entityclip.errors import ConfigError
 from entityclip.index import EntityIndex, PictureIndex
 from entityclip.layout import PackageLayout
 from entityclip.records import Hit, IndexKind, ModelFacts, Tag
-from entityclip.vectors import best, nearest, unit
+from entityclip.vectors import best, shares, unit
 
 Target = Literal["pictures", "entities"]
 """What a search gives."""
@@ -86,36 +86,39 @@ class Predictor:
         return _hits(query, self.pictures.vectors, self.pictures.rows[columns], named, k=k)
 
     def tag(
-        self, image: Image.Image, *, k: int = TAGS, index: IndexKind = "mixed", precision: float = PRECISIONS[0]
+        self, image: Image.Image, *, k: int = TAGS, index: IndexKind = "mixed", precision: float = PRECISION
     ) -> list[Tag]:
         """The ``k`` entities that a picture most likely shows, best first.
 
-        ``above_threshold`` says that tags with such a score were right with at least this ``precision`` on the
-        validation pictures, in the mixed index.
+        ``above_threshold`` says that tags with such a confidence were right with at least this ``precision`` on the
+        validation pictures, in the mixed index. Where they could not prove that of any, no tag is above.
 
         Raises:
             ConfigError: ``k`` or ``index`` is impossible, or ``precision`` was not calibrated.
         """
         _require(k, index=index)
+        least = self._least_confidence(precision) if index == "mixed" else np.inf
+        similarities = self.entities.vectors[index] @ self.model.embed_images([image])[0]
+        confidences = shares(similarities, scale=self.model.scale)
+        rows = best(similarities, k=k)
+        found = self.entities.rows[["entity_id", "entity"]].iloc[rows]
+        found = found.assign(score=similarities[rows], confidence=confidences[rows])
+        return [Tag(**tag, above_threshold=tag["confidence"] >= least) for tag in _records(found)]
+
+    def _least_confidence(self, precision: float) -> float:
         thresholds = self.model.card.thresholds
         if str(precision) not in (calibrated := {*map(str, PRECISIONS), *thresholds}):
             known = ", ".join(sorted(calibrated))
             raise ConfigError(f"precision {precision} was not calibrated; expected one of {known}")
-        least = thresholds.get(str(precision), np.inf) if index == "mixed" else np.inf
-        rows, scores = nearest(self.model.embed_images([image])[0], self.entities.vectors[index], k=k)
-        chosen = self.entities.rows.iloc[rows]
-        return [
-            Tag(entity_id=i, entity=name, score=score, above_threshold=score >= least)
-            for i, name, score in zip(chosen["entity_id"], chosen["entity"], scores.tolist(), strict=True)
-        ]
+        return thresholds.get(str(precision), np.inf)
 
     def match(self, image: Image.Image, text: str) -> float:
-        """Cosine similarity of a picture and a text; an entity's name stands for the entity, as in ``search``.
+        """Similarity of a picture and a text; an entity's name stands for the entity, and gives the score of its tag.
 
         Raises:
             ConfigError: The text is empty.
         """
-        return float(self.model.embed_images([image])[0] @ self._query(text, None, "mixed"))
+        return float(self.model.embed_images([image])[0] @ self._asked_text(text, "mixed"))
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """(N,) texts -> (N, D) float32 unit rows: the texts as they are, names too."""
@@ -143,13 +146,17 @@ class Predictor:
         """(D,) unit vector: the text's, the picture's, or halfway between them."""
         parts = [] if image is None else [self.model.embed_images([image])[0]]
         if text is not None:
-            if not text.strip():
-                raise ConfigError("the text is empty; expected what to look for")
-            named = self.entities.named(text)
-            parts.append(self.entities.vectors[index][named].mean(axis=0) if named else self.embed_texts([text])[0])
+            parts.append(self._asked_text(text, index))
         if not parts:
             raise ConfigError("neither a text nor a picture; expected one of them, or both")
-        return unit(np.mean(parts, axis=0, keepdims=True))[0]
+        return unit(unit(np.stack(parts)).mean(axis=0, keepdims=True))[0]
+
+    def _asked_text(self, text: str, index: IndexKind) -> np.ndarray:
+        """(D,) the vector of the entity with this name, or that of the text itself."""
+        if not text.strip():
+            raise ConfigError("the text is empty; expected what to look for")
+        named = self.entities.named(text)
+        return self.entities.vectors[index][named].mean(axis=0) if named else self.embed_texts([text])[0]
 
 
 def _hits(query: np.ndarray, vectors: np.ndarray, rows: pd.DataFrame, named: pd.Series, *, k: int) -> list[Hit]:
@@ -157,7 +164,11 @@ def _hits(query: np.ndarray, vectors: np.ndarray, rows: pd.DataFrame, named: pd.
     # Similarities are at most 2 apart: whatever is named comes first, in its own order.
     chosen = best(scores + 4 * exact.astype(np.float32), k=k)
     found = rows.iloc[chosen].assign(score=scores[chosen], exact=exact[chosen])
-    return [Hit(**{str(name): value for name, value in hit.items()}) for hit in found.to_dict("records")]
+    return [Hit(**hit) for hit in _records(found)]
+
+
+def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
 
 
 def _require(k: int, *, index: str, of: str = "pictures") -> None:

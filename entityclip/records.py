@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Split = Literal["train", "val", "test"]
 IndexKind = Literal["caption", "explanation", "mixed"]
+Candidates = Literal["all", "split"]
 SLICES = ("frequent", "few", "one", "none")
 """Slices of entities by how many training pictures they have: 10 and more, 2 to 9, 1, 0."""
 
@@ -153,7 +154,10 @@ class EvalReport(Record):
     )
     split: Split
     pictures: int
-    entities: int
+    entities: int = Field(description="How many candidates a picture has.")
+    candidates: Candidates = Field(
+        default="all", description="Whether all entities are candidates, or only those that the split's pictures show."
+    )
     metrics: tuple[Metric, ...]
     probes: tuple[Probe, ...] = ()
     seconds: float
@@ -228,7 +232,7 @@ class Hit(Record):
 
     entity_id: str
     entity: str
-    score: float = Field(description="Cosine similarity with the query, -1 to 1.")
+    score: float = Field(description="Similarity with the query, -1 to 1.")
     exact: bool = Field(description="The query is this entity's very name or code; such hits come first.")
     pair_id: str | None = Field(default=None, description="The picture; None when the hit is an entity.")
     caption: str | None = None
@@ -240,7 +244,8 @@ class Tag(Record):
 
     entity_id: str
     entity: str
-    score: float = Field(description="Cosine similarity of picture and entity, -1 to 1.")
+    score: float = Field(description="Similarity of picture and entity, -1 to 1.")
+    confidence: float = Field(description="This entity's share among all, by the softmax of training: 0 to 1.")
     above_threshold: bool = Field(description="Reaches the calibrated threshold; False where there is none.")
 
 
@@ -253,4 +258,4 @@ class ModelFacts(Record):
     entities: int
     pictures: int
     mix: dict[str, float] = Field(description="Slice -> weight of the explanation in the mixed index.")
-    thresholds: dict[str, float] = Field(description="Target precision -> least similarity for a tag.")
+    thresholds: dict[str, float] = Field(description="Target precision -> least confidence of a tag.")

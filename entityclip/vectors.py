@@ -40,6 +40,12 @@ def nearest(query: np.ndarray, vectors: np.ndarray, *, k: int) -> tuple[np.ndarr
     return top, scores[top]
 
 
+def shares(similarities: np.ndarray, *, scale: float) -> np.ndarray:
+    """(M,) similarities of all candidates -> (M,) their shares of the softmax at ``scale``."""
+    odds = np.exp(scale * (similarities - similarities.max()))
+    return odds / odds.sum()
+
+
 def save_index(
     layout: IndexLayout, card: dict[str, Any], *, vectors: dict[str, np.ndarray], rows: pd.DataFrame
 ) -> None:

@@ -75,9 +75,11 @@ def test_several_explanations_are_averaged(tmp_path, model):
     assert EntityIndex.build(model, data).vectors["explanation"][0] == pytest.approx(mean, abs=1e-5)
 
 
-def test_every_vector_has_length_one(index):
-    for vectors in index.vectors.values():
-        assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
+def test_single_vectors_have_length_one_and_a_mixture_is_their_mean(index):
+    for kind in ("caption", "explanation"):
+        assert np.linalg.norm(index.vectors[kind], axis=1) == pytest.approx(1, abs=1e-5)
+    halfway = (index.vectors["caption"] + index.vectors["explanation"]) / 2
+    assert index.vectors["mixed"][:4] == pytest.approx(halfway[:4], abs=1e-6)
 
 
 def test_mix_weighs_the_explanation_by_slice(index):

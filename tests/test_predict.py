@@ -49,7 +49,7 @@ def test_tags_have_the_scores_of_the_evaluator(predictor, data):
 
 def test_tag_is_above_the_threshold_of_the_card_or_not(predictor):
     picture = tiny_picture("red", 0)
-    third = predictor.tag(picture)[2].score
+    third = predictor.tag(picture)[2].confidence
     card = predictor.model.card.model_copy(update={"thresholds": {"0.9": third}})
     calibrated = replace(predictor, model=replace(predictor.model, card=card))
     assert [tag.above_threshold for tag in calibrated.tag(picture)] == [True, True, True, False, False]
@@ -59,8 +59,24 @@ def test_tag_is_above_the_threshold_of_the_card_or_not(predictor):
 
 
 def test_precision_that_nobody_calibrated_is_refused(predictor):
-    with pytest.raises(ConfigError, match=r"precision 0\.8 was not calibrated; expected one of 0\.9"):
-        predictor.tag(tiny_picture("red", 0), precision=0.8)
+    with pytest.raises(ConfigError, match=r"precision 0\.7 was not calibrated; expected one of 0\.8, 0\.9, 0\.95"):
+        predictor.tag(tiny_picture("red", 0), precision=0.7)
+
+
+def test_confidences_are_the_shares_of_all_entities(predictor):
+    tags = predictor.tag(tiny_picture("red", 0), k=6)
+    odds = np.exp(predictor.model.scale * np.array([tag.score for tag in tags]))
+    assert [tag.confidence for tag in tags] == pytest.approx((odds / odds.sum()).tolist(), abs=1e-5)
+
+
+def test_each_precision_has_its_own_threshold(predictor):
+    picture = tiny_picture("red", 0)
+    confidences = [tag.confidence for tag in predictor.tag(picture)]
+    thresholds = {"0.8": confidences[3], "0.99": confidences[0]}
+    card = predictor.model.card.model_copy(update={"thresholds": thresholds})
+    calibrated = replace(predictor, model=replace(predictor.model, card=card))
+    sure = {p: sum(t.above_threshold for t in calibrated.tag(picture, precision=p)) for p in (0.8, 0.9, 0.99)}
+    assert sure == {0.8: 4, 0.9: 0, 0.99: 1}
 
 
 def test_a_name_typed_exactly_wins_whatever_the_model_thinks(predictor):

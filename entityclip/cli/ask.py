@@ -44,16 +44,20 @@ def tag(
     data: AskedData = None,
     index: Index = "mixed",
     k: Count = 5,
+    precision: Annotated[float, typer.Option(help="Share of the 'sure' that is right: 0.8, 0.9, 0.95 or 0.99.")] = 0.9,
     as_json: Json = False,
 ) -> None:
     """Name the entities that a picture most likely shows.
 
-    'sure' marks those above the threshold that the main job calibrates; without one, nothing is sure.
+    'sure' marks those above the threshold that the validation pictures proved for --precision: the main job and
+    'entityclip calibrate' find it. Where there is none, nothing is sure.
     """
     image = _picture(picture)
     predictor = _predictor(package, checkpoint, data, pictures=False)
-    tags = predictor.tag(image, k=k, index=index)
-    table([{"score": tag.score, "sure": tag.above_threshold, "entity": tag.entity} for tag in tags])
+    tags = predictor.tag(image, k=k, index=index, precision=precision)
+    table([tag.model_dump(include={"score", "confidence", "entity"}) | {"sure": tag.above_threshold} for tag in tags])
+    if index == "mixed" and str(precision) not in predictor.model.card.thresholds:
+        typer.echo(f"Nothing is sure: no threshold is known that keeps {precision:g} of the tags right.", err=True)
     last_line({"tags": [tag.model_dump() for tag in tags]}, as_json)
 
 

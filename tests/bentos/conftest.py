@@ -35,7 +35,7 @@ class Released(NamedTuple):
 def released(tmp_path_factory: pytest.TempPathFactory) -> Released:
     layout = Layout(tmp_path_factory.mktemp("release"))
     tiny_data(layout.data.root)
-    fingerprint = tiny_model(layout.model.root, thresholds={"0.9": 0.2}).card.fingerprint
+    fingerprint = tiny_model(layout.model.root, thresholds={"0.9": 0.1}).card.fingerprint
     decision = PromotionDecision(
         promoted=True,
         reasons=("the first",),

@@ -30,6 +30,16 @@ def test_ready_once_the_model_has_answered_itself(client):
     assert client.get("/readyz").status_code == 200
 
 
+def test_tag_vouches_for_the_precision_that_was_asked_for(client):
+    def vouched(**asked: str) -> int:
+        tags = client.post("/tag", files=picture(png()), data=asked).json()["tags"]
+        return sum(tag["above_threshold"] for tag in tags)
+
+    assert vouched() > vouched(precision="0.99") == 0  # the card has a threshold for 0.9 alone
+    refused = client.post("/tag", files=picture(png()), data={"precision": "0.7"})
+    _refused(refused, reason="precision 0.7 was not calibrated")
+
+
 def test_tag_gives_the_predictors_scores(client, predictor):
     answer = client.post("/tag", files=picture(png()), data={"k": "6"}).json()
     expected = predictor.tag(tiny_picture("red", 1), k=6)
