@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Literal
 
 import numpy as np
 import torch
@@ -108,18 +109,29 @@ class Preprocessing(Record):
     size: int = Field(default=96, ge=8, description="Side of the square that the tower sees, in pixels.")
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
     std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    resize: Literal["shortest", "squash"] = Field(
+        default="shortest", description="Cut the central square out, or squash the whole picture into one."
+    )
 
     def square(self, image: Image.Image) -> np.ndarray:
-        """The central square, resized to ``size`` (bicubic): (3, size, size) uint8.
+        """The central square, or the whole picture squashed into one, at ``size``: (3, size, size) uint8.
 
-        Only the square is resized: the whole of a 8 x 8,000,000 picture would not fit into memory.
+        Only what is shown is resized, and a very high picture is squashed downwards first: Pillow goes sideways
+        first, and 224 x 8,000,000 would not fit into memory.
         """
-        side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        resized = image.resize(
-            (self.size, self.size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side)
-        )
-        return np.asarray(resized.convert("RGB"), dtype=np.uint8).transpose(2, 0, 1).copy()
+        how = Image.Resampling[self.interpolation.upper()]
+        if self.resize == "shortest":
+            side = min(image.size)
+            left, top = (image.width - side) // 2, (image.height - side) // 2
+            box = (left, top, left + side, top + side)
+        else:
+            if image.height > 16 * image.width:
+                image = image.resize((image.width, self.size), how)
+            box = (0, 0, *image.size)
+        resized = image.resize((self.size, self.size), how, box=box)
+        pixels = np.frombuffer(_rgb(resized).tobytes(), dtype=np.uint8)  # half the time of np.asarray(image)
+        return pixels.reshape(self.size, self.size, 3).transpose(2, 0, 1).copy()
 
     def normalise(self, squares: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) uint8 -> the same shape in float32, zero mean and unit spread per channel."""

@@ -2,85 +2,52 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import open_clip
 import torch
 from open_clip.modified_resnet import ModifiedResNet
-from open_clip.transformer import TextTransformer, VisionTransformer
 from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
 
+from entityclip.architecture import Architecture, name_of, settings
 from entityclip.errors import ConfigError
+from entityclip.model.recompute import recompute
+from entityclip.model.textual import TextTower, longest_text, require_known_text_tower, text_blocks, text_tokens
+from entityclip.model.tokens import Tokens as Tokens
+from entityclip.model.vision import (
+    ImageTower,
+    MeanPool,
+    image_blocks,
+    image_tokens,
+    picture_size,
+    require_known_image_tower,
+)
+from entityclip.model.weights import ClipModel, load_weights, weights_file
 from entityclip.records import Record
-
-ARCHITECTURES = Path(__file__).parents[1] / "architectures"
 
 
 class TowerConfig(Record):
     """Which towers, and where their first weights come from."""
 
-    architecture: str = Field(
-        default="entityclip-small", description="An open_clip architecture, or one of entityclip/architectures."
+    architecture: Architecture = Field(
+        default="entityclip-small",
+        description="An open_clip architecture, one of entityclip/architectures, a JSON file in open_clip's form, a "
+        "folder with open_clip_config.json, or such settings themselves.",
     )
-    pretrained: str | None = Field(default=None, description="open_clip tag or local file; None starts from scratch.")
+    pretrained: str | None = Field(
+        default=None,
+        min_length=1,
+        description="open_clip tag, or a local file or folder of weights; None starts from scratch.",
+    )
+    text_folder: str | None = Field(
+        default=None,
+        description="Hugging Face text towers: local folder with config.json; None asks the cache or the hub.",
+    )
     mean_pool: bool = Field(
         default=False, description="ResNet towers: mean pooling instead of attention pooling; any picture size."
     )
-
-
-class Tokens(NamedTuple):
-    """What a tower gives: every token in the joint width, the pooled position of each row, what is no padding."""
-
-    tokens: torch.Tensor  # (B, L, D)
-    at: torch.Tensor  # (B,) int64: class token or end of text
-    mask: torch.Tensor  # (B, L) bool: True where there is something to attend to
-
-    def pooled(self) -> torch.Tensor:
-        """(B, D): the vector that retrieval uses, not normalised."""
-        return self.tokens[torch.arange(len(self.at), device=self.at.device), self.at]
-
-    def rows(self, index: torch.Tensor) -> Tokens:
-        """The rows at ``index``, in its order; rows may repeat."""
-        return Tokens(self.tokens[index], self.at[index], self.mask[index])
-
-
-class MeanPool(nn.Module):
-    """Mean over positions, then a projection to D; the same projection serves every position."""
-
-    def __init__(self, channels: int, dim: int) -> None:
-        super().__init__()
-        self.projection = nn.Linear(channels, dim, bias=False)
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W) -> (B, D)."""
-        return self.projection(features.mean(dim=(2, 3)))
-
-
-@contextmanager
-def _without_warning(*, unless: bool) -> Iterator[None]:
-    """open_clip warns of random weights; here they were asked for, or a checkpoint fills them next."""
-    before = logging.root.manager.disable
-    logging.disable(before if unless else logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
-def _gives_tokens(tower: nn.Module) -> bool:
-    """Whether the position that is read is the vector that open_clip itself would give."""
-    if isinstance(tower, TextTransformer):
-        return tower.pool_type == "argmax" and tower.cls_emb is None and isinstance(tower.text_projection, nn.Parameter)
-    if isinstance(tower, VisionTransformer):
-        known = tower.pool_type == "tok" and tower.attn_pool is None and not tower.final_ln_after_pool
-        return known and tower.proj is not None
-    return isinstance(tower, ModifiedResNet)
 
 
 class Towers(nn.Module):
@@ -88,65 +55,58 @@ class Towers(nn.Module):
 
     Raises:
         ConfigError: The architecture is unknown, its weights do not load, or its towers are of a kind
-            whose tokens this class does not know how to reach.
+            whose tokens cannot be reached.
     """
 
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
-        open_clip.add_model_config(ARCHITECTURES)
-        settings = open_clip.get_model_config(config.architecture)
-        if settings is None:
-            raise ConfigError(
-                f"architecture {config.architecture!r} is unknown to open_clip and not in {ARCHITECTURES.name}/"
-            )
-        try:
-            with _without_warning(unless=config.pretrained is not None):
-                clip = open_clip.create_model(
-                    config.architecture,
-                    pretrained=config.pretrained,
-                    require_pretrained=config.pretrained is not None,
-                    force_custom_text=True,
-                )
-        except (RuntimeError, OSError, ValueError) as error:
-            raise ConfigError(f"{config.architecture} with weights {config.pretrained!r}: {error}") from error
-        self.dim: int = settings["embed_dim"]
-        self.visual, self.text, self.logit_scale = clip.visual, clip.text, clip.logit_scale
-        for what, tower in (("text", self.text), ("image", self.visual)):
-            if not _gives_tokens(tower):
-                raise ConfigError(
-                    f"{config.architecture}: its {what} tower pools in a way whose tokens are not known here"
-                )
+        self.tower_config = config
+        weights = weights_file(config.architecture, config.pretrained) if config.pretrained is not None else None
+        clip = _built(config)
+        self.visual: ImageTower = clip.visual
+        self.text: TextTower = clip.text
+        self.logit_scale: nn.Parameter = clip.logit_scale
+        require_known_image_tower(self.visual)
+        require_known_text_tower(self.text)
+        self.dim: int = settings(config.architecture)["embed_dim"]
+        if weights is not None:
+            load_weights(clip, weights)
         if isinstance(self.visual, ModifiedResNet) and config.mean_pool:
             self.visual.attnpool = MeanPool(self.visual.layer4[-1].conv3.out_channels, self.dim)
 
-    def image_tokens(self, pictures: torch.Tensor) -> Tokens:
-        """(B, 3, S, S) normalised pictures -> tokens (B, 1 + positions, D), the class token first."""
-        if isinstance(self.visual, VisionTransformer):
-            x = self.visual.transformer(self.visual._embeds(pictures))
-            tokens = self.visual.ln_post(x) @ self.visual.proj
-        else:
-            tokens = self._resnet_tokens(pictures)
-        at = torch.zeros(len(tokens), dtype=torch.long, device=tokens.device)
-        return Tokens(tokens, at, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device))
+    # ---------------------------------------------------------------- what they take
+    @property
+    def picture_size(self) -> int | None:
+        """Side of the only pictures that the image tower takes, in pixels; None where any size does."""
+        return picture_size(self.visual)
 
-    def _resnet_tokens(self, pictures: torch.Tensor) -> torch.Tensor:
-        net = self.visual
-        features = net.layer4(net.layer3(net.layer2(net.layer1(net.stem(pictures)))))  # (B, C, H, W)
-        positions = features.flatten(2).transpose(1, 2)  # (B, H*W, C)
-        pool = net.attnpool
-        if isinstance(pool, MeanPool):
-            joint = pool.projection(positions)
-            return torch.cat([joint.mean(dim=1, keepdim=True), joint], dim=1)
-        return torch.cat([pool(features)[:, None], pool.c_proj(pool.v_proj(positions))], dim=1)
+    @property
+    def longest_text(self) -> int | None:
+        """How many tokens the text tower has positions for; None where there is no end."""
+        return longest_text(self.text)
+
+    # ---------------------------------------------------------------- what they give
+    def image_tokens(self, pictures: torch.Tensor) -> Tokens:
+        """(B, 3, S, S) normalised pictures -> tokens (B, 1 + positions, D), the pooled vector first.
+
+        Raises:
+            ConfigError: The tower takes pictures of another size only.
+        """
+        if self.picture_size not in (None, pictures.shape[-1]):
+            raise ConfigError(
+                f"pictures of {pictures.shape[-1]} pixels: the image tower takes only {self.picture_size}"
+            )
+        return image_tokens(self.visual, pictures)
 
     def text_tokens(self, ids: torch.Tensor) -> Tokens:
-        """(B, L) token ids padded with 0 -> tokens (B, L, D); the last id of a row is its largest (end of text)."""
-        tower, length = self.text, ids.shape[1]
-        mask = None if tower.attn_mask is None else tower.attn_mask[:length, :length]
-        x = tower.token_embedding(ids) + tower.positional_embedding[:length]
-        tokens = tower.ln_final(tower.transformer(x, attn_mask=mask)) @ tower.text_projection
-        at = ids.argmax(dim=1)
-        return Tokens(tokens, at, torch.arange(length, device=ids.device) <= at[:, None])
+        """(B, L) token ids as this tower's tokenizer pads them -> tokens (B, L', D).
+
+        Raises:
+            ConfigError: The tower has no positions for texts of L tokens.
+        """
+        if self.longest_text is not None and ids.shape[1] > self.longest_text:
+            raise ConfigError(f"texts of {ids.shape[1]} tokens: the text tower has {self.longest_text} positions")
+        return text_tokens(self.text, ids)
 
     def encode_image(self, pictures: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) -> (B, D), unit length."""
@@ -155,3 +115,46 @@ class Towers(nn.Module):
     def encode_text(self, ids: torch.Tensor) -> torch.Tensor:
         """(B, L) -> (B, D), unit length."""
         return F.normalize(self.text_tokens(ids).pooled(), dim=-1)
+
+    # ---------------------------------------------------------------- what they consist of
+    def blocks(self) -> tuple[list[nn.Module], list[nn.Module]]:
+        """The repeated blocks of the image tower and of the text tower, each from input to output.
+
+        Raises:
+            ConfigError: A tower from timm or Hugging Face keeps them where nobody would look.
+        """
+        return image_blocks(self.visual), text_blocks(self.text)
+
+    def checkpoint_gradients(self) -> None:
+        """Keep only the inputs of each block for the backward pass: less memory, a second forward pass of each.
+
+        Raises:
+            ConfigError: As for ``blocks``.
+        """
+        for block in (block for blocks in self.blocks() for block in blocks):
+            recompute(block)
+
+
+def _built(config: TowerConfig) -> ClipModel:
+    """The open_clip model with random weights. Its parts' own pretrained weights are never fetched."""
+    wanted = settings(config.architecture)
+    wanted["vision_cfg"]["timm_model_pretrained"] = False
+    wanted["text_cfg"]["hf_model_pretrained"] = False
+    named = wanted["text_cfg"].get("hf_model_name")
+    if config.text_folder is not None and named:
+        if not (Path(config.text_folder) / "config.json").is_file():
+            raise ConfigError(f"text_folder {config.text_folder}: no config.json of the Hugging Face text tower in it")
+        wanted["text_cfg"]["hf_model_name"] = config.text_folder
+    wanted.pop("custom_text", None)
+    kind: type[ClipModel] = open_clip.CoCa if "multimodal_cfg" in wanted else open_clip.CustomTextCLIP
+    try:
+        return kind(**wanted)
+    except OSError as error:  # from the hub's client: no network, no such repository, not in the cache
+        raise ConfigError(
+            f"text tower {named!r}: its config.json is neither in the cache nor to be fetched. Download it where there "
+            f"is a network and give its folder as 'text_folder' ({error})"
+        ) from error
+    except Exception as error:  # impossible settings are found wherever open_clip happens to use them
+        raise ConfigError(
+            f"{name_of(config.architecture)}: open_clip cannot build it: {type(error).__name__}: {error}"
+        ) from error
