@@ -95,7 +95,7 @@ class MemoryMapped:
             self._squares = np.lib.format.open_memmap(path, mode="r")
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: no decoded pictures ({error}); start again, and they are decoded anew") from error
-        self.shape: tuple[int, ...] = self._squares.shape
+        self.shape, self.dtype = self._squares.shape, self._squares.dtype
 
     def __len__(self) -> int:
         return len(self._squares)
@@ -144,12 +144,12 @@ def _decoded_once(streamed: Streamed, cache: DecodedLayout, *, split: Split, key
 
 
 def _found(path: Path, *, shape: tuple[int, ...]) -> MemoryMapped | None:
-    """The squares at ``path``, if they are there, whole, and of this shape."""
+    """The squares at ``path``, if they are there, whole, and of this shape in uint8."""
     try:
         found = MemoryMapped(path)
     except DataError:
         return None
-    return found if found.shape == shape else None
+    return found if (found.shape, found.dtype) == (shape, np.uint8) else None
 
 
 def _write(path: Path, streamed: Streamed, *, progress: bool) -> None:

@@ -37,7 +37,7 @@ class Streamed:
         self.groups = RowGroups(data.pairs, split=split)
         self.groups_read = 0
         self.window = max(1, held_bytes // max(self.groups.largest_bytes, 1))
-        self._held: OrderedDict[int, pa.BinaryArray] = OrderedDict()
+        self._held: OrderedDict[int, pa.ChunkedArray] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -67,7 +67,7 @@ class Streamed:
         """``rows`` in ``blocked_order``, with windows of as many row groups as are held."""
         return blocked_order(rows, groups=self.groups.of(rows), window=self.window, rng=rng)
 
-    def square(self, row: int, *, group: int, files: pa.BinaryArray) -> np.ndarray:
+    def square(self, row: int, *, group: int, files: pa.ChunkedArray) -> np.ndarray:
         """(3, S, S) uint8: one row of the split, out of ``files``, which are those of its row group."""
         try:
             return self.preprocessing.square(decode(files[row - int(self.groups.first[group])].as_py()))
@@ -78,7 +78,7 @@ class Streamed:
                 f"{shard}, row {within} from 0: {error.reason}; ingest again, or `dvc checkout` a version"
             ) from error
 
-    def _files(self, group: int) -> pa.BinaryArray:
+    def _files(self, group: int) -> pa.ChunkedArray:
         if group not in self._held:
             if len(self._held) == self.window:
                 self._held.popitem(last=False)
@@ -125,13 +125,12 @@ class RowGroups:
         """The row number at which a shard begins."""
         return int(self.first[self.places.index((shard, 0))])
 
-    def read(self, group: int) -> pa.BinaryArray:
+    def read(self, group: int) -> pa.ChunkedArray:
         """The picture files of one group, as they came in."""
         shard, number = self.places[group]
         with reading(shard), pq.ParquetFile(shard) as file:
             # One thread: the pictures are a single column, and a worker is there for one core.
-            column = file.read_row_group(number, columns=["image.bytes"], use_threads=False).column("image")
-        return column.combine_chunks().field("bytes")
+            return file.read_row_group(number, columns=["image.bytes"], use_threads=False).flatten()["image.bytes"]
 
 
 def blocked_order(rows: np.ndarray, *, groups: np.ndarray, window: int, rng: np.random.Generator) -> np.ndarray:

@@ -115,10 +115,10 @@ def test_a_damaged_file_is_not_used_but_made_again(data, expected, tmp_path, spo
     assert torch.equal(opened(data, tmp_path).read(np.arange(COUNT)), expected)
 
 
-def test_a_file_of_another_shape_is_not_used(data, tmp_path):
-    path = opened(data, tmp_path).path
-    np.save(path, np.zeros((COUNT, 3, SIDE, SIDE + 1), dtype=np.uint8))
-    assert opened(data, tmp_path).shape == (COUNT, 3, SIDE, SIDE)
+@pytest.mark.parametrize("foreign", [np.zeros((COUNT, 3, SIDE, 25), dtype=np.uint8), np.zeros((COUNT, 3, SIDE, SIDE))])
+def test_a_file_of_another_shape_or_type_is_not_used(data, expected, tmp_path, foreign):
+    np.save(opened(data, tmp_path).path, foreign)
+    assert torch.equal(opened(data, tmp_path).read(np.arange(COUNT)), expected)
 
 
 def test_other_pictures_replace_the_file_and_what_a_kill_left(data, files, tmp_path):
