@@ -93,6 +93,7 @@ def write_tokenizer(folder: Path, texts: list[str]) -> Path:
     backend.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
-    fast = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", pad_token="<pad>", eos_token="</s>")
+    named = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "sep_token": "</s>"}
+    fast = PreTrainedTokenizerFast(tokenizer_object=backend, **named)
     fast.save_pretrained(folder)
     return folder

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from typing import Any
 
+import open_clip
 from open_clip.hf_model import HFTextEncoder
-from open_clip.pretrained import _PRETRAINED
 from open_clip.transformer import TextTransformer
 from pydantic import ValidationError
 
-from entityclip.architecture import Architecture, document, name_of, settings
+from entityclip.architecture import document, name_of, settings
 from entityclip.errors import ConfigError, faults
 from entityclip.images import Preprocessing
 from entityclip.model.towers import TowerConfig, Towers
@@ -53,7 +54,8 @@ def _trained_with(config: TowerConfig) -> dict[str, Any]:
         return tag
     if said := document(config.architecture)["preprocess_cfg"]:
         return said
-    tags = _PRETRAINED.get(config.architecture, {}).values() if isinstance(config.architecture, str) else []
+    name = config.architecture if isinstance(config.architecture, str) else ""
+    tags = [open_clip.get_pretrained_cfg(name, tag) for tag in open_clip.list_pretrained_tags_by_model(name)]
     distinct = {tuple(tag[theirs] for theirs in _FIELDS): tag for tag in tags}
     return next(iter(distinct.values())) if len(distinct) == 1 else {}
 
@@ -121,17 +123,15 @@ def _marks(tower: TextTransformer, tokenizer: Tokenizer) -> Iterator[str]:
 
 
 def _another_tokenizer(towers: Towers, tokenizer: Tokenizer) -> Iterator[str]:
-    wanted = _recipe(towers.tower_config.architecture)
-    if (found := _recipe(tokenizer.config.tokenizer)) != wanted:
-        yield f"tokenisation.tokenizer is made by {found}, but the weights were trained with {wanted}"
+    wanted, given = expected_tokenisation(towers.tower_config), tokenizer.config
+    if _recipe(given) != _recipe(wanted):
+        yield f"the tokenizer is {_recipe(given)}, but the weights were trained with {_recipe(wanted)}"
     if tokenizer.vocabulary < _VOCABULARY * towers.text.vocab_size:
         yield f"the tokenizer knows {tokenizer.vocabulary} ids, but the weights are for {towers.text.vocab_size}"
 
 
-def _recipe(architecture: Architecture) -> dict[str, Any]:
-    """What decides the ids of a text."""
-    text = settings(architecture)["text_cfg"] if architecture else {}
-    return {
-        "hf_tokenizer_name": text.get("hf_tokenizer_name") or "CLIP's BPE",
-        "tokenizer_kwargs": text.get("tokenizer_kwargs") or {},
-    }
+def _recipe(config: Tokenisation) -> str:
+    """What decides the ids of a text: whose vocabulary, and the cleaning in front of it."""
+    text = settings(config.tokenizer)["text_cfg"] if config.tokenizer else {}
+    name = text.get("hf_tokenizer_name") or config.folder or "CLIP's BPE"
+    return f"{name} with {json.dumps(text.get('tokenizer_kwargs') or {}, sort_keys=True)}"
