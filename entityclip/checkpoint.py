@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -31,6 +32,9 @@ class CheckpointCard(Record):
 
     fingerprint: str = Field(description="Hash of weights, architecture, preprocessing and tokenisation.")
     weights_sha256: str
+    text_sha256: dict[str, str] = Field(
+        default={}, description="Files of a Hugging Face text tower and tokenizer beside the weights -> SHA-256."
+    )
     model: ModelConfig
     preprocessing: Preprocessing
     tokenisation: Tokenisation
@@ -41,6 +45,7 @@ class CheckpointCard(Record):
     metrics: dict[str, float]
     thresholds: dict[str, float] = Field(default={}, description="Target precision -> least confidence of a tag.")
     mix: dict[str, float] = Field(default={}, description="Slice -> weight of the explanation in the mixed index.")
+    rerank: float = Field(default=0.0, ge=0, description="Weight of the matching head in re-ranking; 0: no help.")
     versions: dict[str, str] = Field(default={}, description="Library -> version at training time.")
 
 
@@ -116,11 +121,38 @@ def save(
     layout.card.unlink(missing_ok=True)
     save_tensors(layout.weights, model.state_dict() if weights is None else weights)
     sha = file_sha256(layout.weights)
-    parts = [model.config.model_dump_json(), card["preprocessing"].model_dump_json()]
-    fingerprint = digest(sha, *parts, card["tokenisation"].model_dump_json())
-    made = CheckpointCard(fingerprint=fingerprint, weights_sha256=sha, model=model.config, **card)
+    texts = _keep_text_files(layout, model, card["tokenisation"])
+    portable = {
+        "model": model.config.model_copy(update={"towers": model.config.towers.portable()}),
+        "preprocessing": card["preprocessing"],
+        "tokenisation": card["tokenisation"].portable(),
+    }
+    fingerprint = digest(sha, *(part.model_dump_json() for part in portable.values()), *texts.values())
+    hashes = {"fingerprint": fingerprint, "weights_sha256": sha, "text_sha256": texts}
+    made = CheckpointCard(**(card | portable | hashes))
     made.write(layout.card)
     return made
+
+
+def _keep_text_files(layout: CheckpointLayout, model: EntityCLIP, tokenisation: Tokenisation) -> dict[str, str]:
+    """Put what reads texts beside the weights, so that the folder is enough anywhere; file -> SHA-256."""
+    shutil.rmtree(layout.text, ignore_errors=True)
+    model.save_text_config(layout.text)
+    tokenisation.load().save(layout.text)
+    return _text_files(layout)
+
+
+def _text_files(layout: CheckpointLayout) -> dict[str, str]:
+    return {path.name: file_sha256(path) for path in sorted(layout.text.glob("*"))}
+
+
+def copy(source: CheckpointLayout, target: CheckpointLayout) -> None:
+    """Copy a checkpoint into a folder that may hold other things; the card is copied last."""
+    target.root.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source.weights, target.weights)
+    if source.text.is_dir():
+        shutil.copytree(source.text, target.text, dirs_exist_ok=True)
+    shutil.copyfile(source.card, target.card)
 
 
 def read_card(layout: CheckpointLayout) -> CheckpointCard:
@@ -138,7 +170,7 @@ def read_card(layout: CheckpointLayout) -> CheckpointCard:
 
 
 def verify(layout: CheckpointLayout) -> CheckpointCard:
-    """The card, after its weights were hashed and found to be the ones it was written for.
+    """The card, after weights and files beside them were hashed and found to be the ones it was written for.
 
     Raises:
         CheckpointError: They are not, or one of both is missing.
@@ -146,6 +178,8 @@ def verify(layout: CheckpointLayout) -> CheckpointCard:
     card = read_card(layout)
     if not layout.weights.is_file() or file_sha256(layout.weights) != card.weights_sha256:
         raise CheckpointError(f"{layout.weights}: missing, or not the weights that {layout.card.name} describes")
+    if _text_files(layout) != card.text_sha256:
+        raise CheckpointError(f"{layout.text}: not the files of text tower and tokenizer that {layout.card.name} names")
     return card
 
 
@@ -156,10 +190,12 @@ def load(layout: CheckpointLayout, *, device: str = "cpu") -> LoadedModel:
         CheckpointError: The card is missing, or the weights are not the ones it was written for.
     """
     card = verify(layout)
-    towers = card.model.towers.model_copy(update={"pretrained": None})
+    texts = str(layout.text) if card.text_sha256 else None
+    towers = card.model.towers.model_copy(update={"pretrained": None, "text_folder": texts})
     model = EntityCLIP(card.model.model_copy(update={"towers": towers}))
     try:
         model.load_state_dict(load_file(layout.weights), strict=True)
     except (RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{layout.weights}: does not fit the architecture on the card: {error}") from error
-    return LoadedModel(model.to(device).eval(), card, card.tokenisation.load(), device)
+    tokenizer = card.tokenisation.model_copy(update={"folder": texts}).load()
+    return LoadedModel(model.to(device).eval(), card, tokenizer, device)

@@ -50,7 +50,8 @@ class EntityIndex:
     fingerprint: str
     """Of the model."""
     rows: pd.DataFrame
-    """entity_id, entity, aliases, category, language, train_pictures, slice, has_explanation."""
+    """entity_id, entity, aliases, category, language, train_pictures, slice, has_explanation, explanation: the first
+    one as the model reads it, '' where there is none."""
     vectors: dict[IndexKind, np.ndarray]
     """(M, D) each, unit rows: ``caption`` from the name; ``explanation`` the mean over the entity's explanations
     with its names masked (unless the model was trained without), or the caption's vector where it has none;
@@ -85,9 +86,11 @@ class EntityIndex:
         """
         rows = _entity_rows(data, among)
         caption = _finite(_embed_texts(model, list(rows["entity"]), "embedding names", progress), model)
-        explanation, rows["has_explanation"] = _explanation_vectors(
-            model, data, rows, some=among is not None, progress=progress
-        )
+        texts = _explanations(model, data, rows, some=among is not None)
+        embedded = _embed_texts(model, list(texts), "embedding explanations", progress)
+        explanation = _mean_by_owner(embedded, texts.index.to_numpy(), owners=len(rows))
+        rows["explanation"] = texts.groupby(level=0).first().reindex(rows.index, fill_value="")
+        rows["has_explanation"] = rows.index.isin(texts.index)
         explanation[~rows["has_explanation"]] = caption[~rows["has_explanation"]]
         vectors: dict[IndexKind, np.ndarray] = {"caption": caption, "explanation": _finite(explanation, model)}
         return cls(model.card.fingerprint, rows, vectors, {}).remixed(mix or model.card.mix)
@@ -157,10 +160,8 @@ def _entity_rows(data: DataLayout, among: Collection[str] | None) -> pd.DataFram
     return rows
 
 
-def _explanation_vectors(
-    model: LoadedModel, data: DataLayout, rows: pd.DataFrame, *, some: bool, progress: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """(M, D) unit mean of each entity's explanations, zero where it has none; (M,) whether it has one."""
+def _explanations(model: LoadedModel, data: DataLayout, rows: pd.DataFrame, *, some: bool) -> pd.Series:
+    """All texts about the entities as the model reads them; the series' index is the row of the entity."""
     explanations = pairs.read_frame(data.explanations, columns=["entity_id", "text"])
     if some:  # of all entities, every explanation has to be about one
         explanations = explanations[explanations["entity_id"].isin(rows["entity_id"])]
@@ -169,9 +170,14 @@ def _explanation_vectors(
     if model.card.config.get("mask_names", True):  # as in training, or else the name pulls the vector to the caption's
         names = [(entity, *aliases) for entity, aliases in zip(rows["entity"], rows["aliases"], strict=True)]
         texts = [mask_names(text, names[row]) for row, text in zip(owner, texts, strict=True)]
-    sums = np.zeros((len(rows), model.dim), dtype=np.float32)
-    np.add.at(sums, owner, _embed_texts(model, texts, "embedding explanations", progress))
-    return unit(sums), np.bincount(owner, minlength=len(rows)) > 0
+    return pd.Series(texts, index=owner, dtype="str")
+
+
+def _mean_by_owner(vectors: np.ndarray, owner: np.ndarray, *, owners: int) -> np.ndarray:
+    """(N, D) vectors, (N,) whose each is -> (owners, D) unit mean of each one's, zero where it has none."""
+    sums = np.zeros((owners, vectors.shape[1]), dtype=np.float32)
+    np.add.at(sums, owner, vectors)
+    return unit(sums)
 
 
 def _rows_of(rows: pd.DataFrame, entity_ids: Iterable[str]) -> np.ndarray:

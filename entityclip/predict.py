@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -18,10 +18,14 @@ from entityclip.errors import ConfigError
 from entityclip.index import EntityIndex, PictureIndex
 from entityclip.layout import PackageLayout
 from entityclip.records import Hit, IndexKind, ModelFacts, Tag
+from entityclip.rerank import rerank as reranked
 from entityclip.vectors import best, shares, unit
 
 Target = Literal["pictures", "entities"]
 """What a search gives."""
+
+MOST_RERANKED = 100
+"""Entities that are judged again at most: each takes two texts through the text tower."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +62,7 @@ class Predictor:
         k: int = 10,
         index: IndexKind = "mixed",
         of: Target = "pictures",
+        rerank: int = 0,
     ) -> list[Hit]:
         """The ``k`` pictures, or entities, most similar to a text, a picture, or both together.
 
@@ -70,12 +75,15 @@ class Predictor:
             k: Hits wanted; there are fewer when the index holds fewer.
             index: Which of the three entity vectors is used.
             of: What the hits are.
+            rerank: So many of the first entities are judged once more by the matching head, which needs a picture.
 
         Raises:
-            ConfigError: Neither text nor picture is given, ``k``, ``index`` or ``of`` is impossible, or the package
-                has no picture index.
+            ConfigError: Neither text nor picture is given, ``k``, ``index``, ``of`` or ``rerank`` is impossible, the
+                package has no picture index, or re-ranking is asked for without a picture or of pictures.
         """
-        _require(k, index=index, of=of)
+        _require(k, index=index, of=of, rerank=rerank)
+        if rerank:
+            return self._reranked_search(text, image, k=k, index=index, of=of, rerank=rerank)
         query = self._query(text, image, index)
         named = self.entities.rows["entity_id"].iloc[self.entities.named(text or "")]
         if of == "entities":
@@ -86,24 +94,32 @@ class Predictor:
         return _hits(query, self.pictures.vectors, self.pictures.rows[columns], named, k=k)
 
     def tag(
-        self, image: Image.Image, *, k: int = TAGS, index: IndexKind = "mixed", precision: float = PRECISION
+        self,
+        image: Image.Image,
+        *,
+        k: int = TAGS,
+        index: IndexKind = "mixed",
+        precision: float = PRECISION,
+        rerank: int = 0,
     ) -> list[Tag]:
         """The ``k`` entities that a picture most likely shows, best first.
 
         ``above_threshold`` says that tags with such a confidence were right with at least this ``precision`` on the
         validation pictures, in the mixed index. Where they could not prove that of any, no tag is above.
+        The first ``rerank`` tags are put into order by the matching head as well, as far as the card gives it weight;
+        their confidences stay.
 
         Raises:
-            ConfigError: ``k`` or ``index`` is impossible, or ``precision`` was not calibrated.
+            ConfigError: ``k``, ``index`` or ``rerank`` is impossible, or ``precision`` was not calibrated.
         """
-        _require(k, index=index)
+        _require(k, index=index, rerank=rerank)
         least = self._least_confidence(precision) if index == "mixed" else np.inf
         similarities = self.entities.vectors[index] @ self.model.embed_images([image])[0]
         confidences = shares(similarities, scale=self.model.scale)
-        rows = best(similarities, k=k)
-        found = self.entities.rows[["entity_id", "entity"]].iloc[rows]
-        found = found.assign(score=similarities[rows], confidence=confidences[rows])
-        return [Tag(**tag, above_threshold=tag["confidence"] >= least) for tag in _records(found)]
+        return [
+            Tag(**tag, confidence=confidences[row], above_threshold=confidences[row] >= least)
+            for row, tag in self._found(similarities, image, k=k, rerank=rerank)
+        ]
 
     def _least_confidence(self, precision: float) -> float:
         thresholds = self.model.card.thresholds
@@ -139,9 +155,36 @@ class Predictor:
             pictures=0 if self.pictures is None else len(self.pictures.rows),
             mix=self.entities.mix,
             thresholds=card.thresholds,
+            rerank=card.rerank,
         )
 
     # ------------------------------------------------------------ answers
+    def _found(
+        self, similarities: np.ndarray, image: Image.Image, *, k: int, rerank: int
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Row and fields of the ``k`` best entities; the first ``rerank`` of all were judged once more."""
+        rows = best(similarities, k=max(k, rerank))
+        match: dict[int, float] = {}
+        if rerank:
+            again = rows[:rerank]
+            judged = reranked(self.model, self.entities, image, rows=again, similarities=similarities[again])
+            match = dict(zip(again.tolist(), judged.match.tolist(), strict=True))
+            rows = np.concatenate([again[judged.order], rows[rerank:]])
+        found = self.entities.rows[["entity_id", "entity"]].iloc[rows[:k]].assign(score=similarities[rows[:k]])
+        for row, fields in zip(rows[:k].tolist(), _records(found), strict=True):
+            yield row, fields | {"match": match.get(row)}
+
+    def _reranked_search(
+        self, text: str | None, image: Image.Image | None, *, k: int, index: IndexKind, of: str, rerank: int
+    ) -> list[Hit]:
+        if text is not None or image is None or of != "entities":
+            raise ConfigError(
+                "re-ranking judges a picture against entities: ask with a picture alone, and for entities "
+                "(an index of pictures keeps one vector of each, too little to judge them again)"
+            )
+        similarities = self.entities.vectors[index] @ self._query(None, image, index)
+        return [Hit(**hit, exact=False) for _, hit in self._found(similarities, image, k=k, rerank=rerank)]
+
     def _query(self, text: str | None, image: Image.Image | None, index: IndexKind) -> np.ndarray:
         """(D,) unit vector: the text's, the picture's, or halfway between them."""
         parts = [] if image is None else [self.model.embed_images([image])[0]]
@@ -171,9 +214,11 @@ def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
 
 
-def _require(k: int, *, index: str, of: str = "pictures") -> None:
+def _require(k: int, *, index: str, of: str = "pictures", rerank: int = 0) -> None:
     if k < 1:
         raise ConfigError(f"k is {k}; expected at least 1")
+    if not 0 <= rerank <= MOST_RERANKED:
+        raise ConfigError(f"rerank is {rerank}; expected 0 to {MOST_RERANKED}")
     for name, value, known in (("index", index, get_args(IndexKind)), ("of", of, get_args(Target))):
         if value not in known:
             raise ConfigError(f"{name} {value!r} is unknown; expected one of {', '.join(known)}")

@@ -237,6 +237,7 @@ class Hit(Record):
     pair_id: str | None = Field(default=None, description="The picture; None when the hit is an entity.")
     caption: str | None = None
     path: str | None = Field(default=None, description="The picture's file as its source named it.")
+    match: float | None = Field(default=None, description="The matching head's probability, where it was re-ranked.")
 
 
 class Tag(Record):
@@ -247,6 +248,7 @@ class Tag(Record):
     score: float = Field(description="Similarity of picture and entity, -1 to 1.")
     confidence: float = Field(description="This entity's share among all, by the softmax of training: 0 to 1.")
     above_threshold: bool = Field(description="Reaches the calibrated threshold; False where there is none.")
+    match: float | None = Field(default=None, description="The matching head's probability, where it was re-ranked.")
 
 
 class ModelFacts(Record):
@@ -259,3 +261,4 @@ class ModelFacts(Record):
     pictures: int
     mix: dict[str, float] = Field(description="Slice -> weight of the explanation in the mixed index.")
     thresholds: dict[str, float] = Field(description="Target precision -> least confidence of a tag.")
+    rerank: float = Field(description="Weight of the matching head in re-ranking; 0: it keeps the order.")

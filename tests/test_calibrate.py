@@ -67,7 +67,7 @@ def test_mix_is_no_worse_in_any_slice_than_the_better_single_index():
         single = np.maximum(*(recalls(entities, unknown, index=kind) for kind in ("caption", "explanation")))
         gains.append(recalls(mixed, unknown) - single)
     assert np.mean(gains, axis=0).min() > -1
-    assert np.mean(gains) > 2
+    assert np.mean(gains) > 1
     unmixed = recalls(entities, unknown, index="caption"), recalls(entities, unknown, index="explanation")
     assert min(each.min() for each in unmixed) < 50  # each of the two fails somewhere
 
