@@ -1,8 +1,11 @@
 """Evaluation of one model on one frozen set: every entity is a candidate, photographed in training or not.
 
 Pictures ask for their entity in each of the three indexes; entities ask for their pictures; where captions
-are distinct, pictures and captions ask for each other, which is the published protocol. Every figure has an
-interval and is given for all queries and by slice.
+are distinct, pictures and captions ask for each other. Every figure has an interval and is given for all queries
+and by slice.
+
+Published news sets are measured as their papers do: the candidates are those of the split, every picture has a
+caption and an explanation of its own, and they are asked for in both directions.
 """
 
 from __future__ import annotations
@@ -14,14 +17,15 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 
-from entityclip import metrics
+from entityclip import metrics, pairs
 from entityclip.checkpoint import LoadedModel
 from entityclip.errors import DataError
 from entityclip.index import EntityIndex, PictureIndex
 from entityclip.layout import DataLayout
-from entityclip.metrics import Ranked
+from entityclip.metrics import Figure, Ranked
 from entityclip.pairs import digest
-from entityclip.records import SLICES, EvalReport, IndexKind, Metric, Probe, Split
+from entityclip.records import SLICES, Candidates, EvalReport, IndexKind, Metric, Probe, Split
+from entityclip.sources import NEWS
 from entityclip.vectors import nearest
 
 SLICE_MINIMUM = 5
@@ -40,6 +44,7 @@ def evaluate(
     data: DataLayout,
     *,
     split: Split = "test",
+    candidates: Candidates | None = None,
     seed: int = 0,
     mix: dict[str, float] | None = None,
     progress: bool = True,
@@ -48,8 +53,9 @@ def evaluate(
 
     Args:
         model: What is measured.
-        data: The data version; its entities are the candidates.
+        data: The data version.
         split: Whose pictures are the queries.
+        candidates: Among which entities a picture is to find its own; by default what ``usual_candidates`` says.
         seed: Of the bootstrap.
         mix: Slice -> weight of the explanation in the mixed index; by default the checkpoint card's.
         progress: Show bars.
@@ -57,35 +63,47 @@ def evaluate(
     Returns:
         The report, and one row per query of a picture or caption: ``pair_id, entity_id, slice, category, language,
         index, direction, rank, best, score, true_score``, where ``best`` is the entity_id (for the index 'pairs'
-        the pair_id) that came first, with its similarity ``score``.
+        the pair_id) that came first, with its similarity ``score``. Explanations that ask have no rows.
 
     Raises:
         DataError: The split holds no picture, or a picture shows an entity that is not in the table.
     """
     started = time.monotonic()
-    entities = EntityIndex.build(model, data, mix=mix, progress=progress)
+    candidates = candidates or usual_candidates(data, split=split)
     pictures = PictureIndex.build(model, data, split=split, progress=progress)
     if pictures.rows.empty:
         raise DataError(f"{data.pairs}: split {split!r} holds no picture, so there is nothing to evaluate on")
+    shown = set(pictures.rows["entity_id"])
+    among = shown if candidates == "split" else None
+    entities = EntityIndex.build(model, data, among=among, mix=mix, progress=progress)
     truth = entities.rows_of(pictures.rows["entity_id"])
-    queries = pd.concat(
-        [*_entity_queries(entities, pictures, truth), *_caption_queries(model, entities, pictures, truth)],
-        ignore_index=True,
-    )
+    own = candidates == "split" and len(shown) == len(pictures.rows)  # every picture has an entity to itself
+    answers = pd.concat(_answers(model, entities, pictures, truth, own=own), ignore_index=True)
+    figures = [*_rank_metrics(answers, entities=len(entities.rows), pictures=len(pictures.rows), seed=seed)]
+    if not own:
+        figures += _retrieval_metrics(entities, pictures, truth, seed=seed)
     report = EvalReport(
         model_fingerprint=model.card.fingerprint,
         evaluation_hash=evaluation_hash(entities, pictures, split=split),
         split=split,
         pictures=len(pictures.rows),
         entities=len(entities.rows),
-        metrics=(
-            *_rank_metrics(queries, entities=len(entities.rows), pictures=len(pictures.rows), seed=seed),
-            *_retrieval_metrics(entities, pictures, truth, seed=seed),
-        ),
+        candidates=candidates,
+        metrics=tuple(figures),
         probes=probes(entities, pictures, truth),
         seconds=time.monotonic() - started,
     )
-    return report, queries
+    told = (answers["direction"] == "image_to_text") | (answers["index"] == "pairs")
+    return report, answers[told].reset_index(drop=True)
+
+
+def usual_candidates(data: DataLayout, *, split: Split) -> Candidates:
+    """``split`` for the published news sets, whose figures are about the split's own pictures and texts; else ``all``.
+
+    A catalogue is asked among all of its entities: whoever searches it does not know which were photographed when.
+    """
+    sources = set(pairs.read_frame(data.pairs, name=split, columns=["source"])["source"])
+    return "split" if sources <= set(NEWS) else "all"
 
 
 # ---------------------------------------------------------------- what is asked
@@ -96,25 +114,28 @@ def _asked(entities: EntityIndex, pictures: PictureIndex, truth: np.ndarray) -> 
     return asked[["pair_id", "entity_id", "slice", "category", "language"]]
 
 
-def _entity_queries(entities: EntityIndex, pictures: PictureIndex, truth: np.ndarray) -> Iterator[pd.DataFrame]:
-    asked, ids = _asked(entities, pictures, truth), entities.rows["entity_id"].to_numpy()
-    for kind in get_args(IndexKind):
-        ranked = metrics.ranks(pictures.vectors, entities.vectors[kind], truth)
-        yield asked.assign(index=kind, direction="image_to_text", **_outcome(ranked, ids))
-
-
-def _caption_queries(
-    model: LoadedModel, entities: EntityIndex, pictures: PictureIndex, truth: np.ndarray
+def _answers(
+    model: LoadedModel, entities: EntityIndex, pictures: PictureIndex, truth: np.ndarray, *, own: bool
 ) -> Iterator[pd.DataFrame]:
+    """A row per query. Texts ask too where every picture has its ``own`` entity, captions also where distinct."""
+    asked, names = _asked(entities, pictures, truth), entities.rows["entity"].to_numpy()
+    entity_ids, pair_ids = entities.rows["entity_id"].to_numpy(), pictures.rows["pair_id"].to_numpy()
+    for kind in get_args(IndexKind):
+        vectors = entities.vectors[kind]
+        if own:
+            to_text, to_image = metrics.both_ways(pictures.vectors, vectors[truth])
+            yield asked.assign(index=kind, direction="image_to_text", **_outcome(to_text, entity_ids[truth]))
+            yield asked.assign(index=kind, direction="text_to_image", **_outcome(to_image, pair_ids))
+        else:
+            ranked = metrics.ranks(pictures.vectors, vectors, truth)
+            yield asked.assign(index=kind, direction="image_to_text", **_outcome(ranked, entity_ids))
     captions = pictures.rows["caption"]
-    if captions.nunique() < DISTINCT * len(captions):
-        return
-    texts, own = model.embed_texts(list(captions)), np.arange(len(captions))
-    asked, ids = _asked(entities, pictures, truth), pictures.rows["pair_id"].to_numpy()
-    to_text = metrics.ranks(pictures.vectors, texts, own)
-    to_image = metrics.ranks(texts, pictures.vectors, own)
-    yield asked.assign(index="pairs", direction="image_to_text", **_outcome(to_text, ids))
-    yield asked.assign(index="pairs", direction="text_to_image", **_outcome(to_image, ids))
+    if own or captions.nunique() >= DISTINCT * len(captions):
+        same = bool((captions == names[truth]).all())  # then they are embedded already
+        texts = entities.vectors["caption"][truth] if same else model.embed_texts(list(captions))
+        to_text, to_image = metrics.both_ways(pictures.vectors, texts)
+        yield asked.assign(index="pairs", direction="image_to_text", **_outcome(to_text, pair_ids))
+        yield asked.assign(index="pairs", direction="text_to_image", **_outcome(to_image, pair_ids))
 
 
 def _outcome(ranked: Ranked, ids: np.ndarray) -> dict[str, np.ndarray]:
@@ -127,12 +148,17 @@ def _outcome(ranked: Ranked, ids: np.ndarray) -> dict[str, np.ndarray]:
 
 
 # ---------------------------------------------------------------- figures
-def _rank_metrics(queries: pd.DataFrame, *, entities: int, pictures: int, seed: int) -> Iterator[Metric]:
-    for (index, direction), part in queries.groupby(["index", "direction"], sort=False):
-        candidates = pictures if index == "pairs" else entities
-        for name, rows in slices(part):
+def _rank_metrics(answers: pd.DataFrame, *, entities: int, pictures: int, seed: int) -> Iterator[Metric]:
+    for (index, direction), part in answers.groupby(["index", "direction"], sort=False):
+        candidates = pictures if index == "pairs" or direction == "text_to_image" else entities
+
+        def figures(rows: pd.DataFrame, candidates: int = candidates) -> list[Figure]:
             ranks, groups = rows["rank"].to_numpy(), rows["entity_id"].to_numpy()
-            for figure in metrics.rank_figures(ranks, groups, candidates=candidates, seed=seed):
+            return metrics.rank_figures(ranks, groups, candidates=candidates, seed=seed)
+
+        whole = figures(part)
+        for name, rows in slices(part):
+            for figure in whole if len(rows) == len(part) else figures(rows):
                 where = {"index": index, "direction": direction, "slice": name}
                 yield Metric.model_validate(where | figure._asdict())
 
@@ -140,7 +166,7 @@ def _rank_metrics(queries: pd.DataFrame, *, entities: int, pictures: int, seed: 
 def _retrieval_metrics(
     entities: EntityIndex, pictures: PictureIndex, truth: np.ndarray, *, seed: int
 ) -> Iterator[Metric]:
-    """Entities ask for their pictures: mAP and P@10."""
+    """Entities ask for their pictures, of which they may have several: mAP and P@10."""
     for kind in get_args(IndexKind):
         found = metrics.picture_retrieval(entities.vectors[kind], pictures.vectors, truth)
         asked = entities.rows.iloc[found.index].assign(found=found.index)

@@ -1,5 +1,6 @@
 """The evaluator on a real model and real pictures, and what its report may be compared with."""
 
+import io
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from tiny import tiny_data, tiny_model
+from tiny import COLOURS, tiny_data, tiny_model, tiny_picture
 
 from entityclip import pairs
 from entityclip.checkpoint import LoadedModel
@@ -93,6 +94,85 @@ def test_distinct_captions_are_asked_both_ways(tmp_path, model):
         assert len(ranks) == 6
         assert report.value("R@1", index="pairs", direction=direction) == pytest.approx(100 * (ranks == 1).mean())
     assert set(queries.query("index == 'pairs'")["best"]) <= set(queries["pair_id"])
+
+
+@pytest.fixture(scope="module")
+def news(tmp_path_factory: pytest.TempPathFactory) -> DataLayout:
+    """Thirty articles, twelve of them in test; the last of those has no explanation."""
+    data = DataLayout(tmp_path_factory.mktemp("news"))
+    pairs.start(data)
+    rows, entities, texts = [], [], []
+    for number in range(30):
+        entity, caption = pairs.entity_id(f"n24news:{number}"), f"Person {number} speaks."
+        file = io.BytesIO()
+        tiny_picture(COLOURS[number % 6], number).rotate(15 * number).save(file, format="PNG")
+        about = {"entity_id": entity, "entity": caption, "language": "en", "source": "n24news"}
+        entities.append(about | {"aliases": [], "category": "", "licence": ""})
+        split = "test" if number >= 18 else "train"
+        image = {"bytes": file.getvalue(), "path": f"{number}.png"}
+        rows.append(about | {"pair_id": f"pair{number}", "caption": caption, "split": split, "image": image})
+        text = {"entity_id": entity, "text": f"This is about number {number}, a person.", "caption": caption}
+        texts.append(text | {"language": "en", "generator": "source", "prompt_version": "1", "explanation_id": caption})
+    for split in ("train", "test"):
+        pairs.write_rows(data.pairs, pairs.PAIRS, [r for r in rows if r["split"] == split], name=split)
+    pairs.write_rows(data.entities, pairs.ENTITIES, entities, name="entities")
+    pairs.write_rows(data.explanations, pairs.EXPLANATIONS, texts[:-1], name="explanations")
+    pairs.finish(data, pairs=len(rows))
+    return data
+
+
+def test_news_are_measured_among_the_pictures_and_texts_of_the_split_in_both_directions(model, news):
+    report, queries = evaluate(model, news, progress=False)
+    assert (report.candidates, report.entities, report.pictures) == ("split", 12, 12)
+    pictures = PictureIndex.build(model, news, split="test")
+    texts = {
+        "pairs": model.embed_texts(list(pictures.rows["caption"])),
+        "explanation": EntityIndex.build(model, news, among=set(pictures.rows["entity_id"])).vectors["explanation"],
+    }
+    assert texts["explanation"][-1] == pytest.approx(texts["pairs"][-1], abs=1e-5)
+    for index, vectors in texts.items():
+        scores = pictures.vectors @ vectors.T
+        rank = (scores >= scores.diagonal()[:, None] - 1e-6).sum(axis=1)
+        of_text = (scores >= scores.diagonal() - 1e-6).sum(axis=0)
+        for direction, expected in (("image_to_text", rank), ("text_to_image", of_text)):
+            for name, value in (
+                *((f"R@{k}", 100 * np.mean(expected <= k)) for k in (1, 5, 10)),
+                ("mean_rank", np.mean(expected)),
+                ("median_rank", np.median(expected)),
+            ):
+                assert report.value(name, index=index, direction=direction) == pytest.approx(value)
+    assert {m.name for m in report.metrics} == {"R@1", "R@5", "R@10", "mean_rank", "median_rank"}
+    assert queries.groupby(["index", "direction"]).size().to_dict() == {
+        ("caption", "image_to_text"): 12,
+        ("explanation", "image_to_text"): 12,
+        ("mixed", "image_to_text"): 12,
+        ("pairs", "image_to_text"): 12,
+        ("pairs", "text_to_image"): 12,
+    }
+
+
+def test_articles_of_other_splits_are_never_embedded(model, news):
+    counting = Counting(model.model, model.card, model.tokenizer, model.device)
+    object.__setattr__(counting, "seen", {"images": 0, "texts": 0})
+    evaluate(counting, news, progress=False)
+    assert counting.seen == {"images": 12, "texts": 12 + 11}
+
+
+def test_candidates_can_be_named_and_reports_about_others_are_not_comparable(model, news, data, evaluated):
+    everything, _ = evaluate(model, news, candidates="all", progress=False)
+    assert (everything.candidates, everything.entities) == ("all", 30)
+    assert everything.evaluation_hash != evaluate(model, news, progress=False)[0].evaluation_hash
+    some, _ = evaluate(model, data, candidates="split", progress=False)
+    assert (some.candidates, some.entities, some.pictures) == ("split", 6, 18)
+    assert some.value("mAP", index="mixed", direction="text_to_image") is not None
+    assert evaluated[0].candidates == "all"
+
+
+def test_a_slice_that_holds_every_query_has_the_figures_of_all(evaluated):
+    report, _ = evaluated
+    of = {name: [m for m in report.metrics if m.slice == name] for name in ("all", "language=en", "few")}
+    assert [m.model_copy(update={"slice": "all"}) for m in of["language=en"]] == of["all"]
+    assert [m.value for m in of["few"]] != [m.value for m in of["all"]]
 
 
 def test_every_picture_and_text_is_embedded_once(model, data):

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from entityclip.cli.folders import claim, content_hash, explained
-from entityclip.cli.options import Checkpoint, Csv, Data, Json
+from entityclip.cli.options import Checkpoint, Csv, Data, Json, Rerank
 from entityclip.cli.printed import last_line, on_terminal, table
-from entityclip.layout import CheckpointLayout, RunLayout
-from entityclip.records import EvalReport, Split
+from entityclip.layout import CheckpointLayout, DataLayout, RunLayout
+from entityclip.records import Candidates, EvalReport, Split
+
+if TYPE_CHECKING:
+    from entityclip.checkpoint import LoadedModel
+    from entityclip.rerank import RerankReport
 
 
 def train(
@@ -49,12 +53,18 @@ def evaluate(
     checkpoint: Checkpoint,
     data: Data,
     split: Annotated[Split, typer.Option(help="Whose pictures are asked about.")] = "test",
+    candidates: Annotated[
+        Candidates | None,
+        typer.Option(help="All entities, or only those of the split; without it, split for news sets, else all."),
+    ] = None,
+    rerank: Rerank = 0,
     csv: Csv = None,
     as_json: Json = False,
 ) -> None:
     """Measure a model: recall by slice, then every figure; --json has their 95 % intervals as well.
 
-    The rows of --csv are the single queries with the rank of the truth.
+    The rows of --csv are the single queries with the rank of the truth. With --rerank also what re-ranking the first
+    K entities of the mixed index would gain with each weight of the matching head, and what it costs.
     """
     from entityclip import checkpoint as checkpoints
     from entityclip.evaluate import evaluate as measure
@@ -62,13 +72,30 @@ def evaluate(
 
     source = explained(data)
     model = checkpoints.load(CheckpointLayout(checkpoint))
-    report, queries = measure(model, source, split=split, progress=on_terminal())
+    report, queries = measure(model, source, split=split, candidates=candidates, progress=on_terminal())
     typer.echo(slice_table(report))
     _show_figures(report)
     if csv is not None:
         queries.to_csv(csv, index=False)
         typer.echo(f"\nEvery query: {csv}")
-    last_line(report.model_dump(), as_json)
+    answer = report.model_dump()
+    if rerank:
+        answer["rerank"] = _reranked(model, source, split=split, first=rerank).model_dump()
+    last_line(answer, as_json)
+
+
+def _reranked(model: LoadedModel, data: DataLayout, *, split: Split, first: int) -> RerankReport:
+    from entityclip.rerank import measure_rerank
+
+    report = measure_rerank(model, data, split=split, first=first, progress=on_terminal())
+    typer.echo(f"\nfirst {first} of the mixed index judged again: R@1, and the points gained over all pictures")
+    table(
+        [{"weight": f"{t.weight:g}", **t.recall, "gain": t.gain, "from": t.low, "to": t.high} for t in report.weights]
+    )
+    typer.echo(f"On the card: weight {model.card.rerank:g}", nl=False)
+    typer.echo("" if model.card.rerank else ", so that re-ranking keeps the order")
+    typer.echo(f"A search takes {report.search_ms:.1f} ms a picture, re-ranking {report.rerank_ms:.1f} ms more")
+    return report
 
 
 def _show_figures(report: EvalReport) -> None:
