@@ -157,9 +157,7 @@ def lay_out(package: PackageLayout, source: Layout, data: DataLayout, card: Pack
     """Write what the service loads into ``package``: weights and card, both indexes, reports."""
     pairs.require_complete(data)
     model = checkpoint.load(source.model)
-    package.root.mkdir(parents=True)
-    shutil.copyfile(source.model.weights, package.checkpoint.weights)
-    shutil.copyfile(source.model.card, package.checkpoint.card)
+    checkpoint.copy(source.model, package.checkpoint)
     EntityIndex.build(model, data).save(package.entities)
     PictureIndex.build(model, data).save(package.pictures)
     shutil.copytree(source.reports, package.reports)

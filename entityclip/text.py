@@ -15,7 +15,7 @@ import torch
 from open_clip.tokenizer import HFTokenizer
 from pydantic import Field
 
-from entityclip.architecture import Architecture, settings
+from entityclip.architecture import Architecture, portable, settings
 from entityclip.errors import ConfigError
 from entityclip.records import Record
 
@@ -43,6 +43,10 @@ class Tokenisation(Record):
             ConfigError: Its architecture or its files are not there, or it is of an unknown kind.
         """
         return Tokenizer(self)
+
+    def portable(self) -> Tokenisation:
+        """The same without a folder or file of this machine."""
+        return self.model_copy(update={"tokenizer": self.tokenizer and portable(self.tokenizer), "folder": None})
 
 
 class Tokenizer:

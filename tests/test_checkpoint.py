@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from architectures import ROBERTA, architecture, hugging_face_text, write_tokenizer
 from PIL import Image
 from safetensors.torch import load_file
 from tiny import COLOURS, tiny_model, tiny_picture
@@ -18,6 +22,8 @@ from entityclip.checkpoint import LoadedModel
 from entityclip.errors import CheckpointError
 from entityclip.images import Preprocessing
 from entityclip.layout import CheckpointLayout
+from entityclip.model.entityclip import EntityCLIP, ModelConfig
+from entityclip.model.towers import TowerConfig
 from entityclip.text import Tokenisation
 
 
@@ -108,4 +114,62 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
     sha = checkpoint.file_sha256(layout.weights)
     card.model_copy(update={"weights_sha256": sha}).write(layout.card)
     with pytest.raises(CheckpointError, match="does not fit the architecture"):
+        checkpoint.load(layout)
+
+
+# ---------------------------------------------------------------- Hugging Face
+def hugging_face_model(root: Path, files: Path) -> LoadedModel:
+    """A model whose texts are read by what lies in ``files``, saved to ``root`` and loaded from there."""
+    content = architecture(text=hugging_face_text())
+    (files / "mine.json").write_text(json.dumps(content))
+    torch.manual_seed(0)
+    model = EntityCLIP(ModelConfig(towers=TowerConfig(architecture=str(files / "mine.json"), text_folder=str(files))))
+    card: dict[str, Any] = {"data_hash": "data", "config": {}, "code_hash": "code", "epochs": 0, "metrics": {}}
+    tokenisation = Tokenisation(tokenizer=str(files / "mine.json"), folder=str(files), context=12)
+    how = {"preprocessing": Preprocessing(size=32), "tokenisation": tokenisation}
+    checkpoint.save(CheckpointLayout(root), model, **(card | how))
+    return checkpoint.load(CheckpointLayout(root))
+
+
+def encoder_files(folder: Path) -> Path:
+    ROBERTA.save_pretrained(folder)
+    return write_tokenizer(folder, ["a blue kettle"])
+
+
+def test_a_checkpoint_is_enough_to_read_texts_wherever_it_is_copied(tmp_path: Path) -> None:
+    files = encoder_files(tmp_path / "files")
+    saved = hugging_face_model(tmp_path / "saved", files)
+    vectors = saved.embed_texts(["a kettle", "青いやかん"])
+    shutil.rmtree(files)
+    checkpoint.copy(CheckpointLayout(tmp_path / "saved"), CheckpointLayout(tmp_path / "copied"))
+    shutil.rmtree(tmp_path / "saved")
+    copied = checkpoint.load(CheckpointLayout(tmp_path / "copied"))
+    assert np.array_equal(copied.embed_texts(["a kettle", "青いやかん"]), vectors)
+    everything = b"".join(path.read_bytes() for path in (tmp_path / "copied").rglob("*.json"))
+    assert str(tmp_path).encode() not in everything
+
+
+def test_where_the_files_of_a_tokenizer_lay_does_not_make_another_model(tmp_path: Path) -> None:
+    made = [hugging_face_model(tmp_path / n, encoder_files(tmp_path / f"files {n}")).card for n in ("a", "b")]
+    assert made[0].text_sha256.keys() >= {"config.json", "tokenizer.json"}
+    assert made[0].fingerprint == made[1].fingerprint
+
+
+def test_another_tokenizer_makes_another_model(tmp_path: Path) -> None:
+    own = hugging_face_model(tmp_path / "own", encoder_files(tmp_path / "files"))
+    write_tokenizer(tmp_path / "files", ["something else was read here, over and over and over"])
+    other = hugging_face_model(tmp_path / "other", tmp_path / "files")
+    assert own.card.fingerprint != other.card.fingerprint
+    assert own.card.weights_sha256 == other.card.weights_sha256
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_text_files_that_changed_are_refused(tmp_path: Path, name: str) -> None:
+    hugging_face_model(tmp_path / "saved", encoder_files(tmp_path / "files"))
+    layout = CheckpointLayout(tmp_path / "saved")
+    (layout.text / name).write_text((layout.text / name).read_text().replace("1", "2", 1))
+    with pytest.raises(CheckpointError, match="text tower and tokenizer"):
+        checkpoint.load(layout)
+    shutil.rmtree(layout.text)
+    with pytest.raises(CheckpointError, match="text tower and tokenizer"):
         checkpoint.load(layout)

@@ -45,7 +45,7 @@ class DataLayout:
 
 @dataclass(frozen=True)
 class CheckpointLayout:
-    """A checkpoint folder: weights, then the card, written last."""
+    """A checkpoint folder: weights and what reads texts, then the card, written last."""
 
     root: Path
 
@@ -58,6 +58,11 @@ class CheckpointLayout:
     def card(self) -> Path:
         """CheckpointCard as JSON; its presence says that the checkpoint is complete."""
         return self.root / "card.json"
+
+    @property
+    def text(self) -> Path:
+        """Files of a Hugging Face text tower and tokenizer; not there where open_clip's own read the texts."""
+        return self.root / "text"
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import open_clip
 import torch
+from open_clip.hf_model import HFTextEncoder
 from open_clip.modified_resnet import ModifiedResNet
 from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
 
-from entityclip.architecture import Architecture, name_of, settings
+from entityclip.architecture import Architecture, name_of, portable, settings
 from entityclip.errors import ConfigError
 from entityclip.model.recompute import recompute
 from entityclip.model.textual import TextTower, longest_text, require_known_text_tower, text_blocks, text_tokens
@@ -49,6 +50,10 @@ class TowerConfig(Record):
         default=False, description="ResNet towers: mean pooling instead of attention pooling; any picture size."
     )
 
+    def portable(self) -> TowerConfig:
+        """The same without a folder or file of this machine; ``pretrained`` stays, to say where weights came from."""
+        return self.model_copy(update={"architecture": portable(self.architecture), "text_folder": None})
+
 
 class Towers(nn.Module):
     """An open_clip model whose towers give tokens.
@@ -84,6 +89,11 @@ class Towers(nn.Module):
     def longest_text(self) -> int | None:
         """How many tokens the text tower has positions for; None where there is no end."""
         return longest_text(self.text)
+
+    def save_text_config(self, folder: Path) -> None:
+        """Write ``config.json`` of a Hugging Face text tower, for ``TowerConfig.text_folder``; others need none."""
+        if isinstance(self.text, HFTextEncoder):
+            self.text.config.save_pretrained(folder)
 
     # ---------------------------------------------------------------- what they give
     def image_tokens(self, pictures: torch.Tensor) -> Tokens:
