@@ -8,7 +8,7 @@ import torch
 from tiny import tiny_data
 
 from entityclip import batches
-from entityclip.batches import Augmentation, TrainingSet
+from entityclip.batches import Augmentation, Draft, TrainingSet
 from entityclip.images import Preprocessing
 from entityclip.model.entityclip import Batch
 from entityclip.text import Tokenisation
@@ -19,18 +19,17 @@ STILL = Augmentation(crop=1, rotate=0, flip=False, light=0, saturation=0)
 @pytest.fixture(scope="module")
 def training(tmp_path_factory: pytest.TempPathFactory) -> TrainingSet:
     data = tiny_data(tmp_path_factory.mktemp("data"))
-    return batches.load_training_set(data, side=32, progress=False)
+    return batches.load_training_set(data, preprocessing=Preprocessing(size=32), progress=False)
 
 
 def make(training: TrainingSet, rows: list[int], *, seed: int = 0, augmentation: Augmentation = STILL) -> Batch:
-    return batches.make_batch(
+    drafted = batches.draft(
         training,
         np.array(rows),
         tokenizer=Tokenisation(context=24).load(),
-        preprocessing=Preprocessing(size=32),
-        augmentation=augmentation,
         generator=torch.Generator().manual_seed(seed),
     )
+    return drafted.batch(preprocessing=Preprocessing(size=32), augmentation=augmentation, device="cpu")
 
 
 def test_names_are_masked_in_the_explanations_that_train(training: TrainingSet) -> None:
@@ -40,12 +39,21 @@ def test_names_are_masked_in_the_explanations_that_train(training: TrainingSet) 
 
 
 def test_names_stay_where_masking_is_off(tmp_path: Path) -> None:
-    unmasked = batches.load_training_set(tiny_data(tmp_path), side=32, mask=False, progress=False)
+    unmasked = batches.load_training_set(
+        tiny_data(tmp_path), preprocessing=Preprocessing(size=32), mask=False, progress=False
+    )
     assert all("KX-" in text for of_entity in unmasked.explanations for text in of_entity)
 
 
+class AnyOrder:
+    def arrange(self, rows: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:  # noqa: ARG002
+        return rows
+
+
 def order(entities: list[int], *, batch: int, balance: float = 0, epoch: int = 0) -> list[np.ndarray]:
-    return batches.order(np.array(entities), batch=batch, balance=balance, epoch=epoch, seed=0)
+    texts = [["text"]] * (max(entities) + 1)
+    data = TrainingSet(AnyOrder(), np.array(entities), np.array(entities, dtype=str), texts, texts)  # type: ignore[arg-type]
+    return batches.order(data, batch=batch, balance=balance, epoch=epoch, seed=0)
 
 
 def test_every_epoch_sees_every_pair_once_in_another_order() -> None:
@@ -74,7 +82,7 @@ def test_the_same_seed_makes_the_same_batch(training: TrainingSet) -> None:
 
 
 def test_without_augmentation_a_picture_is_what_evaluation_sees(training: TrainingSet) -> None:
-    expected = Preprocessing(size=32).normalise(training.pictures[[0, 11]])
+    expected = Preprocessing(size=32).normalise(training.pictures.read(np.array([0, 11])))
     torch.testing.assert_close(make(training, [0, 11]).pictures, expected, atol=2e-3, rtol=0)
 
 
@@ -96,8 +104,28 @@ def test_an_entity_without_explanation_is_marked(training: TrainingSet) -> None:
 
 @pytest.mark.parametrize("size", [16, 32, 40])
 def test_augmentation_keeps_the_range_of_pictures(training: TrainingSet, size: int) -> None:
-    g = torch.Generator().manual_seed(0)
-    varied = batches.augment(training.pictures, size=size, config=Augmentation(crop=0.1, rotate=45), generator=g)
+    squares = training.pictures.read(np.arange(len(training)))
+    chance = torch.rand(len(squares), batches.CHANCES, generator=torch.Generator().manual_seed(0))
+    varied = batches.augment(squares, chance, size=size, config=Augmentation(crop=0.1, rotate=45))
     assert varied.shape[2:] == (size, size)
     assert float(varied.min()) >= 0
     assert float(varied.max()) <= 255
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_the_shares_of_the_processes_are_the_whole_batch(training: TrainingSet, processes: int) -> None:
+    rows = np.array([0, 5, 9, 15, 2, 7])
+
+    def drafted(share: slice) -> Draft:
+        generator = torch.Generator().manual_seed(3)
+        return batches.draft(
+            training, rows, tokenizer=Tokenisation(context=24).load(), generator=generator, share=share
+        )
+
+    whole, each = drafted(slice(None)), len(rows) // processes
+    shares = [drafted(slice(i * each, (i + 1) * each)) for i in range(processes)]
+    for field in ("squares", "chance", "explained", "entities"):
+        assert torch.equal(torch.cat([getattr(share, field) for share in shares]), getattr(whole, field))
+    for texts, of in (("captions", "caption_of"), ("explanations", "explanation_of")):
+        by_row = torch.cat([getattr(share, texts)[getattr(share, of)] for share in shares])
+        assert torch.equal(by_row, getattr(whole, texts)[getattr(whole, of)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +81,13 @@ def tiny_model(root: Path, *, seed: int = 0, **card: Any) -> LoadedModel:
     how = {"preprocessing": Preprocessing(size=32), "tokenisation": Tokenisation(context=24)}
     checkpoint.save(CheckpointLayout(root), model, **(fields | how | card))
     return checkpoint.load(CheckpointLayout(root))
+
+
+def tiny_vit(folder: Path) -> ModelConfig:
+    """A transformer without batch norm, whose rows do not know each other; its architecture is put into ``folder``."""
+    vision = {"image_size": 32, "layers": 3, "width": 32, "patch_size": 8, "head_width": 16}
+    text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 3}
+    file = folder / "tiny-vit.json"
+    file.write_text(json.dumps({"embed_dim": 32, "custom_text": True, "vision_cfg": vision, "text_cfg": text}))
+    towers = TowerConfig(architecture=str(file))
+    return ModelConfig(towers=towers, experts=ExpertConfig(image=1, shared=2, text=1))

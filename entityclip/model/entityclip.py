@@ -8,9 +8,10 @@ import torch
 from pydantic import Field
 from torch.nn import functional as F
 
+from entityclip.model.gather import gather, process
 from entityclip.model.losses import contrastive, hard_negatives, matching, targets_by_entity
-from entityclip.model.mmae import MMAE, ExpertConfig
-from entityclip.model.towers import TowerConfig, Towers
+from entityclip.model.mmae import MMAE, Attended, ExpertConfig
+from entityclip.model.towers import Tokens, TowerConfig, Towers
 from entityclip.records import Record
 
 
@@ -46,6 +47,14 @@ class Batch(NamedTuple):
         return Batch(*(tensor.to(device) for tensor in self))
 
 
+class Read(NamedTuple):
+    """What the towers made of a batch."""
+
+    image: Tokens  # of B pictures
+    captions: Tokens  # of the distinct captions
+    explanations: Tokens | None  # of the distinct explanations
+
+
 class EntityCLIP(Towers):
     """The towers that retrieval uses, and beside them the experts that only training uses."""
 
@@ -57,39 +66,73 @@ class EntityCLIP(Towers):
     def losses(
         self, batch: Batch, *, config: LossConfig, generator: torch.Generator | None = None
     ) -> dict[str, torch.Tensor]:
-        """The terms of the loss and their weighted sum ``loss``, each a scalar. A term of weight 0 costs nothing."""
-        image = self.image_tokens(batch.pictures)
-        text = self.text_tokens(batch.captions).rows(batch.caption_of)
+        """The terms of the loss and their weighted sum ``loss``, each a scalar. A term of weight 0 costs nothing.
+
+        With several processes, ``batch`` is this one's share, as large as every other's, and the terms are those of
+        the whole batch; but for 'itm', which is the mean over this process's rows.
+        """
+        return self.losses_of(self.read(batch, config=config), batch, config=config, generator=generator)
+
+    forward = losses  # data-parallel wrappers hook in here
+
+    def read(self, batch: Batch, *, config: LossConfig) -> Read:
+        """The towers' tokens of the pictures and of the distinct texts; a text that no term needs is not read."""
+        return Read(
+            self.image_tokens(batch.pictures),
+            self.text_tokens(batch.captions),
+            self.text_tokens(batch.explanations) if config.explanation or config.beta or config.eta else None,
+        )
+
+    def losses_of(
+        self, read: Read, batch: Batch, *, config: LossConfig, generator: torch.Generator | None = None
+    ) -> dict[str, torch.Tensor]:
+        """``losses`` of a batch that the towers have read."""
+        image, text = read.image, read.captions.rows(batch.caption_of)
         scale = self.logit_scale.exp().clamp(max=100)
+        entities, explained = gather(batch.entities), gather(batch.explained)
+        explanation = read.explanations.rows(batch.explanation_of) if read.explanations else None
 
-        def vtc(a: torch.Tensor, b: torch.Tensor, entities: torch.Tensor) -> torch.Tensor:
-            return contrastive(a, b, scale=scale, targets=targets_by_entity(entities), smoothing=config.smoothing)
+        def vtc(a: torch.Tensor, b: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+            targets = targets_by_entity(entities[rows])
+            return contrastive(a[rows], b[rows], scale=scale, targets=targets, smoothing=config.smoothing)
 
-        v, t = image.pooled(), text.pooled()
-        terms = {"vtc": vtc(v, t, batch.entities)}
-        if config.explanation or config.beta or config.eta:
-            explanation = self.text_tokens(batch.explanations).rows(batch.explanation_of)
-        if config.explanation and bool(batch.explained.any()):
-            rows = batch.explained.nonzero()[:, 0]
-            terms["explanation"] = vtc(v[rows], explanation.pooled()[rows], batch.entities[rows])
-        if config.beta or config.eta:
+        everything = torch.arange(len(entities), device=entities.device)
+        v, t = gather(image.pooled()), gather(text.pooled())
+        terms = {"vtc": vtc(v, t, everything)}
+        if explanation and config.explanation and bool(explained.any()):
+            terms["explanation"] = vtc(v, gather(explanation.pooled()), explained.nonzero()[:, 0])
+        if explanation and (config.beta or config.eta):
             attended = self.mmae(image, text, explanation)
-            terms["mmae"] = vtc(attended.gated_image, attended.gated_text, batch.entities)
+            terms["mmae"] = vtc(gather(attended.gated_image), gather(attended.gated_text), everything)
         similarity = scale * F.normalize(v, dim=-1) @ F.normalize(t, dim=-1).T
-        if config.eta and bool(similarity.isfinite().all()):  # otherwise the loss says so, and nothing can be drawn
-            pairs = _pairs(hard_negatives(similarity, batch.entities, generator=generator), rows=len(v))
-            logits = self.mmae.match_logits(attended, image, text, explanation, pairs=pairs)
-            terms["itm"] = matching(*logits.split(len(v)))
+        if explanation and config.eta and bool(similarity.isfinite().all()):  # otherwise the loss says so, and nothing
+            own = torch.arange(len(batch.entities)) + process() * len(batch.entities)  # can be drawn
+            pairs = _pairs(hard_negatives(similarity, entities, generator=generator), own=own)
+            terms["itm"] = self._matching(attended, v, t, explanation, pairs=pairs)
         weights = {"vtc": 1.0, "explanation": config.explanation, "mmae": config.beta, "itm": config.eta}
         terms["loss"] = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
         return terms
 
+    def _matching(
+        self, attended: Attended, v: torch.Tensor, t: torch.Tensor, explanation: Tokens, *, pairs: torch.Tensor
+    ) -> torch.Tensor:
+        """GI-ITM's loss over ``pairs`` of rows of the whole batch, as many of each kind; ``v`` and ``t`` are whole."""
+        whole = Attended(*(gather(outputs, dim=outputs.ndim - 2) for outputs in attended))
+        texts = Tokens(*(gather(part) for part in explanation))
+        logits = self.mmae.match_logits(whole, _single(v), _single(t), texts, pairs=pairs)
+        return matching(*logits.split(len(explanation.at)))
 
-def _pairs(negatives: tuple[torch.Tensor, torch.Tensor] | None, *, rows: int) -> torch.Tensor:
-    """(P, 2) rows of picture and text: the true pairs, then each picture's hard text, then each text's hard picture."""
-    own = torch.arange(rows)
+
+def _single(vectors: torch.Tensor) -> Tokens:
+    """(B, D) pooled vectors as tokens of which nothing else is left."""
+    first = torch.zeros(len(vectors), dtype=torch.long, device=vectors.device)
+    return Tokens(vectors[:, None], first, torch.ones_like(first, dtype=torch.bool)[:, None])
+
+
+def _pairs(negatives: tuple[torch.Tensor, torch.Tensor] | None, *, own: torch.Tensor) -> torch.Tensor:
+    """(P, 2) rows of picture and text: true pairs, each picture's hard text, each text's hard picture; of ``own``."""
     pairs = [torch.stack([own, own], dim=1)]
     if negatives is not None:
-        texts, pictures = (n.cpu() for n in negatives)
+        texts, pictures = (n.cpu()[own] for n in negatives)
         pairs += [torch.stack([own, texts], dim=1), torch.stack([pictures, own], dim=1)]
     return torch.cat(pairs)

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from tiny import tiny_data
 
 from entityclip import checkpoint, train
+from entityclip.batches import Draft
 from entityclip.errors import DataError, TrainingError
 from entityclip.images import Preprocessing
 from entityclip.layout import DataLayout, RunLayout
@@ -15,7 +16,7 @@ from entityclip.model.entityclip import ModelConfig
 from entityclip.model.mmae import ExpertConfig
 from entityclip.model.towers import TowerConfig
 from entityclip.text import Tokenisation
-from entityclip.train import TrainConfig
+from entityclip.train import Job, TrainConfig
 
 CONFIG = TrainConfig(
     model=ModelConfig(
@@ -122,3 +123,23 @@ def test_a_checkpoint_rebuilds_the_model_that_was_trained(data: DataLayout, tmp_
     assert vectors.shape == (3, 32)
     assert (vectors[0] == vectors[1]).all()
     assert abs((vectors**2).sum(1) - 1).max() < 1e-5
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_killed_inside_an_epoch_goes_on_with_any_number_of_workers(
+    data: DataLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    fit(data, tmp_path / "unbroken")
+    step = Job.step
+
+    def dying(self: Job, number: int, drafted: Draft) -> dict[str, float]:
+        if number == 4:  # an epoch has three steps
+            raise Killed
+        return step(self, number, drafted)
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Job, "step", dying)
+        fit(data, tmp_path / "killed")
+    fit(data, tmp_path / "killed", CONFIG.model_copy(update={"workers": workers}))
+    ours, theirs = (load_file(RunLayout(tmp_path / n).checkpoint.weights) for n in ("killed", "unbroken"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)

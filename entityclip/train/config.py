@@ -1,0 +1,94 @@
+"""Everything that decides what a training run computes, and the name that this gives the run."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from entityclip.batches import Augmentation
+from entityclip.images import Preprocessing
+from entityclip.model.entityclip import LossConfig, ModelConfig
+from entityclip.pairs import digest, sources_hash
+from entityclip.records import Record
+from entityclip.text import Tokenisation
+
+
+class Adaptation(Record):
+    """Which weights of the towers learn. Projections, temperature and experts always do."""
+
+    towers: Literal["all", "last", "none", "lora"] = Field(
+        default="all", description="Every weight; the last blocks; none (heads only); or low-rank updates (LoRA)."
+    )
+    blocks: int = Field(default=2, ge=1, description="For 'last': blocks of each tower that learn.")
+    rank: int = Field(default=8, ge=1, description="For 'lora': rank of an update.")
+    alpha: int = Field(default=16, ge=1, description="For 'lora': an update counts alpha / rank.")
+    tower_rate: float = Field(
+        default=1.0, gt=0, description="Learning rate of pretrained tower weights, as a share of 'rate'."
+    )
+
+
+class TrainConfig(Record):
+    """Everything that decides what a training run computes."""
+
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    preprocessing: Preprocessing = Preprocessing()
+    tokenisation: Tokenisation = Tokenisation()
+    augmentation: Augmentation = Augmentation()
+    adaptation: Adaptation = Adaptation()
+    epochs: int = Field(default=20, ge=1)
+    batch: int = Field(default=64, ge=2, description="Pairs in a step, over all processes together.")
+    chunk: int = Field(
+        default=0, ge=0, description="Rows that the towers hold at a time (cached gradients); 0 is the whole batch."
+    )
+    balance: float = Field(
+        default=0.0, ge=0, le=1, description="How far rare entities are drawn more often: 0 not at all, 1 until equal."
+    )
+    rate: float = Field(default=1e-3, gt=0, description="Highest learning rate (AdamW).")
+    warmup: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps with a rising rate.")
+    decay: float = Field(default=0.05, ge=0, description="Weight decay of matrices.")
+    clip: float = Field(default=1.0, gt=0, description="Largest norm of the gradient.")
+    small_until: float = Field(default=0.0, ge=0, le=1, description="Share of the epochs on smaller pictures.")
+    small_size: int = Field(default=64, ge=8, description="Side of the smaller pictures, pixels.")
+    mask_names: bool = Field(default=True, description="Mask an entity's names in the explanations trained on.")
+    seed: int = Field(default=0, ge=0)
+    precision: Literal["float32", "bf16"] = Field(default="float32", description="What the towers compute in.")
+    compile: bool = Field(default=False, description="Compile the towers' blocks; pays on a GPU and in long runs.")
+    checkpoint_gradients: bool = Field(
+        default=False, description="Compute activations twice instead of keeping them: less memory, a third slower."
+    )
+    shard: bool = Field(
+        default=False, description="With several processes: spread weights, gradients and moments over them (FSDP)."
+    )
+    device: str = Field(default="cpu", description="'cpu' or 'cuda'.")
+    workers: int = Field(default=0, ge=0, description="Processes that prepare batches; the batches stay the same.")
+    cache_gigabytes: int = Field(
+        default=8, ge=0, description="Training pictures are decoded once if they fit into this; else streamed."
+    )
+    save_seconds: float = Field(default=20, ge=0, description="A killed run loses at most about this many seconds.")
+
+
+MARGIN = 8 / 7
+"""Training pictures are kept this much larger than they are looked at: crops lose no detail."""
+
+HOW = {"workers", "save_seconds"}
+"""Fields that change how fast a run is, and nothing of what it computes."""
+
+
+def code_hash() -> str:
+    """Hash of this package's sources: a run made by other code is another run."""
+    return sources_hash(Path(__file__).parents[1])
+
+
+def run_key(config: TrainConfig, *, data_hash: str) -> str:
+    """Name of the run that this config on these data makes; the same inputs find the same run again."""
+    return digest(config.model_dump_json(exclude=HOW), data_hash, code_hash(), json.dumps(versions()))
+
+
+def versions() -> dict[str, str]:
+    """The libraries that compute."""
+    return {name: importlib.metadata.version(name) for name in ("torch", "open_clip_torch", "numpy")}

@@ -1,0 +1,153 @@
+"""Training, top to bottom: data, model, optimizer, then steps; the state is saved on the way and a killed run resumes.
+
+The position in the run, not any hidden state, decides what a step does: batches, augmentation and hard
+negatives come from generators seeded by (seed, step). On the CPU a resumed run ends with the very weights of an
+unbroken one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from entityclip import batches, checkpoint
+from entityclip.batches import TrainingSet
+from entityclip.checkpoint import CheckpointCard
+from entityclip.layout import DataLayout, DecodedLayout, RunLayout
+from entityclip.model.gather import process
+from entityclip.text import Tokenizer
+from entityclip.train import state
+from entityclip.train.config import MARGIN, TrainConfig, code_hash, versions
+from entityclip.train.job import Job
+
+Report = Callable[[int, dict[str, float]], None]
+"""Called after each epoch with its number (from 1) and the means of the loss's terms over its steps, and of the
+seconds that a step waited for its batch (``wait_s``) and computed (``step_s``)."""
+
+
+def fit(
+    config: TrainConfig,
+    *,
+    data: DataLayout,
+    data_hash: str,
+    run: RunLayout,
+    report: Report,
+    decoded: DecodedLayout | None = None,
+    progress: bool = True,
+) -> CheckpointCard:
+    """Train, and leave a complete checkpoint in ``run``. A run that was killed goes on where it was saved.
+
+    Started by ``torchrun``, every process calls it with the same arguments, and together they are one run.
+
+    Args:
+        config: What is computed.
+        data: The data version trained on.
+        data_hash: Its hash, for the card.
+        run: Where the run is kept.
+        report: Told after each epoch.
+        decoded: Where decoded pictures are kept; by default in ``run``.
+        progress: Show bars.
+
+    Raises:
+        ConfigError: The towers cannot do what the config asks for.
+        DataError: The data are incomplete.
+        TrainingError: Loss or gradient is no longer finite; the message names the pairs of the batch.
+    """
+    if run.checkpoint.card.is_file():
+        return checkpoint.read_card(run.checkpoint)
+    started, first, full = time.monotonic(), process() == 0, config.preprocessing
+
+    # ------------------------------------------------------------ data, model, optimizer; or the state of a killed run
+    training = batches.load_training_set(
+        data,
+        preprocessing=full.model_copy(update={"size": round(full.size * MARGIN)}),
+        cache=decoded or run.decoded,
+        most_bytes=config.cache_gigabytes * 10**9,
+        mask=config.mask_names,
+        progress=progress and first,
+    )
+    job = Job(config, training)
+    cut = {f"truncated_{kind}": share for kind, share in _truncated(training, job.steps.tokenizer).items()}
+    done, total = state.resume(run.resume, job.wrapped, job.optimizer), len(job.steps)
+
+    # ------------------------------------------------------------ steps
+    loader = DataLoader(
+        job.steps,
+        batch_size=None,
+        sampler=range(done, total),
+        num_workers=config.workers,
+        pin_memory=config.device != "cpu",
+    )
+    saved, means, terms = time.monotonic(), _Means(), {}
+    bar = tqdm(initial=done, total=total, desc="train", unit="step", disable=not (progress and first))
+    asked = time.monotonic()
+    for step, drafted in enumerate(loader, start=done):
+        arrived = time.monotonic()
+        terms = job.step(step, drafted)
+        means.add(terms | {"wait_s": arrived - asked, "step_s": time.monotonic() - arrived})
+        bar.update()
+        if job.steps.ends_epoch(step):
+            epoch = job.steps.plan[step][0] + 1
+            bar.set_postfix(epoch=f"{epoch}/{config.epochs}", loss=f"{means.mean()['loss']:.3f}")
+            if first:
+                report(epoch, means.take())
+        if job.agree(time.monotonic() - saved > config.save_seconds):
+            state.save(run.resume, job.wrapped, job.optimizer, step=step + 1)
+            saved = time.monotonic()
+        asked = time.monotonic()
+    bar.close()
+
+    # ------------------------------------------------------------ the checkpoint, its card last
+    weights = job.finish()
+    if first:
+        checkpoint.save(
+            run.checkpoint,
+            job.model,
+            weights=weights,
+            preprocessing=config.preprocessing,
+            tokenisation=config.tokenisation,
+            data_hash=data_hash,
+            config=config.model_dump(mode="json"),
+            code_hash=code_hash(),
+            epochs=config.epochs,
+            metrics={**terms, **cut, "seconds": time.monotonic() - started},
+            versions=versions(),
+        )
+        run.resume.unlink(missing_ok=True)
+    job.accelerator.wait_for_everyone()
+    return checkpoint.read_card(run.checkpoint)
+
+
+SAMPLE = 2000
+"""Texts of each kind that are measured for truncation."""
+
+
+def _truncated(training: TrainingSet, tokenizer: Tokenizer) -> dict[str, float]:
+    """Share of the captions and of the explanations that are longer than the context and lose their end."""
+    kinds = {"captions": training.captions, "explanations": training.explanations}
+    texts = {kind: [text for of_entity in known for text in of_entity] for kind, known in kinds.items()}
+    samples = {kind: found[:: max(1, len(found) // SAMPLE)] for kind, found in texts.items()}
+    return {kind: float(tokenizer.truncated(sample).mean()) if sample else 0.0 for kind, sample in samples.items()}
+
+
+class _Means:
+    """Running means of the loss's terms over an epoch."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._count = 0
+
+    def add(self, terms: dict[str, float]) -> None:
+        for name, value in terms.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._count += 1
+
+    def mean(self) -> dict[str, float]:
+        return {name: value / self._count for name, value in self._sums.items()}
+
+    def take(self) -> dict[str, float]:
+        mean, self._sums, self._count = self.mean(), {}, 0
+        return mean

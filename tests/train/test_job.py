@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tiny import tiny_data, tiny_vit
+from together import steps, steps_together
+
+from entityclip import batches
+from entityclip.errors import ConfigError
+from entityclip.images import Preprocessing
+from entityclip.layout import DataLayout
+from entityclip.model.entityclip import EntityCLIP
+from entityclip.text import Tokenisation
+from entityclip.train import Adaptation, Job, TrainConfig
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> DataLayout:
+    return tiny_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    return TrainConfig(
+        model=tiny_vit(tmp_path_factory.mktemp("vit")),
+        preprocessing=Preprocessing(size=32),
+        tokenisation=Tokenisation(context=24),
+        epochs=4,
+        batch=8,
+        clip=1e9,
+        rate=1e-4,
+    )
+
+
+@pytest.fixture(scope="module")
+def alone(config: TrainConfig, data: DataLayout) -> dict[str, torch.Tensor]:
+    return steps(config, data)
+
+
+def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor], *kinds: str, atol: float = 1e-5) -> None:
+    names = [name for name in theirs if name.startswith(kinds)]
+    assert names
+    assert ours.keys() >= set(names)
+    for name in names:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-4, atol=atol, msg=lambda m, n=name: f"{n}: {m}")
+
+
+# ---------------------------------------------------------------- several processes
+@pytest.mark.slow
+def test_two_processes_have_loss_and_gradients_of_one_with_the_whole_batch(
+    config: TrainConfig, data: DataLayout, alone: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    same(steps_together(config, data, processes=2, folder=tmp_path), alone, "loss", "grad", "weight")
+
+
+@pytest.mark.slow
+def test_two_processes_may_read_in_chunks(
+    config: TrainConfig, data: DataLayout, alone: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    chunked = config.model_copy(update={"chunk": 3})
+    same(steps_together(chunked, data, processes=2, folder=tmp_path), alone, "loss", "grad", "weight")
+
+
+@pytest.mark.slow
+def test_weights_in_shards_learn_the_same(
+    config: TrainConfig, data: DataLayout, alone: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    sharded = config.model_copy(update={"shard": True})
+    same(steps_together(sharded, data, processes=2, folder=tmp_path), alone, "loss", "weight")
+
+
+# ---------------------------------------------------------------- ways to save memory
+@pytest.mark.parametrize("change", [{"chunk": 3}, {"chunk": 1}, {"checkpoint_gradients": True}])
+def test_less_memory_gives_the_same_gradients(
+    config: TrainConfig, data: DataLayout, alone: dict[str, torch.Tensor], change: dict[str, object]
+) -> None:
+    same(steps(config.model_copy(update=change), data), alone, "loss", "grad", "weight")
+
+
+def test_half_precision_is_near(config: TrainConfig, data: DataLayout, alone: dict[str, torch.Tensor]) -> None:
+    halved = steps(config.model_copy(update={"precision": "bf16"}), data)
+    assert halved["weight.visual.proj"].dtype == torch.float32
+    assert 0 < abs(halved["loss.0.vtc"] - alone["loss.0.vtc"]) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"chunk": 2, "model": TrainConfig().model}, "batch norm"),
+        ({"chunk": 2, "shard": True}, "chunk and shard"),
+        ({"shard": True}, "torchrun"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    config: TrainConfig, data: DataLayout, change: dict[str, object], complaint: str
+) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        steps(config.model_copy(update=change), data)
+
+
+# ---------------------------------------------------------------- what learns
+def learnt(config: TrainConfig, data: DataLayout, **adaptation: object) -> set[str]:
+    """The names of the weights that two steps and the end of the run have changed."""
+    training = batches.load_training_set(data, preprocessing=config.preprocessing, progress=False)
+    job = Job(config.model_copy(update={"adaptation": Adaptation.model_validate(adaptation)}), training)
+    torch.manual_seed(config.seed)
+    before = EntityCLIP(config.model).state_dict()
+    for number in range(2):
+        job.step(number, job.steps[number])
+    after = job.finish()
+    assert after.keys() == before.keys()
+    return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+def test_everything_learns_by_default(config: TrainConfig, data: DataLayout) -> None:
+    changed = learnt(config, data)
+    assert {"visual.conv1.weight", "text.token_embedding.weight", "visual.proj", "logit_scale"} <= changed
+
+
+def test_heads_alone_leave_the_blocks_as_they_are(config: TrainConfig, data: DataLayout) -> None:
+    changed = learnt(config, data, towers="none")
+    assert {"visual.proj", "text.text_projection", "visual.ln_post.weight", "mmae.match.weight"} <= changed
+    assert not [name for name in changed if "resblocks" in name or "conv1" in name or "embedding" in name]
+
+
+def test_the_last_blocks_learn_and_the_first_do_not(config: TrainConfig, data: DataLayout) -> None:
+    changed = learnt(config, data, towers="last", blocks=1)
+    blocks = {name.split("resblocks.")[1][0] for name in changed if "resblocks" in name}
+    assert blocks == {"2"}
+
+
+def test_low_rank_updates_are_merged_at_the_end(config: TrainConfig, data: DataLayout) -> None:
+    changed = learnt(config, data, towers="lora", rank=2)
+    assert {
+        "visual.transformer.resblocks.0.mlp.c_fc.weight",
+        "text.transformer.resblocks.2.attn.in_proj_weight",
+    } <= changed
+    assert not {"visual.conv1.weight", "visual.transformer.resblocks.0.mlp.c_fc.bias"} & changed
+
+
+def test_pretrained_weights_go_at_their_own_rate(config: TrainConfig, data: DataLayout, tmp_path: Path) -> None:
+    file = tmp_path / "towers.safetensors"
+    towers = {n: w for n, w in EntityCLIP(config.model).state_dict().items() if not n.startswith("mmae.")}
+    save_file(towers, file)
+    pretrained = config.model.towers.model_copy(update={"pretrained": str(file)})
+    slow = config.model_copy(
+        update={
+            "model": config.model.model_copy(update={"towers": pretrained}),
+            "adaptation": Adaptation(tower_rate=0.1),
+        }
+    )
+    job = Job(slow, batches.load_training_set(data, preprocessing=config.preprocessing, progress=False))
+    job.step(1, job.steps[1])
+    of = {id(p): group["lr"] for group in job.optimizer.param_groups for p in group["params"]}
+    assert of[id(job.model.visual.proj)] == pytest.approx(0.1 * of[id(job.model.mmae.match.weight)])
