@@ -149,7 +149,7 @@ def _found(path: Path, *, shape: tuple[int, ...]) -> MemoryMapped | None:
         found = MemoryMapped(path)
     except DataError:
         return None
-    return found if (found.shape, found.dtype) == (shape, np.uint8) else None
+    return found if found.shape == shape and found.dtype == np.uint8 else None
 
 
 def _write(path: Path, streamed: Streamed, *, progress: bool) -> None:
