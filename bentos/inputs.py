@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from entityclip import images
 from entityclip.errors import ImageError
+from entityclip.predict import MOST_RERANKED
 from entityclip.records import IndexKind
 
 BODY_BYTES = 32 * 2**20
@@ -36,6 +37,9 @@ Picture = Annotated[
     bytes,  # never a path: a request must not be able to name a file of the server
     WithJsonSchema({"type": "file", "format": "binary"}, mode="validation"),  # as BentoML's clients read it
     WithJsonSchema({"type": "string", "format": "binary"}, mode="serialization"),  # as OpenAPI spells it
+]
+Rerank = Annotated[
+    int, Field(ge=0, le=MOST_RERANKED, description="So many of the first entities a picture is compared with again.")
 ]
 
 
@@ -112,6 +116,7 @@ class SearchRequest(Request):
     k: int = Field(default=10, ge=1, le=MOST_HITS, description="How many hits.")
     index: IndexKind = Field(default="mixed", description="Entities by caption, by explanation, or by both.")
     of: Literal["pictures", "entities"] = Field(default="pictures", description="What the hits are.")
+    rerank: Rerank = 0
 
     @model_validator(mode="after")
     def _something_to_look_for(self) -> Self:
@@ -126,6 +131,7 @@ class TagRequest(Request):
     image: Picture = Field(description="A picture: JPEG, PNG, WebP ..., whatever its name.")
     k: int = Field(default=5, ge=1, le=MOST_HITS, description="How many tags.")
     precision: float = Field(default=0.9, description="Share of the vouched tags that is right: 0.8, 0.9, 0.95, 0.99.")
+    rerank: Rerank = 0
 
 
 class MatchRequest(Request):

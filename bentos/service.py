@@ -103,25 +103,31 @@ class EntityClip:
 
     @bentoml.api(input_spec=SearchRequest)
     def search(
-        self, text: str | None, image: bytes | None, k: int, index: IndexKind, of: Literal["pictures", "entities"]
+        self,
+        text: str | None,
+        image: bytes | None,
+        k: int,
+        index: IndexKind,
+        of: Literal["pictures", "entities"],
+        rerank: int,
     ) -> SearchAnswer:
         """Pictures, or entities, by text, by picture, or by both together. A name or code in full comes first."""
         picture = None if image is None else opened(image)
         try:
-            return SearchAnswer(
-                release=self.release, hits=self.predictor.search(text, picture, k=k, index=index, of=of)
-            )
+            hits = self.predictor.search(text, picture, k=k, index=index, of=of, rerank=rerank)
         except ConfigError as error:  # a package without pictures cannot search them
             raise InvalidArgument(str(error)) from error
+        return SearchAnswer(release=self.release, hits=hits)
 
     @bentoml.api(input_spec=TagRequest)
-    def tag(self, image: bytes, k: int, precision: float) -> TagAnswer:
+    def tag(self, image: bytes, k: int, precision: float, rerank: int) -> TagAnswer:
         """The entities that a picture most likely shows, and which of them the model vouches for."""
         picture = opened(image)
         try:
-            return TagAnswer(release=self.release, tags=self.predictor.tag(picture, k=k, precision=precision))
+            tags = self.predictor.tag(picture, k=k, precision=precision, rerank=rerank)
         except ConfigError as error:  # a precision that was never calibrated
             raise InvalidArgument(str(error)) from error
+        return TagAnswer(release=self.release, tags=tags)
 
     @bentoml.api(input_spec=MatchRequest)
     def match(self, image: bytes, text: str) -> MatchAnswer:

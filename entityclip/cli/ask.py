@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from entityclip.cli.folders import explained
-from entityclip.cli.options import AskedCheckpoint, AskedData, AskedPackage, Count, Index, Json
+from entityclip.cli.options import AskedCheckpoint, AskedData, AskedPackage, Count, Index, Json, Rerank
 from entityclip.cli.printed import last_line, on_terminal, table
 from entityclip.errors import ConfigError, ImageError
 from entityclip.layout import CheckpointLayout
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from entityclip.predict import Predictor
+    from entityclip.records import Tag
 
 
 def search(
@@ -45,6 +46,7 @@ def tag(
     index: Index = "mixed",
     k: Count = 5,
     precision: Annotated[float, typer.Option(help="Share of the 'sure' that is right: 0.8, 0.9, 0.95 or 0.99.")] = 0.9,
+    rerank: Rerank = 0,
     as_json: Json = False,
 ) -> None:
     """Name the entities that a picture most likely shows.
@@ -54,11 +56,18 @@ def tag(
     """
     image = _picture(picture)
     predictor = _predictor(package, checkpoint, data, pictures=False)
-    tags = predictor.tag(image, k=k, index=index, precision=precision)
-    table([tag.model_dump(include={"score", "confidence", "entity"}) | {"sure": tag.above_threshold} for tag in tags])
+    tags = predictor.tag(image, k=k, index=index, precision=precision, rerank=rerank)
+    table([_shown(tag, rerank=rerank) for tag in tags])
     if index == "mixed" and str(precision) not in predictor.model.card.thresholds:
         typer.echo(f"Nothing is sure: no threshold is known that keeps {precision:g} of the tags right.", err=True)
     last_line({"tags": [tag.model_dump() for tag in tags]}, as_json)
+
+
+def _shown(tag: Tag, *, rerank: int) -> dict[str, Any]:
+    """The tag's line in the table; what the matching head said stands only where it was asked."""
+    judged = {"match": "" if tag.match is None else f"{tag.match:.3f}"} if rerank else {}
+    line = {"score": tag.score, "confidence": tag.confidence, "sure": tag.above_threshold}
+    return line | judged | {"entity": tag.entity}
 
 
 def _predictor(package: Path | None, checkpoint: Path | None, data: Path | None, *, pictures: bool) -> Predictor:

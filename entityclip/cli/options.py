@@ -22,5 +22,8 @@ AskedCheckpoint = Annotated[
 AskedData = Annotated[Path | None, typer.Option(metavar="DIR", help="What --checkpoint is to search or to tag with.")]
 Index = Annotated[IndexKind, typer.Option(help="Compare with an entity's name, its explanation, or both.")]
 Count = Annotated[int, typer.Option("-k", help="How many answers.")]
+Rerank = Annotated[
+    int, typer.Option(metavar="K", min=0, max=100, help="Let the matching head judge the first K entities again.")
+]
 Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write every row with all columns to a CSV.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
