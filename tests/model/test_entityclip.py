@@ -1,35 +1,96 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from benchmarks.plain import PlainMMAE, as_plain, plain_losses
 from entityclip.model.entityclip import Batch, EntityCLIP, LossConfig, ModelConfig
 from entityclip.model.mmae import ExpertConfig
 from entityclip.model.towers import TowerConfig
 from entityclip.text import Tokenisation
 
-TEXTS = ["a red kettle", "a blue lamp", "a green chair"]
+TEXTS = ["a red kettle", "a blue lamp", "a green chair with three legs"]
+READ = Tokenisation(context=16).load()
+
+
+def new_model(experts: ExpertConfig, *, seed: int = 0) -> EntityCLIP:
+    torch.manual_seed(seed)
+    towers = TowerConfig(architecture="entityclip-tiny", mean_pool=True)
+    model = EntityCLIP(ModelConfig(towers=towers, experts=experts))
+    with torch.no_grad():
+        for parameter in model.parameters():  # a ResNet starts with its blocks switched off
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    return model
 
 
 @pytest.fixture
 def model() -> EntityCLIP:
-    torch.manual_seed(0)
-    towers = TowerConfig(architecture="entityclip-tiny", mean_pool=True)
-    return EntityCLIP(ModelConfig(towers=towers, experts=ExpertConfig(image=1, shared=2, text=3)))
+    return new_model(ExpertConfig(image=1, shared=2, text=3))
 
 
-def batch(entities: list[int], *, explained: bool = True) -> Batch:
-    read = Tokenisation(context=16).load()
+def batch(entities: list[int], *, explained: list[bool] | None = None, dtype: torch.dtype = torch.float32) -> Batch:
+    """Row i shows entity ``entities[i]``; its caption and explanation are rows of the distinct texts."""
     of = torch.tensor(entities)
-    explanations = read([f"here is {text}" if explained else "" for text in TEXTS])
-    pictures = torch.randn(len(of), 3, 64, 64, generator=torch.Generator().manual_seed(1))
-    known = torch.full((len(of),), explained)
-    return Batch(pictures, read(TEXTS), of, explanations, of, known, of)
+    known = torch.tensor(explained or [True] * len(entities))
+    explanations = READ([f"here is {text}" for text in TEXTS] + [""])
+    pictures = torch.randn(len(of), 3, 64, 64, generator=torch.Generator().manual_seed(1), dtype=dtype)
+    return Batch(pictures, READ(TEXTS), of, explanations, torch.where(known, of, len(TEXTS)), known, of)
 
 
 def losses(model: EntityCLIP, batch: Batch, **weights: float) -> dict[str, float]:
     terms = model.losses(batch, config=LossConfig(**weights), generator=torch.Generator().manual_seed(0))
     return {name: float(term.detach()) for name, term in terms.items()}
+
+
+rows = st.lists(st.tuples(st.integers(0, len(TEXTS) - 1), st.booleans()), min_size=1, max_size=6).filter(
+    lambda rows: all([entity for entity, _ in rows].count(n) <= 2 for n in range(len(TEXTS)))
+)
+loss_configs = st.builds(
+    LossConfig,
+    explanation=st.sampled_from([0.0, 1.0]),
+    beta=st.sampled_from([0.0, 0.1]),
+    eta=st.sampled_from([0.0, 0.3]),
+    smoothing=st.just(0.0),
+)
+experts = st.builds(ExpertConfig, image=st.integers(0, 2), shared=st.integers(1, 2), text=st.integers(0, 2))
+
+
+@settings(max_examples=15, deadline=None)
+@given(rows=rows, config=loss_configs, experts=experts, seed=st.integers(0, 1000))
+def test_the_whole_loss_and_every_gradient_are_those_of_the_plain_equations(
+    rows: list[tuple[int, bool]], config: LossConfig, experts: ExpertConfig, seed: int
+) -> None:
+    model = new_model(experts, seed=seed).double()
+    plain = PlainMMAE(model.mmae)
+    given = batch([entity for entity, _ in rows], explained=[known for _, known in rows], dtype=torch.float64)
+    ours = model.losses(given, config=config, generator=torch.Generator().manual_seed(seed))
+    theirs = plain_losses(model, plain, given, config=config, generator=torch.Generator().manual_seed(seed))
+    for name, term in ours.items():
+        torch.testing.assert_close(term, theirs[name], atol=1e-10, rtol=1e-10, msg=name)
+
+    towers = {name: p for name, p in model.named_parameters() if not name.startswith("mmae.")}
+    cheap = gradients(ours["loss"], towers | dict(model.mmae.named_parameters()))
+    full = gradients(theirs["loss"], towers | dict(plain.named_parameters()))
+    cheap = {name: cheap[name] for name in towers} | as_plain({n: cheap[n] for n, _ in model.mmae.named_parameters()})
+    assert cheap.keys() == full.keys()
+    for name in full:
+        torch.testing.assert_close(cheap[name], full[name], atol=1e-10, rtol=1e-10, msg=name)
+
+
+def gradients(loss: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Of the loss, by name; zeros where it does not reach."""
+    return dict(zip(weights, torch.autograd.grad(loss, list(weights.values()), materialize_grads=True), strict=True))
+
+
+def test_every_weight_gets_a_gradient(model: EntityCLIP) -> None:
+    terms = model.losses(batch([0, 1, 2, 0]), config=LossConfig(), generator=torch.Generator().manual_seed(0))
+    terms["loss"].backward()
+    silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert silent == []
 
 
 def test_the_loss_is_the_weighted_sum_of_its_terms(model: EntityCLIP) -> None:
@@ -40,25 +101,42 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(model: EntityCLIP) -> None:
 
 def test_a_term_of_weight_zero_is_not_computed(model: EntityCLIP) -> None:
     assert losses(model, batch([0, 1, 2]), explanation=0, beta=0, eta=0).keys() == {"vtc", "loss"}
+    assert losses(model, batch([0, 1, 2]), eta=0).keys() == {"vtc", "explanation", "mmae", "loss"}
 
 
-def test_rows_without_explanation_have_no_explanation_term(model: EntityCLIP) -> None:
-    got = losses(model, batch([0, 1, 2], explained=False))
+def test_the_explanation_term_is_that_of_the_explained_rows_alone(model: EntityCLIP) -> None:
+    model.eval()  # in training, batch norm lets the rows see each other
+    some = batch([0, 1, 2, 1], explained=[True, False, False, True])
+    alone = some._replace(pictures=some.pictures[[0, 3]], entities=some.entities[[0, 3]])
+    alone = alone._replace(caption_of=some.caption_of[[0, 3]], explanation_of=some.explanation_of[[0, 3]])
+    alone = alone._replace(explained=some.explained[[0, 3]])
+    assert losses(model, some)["explanation"] == pytest.approx(losses(model, alone)["explanation"], rel=1e-5)
+
+
+def test_without_any_explanation_there_is_no_explanation_term(model: EntityCLIP) -> None:
+    got = losses(model, batch([0, 1, 2], explained=[False] * 3))
     assert "explanation" not in got
     assert got["loss"] == pytest.approx(got["vtc"] + 0.1 * got["mmae"] + 0.1 * got["itm"], rel=1e-5)
 
 
-def test_a_batch_of_one_entity_is_matched_without_negatives(model: EntityCLIP) -> None:
-    got = losses(model, batch([1, 1, 1]))
+def test_one_explained_row_has_nothing_to_be_told_apart_from(model: EntityCLIP) -> None:
+    got = losses(model, batch([0, 1, 2], explained=[False, True, False]))
+    assert got["explanation"] == 0
+    assert all(value == value for value in got.values())
+
+
+@pytest.mark.parametrize("entities", [[1, 1, 1], [2]])
+def test_a_batch_of_one_entity_is_matched_without_negatives(model: EntityCLIP, entities: list[int]) -> None:
+    got = losses(model, batch(entities))
     assert all(value == value for value in got.values())
     assert got["itm"] > 0
 
 
-def test_every_weight_gets_a_gradient(model: EntityCLIP) -> None:
-    with torch.no_grad():
-        for parameter in model.parameters():  # a ResNet starts with its blocks switched off
-            parameter.add_(0.02 * torch.randn_like(parameter))
-    terms = model.losses(batch([0, 1, 2, 0]), config=LossConfig(), generator=torch.Generator().manual_seed(0))
+def test_in_bf16_the_loss_is_the_same_to_a_few_percent(model: EntityCLIP) -> None:
+    given = batch([0, 1, 2, 0])
+    exact = losses(model, given)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        terms = model.losses(given, config=LossConfig(), generator=torch.Generator().manual_seed(0))
+    assert float(terms["loss"].detach()) == pytest.approx(exact["loss"], rel=0.05)
     terms["loss"].backward()
-    silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-    assert silent == []
+    assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.plain import PlainMMAE, as_plain
+from benchmarks.plain import PlainExpert, PlainMMAE, as_plain
 from entityclip.model.mmae import MMAE, ExpertConfig, Experts
 from entityclip.model.towers import Tokens
 
@@ -56,11 +56,10 @@ def random_tokens(batch: int, length: int, dim: int, *, dtype: torch.dtype, gene
 def plain_form(mmae: MMAE, *, generator: torch.Generator) -> PlainMMAE:
     """With keys' biases that the fast form does not have: nothing may depend on them."""
     plain = PlainMMAE(mmae)
-    dim = mmae.match.in_features
-    for group in (plain.image, plain.shared, plain.text):
-        for expert in group:
-            bias = expert.attention.in_proj_bias.data  # type: ignore[union-attr]
-            bias[dim : 2 * dim] = torch.randn(dim, generator=generator, dtype=bias.dtype)  # type: ignore[index]
+    for expert in plain.modules():
+        if isinstance(expert, PlainExpert):
+            of_keys = expert.attention.in_proj_bias.data.chunk(3)[1]
+            of_keys.copy_(torch.randn(of_keys.shape, generator=generator, dtype=of_keys.dtype))
     return plain
 
 

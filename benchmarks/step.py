@@ -1,0 +1,202 @@
+"""What experts and matching cost beside plain CLIP: one step of the towers alone, of ours, of the published form.
+
+    python benchmarks/step.py --model ViT-B-32 --batch 16 --json
+    python benchmarks/step.py --model ViT-B-32 --batch 192 --device cuda --dtype bf16 --compile --json
+
+A step is forward and backward of B pictures, B captions and B explanations, all distinct and as long as the tower
+reads; the optimiser is not timed. "towers" is open_clip's own forward of the three inputs with contrastive losses on
+its vectors, "ours" is ``EntityCLIP.losses`` whole, "plain" the same loss by ``plain.py``. All three have the same
+weights and the same batch and take turns in every round; ratios are the medians of the rounds' own ratios.
+``matmul_share`` is our step's multiply-adds against what one large product reaches on the device. ``peak_gib`` is
+memory of our step on a GPU, of the whole process on the CPU.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from statistics import median
+from typing import Annotated, Any, Literal, NamedTuple
+
+import torch
+import typer
+from machine import facts, peak_gib
+from plain import PlainMMAE, plain_losses, plain_vtc
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from entityclip.model.entityclip import Batch, EntityCLIP, LossConfig, ModelConfig
+from entityclip.model.towers import TowerConfig
+
+CONFIG = LossConfig()
+END_OF_TEXT = 49407  # the largest id of CLIP's tokenizer: where its text tower is read
+
+
+class Form(NamedTuple):
+    """One way to compute the loss of the batch, and the weights that it needs."""
+
+    loss: Callable[[], torch.Tensor]
+    weights: list[nn.Parameter]
+
+
+class Cost(NamedTuple):
+    """Of one forward and backward."""
+
+    seconds: float
+    gib: float  # peak on a GPU, without weights that only other forms need; 0 on the CPU
+
+
+def distinct_batch(model: EntityCLIP, *, size: int, device: str) -> Batch:
+    """Noise as pictures, random words as texts of the full length; every row is its own entity."""
+    g = torch.Generator().manual_seed(0)
+    side, length = model.picture_size or 224, model.longest_text or 77
+    own = torch.arange(size)
+
+    def texts() -> torch.Tensor:
+        words = torch.randint(1000, 40_000, (size, length), generator=g)
+        words[:, -1] = END_OF_TEXT
+        return words
+
+    pictures = torch.randn(size, 3, side, side, generator=g)
+    return Batch(pictures, texts(), own, texts(), own, torch.ones(size, dtype=torch.bool), own).to(device)
+
+
+def forms(model: EntityCLIP, batch: Batch) -> dict[str, Form]:
+    """Towers alone, ours, plain."""
+    plain = PlainMMAE(model.mmae)
+    towers = [weight for name, weight in model.named_parameters() if not name.startswith("mmae.")]
+
+    def towers_alone() -> torch.Tensor:
+        v, t, e = model.visual(batch.pictures), model.text(batch.captions), model.text(batch.explanations)
+        v, scale = F.normalize(v, dim=-1), model.logit_scale.exp()
+        each = [plain_vtc(scale * v @ F.normalize(text, dim=-1).T, batch.entities) for text in (t, e)]
+        return each[0] + CONFIG.explanation * each[1]
+
+    def ours() -> torch.Tensor:
+        return model.losses(batch, config=CONFIG, generator=torch.Generator().manual_seed(0))["loss"]
+
+    def published() -> torch.Tensor:
+        same_draws = torch.Generator().manual_seed(0)
+        return plain_losses(model, plain, batch, config=CONFIG, generator=same_draws)["loss"]
+
+    return {
+        "towers": Form(towers_alone, towers),
+        "ours": Form(ours, list(model.parameters())),
+        "plain": Form(published, towers + list(plain.parameters())),
+    }
+
+
+def cost(form: Form, *, idle: list[nn.Parameter], device: str, dtype: torch.dtype) -> Cost:
+    """One forward and backward, with gradients made anew; ``idle`` weights are not counted as memory."""
+    for weight in form.weights:
+        weight.grad = None
+    gpu = device == "cuda"
+    if gpu:
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+    started = time.perf_counter()
+    with torch.autocast(device, dtype) if dtype == torch.bfloat16 else nullcontext():
+        loss = form.loss()
+    loss.backward()
+    if gpu:
+        torch.cuda.synchronize()
+    seconds = time.perf_counter() - started
+    held = sum(weight.numel() * weight.element_size() for weight in idle)
+    return Cost(seconds, (torch.cuda.max_memory_allocated() - held) / 2**30 if gpu else 0.0)
+
+
+def measure(by_name: dict[str, Form], *, rounds: int, warmup: int, device: str, dtype: torch.dtype) -> dict[str, Any]:
+    """Every form once a round, in turn; the warm-up rounds are forgotten."""
+    everything = {id(weight): weight for form in by_name.values() for weight in form.weights}
+    costs: dict[str, list[Cost]] = {name: [] for name in by_name}
+    for number in range(warmup + rounds):
+        for name, form in by_name.items():
+            needed = {id(weight) for weight in form.weights}
+            idle = [weight for key, weight in everything.items() if key not in needed]
+            found = cost(form, idle=idle, device=device, dtype=dtype)
+            if number >= warmup:
+                costs[name].append(found)
+            for weight in form.weights:
+                weight.grad = None
+    seconds = {name: [each.seconds for each in found] for name, found in costs.items()}
+    memory = {name: max(each.gib for each in found) for name, found in costs.items()}
+    ratios = {
+        "ours_over_towers": [a / b for a, b in zip(seconds["ours"], seconds["towers"], strict=True)],
+        "plain_over_ours": [a / b for a, b in zip(seconds["plain"], seconds["ours"], strict=True)],
+    }
+    answer: dict[str, Any] = {name: round(median(each), 3) for name, each in ratios.items()}
+    answer["spread"] = {name: [round(min(each), 3), round(max(each), 3)] for name, each in ratios.items()}
+    answer["seconds"] = {name: round(median(each), 4) for name, each in seconds.items()}
+    if device == "cuda":
+        answer |= {
+            "peak_gib": round(memory["ours"], 2),
+            "peak_over_towers": round(memory["ours"] / memory["towers"], 3),
+        }
+    return answer
+
+
+def step_flops(form: Form) -> int:
+    """Floating-point operations of one forward and backward; a multiply-add is two."""
+    with FlopCounterMode(display=False) as counter:
+        form.loss().backward()
+    return counter.get_total_flops()
+
+
+def matmul_rate(*, device: str, dtype: torch.dtype) -> float:
+    """Operations a second of a large square product, best of ten."""
+    side = 8192 if device == "cuda" else 2048
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(10):
+        if device == "cuda":
+            torch.cuda.synchronize()
+        started = time.perf_counter()
+        a @ b
+        if device == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - started)
+    return 2 * side**3 / best
+
+
+def main(
+    model: Annotated[str, typer.Option(help="Any open_clip architecture with CLIP's own tokenizer.")] = "ViT-B-32",
+    batch: Annotated[int, typer.Option(min=2, help="Rows: a picture, a caption and an explanation each.")] = 16,
+    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to compute.")] = "cpu",
+    dtype: Annotated[Literal["fp32", "bf16"], typer.Option(help="bf16 is automatic mixed precision.")] = "fp32",
+    compiled: Annotated[bool, typer.Option("--compile", help="All three forms through torch.compile.")] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds of the three forms.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Only the JSON object.")] = False,
+) -> None:
+    """Time the three forms and print their costs as one JSON object, last."""
+    if device == "cuda" and not torch.cuda.is_available():
+        typer.echo(
+            "--device cuda: PyTorch sees no CUDA device on this machine; run this command on one that has", err=True
+        )
+        raise typer.Exit(2)
+    torch.manual_seed(0)
+    precision = torch.bfloat16 if dtype == "bf16" else torch.float32
+    network = EntityCLIP(ModelConfig(towers=TowerConfig(architecture=model))).to(device).train()
+    by_name = forms(network, distinct_batch(network, size=batch, device=device))
+    flops = step_flops(by_name["ours"])
+    loss = {name: float(by_name[name].loss().detach()) for name in ("ours", "plain")}
+    if compiled:
+        by_name = {name: Form(torch.compile(form.loss), form.weights) for name, form in by_name.items()}
+    warmup = 5 if compiled or device == "cuda" else 1
+    answer = measure(by_name, rounds=rounds, warmup=warmup, device=device, dtype=precision)
+    ours = answer["seconds"]["ours"]
+    answer = {"peak_gib": peak_gib(), "pairs_per_s": round(batch / ours, 2), "loss": loss} | answer
+    answer["matmul_share"] = round(flops / ours / matmul_rate(device=device, dtype=precision), 3)
+    about = {"model": model, "batch": batch, "device": device, "dtype": dtype, "compile": compiled, "rounds": rounds}
+    if device == "cuda":
+        about["gpu"] = torch.cuda.get_device_name()
+    if not as_json:
+        for name, seconds in answer["seconds"].items():
+            print(f"{name:8}{seconds:9.3f} s")
+    print(json.dumps(answer | about | {"threads": torch.get_num_threads()} | facts()))
+
+
+if __name__ == "__main__":
+    typer.run(main)
