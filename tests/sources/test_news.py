@@ -172,6 +172,14 @@ def test_the_folder_of_pictures_may_lie_on_another_disk(published, tmp_path):
     assert len(read(root, "n24news")[0]) == 5
 
 
+@pytest.mark.parametrize("before", ["", "./", "images/", "./images/", "/"])
+def test_a_path_in_a_list_is_read_below_the_folder_of_pictures(published, before):
+    root, path = published("visualnews"), "guardian/images/0361/1.jpg"
+    change(root / "train.json", lambda rows: [rows[0] | {"image_path": before + path}])
+    (picture,) = [p for p in read(root, "visualnews")[0] if p.split == "train"]
+    assert (picture.file, picture.explanations) == (f"images/{path}", ("About 0361/1.",))
+
+
 def test_explanations_that_are_missing_or_no_text_or_disagree_cost_no_picture(published):
     root = published("visualnews")
     (root / "CapDsc_mistral_val.json").unlink()
