@@ -6,7 +6,7 @@ from pathlib import Path
 
 from entityclip import pairs
 from entityclip.errors import ConfigError, DataError
-from entityclip.layout import DataLayout, RunLayout
+from entityclip.layout import DataLayout, Layout, RunLayout
 
 
 def replaceable(folder: Path) -> DataLayout:
@@ -48,7 +48,7 @@ def claim(run: RunLayout, key: str) -> None:
     """Refuse a folder in which something else was trained: ``fit`` would take its state or its model for ours."""
     run.root.mkdir(parents=True, exist_ok=True)
     if not run.key.exists():
-        if any(run.root.iterdir()):
+        if any(path != Layout(run.root).work for path in run.root.iterdir()):
             raise ConfigError(f"{run.root}: holds something else than a run of this command; name a new folder")
         run.key.write_text(key)
     elif run.key.read_text() != key:

@@ -11,41 +11,110 @@ import typer
 from entityclip.cli.folders import claim, content_hash, explained
 from entityclip.cli.options import Checkpoint, Csv, Data, Json, Rerank
 from entityclip.cli.printed import last_line, on_terminal, table
-from entityclip.layout import CheckpointLayout, DataLayout, RunLayout
+from entityclip.errors import ConfigError
+from entityclip.layout import CheckpointLayout, DataLayout, Layout, RunLayout
 from entityclip.records import Candidates, EvalReport, Split
 
 if TYPE_CHECKING:
-    from entityclip.checkpoint import LoadedModel
+    from entityclip.checkpoint import CheckpointCard, LoadedModel
     from entityclip.rerank import RerankReport
+    from entityclip.train import TrainConfig
 
 
 def train(
-    data: Data,
     run: Annotated[Path, typer.Option(metavar="DIR", help="Where the run is kept; the same command resumes it.")],
-    preset: Annotated[str, typer.Option(help="Training settings: demo, grocery, table or tiny.")] = "demo",
-    epochs: Annotated[int | None, typer.Option(min=1, help="Another number of epochs than the preset's.")] = None,
+    data: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder that 'explain' completed, or data/.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="In place of --data: read this source first, into the run.")
+    ] = None,
+    source_path: Annotated[Path | None, typer.Option(help="With --source: folder of the data, or table.")] = None,
+    preset: Annotated[str, typer.Option(help="Settings: demo, grocery, table, published or tiny.")] = "demo",
+    config: Annotated[Path | None, typer.Option(help="In place of --preset: JSON or YAML with settings.")] = None,
+    pretrained: Annotated[
+        str | None, typer.Option(help="First weights: open_clip tag, file or folder; 'none' starts from scratch.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Another number of epochs than the settings'.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; without it, as in the settings.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the settings as JSON, and train nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train a model from scratch; a run that was killed goes on where it was saved."""
-    from entityclip.presets import preset as named_preset
-    from entityclip.train import fit, run_key
+    """Train a model; a run that was killed goes on where it was saved.
 
-    source, target = explained(data), RunLayout(run)
-    config = named_preset(preset).train
-    config = config.model_copy(update={"epochs": epochs}) if epochs is not None else config
-    data_hash = content_hash(source)
-    claim(target, run_key(config, data_hash=data_hash))
+    Several processes train one model together:
+    torchrun --nproc-per-node 2 -m entityclip train ...
+    """
+    from entityclip.train import fit, join, run_key
+
+    settings, warning = _settings(preset, config, pretrained=pretrained, epochs=epochs, device=device)
+    if dry_run:
+        typer.echo(settings.model_dump_json(indent=2))
+        return
+    target, processes = RunLayout(run), join(settings)
+    if warning and processes.is_main_process:
+        typer.echo(warning, err=True)
+    with processes.main_process_first():  # the others find what the first has read
+        folder = explained(data) if data is not None else _read(source, source_path, target)
+        data_hash = content_hash(folder)
+        claim(target, run_key(settings, data_hash=data_hash))
 
     def tell(epoch: int, terms: dict[str, float]) -> None:
         from tqdm import tqdm
 
         figures = "  ".join(f"{name} {value:.3f}" for name, value in terms.items())
-        tqdm.write(f"epoch {epoch}/{config.epochs}  {figures}")
+        tqdm.write(f"epoch {epoch}/{settings.epochs}  {figures}")
 
-    card = fit(config, data=source, data_hash=data_hash, run=target, report=tell, progress=on_terminal())
-    checkpoint = target.checkpoint.root
+    card = fit(settings, data=folder, data_hash=data_hash, run=target, report=tell, progress=on_terminal())
+    if processes.is_main_process:
+        _show_card(card, target, folder=folder, as_json=as_json)
+
+
+def _settings(
+    preset: str, config: Path | None, *, pretrained: str | None, epochs: int | None, device: str | None
+) -> tuple[TrainConfig, str]:
+    """The preset's or the file's, with what the options change; and a warning where they cannot be had as they are."""
+    from entityclip.model.weights import weights_file
+    from entityclip.presets import preset as named_preset
+    from entityclip.train import read_config
+
+    settings = named_preset(preset).train if config is None else read_config(config)
+    changes = {"epochs": epochs, "device": device}
+    settings = settings.model_copy(update={name: value for name, value in changes.items() if value is not None})
+    if pretrained is not None:
+        return settings.starting_from(None if pretrained == "none" else pretrained), ""
+    towers = settings.model.towers
+    try:
+        if config is None and towers.pretrained is not None:
+            weights_file(towers.architecture, towers.pretrained)
+    except ConfigError as error:
+        scratch = "Training starts from scratch; its figures cannot be compared with the preset's."
+        return settings.starting_from(None), f"WARNING: {error}\n{scratch} --pretrained names weights."
+    return settings, ""
+
+
+def _read(source: str | None, path: Path | None, run: RunLayout) -> DataLayout:
+    """The source's pictures and texts in the run's folder; read once."""
+    from entityclip.explain import BroughtWriter, explain
+    from entityclip.ingest import ingest
+    from entityclip.sources import open_source
+
+    if source is None:
+        raise ConfigError("which data? Give --data DIR, or --source NAME and --source-path")
+    layout = Layout(run.root)
+    if not layout.staging.explanations.is_dir():
+        opened = open_source(source, layout=layout, path=path, progress=on_terminal())
+        ingest(opened, staging=layout.staging, rejected=layout.staging.rejected, progress=on_terminal())
+        explain(layout.staging, writer=BroughtWriter(), ledger=layout.ledger, progress=on_terminal())
+    return explained(layout.staging.root)
+
+
+def _show_card(card: CheckpointCard, run: RunLayout, *, folder: DataLayout, as_json: bool) -> None:
+    checkpoint = run.checkpoint.root
+    for kind in ("captions", "explanations"):
+        if share := card.metrics.get(f"truncated_{kind}"):
+            context = card.tokenisation.context
+            typer.echo(f"{share:.1%} of the {kind} are longer than {context} tokens and lost their end")
     typer.echo(f"Model {card.fingerprint} after {card.epochs:g} epochs: {checkpoint}")
-    typer.echo(f"Next: entityclip evaluate --checkpoint {checkpoint} --data {data}")
+    typer.echo(f"Next: entityclip evaluate --checkpoint {checkpoint} --data {folder.root}")
     last_line({"fingerprint": card.fingerprint, "checkpoint": str(checkpoint), "metrics": card.metrics}, as_json)
 
 

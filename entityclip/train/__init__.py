@@ -1,7 +1,7 @@
 """Training: what is computed (config), which weights learn (adapt), one step (job), the whole run (fit)."""
 
-from entityclip.train.config import Adaptation, TrainConfig, code_hash, run_key
+from entityclip.train.config import Adaptation, TrainConfig, code_hash, read_config, run_key
 from entityclip.train.fit import Report, fit
-from entityclip.train.job import Job
+from entityclip.train.job import Job, join
 
-__all__ = ["Adaptation", "Job", "Report", "TrainConfig", "code_hash", "fit", "run_key"]
+__all__ = ["Adaptation", "Job", "Report", "TrainConfig", "code_hash", "fit", "join", "read_config", "run_key"]

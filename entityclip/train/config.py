@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+import yaml
+from pydantic import Field, ValidationError
 
 from entityclip.batches import Augmentation
+from entityclip.errors import ConfigError, faults
 from entityclip.images import Preprocessing
 from entityclip.model.entityclip import LossConfig, ModelConfig
 from entityclip.pairs import digest, sources_hash
@@ -70,6 +72,26 @@ class TrainConfig(Record):
         default=8, ge=0, description="Training pictures are decoded once if they fit into this; else streamed."
     )
     save_seconds: float = Field(default=20, ge=0, description="A killed run loses at most about this many seconds.")
+
+    def starting_from(self, pretrained: str | None) -> TrainConfig:
+        """The same with other first weights: an open_clip tag, a file or folder; None starts from scratch."""
+        towers = self.model.towers.model_copy(update={"pretrained": pretrained})
+        return self.model_copy(update={"model": self.model.model_copy(update={"towers": towers})})
+
+
+def read_config(path: Path) -> TrainConfig:
+    """The settings in a JSON or YAML file, as ``entityclip train --dry-run`` prints them; what it leaves out has the
+    default.
+
+    Raises:
+        ConfigError: Not YAML, an unknown setting, or an impossible value; names each one.
+    """
+    try:
+        return TrainConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path}: cannot be read as JSON or YAML: {error}") from error
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {faults(error)}") from error
 
 
 MARGIN = 8 / 7

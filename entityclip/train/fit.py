@@ -17,11 +17,10 @@ from entityclip import batches, checkpoint
 from entityclip.batches import TrainingSet
 from entityclip.checkpoint import CheckpointCard
 from entityclip.layout import DataLayout, DecodedLayout, RunLayout
-from entityclip.model.gather import process
 from entityclip.text import Tokenizer
 from entityclip.train import state
 from entityclip.train.config import MARGIN, TrainConfig, code_hash, versions
-from entityclip.train.job import Job
+from entityclip.train.job import Job, join
 
 Report = Callable[[int, dict[str, float]], None]
 """Called after each epoch with its number (from 1) and the means of the loss's terms over its steps, and of the
@@ -56,9 +55,10 @@ def fit(
         DataError: The data are incomplete.
         TrainingError: Loss or gradient is no longer finite; the message names the pairs of the batch.
     """
+    processes = join(config)
     if run.checkpoint.card.is_file():
         return checkpoint.read_card(run.checkpoint)
-    started, first, full = time.monotonic(), process() == 0, config.preprocessing
+    started, first, full = time.monotonic(), processes.is_main_process, config.preprocessing
 
     # ------------------------------------------------------------ data, model, optimizer; or the state of a killed run
     training = batches.load_training_set(

@@ -9,7 +9,7 @@ from itertools import chain, count
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedDataParallelKwargs, FullyShardedDataParallelPlugin
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import Dataset
@@ -25,6 +25,11 @@ from entityclip.model.towers import Tokens
 from entityclip.train.adapt import adapt, optimizer
 from entityclip.train.config import TrainConfig
 from entityclip.train.state import whole_state
+
+
+def join(config: TrainConfig) -> PartialState:
+    """Meet the other processes that ``torchrun`` started; without it, there is one. To be called before all else."""
+    return PartialState(cpu=config.device == "cpu")
 
 
 class Steps(Dataset[Draft]):

@@ -137,9 +137,10 @@ def test_a_run_killed_inside_an_epoch_goes_on_with_any_number_of_workers(
             raise Killed
         return step(self, number, drafted)
 
-    with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(Job, "step", dying)
+    monkeypatch.setattr(Job, "step", dying)
+    with pytest.raises(Killed):
         fit(data, tmp_path / "killed")
+    monkeypatch.undo()
     fit(data, tmp_path / "killed", CONFIG.model_copy(update={"workers": workers}))
     ours, theirs = (load_file(RunLayout(tmp_path / n).checkpoint.weights) for n in ("killed", "unbroken"))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
