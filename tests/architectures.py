@@ -7,7 +7,7 @@ from typing import Any
 
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers, processors, trainers
-from transformers import BertConfig, MT5Config, PreTrainedTokenizerFast, XLMRobertaConfig
+from transformers import BertConfig, M2M100Config, MT5Config, PreTrainedTokenizerFast, XLMRobertaConfig
 
 DIM = 64
 TEXT = {"context_length": 12, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
@@ -63,6 +63,17 @@ SMALL = {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2, "n
 ROBERTA = XLMRobertaConfig(**SMALL, intermediate_size=32, max_position_embeddings=14, pad_token_id=1)
 BERT = BertConfig(**SMALL, intermediate_size=32, max_position_embeddings=12, pad_token_id=1)
 T5 = MT5Config(vocab_size=VOCABULARY, d_model=32, d_kv=16, d_ff=32, num_layers=2, num_heads=2, pad_token_id=1)
+M2M = M2M100Config(
+    vocab_size=VOCABULARY,
+    d_model=32,
+    encoder_layers=2,
+    decoder_layers=1,
+    encoder_attention_heads=2,
+    decoder_attention_heads=2,
+    encoder_ffn_dim=32,
+    decoder_ffn_dim=32,
+    pad_token_id=1,
+)
 
 
 def architecture(*, vision: dict[str, Any] = VIT, text: dict[str, Any] = TEXT, **more: Any) -> dict[str, Any]:

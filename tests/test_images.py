@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from entityclip.errors import ImageError
@@ -148,3 +151,22 @@ def test_the_square_is_the_centre_and_a_ribbon_does_not_fill_memory():
     square = Preprocessing(size=96).square(ribbon)
     assert square.shape == (3, 96, 96)
     assert (square[2] == 255).all()
+
+
+@pytest.mark.parametrize("resize", ["shortest", "squash"])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+def test_pictures_are_prepared_as_open_clip_prepares_them(resize: Any, interpolation: Any) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 11, 3), dtype=np.uint8)
+    picture = Image.fromarray(pixels).resize((200, 128), Image.Resampling.BILINEAR)
+    mine = Preprocessing(size=64, resize=resize, interpolation=interpolation)
+    square = mine.normalise(torch.from_numpy(mine.square(picture))[None])[0]
+    how = PreprocessCfg(size=64, resize_mode=resize, interpolation=interpolation)
+    theirs = image_transform_v2(how, is_train=False)(picture)
+    difference = (square - theirs).abs() * 255 * min(mine.std)
+    assert difference.mean() < 0.7  # grey levels: they resize first and cut afterwards, at whole pixels
+    assert difference.max() < 8
+
+
+def test_a_ribbon_is_squashed_without_filling_the_memory() -> None:
+    tall = Image.new("L", (8, 4_000_000), "white")
+    assert (Preprocessing(size=96, resize="squash").square(tall) == 255).all()

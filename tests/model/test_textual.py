@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from architectures import BERT, DIM, ROBERTA, T5, TEXT_TOWERS, VOCABULARY, architecture, coca, hugging_face_text
+from architectures import BERT, DIM, M2M, ROBERTA, T5, TEXT_TOWERS, VOCABULARY, architecture, coca, hugging_face_text
 
 from entityclip.errors import ConfigError
 from entityclip.model.towers import TowerConfig, Towers
@@ -77,7 +77,7 @@ def test_a_longer_context_is_read_to_its_end() -> None:
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("encoders")
-    for name, config in {"roberta": ROBERTA, "bert": BERT, "t5": T5}.items():
+    for name, config in {"roberta": ROBERTA, "bert": BERT, "t5": T5, "m2m": M2M}.items():
         config.save_pretrained(root / name)
     return {path.name: path for path in root.iterdir()}
 
@@ -87,6 +87,7 @@ KINDS = [
     ("roberta", "cls_pooler", "linear"),
     ("bert", "cls_last_hidden_state_pooler", "linear"),
     ("t5", "mean_pooler", "mlp"),
+    ("m2m", "cls_pooler", "linear"),
 ]
 
 
@@ -118,7 +119,7 @@ def test_a_maximum_is_taken_over_the_text_alone(folders: dict[str, Path]) -> Non
         torch.testing.assert_close(mine.text_tokens(ids).pooled()[1:2], expected, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "longest"), [("roberta", 12), ("bert", 12), ("t5", None)])
+@pytest.mark.parametrize(("name", "longest"), [("roberta", 12), ("bert", 12), ("t5", None), ("m2m", None)])
 def test_the_longest_text_is_what_positions_are_left_for(
     folders: dict[str, Path], name: str, longest: int | None
 ) -> None:
