@@ -237,6 +237,6 @@ def test_help_names_every_command_and_waits_for_no_torch():
     code = "import sys, entityclip.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
     shown = entityclip("--help").stdout
-    for command in ("ingest", "explain", "score", "train", "evaluate", "search", "tag"):
+    for command in ("ingest", "explain", "score", "train", "calibrate", "evaluate", "tune", "search", "tag"):
         assert command in shown
         assert entityclip(command, "--help").exit_code == 0

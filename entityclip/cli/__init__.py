@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from entityclip.cli import ask, data, model
+from entityclip.cli import ask, data, model, tuning
 from entityclip.errors import EntityClipError
 
 
@@ -36,6 +36,7 @@ app = typer.Typer(
       entityclip explain mine
       entityclip score mine
       entityclip train --preset table --data mine --run first
+      entityclip calibrate --checkpoint first/checkpoint --data mine
       entityclip evaluate --checkpoint first/checkpoint --data mine
       entityclip tag --checkpoint first/checkpoint --data mine photo.jpg
 
@@ -50,5 +51,15 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (data.ingest, data.explain, data.score, model.train, model.evaluate, ask.search, ask.tag):
+for command in (
+    data.ingest,
+    data.explain,
+    data.score,
+    model.train,
+    tuning.calibrate,
+    model.evaluate,
+    tuning.tune,
+    ask.search,
+    ask.tag,
+):
     app.command()(command)

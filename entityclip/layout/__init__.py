@@ -12,6 +12,7 @@ from entityclip.layout.parts import (
     PackageLayout,
     RunLayout,
     StoreLayout,
+    StudyLayout,
 )
 from entityclip.layout.workspace import Layout
 
@@ -24,4 +25,5 @@ __all__ = [
     "PackageLayout",
     "RunLayout",
     "StoreLayout",
+    "StudyLayout",
 ]

@@ -1,0 +1,32 @@
+"""One number for an explanation as a whole, from its scores."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+ENOUGH_WORDS = 8
+"""A text with fewer words says so much less."""
+
+_FAULTS = (
+    "refusal",
+    "placeholder",
+    "email",
+    "phone",
+    "url",
+    "markup",
+    "control",
+    "wrong_language",
+    "other_entity",
+    "unknown_code",
+)
+
+
+def overall_quality(scored: pd.DataFrame) -> pd.Series:
+    """What ``score_explanations`` gave -> quality of each text, 0 to 1.
+
+    0 where a fault column holds something. Else ``(1 - repetition) * min(1, words / ENOUGH_WORDS) / shared_by``: a
+    text that goes in circles, says next to nothing, or is about several entities at once tells them less apart.
+    """
+    faultless = (scored[list(_FAULTS)].fillna("") == "").all(axis=1)
+    length = (scored["words"] / ENOUGH_WORDS).clip(upper=1)
+    return faultless * (1 - scored["repetition"]) * length / scored["shared_by"]
