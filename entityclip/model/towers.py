@@ -47,7 +47,7 @@ class TowerConfig(Record):
         description="Hugging Face text towers: local folder with config.json; None asks the cache or the hub.",
     )
     mean_pool: bool = Field(
-        default=False, description="ResNet towers: mean pooling instead of attention pooling; any picture size."
+        default=False, description="ResNet towers: a fresh mean pooling for attention pooling; any picture size."
     )
 
     def portable(self) -> TowerConfig:
