@@ -45,7 +45,7 @@ def train_model(config: TrainConfig, layout: Layout, run: RunLayout, data_hash: 
                 live.log_metric(name, value)
             live.make_summary()
 
-        return train.fit(config, data=layout.data, data_hash=data_hash, run=run, report=report)
+        return train.fit(config, data=layout.data, data_hash=data_hash, run=run, report=report, decoded=layout.decoded)
 
 
 @task(cache_policy=NO_CACHE)

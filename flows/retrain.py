@@ -29,6 +29,7 @@ from entityclip.layout import Layout
 from entityclip.presets import preset as named_preset
 from entityclip.records import Record
 from entityclip.report import RunFacts, StageFact, slice_table, write_report
+from entityclip.train import read_config
 from flows.data import Origin, Prepared, prepare_data
 from flows.model import Learned, learn, losses
 from flows.release import Released, release
@@ -59,6 +60,7 @@ def retrain(
     products: int | None = None,
     epochs: Annotated[int, Field(ge=1)] | None = None,
     device: Device = "cpu",
+    config: Path | None = None,
 ) -> Retrained:
     """The whole way from a source to a served model. What was done before from the same inputs is reused.
 
@@ -71,10 +73,12 @@ def retrain(
         products: How many products to draw, for the built-in catalogue.
         epochs: Another number of epochs than the preset's.
         device: What to train on; evaluation and service stay on the CPU, so that their scores can be compared.
+        config: JSON or YAML file with training settings in place of the preset's, as ``entityclip tune`` writes it.
     """
     settings = named_preset(preset)
     changes = {"device": device} if epochs is None else {"device": device, "epochs": epochs}
-    settings = settings.model_copy(update={"train": settings.train.model_copy(update=changes)})
+    train = settings.train if config is None else read_config(config)
+    settings = settings.model_copy(update={"train": train.model_copy(update=changes)})
     layout = open_workspace(workspace)
     origin = Origin(source=source, path=source_path, mapping=mapping, products=products)
     with alone(layout):
@@ -147,6 +151,7 @@ def main(
     products: Annotated[int | None, typer.Option(help="Products to draw, for the built-in catalogue.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Another number of epochs than the preset's.")] = None,
     device: Annotated[Device, typer.Option(help="What to train on.")] = "cpu",
+    config: Annotated[Path | None, typer.Option(help="File of training settings in place of the preset's.")] = None,
 ) -> None:
     """Ingest, explain, validate, version, train, evaluate, promote, package and smoke-test, in one go.
 
@@ -156,7 +161,7 @@ def main(
     started = time.monotonic()
     _speak_plainly()
     try:
-        done = retrain(preset, workspace, source, source_path, mapping, products, epochs, device)
+        done = retrain(preset, workspace, source, source_path, mapping, products, epochs, device, config)
     except EntityClipError as error:
         print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
         raise typer.Exit(1) from None

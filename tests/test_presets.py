@@ -9,6 +9,7 @@ from entityclip.errors import ConfigError
 from entityclip.ingest import SplitShares
 from entityclip.model.entityclip import EntityCLIP
 from entityclip.presets import PRESETS, preset
+from entityclip.sources import SOURCES
 from entityclip.train import TrainConfig
 
 
@@ -16,7 +17,7 @@ from entityclip.train import TrainConfig
 def test_preset_describes_a_run_that_is_possible(name: str) -> None:
     chosen = preset(name)
     assert chosen.name == name
-    assert chosen.source in ("catalog", "grocery", "table")
+    assert chosen.source in SOURCES
     SplitShares.checked(val=chosen.val_share, test=chosen.test_share, entity_holdout=chosen.entity_holdout)
     assert TrainConfig.model_validate_json(chosen.train.model_dump_json()) == chosen.train
 
@@ -36,5 +37,5 @@ def test_towers_of_a_preset_take_its_pictures_and_its_texts(name: str) -> None:
 
 
 def test_unknown_preset_names_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="'large' is unknown; known are demo, grocery, table, tiny"):
+    with pytest.raises(ConfigError, match="'large' is unknown; known are demo, grocery, table, published, tiny"):
         preset("large")
