@@ -73,7 +73,7 @@ def calibrate_mix(entities: EntityIndex, pictures: PictureIndex, *, scale: float
     free = [i for i, rows in enumerate(asked) if len(rows)]
     if not free:
         return dict(DEFAULT_MIX)
-    true, rivals = _odds_by_weight(entities, pictures.vectors, truth=truth, number=number, scale=SHARPER * scale)
+    true, rivals = odds_by_weight(entities, pictures.vectors, truth=truth, number=number, scale=SHARPER * scale)
 
     def recalls(choice: list[int]) -> np.ndarray:
         against = np.sum([rivals[i, w] for i, w in enumerate(choice)], axis=0)
@@ -104,7 +104,7 @@ def _ascended(choice: list[int], worth: Callable[[list[int]], float], *, free: l
     return choice
 
 
-def _odds_by_weight(
+def odds_by_weight(
     entities: EntityIndex, queries: np.ndarray, *, truth: np.ndarray, number: np.ndarray, scale: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """What every choice of weights can be judged by, without a product per choice.

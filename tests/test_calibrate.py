@@ -13,6 +13,7 @@ from entityclip.calibrate import (
     calibrate,
     calibrate_mix,
     calibrate_thresholds,
+    odds_by_weight,
     proven_share,
 )
 from entityclip.images import decode
@@ -95,6 +96,17 @@ def test_never_photographed_entity_is_not_at_a_disadvantage_for_being_unmixed():
     halfway = (entities.vectors["caption"] + entities.vectors["explanation"])[entities.rows["slice"] == "few"] / 2
     assert lengths[entities.rows["slice"] == "none"] == pytest.approx(1, abs=1e-5)
     assert entities.vectors["mixed"][entities.rows["slice"] == "few"] == pytest.approx(halfway, abs=1e-6)
+
+
+@pytest.mark.parametrize("w", [0, 3, 10])
+def test_odds_add_up_to_the_softmax_of_the_mixed_similarities(w):
+    entities, pictures = indexes(noise=0.3)
+    truth = entities.rows_of(pictures.rows["entity_id"])
+    number = entities.rows["slice"].map({name: i for i, name in enumerate(SLICES)}).to_numpy()
+    true, rivals = odds_by_weight(entities, pictures.vectors, truth=truth, number=number, scale=40.0)
+    mixed = entities.remixed(dict.fromkeys(SLICES, float(WEIGHTS[w]))).vectors["mixed"]
+    expected = [shares(mixed @ picture, scale=40.0)[row] for picture, row in zip(pictures.vectors, truth, strict=True)]
+    assert true[w] / (true[w] + rivals[:, w].sum(axis=0)) == pytest.approx(np.array(expected), rel=1e-3, abs=1e-6)
 
 
 # ---------------------------------------------------------------- thresholds
