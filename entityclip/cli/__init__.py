@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from entityclip.cli import ask, data, model, tuning
+from entityclip.cli import ablation, ask, data, model, tuning
 from entityclip.errors import EntityClipError
 
 
@@ -58,6 +58,7 @@ for command in (
     model.train,
     tuning.calibrate,
     model.evaluate,
+    ablation.ablate,
     tuning.tune,
     ask.search,
     ask.tag,

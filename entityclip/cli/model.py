@@ -53,7 +53,7 @@ def train(
     if warning and processes.is_main_process:
         typer.echo(warning, err=True)
     with processes.main_process_first():  # the others find what the first has read
-        folder = explained(data) if data is not None else _read(source, source_path, target)
+        folder = explained(data) if data is not None else read_source(source, source_path, Layout(run))
         data_hash = content_hash(folder)
         claim(target, run_key(settings, data_hash=data_hash))
 
@@ -91,15 +91,14 @@ def _settings(
     return settings, ""
 
 
-def _read(source: str | None, path: Path | None, run: RunLayout) -> DataLayout:
-    """The source's pictures and texts in the run's folder; read once."""
+def read_source(source: str | None, path: Path | None, layout: Layout) -> DataLayout:
+    """The source's pictures and texts, in the scratch of ``layout``; read once."""
     from entityclip.explain import BroughtWriter, explain
     from entityclip.ingest import ingest
     from entityclip.sources import open_source
 
     if source is None:
         raise ConfigError("which data? Give --data DIR, or --source NAME and --source-path")
-    layout = Layout(run.root)
     if not layout.staging.explanations.is_dir():
         opened = open_source(source, layout=layout, path=path, progress=on_terminal())
         ingest(opened, staging=layout.staging, rejected=layout.staging.rejected, progress=on_terminal())

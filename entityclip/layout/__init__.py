@@ -5,6 +5,7 @@ A workspace is a Git and DVC repository. What a release consists of is tracked; 
 """
 
 from entityclip.layout.parts import (
+    AblationLayout,
     CheckpointLayout,
     DataLayout,
     DecodedLayout,
@@ -17,6 +18,7 @@ from entityclip.layout.parts import (
 from entityclip.layout.workspace import Layout
 
 __all__ = [
+    "AblationLayout",
     "CheckpointLayout",
     "DataLayout",
     "DecodedLayout",

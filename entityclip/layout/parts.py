@@ -280,3 +280,42 @@ class RunLayout:
     def report(self) -> Path:
         """The page for people."""
         return self.root / "report.html"
+
+
+@dataclass(frozen=True)
+class AblationLayout:
+    """What an ablation leaves behind."""
+
+    root: Path
+
+    @property
+    def table(self) -> Path:
+        """The summary, Markdown."""
+        return self.root / "ablation.md"
+
+    @property
+    def cells(self) -> Path:
+        """Every figure of every run, CSV."""
+        return self.root / "ablation.csv"
+
+    @property
+    def plot(self) -> Path:
+        """The summary as a picture, SVG."""
+        return self.root / "ablation.svg"
+
+    def data(self, name: str) -> DataLayout:
+        """The data of a run whose explanations are swapped."""
+        return DataLayout(self.root / "data" / name)
+
+    def run(self, name: str, *, key: str) -> RunLayout:
+        """One training."""
+        return RunLayout(self.root / "runs" / f"{name}-{key}")
+
+    def measured(self, name: str, *, key: str) -> Path:
+        """Its evaluation; a run that has one is not made again."""
+        return self.root / "runs" / f"{name}-{key}.json"
+
+    @property
+    def decoded(self) -> DecodedLayout:
+        """Decoded pictures that all runs share."""
+        return DecodedLayout(self.root / "decoded")

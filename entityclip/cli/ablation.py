@@ -1,0 +1,66 @@
+"""What each part of the method is worth: ``ablate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from entityclip.cli.folders import content_hash, explained
+from entityclip.cli.model import read_source
+from entityclip.cli.options import Json
+from entityclip.cli.printed import last_line, on_terminal, table
+from entityclip.layout import AblationLayout, Layout
+
+if TYPE_CHECKING:
+    from entityclip.ablate import Run
+    from entityclip.records import EvalReport
+
+
+def ablate(
+    preset: Annotated[str, typer.Option(help="Source and settings: demo, grocery, table or tiny.")] = "demo",
+    to: Annotated[Path, typer.Option(metavar="DIR", help="Where it is kept; the same command goes on with it.")] = Path(
+        "build/ablation"
+    ),
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder that 'explain' completed; else the preset's source.")
+    ] = None,
+    source_path: Annotated[Path | None, typer.Option(help="Without --data: folder of the preset's source.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant.")] = 3,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Another number of epochs than the preset's.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be trained, and train nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train without one part after the other, and with swapped explanations; table and plot R@1 with intervals.
+
+    Every variant is trained as often as there are seeds, which takes seven trainings a seed. A run that was measured
+    is never made again.
+    """
+    from entityclip.ablate import ablate as measure
+    from entityclip.ablate import markdown, plot, runs, summary
+    from entityclip.presets import preset as named_preset
+
+    chosen, layout = named_preset(preset), AblationLayout(to)
+    config = chosen.train.model_copy(update={"epochs": epochs}) if epochs is not None else chosen.train
+    planned = runs(config, seeds=seeds)
+    if dry_run:
+        table([{"training": run.variant.name, "seed": run.seed, "epochs": run.config.epochs} for run in planned])
+        return
+    folder = explained(data) if data is not None else read_source(chosen.source, source_path, Layout(to))
+
+    def tell(run: Run, report: EvalReport) -> None:
+        best = {kind: report.value("R@1", index=kind) for kind in ("caption", "explanation", "mixed")}
+        figures = "  ".join(f"{kind} {value:.1f}" for kind, value in best.items() if value is not None)
+        typer.echo(f"{run.variant.name}, seed {run.seed}: R@1 {figures}", err=True)
+
+    cells = measure(
+        planned, data=folder, data_hash=content_hash(folder), to=layout, report=tell, progress=on_terminal()
+    )
+    found = summary(cells)
+    cells.to_csv(layout.cells, index=False)
+    layout.table.write_text(markdown(found), encoding="utf-8")
+    layout.plot.write_text(plot(found), encoding="utf-8")
+    typer.echo(markdown(found))
+    typer.echo(f"Mean of {seeds} seeds, 95 % interval. Table: {layout.table}  Plot: {layout.plot}")
+    last_line({"ablation": found.to_dict("records"), "epochs": config.epochs, "seeds": seeds}, as_json)
