@@ -9,6 +9,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -26,7 +27,8 @@ _SEARCHED = (
     "explanation",
     "least_quality",
 )
-_LOGARITHMIC = {"beta", "eta", "explanation"}
+_TICKS = {"beta": (0.01, 0.1, 1.0), "eta": (0.01, 0.1, 1.0), "explanation": (0.25, 1.0, 4.0)}
+"""Of what is drawn by its logarithm."""
 
 
 def plot_trials(trials: pd.DataFrame) -> str:
@@ -39,12 +41,16 @@ def plot_trials(trials: pd.DataFrame) -> str:
         figure = Figure(figsize=(9, 4.6), layout="constrained")
         panels = figure.subplots(2, 4, sharey=True).ravel()
         _scatter(panels[0], trials, "number")
+        panels[0].set_xlabel("trial")
         whole = trials[trials["state"] == "complete"]
         panels[0].step(whole["number"], whole["score"].cummax(), where="post", color="0.5", linewidth=1)
         panels[0].set_title("best so far", loc="left")
         for axes, name in zip(panels[1:], _SEARCHED, strict=True):
             _scatter(axes, trials, name)
-            axes.set_xscale("log" if name in _LOGARITHMIC and (trials[name] > 0).all() else "linear")
+            if name in _TICKS:
+                axes.set_xscale("log")
+                axes.set_xticks(_TICKS[name], [f"{tick:g}" for tick in _TICKS[name]])
+                axes.xaxis.set_minor_formatter(NullFormatter())
         for axes in panels[::4]:
             axes.set_ylabel("validation R@1, %")
         buffer = io.StringIO()
