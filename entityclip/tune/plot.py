@@ -49,6 +49,7 @@ def plot_trials(trials: pd.DataFrame) -> str:
             _scatter(axes, trials, name)
             if name in _TICKS:
                 axes.set_xscale("log")
+                axes.set_xlim(0.8 * _TICKS[name][0], 1.25 * _TICKS[name][-1])
                 axes.set_xticks(_TICKS[name], [f"{tick:g}" for tick in _TICKS[name]])
                 axes.xaxis.set_minor_formatter(NullFormatter())
         for axes in panels[::4]:
