@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.plain import PlainMMAE, as_plain, plain_losses
@@ -13,7 +14,7 @@ from entityclip.model.mmae import ExpertConfig
 from entityclip.model.towers import TowerConfig
 from entityclip.text import Tokenisation
 
-TEXTS = ["a red kettle", "a blue lamp", "a green chair with three legs"]
+TEXTS = ["a red kettle", "a blue lamp", "a green chair with three legs", "KX-204B", "sour cream of the north"]
 READ = Tokenisation(context=16).load()
 
 
@@ -60,11 +61,13 @@ experts = st.builds(ExpertConfig, image=st.integers(0, 2), shared=st.integers(1,
 
 
 @settings(max_examples=15, deadline=None)
+@example(rows=[(n, True) for n in range(len(TEXTS))], config=LossConfig(eta=1), experts=ExpertConfig(), seed=0)
 @given(rows=rows, config=loss_configs, experts=experts, seed=st.integers(0, 1000))
 def test_the_whole_loss_and_every_gradient_are_those_of_the_plain_equations(
     rows: list[tuple[int, bool]], config: LossConfig, experts: ExpertConfig, seed: int
 ) -> None:
     model = new_model(experts, seed=seed).double()
+    model.logit_scale.data.fill_(4.0)  # at the first temperature all negatives are about as hard
     plain = PlainMMAE(model.mmae)
     given = batch([entity for entity, _ in rows], explained=[known for _, known in rows], dtype=torch.float64)
     ours = model.losses(given, config=config, generator=torch.Generator().manual_seed(seed))
@@ -130,6 +133,14 @@ def test_a_batch_of_one_entity_is_matched_without_negatives(model: EntityCLIP, e
     got = losses(model, batch(entities))
     assert all(value == value for value in got.values())
     assert got["itm"] > 0
+
+
+def test_the_temperature_stops_at_a_hundred(model: EntityCLIP) -> None:
+    given, found = batch([0, 1, 2, 0]), []
+    for logit in (math.log(100), 20.0):
+        model.logit_scale.data.fill_(logit)
+        found.append(losses(model, given))
+    assert found[1] == pytest.approx(found[0], rel=1e-4)
 
 
 def test_in_bf16_the_loss_is_the_same_to_a_few_percent(model: EntityCLIP) -> None:
