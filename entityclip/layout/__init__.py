@@ -13,8 +13,8 @@ from entityclip.layout.parts import (
     PackageLayout,
     RunLayout,
     StoreLayout,
-    StudyLayout,
 )
+from entityclip.layout.study import StudyLayout
 from entityclip.layout.workspace import Layout
 
 __all__ = [

@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 import torch
 from pydantic import Field
-from torch.nn import functional as F
 
 from entityclip.model.gather import gather, process
-from entityclip.model.losses import contrastive, hard_negatives, matching, targets_by_entity
+from entityclip.model.losses import contrastive, cosine, hard_negatives, matching, targets_by_entity
 from entityclip.model.mmae import MMAE, Attended, ExpertConfig
 from entityclip.model.towers import Tokens, TowerConfig, Towers
 from entityclip.records import Record
@@ -104,7 +103,7 @@ class EntityCLIP(Towers):
         if explanation and (config.beta or config.eta):
             attended = self.mmae(image, text, explanation)
             terms["mmae"] = vtc(gather(attended.gated_image), gather(attended.gated_text), everything)
-        similarity = scale * F.normalize(v, dim=-1) @ F.normalize(t, dim=-1).T
+        similarity = scale * cosine(v, t)
         if explanation and config.eta and bool(similarity.isfinite().all()):  # otherwise the loss says so, and nothing
             own = torch.arange(len(batch.entities)) + process() * len(batch.entities)  # can be drawn
             pairs = _pairs(hard_negatives(similarity, entities, generator=generator), own=own)

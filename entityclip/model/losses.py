@@ -20,9 +20,16 @@ def contrastive(
     The published VTC has one positive a row; catalogues repeat captions in every batch, so the rows of one
     entity are positives of each other. ``smoothing`` spreads that share of each target over all rows.
     """
-    logits = scale * F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T
+    logits = scale * cosine(a, b)
     soft = targets * (1 - smoothing) + smoothing / len(targets)
     return (F.cross_entropy(logits, soft) + F.cross_entropy(logits.T, soft)) / 2
+
+
+def cosine(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """(A, D), (B, D) -> (A, B) cosine similarities, never in half precision: times 100, it rounds by a whole step."""
+    with torch.autocast(a.device.type, enabled=False):
+        a, b = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (a, b))
+        return F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T
 
 
 def hard_negatives(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from entityclip.batches import Augmentation
+from entityclip.checkpoint import file_sha256
 from entityclip.errors import ConfigError, faults
 from entityclip.images import Preprocessing
 from entityclip.model.entityclip import LossConfig, ModelConfig
@@ -108,7 +110,17 @@ def code_hash() -> str:
 
 def run_key(config: TrainConfig, *, data_hash: str) -> str:
     """Name of the run that this config on these data makes; the same inputs find the same run again."""
-    return digest(config.model_dump_json(exclude=HOW), data_hash, code_hash(), json.dumps(versions()))
+    files = [file_sha256(path) for path in _local_files(config)]
+    return digest(config.model_dump_json(exclude=HOW), data_hash, code_hash(), json.dumps(versions()), *files)
+
+
+def _local_files(config: TrainConfig) -> Iterator[Path]:
+    """What the config names by path: other content is another run."""
+    towers = config.model.towers
+    for named in (towers.architecture, towers.pretrained, towers.text_folder, config.tokenisation.folder):
+        path = Path(named) if isinstance(named, str) else None
+        if path is not None and path.exists():
+            yield from sorted(file for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
 
 
 def versions() -> dict[str, str]:

@@ -113,6 +113,15 @@ def test_other_data_are_another_run() -> None:
     assert train.run_key(CONFIG, data_hash="d") != train.run_key(CONFIG, data_hash="e")
 
 
+def test_other_weights_in_the_same_file_are_another_run(tmp_path: Path) -> None:
+    file = tmp_path / "weights.safetensors"
+    config, keys = CONFIG.starting_from(str(file)), []
+    for content in (b"first", b"second", b"first"):
+        file.write_bytes(content)
+        keys.append(train.run_key(config, data_hash="d"))
+    assert keys[0] == keys[2] != keys[1]
+
+
 # ---------------------------------------------------------------- the checkpoint that a run leaves
 def test_a_checkpoint_rebuilds_the_model_that_was_trained(data: DataLayout, tmp_path: Path) -> None:
     fit(data, tmp_path)
