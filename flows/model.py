@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pandas as pd
 from dvclive import Live
@@ -18,6 +19,7 @@ from entityclip.layout import Layout, RunLayout
 from entityclip.pairs import require_complete
 from entityclip.records import EvalReport, Record, Split
 from entityclip.report import StageFact
+from entityclip.rerank import calibrate_rerank
 from entityclip.train import TrainConfig
 from flows.artifacts import show_evaluation
 from flows.stages import Clock
@@ -50,12 +52,16 @@ def train_model(config: TrainConfig, layout: Layout, run: RunLayout, data_hash: 
 
 @task(cache_policy=NO_CACHE)
 def calibrate_model(layout: Layout, run: RunLayout) -> CheckpointCard:
-    """Mix and thresholds from the validation pictures, onto the checkpoint's card."""
+    """Mix, thresholds and the weight of re-ranking from the validation pictures, onto the checkpoint's card."""
     model = checkpoint.load(run.checkpoint)
     mix, thresholds = calibrate(model, layout.data)
     card = model.card.model_copy(update={"mix": mix, "thresholds": thresholds})
+    weight = calibrate_rerank(replace(model, card=card), layout.data)
+    card = card.model_copy(update={"rerank": weight})
     card.write(run.checkpoint.card)
-    get_run_logger().info("weight of the explanation by slice: %s; least similarity of a tag: %s", mix, thresholds)
+    log = get_run_logger()
+    log.info("weight of the explanation by slice: %s; least confidence of a tag by precision: %s", mix, thresholds)
+    log.info("weight of the matching head in re-ranking: %g%s", weight, "" if weight else ", it does not surely help")
     return card
 
 
