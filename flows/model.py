@@ -110,6 +110,7 @@ def losses(run: RunLayout) -> pd.DataFrame | None:
     curves = [
         pd.read_csv(path, sep="\t").drop_duplicates("step", keep="last").set_index("step")[path.stem]
         for path in sorted(run.live.glob("plots/metrics/*.tsv"))
+        if path.stem not in train.TIMES
     ]
     return pd.concat(curves, axis=1).rename_axis("epoch").reset_index() if curves else None
 

@@ -22,9 +22,11 @@ from entityclip.train import state
 from entityclip.train.config import MARGIN, TrainConfig, code_hash, versions
 from entityclip.train.job import Job, join
 
+TIMES = ("wait_s", "step_s")
+"""Mean seconds that a step waited for its batch, and computed."""
+
 Report = Callable[[int, dict[str, float]], None]
-"""Called after each epoch with its number (from 1) and the means of the loss's terms over its steps, and of the
-seconds that a step waited for its batch (``wait_s``) and computed (``step_s``)."""
+"""Called after each epoch with its number (from 1) and the means of the loss's terms over its steps, and of TIMES."""
 
 
 def fit(
@@ -87,7 +89,7 @@ def fit(
     for step, drafted in enumerate(loader, start=done):
         arrived = time.monotonic()
         terms = job.step(step, drafted)
-        means.add(terms | {"wait_s": arrived - asked, "step_s": time.monotonic() - arrived})
+        means.add(terms | dict(zip(TIMES, (arrived - asked, time.monotonic() - arrived), strict=True)))
         bar.update()
         if job.steps.ends_epoch(step):
             epoch = job.steps.plan[step][0] + 1
