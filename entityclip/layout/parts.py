@@ -203,6 +203,11 @@ class RunLayout:
         return self.root / "resume.safetensors"
 
     @property
+    def best(self) -> Path:
+        """Weights of the epoch with the lowest validation loss so far; safetensors, gone when the run is done."""
+        return self.root / "best.safetensors"
+
+    @property
     def decoded(self) -> DecodedLayout:
         """Runs made by hand only: the training pictures, decoded."""
         return DecodedLayout(self.root / "decoded")
