@@ -104,6 +104,7 @@ def published() -> Preset:
             batch=192,
             rate=1e-5,
             decay=0.0,
+            keep="best",
             mask_names=False,
         ),
     )

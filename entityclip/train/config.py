@@ -58,6 +58,9 @@ class TrainConfig(Record):
     clip: float = Field(default=1.0, gt=0, description="Largest norm of the gradient.")
     small_until: float = Field(default=0.0, ge=0, le=1, description="Share of the epochs on smaller pictures.")
     small_size: int = Field(default=64, ge=8, description="Side of the smaller pictures, pixels.")
+    keep: Literal["last", "best"] = Field(
+        default="last", description="Weights of the last epoch, or of the one with the lowest validation loss."
+    )
     mask_names: bool = Field(default=True, description="Mask an entity's names in the explanations trained on.")
     seed: int = Field(default=0, ge=0)
     precision: Literal["float32", "bf16"] = Field(default="float32", description="What the towers compute in.")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -17,8 +18,10 @@ from entityclip import batches, checkpoint
 from entityclip.batches import TrainingSet
 from entityclip.checkpoint import CheckpointCard
 from entityclip.layout import DataLayout, DecodedLayout, RunLayout
+from entityclip.records import Split
 from entityclip.text import Tokenizer
 from entityclip.train import state
+from entityclip.train.best import Best
 from entityclip.train.config import MARGIN, TrainConfig, code_hash, versions
 from entityclip.train.job import Job, join
 
@@ -60,23 +63,19 @@ def fit(
     processes = join(config)
     if run.checkpoint.card.is_file():
         return checkpoint.read_card(run.checkpoint)
-    started, first, full = time.monotonic(), processes.is_main_process, config.preprocessing
+    started, first = time.monotonic(), processes.is_main_process
+    show = progress and first
 
-    # ------------------------------------------------------------ data, model, optimizer; or the state of a killed run
-    training = batches.load_training_set(
-        data,
-        preprocessing=full.model_copy(update={"size": round(full.size * MARGIN)}),
-        cache=decoded or run.decoded,
-        most_bytes=config.cache_gigabytes * 10**9,
-        mask=config.mask_names,
-        progress=progress and first,
-    )
+    # data, model, optimizer; or the state of a killed run
+    cache = decoded or run.decoded
+    training = _read(config, data, "train", margin=MARGIN, cache=cache, progress=show)
     job = Job(config, training)
-    cut = {f"truncated_{kind}": share for kind, share in _truncated(training, job.steps.tokenizer).items()}
+    validation = _read(config, data, "val", margin=1, cache=cache, progress=show) if config.keep == "best" else None
+    best = Best(config, validation, run.best) if validation else None
     done, total = state.resume(run.resume, job.wrapped, job.optimizer), len(job.steps)
 
-    # ------------------------------------------------------------ steps
-    loader = DataLoader(
+    # steps
+    steps = DataLoader(
         job.steps,
         batch_size=None,
         sampler=range(done, total),
@@ -84,9 +83,9 @@ def fit(
         pin_memory=config.device != "cpu",
     )
     saved, means, terms = time.monotonic(), _Means(), {}
-    bar = tqdm(initial=done, total=total, desc="train", unit="step", disable=not (progress and first))
+    bar = tqdm(initial=done, total=total, desc="train", unit="step", disable=not show)
     asked = time.monotonic()
-    for step, drafted in enumerate(loader, start=done):
+    for step, drafted in enumerate(steps, start=done):
         arrived = time.monotonic()
         terms = job.step(step, drafted)
         means.add(terms | dict(zip(TIMES, (arrived - asked, time.monotonic() - arrived), strict=True)))
@@ -94,33 +93,67 @@ def fit(
         if job.steps.ends_epoch(step):
             epoch = job.steps.plan[step][0] + 1
             bar.set_postfix(epoch=f"{epoch}/{config.epochs}", loss=f"{means.mean()['loss']:.3f}")
+            measured = {"validation": best.offer(job)} if best else {}
             if first:
-                report(epoch, means.take())
+                report(epoch, means.take() | measured)
         if job.agree(time.monotonic() - saved > config.save_seconds):
             state.save(run.resume, job.wrapped, job.optimizer, step=step + 1)
             saved = time.monotonic()
         asked = time.monotonic()
     bar.close()
 
-    # ------------------------------------------------------------ the checkpoint, its card last
+    # the checkpoint, its card last
+    if best:
+        best.restore(job)
     weights = job.finish()
     if first:
-        checkpoint.save(
-            run.checkpoint,
-            job.model,
-            weights=weights,
-            preprocessing=config.preprocessing,
-            tokenisation=config.tokenisation,
-            data_hash=data_hash,
-            config=config.model_dump(mode="json"),
-            code_hash=code_hash(),
-            epochs=config.epochs,
-            metrics={**terms, **cut, "seconds": time.monotonic() - started},
-            versions=versions(),
-        )
-        run.resume.unlink(missing_ok=True)
+        truncated = _truncated(training, job.steps.tokenizer)
+        metrics = {**terms, **truncated, "seconds": time.monotonic() - started}
+        _keep(config, job, weights, run=run, data_hash=data_hash, metrics=metrics)
     job.accelerator.wait_for_everyone()
     return checkpoint.read_card(run.checkpoint)
+
+
+def _read(
+    config: TrainConfig, data: DataLayout, split: Split, *, margin: float, cache: DecodedLayout, progress: bool
+) -> TrainingSet:
+    full = config.preprocessing
+    return batches.load_training_set(
+        data,
+        split=split,
+        preprocessing=full.model_copy(update={"size": round(full.size * margin)}),
+        cache=cache,
+        most_bytes=config.cache_gigabytes * 10**9,
+        mask=config.mask_names,
+        progress=progress,
+    )
+
+
+def _keep(
+    config: TrainConfig,
+    job: Job,
+    weights: dict[str, torch.Tensor],
+    *,
+    run: RunLayout,
+    data_hash: str,
+    metrics: dict[str, float],
+) -> None:
+    """Write the checkpoint; what a killed run would have gone on from is not needed any more."""
+    checkpoint.save(
+        run.checkpoint,
+        job.model,
+        weights=weights,
+        preprocessing=config.preprocessing,
+        tokenisation=config.tokenisation,
+        data_hash=data_hash,
+        config=config.model_dump(mode="json"),
+        code_hash=code_hash(),
+        epochs=config.epochs,
+        metrics=metrics,
+        versions=versions(),
+    )
+    run.resume.unlink(missing_ok=True)
+    run.best.unlink(missing_ok=True)
 
 
 SAMPLE = 2000
@@ -132,7 +165,8 @@ def _truncated(training: TrainingSet, tokenizer: Tokenizer) -> dict[str, float]:
     kinds = {"captions": training.captions, "explanations": training.explanations}
     texts = {kind: [text for of_entity in known for text in of_entity] for kind, known in kinds.items()}
     samples = {kind: found[:: max(1, len(found) // SAMPLE)] for kind, found in texts.items()}
-    return {kind: float(tokenizer.truncated(sample).mean()) if sample else 0.0 for kind, sample in samples.items()}
+    shares = {kind: tokenizer.truncated(sample).mean() if sample else 0.0 for kind, sample in samples.items()}
+    return {f"truncated_{kind}": float(share) for kind, share in shares.items()}
 
 
 class _Means:

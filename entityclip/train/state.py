@@ -27,6 +27,11 @@ def whole_state(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: value for name, value in get_model_state_dict(model, options=WHOLE).items() if torch.is_tensor(value)}
 
 
+def put_weights(model: nn.Module, weights: dict[str, Any]) -> None:
+    """Whole weights into a model, whatever part of them each process holds."""
+    set_model_state_dict(model, weights, options=WHOLE)
+
+
 def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, step: int) -> None:
     """Keep weights and moments after ``step`` steps. Every process has to call it; the first one writes."""
     weights = whole_state(model)
@@ -53,7 +58,7 @@ def resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> in
             else:
                 weight, moment = name.rsplit(".", 1)
                 moments.setdefault(weight, {})[moment] = file.get_tensor(key)
-    set_model_state_dict(model, weights, options=WHOLE)
+    put_weights(model, weights)
     state: Any = get_optimizer_state_dict(model, optimizer, options=WHOLE) | {"state": moments}
     set_optimizer_state_dict(model, optimizer, state, options=WHOLE)
     for parameter, values in optimizer.state.items():

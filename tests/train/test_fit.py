@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from tiny import tiny_data
 
-from entityclip import checkpoint, train
+from entityclip import batches, checkpoint, train
 from entityclip.batches import Draft
 from entityclip.errors import DataError, TrainingError
 from entityclip.images import Preprocessing
@@ -17,6 +18,8 @@ from entityclip.model.mmae import ExpertConfig
 from entityclip.model.towers import TowerConfig
 from entityclip.text import Tokenisation
 from entityclip.train import Job, TrainConfig
+from entityclip.train.best import STILL
+from entityclip.train.job import Steps
 
 CONFIG = TrainConfig(
     model=ModelConfig(
@@ -153,3 +156,28 @@ def test_a_run_killed_inside_an_epoch_goes_on_with_any_number_of_workers(
     fit(data, tmp_path / "killed", CONFIG.model_copy(update={"workers": workers}))
     ours, theirs = (load_file(RunLayout(tmp_path / n).checkpoint.weights) for n in ("killed", "unbroken"))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_the_epoch_with_the_lowest_validation_loss_is_kept(data: DataLayout, tmp_path: Path) -> None:
+    mad = CONFIG.model_copy(update={"keep": "best", "epochs": 6, "rate": 0.05, "clip": 1e9, "small_until": 0.0})
+    found: list[float] = []
+
+    def report(epoch: int, terms: dict[str, float]) -> None:
+        found.append(terms["validation"])
+        if epoch == 4 and len(found) == 4:
+            raise Killed
+
+    for expected in (pytest.raises(Killed), contextlib.nullcontext()):
+        with expected:
+            train.fit(mad, data=data, data_hash="d", run=RunLayout(tmp_path), report=report, progress=False)
+    assert len(found) >= 6
+    best = min(found)
+    assert best < max(found)
+    model = checkpoint.load(RunLayout(tmp_path).checkpoint).model
+    validation = batches.load_training_set(data, split="val", preprocessing=mad.preprocessing, progress=False)
+    batch = Steps(mad.model_copy(update={"epochs": 1}), validation)[0].batch(
+        preprocessing=mad.preprocessing, augmentation=STILL, device="cpu"
+    )
+    loss = model.losses(batch, config=mad.loss, generator=torch.Generator().manual_seed(0))["loss"]
+    assert float(loss.detach()) == pytest.approx(best, rel=1e-3)
+    assert not RunLayout(tmp_path).best.exists()
