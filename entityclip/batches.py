@@ -5,7 +5,6 @@ Every draw comes from a generator seeded by (seed, step): a run that was killed 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,9 +32,6 @@ class Augmentation(Record):
     flip: bool = Field(default=True, description="Mirror half of the pictures.")
     light: float = Field(default=0.3, ge=0, lt=1, description="Largest relative change of brightness and contrast.")
     saturation: float = Field(default=0.3, ge=0, lt=1, description="Largest relative change of saturation.")
-    clauses: float = Field(
-        default=0.0, ge=0, le=1, description="Share of the explanations of which only some clauses are read."
-    )
 
 
 @dataclass(frozen=True)
@@ -156,7 +152,6 @@ def draft(
     *,
     tokenizer: Tokenizer,
     generator: torch.Generator,
-    clauses: float = 0.0,
     share: slice = slice(None),
 ) -> Draft:
     """The batch of these rows, or the ``share`` of it that one process holds: one caption and one explanation drawn
@@ -167,31 +162,19 @@ def draft(
     used, of_used = np.unique(of_entity[share], return_inverse=True)
     of = torch.from_numpy(of_used)
 
-    def draw(texts: list[list[str]], *, clauses: float = 0.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def draw(texts: list[list[str]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """One text for each entity: its rows share it, and the tower reads it once."""
         picks = torch.rand(len(present), generator=generator).tolist()
         chosen = [texts[n][int(p * len(texts[n]))] if texts[n] else "" for n, p in zip(present, picks, strict=True)]
-        shortened = torch.rand(len(present), generator=generator) < clauses
-        chosen = [_some_clauses(t, generator) if cut else t for t, cut in zip(chosen, shortened.tolist(), strict=True)]
         known = torch.tensor([bool(texts[n]) for n in present[used]])
         return tokenizer(chosen)[used], of, known[of]  # all are tokenised: every share has the same length
 
     captions, caption_of, _ = draw(data.captions)
-    explanations, explanation_of, explained = draw(data.explanations, clauses=clauses)
+    explanations, explanation_of, explained = draw(data.explanations)
     chance = torch.rand(len(rows), CHANCES, generator=generator)[share]
     squares = data.pictures.read(rows[share])
     of_entities = torch.from_numpy(numbers[share])
     return Draft(squares, chance, captions, caption_of, explanations, explanation_of, explained, of_entities)
-
-
-_CLAUSE = re.compile(r"[^,;:.。、；：]+[,;:.。、；：]*")
-
-
-def _some_clauses(text: str, generator: torch.Generator) -> str:
-    """About half of the clauses, in their order, at least one: what is seen has to be told from any of them."""
-    found = _CLAUSE.findall(text) or [text]
-    kept = torch.rand(len(found), generator=generator)
-    return "".join(clause for clause, k in zip(found, kept, strict=True) if k < 0.5 or k == kept.min()).strip()
 
 
 CHANCES = 8

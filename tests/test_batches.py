@@ -129,24 +129,3 @@ def test_the_shares_of_the_processes_are_the_whole_batch(training: TrainingSet, 
     for texts, of in (("captions", "caption_of"), ("explanations", "explanation_of")):
         by_row = torch.cat([getattr(share, texts)[getattr(share, of)] for share in shares])
         assert torch.equal(by_row, getattr(whole, texts)[getattr(whole, of)])
-
-
-def test_only_some_clauses_of_an_explanation_are_read_where_that_is_asked_for(training: TrainingSet) -> None:
-    words = ["a white chair", "blue zigzags", "round label", "blue legs"]
-    texts = [[", ".join(words)] for _ in training.captions]
-    told = TrainingSet(training.pictures, training.entities, training.pair_ids, training.captions, texts)
-    tokenizer, rows = Tokenisation(context=24).load(), np.array([0, 15, 0, 12])
-
-    def lengths(clauses: float) -> set[int]:
-        found: set[int] = set()
-        for seed in range(20):
-            generator = torch.Generator().manual_seed(seed)
-            drafted = batches.draft(told, rows, tokenizer=tokenizer, generator=generator, clauses=clauses)
-            found |= set((drafted.explanations != 0).sum(dim=1).tolist())
-        return found
-
-    whole = lengths(0)
-    assert len(whole) == 1
-    assert len(lengths(1)) > 3
-    assert min(lengths(1)) >= 4  # start, two words, end
-    assert max(lengths(1)) <= max(whole)

@@ -61,7 +61,6 @@ class Steps(Dataset[Draft]):
             rows,
             tokenizer=self.tokenizer,
             generator=self.generator(step),
-            clauses=self.config.augmentation.clauses,
             share=slice(self.process * each, (self.process + 1) * each),
         )
 
