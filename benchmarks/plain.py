@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from entityclip.model.entityclip import Batch, EntityCLIP, LossConfig
 from entityclip.model.losses import hard_negatives
 from entityclip.model.mmae import MMAE
-from entityclip.model.towers import Tokens
+from entityclip.model.tokens import Tokens
 
 GROUPS = ("image", "shared", "text")
 

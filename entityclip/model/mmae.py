@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 from torch import nn
 from torch.nn import functional as F
 
-from entityclip.model.towers import Tokens
+from entityclip.model.tokens import Tokens
 from entityclip.records import Record
 
 
@@ -117,8 +117,9 @@ class MMAE(nn.Module):
         v, t, keys = image.pooled(), text.pooled(), _norm(explanation.tokens)
         on_image = self.image(v, _norm(image.tokens), image.mask)
         on_text = self.text(t, _norm(text.tokens), text.mask)
-        shared_image = self.shared(v, keys, explanation.mask)
-        shared_text = self.shared(t, keys, explanation.mask)
+        # once for both sides: a small batch costs what reading the weights costs
+        shared = self.shared(torch.cat([v, t]), keys.repeat(2, 1, 1), explanation.mask.repeat(2, 1))
+        shared_image, shared_text = shared.chunk(2, dim=1)
         return Attended(
             on_image,
             on_text,

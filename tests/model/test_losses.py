@@ -11,9 +11,11 @@ from entityclip.model.losses import contrastive, hard_negatives, matching, targe
 SCALE = torch.tensor(10.0)
 
 
-def vtc(a: torch.Tensor, b: torch.Tensor, entities: list[int], *, smoothing: float = 0.0) -> torch.Tensor:
+def vtc(
+    a: torch.Tensor, b: torch.Tensor, entities: list[int], *, scale: torch.Tensor = SCALE, smoothing: float = 0.0
+) -> torch.Tensor:
     targets = targets_by_entity(torch.tensor(entities))
-    return contrastive(a, b, scale=SCALE, targets=targets, smoothing=smoothing)
+    return contrastive(a, b, scale=scale, targets=targets, smoothing=smoothing)
 
 
 def vtc_row_by_row(a: torch.Tensor, b: torch.Tensor, entities: list[int], *, smoothing: float) -> torch.Tensor:
@@ -51,6 +53,18 @@ def test_with_distinct_entities_the_loss_is_plain_symmetric_infonce() -> None:
     own = torch.arange(5)
     plain = (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
     torch.testing.assert_close(vtc(a, b, own.tolist()), plain)
+
+
+def test_in_bf16_the_logits_keep_their_precision() -> None:
+    """CLIP's temperature makes logits of 100, which bf16 rounds to halves: a fifth of the gradient was noise."""
+    g = torch.Generator().manual_seed(0)
+    noise = torch.randn(2, 48, 64, generator=g) + 2 * torch.randn(64, generator=g)
+    a, b = noise.bfloat16().requires_grad_().unbind()
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = vtc(a, b, list(range(48)), scale=torch.tensor(100.0))
+    exact = vtc(a, b, list(range(48)), scale=torch.tensor(100.0))
+    for ours, wanted in zip(torch.autograd.grad(mixed, [a, b]), torch.autograd.grad(exact, [a, b]), strict=True):
+        torch.testing.assert_close(ours, wanted)
 
 
 def test_a_repeated_caption_is_drawn_together_not_pushed_away() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from benchmarks.plain import PlainExpert, PlainMMAE, as_plain
 from entityclip.model.mmae import MMAE, ExpertConfig, Experts
-from entityclip.model.towers import Tokens
+from entityclip.model.tokens import Tokens
 
 
 class Case(NamedTuple):
