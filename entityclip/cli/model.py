@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 
 
 def train(
-    run: Annotated[Path, typer.Option(metavar="DIR", help="Where the run is kept; the same command resumes it.")],
     data: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder that 'explain' completed, or data/.")] = None,
     source: Annotated[
         str | None, typer.Option(help="In place of --data: read this source first, into the run.")
     ] = None,
     source_path: Annotated[Path | None, typer.Option(help="With --source: folder of the data, or table.")] = None,
+    run: Annotated[
+        Path, typer.Option("--to", "--run", metavar="DIR", help="Where the run is kept; the same command resumes it.")
+    ] = Path("build/run"),
     preset: Annotated[str, typer.Option(help="Settings: demo, grocery, table, published or tiny.")] = "demo",
     config: Annotated[Path | None, typer.Option(help="In place of --preset: JSON or YAML with settings.")] = None,
     pretrained: Annotated[
@@ -46,12 +48,12 @@ def train(
     from entityclip.train import fit, join, run_key
 
     settings, warning = _settings(preset, config, pretrained=pretrained, epochs=epochs, device=device)
-    if dry_run:
-        typer.echo(settings.model_dump_json(indent=2))
-        return
     target, processes = RunLayout(run), join(settings)
     if warning and processes.is_main_process:
         typer.echo(warning, err=True)
+    if dry_run:
+        typer.echo(settings.model_dump_json(indent=2))
+        return
     with processes.main_process_first():  # the others find what the first has read
         folder = explained(data) if data is not None else read_source(source, source_path, Layout(run))
         data_hash = content_hash(folder)
