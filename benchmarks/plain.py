@@ -1,7 +1,7 @@
 """The published equations written out plainly: the tests compare with them, ``step.py`` is timed against them.
 
-Every expert is a module of its own, every position of every input goes through every matrix, and every pair of
-GI-ITM is computed anew. One position of each result is then read.
+Every expert is a module of its own, every position of every input goes through every matrix, and one position of the
+result is then read. GI-ITM computes its wrong pairs anew; its true pairs are those of MMAE.
 """
 
 from __future__ import annotations

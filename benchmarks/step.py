@@ -7,8 +7,9 @@ A step is forward and backward of B pictures, B captions and B explanations, all
 reads; the optimiser is not timed. "towers" is open_clip's own forward of the three inputs with contrastive losses on
 its vectors, "ours" is ``EntityCLIP.losses`` whole, "plain" the same loss by ``plain.py``. All three have the same
 weights and the same batch and take turns in every round; ratios are the medians of the rounds' own ratios.
-``matmul_share`` is our step's multiply-adds against what one large product reaches on the device. ``peak_gib`` is
-memory of our step on a GPU, of the whole process on the CPU.
+``gflop`` counts the arithmetic of each, which no noise on the machine touches. ``matmul_share`` is our step's rate
+against that of one large product on the device. ``peak_gib`` is memory of our step on a GPU, of the whole process on
+the CPU.
 """
 
 from __future__ import annotations
@@ -109,11 +110,13 @@ def cost(form: Form, *, idle: list[nn.Parameter], device: str, dtype: torch.dtyp
 
 
 def measure(by_name: dict[str, Form], *, rounds: int, warmup: int, device: str, dtype: torch.dtype) -> dict[str, Any]:
-    """Every form once a round, in turn; the warm-up rounds are forgotten."""
+    """Every form once a round, each in turn the first; the warm-up rounds are forgotten."""
     everything = {id(weight): weight for form in by_name.values() for weight in form.weights}
     costs: dict[str, list[Cost]] = {name: [] for name in by_name}
     for number in range(warmup + rounds):
-        for name, form in by_name.items():
+        names = list(by_name)
+        for name in names[number % 3 :] + names[: number % 3]:
+            form = by_name[name]
             needed = {id(weight) for weight in form.weights}
             idle = [weight for key, weight in everything.items() if key not in needed]
             found = cost(form, idle=idle, device=device, dtype=dtype)
@@ -138,11 +141,14 @@ def measure(by_name: dict[str, Form], *, rounds: int, warmup: int, device: str, 
     return answer
 
 
-def step_flops(form: Form) -> int:
-    """Floating-point operations of one forward and backward; a multiply-add is two."""
+def counted(form: Form) -> tuple[float, int]:
+    """The loss, and the floating-point operations of one forward and backward; a multiply-add is two."""
     with FlopCounterMode(display=False) as counter:
-        form.loss().backward()
-    return counter.get_total_flops()
+        loss = form.loss()
+        loss.backward()
+    for weight in form.weights:
+        weight.grad = None
+    return float(loss.detach()), counter.get_total_flops()
 
 
 def matmul_rate(*, device: str, dtype: torch.dtype) -> float:
@@ -180,15 +186,16 @@ def main(
     precision = torch.bfloat16 if dtype == "bf16" else torch.float32
     network = EntityCLIP(ModelConfig(towers=TowerConfig(architecture=model))).to(device).train()
     by_name = forms(network, distinct_batch(network, size=batch, device=device))
-    flops = step_flops(by_name["ours"])
-    loss = {name: float(by_name[name].loss().detach()) for name in ("ours", "plain")}
+    counts = {name: counted(form) for name, form in by_name.items()}
     if compiled:
         by_name = {name: Form(torch.compile(form.loss), form.weights) for name, form in by_name.items()}
-    warmup = 5 if compiled or device == "cuda" else 1
+    warmup = 5 if compiled or device == "cuda" else 0  # counting has warmed the CPU
     answer = measure(by_name, rounds=rounds, warmup=warmup, device=device, dtype=precision)
     ours = answer["seconds"]["ours"]
-    answer = {"peak_gib": peak_gib(), "pairs_per_s": round(batch / ours, 2), "loss": loss} | answer
-    answer["matmul_share"] = round(flops / ours / matmul_rate(device=device, dtype=precision), 3)
+    answer = {"peak_gib": peak_gib(), "pairs_per_s": round(batch / ours, 2)} | answer
+    answer["matmul_share"] = round(counts["ours"][1] / ours / matmul_rate(device=device, dtype=precision), 3)
+    answer["loss"] = {name: counts[name][0] for name in ("ours", "plain")}
+    answer["gflop"] = {name: round(flops / 1e9, 1) for name, (_, flops) in counts.items()}
     about = {"model": model, "batch": batch, "device": device, "dtype": dtype, "compile": compiled, "rounds": rounds}
     if device == "cuda":
         about["gpu"] = torch.cuda.get_device_name()
