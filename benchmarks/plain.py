@@ -11,10 +11,9 @@ from copy import deepcopy
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from entityclip.model.entityclip import Batch, EntityCLIP, LossConfig
-from entityclip.model.losses import hard_negatives
+from entityclip.model.losses import cosine, hard_negatives
 from entityclip.model.mmae import MMAE
 from entityclip.model.tokens import Tokens
 
@@ -120,12 +119,12 @@ def plain_losses(
     scale, v, t = model.logit_scale.exp().clamp(max=100), image.pooled(), text.pooled()
 
     def vtc(a: torch.Tensor, b: torch.Tensor, entities: torch.Tensor) -> torch.Tensor:
-        return plain_vtc(scale * _cosines(a, b), entities, smoothing=config.smoothing)
+        return plain_vtc(scale * cosine(a, b), entities, smoothing=config.smoothing)
 
     known = batch.explained
     gated_image, gated_text, true_pairs = mmae(image, text, explanation)
     parts = [-true_pairs.log_softmax(dim=1)[:, 1].mean()]
-    negatives = hard_negatives(scale * _cosines(v, t), batch.entities, generator=generator)
+    negatives = hard_negatives(scale * cosine(v, t), batch.entities, generator=generator)
     if negatives is not None:
         texts, pictures = negatives
         with_hard_text = mmae(image, text.rows(texts), explanation.rows(texts))[2]
@@ -149,7 +148,3 @@ def plain_vtc(logits: torch.Tensor, entities: torch.Tensor, *, smoothing: float 
     targets = (1 - smoothing) * same / same.sum(dim=1, keepdim=True) + smoothing / len(entities)
     by_picture, by_text = (-(targets * each.log_softmax(dim=1)).sum(dim=1).mean() for each in (logits, logits.T))
     return (by_picture + by_text) / 2
-
-
-def _cosines(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    return F.normalize(a, dim=1) @ F.normalize(b, dim=1).T

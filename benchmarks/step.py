@@ -26,10 +26,10 @@ import typer
 from machine import facts, peak_gib
 from plain import PlainMMAE, plain_losses, plain_vtc
 from torch import nn
-from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from entityclip.model.entityclip import Batch, EntityCLIP, LossConfig, ModelConfig
+from entityclip.model.losses import cosine
 from entityclip.model.towers import TowerConfig
 
 CONFIG = LossConfig()
@@ -72,8 +72,8 @@ def forms(model: EntityCLIP, batch: Batch) -> dict[str, Form]:
 
     def towers_alone() -> torch.Tensor:
         v, t, e = model.visual(batch.pictures), model.text(batch.captions), model.text(batch.explanations)
-        v, scale = F.normalize(v, dim=-1), model.logit_scale.exp()
-        each = [plain_vtc(scale * v @ F.normalize(text, dim=-1).T, batch.entities) for text in (t, e)]
+        scale = model.logit_scale.exp()
+        each = [plain_vtc(scale * cosine(v, text), batch.entities) for text in (t, e)]
         return each[0] + CONFIG.explanation * each[1]
 
     def ours() -> torch.Tensor:
@@ -90,40 +90,66 @@ def forms(model: EntityCLIP, batch: Batch) -> dict[str, Form]:
     }
 
 
-def cost(form: Form, *, idle: list[nn.Parameter], device: str, dtype: torch.dtype) -> Cost:
-    """One forward and backward, with gradients made anew; ``idle`` weights are not counted as memory."""
+class Place(NamedTuple):
+    """Where a step runs, and how precisely."""
+
+    device: str
+    dtype: torch.dtype
+
+    def step(self, form: Form) -> torch.Tensor:
+        """Forward and backward; the loss, with gradients left in the weights."""
+        with torch.autocast(self.device, self.dtype) if self.dtype == torch.bfloat16 else nullcontext():
+            loss = form.loss()
+        loss.backward()
+        return loss.detach()
+
+    def now(self) -> float:
+        """Seconds on the clock once the device has finished what it was given."""
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+def cost(form: Form, place: Place, *, idle: int) -> Cost:
+    """One forward and backward from fresh gradients, while ``idle`` bytes of other weights lie in memory."""
+    gpu = place.device == "cuda"
+    if gpu:
+        torch.cuda.reset_peak_memory_stats()
+    started = place.now()
+    place.step(form)
+    seconds = place.now() - started
+    forget_gradients(form)
+    return Cost(seconds, (torch.cuda.max_memory_allocated() - idle) / 2**30 if gpu else 0.0)
+
+
+def counted(form: Form, place: Place) -> tuple[float, int]:
+    """The loss, and the floating-point operations of one forward and backward; a multiply-add is two."""
+    with FlopCounterMode(display=False) as counter:
+        loss = place.step(form)
+    forget_gradients(form)
+    return float(loss), counter.get_total_flops()
+
+
+def forget_gradients(form: Form) -> None:
+    """The next form must not pay for them."""
     for weight in form.weights:
         weight.grad = None
-    gpu = device == "cuda"
-    if gpu:
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-    started = time.perf_counter()
-    with torch.autocast(device, dtype) if dtype == torch.bfloat16 else nullcontext():
-        loss = form.loss()
-    loss.backward()
-    if gpu:
-        torch.cuda.synchronize()
-    seconds = time.perf_counter() - started
-    held = sum(weight.numel() * weight.element_size() for weight in idle)
-    return Cost(seconds, (torch.cuda.max_memory_allocated() - held) / 2**30 if gpu else 0.0)
 
 
-def measure(by_name: dict[str, Form], *, rounds: int, warmup: int, device: str, dtype: torch.dtype) -> dict[str, Any]:
+def measure(by_name: dict[str, Form], place: Place, *, rounds: int, warmup: int) -> dict[str, list[Cost]]:
     """Every form once a round, each in turn the first; the warm-up rounds are forgotten."""
-    everything = {id(weight): weight for form in by_name.values() for weight in form.weights}
+    size = {id(weight): weight.nbytes for form in by_name.values() for weight in form.weights}
+    idle = {name: sum(size.values()) - sum(w.nbytes for w in form.weights) for name, form in by_name.items()}
     costs: dict[str, list[Cost]] = {name: [] for name in by_name}
+    names = list(by_name)
     for number in range(warmup + rounds):
-        names = list(by_name)
         for name in names[number % 3 :] + names[: number % 3]:
-            form = by_name[name]
-            needed = {id(weight) for weight in form.weights}
-            idle = [weight for key, weight in everything.items() if key not in needed]
-            found = cost(form, idle=idle, device=device, dtype=dtype)
-            if number >= warmup:
-                costs[name].append(found)
-            for weight in form.weights:
-                weight.grad = None
+            costs[name].append(cost(by_name[name], place, idle=idle[name]))
+    return {name: found[warmup:] for name, found in costs.items()}
+
+
+def summary(costs: dict[str, list[Cost]]) -> dict[str, Any]:
+    """Medians and spread of the rounds; memory where it was measured."""
     seconds = {name: [each.seconds for each in found] for name, found in costs.items()}
     memory = {name: max(each.gib for each in found) for name, found in costs.items()}
     ratios = {
@@ -133,38 +159,20 @@ def measure(by_name: dict[str, Form], *, rounds: int, warmup: int, device: str, 
     answer: dict[str, Any] = {name: round(median(each), 3) for name, each in ratios.items()}
     answer["spread"] = {name: [round(min(each), 3), round(max(each), 3)] for name, each in ratios.items()}
     answer["seconds"] = {name: round(median(each), 4) for name, each in seconds.items()}
-    if device == "cuda":
-        answer |= {
-            "peak_gib": round(memory["ours"], 2),
-            "peak_over_towers": round(memory["ours"] / memory["towers"], 3),
-        }
-    return answer
+    on_gpu = {"peak_gib": memory["ours"], "peak_over_towers": memory["ours"] / (memory["towers"] or 1)}
+    return answer | ({name: round(figure, 3) for name, figure in on_gpu.items()} if memory["ours"] else {})
 
 
-def counted(form: Form) -> tuple[float, int]:
-    """The loss, and the floating-point operations of one forward and backward; a multiply-add is two."""
-    with FlopCounterMode(display=False) as counter:
-        loss = form.loss()
-        loss.backward()
-    for weight in form.weights:
-        weight.grad = None
-    return float(loss.detach()), counter.get_total_flops()
-
-
-def matmul_rate(*, device: str, dtype: torch.dtype) -> float:
+def matmul_rate(place: Place) -> float:
     """Operations a second of a large square product, best of ten."""
-    side = 8192 if device == "cuda" else 2048
-    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    best = float("inf")
+    side = 8192 if place.device == "cuda" else 1024
+    a, b = (torch.randn(side, side, device=place.device, dtype=place.dtype) for _ in range(2))
+    seconds = []
     for _ in range(10):
-        if device == "cuda":
-            torch.cuda.synchronize()
-        started = time.perf_counter()
+        started = place.now()
         a @ b
-        if device == "cuda":
-            torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - started)
-    return 2 * side**3 / best
+        seconds.append(place.now() - started)
+    return 2 * side**3 / min(seconds)
 
 
 def main(
@@ -183,17 +191,17 @@ def main(
         )
         raise typer.Exit(2)
     torch.manual_seed(0)
-    precision = torch.bfloat16 if dtype == "bf16" else torch.float32
+    place = Place(device, torch.bfloat16 if dtype == "bf16" else torch.float32)
     network = EntityCLIP(ModelConfig(towers=TowerConfig(architecture=model))).to(device).train()
     by_name = forms(network, distinct_batch(network, size=batch, device=device))
-    counts = {name: counted(form) for name, form in by_name.items()}
+    counts = {name: counted(form, place) for name, form in by_name.items()}
     if compiled:
         by_name = {name: Form(torch.compile(form.loss), form.weights) for name, form in by_name.items()}
     warmup = 5 if compiled or device == "cuda" else 0  # counting has warmed the CPU
-    answer = measure(by_name, rounds=rounds, warmup=warmup, device=device, dtype=precision)
+    answer = summary(measure(by_name, place, rounds=rounds, warmup=warmup))
     ours = answer["seconds"]["ours"]
     answer = {"peak_gib": peak_gib(), "pairs_per_s": round(batch / ours, 2)} | answer
-    answer["matmul_share"] = round(counts["ours"][1] / ours / matmul_rate(device=device, dtype=precision), 3)
+    answer["matmul_share"] = round(counts["ours"][1] / ours / matmul_rate(place), 3)
     answer["loss"] = {name: counts[name][0] for name in ("ours", "plain")}
     answer["gflop"] = {name: round(flops / 1e9, 1) for name, (_, flops) in counts.items()}
     about = {"model": model, "batch": batch, "device": device, "dtype": dtype, "compile": compiled, "rounds": rounds}
