@@ -41,6 +41,7 @@ class Best:
         """Put the weights of the best epoch back; every process has to call it."""
         job.accelerator.wait_for_everyone()
         put_weights(job.wrapped, load_file(self.path))
+        job.accelerator.wait_for_everyone()  # the first process deletes the file next
 
     @torch.no_grad()
     def _measure(self, job: Job) -> float:
