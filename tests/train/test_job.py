@@ -50,26 +50,14 @@ def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor], *kinds:
 
 # ---------------------------------------------------------------- several processes
 @pytest.mark.slow
-def test_two_processes_have_loss_and_gradients_of_one_with_the_whole_batch(
+def test_two_processes_have_loss_gradients_and_weights_of_one_with_the_whole_batch(
     config: TrainConfig, data: DataLayout, alone: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
-    same(steps_together(config, data, processes=2, folder=tmp_path), alone, "loss", "grad", "weight")
-
-
-@pytest.mark.slow
-def test_two_processes_may_read_in_chunks(
-    config: TrainConfig, data: DataLayout, alone: dict[str, torch.Tensor], tmp_path: Path
-) -> None:
-    chunked = config.model_copy(update={"chunk": 3})
-    same(steps_together(chunked, data, processes=2, folder=tmp_path), alone, "loss", "grad", "weight")
-
-
-@pytest.mark.slow
-def test_weights_in_shards_learn_the_same(
-    config: TrainConfig, data: DataLayout, alone: dict[str, torch.Tensor], tmp_path: Path
-) -> None:
-    sharded = config.model_copy(update={"shard": True})
-    same(steps_together(sharded, data, processes=2, folder=tmp_path), alone, "loss", "weight")
+    ways = [config, config.model_copy(update={"chunk": 3}), config.model_copy(update={"shard": True})]
+    whole, chunked, sharded = steps_together(ways, data, processes=2, folder=tmp_path)
+    same(whole, alone, "loss", "grad", "weight")
+    same(chunked, alone, "loss", "grad", "weight")
+    same(sharded, alone, "loss", "weight")
 
 
 # ---------------------------------------------------------------- ways to save memory

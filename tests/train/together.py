@@ -30,21 +30,23 @@ def steps(config: TrainConfig, data: DataLayout) -> dict[str, torch.Tensor]:
     return found | {f"weight.{name}": value for name, value in whole_state(job.wrapped).items()}
 
 
-def steps_together(config: TrainConfig, data: DataLayout, *, processes: int, folder: Path) -> dict[str, torch.Tensor]:
-    """The same, found by ``processes`` processes; as the first of them saw it."""
+def steps_together(
+    configs: list[TrainConfig], data: DataLayout, *, processes: int, folder: Path
+) -> list[dict[str, torch.Tensor]]:
+    """The same for one config after the other, found by ``processes`` processes; as the first of them saw it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     out = folder / f"{processes}.pt"
-    torch.multiprocessing.spawn(_work, (processes, port, config, data, out), nprocs=processes)
+    torch.multiprocessing.spawn(_work, (processes, port, configs, data, out), nprocs=processes)
     return torch.load(out, weights_only=True)
 
 
-def _work(rank: int, processes: int, port: int, config: TrainConfig, data: DataLayout, out: Path) -> None:
+def _work(rank: int, processes: int, port: int, configs: list[TrainConfig], data: DataLayout, out: Path) -> None:
     here = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in here.items()})
     torch.set_num_threads(1)
-    found = steps(config, data)
+    found = [steps(config, data) for config in configs]
     if rank == 0:
         torch.save(found, out)
     torch.distributed.destroy_process_group()
