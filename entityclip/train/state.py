@@ -20,6 +20,7 @@ from entityclip.checkpoint import save_tensors
 from entityclip.model.gather import process
 
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+PARTLY = StateDictOptions(full_state_dict=True, cpu_offload=True, strict=False)
 
 
 def whole_state(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -60,7 +61,10 @@ def resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> in
                 moments.setdefault(weight, {})[moment] = file.get_tensor(key)
     put_weights(model, weights)
     state: Any = get_optimizer_state_dict(model, optimizer, options=WHOLE) | {"state": moments}
-    set_optimizer_state_dict(model, optimizer, state, options=WHOLE)
+    set_optimizer_state_dict(model, optimizer, state, options=PARTLY)
+    for name, parameter in model.named_parameters():
+        if name.removeprefix("module.") not in moments:  # never had a gradient: its term is off
+            optimizer.state.pop(parameter, None)
     for parameter, values in optimizer.state.items():
         for name, value in values.items():
             if value.shape == parameter.shape:  # AdamW's fused kernel walks memory: same layout as the parameter
