@@ -62,9 +62,9 @@ def resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> in
     put_weights(model, weights)
     state: Any = get_optimizer_state_dict(model, optimizer, options=WHOLE) | {"state": moments}
     set_optimizer_state_dict(model, optimizer, state, options=PARTLY)
-    for name, parameter in model.named_parameters():
+    for name, unused in model.named_parameters():
         if name.removeprefix("module.") not in moments:  # never had a gradient: its term is off
-            optimizer.state.pop(parameter, None)
+            optimizer.state.pop(unused, None)
     for parameter, values in optimizer.state.items():
         for name, value in values.items():
             if value.shape == parameter.shape:  # AdamW's fused kernel walks memory: same layout as the parameter
