@@ -6,23 +6,18 @@ import torch
 from torch.nn import functional as F
 
 
-def targets_by_entity(entities: torch.Tensor) -> torch.Tensor:
-    """(B,) entity numbers -> (B, B) soft targets: the rows of one entity share the weight of a positive."""
-    same = (entities[:, None] == entities[None, :]).float()
-    return same / same.sum(dim=1, keepdim=True)
-
-
 def contrastive(
-    a: torch.Tensor, b: torch.Tensor, *, scale: torch.Tensor, targets: torch.Tensor, smoothing: float = 0.0
+    a: torch.Tensor, b: torch.Tensor, *, scale: torch.Tensor, entities: torch.Tensor, smoothing: float = 0.0
 ) -> torch.Tensor:
-    """Symmetric InfoNCE between rows of ``a`` and ``b``, both (B, D), with soft targets (B, B).
+    """Symmetric InfoNCE between rows of ``a`` and ``b``, both (B, D), of ``entities`` (B,).
 
     The published VTC has one positive a row; catalogues repeat captions in every batch, so the rows of one
-    entity are positives of each other. ``smoothing`` spreads that share of each target over all rows.
+    entity share the weight of a positive. ``smoothing`` spreads that share of each target over all rows.
     """
     logits = scale * cosine(a, b)
-    soft = targets * (1 - smoothing) + smoothing / len(targets)
-    return (F.cross_entropy(logits, soft) + F.cross_entropy(logits.T, soft)) / 2
+    same = (entities[:, None] == entities[None, :]).to(logits.dtype)
+    targets = (1 - smoothing) * same / same.sum(dim=1, keepdim=True) + smoothing / len(entities)
+    return (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets)) / 2
 
 
 def cosine(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

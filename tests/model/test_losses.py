@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from entityclip.model.losses import contrastive, hard_negatives, matching, targets_by_entity
+from entityclip.model.losses import contrastive, hard_negatives, matching
 
 SCALE = torch.tensor(10.0)
 
@@ -14,8 +14,7 @@ SCALE = torch.tensor(10.0)
 def vtc(
     a: torch.Tensor, b: torch.Tensor, entities: list[int], *, scale: torch.Tensor = SCALE, smoothing: float = 0.0
 ) -> torch.Tensor:
-    targets = targets_by_entity(torch.tensor(entities))
-    return contrastive(a, b, scale=scale, targets=targets, smoothing=smoothing)
+    return contrastive(a, b, scale=scale, entities=torch.tensor(entities), smoothing=smoothing)
 
 
 def vtc_row_by_row(a: torch.Tensor, b: torch.Tensor, entities: list[int], *, smoothing: float) -> torch.Tensor:
