@@ -8,10 +8,13 @@ import torch
 from pydantic import Field
 
 from entityclip.model.gather import gather, process
-from entityclip.model.losses import contrastive, cosine, hard_negatives, matching, targets_by_entity
+from entityclip.model.losses import contrastive, cosine, hard_negatives, matching
 from entityclip.model.mmae import MMAE, Attended, ExpertConfig
 from entityclip.model.towers import Tokens, TowerConfig, Towers
 from entityclip.records import Record
+
+MAX_SCALE = 100.0
+"""Largest factor of the similarities in the contrastive terms, as in CLIP."""
 
 
 class ModelConfig(Record):
@@ -87,13 +90,12 @@ class EntityCLIP(Towers):
     ) -> dict[str, torch.Tensor]:
         """``losses`` of a batch that the towers have read."""
         image, text = read.image, read.captions.rows(batch.caption_of)
-        scale = self.logit_scale.exp().clamp(max=100)
+        scale = self.logit_scale.exp().clamp(max=MAX_SCALE)
         entities, explained = gather(batch.entities), gather(batch.explained)
         explanation = read.explanations.rows(batch.explanation_of) if read.explanations else None
 
         def vtc(a: torch.Tensor, b: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-            targets = targets_by_entity(entities[rows])
-            return contrastive(a[rows], b[rows], scale=scale, targets=targets, smoothing=config.smoothing)
+            return contrastive(a[rows], b[rows], scale=scale, entities=entities[rows], smoothing=config.smoothing)
 
         everything = torch.arange(len(entities), device=entities.device)
         v, t = gather(image.pooled()), gather(text.pooled())

@@ -18,7 +18,7 @@ from entityclip import batches
 from entityclip.batches import Draft, TrainingSet
 from entityclip.errors import ConfigError, TrainingError
 from entityclip.images import Preprocessing
-from entityclip.model.entityclip import Batch, EntityCLIP, Read
+from entityclip.model.entityclip import MAX_SCALE, Batch, EntityCLIP, Read
 from entityclip.model.fit import require_fit
 from entityclip.model.gather import process, processes
 from entityclip.model.towers import Tokens
@@ -120,6 +120,8 @@ class Job:
             scale = _schedule(number / len(self.steps), warmup=self.config.warmup)
             group["lr"] = self.config.rate * group["scale"] * scale
         self.optimizer.step()
+        with torch.no_grad():  # beyond the loss's own limit it would have no gradient to come back by
+            self.model.logit_scale.clamp_(max=math.log(MAX_SCALE))
         return values
 
     def _at_once(self, batch: Batch, number: int) -> dict[str, torch.Tensor]:
