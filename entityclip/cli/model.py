@@ -94,17 +94,26 @@ def _settings(
 
 
 def read_source(source: str | None, path: Path | None, layout: Layout) -> DataLayout:
-    """The source's pictures and texts, in the scratch of ``layout``; read once."""
+    """The source's pictures and texts, in the scratch of ``layout``; read once.
+
+    Raises:
+        ConfigError: No source is named, or the folder holds another one, or this one as it was before.
+    """
     from entityclip.explain import BroughtWriter, explain
     from entityclip.ingest import ingest
+    from entityclip.pairs import digest
     from entityclip.sources import open_source
 
     if source is None:
         raise ConfigError("which data? Give --data DIR, or --source NAME and --source-path")
-    if not layout.staging.explanations.is_dir():
-        opened = open_source(source, layout=layout, path=path, progress=on_terminal())
+    opened = open_source(source, layout=layout, path=path, progress=on_terminal())
+    mark, origin = digest(source, opened.fingerprint()), layout.origin
+    if origin.is_file() and origin.read_text() != mark:
+        raise ConfigError(f"{layout.root}: other pictures and texts were read into it; name a new folder")
+    if not origin.is_file():
         ingest(opened, staging=layout.staging, rejected=layout.staging.rejected, progress=on_terminal())
         explain(layout.staging, writer=BroughtWriter(), ledger=layout.ledger, progress=on_terminal())
+        origin.write_text(mark)
     return explained(layout.staging.root)
 
 

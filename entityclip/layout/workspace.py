@@ -139,6 +139,11 @@ class Layout:
         """Every explanation ever written, SQLite."""
         return self.work / "ledger.sqlite"
 
+    @property
+    def origin(self) -> Path:
+        """Commands without orchestration: hash of the source that ``staging`` was read from, written last."""
+        return self.work / "origin"
+
     def receipt(self, stage: str) -> Path:
         """What a stage made, from which inputs, with the hashes of what it made."""
         return self.work / "receipts" / f"{stage}.json"
