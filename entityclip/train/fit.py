@@ -66,43 +66,12 @@ def fit(
     started, first = time.monotonic(), processes.is_main_process
     show = progress and first
 
-    # data, model, optimizer; or the state of a killed run
     cache = decoded or run.decoded
     training = _read(config, data, "train", margin=MARGIN, cache=cache, progress=show)
     job = Job(config, training)
     validation = _read(config, data, "val", margin=1, cache=cache, progress=show) if config.keep == "best" else None
     best = Best(config, validation, run.best) if validation else None
-    done, total = state.resume(run.resume, job.wrapped, job.optimizer), len(job.steps)
-
-    # steps
-    steps = DataLoader(
-        job.steps,
-        batch_size=None,
-        sampler=range(done, total),
-        num_workers=config.workers,
-        pin_memory=config.device != "cpu",
-    )
-    saved, means, terms = time.monotonic(), _Means(), {}
-    bar = tqdm(initial=done, total=total, desc="train", unit="step", disable=not show)
-    asked = time.monotonic()
-    for step, drafted in enumerate(steps, start=done):
-        arrived = time.monotonic()
-        terms = job.step(step, drafted)
-        means.add(terms | dict(zip(TIMES, (arrived - asked, time.monotonic() - arrived), strict=True)))
-        bar.update()
-        if job.steps.ends_epoch(step):
-            epoch = job.steps.plan[step][0] + 1
-            bar.set_postfix(epoch=f"{epoch}/{config.epochs}", loss=f"{means.mean()['loss']:.3f}")
-            measured = {"validation": best.offer(job)} if best else {}
-            if first:
-                report(epoch, means.take() | measured)
-        if job.agree(time.monotonic() - saved > config.save_seconds):
-            state.save(run.resume, job.wrapped, job.optimizer, step=step + 1)
-            saved = time.monotonic()
-        asked = time.monotonic()
-    bar.close()
-
-    # the checkpoint, its card last
+    terms = _train(job, best, run=run, report=report if first else _silent, progress=show)
     if best:
         best.restore(job)
     weights = job.finish()
@@ -112,6 +81,41 @@ def fit(
         _keep(config, job, weights, run=run, data_hash=data_hash, metrics=metrics)
     job.accelerator.wait_for_everyone()
     return checkpoint.read_card(run.checkpoint)
+
+
+def _train(job: Job, best: Best | None, *, run: RunLayout, report: Report, progress: bool) -> dict[str, float]:
+    """Every step that is left, from the state of a killed run on; the terms of the last one."""
+    config = job.config
+    done, total = state.resume(run.resume, job.wrapped, job.optimizer), len(job.steps)
+    steps = DataLoader(
+        job.steps,
+        batch_size=None,
+        sampler=range(done, total),
+        num_workers=config.workers,
+        pin_memory=config.device != "cpu",
+    )
+    saved, means, terms = time.monotonic(), _Means(), {}
+    bar = tqdm(initial=done, total=total, desc="train", unit="step", disable=not progress)
+    asked = time.monotonic()
+    for step, drafted in enumerate(steps, start=done):
+        arrived = time.monotonic()
+        terms = job.step(step, drafted)
+        means.add(terms | dict(zip(TIMES, (arrived - asked, time.monotonic() - arrived), strict=True)))
+        bar.update()
+        if job.steps.ends_epoch(step):
+            epoch = job.steps.plan[step][0] + 1
+            bar.set_postfix(epoch=f"{epoch}/{config.epochs}", loss=f"{means.mean()['loss']:.3f}")
+            report(epoch, means.take() | ({"validation": best.offer(job)} if best else {}))
+        if job.agree(time.monotonic() - saved > config.save_seconds):
+            state.save(run.resume, job.wrapped, job.optimizer, step=step + 1)
+            saved = time.monotonic()
+        asked = time.monotonic()
+    bar.close()
+    return terms
+
+
+def _silent(epoch: int, terms: dict[str, float]) -> None:
+    """What a process says that is not the first."""
 
 
 def _read(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pandas as pd
 from pydantic import Field
 
 from entityclip import pairs
+from entityclip.derived import with_explanations
 from entityclip.layout import DataLayout
 from entityclip.model.mmae import ExpertConfig
 from entityclip.quality import score_explanations
@@ -94,15 +94,9 @@ def without_poor_explanations(data: DataLayout, to: DataLayout, *, least: float)
     Raises:
         DataError: The data are incomplete.
     """
-    counts = pairs.require_complete(data)
+    pairs.require_complete(data)
     texts = pairs.read_frame(data.explanations)
     good = overall_quality(score_explanations(texts, pairs.read_frame(data.entities))) >= least
     if not to.marker.is_file():
-        pairs.start(to)
-        to.pairs.symlink_to(data.pairs.resolve(), target_is_directory=True)
-        to.entities.symlink_to(data.entities.resolve(), target_is_directory=True)
-        kept: pd.DataFrame = texts[good]
-        rows = [{str(name): value for name, value in row.items()} for row in kept.to_dict("records")]
-        pairs.write_rows(to.explanations, pairs.EXPLANATIONS, rows, name="explanations")
-        pairs.finish(to, **{name: count for name, count in counts.items() if name != "schema_version"})
+        with_explanations(data, texts[good], into=to)
     return int((~good).sum())
