@@ -137,11 +137,12 @@ def test_a_checkpoint_rebuilds_the_model_that_was_trained(data: DataLayout, tmp_
     assert abs((vectors**2).sum(1) - 1).max() < 1e-5
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_run_killed_inside_an_epoch_goes_on_with_any_number_of_workers(
-    data: DataLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+@pytest.mark.parametrize(("workers", "eta"), [(0, 0.1), (2, 0.1), (0, 0.0)])
+def test_a_run_killed_inside_an_epoch_goes_on_with_any_number_of_workers_and_terms(
+    data: DataLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, eta: float
 ) -> None:
-    fit(data, tmp_path / "unbroken")
+    config = CONFIG.model_copy(update={"loss": LossConfig(eta=eta)})  # without eta, the matching head has no moments
+    fit(data, tmp_path / "unbroken", config)
     step = Job.step
 
     def dying(self: Job, number: int, drafted: Draft) -> dict[str, float]:
@@ -151,9 +152,9 @@ def test_a_run_killed_inside_an_epoch_goes_on_with_any_number_of_workers(
 
     monkeypatch.setattr(Job, "step", dying)
     with pytest.raises(Killed):
-        fit(data, tmp_path / "killed")
+        fit(data, tmp_path / "killed", config)
     monkeypatch.undo()
-    fit(data, tmp_path / "killed", CONFIG.model_copy(update={"workers": workers}))
+    fit(data, tmp_path / "killed", config.model_copy(update={"workers": workers}))
     ours, theirs = (load_file(RunLayout(tmp_path / n).checkpoint.weights) for n in ("killed", "unbroken"))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
@@ -176,10 +177,13 @@ def test_the_epoch_with_the_lowest_validation_loss_is_kept(data: DataLayout, tmp
     best = min(found)
     assert best < max(found)
     model = checkpoint.load(RunLayout(tmp_path).checkpoint).model
-    validation = batches.load_training_set(data, split="val", preprocessing=mad.preprocessing, progress=False)
+    cache = RunLayout(tmp_path).decoded  # streamed pictures come in another order, and so make another batch
+    validation = batches.load_training_set(
+        data, split="val", preprocessing=mad.preprocessing, cache=cache, most_bytes=10**9, progress=False
+    )
     batch = Steps(mad.model_copy(update={"epochs": 1}), validation)[0].batch(
         preprocessing=mad.preprocessing, augmentation=STILL, device="cpu"
     )
     loss = model.losses(batch, config=mad.loss, generator=torch.Generator().manual_seed(0))["loss"]
-    assert float(loss.detach()) == pytest.approx(best, rel=1e-2)
+    assert float(loss.detach()) == pytest.approx(best, rel=1e-5)
     assert not RunLayout(tmp_path).best.exists()
