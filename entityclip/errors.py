@@ -7,6 +7,8 @@
     ├── SourceError        a source as a whole cannot be read (a single bad row is a rejection, not an error)
     ├── ImageError         one picture cannot be used; ``reason`` is short enough for the rejected-rows file
     ├── DataError          versioned pairs or explanations are missing, incomplete or of another schema
+    ├── WriterError        a writer of explanations cannot be used or reached; what it had answered is kept
+    │   └── BudgetSpent    the writer's budget of tokens or money is used up
     ├── GateRefused        a batch broke the quality gate; the model in service is untouched
     ├── TrainingError      training cannot go on; the last good checkpoint is kept
     ├── CheckpointError    weights or card are missing, half-written or do not fit each other
@@ -45,6 +47,14 @@ class ImageError(EntityClipError):
 
 class DataError(EntityClipError):
     """Versioned pairs or explanations are missing, incomplete or of another schema."""
+
+
+class WriterError(EntityClipError):
+    """A writer of explanations cannot be used or reached; what it had answered is kept in the ledger."""
+
+
+class BudgetSpent(WriterError):
+    """A writer's budget is used up; the next run goes on from here and pays for nothing twice."""
 
 
 class GateRefused(EntityClipError):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 Split = Literal["train", "val", "test"]
 IndexKind = Literal["caption", "explanation", "mixed"]
 Candidates = Literal["all", "split"]
+Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
+Paragraph = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
 SLICES = ("frequent", "few", "one", "none")
 """Slices of entities by how many training pictures they have: 10 and more, 2 to 9, 1, 0."""
 
@@ -66,6 +69,9 @@ class ExplanationRequest(Record):
     category: str = ""
     language: str = "en"
     brought: tuple[str, ...] = Field(default=(), description="Texts that the data brought along.")
+    reason: str = Field(default="", description="Why the gate set an earlier text aside; empty at the first asking.")
+    picture_sha256: str = Field(default="", description="Which picture goes with it; for writers that see pictures.")
+    picture: bytes | None = Field(default=None, repr=False, description="That picture's file, read when it is asked.")
 
 
 class ExplanationRecord(Record):
@@ -78,6 +84,7 @@ class ExplanationRecord(Record):
     language: str
     generator: str
     prompt_version: str
+    reviewer: str = Field(default="", description="Who accepted or corrected the text by hand; empty: nobody did.")
 
 
 # ---------------------------------------------------------------- validate
@@ -92,6 +99,13 @@ class RuleResult(Record):
     checked: int
     failed: int
     error: str | None = Field(default=None, description="Set when the check itself raised; that counts as failed.")
+    waived: int = Field(default=0, description="Of those that failed: rows that a person accepted all the same.")
+    skipped: str | None = Field(default=None, description="Why the rule did not run; it has then not passed.")
+
+    @property
+    def set_aside(self) -> int:
+        """Rows that this rule sets aside."""
+        return self.failed - self.waived if self.severity == "critical" else 0
 
 
 class QualityReport(Record):
@@ -227,13 +241,50 @@ class BentoRecord(Record):
 
 
 # ---------------------------------------------------------------- predict
+class Filter(Record):
+    """Which entities a search may give; pictures are chosen by what they show. Empty fields let everything pass."""
+
+    categories: tuple[str, ...] = Field(default=(), description="One of these categories.")
+    tags: tuple[str, ...] = Field(default=(), description="All of these tags.")
+    languages: tuple[str, ...] = Field(default=(), description="One of these languages, like en or ja.")
+    since: datetime.date | None = Field(default=None, description="Dated on this day or later.")
+    until: datetime.date | None = Field(default=None, description="Dated on this day or earlier.")
+
+
+class EntityEntry(Record):
+    """An entity that is added to a running index, or that takes the place of the one with the same id."""
+
+    entity: Line = Field(description="Its name or code.")
+    aliases: tuple[Line, ...] = Field(default=(), max_length=50, description="Other names and codes.")
+    category: Line | None = None
+    tags: tuple[Line, ...] = Field(default=(), max_length=50)
+    date: datetime.date | None = None
+    language: Line = "en"
+    explanations: tuple[Paragraph, ...] = Field(
+        default=(), max_length=10, description="What can be seen on it; this is how it is found unphotographed."
+    )
+
+
+class Evidence(Record):
+    """One reason why a hit was found."""
+
+    by: Literal["name", "code", "near code", "caption", "explanation", "picture"] = Field(
+        description="What the query fits: a name or code in full or in part, a code that is written almost like it, "
+        "a text, or a picture's looks."
+    )
+    text: str = Field(default="", description="The name or the piece of text that holds the query's words.")
+    score: float | None = Field(default=None, description="Similarity, -1 to 1, where likeness found it.")
+
+
 class Hit(Record):
     """One answer of a search: a picture, or an entity when entities were asked for."""
 
     entity_id: str
     entity: str
     score: float = Field(description="Similarity with the query, -1 to 1.")
-    exact: bool = Field(description="The query is this entity's very name or code; such hits come first.")
+    exact: bool = Field(description="The query is or holds this entity's very name or code; such hits come first.")
+    near: bool = Field(default=False, description="The query is one slip away from this entity's name or code.")
+    why: tuple[Evidence, ...] = Field(default=(), description="What the query fits, the strongest reason first.")
     pair_id: str | None = Field(default=None, description="The picture; None when the hit is an entity.")
     caption: str | None = None
     path: str | None = Field(default=None, description="The picture's file as its source named it.")

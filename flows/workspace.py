@@ -21,6 +21,7 @@ _IGNORED = (
     "/.remote/",
     "/.*.incoming/",
     "/.*.outgoing/",
+    "/ledger.sqlite*",
     "/expectations/gx/uncommitted/",
     "*.partial",
 )
@@ -66,7 +67,7 @@ def _require_usable(layout: Layout) -> None:
         raise WorkspaceError(f"{root}: is a file; name a folder for the workspace")
     if not root.exists() or (root / ".git").exists():
         return
-    strangers = sorted(p.name for p in root.iterdir() if p != layout.work)
+    strangers = sorted(p.name for p in root.iterdir() if p != layout.work and not p.name.startswith(layout.ledger.name))
     if strangers:
         raise WorkspaceError(
             f"{root}: holds {strangers[0]!r} and is not the top of a Git repository; name an empty folder, "

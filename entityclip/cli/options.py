@@ -12,7 +12,7 @@ from entityclip.records import IndexKind
 Data = Annotated[Path, typer.Option(metavar="DIR", help="Folder that 'explain' completed, or data/.")]
 Workspace = Annotated[
     Path,
-    typer.Option(metavar="DIR", help="Its .entityclip/ keeps drawn and fetched data, and the ledger of texts."),
+    typer.Option(metavar="DIR", help="Its ledger.sqlite keeps every text, its .entityclip/ drawn and fetched data."),
 ]
 Checkpoint = Annotated[Path, typer.Option(metavar="DIR", help="Folder with model.safetensors and card.json.")]
 AskedPackage = Annotated[Path | None, typer.Option(metavar="DIR", help="Model with its indexes, as it is served.")]

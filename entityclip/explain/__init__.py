@@ -1,7 +1,19 @@
 """Who writes explanations, and the ledger that keeps every one of them."""
 
 from entityclip.explain.ledger import Ledger
-from entityclip.explain.stage import explain, requests
-from entityclip.explain.writer import Answer, BroughtWriter, Writer, record
+from entityclip.explain.requests import Requests
+from entityclip.explain.stage import Estimate, estimate, explain
+from entityclip.explain.writer import Answer, BroughtWriter, Cost, Writer, record
 
-__all__ = ["Answer", "BroughtWriter", "Ledger", "Writer", "explain", "record", "requests"]
+__all__ = [
+    "Answer",
+    "BroughtWriter",
+    "Cost",
+    "Estimate",
+    "Ledger",
+    "Requests",
+    "Writer",
+    "estimate",
+    "explain",
+    "record",
+]

@@ -3,98 +3,149 @@
 from __future__ import annotations
 
 import shutil
-from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+from pydantic import Field
 from tqdm import tqdm
 
 from entityclip import pairs
 from entityclip.explain.ledger import Ledger, key_of
-from entityclip.explain.writer import Writer, record
+from entityclip.explain.requests import Requests
+from entityclip.explain.writer import Cost, Writer, record
 from entityclip.layout import DataLayout
-from entityclip.records import ExplanationRecord, ExplanationRequest
+from entityclip.layout.workspace import ledger_lock
+from entityclip.records import ExplanationRecord, ExplanationRequest, Record
 
-REQUESTS_AT_ONCE = 256
-"""How many requests a writer gets in one call; it may work on them side by side."""
+LOOKED_UP_AT_ONCE = 256
 
 
-def explain(staging: DataLayout, *, writer: Writer, ledger: Path, progress: bool = False) -> int:
+class Estimate(Record):
+    """What a run would ask and cost."""
+
+    requests: int
+    known: int = Field(description="Requests whose answer is in the ledger; they cost nothing.")
+    cost: Cost = Field(description="Of the others, about.")
+
+
+def explain(staging: DataLayout, *, writer: Writer, ledger: Path, progress: bool = False, again: bool = False) -> int:
     """Have ``writer`` explain every entity in ``staging`` and write the table of explanations.
 
     What the ledger knows is not asked again, so a run that was killed goes on where it stopped. Rows come in the
-    order of the entity table, and the table appears whole or not at all.
+    order of the entity table, and the table appears whole or not at all. A second run with the same writer and
+    ledger waits for the first, and then finds its answers.
+
+    Args:
+        staging: What ``ingest`` wrote.
+        writer: Who writes.
+        ledger: SQLite file that keeps every answer; made where there is none.
+        progress: Show a bar with the rate, the time left and what was spent.
+        again: Ask again where an earlier answer was set aside.
 
     Returns:
         How many texts there are.
 
     Raises:
         DataError: Staging is missing or half-written, or the ledger is not a ledger.
+        WriterError: Some requests stay without an answer; those that came are kept, and nothing is written.
     """
     pairs.require_complete(staging)
     partial = staging.explanations.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    with Ledger(ledger) as book, tqdm(desc="explain", unit=" entities", disable=not progress) as bar:
-        written = (row.model_dump() for row in _answered(staging, writer=writer, book=book, bar=bar))
+    waiting = Requests(staging, pictures=writer.sees_pictures)
+    with Ledger(ledger) as book:
+        with _alone(ledger, writer=writer, progress=progress):
+            missing = set(_missing(waiting, writer=writer, book=book, again=again))
+            _ask(waiting, missing, writer=writer, book=book, progress=progress)
+        written = (row.model_dump() for row in _known(waiting, writer=writer, book=book))
         count = pairs.write_rows(partial, pairs.EXPLANATIONS, written, name="explanations")
     shutil.rmtree(staging.explanations, ignore_errors=True)
     partial.rename(staging.explanations)
     return count
 
 
-def _answered(staging: DataLayout, *, writer: Writer, book: Ledger, bar: tqdm) -> Iterator[ExplanationRecord]:
-    """Every text in the order of the requests; a new one is in the ledger before it is passed on."""
-    waiting = requests(staging)
-    while some := list(islice(waiting, REQUESTS_AT_ONCE)):
-        keys = {request: key_of(request, writer=writer) for request in some}
-        known = book.get(keys.values())
-        missing = [request for request, key in keys.items() if key not in known]
-        for request, records in writer.write(missing):
-            book.keep(keys[request], records, writer=writer)
-        known |= book.get(keys[request] for request in missing)
-        for request, key in keys.items():
-            # Two entities may be called the same and know the same: one answer does for both.
-            for answer in known.get(key, ()):
-                own = answer.entity_id == request.entity_id
-                yield answer if own else record(request, answer.text, writer=writer)
-        bar.update(len(some))
+def estimate(staging: DataLayout, *, writer: Writer, ledger: Path, again: bool = False) -> Estimate:
+    """What ``explain`` would ask and cost, told without asking anybody. Raises what it raises about bad input."""
+    pairs.require_complete(staging)
+    waiting = Requests(staging, pictures=writer.sees_pictures)
+    with Ledger(ledger) as book:
+        missing = set(_missing(waiting, writer=writer, book=book, again=again))
+        asked, cost = 0, Cost()
+        for request in waiting:
+            asked += 1
+            cost += writer.expected(request) if key_of(request, writer=writer) in missing else Cost()
+    return Estimate(requests=asked, known=asked - len(missing), cost=cost)
 
 
-# ---------------------------------------------------------------- what a writer gets to know
-def requests(staging: DataLayout) -> Iterator[ExplanationRequest]:
-    """One request per entity, in the order of the entity table.
-
-    An entity whose brought texts are in several languages gives one request per language. Its caption is the
-    alphabetically first of its pictures' captions, so that a new picture rarely changes it; without one, its name.
-    """
-    captions = _first_captions(staging)
-    texts = _brought(staging)
-    for row in pairs.iter_rows(staging.entities):
-        known = {"entity_id": row["entity_id"], "entity": row["entity"], "category": row["category"] or ""}
-        caption = captions.get(row["entity_id"]) or row["entity"]
-        for language, brought in texts.get(row["entity_id"], {row["language"] or "en": {}}).items():
-            yield ExplanationRequest(**known, caption=caption, language=language, brought=tuple(brought))
-
-
-def _first_captions(staging: DataLayout) -> dict[str, str]:
-    """Entity id -> the alphabetically first caption among its pictures that is not empty."""
-    first: dict[str, str] = {}
-    for path in pairs.shards(staging.pairs):
-        with pairs.reading(path):
-            table = pq.read_table(path, columns=["entity_id", "caption"])
-        said = table.filter(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(table["caption"])), 0))
-        for row in said.group_by("entity_id").aggregate([("caption", "min")]).to_pylist():
-            entity, caption = row["entity_id"], row["caption_min"]
-            first[entity] = min(first.get(entity, caption), caption)
-    return first
+@contextmanager
+def _alone(ledger: Path, *, writer: Writer, progress: bool) -> Iterator[None]:
+    """One run at a time for each writer and ledger: two would pay for the same answers."""
+    lock = FileLock(ledger_lock(ledger, writer=pairs.digest(writer.generator)))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if progress:
+            tqdm.write(f"{ledger}: another run is at work with {writer.generator}; waiting for its answers")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-def _brought(staging: DataLayout) -> dict[str, dict[str, dict[str, None]]]:
-    """Entity id -> language -> the distinct texts that the source brought along (keys, in its order)."""
-    texts: dict[str, dict[str, dict[str, None]]] = defaultdict(dict)
-    for row in pairs.iter_rows(staging.brought):
-        texts[row["entity_id"]].setdefault(row["language"] or "en", {})[row["text"]] = None
-    return texts
+# ---------------------------------------------------------------- asking
+def _looked_up(waiting: Requests, *, writer: Writer) -> Iterator[dict[str, ExplanationRequest]]:
+    """Key -> request, some at once. Two entities may be called the same and know the same: one key does for both."""
+    requests = iter(waiting)
+    while some := list(islice(requests, LOOKED_UP_AT_ONCE)):
+        yield {key_of(request, writer=writer): request for request in some}
+
+
+def _missing(waiting: Requests, *, writer: Writer, book: Ledger, again: bool) -> Iterator[str]:
+    """Keys of the requests that have no answer; with ``again`` also of those whose answer was set aside."""
+    for some in _looked_up(waiting, writer=writer):
+        known = book.known(some)
+        yield from (key for key in some if key not in known or (again and known[key]))
+
+
+def _ask(waiting: Requests, missing: set[str], *, writer: Writer, book: Ledger, progress: bool) -> None:
+    """Every missing request to the writer, every answer into the ledger at once."""
+    spent, aside = Cost(), 0
+    with tqdm(desc="explain", unit=" entities", total=len(missing), disable=not progress or not missing) as bar:
+        for answer in writer.write(_asked(waiting, missing, writer=writer)):
+            book.keep(key_of(answer.request, writer=writer), answer, writer=writer)
+            spent, aside = spent + answer.cost, aside + bool(answer.set_aside)
+            bar.set_postfix_str(_so_far(spent, aside), refresh=False)
+            bar.update()
+
+
+def _asked(waiting: Requests, missing: set[str], *, writer: Writer) -> Iterator[ExplanationRequest]:
+    """The missing requests, each once; ``missing`` shrinks."""
+    for request in waiting if missing else ():
+        key = key_of(request, writer=writer)
+        if key in missing:
+            missing.remove(key)
+            yield waiting.with_picture(request)
+
+
+def _so_far(spent: Cost, aside: int) -> str:
+    """Spending and losses for the progress bar; nothing where there is nothing to say."""
+    said = [f"{spent.tokens_in + spent.tokens_out:,} tokens"] if spent.tokens_out else []
+    said += [f"cost {spent.money:.2f}"] if spent.money else []
+    return ", ".join([*said, f"{aside} set aside"] if aside else said)
+
+
+# ---------------------------------------------------------------- writing
+def _known(waiting: Requests, *, writer: Writer, book: Ledger) -> Iterator[ExplanationRecord]:
+    """Every text in the order of the requests."""
+    requests = iter(waiting)
+    while some := list(islice(requests, LOOKED_UP_AT_ONCE)):
+        keys = [key_of(request, writer=writer) for request in some]
+        known = book.get(keys)
+        for request, key in zip(some, keys, strict=True):
+            for text in known.get(key, ()):
+                own = text.entity_id == request.entity_id
+                yield text if own else record(request, text.text, writer=writer)

@@ -73,6 +73,12 @@ class Layout:
         """One promotion decision, kept for ever."""
         return self.reports / "decisions" / f"{key}.json"
 
+    # --- paid for once, ignored by Git, and never to be deleted
+    @property
+    def ledger(self) -> Path:
+        """Every explanation ever written, SQLite. What a writer was paid for stands here and nowhere else."""
+        return self.root / "ledger.sqlite"
+
     # --- work in progress, ignored by Git
     def incoming(self, name: str) -> Path:
         """The folder that is about to become ``data/`` or ``model/``; beside them, so that a rename is enough."""
@@ -135,11 +141,6 @@ class Layout:
         return DecodedLayout(self.work / "decoded")
 
     @property
-    def ledger(self) -> Path:
-        """Every explanation ever written, SQLite."""
-        return self.work / "ledger.sqlite"
-
-    @property
     def origin(self) -> Path:
         """Commands without orchestration: hash of the source that ``staging`` was read from, written last."""
         return self.work / "origin"
@@ -165,3 +166,13 @@ class Layout:
     def remote(self) -> Path:
         """The default DVC remote: a folder beside the work. Point DVC elsewhere before it matters."""
         return self.root / ".remote"
+
+
+def former_ledger(ledger: Path) -> Path:
+    """Where earlier versions of this project kept the ledger of the same workspace."""
+    return Layout(ledger.parent).work / "ledger.sqlite"
+
+
+def ledger_lock(ledger: Path, *, writer: str) -> Path:
+    """Held by the one run that has ``writer``, named by a hash, write into this ledger."""
+    return ledger.with_name(f"{ledger.name}.{writer}.lock")

@@ -11,7 +11,7 @@ import pytest
 
 from entityclip import pairs
 from entityclip.errors import DataError
-from entityclip.explain import Answer, BroughtWriter, Ledger, explain, record, requests
+from entityclip.explain import Answer, BroughtWriter, Ledger, Requests, explain, record
 from entityclip.layout import DataLayout
 from entityclip.records import ExplanationRequest
 
@@ -22,21 +22,24 @@ TEXTS = {
 }
 
 
-class CountingWriter:
+class CountingWriter(BroughtWriter):
     """Writes one plain sentence and counts how often it was asked; stops dead after ``lives`` answers."""
 
-    generator, prompt_version = "counting", "1"
+    generator = "counting"
 
-    def __init__(self, *, lives: int = 10**9) -> None:
+    def __init__(self, *, lives: int = 10**9, version: str = "1") -> None:
         self.asked: list[str] = []
-        self.lives = lives
+        self.lives, self.version = lives, version
+
+    def prompt_version(self, request: ExplanationRequest) -> str:  # noqa: ARG002
+        return self.version
 
     def write(self, requests: Iterable[ExplanationRequest]) -> Iterator[Answer]:
         for request in requests:
             if len(self.asked) == self.lives:
                 raise KeyboardInterrupt
             self.asked.append(request.entity)
-            yield request, (record(request, f"About {request.caption}.", writer=self),)
+            yield Answer(request=request, records=(record(request, f"About {request.caption}.", writer=self),))
 
 
 @pytest.fixture
@@ -71,7 +74,7 @@ def test_brought_texts_become_explanations_in_the_order_of_the_entities(staging:
 
 
 def test_a_request_carries_a_caption_or_else_the_name(staging: DataLayout) -> None:
-    captions = {(r.entity, r.language): r.caption for r in requests(staging)}
+    captions = {(r.entity, r.language): r.caption for r in Requests(staging)}
     assert captions == {
         ("KX-204B", "en"): "KX-204B",
         ("KX-301", "en"): "KX-301",
@@ -101,8 +104,7 @@ def test_an_interrupted_run_keeps_every_text_that_arrived(staging: DataLayout, t
 
 def test_another_prompt_version_is_asked_again(staging: DataLayout, tmp_path: Path) -> None:
     explain(staging, writer=CountingWriter(), ledger=tmp_path / "ledger.sqlite")
-    newer = CountingWriter()
-    newer.prompt_version = "2"
+    newer = CountingWriter(version="2")
     explain(staging, writer=newer, ledger=tmp_path / "ledger.sqlite")
     assert len(newer.asked) == 4
 
@@ -126,7 +128,7 @@ def test_the_first_answer_to_a_request_stays(tmp_path: Path) -> None:
     request = ExplanationRequest(entity_id="e", entity="E", caption="c")
     with Ledger(tmp_path / "ledger.sqlite") as book:
         for text in ("first", "second"):
-            book.keep("k", (record(request, text, writer=writer),), writer=writer)
+            book.keep("k", Answer(request=request, records=(record(request, text, writer=writer),)), writer=writer)
         assert [r.text for r in book.get(["k", "other"])["k"]] == ["first"]
         assert len(book) == 1
 
@@ -134,13 +136,13 @@ def test_the_first_answer_to_a_request_stays(tmp_path: Path) -> None:
 WRITING = """
 import sys
 from pathlib import Path
-from entityclip.explain import BroughtWriter, Ledger, record
+from entityclip.explain import Answer, BroughtWriter, Ledger, record
 from entityclip.records import ExplanationRequest
 writer, request = BroughtWriter(), ExplanationRequest(entity_id="e", entity="E", caption="c")
 with Ledger(Path(sys.argv[1])) as book:
     for i in range(10**9):
         records = tuple(record(request, f"{i} {j}", writer=writer) for j in range(3))
-        book.keep(f"{sys.argv[2]}-{i}", records, writer=writer)
+        book.keep(f"{sys.argv[2]}-{i}", Answer(request=request, records=records), writer=writer)
         print(i, flush=True)
 """
 
