@@ -181,7 +181,7 @@ def test_calibration_of_a_real_model_fits_its_card(tmp_path):
 def test_no_more_pictures_are_embedded_than_calibration_looks_at(tmp_path, monkeypatch):
     data, model = tiny_data(tmp_path / "data"), tiny_model(tmp_path / "model")
     seen = []
-    monkeypatch.setattr("entityclip.index.decode", lambda data: seen.append(data) or decode(data))
+    monkeypatch.setattr("entityclip.index.embedding.decode", lambda data: seen.append(data) or decode(data))
     monkeypatch.setattr("entityclip.calibrate.PICTURES", 4)
     calibrate(model, data)
     assert len(seen) == 4 < len(pairs.read_frame(data.pairs, name="val"))

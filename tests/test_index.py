@@ -174,7 +174,7 @@ def test_picture_index_holds_one_split_or_all(tmp_path, model, data):
 
 def test_sample_of_the_pictures_is_embedded_alone_and_is_the_same_every_time(model, data, monkeypatch):
     whole, seen = PictureIndex.build(model, data), []
-    monkeypatch.setattr("entityclip.index.decode", lambda data: seen.append(data) or decode(data))
+    monkeypatch.setattr("entityclip.index.embedding.decode", lambda data: seen.append(data) or decode(data))
     sample = PictureIndex.build(model, data, most=7)
     assert len(seen) == 7
     chosen = whole.rows["pair_id"].isin(sorted(whole.rows["pair_id"])[:7])

@@ -1,39 +1,27 @@
-"""Indexes: the unit vectors of entities and of pictures, and what each of them stands for.
-
-An index carries the fingerprint of the model that made it and is refused by every other model. Search is
-exact: one matrix product, about 7 ms a query for 100,000 vectors of width 512.
-"""
+"""The entity index: the unit vectors of entities by name, by explanation and by both."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import pandas as pd
-from PIL import Image
-from tqdm import tqdm
 
 from entityclip import pairs
 from entityclip.checkpoint import LoadedModel
-from entityclip.errors import CheckpointError, ConfigError, DataError, ImageError
-from entityclip.images import decode
+from entityclip.errors import ConfigError, DataError
+from entityclip.index.embedding import embedded_texts, finite
 from entityclip.layout import DataLayout, IndexLayout
-from entityclip.records import SLICES, IndexKind, Split
+from entityclip.records import SLICES, IndexKind
 from entityclip.text import mask_names
 from entityclip.vectors import load_index, save_index, unit
 
 DEFAULT_MIX = {"frequent": 0.5, "few": 0.5, "one": 0.5, "none": 1.0}
 """Weight of the explanation where nothing was calibrated. No picture ever taught the name of an entity
 without pictures, so that its explanation stands alone."""
-
-CHUNK = 64
-"""Texts or pictures embedded between two steps of the progress bar; so many picture files are held at once."""
-
-_PICTURE_COLUMNS = ["pair_id", "entity_id", "entity", "caption", "category", "language", "split"]
 
 
 def slice_of(train_pictures: int) -> str:
@@ -42,7 +30,6 @@ def slice_of(train_pictures: int) -> str:
     return frequent if train_pictures >= 10 else few if train_pictures >= 2 else one if train_pictures else none
 
 
-# ---------------------------------------------------------------- entities
 @dataclass(frozen=True, eq=False)
 class EntityIndex:
     """The entities of one data version as one model sees them. All of them are candidates, photographed or not."""
@@ -85,14 +72,14 @@ class EntityIndex:
             CheckpointError: The model gives vectors that are not finite.
         """
         rows = _entity_rows(data, among)
-        caption = _finite(_embed_texts(model, list(rows["entity"]), "embedding names", progress), model)
+        caption = finite(embedded_texts(model, list(rows["entity"]), what="embedding names", progress=progress), model)
         texts = _explanations(model, data, rows, some=among is not None)
-        embedded = _embed_texts(model, list(texts), "embedding explanations", progress)
+        embedded = embedded_texts(model, list(texts), what="embedding explanations", progress=progress)
         explanation = _mean_by_owner(embedded, texts.index.to_numpy(), owners=len(rows))
         rows["explanation"] = texts.groupby(level=0).first().reindex(rows.index, fill_value="")
         rows["has_explanation"] = rows.index.isin(texts.index)
         explanation[~rows["has_explanation"]] = caption[~rows["has_explanation"]]
-        vectors: dict[IndexKind, np.ndarray] = {"caption": caption, "explanation": _finite(explanation, model)}
+        vectors: dict[IndexKind, np.ndarray] = {"caption": caption, "explanation": finite(explanation, model)}
         return cls(model.card.fingerprint, rows, vectors, {}).remixed(mix or model.card.mix)
 
     def remixed(self, mix: dict[str, float]) -> EntityIndex:
@@ -187,93 +174,3 @@ def _rows_of(rows: pd.DataFrame, entity_ids: Iterable[str]) -> np.ndarray:
         unknown = ids[found < 0]
         raise DataError(f"entity_id {unknown[0]} (and {len(unknown) - 1} more) is not among the entities; ingest again")
     return found
-
-
-# ---------------------------------------------------------------- pictures
-@dataclass(frozen=True, eq=False)
-class PictureIndex:
-    """Pictures of one data version as one model sees them."""
-
-    fingerprint: str
-    """Of the model."""
-    rows: pd.DataFrame
-    """pair_id, entity_id, entity, caption, category, language, split, path."""
-    vectors: np.ndarray
-    """(N, D) unit rows."""
-
-    @classmethod
-    def build(
-        cls,
-        model: LoadedModel,
-        data: DataLayout,
-        *,
-        split: Split | None = None,
-        most: int | None = None,
-        progress: bool = False,
-    ) -> PictureIndex:
-        """Embed the pictures of one split, or of all; each is decoded once.
-
-        Args:
-            model: What sees them.
-            data: The data version.
-            split: Whose pictures; None for all.
-            most: How many at most: a sample that is the same every time.
-            progress: Show a bar.
-
-        Raises:
-            DataError: The data are incomplete, or a picture in them cannot be decoded.
-            CheckpointError: The model gives vectors that are not finite.
-        """
-        name = split or "*"
-        # Pair ids are hashes, so that the first ones are as good as a random draw.
-        chosen = set(pairs.read_frame(data.pairs, name=name, columns=["pair_id"])["pair_id"].sort_values()[:most])
-        stored = pairs.iter_rows(data.pairs, name=name, columns=[*_PICTURE_COLUMNS, "image"])
-        todo = (row for row in stored if row["pair_id"] in chosen)
-        rows: list[dict[str, Any]] = []
-        vectors = [np.zeros((0, model.dim), dtype=np.float32)]
-        with tqdm(total=len(chosen), desc="embedding pictures", unit="", disable=not progress) as bar:
-            while chunk := list(islice(todo, CHUNK)):
-                images = [row.pop("image") for row in chunk]
-                rows += [row | {"path": image["path"]} for row, image in zip(chunk, images, strict=True)]
-                vectors.append(model.embed_images(_decoded(chunk, images)))
-                bar.update(len(chunk))
-        frame = pd.DataFrame(rows, columns=[*_PICTURE_COLUMNS, "path"])
-        return cls(model.card.fingerprint, frame, _finite(np.concatenate(vectors), model))
-
-    def save(self, layout: IndexLayout) -> None:
-        """Write the index; an older one in its place is replaced."""
-        save_index(layout, card={"fingerprint": self.fingerprint}, vectors={"picture": self.vectors}, rows=self.rows)
-
-    @classmethod
-    def load(cls, layout: IndexLayout, *, fingerprint: str) -> PictureIndex:
-        """Read the index for the model with this fingerprint.
-
-        Raises:
-            DataError: The index is missing, half-written or damaged.
-            IndexMismatch: Another model made it.
-        """
-        _, vectors, rows = load_index(layout, kinds=("picture",), fingerprint=fingerprint)
-        return cls(fingerprint, rows, vectors["picture"])
-
-
-# ---------------------------------------------------------------- embedding
-def _embed_texts(model: LoadedModel, texts: list[str], what: str, progress: bool) -> np.ndarray:
-    starts = range(0, len(texts), CHUNK)
-    parts = [model.embed_texts(texts[i : i + CHUNK]) for i in tqdm(starts, desc=what, disable=not progress)]
-    return np.concatenate([np.zeros((0, model.dim), dtype=np.float32), *parts])
-
-
-def _decoded(rows: list[dict[str, Any]], images: list[dict[str, Any]]) -> Iterator[Image.Image]:
-    for row, image in zip(rows, images, strict=True):
-        try:
-            yield decode(image["bytes"])
-        except ImageError as error:
-            raise DataError(f"pair {row['pair_id']} ({image['path']}): {error.reason}; ingest again") from error
-
-
-def _finite(vectors: np.ndarray, model: LoadedModel) -> np.ndarray:
-    if not np.isfinite(vectors).all():
-        raise CheckpointError(
-            f"model {model.card.fingerprint}: gives vectors that are not finite, so its training diverged; train again"
-        )
-    return vectors
