@@ -1,4 +1,4 @@
-"""What a client may send: typed requests, read strictly, and a cap on their size.
+"""What a client may send: typed requests, read strictly.
 
 BentoML's own reading of forms guesses too much for pictures and product codes: it downloads a URL that
 stands in place of a picture, turns the text ``4006381333931`` into a number, and answers 500 to a broken
@@ -12,21 +12,18 @@ from contextlib import suppress
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 import bentoml
-from bentoml.exceptions import InvalidArgument
 from PIL import Image
-from pydantic import ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, ValidationError, WithJsonSchema, model_validator
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bentos.edge.errors import Unreadable, Unusable, WrongType
 from entityclip import images
-from entityclip.errors import ImageError
+from entityclip.errors import ImageError, faults
 from entityclip.predict import MOST_RERANKED
 from entityclip.records import IndexKind
 
-BODY_BYTES = 32 * 2**20
 LONGEST_TEXT = 2000
 MOST_HITS = 100
 MOST_TEXTS = 64
@@ -59,30 +56,41 @@ class Request(bentoml.IODescriptor):
         """Read ``request`` without guessing.
 
         Raises:
-            InvalidArgument: The body is no form or JSON of this type; becomes 400 with the reason.
-            pydantic.ValidationError: A field is missing, unknown or out of range; becomes 400 as well.
+            Unreadable: The body is no form or JSON; becomes 400 with the reason.
+            Unusable: A field is missing, unknown or out of range; becomes 422.
+            WrongType: Neither a form nor JSON was sent; becomes 415.
         """
         media_type = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
-        if media_type == "application/json":
-            return cls.model_validate_json(await request.body() or b"{}")
-        if media_type not in ("multipart/form-data", "application/x-www-form-urlencoded"):
-            raise InvalidArgument(f"content type {media_type!r}: send application/json or multipart/form-data")
+        try:
+            if media_type == "application/json":
+                return cls.model_validate_json(await request.body() or b"{}")
+            if media_type not in ("multipart/form-data", "application/x-www-form-urlencoded"):
+                raise WrongType(f"content type {media_type!r}: send application/json or multipart/form-data")
+            return cls.model_validate(await cls._form(request))
+        except ValidationError as error:
+            # What was sent stays out of the answer and, with the cause cut off, out of the log.
+            broken = error.errors()[0]["type"] == "json_invalid"
+            raise (Unreadable if broken else Unusable)(faults(error)) from None
+
+    @classmethod
+    async def _form(cls, request: HttpRequest) -> dict[str, Any]:
+        """The fields of a form."""
         try:
             form = await request.form()
         except HTTPException as error:
-            raise InvalidArgument(f"the form cannot be read: {error.detail}") from error
+            raise Unreadable(f"the form cannot be read: {error.detail}") from None
         values = {name: [await cls._value(name, v) for v in form.getlist(name)] for name in form}
-        return cls.model_validate({name: cls._one_or_many(name, found) for name, found in values.items()})
+        return {name: cls._one_or_many(name, found) for name, found in values.items()}
 
     @classmethod
     async def _value(cls, name: str, value: str | UploadFile) -> str | bytes:
         """A picture's bytes, or a text as it was typed."""
         if isinstance(value, UploadFile):
             if name not in cls.multipart_fields:
-                raise InvalidArgument(f"field {name!r} is a file, expected text")
+                raise Unusable(f"field {name!r} is a file, expected text")
             return await value.read()
         if name in cls.multipart_fields:
-            raise InvalidArgument(f"field {name!r} is text, expected a picture file (curl: -F {name}=@FILE)")
+            raise Unusable(f"field {name!r} is text, expected a picture file (curl: -F {name}=@FILE)")
         return _unquoted(value)
 
     @classmethod
@@ -92,7 +100,7 @@ class Request(bentoml.IODescriptor):
         if field is not None and get_origin(field.annotation) is list:
             return found
         if len(found) > 1:
-            raise InvalidArgument(f"field {name!r} was sent {len(found)} times, expected once")
+            raise Unusable(f"field {name!r} was sent {len(found)} times, expected once")
         return found[0]
 
 
@@ -157,43 +165,9 @@ def opened(picture: bytes) -> Image.Image:
     """The uploaded picture.
 
     Raises:
-        InvalidArgument: It cannot be used; becomes 400 with the reason.
+        Unusable: It cannot be used; becomes 422 with the reason.
     """
     try:
         return images.decode(picture)
     except ImageError as error:
-        raise InvalidArgument(f"the picture cannot be used: {error.reason}") from error
-
-
-class BodyLimit:
-    """ASGI middleware that answers 413 once a request's body passes ``limit`` bytes.
-
-    The bytes are counted as they come: a chunked upload announces no length, and an announced one may lie.
-    """
-
-    def __init__(self, app: ASGIApp, limit: int = BODY_BYTES) -> None:
-        self.app, self.limit = app, limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the request on with its whole body, or refuse it."""
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
-        body = bytearray()
-        while (message := await receive())["type"] == "http.request":
-            body += message.get("body", b"")
-            if len(body) > self.limit:
-                refusal = JSONResponse({"error": f"the request is larger than {self.limit} bytes"}, status_code=413)
-                return await refusal(scope, receive, send)
-            if not message.get("more_body", False):
-                return await self.app(scope, _replay(bytes(body), receive), send)
-        return None  # the client went away before its request was whole
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """A ``receive`` that gives ``body`` once, then whatever comes after it."""
-    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def replay() -> Message:
-        return messages.pop() if messages else await receive()
-
-    return replay
+        raise Unusable(f"the picture cannot be used: {error.reason}") from None

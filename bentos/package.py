@@ -27,7 +27,9 @@ from entityclip.index import EntityIndex, PictureIndex
 from entityclip.layout import DataLayout, Layout, PackageLayout, StoreLayout
 from entityclip.records import BentoRecord, PackageCard, PromotionDecision, Record, Release
 
-SERVICE_SOURCES = ("__init__.py", "inputs.py", "service.py")
+BUILDER_SOURCES = ("package.py", "requirements.py", "smoke.py", "store.py")
+"""What builds Bentos, and therefore does not go into one."""
+
 BUILD_SECONDS = 600
 DESCRIPTION = """# EntityCLIP {version}
 
@@ -133,12 +135,11 @@ def _same_sources(layout: StoreLayout, receipt: Receipt) -> bool:
 # ---------------------------------------------------------------- what goes in
 def _sources() -> Iterator[tuple[Path, str]]:
     """Files that the service needs, each with its place in the Bento."""
-    package, service = Path(entityclip.__path__[0]), Path(__file__).parent
-    for path in sorted(package.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
-            yield path, path.relative_to(package.parent).as_posix()
-    for name in SERVICE_SOURCES:
-        yield service / name, f"{service.name}/{name}"
+    for package in (Path(entityclip.__path__[0]), Path(__file__).parent):
+        for path in sorted(package.rglob("*")):
+            builds = path.parent == Path(__file__).parent and path.name in BUILDER_SOURCES
+            if path.is_file() and "__pycache__" not in path.parts and not builds:
+                yield path, path.relative_to(package.parent).as_posix()
 
 
 def _copy_sources(target: Path) -> None:

@@ -10,6 +10,7 @@ from packaging.version import Version
 
 SERVING = (
     "bentoml",
+    "filelock",
     "numpy",
     "open_clip_torch",
     "pandas",
@@ -21,6 +22,7 @@ SERVING = (
     "torchvision",
     "tqdm",
     "transformers",  # tokenizers of multilingual towers
+    "typer",
 )
 """What the service, the predictor and the model import."""
 

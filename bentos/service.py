@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import bentoml
-from bentoml.exceptions import InvalidArgument
 from pydantic import BaseModel, Field
 
+from bentos import settings
+from bentos.edge.body import BodyLimit
+from bentos.edge.errors import OneForm, Unusable, log_failures_only
+from bentos.edge.guard import Guard
 from bentos.inputs import (
-    BodyLimit,
     MatchRequest,
     PicturesRequest,
     SearchRequest,
@@ -71,19 +73,21 @@ class AboutAnswer(PackageCard):
 
 @bentoml.service(
     name="EntityClip",
-    workers=1,
-    threads=2,
-    traffic={"timeout": 30, "max_concurrency": 64},
+    workers=settings.WORKERS,
+    threads=settings.THREADS,
+    traffic={"timeout": settings.SECONDS},
 )
 class EntityClip:
     """Finds, tags and matches specific things in pictures.
 
-    Errors of the request are 400 with the reason, a body that is too large 413, too many requests at once 429.
+    Every refusal is ``{"error": reason}``: 400 and 422 for what was asked, 401 and 403 for the key, 408, 413 and 415
+    for the body, 429 and 503 with Retry-After where a limit is reached.
     """
 
     package = bentoml.models.BentoModel(bentoml.use_arguments(Arguments).model)
 
     def __init__(self) -> None:
+        log_failures_only()
         package = PackageLayout(Path(self.package.path))
         self.card = PackageCard.model_validate_json(package.release.read_text())
         self.release = self.card.release.version
@@ -116,7 +120,7 @@ class EntityClip:
         try:
             hits = self.predictor.search(text, picture, k=k, index=index, of=of, rerank=rerank)
         except ConfigError as error:  # a package without pictures cannot search them
-            raise InvalidArgument(str(error)) from error
+            raise Unusable(str(error)) from None
         return SearchAnswer(release=self.release, hits=hits)
 
     @bentoml.api(input_spec=TagRequest)
@@ -126,7 +130,7 @@ class EntityClip:
         try:
             tags = self.predictor.tag(picture, k=k, precision=precision, rerank=rerank)
         except ConfigError as error:  # a precision that was never calibrated
-            raise InvalidArgument(str(error)) from error
+            raise Unusable(str(error)) from None
         return TagAnswer(release=self.release, tags=tags)
 
     @bentoml.api(input_spec=MatchRequest)
@@ -151,6 +155,10 @@ class EntityClip:
         return AboutAnswer(**dict(self.card), model=self.predictor.about())
 
 
-# Whatever must be decided before a request is read belongs here. The decorator made a Service of the class,
-# which a type checker does not see.
+# What is decided before a request is read, the outermost first. The decorator made a Service of the class, which a
+# type checker does not see.
+cast(Any, EntityClip).add_asgi_middleware(OneForm)
+cast(Any, EntityClip).add_asgi_middleware(
+    Guard, state=settings.state(), at_once=settings.AT_ONCE, workers=settings.WORKERS
+)
 cast(Any, EntityClip).add_asgi_middleware(BodyLimit)

@@ -14,6 +14,8 @@ from entityclip.layout.parts import (
     RunLayout,
     StoreLayout,
 )
+from entityclip.layout.review import ReviewLayout
+from entityclip.layout.state import StateLayout
 from entityclip.layout.study import StudyLayout
 from entityclip.layout.workspace import Layout
 
@@ -25,7 +27,9 @@ __all__ = [
     "IndexLayout",
     "Layout",
     "PackageLayout",
+    "ReviewLayout",
     "RunLayout",
+    "StateLayout",
     "StoreLayout",
     "StudyLayout",
 ]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
+from callers import FROM_HERE
 from starlette.testclient import TestClient
 from tiny import tiny_data, tiny_model
 
@@ -73,5 +74,5 @@ def client(package: PackageLayout) -> Iterator[TestClient]:
 
     with bentoml.models.create(Arguments().model) as model:
         shutil.copytree(package.root, model.path, dirs_exist_ok=True)
-    with TestClient(EntityClip.to_asgi(), raise_server_exceptions=False) as client:
+    with TestClient(EntityClip.to_asgi(), **FROM_HERE) as client:
         yield client

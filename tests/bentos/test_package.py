@@ -15,7 +15,7 @@ import psutil
 import pytest
 from packaging.utils import canonicalize_name
 
-from bentos.package import build, serve_command
+from bentos.package import BUILDER_SOURCES, build, serve_command
 from bentos.requirements import serving_requirements
 from bentos.smoke import probe_pictures, serving, smoke
 from entityclip import checkpoint, evaluate
@@ -183,7 +183,9 @@ def test_bento_holds_what_serving_needs_and_nothing_else(store, bento):
     root = store.bento_sources("v1.0.0")
     assert {p.name for p in root.iterdir()} == {"bentofile.yaml", "bentos", "entityclip"}
     left_by_serving = {"__pycache__"}
-    assert {p.name for p in (root / "bentos").iterdir()} - left_by_serving == {"__init__.py", "inputs.py", "service.py"}
+    names = {p.name for p in (root / "bentos").iterdir()} - left_by_serving
+    assert {"service.py", "edge"} <= names
+    assert not names & set(BUILDER_SOURCES)
     installed = (store.bento("v1.0.0") / "env" / "python" / "requirements.txt").read_text().split()
     assert set(serving_requirements()) <= set(installed)
     assert store.model("v1.0.0").release.is_file()

@@ -10,8 +10,10 @@ import pytest
 from tiny import tiny_picture
 
 from bentos import inputs
+from bentos.edge.body import BODY_BYTES
 
 JSON = {"content-type": "application/json"}
+URLENCODED = {"content-type": "application/x-www-form-urlencoded"}
 FORM = {"content-type": "multipart/form-data; boundary=xx"}
 
 
@@ -104,9 +106,9 @@ def test_openapi_describes_every_field(client):
 
 
 # ---------------------------------------------------------------- refusals
-def _refused(response, *, status: int = 400, reason: str = "") -> None:
+def _refused(response, *, status: int = 422, reason: str = "") -> None:
     assert response.status_code == status, response.text
-    assert reason in response.text
+    assert reason in response.json()["error"]
 
 
 @pytest.mark.parametrize(
@@ -123,6 +125,14 @@ def test_unusable_picture_is_refused_with_its_reason(client, content, reason):
     _refused(client.post("/search", files=picture(content)), reason=reason)
     _refused(client.post("/embed_images", files=[("images", ("a", png())), ("images", ("b", content))]), reason=reason)
     assert client.post("/tag", files=picture(png())).status_code == 200
+
+
+def test_what_was_sent_is_neither_in_the_answer_nor_in_the_log(client, caplog):
+    for sent in ({"json": {"text": "Erika Mustermann", "k": 0}}, {"files": picture(b"Erika Mustermann")}):
+        answer = client.post("/search", **sent)
+        assert answer.status_code == 422
+        assert "Mustermann" not in answer.text + caplog.text
+    assert "Traceback" not in caplog.text
 
 
 def test_decompression_bomb_is_refused(client):
@@ -156,22 +166,22 @@ def test_impossible_search_is_refused_with_its_reason(client, asked, reason):
     "body", [b"hello", b"[" * 100_000, b'{"text": "\xff"}', b'{"text": "\\ud800"}', b'{"k": ' + b"9" * 5000 + b"}"]
 )
 def test_broken_json_is_refused(client, body):
-    _refused(client.post("/search", content=body, headers=JSON))
+    _refused(client.post("/search", content=body, headers=JSON), status=400)
 
 
 @pytest.mark.parametrize(
-    ("body", "headers", "reason"),
+    ("body", "headers", "reason", "status"),
     [
-        (b"garbage", FORM, "cannot be read"),
-        (b"garbage", {"content-type": "multipart/form-data"}, "boundary"),
-        (b'--xx\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\nabc', FORM, "required"),
-        (png(), {"content-type": "image/png"}, "send application/json or multipart/form-data"),
-        (b'{"image": 5}', JSON, "valid bytes"),
-        (b"image=http://127.0.0.1/x.png", {"content-type": "application/x-www-form-urlencoded"}, "-F image=@FILE"),
+        (b"garbage", FORM, "cannot be read", 400),
+        (b"garbage", {"content-type": "multipart/form-data"}, "boundary", 400),
+        (b'--xx\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\nabc', FORM, "required", 422),
+        (png(), {"content-type": "image/png"}, "send application/json or multipart/form-data", 415),
+        (b'{"image": 5}', JSON, "valid bytes", 422),
+        (b"image=http://127.0.0.1/x.png", URLENCODED, "-F image=@FILE", 422),
     ],
 )
-def test_broken_form_is_refused(client, body, headers, reason):
-    _refused(client.post("/tag", content=body, headers=headers), reason=reason)
+def test_broken_form_is_refused(client, body, headers, reason, status):
+    _refused(client.post("/tag", content=body, headers=headers), reason=reason, status=status)
 
 
 def test_fields_in_the_wrong_number_or_kind_are_refused(client):
@@ -188,7 +198,7 @@ def _pieces(count: int) -> Iterator[bytes]:
 
 
 def test_huge_body_is_refused_even_when_its_length_is_not_announced(client):
-    too_many = inputs.BODY_BYTES // 2**20 + 1
+    too_many = BODY_BYTES // 2**20 + 1
     _refused(client.post("/tag", content=_pieces(too_many), headers=FORM), status=413, reason="larger than")
-    _refused(client.post("/search", content=b"x" * (inputs.BODY_BYTES + 1), headers=JSON), status=413)
+    _refused(client.post("/search", content=b"x" * (BODY_BYTES + 1), headers=JSON), status=413)
     assert client.post("/search", json={"text": "x"}).status_code == 200

@@ -1,0 +1,71 @@
+"""Commands for whoever runs the service: keys, and which release answers."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+
+from bentos.edge import keys
+from entityclip.errors import ConfigError, EntityClipError
+from entityclip.layout import StateLayout
+
+app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
+keys_app = typer.Typer(no_args_is_help=True, help="API keys. A change is in force within a second, without a restart.")
+app.add_typer(keys_app, name="keys")
+
+State = Annotated[Path, typer.Option(envvar="ENTITYCLIP_STATE", help="The service's state folder.")]
+
+
+def run() -> None:
+    """The commands; an error of ours is a sentence, not a trace."""
+    try:
+        app(prog_name="python -m bentos")
+    except EntityClipError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+
+
+@keys_app.command("make")
+def make_key(
+    name: Annotated[str, typer.Argument(help="Whose key it is; for the log.")],
+    state: State,
+    scope: Annotated[list[str], typer.Option(help="ask, feedback, entities, metrics; repeat for several.")] = ["ask"],  # noqa: B006
+    per_minute: Annotated[int, typer.Option(min=1, help="Requests a minute.")] = 600,
+    at_once: Annotated[int, typer.Option(min=1, help="Requests in work at the same time.")] = 16,
+    days: Annotated[int | None, typer.Option(min=1, help="Until it expires; never when left out.")] = None,
+) -> None:
+    """Make a key and print it: it is shown this once."""
+    print(
+        keys.make(
+            StateLayout(state).keys, name=name, scopes=_scopes(scope), per_minute=per_minute, at_once=at_once, days=days
+        )
+    )
+
+
+def _scopes(names: list[str]) -> tuple[keys.Scope, ...]:
+    known: dict[str, keys.Scope] = {name: name for name in get_args(keys.Scope)}
+    if unknown := set(names) - known.keys():
+        raise ConfigError(f"scope {min(unknown)!r} is unknown; expected some of {', '.join(known)}")
+    return tuple(known[name] for name in dict.fromkeys(names))
+
+
+@keys_app.command("list")
+def list_keys(state: State) -> None:
+    """Print every key: id, name, scopes, limits, and whether it is in force."""
+    now = datetime.now(UTC)
+    for key in keys.read(StateLayout(state).keys):
+        force = "in force" if key.valid(now) else "revoked" if key.revoked else "expired"
+        print(
+            key.id, force, key.name, "+".join(key.scopes), f"{key.per_minute}/min", f"{key.at_once} at once", sep="\t"
+        )
+
+
+@keys_app.command("revoke")
+def revoke_key(key_id: Annotated[str, typer.Argument(help="The id, as `list` shows it.")], state: State) -> None:
+    """Close a key for ever."""
+    key = keys.revoke(StateLayout(state).keys, key_id)
+    print(f"{key.id}\trevoked\t{key.name}")

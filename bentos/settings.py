@@ -1,0 +1,35 @@
+"""What the environment says about a running service. Everything else is decided when a Bento is built."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from entityclip.errors import ConfigError
+from entityclip.layout import StateLayout
+
+THREADS = 16
+"""Requests in work per worker: most of them wait for the next batch, and a batch wants company."""
+
+AT_ONCE = 64
+"""Requests taken in per worker; the next one is told to come again, so that those inside end in time."""
+
+SECONDS = 30
+"""Until a request is given up."""
+
+
+def _workers() -> int:
+    text = os.environ.get("ENTITYCLIP_WORKERS", "1")
+    if not text.isdecimal() or not 1 <= int(text) <= 64:
+        raise ConfigError(f"ENTITYCLIP_WORKERS is {text!r}; expected a number of processes, 1 to 64")
+    return int(text)
+
+
+WORKERS = _workers()
+"""Processes, each with the model in its memory (``ENTITYCLIP_WORKERS``)."""
+
+
+def state() -> StateLayout | None:
+    """The folder that ``ENTITYCLIP_STATE`` names: keys, feedback, which release answers; None without one."""
+    folder = os.environ.get("ENTITYCLIP_STATE")
+    return StateLayout(Path(folder)) if folder else None
