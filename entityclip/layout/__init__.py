@@ -6,6 +6,7 @@ A workspace is a Git and DVC repository. What a release consists of is tracked; 
 
 from entityclip.layout.parts import (
     AblationLayout,
+    ChangesLayout,
     CheckpointLayout,
     DataLayout,
     DecodedLayout,
@@ -21,6 +22,7 @@ from entityclip.layout.workspace import Layout
 
 __all__ = [
     "AblationLayout",
+    "ChangesLayout",
     "CheckpointLayout",
     "DataLayout",
     "DecodedLayout",

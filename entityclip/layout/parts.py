@@ -101,9 +101,26 @@ class IndexLayout:
         return self.root / "rows.parquet"
 
     @property
+    def approximate(self) -> Path:
+        """The vectors once more, in lists of neighbours; only where there are too many to compare with each."""
+        return self.root / "approximate.faiss"
+
+    @property
     def card(self) -> Path:
         """Fingerprint of the model that made the vectors; its presence says that the index is complete."""
         return self.root / "index.json"
+
+
+@dataclass(frozen=True)
+class ChangesLayout:
+    """What was added, changed and removed while a service ran; the folder is on a local disk of all its processes."""
+
+    root: Path
+
+    @property
+    def database(self) -> Path:
+        """Entries, pictures, vectors and full text, SQLite."""
+        return self.root / "entities.sqlite"
 
 
 @dataclass(frozen=True)
@@ -126,6 +143,11 @@ class PackageLayout:
     def pictures(self) -> IndexLayout:
         """The picture index; a package may go without."""
         return IndexLayout(self.root / "index" / "pictures")
+
+    @property
+    def text(self) -> Path:
+        """Names, codes and full text of both indexes, SQLite."""
+        return self.root / "index" / "text.sqlite"
 
     @property
     def release(self) -> Path:

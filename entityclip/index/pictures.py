@@ -1,0 +1,86 @@
+"""The picture index: the unit vectors of pictures, and what each of them shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from entityclip import pairs
+from entityclip.checkpoint import LoadedModel
+from entityclip.index.embedding import CHUNK, decoded, finite
+from entityclip.layout import DataLayout, IndexLayout
+from entityclip.records import Split
+from entityclip.vectors import load_index, save_index
+
+_PICTURE_COLUMNS = ["pair_id", "entity_id", "entity", "caption", "category", "language", "split"]
+
+
+@dataclass(frozen=True, eq=False)
+class PictureIndex:
+    """Pictures of one data version as one model sees them."""
+
+    fingerprint: str
+    """Of the model."""
+    rows: pd.DataFrame
+    """pair_id, entity_id, entity, caption, category, language, split, path."""
+    vectors: np.ndarray
+    """(N, D) unit rows."""
+
+    @classmethod
+    def build(
+        cls,
+        model: LoadedModel,
+        data: DataLayout,
+        *,
+        split: Split | None = None,
+        most: int | None = None,
+        progress: bool = False,
+    ) -> PictureIndex:
+        """Embed the pictures of one split, or of all; each is decoded once.
+
+        Args:
+            model: What sees them.
+            data: The data version.
+            split: Whose pictures; None for all.
+            most: How many at most: a sample that is the same every time.
+            progress: Show a bar.
+
+        Raises:
+            DataError: The data are incomplete, or a picture in them cannot be decoded.
+            CheckpointError: The model gives vectors that are not finite.
+        """
+        name = split or "*"
+        # Pair ids are hashes, so that the first ones are as good as a random draw.
+        chosen = set(pairs.read_frame(data.pairs, name=name, columns=["pair_id"])["pair_id"].sort_values()[:most])
+        stored = pairs.iter_rows(data.pairs, name=name, columns=[*_PICTURE_COLUMNS, "image"])
+        todo = (row for row in stored if row["pair_id"] in chosen)
+        rows: list[dict[str, Any]] = []
+        vectors = [np.zeros((0, model.dim), dtype=np.float32)]
+        with tqdm(total=len(chosen), desc="embedding pictures", unit="", disable=not progress) as bar:
+            while chunk := list(islice(todo, CHUNK)):
+                images = [row.pop("image") for row in chunk]
+                rows += [row | {"path": image["path"]} for row, image in zip(chunk, images, strict=True)]
+                vectors.append(model.embed_images(decoded(chunk, images)))
+                bar.update(len(chunk))
+        frame = pd.DataFrame(rows, columns=[*_PICTURE_COLUMNS, "path"])
+        return cls(model.card.fingerprint, frame, finite(np.concatenate(vectors), model))
+
+    def save(self, layout: IndexLayout) -> None:
+        """Write the index; an older one in its place is replaced."""
+        save_index(layout, card={"fingerprint": self.fingerprint}, vectors={"picture": self.vectors}, rows=self.rows)
+
+    @classmethod
+    def load(cls, layout: IndexLayout, *, fingerprint: str) -> PictureIndex:
+        """Read the index for the model with this fingerprint.
+
+        Raises:
+            DataError: The index is missing, half-written or damaged.
+            IndexMismatch: Another model made it.
+        """
+        _, vectors, rows = load_index(layout, kinds=("picture",), fingerprint=fingerprint)
+        return cls(fingerprint, rows, vectors["picture"])
