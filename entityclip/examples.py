@@ -56,7 +56,7 @@ def draw_examples(
     missed = asked["rank"] > 1
     drawn = pd.concat([_spread(asked[missed], misses), _spread(asked[~missed], hits)])
     shown = _Shown.read(data, {*drawn["entity_id"], *drawn["best"]})
-    pictures = _pictures(data, set(drawn["pair_id"]), name=split)
+    pictures = read_pictures(data, set(drawn["pair_id"]), name=split)
     return [
         Example(
             picture=pictures[row["pair_id"]],
@@ -108,12 +108,16 @@ def _portraits(data: DataLayout, entity_ids: set[str]) -> dict[str, bytes]:
     """entity_id -> one training picture, always the same one."""
     pairs = read_frame(data.pairs, name="train", columns=["pair_id", "entity_id"])
     chosen = pairs[pairs["entity_id"].isin(entity_ids)].sort_values("pair_id").drop_duplicates("entity_id")
-    pictures = _pictures(data, set(chosen["pair_id"]), name="train")
+    pictures = read_pictures(data, set(chosen["pair_id"]), name="train")
     return {entity_id: pictures[pair_id] for pair_id, entity_id in chosen.itertuples(index=False)}
 
 
-def _pictures(data: DataLayout, pair_ids: set[str], *, name: str) -> dict[str, bytes]:
-    """pair_id -> picture bytes; of the others none stays in memory."""
+def read_pictures(data: DataLayout, pair_ids: set[str], *, name: str = "*") -> dict[str, bytes]:
+    """pair_id -> picture bytes; of the others none stays in memory. ``name`` is the split, by default any.
+
+    Raises:
+        DataError: A picture is not there.
+    """
     wanted = pc.field("pair_id").isin(pa.array(sorted(pair_ids), pa.string()))
     found: dict[str, bytes] = {}
     for path in shards(data.pairs, name=name):
@@ -121,7 +125,8 @@ def _pictures(data: DataLayout, pair_ids: set[str], *, name: str) -> dict[str, b
             table = pq.read_table(path, columns=["pair_id", "image"], filters=wanted)
         found |= {row["pair_id"]: row["image"]["bytes"] for row in table.to_pylist()}
     if missing := sorted(pair_ids - found.keys()):
+        what = "picture" if name == "*" else f"{name} picture"
         raise DataError(
-            f"{data.pairs}: no {name} picture {', '.join(missing[:3])}; evaluate again on the data version at hand"
+            f"{data.pairs}: no {what} {', '.join(missing[:3])}; evaluate again on the data version at hand"
         )
     return found

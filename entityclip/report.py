@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import jinja2
 import pandas as pd
-from markupsafe import Markup
 from pydantic import Field
 
-from entityclip.errors import DataError, ImageError
+from entityclip.errors import DataError
 from entityclip.examples import Example
-from entityclip.images import decode
+from entityclip.pages import as_markup, write_page
 from entityclip.plots import INDEX_KINDS, SLICE_TITLES, found_within, loss_curve, recall_by_slice
 from entityclip.records import (
     SLICES,
@@ -31,8 +27,6 @@ from entityclip.records import (
 )
 
 _EXCERPT_ROWS = 10
-_THUMBNAIL = 224
-"""Longest side of a picture on the page, in pixels."""
 _SEVERITIES = ("critical", "warning", "info")
 
 
@@ -136,35 +130,30 @@ def write_report(
     """
     _require_columns(queries, ("index", "slice", "rank"), what="queries")
     _require_columns(losses, ("loss", "step" if losses is None or "epoch" not in losses else "epoch"), what="losses")
-    html = (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            facts=facts,
-            ingest=ingest,
-            rejected=_excerpt(ingest.rejected_file if ingest else None),
-            quality=quality,
-            rules=_by_severity(quality.rules if quality else ()),
-            quarantined=_excerpt(quality.quarantine_file if quality else None),
-            data_docs=_link(quality.data_docs if quality else None),
-            evaluation=evaluation,
-            index_kinds=INDEX_KINDS,
-            slice_titles=SLICE_TITLES,
-            recall=recall_rows(evaluation) if evaluation else [],
-            recall_plot=_markup(recall_by_slice(evaluation) if evaluation else None),
-            rank_plot=_markup(found_within(queries) if queries is not None else None),
-            loss_plot=_markup(loss_curve(losses) if losses is not None else None),
-            hits=[e for e in examples if e.rank == 1],
-            misses=[e for e in examples if e.rank > 1],
-            decision=decision,
-            release=release,
-            commands=commands or {},
-        )
+    write_page(
+        path,
+        "report.html.j2",
+        filters={"duration": _duration, "slice_title": _slice_title},
+        facts=facts,
+        ingest=ingest,
+        rejected=_excerpt(ingest.rejected_file if ingest else None),
+        quality=quality,
+        rules=_by_severity(quality.rules if quality else ()),
+        quarantined=_excerpt(quality.quarantine_file if quality else None),
+        data_docs=_link(quality.data_docs if quality else None),
+        evaluation=evaluation,
+        index_kinds=INDEX_KINDS,
+        slice_titles=SLICE_TITLES,
+        recall=recall_rows(evaluation) if evaluation else [],
+        recall_plot=as_markup(recall_by_slice(evaluation) if evaluation else None),
+        rank_plot=as_markup(found_within(queries) if queries is not None else None),
+        loss_plot=as_markup(loss_curve(losses) if losses is not None else None),
+        hits=[e for e in examples if e.rank == 1],
+        misses=[e for e in examples if e.rank > 1],
+        decision=decision,
+        release=release,
+        commands=commands or {},
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(html.encode("utf-8", errors="replace"))
-    partial.rename(path)
 
 
 def _require_columns(frame: pd.DataFrame | None, columns: Iterable[str], *, what: str) -> None:
@@ -173,36 +162,8 @@ def _require_columns(frame: pd.DataFrame | None, columns: Iterable[str], *, what
         raise DataError(f"{what}: no column {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}")
 
 
-def _environment() -> jinja2.Environment:
-    """Every value is escaped and a misspelt name is an error: captions and file names are data, never HTML."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("entityclip"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        picture=_data_uri, duration=_duration, slice_title=lambda name: SLICE_TITLES.get(name, name)
-    )
-    return environment
-
-
-def _markup(svg: str | None) -> Markup | None:
-    """Our own plots go in as they are: matplotlib has escaped their text."""
-    return Markup(svg) if svg else None
-
-
-def _data_uri(picture: bytes) -> str | None:
-    """A small JPEG of the picture as a data URI; None for bytes that are no picture."""
-    try:
-        small = decode(picture)
-    except ImageError:
-        return None
-    small.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    buffer = io.BytesIO()
-    small.save(buffer, format="JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+def _slice_title(name: str) -> str:
+    return SLICE_TITLES.get(name, name)
 
 
 def _duration(seconds: float) -> str:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 from urllib.parse import urlparse
 from urllib.request import url2pathname
@@ -19,10 +21,14 @@ import pandas as pd
 from entityclip.errors import ConfigError
 from entityclip.pairs import digest
 from entityclip.records import RuleResult
+from expectations.plugins import load_plugins, plugins
 
 Suite = Literal["pairs", "explanations"]
 COMMITTED = Path(__file__).parent
 """Project root of the context that the project brings along."""
+
+Need = Literal["champion"]
+"""What a rule may need beside the table, as its ``meta.needs`` says: a model in service that looks at the pictures."""
 
 POSITION = "position"
 """Column with a row's place in the table. Ids will not do: rows that are there twice share theirs."""
@@ -38,13 +44,14 @@ def copy_context(to: Path) -> None:
 
 
 def suite_hash(context_root: Path) -> str:
-    """Hash of all suites' rules. Layout, ids and library versions in the JSON do not count.
+    """Hash of all suites' rules and of the context's plugins. Layout, ids and library versions do not count.
 
     Raises:
         ConfigError: A suite cannot be read.
     """
     rules = {suite: _without_bookkeeping(read_suite(suite, context_root)) for suite in get_args(Suite)}
-    return digest("suites", json.dumps(rules, sort_keys=True))
+    classes = [part for path in plugins(context_root) for part in (path.name, path.read_bytes())]
+    return digest("suites", json.dumps(rules, sort_keys=True), *classes)
 
 
 def _without_bookkeeping(value: Any) -> Any:
@@ -57,14 +64,15 @@ def read_suite(suite: Suite, context_root: Path) -> dict[str, Any]:
     """The suite as its JSON file has it.
 
     Raises:
-        ConfigError: The file is missing or no suite, two rules share a name, or ``meta.max_quarantined_share`` is
-            not between 0 and 1.
+        ConfigError: The file is missing or no suite, two rules share a name, ``meta.max_quarantined_share`` is not
+            between 0 and 1, or a rule needs what nobody knows.
     """
     file = context_root / "gx" / "expectations" / f"{suite}.json"
     try:
         written: dict[str, Any] = json.loads(file.read_text())
         share = written["meta"]["max_quarantined_share"]
         names = [str(expectation["meta"]["rule"]) for expectation in written["expectations"]]
+        needs = {expectation["meta"].get("needs") for expectation in written["expectations"]} - {None}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"{file}: not a suite ({error!r}); expected meta.max_quarantined_share, and expectations that each have "
@@ -74,6 +82,8 @@ def read_suite(suite: Suite, context_root: Path) -> dict[str, Any]:
         raise ConfigError(f"{file}: meta.max_quarantined_share is {share!r}; expected a share between 0 and 1")
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"{file}: the rules are {names}; expected at least one, each with a meta.rule of its own")
+    if unknown := needs - set(get_args(Need)):
+        raise ConfigError(f"{file}: meta.needs is {unknown.pop()!r}; expected {' or '.join(get_args(Need))}")
     return written
 
 
@@ -90,8 +100,23 @@ class Verdict:
     data_docs: Path | None
 
 
-def validate(scored: pd.DataFrame, *, suite: Suite, context_root: Path) -> Verdict:
+def validate(
+    scored: pd.DataFrame,
+    *,
+    suite: Suite,
+    context_root: Path,
+    missing: Mapping[Need, str] = MappingProxyType({}),
+    waived: Collection[tuple[int, str]] = (),
+) -> Verdict:
     """Run ``suite`` on a scored table and keep the result in the context's Data Docs.
+
+    Args:
+        scored: The table with its scores.
+        suite: Whose rules.
+        context_root: Project root of the Great Expectations context.
+        missing: What rules may need and is not there, with the reason: those rules are skipped and say so. The
+            columns that they read may then be absent.
+        waived: Position and rule of rows that a person accepted although they break it.
 
     Raises:
         ConfigError: The suite cannot be read.
@@ -101,17 +126,38 @@ def validate(scored: pd.DataFrame, *, suite: Suite, context_root: Path) -> Verdi
         results, data_docs = _run(scored, suite=suite, context_root=context_root)
     except Exception as error:
         # Whatever went wrong in there, nothing was checked.
-        return _collected([failed_check("great_expectations", error, suite=suite)], [], written, scored, None)
-    order = [expectation["meta"]["rule"] for expectation in written["expectations"]]
-    results.sort(key=lambda result: order.index(_name(result)))
-    rules = [_rule(result, suite=suite, rows=len(scored)) for result in results]
-    critical = [r for r, rule in zip(results, rules, strict=True) if rule.severity == "critical" and not rule.error]
-    ran = {rule.rule for rule in rules}
+        rules = [failed_check("great_expectations", error, suite=suite)]
+        return _collected(rules, [], written=written, rows=len(scored), data_docs=None)
+    said = {_name(result): result for result in results}
+    rules, broken = [], []
     for expectation in written["expectations"]:
-        if expectation["meta"]["rule"] not in ran:
+        rule = expectation["meta"]["rule"]
+        if (need := expectation["meta"].get("needs")) in missing:
+            # Great Expectations ran it on columns that are not there, and its Data Docs show it as failed.
+            rules.append(_skipped(expectation, why=missing[need], suite=suite))
+        elif rule not in said:
             unknown = LookupError(f"{expectation['type']} did not run; does Great Expectations know this type?")
-            rules.append(failed_check(expectation["meta"]["rule"], unknown, suite=suite))
-    return _collected(rules, [row for result in critical for row in _rows(result)], written, scored, data_docs)
+            rules.append(failed_check(rule, unknown, suite=suite))
+        else:
+            rows = _rows(said[rule])
+            kept = [row for row in rows if row[:2] not in waived]
+            found = _rule(said[rule], suite=suite, rows=len(scored), waived=len(rows) - len(kept))
+            rules.append(found)
+            broken += kept if found.severity == "critical" and not found.error else []
+    return _collected(rules, broken, written=written, rows=len(scored), data_docs=data_docs)
+
+
+def _skipped(expectation: dict[str, Any], *, why: str, suite: Suite) -> RuleResult:
+    return RuleResult(
+        suite=suite,
+        rule=expectation["meta"]["rule"],
+        column=expectation["kwargs"].get("column"),
+        severity=expectation.get("severity", "critical"),
+        passed=False,
+        checked=0,
+        failed=0,
+        skipped=why,
+    )
 
 
 def failed_check(rule: str, error: Exception, *, suite: Suite) -> RuleResult:
@@ -126,6 +172,7 @@ def _run(scored: pd.DataFrame, *, suite: Suite, context_root: Path) -> tuple[lis
     """Every expectation's result, and the index page of the Data Docs."""
     import great_expectations as gx
 
+    load_plugins(context_root)
     context = gx.get_context(mode="file", project_root_dir=str(context_root))
     frame = scored.reset_index(drop=True).rename_axis(POSITION).reset_index()
     (result,) = context.checkpoints.get(suite).run(batch_parameters={"dataframe": frame}).run_results.values()
@@ -135,26 +182,26 @@ def _run(scored: pd.DataFrame, *, suite: Suite, context_root: Path) -> tuple[lis
 
 def _collected(
     rules: list[RuleResult],
-    rows: list[tuple[int, str, str]],
+    lines: list[tuple[int, str, str]],
+    *,
     written: dict[str, Any],
-    scored: pd.DataFrame,
+    rows: int,
     data_docs: Path | None,
 ) -> Verdict:
-    broken = pd.DataFrame(rows, columns=[POSITION, "rule", "value"]).sort_values(POSITION, kind="stable")
+    broken = pd.DataFrame(lines, columns=[POSITION, "rule", "value"]).sort_values(POSITION, kind="stable")
     refusals = [_refusal(rule) for rule in rules if rule.error or _fails_as_a_whole(rule, broken)]
     bad, most = broken[POSITION].nunique(), written["meta"]["max_quarantined_share"]
-    if bad > most * len(scored):
+    if bad > most * rows:
         often = ", ".join(f"{rule} {count:,}" for rule, count in broken["rule"].value_counts().items())
-        refusals.append(
-            f"{bad:,} of {len(scored):,} {written['name']} break critical rules, at most {most:.0%} may: {often}"
-        )
+        refusals.append(f"{bad:,} of {rows:,} {written['name']} break critical rules, at most {most:.0%} may: {often}")
     return Verdict(rules=tuple(rules), broken=broken, refusals=tuple(refusals), data_docs=data_docs)
 
 
 def _fails_as_a_whole(rule: RuleResult, broken: pd.DataFrame) -> bool:
     """Whether a critical rule failed without naming every row that broke it: none can then be set aside."""
     named = int((broken["rule"] == rule.rule).sum())
-    return rule.severity == "critical" and (named < rule.failed or not (rule.passed or named))
+    named += rule.waived
+    return rule.severity == "critical" and (named < rule.failed or not (rule.passed or named or rule.skipped))
 
 
 def _refusal(rule: RuleResult) -> str:
@@ -163,7 +210,7 @@ def _refusal(rule: RuleResult) -> str:
 
 
 # ---------------------------------------------------------------- one expectation's result
-def _rule(result: Any, *, suite: Suite, rows: int) -> RuleResult:
+def _rule(result: Any, *, suite: Suite, rows: int, waived: int) -> RuleResult:
     config, said = result.expectation_config, result.result
     error = _raised(result.exception_info)
     return RuleResult(
@@ -175,6 +222,7 @@ def _rule(result: Any, *, suite: Suite, rows: int) -> RuleResult:
         checked=int(said.get("element_count", rows)),
         failed=int(said.get("unexpected_count", not result.success)),
         error=error,
+        waived=waived,
     )
 
 

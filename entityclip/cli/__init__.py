@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from entityclip.cli import ablation, ask, data, model, tuning
+from entityclip.cli import ablation, ask, data, model, review, tuning
 from entityclip.errors import EntityClipError
 
 
@@ -64,3 +64,4 @@ for command in (
     ask.tag,
 ):
     app.command()(command)
+app.add_typer(review.app, name="review")

@@ -73,6 +73,16 @@ class Layout:
         """One promotion decision, kept for ever."""
         return self.reports / "decisions" / f"{key}.json"
 
+    @property
+    def reviews(self) -> Path:
+        """What people decided about texts that were set aside, CSV; holds in every later run."""
+        return self.reports / "reviews.csv"
+
+    @property
+    def written_again(self) -> Path:
+        """Texts of the last batch that broke a rule, each with what was written in its place, CSV."""
+        return self.reports / "written_again.csv"
+
     # --- paid for once, ignored by Git, and never to be deleted
     @property
     def ledger(self) -> Path:

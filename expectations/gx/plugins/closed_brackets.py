@@ -1,0 +1,39 @@
+"""A rule as a Python class: every bracket that a text opens is closed again. Texts that were cut off break it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from great_expectations.execution_engine import PandasExecutionEngine
+from great_expectations.expectations.expectation import ColumnMapExpectation
+from great_expectations.expectations.metrics import ColumnMapMetricProvider, column_condition_partial
+
+OPENED_BY = {")": "(", "]": "[", "}": "{", "）": "（", "」": "「", "』": "『", "】": "【"}
+
+
+def brackets_close(text: str) -> bool:
+    """Whether every bracket has its partner, in the right order."""
+    opened: list[str] = []
+    for character in text:
+        if character in OPENED_BY.values():
+            opened.append(character)
+        elif character in OPENED_BY and (not opened or opened.pop() != OPENED_BY[character]):
+            return False
+    return not opened
+
+
+class BracketsClose(ColumnMapMetricProvider):
+    """What Great Expectations asks of each value; empty ones are not asked."""
+
+    condition_metric_name = "column_values.brackets_close"
+
+    @column_condition_partial(engine=PandasExecutionEngine)
+    def _pandas(cls, column: pd.Series, **_: Any) -> pd.Series:
+        return column.map(brackets_close)
+
+
+class ExpectColumnValuesToCloseBrackets(ColumnMapExpectation):
+    """The rule. Its name in a suite is the class's in snake case: expect_column_values_to_close_brackets."""
+
+    map_metric = "column_values.brackets_close"
