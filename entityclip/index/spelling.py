@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 from entityclip.pairs import normalised
@@ -22,7 +22,7 @@ _SEPARATORS = re.compile(r"[\W_ー]+")
 _APART = re.compile(r"[\W_]+")
 _DIGIT = re.compile(r"\d")
 _LATIN = re.compile(r"[^\W\d_]+", re.ASCII)
-_CODE = re.compile(r"[a-z0-9]+(?:[-‐‑‒–—−._/+#]*[a-z0-9]+)*")
+_CODE = re.compile(r"[a-z0-9]+(?:[-‐‑‒–—−._/+#]+[a-z0-9]+)*")
 _START = "·"
 _SCRIPTS = (
     (re.compile(r"[a-z0-9]"), "abcdefghijklmnopqrstuvwxyz0123456789"),
@@ -78,11 +78,15 @@ def asked_words(text: str) -> list[str]:
 
 
 def grams(text: str) -> str:
-    """``text`` as the full text holds it: of each word its start, overlapping pairs of characters, its last character.
+    """``text`` as the full text holds it: Latin words whole, of other words overlapping pairs and the last character.
 
-    ``ポンプ a1`` gives ``·ポ ポン ンプ プ ·a a1 1``.
+    ``blue ポンプ a1`` gives ``·blue ポン ンプ プ a1 1``.
     """
-    return " ".join(gram for word in words(text) for gram in (_START + word[0], *_pairs(word), word[-1]))
+    return " ".join(gram for word in words(text) for gram in _grams(word))
+
+
+def _grams(word: str) -> Iterable[str]:
+    return (_START + word,) if _LATIN.fullmatch(word) else (*_pairs(word), word[-1])
 
 
 def phrase(word: str) -> str:
@@ -92,7 +96,7 @@ def phrase(word: str) -> str:
     Japanese, which has no spaces, anywhere.
     """
     if _LATIN.fullmatch(word):
-        return f'"{" ".join((_START + word[0], *_pairs(word)))}"'
+        return f'"{_START}{word}"*'
     return f'"{" ".join(_pairs(word))}"' if len(word) > 1 else f'"{word}"*'
 
 
