@@ -87,7 +87,7 @@ _SAYS_CODE = re.compile(
     r"[^\d\n]{0,12}$",
     re.IGNORECASE,
 )
-_GLUED_LABEL = re.compile(r"(?:tel|fax|phone|mobile)(?=[.:]?[\d(+])", re.IGNORECASE)
+_GLUED_LABEL = re.compile(r"(?:tel|fax|phone|mobile)(?=[-.:]?[\d(+])", re.IGNORECASE)
 _PART_OF_A_CODE = (re.compile(r"[a-z0-9][-_.#]?$", re.IGNORECASE), re.compile(r"^[-_]?[a-z0-9]", re.IGNORECASE))
 _FREE_OR_MOBILE = re.compile(r"0[789]0\d{8}|0120\d{6}|0800\d{7}")
 
@@ -106,15 +106,12 @@ class _Phones(PhoneRecognizer):
 
 def _is_phone(text: str, found: RecognizerResult) -> bool:
     """Whether the number is a phone rather than a product's: what stands around it decides, then its form."""
-    before, number, after = (
-        text[max(0, found.start - 24) : found.start],
-        text[found.start : found.end],
-        text[found.end :],
-    )
+    before, after = text[max(0, found.start - 24) : found.start], text[found.end : found.end + 2]
     if _SAYS_PHONE.search(before):
         return True
-    if _SAYS_CODE.search(before) or _PART_OF_A_CODE[0].search(before) or _PART_OF_A_CODE[1].search(after[:2]):
+    if _SAYS_CODE.search(before) or _PART_OF_A_CODE[0].search(before) or _PART_OF_A_CODE[1].search(after):
         return False
+    number = text[found.start : found.end]
     return not number.isdigit() or bool(_FREE_OR_MOBILE.fullmatch(number))
 
 
@@ -158,7 +155,7 @@ def _is_my_number(text: str, found: RecognizerResult) -> bool:
 
 
 def my_number_check(digits: str) -> bool:
-    """Whether the last of 12 digits is the check digit of the others (weights 2 to 7, 2 to 6 from the right, mod 11)."""
+    """Whether the last of 12 digits is the others' check digit: weights 2 to 7 and 2 to 6 from the right, mod 11."""
     weights = [*range(2, 8), *range(2, 7)]
     rest = sum(int(d) * w for d, w in zip(reversed(digits[:11]), weights, strict=True)) % 11
     return int(digits[11]) == (0 if rest <= 1 else 11 - rest)
