@@ -29,8 +29,8 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 demo: setup ## the main job on the built-in sample, in build/demo
 	$(BIN)/python -m flows.retrain --preset demo --workspace build/demo
 
-test: setup ## every test
-	$(BIN)/pytest
+test: setup ## every test, a file for each core at a time
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --dist loadfile --no-loadscope-reorder
 
 check: setup ## lint, format, types, import law
 	$(BIN)/ruff check .
