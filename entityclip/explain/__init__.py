@@ -1,5 +1,6 @@
 """Who writes explanations, and the ledger that keeps every one of them."""
 
+from entityclip.explain.config import WriterConfig, open_writer, writer_config
 from entityclip.explain.ledger import Ledger
 from entityclip.explain.requests import Requests
 from entityclip.explain.stage import Estimate, estimate, explain
@@ -13,7 +14,10 @@ __all__ = [
     "Ledger",
     "Requests",
     "Writer",
+    "WriterConfig",
     "estimate",
     "explain",
+    "open_writer",
     "record",
+    "writer_config",
 ]
