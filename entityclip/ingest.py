@@ -152,7 +152,7 @@ def _pair(row: PictureRow, *, source: Source, roster: _Roster, shares: SplitShar
         picture = decode(row.data, suffix=Path(row.file).suffix)
     except ImageError as error:
         return Rejection(file=row.file, row=row.row, reason=error.reason)
-    entity = roster.add(_entity_of(row))
+    entity = roster.add(_entity_of(row), pictured=True)
     sha256, entity_id = hashlib.sha256(row.data).hexdigest(), pairs.entity_id(entity.identity)
     return {
         "pair_id": pairs.pair_id(sha256, row.caption, entity.identity),
@@ -168,6 +168,7 @@ def _pair(row: PictureRow, *, source: Source, roster: _Roster, shares: SplitShar
         "category": row.category or entity.category,
         "language": row.language or entity.language or source.language,
         "licence": row.licence or entity.licence,
+        "consent": row.consent or entity.consent,
         "source": source.name,
         "row": row.row,
     }
@@ -181,6 +182,7 @@ def _entity_of(row: PictureRow) -> EntityRow:
         category=row.category,
         language=row.language,
         licence=row.licence,
+        consent=row.consent,
         explanations=row.explanations,
         key=row.key,
     )
@@ -195,12 +197,16 @@ class _Roster:
         self._brought = pairs.ShardWriter(staging.brought, pairs.BROUGHT, name="brought")
         self._texts: set[str] = set()
 
-    def add(self, row: EntityRow) -> EntityRow:
-        """The entity that ``row`` is about, with the name that its first row gave it."""
+    def add(self, row: EntityRow, *, pictured: bool = False) -> EntityRow:
+        """The entity that ``row`` is about, with the name that its first row gave it.
+
+        What a ``pictured`` row may be used for is said of that picture alone, so it does not become the entity's.
+        """
         entity_id = pairs.entity_id(row.identity)
         known = self._entities.get(entity_id)
         if known is None:
-            known = self._entities[entity_id] = replace(row, explanations=())
+            known = replace(row, explanations=())
+            known = self._entities[entity_id] = replace(known, licence="", consent="") if pictured else known
         elif new := tuple(alias for alias in row.aliases if alias not in known.aliases):
             known = self._entities[entity_id] = replace(known, aliases=known.aliases + new)
         for text in row.explanations:
@@ -213,7 +219,8 @@ class _Roster:
         if text and key not in self._texts:
             self._texts.add(key)
             language = row.language or self._entities[entity_id].language or self._source.language
-            self._brought.add({"entity_id": entity_id, "text": text, "language": language, "row": row.row})
+            rights = {"licence": row.licence, "consent": row.consent}
+            self._brought.add({"entity_id": entity_id, "text": text, "language": language, **rights, "row": row.row})
 
     def close(self) -> int:
         """Write both tables; returns how many entities there are."""
@@ -229,6 +236,7 @@ class _Roster:
                 "category": row.category,
                 "language": row.language or self._source.language,
                 "licence": row.licence,
+                "consent": row.consent,
                 "source": self._source.name,
             }
 

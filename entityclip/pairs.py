@@ -66,6 +66,7 @@ PAIRS = _described(
         ("category", pa.string()),
         ("language", pa.string()),
         ("licence", pa.string()),
+        ("consent", pa.string()),
         ("source", pa.string()),
         ("row", pa.int32()),
     ]
@@ -80,13 +81,21 @@ ENTITIES = _described(
         ("category", pa.string()),
         ("language", pa.string()),
         ("licence", pa.string()),
+        ("consent", pa.string()),
         ("source", pa.string()),
     ]
 )
 """One row per entity, photographed or not. ``aliases`` are its other names and codes."""
 
 BROUGHT = _described(
-    [("entity_id", pa.string()), ("text", pa.string()), ("language", pa.string()), ("row", pa.int32())]
+    [
+        ("entity_id", pa.string()),
+        ("text", pa.string()),
+        ("language", pa.string()),
+        ("licence", pa.string()),
+        ("consent", pa.string()),
+        ("row", pa.int32()),
+    ]
 )
 """Staging only: explanations that the source brought along, one row per text."""
 

@@ -60,6 +60,11 @@ def _without_bookkeeping(value: Any) -> Any:
     return [_without_bookkeeping(v) for v in value] if isinstance(value, list) else value
 
 
+def suite_file(suite: Suite, context_root: Path) -> Path:
+    """The suite's JSON."""
+    return context_root / "gx" / "expectations" / f"{suite}.json"
+
+
 def read_suite(suite: Suite, context_root: Path) -> dict[str, Any]:
     """The suite as its JSON file has it.
 
@@ -67,7 +72,7 @@ def read_suite(suite: Suite, context_root: Path) -> dict[str, Any]:
         ConfigError: The file is missing or no suite, two rules share a name, ``meta.max_quarantined_share`` is not
             between 0 and 1, or a rule needs what nobody knows.
     """
-    file = context_root / "gx" / "expectations" / f"{suite}.json"
+    file = suite_file(suite, context_root)
     try:
         written: dict[str, Any] = json.loads(file.read_text())
         share = written["meta"]["max_quarantined_share"]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from entityclip.layout.parts import CheckpointLayout, DataLayout, DecodedLayout, RunLayout
+from entityclip.layout.state import StateLayout
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,11 @@ class Layout:
         return self.expectations / "gx"
 
     @property
+    def pairs_suite(self) -> Path:
+        """Rules for pairs, JSON; it also says which licences and consents are refused."""
+        return self.rules / "expectations" / "pairs.json"
+
+    @property
     def reports(self) -> Path:
         """Quality, evaluation and promotion records of this release, as JSON."""
         return self.root / "reports"
@@ -72,6 +78,10 @@ class Layout:
     def decision(self, key: str) -> Path:
         """One promotion decision, kept for ever."""
         return self.reports / "decisions" / f"{key}.json"
+
+    def blessing(self, version: str) -> Path:
+        """Whether this release can be served, kept for ever."""
+        return self.reports / "blessings" / f"{version}.json"
 
     @property
     def reviews(self) -> Path:
@@ -88,6 +98,11 @@ class Layout:
     def ledger(self) -> Path:
         """Every explanation ever written, SQLite. What a writer was paid for stands here and nowhere else."""
         return self.root / "ledger.sqlite"
+
+    @property
+    def service(self) -> StateLayout:
+        """State of the service on this machine: keys, feedback, which release answers."""
+        return StateLayout(self.root / ".service")
 
     # --- work in progress, ignored by Git
     def incoming(self, name: str) -> Path:

@@ -26,6 +26,7 @@ class PictureRow:
     category: str = ""
     language: str = ""
     licence: str = ""
+    consent: str = ""
     split: str | None = None
     explanations: tuple[str, ...] = ()
     key: str = ""
@@ -42,6 +43,7 @@ class EntityRow:
     category: str = ""
     language: str = ""
     licence: str = ""
+    consent: str = ""
     explanations: tuple[str, ...] = ()
     key: str = ""
     """Tells the entity from others of the same name; empty where the name does that."""

@@ -48,6 +48,7 @@ class EntityMapping(Record):
     category: str | None = None
     language: str | None = None
     licence: str | None = None
+    consent: str | None = None
     encoding: str = "utf-8"
 
 
@@ -65,6 +66,7 @@ class TableMapping(Record):
     category: str | None = None
     language: str | None = None
     licence: str | None = None
+    consent: str | None = None
     split: str | None = Field(default=None, description="Column with train, val or test; empty cells are drawn.")
     encoding: str = "utf-8"
     default_language: str = Field(default="en", description="Language of rows that do not name theirs, ISO 639-1.")
@@ -189,6 +191,7 @@ class TableSource:
             category=_first(cells, self._roles["category"]),
             language=_first(cells, self._roles["language"]),
             licence=_first(cells, self._roles["licence"]),
+            consent=_first(cells, self._roles["consent"]),
             split=_first(cells, self._roles["split"]) or None,
             explanations=_all(cells, self._roles["explanations"]),
         )
@@ -211,6 +214,7 @@ def _entity(row: tuple[int, Row], roles: dict[str, tuple[str, ...]]) -> EntityRo
         category=_first(cells, roles["category"]),
         language=_first(cells, roles["language"]),
         licence=_first(cells, roles["licence"]),
+        consent=_first(cells, roles["consent"]),
         explanations=_all(cells, roles["explanations"]),
     )
 
