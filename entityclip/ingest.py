@@ -218,8 +218,9 @@ class _Roster:
         key = pairs.digest(entity_id, unicodedata.normalize("NFKC", text))  # people read the text as it was written
         if text and key not in self._texts:
             self._texts.add(key)
-            language = row.language or self._entities[entity_id].language or self._source.language
-            rights = {"licence": row.licence, "consent": row.consent}
+            entity = self._entities[entity_id]
+            language = row.language or entity.language or self._source.language
+            rights = {"licence": row.licence or entity.licence, "consent": row.consent or entity.consent}
             self._brought.add({"entity_id": entity_id, "text": text, "language": language, **rights, "row": row.row})
 
     def close(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -44,9 +45,14 @@ class Rights(Record):
             return f"consent: {consent or '(none)'}"
         return ""
 
-    def may_be_used(self, *, licence: str | None, consent: str | None) -> bool:
-        """Whether a row with these may be used."""
-        return not self.missing(licence=licence, consent=consent)
+    def missing_each(self, *, licences: Iterable[str | None], consents: Iterable[str | None]) -> list[str]:
+        """``missing`` of every row. A table knows few licences and consents, so each pair of them is judged once."""
+        rows = list(zip(licences, consents, strict=True))
+        judged = {row: self.missing(licence=row[0], consent=row[1]) for row in set(rows)}
+        return [judged[row] for row in rows]
+
+
+DEFAULT_RIGHTS = Rights()
 
 
 def read_rights(suite: Path) -> Rights:
@@ -58,7 +64,7 @@ def read_rights(suite: Path) -> Rights:
     try:
         said = json.loads(suite.read_text(encoding="utf-8"))["meta"].get("rights", {})
     except FileNotFoundError:
-        return Rights()
+        return DEFAULT_RIGHTS
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{suite}: not a suite ({error!r}); expected JSON with meta.rights") from error
     try:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
-from entityclip.rights import Rights
+from entityclip.rights import DEFAULT_RIGHTS, Rights
 
 _TRAINING_ORDER = {"train": 0, "val": 1, "test": 2}
 
 
-def score_pairs(pairs: pd.DataFrame, *, rights: Rights | None = None) -> pd.DataFrame:
+def score_pairs(pairs: pd.DataFrame, *, rights: Rights = DEFAULT_RIGHTS) -> pd.DataFrame:
     """``pairs`` with these columns added:
 
     - ``caption_length``: characters of the caption without outer space, 0 and up; 0 when it is missing.
@@ -20,7 +20,7 @@ def score_pairs(pairs: pd.DataFrame, *, rights: Rights | None = None) -> pd.Data
     - ``also_shows``: another entity that has the very same picture; on every row of that picture, since nobody
       can tell here which one is right.
     - ``leaked_from``: ``train`` on a row of val or test whose picture is also trained on: it would flatter recall.
-    - ``no_right``: the licence or the consent by which ``rights`` (None: the defaults) refuses the row.
+    - ``no_right``: the licence or the consent by which ``rights`` refuses the row.
 
     Pictures are the same when their bytes are. A picture saved anew is another one to these scores.
     """
@@ -32,7 +32,7 @@ def score_pairs(pairs: pd.DataFrame, *, rights: Rights | None = None) -> pd.Data
     scored["duplicate_of"] = _duplicate_of(pairs)
     scored["also_shows"] = _also_shows(pairs)
     scored["leaked_from"] = _leaked_from(pairs)
-    scored["no_right"] = _no_right(pairs, rights or Rights())
+    scored["no_right"] = _no_right(pairs, rights)
     return scored
 
 
@@ -63,8 +63,6 @@ def _leaked_from(pairs: pd.DataFrame) -> pd.Series:
 
 def _no_right(pairs: pd.DataFrame, rights: Rights) -> pd.Series:
     silent = pd.Series("", index=pairs.index)  # data of an earlier version have no consent
-    said = [pairs.get(column, silent).fillna("") for column in ("licence", "consent")]
-    # A table has few licences and consents; each pair of them is judged once.
-    judged = {two: rights.missing(licence=two[0], consent=two[1]) for two in set(zip(*said, strict=True))}
-    missing = [judged[two] or None for two in zip(*said, strict=True)]
-    return pd.Series(missing, index=pairs.index, dtype="str")
+    licences, consents = (pairs.get(column, silent).fillna("") for column in ("licence", "consent"))
+    missing = pd.Series(rights.missing_each(licences=licences, consents=consents), index=pairs.index, dtype="str")
+    return missing.where(missing != "")
