@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -15,9 +16,10 @@ from entityclip import checkpoint
 from entityclip.calibrate import PRECISION, PRECISIONS, TAGS
 from entityclip.checkpoint import LoadedModel
 from entityclip.errors import ConfigError
-from entityclip.index import EntityIndex, PictureIndex
-from entityclip.layout import PackageLayout
-from entityclip.records import Hit, IndexKind, ModelFacts, Tag
+from entityclip.index import Catalog, Changes, EntityIndex, FullText, PictureIndex, Released, Snapshot, Words
+from entityclip.index.ranking import Question, entity_hits, picture_hits
+from entityclip.layout import ChangesLayout, PackageLayout
+from entityclip.records import EntityEntry, Filter, Hit, IndexKind, Match, ModelFacts, Tag
 from entityclip.rerank import rerank as reranked
 from entityclip.vectors import best, shares, unit
 
@@ -28,17 +30,32 @@ MOST_RERANKED = 100
 """Entities that are judged again at most: each takes two texts through the text tower."""
 
 
+NEAREST = 3
+"""Entities that a match shows beside the text."""
+
+
 @dataclass(frozen=True, eq=False)
 class Predictor:
-    """A model with the indexes that it built. Nothing in it changes, so that threads may share it."""
+    """A model with the indexes that it built, and what was changed since. Threads may share it."""
 
     model: LoadedModel
     entities: EntityIndex
+    """Of the release; ``catalog`` knows what was changed since."""
     pictures: PictureIndex | None
+    text: FullText | None = None
+    """Names and full text of both; made in memory where there is none."""
+    changes: Changes | None = None
+    """Where entities are added, changed and removed; None where they cannot be."""
 
     @classmethod
-    def load(cls, folder: Path, *, device: str = "cpu") -> Predictor:
+    def load(cls, folder: Path, *, changes: Path | None = None, device: str = "cpu") -> Predictor:
         """Read a package: ``model.safetensors``, ``card.json``, ``index/entities/``, perhaps ``index/pictures/``.
+
+        Args:
+            folder: The package; nothing is written into it.
+            changes: Folder that keeps what is added, changed and removed; made where it is not there. All processes
+                that serve one catalogue name the same one, whatever their releases.
+            device: Where the model runs.
 
         Raises:
             CheckpointError: Weights or card are missing or do not fit each other.
@@ -51,7 +68,32 @@ class Predictor:
         entities = EntityIndex.load(package.entities, fingerprint=fingerprint)
         has_pictures = package.pictures.root.exists()
         pictures = PictureIndex.load(package.pictures, fingerprint=fingerprint) if has_pictures else None
-        return cls(model, entities, pictures)
+        text = FullText.open(package.text) if package.text.exists() else None
+        kept = None if changes is None else Changes(ChangesLayout(changes), fingerprint=fingerprint)
+        return cls(model, entities, pictures, text, kept)
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """Everything that can be found."""
+        rows = None if self.pictures is None else self.pictures.rows
+        text = self.text or FullText.create(self.entities.rows, rows)
+        return Catalog(self.model, Released(self.entities, self.pictures), text=text, changes=self.changes)
+
+    # ------------------------------------------------------------ changes
+    def put_entity(
+        self,
+        entry: EntityEntry,
+        pictures: Sequence[bytes] = (),
+        *,
+        entity_id: str | None = None,
+        keep_pictures: bool = True,
+    ) -> str:
+        """Add an entity, or change one; see ``Catalog.put``. The next question finds it, here and elsewhere."""
+        return self.catalog.put(entry, pictures=pictures, entity_id=entity_id, keep_pictures=keep_pictures)
+
+    def remove_entity(self, entity_id: str) -> None:
+        """Take an entity with its pictures out; see ``Catalog.remove``."""
+        self.catalog.remove(entity_id)
 
     # ------------------------------------------------------------ questions
     def search(
@@ -63,11 +105,13 @@ class Predictor:
         index: IndexKind = "mixed",
         of: Target = "pictures",
         rerank: int = 0,
+        where: Filter | None = None,
     ) -> list[Hit]:
         """The ``k`` pictures, or entities, most similar to a text, a picture, or both together.
 
         A text that is the very name or code of an entity stands for that entity: it is asked as its vector in
-        ``index``, and hits of that entity come before all others.
+        ``index``, and hits of that entity come before all others. So do those of an entity whose code stands in the
+        text; then those whose name or code is written almost like it, then names that hold all words of the text.
 
         Args:
             text: What is looked for.
@@ -76,22 +120,24 @@ class Predictor:
             index: Which of the three entity vectors is used.
             of: What the hits are.
             rerank: So many of the first entities are judged once more by the matching head, which needs a picture.
+            where: Which entities, and pictures of which, may be hits.
 
         Raises:
             ConfigError: Neither text nor picture is given, ``k``, ``index``, ``of`` or ``rerank`` is impossible, the
                 package has no picture index, or re-ranking is asked for without a picture or of pictures.
         """
         _require(k, index=index, of=of, rerank=rerank)
-        if rerank:
-            return self._reranked_search(text, image, k=k, index=index, of=of, rerank=rerank)
-        query = self._query(text, image, index)
-        named = self.entities.rows["entity_id"].iloc[self.entities.named(text or "")]
-        if of == "entities":
-            return _hits(query, self.entities.vectors[index], self.entities.rows[["entity_id", "entity"]], named, k=k)
-        if self.pictures is None:
+        if of == "pictures" and self.pictures is None and self.changes is None:
             raise ConfigError("this package has no picture index; ask for entities, or build it with one")
-        columns = ["entity_id", "entity", "pair_id", "caption", "path"]
-        return _hits(query, self.pictures.vectors, self.pictures.rows[columns], named, k=k)
+        again = _require_rerankable(text, image, of) if rerank else None
+        snapshot = self.catalog.now()
+        query = self._query(text, image, index, snapshot)
+        if again is not None:
+            found = self._found(snapshot, snapshot.similarities(query, index, where), again, k=k, rerank=rerank)
+            return [Hit(**hit, exact=False) for _, hit in found]
+        words = Words() if text is None else self.catalog.words(text, snapshot)
+        question = Question(query, text or "", words, index, k, where)
+        return entity_hits(snapshot, question) if of == "entities" else picture_hits(snapshot, question)
 
     def tag(
         self,
@@ -114,12 +160,23 @@ class Predictor:
         """
         _require(k, index=index, rerank=rerank)
         least = self._least_confidence(precision) if index == "mixed" else np.inf
-        similarities = self.entities.vectors[index] @ self.model.embed_images([image])[0]
+        snapshot = self.catalog.now()
+        similarities = snapshot.similarities(self.model.embed_images([image])[0], index)
+        return list(self._tags(snapshot, similarities, image, k=k, least=least, rerank=rerank))
+
+    def _tags(
+        self,
+        snapshot: Snapshot,
+        similarities: np.ndarray,
+        image: Image.Image,
+        *,
+        k: int,
+        least: float,
+        rerank: int = 0,
+    ) -> Iterator[Tag]:
         confidences = shares(similarities, scale=self.model.scale)
-        return [
-            Tag(**tag, confidence=confidences[row], above_threshold=confidences[row] >= least)
-            for row, tag in self._found(similarities, image, k=k, rerank=rerank)
-        ]
+        for row, tag in self._found(snapshot, similarities, image, k=k, rerank=rerank):
+            yield Tag(**tag, confidence=confidences[row], above_threshold=confidences[row] >= least)
 
     def _least_confidence(self, precision: float) -> float:
         thresholds = self.model.card.thresholds
@@ -134,7 +191,29 @@ class Predictor:
         Raises:
             ConfigError: The text is empty.
         """
-        return float(self.model.embed_images([image])[0] @ self._asked_text(text, "mixed"))
+        return float(self.model.embed_images([image])[0] @ self._asked_text(text, "mixed", self.catalog.now()))
+
+    def judge(self, image: Image.Image, text: str) -> Match:
+        """``match`` with a probability and the evidence for it.
+
+        Raises:
+            ConfigError: The text is empty.
+        """
+        snapshot, vector = self.catalog.now(), self.model.embed_images([image])[0]
+        named = self.catalog.named(text, snapshot)
+        score = float(vector @ self._asked_text(text, "mixed", snapshot))
+        similarities = snapshot.similarities(vector, "mixed")
+        among = np.append(np.delete(similarities, named), score)
+        named_row = snapshot.rows(named).iloc[0] if named else None
+        return Match(
+            score=score,
+            probability=shares(among, scale=self.model.scale)[-1],
+            entity_id=None if named_row is None else named_row["entity_id"],
+            explanation="" if named_row is None else named_row.get("explanation", ""),
+            nearest=tuple(
+                self._tags(snapshot, similarities, image, k=NEAREST, least=self._least_confidence(PRECISION))
+            ),
+        )
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """(N,) texts -> (N, D) float32 unit rows: the texts as they are, names too."""
@@ -146,13 +225,13 @@ class Predictor:
 
     def about(self) -> ModelFacts:
         """What was loaded."""
-        card = self.model.card
+        card, snapshot = self.model.card, self.catalog.now()
         return ModelFacts(
             fingerprint=card.fingerprint,
             data_hash=card.data_hash,
             dimension=self.model.dim,
-            entities=len(self.entities.rows),
-            pictures=0 if self.pictures is None else len(self.pictures.rows),
+            entities=len(snapshot),
+            pictures=snapshot.pictures,
             mix=self.entities.mix,
             thresholds=card.thresholds,
             rerank=card.rerank,
@@ -160,58 +239,52 @@ class Predictor:
 
     # ------------------------------------------------------------ answers
     def _found(
-        self, similarities: np.ndarray, image: Image.Image, *, k: int, rerank: int
+        self, snapshot: Snapshot, similarities: np.ndarray, image: Image.Image, *, k: int, rerank: int
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Row and fields of the ``k`` best entities; the first ``rerank`` of all were judged once more."""
+        """Number and fields of the ``k`` best entities; the first ``rerank`` of all were judged once more."""
         rows = best(similarities, k=max(k, rerank))
+        rows = rows[np.isfinite(similarities[rows])]
         match: dict[int, float] = {}
         if rerank:
             again = rows[:rerank]
-            judged = reranked(self.model, self.entities, image, rows=again, similarities=similarities[again])
+            asked = EntityIndex(self.entities.fingerprint, snapshot.rows(again), {}, {})
+            places = np.arange(len(again))
+            judged = reranked(self.model, asked, image, rows=places, similarities=similarities[again])
             match = dict(zip(again.tolist(), judged.match.tolist(), strict=True))
             rows = np.concatenate([again[judged.order], rows[rerank:]])
-        found = self.entities.rows[["entity_id", "entity"]].iloc[rows[:k]].assign(score=similarities[rows[:k]])
+        found = snapshot.rows(rows[:k])[["entity_id", "entity"]].assign(score=similarities[rows[:k]])
         for row, fields in zip(rows[:k].tolist(), _records(found), strict=True):
             yield row, fields | {"match": match.get(row)}
 
-    def _reranked_search(
-        self, text: str | None, image: Image.Image | None, *, k: int, index: IndexKind, of: str, rerank: int
-    ) -> list[Hit]:
-        if text is not None or image is None or of != "entities":
-            raise ConfigError(
-                "re-ranking judges a picture against entities: ask with a picture alone, and for entities "
-                "(an index of pictures keeps one vector of each, too little to judge them again)"
-            )
-        similarities = self.entities.vectors[index] @ self._query(None, image, index)
-        return [Hit(**hit, exact=False) for _, hit in self._found(similarities, image, k=k, rerank=rerank)]
-
-    def _query(self, text: str | None, image: Image.Image | None, index: IndexKind) -> np.ndarray:
+    def _query(self, text: str | None, image: Image.Image | None, index: IndexKind, snapshot: Snapshot) -> np.ndarray:
         """(D,) unit vector: the text's, the picture's, or halfway between them."""
         parts = [] if image is None else [self.model.embed_images([image])[0]]
         if text is not None:
-            parts.append(self._asked_text(text, index))
+            parts.append(self._asked_text(text, index, snapshot))
         if not parts:
             raise ConfigError("neither a text nor a picture; expected one of them, or both")
         return unit(unit(np.stack(parts)).mean(axis=0, keepdims=True))[0]
 
-    def _asked_text(self, text: str, index: IndexKind) -> np.ndarray:
+    def _asked_text(self, text: str, index: IndexKind, snapshot: Snapshot) -> np.ndarray:
         """(D,) the vector of the entity with this name, or that of the text itself."""
         if not text.strip():
             raise ConfigError("the text is empty; expected what to look for")
-        named = self.entities.named(text)
-        return self.entities.vectors[index][named].mean(axis=0) if named else self.embed_texts([text])[0]
-
-
-def _hits(query: np.ndarray, vectors: np.ndarray, rows: pd.DataFrame, named: pd.Series, *, k: int) -> list[Hit]:
-    scores, exact = vectors @ query, rows["entity_id"].isin(named).to_numpy()
-    # Similarities are at most 2 apart: whatever is named comes first, in its own order.
-    chosen = best(scores + 4 * exact.astype(np.float32), k=k)
-    found = rows.iloc[chosen].assign(score=scores[chosen], exact=exact[chosen])
-    return [Hit(**hit) for hit in _records(found)]
+        named = self.catalog.named(text, snapshot)
+        return snapshot.vectors(named, index).mean(axis=0) if named else self.embed_texts([text])[0]
 
 
 def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+
+
+def _require_rerankable(text: str | None, image: Image.Image | None, of: str) -> Image.Image:
+    """The picture, where nothing else is asked with it."""
+    if text is not None or image is None or of != "entities":
+        raise ConfigError(
+            "re-ranking judges a picture against entities: ask with a picture alone, and for entities "
+            "(an index of pictures keeps one vector of each, too little to judge them again)"
+        )
+    return image
 
 
 def _require(k: int, *, index: str, of: str = "pictures", rerank: int = 0) -> None:

@@ -197,10 +197,32 @@ class PromotionPolicy(Record):
     )
     slice_queries: int = Field(default=30, ge=1, description="A slice with fewer queries is noted but refuses nobody.")
     minimal_value: float = Field(default=0.0, ge=0, description="A first champion must reach this many points.")
+    surely: bool = Field(
+        default=False,
+        description="Whether the whole 95 % interval of the gain, over the same queries, must reach minimal_gain.",
+    )
+    latency_ms: float | None = Field(
+        default=None, gt=0, description="Of 100 pictures, 95 must be tagged within this, one after the other."
+    )
+    size_mb: float | None = Field(default=None, gt=0, description="What the packaged model with its indexes may weigh.")
+    approval_hours: float | None = Field(
+        default=None,
+        gt=0,
+        description="A person has so long to say yes; silence keeps the champion. null: no question.",
+    )
+
+
+class Gain(Record):
+    """What the challenger wins over the champion on the very same queries, in points of the deciding figure."""
+
+    points: float
+    low: float = Field(description="Of the 95 % interval, by paired bootstrap over entities.")
+    high: float
+    queries: int
 
 
 class PromotionDecision(Record):
-    """Kept for ever in ``reports/``: who challenged whom, who won, and why."""
+    """Kept for ever in ``reports/``: who challenged whom, who won, and why. Promoting, it blesses for quality."""
 
     promoted: bool
     reasons: tuple[str, ...]
@@ -209,6 +231,20 @@ class PromotionDecision(Record):
     data_hash: str
     suite_hash: str
     evaluation_hash: str
+    policy: PromotionPolicy
+    gain: Gain | None = Field(default=None, description="None without a champion, or where nothing can be paired.")
+
+
+class Blessing(Record):
+    """Kept for ever in ``reports/``: whether a promoted release can be served, as its smoke test saw it."""
+
+    blessed: bool
+    reasons: tuple[str, ...]
+    version: str
+    model_fingerprint: str
+    largest_difference: float | None = Field(description="|service score - evaluator score|; None: it did not answer.")
+    latency_ms: float | None = Field(description="Of 100 pictures, 95 were tagged within this.")
+    size_mb: float | None = Field(description="The packaged model with its indexes; None: it could not be packaged.")
     policy: PromotionPolicy
 
 
@@ -300,6 +336,18 @@ class Tag(Record):
     confidence: float = Field(description="This entity's share among all, by the softmax of training: 0 to 1.")
     above_threshold: bool = Field(description="Reaches the calibrated threshold; False where there is none.")
     match: float | None = Field(default=None, description="The matching head's probability, where it was re-ranked.")
+
+
+class Match(Record):
+    """How well a text fits a picture, and what speaks for and against it."""
+
+    score: float = Field(description="Similarity of picture and text, -1 to 1.")
+    probability: float = Field(
+        description="The text's share among itself and all entities that it does not name, by the softmax of training."
+    )
+    entity_id: str | None = Field(description="The entity that the text names; None when it names none.")
+    explanation: str = Field(description="What is known to be visible on that entity; '' when nothing is.")
+    nearest: tuple[Tag, ...] = Field(description="The entities that the picture is most similar to, best first.")
 
 
 class ModelFacts(Record):

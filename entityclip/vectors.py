@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from pyarrow import ArrowException
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from entityclip.errors import DataError, IndexMismatch
 from entityclip.layout import IndexLayout
@@ -46,8 +47,37 @@ def shares(similarities: np.ndarray, *, scale: float) -> np.ndarray:
     return odds / odds.sum()
 
 
+def mapped(path: Path) -> dict[str, np.ndarray]:
+    """Arrays of a safetensors file of float32, read-only and mapped: processes share their memory.
+
+    Raises:
+        ValueError, KeyError, SafetensorError, OSError: The file is missing or damaged.
+    """
+    with safe_open(path, framework="numpy"):  # refuses a truncated or foreign file
+        pass
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    arrays = {}
+    for name, entry in header.items():
+        if name != "__metadata__":
+            start, shape = 8 + length + entry["data_offsets"][0], tuple(entry["shape"])
+            arrays[name] = _array(path, start, shape) if 0 not in shape else np.zeros(shape, np.float32)
+    return arrays
+
+
+def _array(path: Path, start: int, shape: tuple[int, ...]) -> np.ndarray:
+    # A view as a plain array: memmap's own slices are objects of their own, and slow.
+    return np.memmap(path, np.float32, mode="r", offset=start, shape=shape).view(np.ndarray)
+
+
 def save_index(
-    layout: IndexLayout, card: dict[str, Any], *, vectors: dict[str, np.ndarray], rows: pd.DataFrame
+    layout: IndexLayout,
+    card: dict[str, Any],
+    *,
+    vectors: dict[str, np.ndarray],
+    rows: pd.DataFrame,
+    also: Callable[[IndexLayout], None] | None = None,
 ) -> None:
     """Write an index beside its place, then put it there; an older one is replaced.
 
@@ -56,12 +86,15 @@ def save_index(
         card: What to remember, ``fingerprint`` of the model among it.
         vectors: Kind -> (N, D) float32.
         rows: N rows, in the order of the vectors.
+        also: Writes what else belongs to the index.
     """
     partial = IndexLayout(layout.root.with_name(f".{layout.root.name}.partial"))
     shutil.rmtree(partial.root, ignore_errors=True)
     partial.root.mkdir(parents=True)
     save_file({kind: np.ascontiguousarray(v) for kind, v in vectors.items()}, partial.vectors)
     rows.to_parquet(partial.rows, index=False)
+    if also is not None:
+        also(partial)
     partial.card.write_text(json.dumps({"rows": len(rows), **card}, indent=1, sort_keys=True) + "\n")
     shutil.rmtree(layout.root, ignore_errors=True)
     partial.root.rename(layout.root)
@@ -89,8 +122,8 @@ def load_index(
             "compared; build the index with the model that asks it"
         )
     try:
-        vectors, rows = load_file(layout.vectors), pd.read_parquet(layout.rows)
-    except (OSError, SafetensorError, ArrowException) as error:
+        vectors, rows = mapped(layout.vectors), pd.read_parquet(layout.rows)
+    except (OSError, ValueError, KeyError, SafetensorError, ArrowException) as error:
         raise DataError(f"{layout.root}: damaged ({error}); build the index again") from error
     shapes = {kind: vectors[kind].shape for kind in kinds if kind in vectors}
     if set(shapes) != set(kinds) or any(shape[0] != count for shape in shapes.values()) or len(rows) != count:

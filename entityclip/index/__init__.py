@@ -3,7 +3,22 @@
 An index carries the fingerprint of the model that made it and is refused by every other model.
 """
 
+from entityclip.index.catalog import Catalog, Words
+from entityclip.index.changes import Changes
 from entityclip.index.entities import DEFAULT_MIX, EntityIndex, slice_of
+from entityclip.index.fulltext import FullText
 from entityclip.index.pictures import PictureIndex
+from entityclip.index.snapshot import Released, Snapshot
 
-__all__ = ["DEFAULT_MIX", "EntityIndex", "PictureIndex", "slice_of"]
+__all__ = [
+    "DEFAULT_MIX",
+    "Catalog",
+    "Changes",
+    "EntityIndex",
+    "FullText",
+    "PictureIndex",
+    "Released",
+    "Snapshot",
+    "Words",
+    "slice_of",
+]

@@ -14,6 +14,7 @@ from entityclip import pairs
 from entityclip.checkpoint import LoadedModel
 from entityclip.errors import ConfigError, DataError
 from entityclip.index.embedding import embedded_texts, finite
+from entityclip.index.filters import Facets
 from entityclip.layout import DataLayout, IndexLayout
 from entityclip.records import SLICES, IndexKind
 from entityclip.text import mask_names
@@ -30,6 +31,21 @@ def slice_of(train_pictures: int) -> str:
     return frequent if train_pictures >= 10 else few if train_pictures >= 2 else one if train_pictures else none
 
 
+ENTITY_COLUMNS = (
+    "entity_id",
+    "entity",
+    "aliases",
+    "category",
+    "language",
+    "tags",
+    "date",
+    "train_pictures",
+    "slice",
+    "explanation",
+    "has_explanation",
+)
+
+
 @dataclass(frozen=True, eq=False)
 class EntityIndex:
     """The entities of one data version as one model sees them. All of them are candidates, photographed or not."""
@@ -37,8 +53,7 @@ class EntityIndex:
     fingerprint: str
     """Of the model."""
     rows: pd.DataFrame
-    """entity_id, entity, aliases, category, language, train_pictures, slice, has_explanation, explanation: the first
-    one as the model reads it, '' where there is none."""
+    """``ENTITY_COLUMNS``; explanation is the first one as the model reads it, '' where there is none."""
     vectors: dict[IndexKind, np.ndarray]
     """(M, D) each, unit rows: ``caption`` from the name; ``explanation`` the mean over the entity's explanations
     with its names masked (unless the model was trained without), or the caption's vector where it has none;
@@ -104,6 +119,21 @@ class EntityIndex:
         """
         return _rows_of(self.rows, entity_ids)
 
+    @cached_property
+    def by_id(self) -> pd.Index:
+        """The rows' ids, for look-ups."""
+        return pd.Index(self.rows["entity_id"])
+
+    def row_of(self, entity_id: str) -> int | None:
+        """The row of an id; None where there is none."""
+        row = int(self.by_id.get_indexer(pd.Index([entity_id]))[0])
+        return row if row >= 0 else None
+
+    @cached_property
+    def facets(self) -> Facets:
+        """What the entities can be filtered by."""
+        return Facets(self.rows)
+
     def named(self, text: str) -> list[int]:
         """Rows of the entities whose name or alias ``text`` is, but for case, width and outer space."""
         return self._names.get(pairs.normalised(text), [])
@@ -134,14 +164,16 @@ class EntityIndex:
 
 
 def _entity_rows(data: DataLayout, among: Collection[str] | None) -> pd.DataFrame:
-    columns = ["entity_id", "entity", "aliases", "category", "language"]
-    rows = pairs.read_frame(data.entities, columns=columns)
+    rows = pairs.read_frame(data.entities)
+    rows = rows.reindex(columns=["entity_id", "entity", "aliases", "category", "language", "tags", "date"])
     rows = rows if among is None else rows[rows["entity_id"].isin(among)].reset_index(drop=True)
     if rows.empty:
         raise DataError(f"{data.entities}: no entities, so there is nothing to search; ingest again")
     pictures = pairs.read_frame(data.pairs, columns=["entity_id", "split"])
     counts = pictures.loc[pictures["split"] == "train", "entity_id"].value_counts()
-    rows["aliases"] = [[] if names is None else list(names) for names in rows["aliases"]]
+    for column in ("aliases", "tags"):  # data may say nothing of tags and dates
+        rows[column] = [list(names) if isinstance(names, np.ndarray | list) else [] for names in rows[column]]
+    rows["date"] = rows["date"].fillna("").astype(str)
     rows["train_pictures"] = rows["entity_id"].map(counts).fillna(0).astype(int)
     rows["slice"] = rows["train_pictures"].map(slice_of)
     return rows
@@ -153,11 +185,16 @@ def _explanations(model: LoadedModel, data: DataLayout, rows: pd.DataFrame, *, s
     if some:  # of all entities, every explanation has to be about one
         explanations = explanations[explanations["entity_id"].isin(rows["entity_id"])]
     owner = _rows_of(rows, explanations["entity_id"])
-    texts = list(explanations["text"])
-    if model.card.config.get("mask_names", True):  # as in training, or else the name pulls the vector to the caption's
-        names = [(entity, *aliases) for entity, aliases in zip(rows["entity"], rows["aliases"], strict=True)]
-        texts = [mask_names(text, names[row]) for row, text in zip(owner, texts, strict=True)]
+    names = [(entity, *aliases) for entity, aliases in zip(rows["entity"], rows["aliases"], strict=True)]
+    about = zip(owner, explanations["text"], strict=True)
+    texts = [read for row, text in about for read in as_read(model, [text], names=names[row])]
     return pd.Series(texts, index=owner, dtype="str")
+
+
+def as_read(model: LoadedModel, texts: Iterable[str], *, names: tuple[str, ...]) -> list[str]:
+    """Explanations as the model reads them: as in training, or else the names pull the vector to the caption's."""
+    masked = model.card.config.get("mask_names", True)
+    return [mask_names(text, names) if masked else text for text in texts]
 
 
 def _mean_by_owner(vectors: np.ndarray, owner: np.ndarray, *, owners: int) -> np.ndarray:

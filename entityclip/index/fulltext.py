@@ -71,9 +71,9 @@ class FullText:
             partial.unlink(missing_ok=True)
         connection = sqlite3.connect(partial or ":memory:", check_same_thread=False)
         connection.executescript(_SCHEMA)
-        text = cls(connection)
+        text, told_of = cls(connection), entities.reindex(columns=_ENTITY_COLUMNS, fill_value="")
         with connection:
-            for entity_id, entity, aliases, explanation in _columns(entities, *_ENTITY_COLUMNS):
+            for entity_id, entity, aliases, explanation in _columns(told_of, *_ENTITY_COLUMNS):
                 text.put(entity_id, names=(entity, *aliases), texts=[explanation])
             if pictures is not None:
                 told = pictures[pictures["caption"] != pictures["entity"]]

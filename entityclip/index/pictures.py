@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from entityclip import pairs
 from entityclip.checkpoint import LoadedModel
+from entityclip.index.approximate import EXACT_ROWS, Approximate, Measured
 from entityclip.index.embedding import CHUNK, decoded, finite
 from entityclip.layout import DataLayout, IndexLayout
 from entityclip.records import Split
@@ -30,6 +31,8 @@ class PictureIndex:
     """pair_id, entity_id, entity, caption, category, language, split, path."""
     vectors: np.ndarray
     """(N, D) unit rows."""
+    approximate: Approximate | None = None
+    """The vectors in lists of neighbours, where there are more than ``EXACT_ROWS``."""
 
     @classmethod
     def build(
@@ -70,9 +73,26 @@ class PictureIndex:
         frame = pd.DataFrame(rows, columns=[*_PICTURE_COLUMNS, "path"])
         return cls(model.card.fingerprint, frame, finite(np.concatenate(vectors), model))
 
-    def save(self, layout: IndexLayout) -> None:
-        """Write the index; an older one in its place is replaced."""
-        save_index(layout, card={"fingerprint": self.fingerprint}, vectors={"picture": self.vectors}, rows=self.rows)
+    def save(self, layout: IndexLayout, *, asked: np.ndarray | None = None) -> None:
+        """Write the index; an older one in its place is replaced.
+
+        Args:
+            layout: Where it goes.
+            asked: (Q, D) vectors of questions like those that will come; an approximate index is tuned with them
+                and with pictures, and its recall for them stands on the index's card.
+        """
+        card: dict[str, Any] = {"fingerprint": self.fingerprint}
+        approximate = self.approximate
+        if approximate is None and len(self.vectors) > EXACT_ROWS:
+            approximate = Approximate.build(self.vectors, asked=asked)
+        if approximate is not None:
+            card["approximate"] = approximate.measured.model_dump()
+
+        def lists(partial: IndexLayout) -> None:
+            if approximate is not None:
+                approximate.save(partial.approximate)
+
+        save_index(layout, card=card, vectors={"picture": self.vectors}, rows=self.rows, also=lists)
 
     @classmethod
     def load(cls, layout: IndexLayout, *, fingerprint: str) -> PictureIndex:
@@ -82,5 +102,8 @@ class PictureIndex:
             DataError: The index is missing, half-written or damaged.
             IndexMismatch: Another model made it.
         """
-        _, vectors, rows = load_index(layout, kinds=("picture",), fingerprint=fingerprint)
-        return cls(fingerprint, rows, vectors["picture"])
+        card, vectors, rows = load_index(layout, kinds=("picture",), fingerprint=fingerprint)
+        if "approximate" not in card:
+            return cls(fingerprint, rows, vectors["picture"])
+        measured = Measured.model_validate(card["approximate"])
+        return cls(fingerprint, rows, vectors["picture"], Approximate.load(layout.approximate, measured))

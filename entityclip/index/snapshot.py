@@ -1,0 +1,210 @@
+"""What can be found at one moment: a release's indexes, and over them what was changed since.
+
+The release's arrays are never copied. Entities are numbered through: the M of the release, then the changed and
+added ones; pictures alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from entityclip.index.entities import EntityIndex
+from entityclip.index.pictures import PictureIndex
+from entityclip.records import Filter, IndexKind
+from entityclip.vectors import best
+
+
+@dataclass(frozen=True, eq=False)
+class Released:
+    """A release's indexes, and which pictures belong to which entity.
+
+    Raises:
+        DataError: A picture shows an entity that is not among the entities.
+    """
+
+    entities: EntityIndex
+    pictures: PictureIndex | None
+
+    @cached_property
+    def owner(self) -> np.ndarray:
+        """(P,) number of the entity that each picture shows."""
+        if self.pictures is None:
+            return np.zeros(0, np.int32)
+        return self.entities.rows_of(self.pictures.rows["entity_id"]).astype(np.int32)
+
+    @cached_property
+    def _by_owner(self) -> tuple[np.ndarray, np.ndarray]:
+        order = np.argsort(self.owner, kind="stable")
+        return order, np.searchsorted(self.owner[order], np.arange(len(self.entities.rows) + 2))
+
+    @cached_property
+    def _by_pair(self) -> pd.Index:
+        return pd.Index([] if self.pictures is None else self.pictures.rows["pair_id"], dtype="str")
+
+    def pictures_named(self, pair_ids: Iterable[str]) -> np.ndarray:
+        """Numbers of those of these pictures that there are."""
+        found = self._by_pair.get_indexer(pd.Index(sorted(pair_ids), dtype="str"))
+        return found[found >= 0]
+
+    def pictures_of(self, entity: int) -> np.ndarray:
+        """Numbers of the pictures of a released entity; the number after the last one has none."""
+        order, start = self._by_owner
+        return order[start[entity] : start[entity + 1]]
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """Everything that can be found. Nothing in it changes: the next change makes another one."""
+
+    released: Released
+    added: EntityIndex
+    """Entities that were changed or added; the changed ones stand in the place of those of the release."""
+    added_pictures: PictureIndex
+    gone: np.ndarray
+    """(M,) bool: entities of the release that were removed or changed."""
+    gone_pictures: np.ndarray
+    """(P,) bool: pictures of the release that were removed."""
+    owner: np.ndarray
+    """(P + p,) number of the entity that each picture shows."""
+
+    def __len__(self) -> int:
+        """Entities that can be found."""
+        return int((~self.gone).sum()) + len(self.added.rows)
+
+    @property
+    def pictures(self) -> int:
+        """Pictures that can be found."""
+        return int((~self.gone_pictures).sum()) + len(self.added_pictures.rows)
+
+    # ------------------------------------------------------------ entities
+    def similarities(self, query: np.ndarray, kind: IndexKind, where: Filter | None = None) -> np.ndarray:
+        """(M + m,) similarity of each entity with ``query`` (D,); minus infinity for what is gone or does not pass."""
+        known = self.released.entities.vectors[kind] @ query
+        known[self.gone] = -np.inf
+        similarities = np.concatenate([known, self.added.vectors[kind] @ query])
+        if (allowed := self.allowed(where)) is not None:
+            similarities[~allowed] = -np.inf
+        return similarities
+
+    def vectors(self, entities: Iterable[int], kind: IndexKind) -> np.ndarray:
+        """(N, D) vectors of some entities."""
+        parts = (self._part(entity) for entity in entities)
+        return np.stack([index.vectors[kind][row] for index, row in parts])
+
+    def rows(self, entities: Iterable[int]) -> pd.DataFrame:
+        """Rows of some entities, in this order."""
+        numbers = np.fromiter(entities, np.int64)
+        return _taken(self.released.entities.rows, self.added.rows, numbers)
+
+    def numbers(self, entity_ids: Iterable[str], *, added: bool) -> list[int]:
+        """Numbers of those ids that can be found, among the added entities or among those of the release."""
+        if added:
+            return [self._added_number[i] for i in entity_ids if i in self._added_number]
+        ids = list(entity_ids)
+        found = self.released.entities.by_id.get_indexer(pd.Index(ids, dtype="str")) if ids else ()
+        return [int(row) for row in found if row >= 0 and not self.gone[row]]
+
+    def allowed(self, where: Filter | None) -> np.ndarray | None:
+        """(M + m,) bool: which entities pass; None for all."""
+        if where is None or where == Filter():
+            return None
+        return np.concatenate([self.released.entities.facets.mask(where), self.added.facets.mask(where)])
+
+    @cached_property
+    def _added_number(self) -> dict[str, int]:
+        first = len(self.gone)
+        return {entity_id: first + row for row, entity_id in enumerate(self.added.rows["entity_id"])}
+
+    def _part(self, entity: int) -> tuple[EntityIndex, int]:
+        first = len(self.gone)
+        return (self.released.entities, entity) if entity < first else (self.added, entity - first)
+
+    # ------------------------------------------------------------ pictures
+    def pictures_of(self, entities: Iterable[int]) -> np.ndarray:
+        """Numbers of the pictures of some entities."""
+        wanted = list(entities)
+        released = [self.released.pictures_of(self._released_number(entity)) for entity in wanted]
+        found = np.concatenate([np.zeros(0, np.int64), *released])
+        found = found[~self.gone_pictures[found]]
+        late = np.flatnonzero(np.isin(self.owner[len(self.gone_pictures) :], wanted)) + len(self.gone_pictures)
+        return np.concatenate([found, late])
+
+    def _released_number(self, entity: int) -> int:
+        """The number that the entity had before it was changed; one past the last where the release has it not."""
+        if entity < len(self.gone):
+            return entity
+        row = self.released.entities.row_of(self.added.rows["entity_id"].iloc[entity - len(self.gone)])
+        return len(self.gone) if row is None else row
+
+    def picture_rows(self, pictures: np.ndarray) -> list[dict[str, Any]]:
+        """pair_id, caption and path of some pictures, in this order."""
+        columns = ["pair_id", "caption", "path"]
+        released = self.released.pictures
+        known = self.added_pictures.rows.iloc[:0] if released is None else released.rows
+        rows = _taken(known[columns], self.added_pictures.rows[columns], pictures)
+        return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+
+
+class Pictures:
+    """The pictures of a snapshot as one question sees them.
+
+    Args:
+        snapshot: What can be found.
+        query: (D,) the question.
+        allowed: (M + m,) bool, whose pictures may be found; None for all.
+    """
+
+    def __init__(self, snapshot: Snapshot, query: np.ndarray, allowed: np.ndarray | None) -> None:
+        self._released, self._query = snapshot.released.pictures, query
+        self._late = snapshot.added_pictures.vectors
+        self._first = len(snapshot.gone_pictures)
+        usable = ~np.pad(snapshot.gone_pictures, (0, len(self._late)))
+        self._usable = usable if allowed is None else usable & allowed[snapshot.owner]
+        self._whole = allowed is None and not snapshot.gone_pictures.any()
+
+    @cached_property
+    def _similarities(self) -> np.ndarray:
+        """(P,) with each of the release's, where these are few enough to be compared one by one."""
+        assert self._released is not None
+        return self._released.vectors @ self._query
+
+    def nearest(self, *, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The ``k`` most similar pictures, best first: numbers and similarities."""
+        if self._released is None or self._released.approximate is None:
+            return self.among(np.flatnonzero(self._usable), k=k)
+        usable = None if self._whole else self._usable[: self._first]
+        known = self._released.approximate.nearest(self._query, self._released.vectors, k=k, allowed=usable)
+        late = np.arange(self._first, len(self._usable))
+        return self.among(np.concatenate([known, late]), k=k)
+
+    def among(self, pictures: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The ``k`` most similar of ``pictures``, best first; those that may not be found are left out."""
+        pictures = np.sort(pictures[self._usable[pictures]])
+        known, late = pictures[pictures < self._first], pictures[pictures >= self._first]
+        scores = np.concatenate([self._known(known), self._late[late - self._first] @ self._query])
+        chosen = best(scores, k=k)
+        return pictures[chosen], scores[chosen]
+
+    def _known(self, pictures: np.ndarray) -> np.ndarray:
+        if self._released is None:
+            return np.zeros(0, np.float32)
+        if self._released.approximate is None:
+            return self._similarities[pictures]
+        return self._released.vectors[pictures] @ self._query
+
+
+def _taken(known: pd.DataFrame, late: pd.DataFrame, numbers: np.ndarray) -> pd.DataFrame:
+    """Rows of both frames, numbered through, in the order of ``numbers``."""
+    first = len(known)
+    if not (numbers >= first).any():
+        return known.iloc[numbers]
+    old, new = numbers[numbers < first], numbers[numbers >= first]
+    rows = pd.concat([known.iloc[old], late.iloc[new - first]])
+    place = np.argsort(np.argsort(numbers >= first, kind="stable"), kind="stable")
+    return rows.iloc[place]
