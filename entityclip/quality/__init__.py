@@ -6,6 +6,6 @@ that the quarantine shows them.
 """
 
 from entityclip.quality.pictures import score_pairs
-from entityclip.quality.texts import score_explanations
+from entityclip.quality.scored import score_explanations, score_shards
 
-__all__ = ["score_explanations", "score_pairs"]
+__all__ = ["score_explanations", "score_pairs", "score_shards"]

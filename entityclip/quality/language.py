@@ -4,7 +4,7 @@ that is too short to tell is ``unknown``, never guessed."""
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 
 UNKNOWN = "unknown"
@@ -26,7 +26,7 @@ _STOP_WORDS = {
     "sv": "och är en ett som med för på av den det till från inte men eller också har kan att om vid till denna "
     "detta dessa finns",
 }
-_LANGUAGES_OF: dict[str, list[str]] = defaultdict(list)
+_LANGUAGES_OF: defaultdict[str, list[str]] = defaultdict(list)
 for _language, _words in _STOP_WORDS.items():
     for _word in set(_words.split()):
         _LANGUAGES_OF[_word].append(_language)
@@ -72,13 +72,15 @@ def language_of(text: str, words: Sequence[str]) -> str:
 
 
 def _latin_language(words: Sequence[str]) -> str:
-    hits = Counter(language for word in words if word in _LANGUAGES_OF for language in _LANGUAGES_OF[word])
-    ranked = hits.most_common(2)
-    if not ranked or ranked[0][1] < _LEAST_STOP_WORDS:
+    hits: dict[str, int] = {}
+    for word in words:
+        for language in _LANGUAGES_OF.get(word, ()):
+            hits[language] = hits.get(language, 0) + 1
+    first = max(hits, key=lambda language: hits[language], default=UNKNOWN)
+    second = max((count for language, count in hits.items() if language != first), default=0)
+    if hits.get(first, 0) < max(_LEAST_STOP_WORDS, 1.5 * second):
         return UNKNOWN
-    if len(ranked) == 2 and ranked[0][1] < 1.5 * ranked[1][1]:
-        return UNKNOWN
-    return ranked[0][0]
+    return first
 
 
 def wrong_language(text: str, words: Sequence[str], *, declared: str | None) -> str | None:

@@ -15,12 +15,21 @@ LONGEST_NAME = 6
 WORD = re.compile(r"[ぁ-ゖァ-ヺー㐀-鿿]|[^\W_ぁ-ゖァ-ヺー㐀-鿿]+")
 """A word; or one Japanese character, since no space says where a Japanese word ends."""
 
+_BEGINNING = 4
 _CJK = re.compile(r"[぀-ヿ㐀-鿿]")
 _KATAKANA = re.compile(r"[ァ-ヺー]")
 _PART = re.compile(r"[^\W_]+")
 _CODE = re.compile(r"(?<![A-Za-z0-9-])[A-Z]{1,4}-?[0-9]{2,5}[A-Z]?(?![A-Za-z0-9-])")
-_STANDARDS = re.compile(r"(?:AES|CR|DDR|DIN|EN|GB|GTX|GU|HDMI|IEC|IPX?|ISO|JIS|LED|LR|MP|PM|RJ|RTX|SR|UL|USB|UV)-?\d")
+_STANDARDS = re.compile(r"(?:AES|CR|DDR|DIN|EN|GB|GTX|GU|HDMI|IEC|IPX?|ISO|JIS|LED|LR|MP|PM|RJ|RTX|SR|UL|USB|UV)-?\d+")
 _DIGITS, _LETTER = re.compile(r"\d+"), re.compile(r"[A-Z]")
+
+
+_SPACED = {code: " " for code in range(128) if not chr(code).isalnum()}
+
+
+def words_of(text: str) -> list[str]:
+    """The ``WORD``s of a casefolded text."""
+    return text.translate(_SPACED).split() if text.isascii() else WORD.findall(text)
 
 
 def glued(words: Iterable[str]) -> str:
@@ -45,6 +54,8 @@ class NameBook:
         self._shapes: set[str] = set()
         self._japanese: dict[str, set[int]] = defaultdict(set)
         self._most_words = 1
+        self._beginnings: set[str] = set()
+        self._as_written = False
         columns = (entities[column].tolist() for column in ("entity_id", "entity", "aliases"))
         for entity_id, entity, aliases in zip(*columns, strict=True):
             self._name[entity_id] = entity
@@ -54,7 +65,7 @@ class NameBook:
     def _add(self, name: str, entity_id: str) -> None:
         words = _PART.findall(name)
         key = glued(words)
-        self._own[entity_id].append(key.casefold())
+        self._own[entity_id].append(name.casefold())
         if _CJK.search(key):
             for spelt in {between.join(words).casefold() for between in ("", " ", "・")} if len(key) > 1 else ():
                 self._bear(spelt, entity_id)
@@ -62,8 +73,10 @@ class NameBook:
         elif key.isalpha() and len(words) == 1:
             if key != key.lower():
                 self._bear(key, entity_id)
+                self._as_written = True
         elif 0 < len(words) <= LONGEST_NAME:
             self._bear(key.casefold(), entity_id)
+            self._beginnings.update(key.casefold()[:n] for n in range(1, _BEGINNING + 1))
             self._shapes.update(map(_shape, _CODE.findall(name)))
             self._most_words = max(self._most_words, 2, len(words))
 
@@ -78,9 +91,12 @@ class NameBook:
     # ------------------------------------------------------------ who is named
     def named(self, text: str, words: Sequence[str]) -> set[str]:
         """The names in ``text`` (NFKC; ``words`` are its casefolded ``WORD``s), as this book spells them."""
-        found = self._bearer.keys() & {*words, *WORD.findall(text)}
-        for n in range(2, self._most_words + 1):
-            found |= self._bearer.keys() & set(map("".join, zip(*(words[i:] for i in range(n)), strict=False)))
+        found = self._bearer.keys() & {*words, *(WORD.findall(text) if self._as_written else ())}
+        for start, word in enumerate(words):
+            # Few words begin a name, so that hardly any run of words has to be glued together and looked up.
+            if word[:_BEGINNING] in self._beginnings:
+                runs = (glued(words[start : start + n]) for n in range(2, self._most_words + 1))
+                found.update(run for run in runs if run in self._bearer)
         if self._japanese and not text.isascii():
             # Runs of Japanese characters are no words: "ソラ" must not be found in "ソラマメ".
             found = {name for name in found if not _CJK.search(name)}
@@ -100,7 +116,7 @@ class NameBook:
 
     def other(self, entity_id: str, found: set[str]) -> str | None:
         """The entity that bears the longest name ``found`` which is neither this one's nor a part of its names."""
-        own = self._own.get(entity_id, [])
+        own = [glued(_PART.findall(name)) for name in self._own.get(entity_id, ())]
         for name in sorted(found, key=lambda name: (-len(name), name)):
             part = glued(_PART.findall(name)).casefold()
             if not self._bears(name, entity_id) and not any(part in key for key in own):
@@ -108,6 +124,15 @@ class NameBook:
         return None
 
     # ------------------------------------------------------------ codes that nobody has
+    @property
+    def holds_codes(self) -> bool:
+        """Whether any name looks like a model number."""
+        return bool(self._shapes)
+
+    def words_of(self, entity_id: str) -> set[str]:
+        """The words of the entity's names; none for an unknown entity."""
+        return {word for name in self._own.get(entity_id, ()) for word in words_of(name)}
+
     def unknown_code(self, text: str, *, caption: str) -> str | None:
         """The first code in ``text`` that looks like this catalogue's model numbers and belongs to nothing.
 
@@ -115,7 +140,7 @@ class NameBook:
         is taken for one. Codes of the caption and names of standards (IP44, USB30) are known.
         """
         for code in _CODE.findall(text) if self._shapes else ():
-            if _shape(code) not in self._shapes or _STANDARDS.match(code):
+            if _shape(code) not in self._shapes or _STANDARDS.fullmatch(code):
                 continue
             if glued(_PART.findall(code)).casefold() not in self._bearer and code not in caption:
                 return code

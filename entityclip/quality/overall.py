@@ -9,7 +9,9 @@ ENOUGH_WORDS = 8
 
 _FAULTS = (
     "refusal",
+    "injected",
     "placeholder",
+    "boilerplate",
     "email",
     "phone",
     "url",

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from entityclip.quality import score_explanations
-from entityclip.quality.texts import PATTERNS
+from entityclip.quality.patterns import PATTERNS
 from entityclip.sources.grocery import GrocerySource
 from entityclip.sources.source import EntityRow
 

@@ -1,0 +1,49 @@
+"""Numbers and codes that a text holds and nothing that its writer was told."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import defaultdict
+
+import pandas as pd
+
+_TOKEN = re.compile(r"[A-Za-z]{0,6}-?[0-9][0-9.,]*[A-Za-z]{0,4}")
+_THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3})")
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+
+
+class Sources:
+    """The numbers that are known of each entity: those in its names, and in the texts that its data brought along.
+
+    ``brought`` has the columns entity_id, text.
+    """
+
+    def __init__(self, entities: pd.DataFrame, brought: pd.DataFrame) -> None:
+        self._known: defaultdict[str, set[str]] = defaultdict(set)
+        for entity_id, entity, aliases in zip(
+            *(entities[name].tolist() for name in ("entity_id", "entity", "aliases")), strict=True
+        ):
+            self._add(entity_id, " ".join([entity or "", *(() if aliases is None else aliases)]))
+        for entity_id, text in zip(brought["entity_id"].tolist(), brought["text"].fillna("").tolist(), strict=True):
+            self._add(entity_id, text)
+
+    def _add(self, entity_id: str, text: str) -> None:
+        if numbers := numbers_in(text):
+            self._known[entity_id] |= numbers
+
+    def unknown_number(self, text: str, *, entity_id: str, caption: str) -> str | None:
+        """The first number or code in ``text`` (NFKC) that neither the caption nor the entity's sources hold.
+
+        Whole numbers below ten are left out: whoever looks at a picture counts handles and wheels.
+        """
+        known = self._known.get(entity_id, set()) | numbers_in(caption)
+        for token in _TOKEN.findall(text):
+            if {number for number in numbers_in(token) if len(number) > 1} - known:
+                return str(token).rstrip(".,")
+        return None
+
+
+def numbers_in(text: str) -> set[str]:
+    """The numbers of a text as they are compared: 1,200 is 1200, and in KX-204B stands 204."""
+    return set(_NUMBER.findall(_THOUSANDS.sub("", unicodedata.normalize("NFKC", text))))

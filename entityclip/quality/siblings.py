@@ -1,0 +1,124 @@
+"""How well a text tells its entity from the others of its category: by the words that only some of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_array
+
+from entityclip.quality.alike import Words
+
+MOST_SIBLINGS = 48
+"""So many entities of a category, drawn once, stand for all of them: the cost stays linear."""
+_TEXTS_AT_ONCE, _SEED = 20_000, 7
+
+
+class Likeness(NamedTuple):
+    """Three columns, (N,) each."""
+
+    own: np.ndarray
+    """Cosine with the entity's other texts, 0 to 1; nan where there is no other."""
+    sibling: np.ndarray
+    """Cosine with the texts of the nearest other entity of the category, 0 to 1; nan where there is no other."""
+    nearest: np.ndarray
+    """Which entity that is, int64; -1 where there is none."""
+
+
+def likeness(words: Words, entity: np.ndarray, category: np.ndarray) -> Likeness:
+    """Compare every text with the other texts of its entity, and with those of other entities of its category.
+
+    A text counts as the set of its words, a word as much as the entities of its category differ in it: what all of
+    them are called (log of 1) is nothing, what one of them alone has is most.
+
+    Args:
+        words: N texts.
+        entity: (N,) int64, the entity of each text: 0 to E - 1.
+        category: (E,) int64, the category of each entity.
+    """
+    own, sibling = np.full(len(entity), np.nan), np.full(len(entity), np.nan)
+    nearest = np.full(len(entity), -1)
+    chosen = _references(entity, category)
+    for rows in _chunks(entity, category):
+        present = np.isin(category[entity], category[entity[rows]])
+        texts = np.union1d(rows, np.flatnonzero(present & chosen[entity]))
+        matrix = _weighed(words, texts, entity[texts], category, chosen)
+        asked = np.searchsorted(texts, rows)
+        own[rows] = _own(matrix, entity[texts])[asked]
+        sibling[rows], nearest[rows] = _nearest(matrix, entity[texts], category, chosen, asked)
+    return Likeness(own, sibling, nearest)
+
+
+def _references(entity: np.ndarray, category: np.ndarray) -> np.ndarray:
+    """(E,) bool: the entities that stand for their category; only some that have a text."""
+    chosen = np.zeros(len(category), bool)
+    told = pd.Series(np.random.default_rng(_SEED).permutation(np.unique(entity)))
+    chosen[told[told.groupby(category[told]).cumcount() < MOST_SIBLINGS]] = True
+    return chosen
+
+
+def _chunks(entity: np.ndarray, category: np.ndarray) -> Iterator[np.ndarray]:
+    """Rows of whole entities, category after category."""
+    order = np.lexsort((entity, category[entity]))
+    borders = np.flatnonzero(np.r_[True, np.diff(entity[order]) != 0][: len(order)])
+    cuts = np.unique(borders[np.searchsorted(borders, np.arange(0, len(order), _TEXTS_AT_ONCE), side="right") - 1])
+    yield from np.split(order, cuts[1:]) if len(order) else ()
+
+
+def _weighed(words: Words, texts: np.ndarray, owner: np.ndarray, category: np.ndarray, chosen: np.ndarray) -> csr_array:
+    """(T, V) the words of T texts, rows of length 1. Each category has its own words, as columns."""
+    lengths = np.diff(words.ends)[texts]
+    row = np.repeat(np.arange(len(texts)), lengths)
+    place = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths) + words.ends[texts][row]
+    group = category[owner].astype(np.uint64)[row] << np.uint64(32)
+    keys, column = np.unique(group | words.hashes[place], return_inverse=True)
+    held = csr_array((np.ones(len(row)), (row, column)), shape=(len(texts), len(keys)))
+    held.data[:] = 1
+    # How many of the category's entities use a word, among those that stand for it.
+    users = np.bincount((_members(owner, chosen) @ held).indices, minlength=len(keys))
+    size = np.bincount(category[np.unique(owner[chosen[owner]])], minlength=len(category))
+    held.data *= np.log((1 + size[(keys >> np.uint64(32)).astype(np.int64)]) / (1 + users))[held.indices]
+    return _unit(held)
+
+
+def _members(owner: np.ndarray, chosen: np.ndarray) -> csr_array:
+    """(entities, T) ones where a text is of the entity: every chosen entity among ``owner``, in order."""
+    texts = np.flatnonzero(chosen[owner])
+    rows = np.unique(owner[texts], return_inverse=True)[1]
+    return csr_array((np.ones(len(texts)), (rows, texts)), shape=(int(rows.max(initial=-1)) + 1, len(owner)))
+
+
+def _unit(matrix: csr_array) -> csr_array:
+    lengths = np.sqrt(matrix.multiply(matrix).sum(axis=1))
+    matrix.data /= np.repeat(np.maximum(lengths, 1e-12), np.diff(matrix.indptr))
+    return matrix
+
+
+def _own(matrix: csr_array, owner: np.ndarray) -> np.ndarray:
+    """(T,) cosine of each text with the sum of its entity's other texts."""
+    everyone = np.ones(owner.max(initial=-1) + 1, bool)
+    members, place = _members(owner, everyone), np.unique(owner, return_inverse=True)[1]
+    sums = members @ matrix
+    length2 = sums.multiply(sums).sum(axis=1)[place]
+    with_all = matrix.multiply(sums[place]).sum(axis=1)
+    itself = matrix.multiply(matrix).sum(axis=1)
+    rest = np.sqrt(np.maximum(length2 - 2 * with_all + itself, 1e-12))
+    return np.where(np.bincount(place)[place] > 1, (with_all - itself) / rest, np.nan)
+
+
+def _nearest(
+    matrix: csr_array, owner: np.ndarray, category: np.ndarray, chosen: np.ndarray, asked: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Likeness of each asked text with the nearest sibling, and which that is."""
+    entities = np.unique(owner[chosen[owner]])
+    likeness = (matrix[asked] @ _unit(_members(owner, chosen) @ matrix).T).tocsr()
+    rows, seen = np.repeat(np.arange(len(asked)), np.diff(likeness.indptr)), entities[likeness.indices]
+    scores = np.where(seen == owner[asked][rows], -1.0, likeness.data)
+    best, nearest = np.zeros(len(asked)), np.full(len(asked), -1)
+    np.maximum.at(best, rows, scores)
+    hits = scores == best[rows]
+    nearest[rows[hits]] = seen[hits]
+    group, size = category[owner[asked]], np.bincount(category[entities], minlength=len(category))
+    return np.where(size[group] > chosen[owner[asked]], best, np.nan), nearest
