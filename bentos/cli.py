@@ -10,12 +10,15 @@ from typing import Annotated, get_args
 import typer
 
 from bentos.edge import keys
+from bentos.running import live
 from entityclip.errors import ConfigError, EntityClipError
 from entityclip.layout import StateLayout
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 keys_app = typer.Typer(no_args_is_help=True, help="API keys. A change is in force within a second, without a restart.")
 app.add_typer(keys_app, name="keys")
+live_app = typer.Typer(no_args_is_help=True, help="Which release answers. Workers follow within a second.")
+app.add_typer(live_app, name="live")
 
 State = Annotated[Path, typer.Option(envvar="ENTITYCLIP_STATE", help="The service's state folder.")]
 
@@ -69,3 +72,40 @@ def revoke_key(key_id: Annotated[str, typer.Argument(help="The id, as `list` sho
     """Close a key for ever."""
     key = keys.revoke(StateLayout(state).keys, key_id)
     print(f"{key.id}\trevoked\t{key.name}")
+
+
+# ---------------------------------------------------------------- releases
+Package = Annotated[Path, typer.Argument(help="Folder of a package: STORE/models/entityclip-model/VERSION.")]
+
+
+@live_app.command("switch")
+def switch(package: Package, state: State) -> None:
+    """Let another release answer. No request is dropped; the one before stays in memory."""
+    _show(live.switch(StateLayout(state), package))
+
+
+@live_app.command("rollback")
+def rollback(state: State) -> None:
+    """Let the previous release answer again, at once."""
+    _show(live.rollback(StateLayout(state)))
+
+
+@live_app.command("shadow")
+def shadow(
+    champion: Package,
+    state: State,
+    challenger: Annotated[Path, typer.Option(help="Folder of the package that answers beside it.")],
+    share: Annotated[float, typer.Option(help="Of the requests, above 0 to 1.")] = 0.1,
+) -> None:
+    """Let a second release answer a share of the requests too, for the record alone."""
+    _show(live.shadow(StateLayout(state), champion, challenger=challenger, share=share))
+
+
+@live_app.command("show")
+def show(state: State) -> None:
+    """Print what is decided."""
+    _show(live.read(StateLayout(state)))
+
+
+def _show(decided: live.Live | None) -> None:
+    print("the release that is packed with the service" if decided is None else decided.model_dump_json(indent=1))

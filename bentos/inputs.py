@@ -7,22 +7,22 @@ form. ``Request`` replaces that reading and nothing else; types, examples and Op
 
 from __future__ import annotations
 
+import datetime
 import json
 from contextlib import suppress
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 import bentoml
-from PIL import Image
 from pydantic import ConfigDict, Field, StringConstraints, ValidationError, WithJsonSchema, model_validator
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 
 from bentos.edge.errors import Unreadable, Unusable, WrongType
-from entityclip import images
-from entityclip.errors import ImageError, faults
+from bentos.running.feedback import Verdict
+from entityclip.errors import faults
 from entityclip.predict import MOST_RERANKED
-from entityclip.records import IndexKind
+from entityclip.records import IndexKind, Line, Paragraph
 
 LONGEST_TEXT = 2000
 MOST_HITS = 100
@@ -125,6 +125,11 @@ class SearchRequest(Request):
     index: IndexKind = Field(default="mixed", description="Entities by caption, by explanation, or by both.")
     of: Literal["pictures", "entities"] = Field(default="pictures", description="What the hits are.")
     rerank: Rerank = 0
+    categories: list[Line] = Field(default=[], max_length=50, description="Only entities of one of these categories.")
+    tags: list[Line] = Field(default=[], max_length=50, description="Only entities with all of these tags.")
+    languages: list[Line] = Field(default=[], max_length=50, description="Only these languages.", examples=[["ja"]])
+    since: datetime.date | None = Field(default=None, description="Only entities dated on this day or later.")
+    until: datetime.date | None = Field(default=None, description="Only entities dated on this day or earlier.")
 
     @model_validator(mode="after")
     def _something_to_look_for(self) -> Self:
@@ -161,13 +166,45 @@ class PicturesRequest(Request):
     images: list[Picture] = Field(min_length=1, max_length=MOST_PICTURES)
 
 
-def opened(picture: bytes) -> Image.Image:
-    """The uploaded picture.
+class EntityRequest(Request):
+    """An entity to add, or to put in the place of the one with this id: found by the next request."""
 
-    Raises:
-        Unusable: It cannot be used; becomes 422 with the reason.
-    """
-    try:
-        return images.decode(picture)
-    except ImageError as error:
-        raise Unusable(f"the picture cannot be used: {error.reason}") from None
+    entity_id: Line | None = Field(default=None, description="Of the one to change; made from the name when left out.")
+    entity: Line = Field(description="Its name or code.", examples=["KX-204B"])
+    aliases: list[Line] = Field(default=[], max_length=50, description="Other names and codes.")
+    category: Line | None = None
+    tags: list[Line] = Field(default=[], max_length=50)
+    date: datetime.date | None = None
+    language: Line = Field(default="en", examples=["ja"])
+    explanations: list[Paragraph] = Field(
+        default=[], max_length=10, description="What can be seen on it; this is how it is found unphotographed."
+    )
+    images: list[Picture] = Field(default=[], max_length=MOST_PICTURES, description="Pictures of it.")
+    keep_pictures: bool = Field(default=True, description="False: the pictures that it had are given up.")
+
+
+class RemovalRequest(Request):
+    """An entity to take out, with its pictures."""
+
+    entity_id: Line
+
+
+class FeedbackRequest(Request):
+    """Whether an answer was right: a judgement of one entity for one text, one picture, or both."""
+
+    release: str = Field(pattern=r"^v\d+\.\d+\.\d+$", description="Of the answer.", examples=["v1.0.0"])
+    verdict: Verdict = Field(description="The entity was right, was wrong, or should have been found.")
+    entity_id: Line | None = Field(default=None, description="As the answer named it.")
+    entity: Line | None = Field(default=None, description="Its name, when it was missing and has no id yet.")
+    text: Text | None = Field(default=None, description="What was searched for.")
+    image: Picture | None = Field(default=None, description="What was shown.")
+
+    @model_validator(mode="after")
+    def _something_to_judge(self) -> Self:
+        if (self.entity_id is None) == (self.entity is None):
+            raise ValueError("send entity_id, or entity where there is no id")
+        if self.entity is not None and self.verdict != "missing":
+            raise ValueError("entity without entity_id: only what was missing has no id")
+        if self.text is None and self.image is None:
+            raise ValueError("send text, image, or both: what was asked")
+        return self

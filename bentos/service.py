@@ -1,74 +1,55 @@
 """The packaged model as a service: reads a request, asks the predictor, writes the answer. No arithmetic.
 
-The model's tag is a Bento argument, fixed when the Bento is built: a Bento serves one release and says which.
+The model's tag is a Bento argument, fixed when the Bento is built: that release answers until another is put live.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import bentoml
+import torch
 from pydantic import BaseModel, Field
 
 from bentos import settings
+from bentos.answers import (
+    AboutAnswer,
+    EmbedAnswer,
+    EntityAnswer,
+    FeedbackAnswer,
+    MatchAnswer,
+    SearchAnswer,
+    TagAnswer,
+)
 from bentos.edge.body import BodyLimit
 from bentos.edge.errors import OneForm, Unusable, log_failures_only
-from bentos.edge.guard import Guard
+from bentos.edge.guard import Guard, caller
 from bentos.inputs import (
+    EntityRequest,
+    FeedbackRequest,
     MatchRequest,
     PicturesRequest,
+    RemovalRequest,
     SearchRequest,
     TagRequest,
     TextsRequest,
-    opened,
 )
-from entityclip.errors import ConfigError
-from entityclip.layout import PackageLayout
-from entityclip.predict import Predictor
-from entityclip.records import Hit, IndexKind, ModelFacts, PackageCard, Record, Tag
+from bentos.running import stages
+from bentos.running.feedback import Feedback, Spool, Verdict
+from bentos.running.releases import Found, Release, Releases
+from entityclip.errors import ConfigError, ImageError
+from entityclip.records import EntityEntry, Filter, Hit, IndexKind
 
 
 class Arguments(BaseModel):
     """What ``bentos.package`` fixes in the Bento."""
 
     model: str = Field(default="entityclip-model:none", description="Tag of the BentoML model to serve.")
-
-
-class Answer(Record):
-    """Every answer names the release that gave it, so that feedback can be laid to its door."""
-
-    release: str = Field(description="Version of the release that answered.", examples=["v1.0.0"])
-
-
-class SearchAnswer(Answer):
-    """Pictures or entities, best first."""
-
-    hits: list[Hit]
-
-
-class TagAnswer(Answer):
-    """Entities that the picture may show, best first."""
-
-    tags: list[Tag]
-
-
-class MatchAnswer(Answer):
-    """How well a text fits a picture."""
-
-    score: float = Field(description="Cosine similarity, -1 to 1.", examples=[0.31])
-
-
-class EmbedAnswer(Answer):
-    """One unit vector per text or picture, in their order."""
-
-    vectors: list[list[float]]
-
-
-class AboutAnswer(PackageCard):
-    """Which release is served, and what its model and indexes hold."""
-
-    model: ModelFacts
 
 
 @bentoml.service(
@@ -88,22 +69,15 @@ class EntityClip:
 
     def __init__(self) -> None:
         log_failures_only()
-        package = PackageLayout(Path(self.package.path))
-        self.card = PackageCard.model_validate_json(package.release.read_text())
-        self.release = self.card.release.version
-        self.predictor = Predictor.load(package.root)
-        self.ready = self._finds_an_entity_of_its_own()
+        cores = max(1, len(os.sched_getaffinity(0)) // settings.WORKERS)
+        torch.set_num_threads(cores)  # more threads than cores get in each other's way
+        state = settings.state()
+        self.releases = Releases(Path(self.package.path), state=state, decoders=cores)
+        self.spool = None if state is None else Spool(state.feedback)
 
     def __is_ready__(self) -> bool:
-        """For ``/readyz``."""
-        return self.ready
-
-    def _finds_an_entity_of_its_own(self) -> bool:
-        """The whole way once: tower, index, names. It also spares the first caller the warming up."""
-        entity = str(self.predictor.entities.rows["entity"].iloc[0])
-        vectors = self.predictor.embed_texts([entity])
-        hits = self.predictor.search(entity, k=1, of="entities")
-        return len(vectors) == len(hits) == 1 and hits[0].exact
+        """For ``/readyz``: tower, index and names of the release that answers."""
+        return self.releases.champion.ready()
 
     @bentoml.api(input_spec=SearchRequest)
     def search(
@@ -114,45 +88,130 @@ class EntityClip:
         index: IndexKind,
         of: Literal["pictures", "entities"],
         rerank: int,
+        categories: list[str],
+        tags: list[str],
+        languages: list[str],
+        since: date | None,
+        until: date | None,
     ) -> SearchAnswer:
         """Pictures, or entities, by text, by picture, or by both together. A name or code in full comes first."""
-        picture = None if image is None else opened(image)
-        try:
-            hits = self.predictor.search(text, picture, k=k, index=index, of=of, rerank=rerank)
-        except ConfigError as error:  # a package without pictures cannot search them
-            raise Unusable(str(error)) from None
-        return SearchAnswer(release=self.release, hits=hits)
+        where = Filter(
+            categories=tuple(categories), tags=tuple(tags), languages=tuple(languages), since=since, until=until
+        )
+
+        def question(asked: Release) -> list[Hit]:
+            picture = asked.picture(image)
+            return asked.predictor.search(text, picture, k=k, index=index, of=of, rerank=rerank, where=where)
+
+        release, hits = self._ask(question, stage="rank" if rerank else "search")
+        return SearchAnswer(release=release.version, hits=hits)
 
     @bentoml.api(input_spec=TagRequest)
     def tag(self, image: bytes, k: int, precision: float, rerank: int) -> TagAnswer:
         """The entities that a picture most likely shows, and which of them the model vouches for."""
-        picture = opened(image)
-        try:
-            tags = self.predictor.tag(picture, k=k, precision=precision, rerank=rerank)
-        except ConfigError as error:  # a precision that was never calibrated
-            raise Unusable(str(error)) from None
-        return TagAnswer(release=self.release, tags=tags)
+        release, tags = self._ask(
+            lambda asked: asked.predictor.tag(asked.decode(image), k=k, precision=precision, rerank=rerank),
+            stage="rank" if rerank else "search",
+        )
+        unknown = not any(tag.above_threshold for tag in tags)
+        stages.tagged(unknown=unknown)
+        return TagAnswer(release=release.version, unknown=unknown, tags=tags)
 
     @bentoml.api(input_spec=MatchRequest)
     def match(self, image: bytes, text: str) -> MatchAnswer:
-        """How well a text fits a picture."""
-        return MatchAnswer(release=self.release, score=self.predictor.match(opened(image), text))
+        """How well a text fits a picture: similarity, probability, and what speaks for and against it."""
+        release = self.releases.champion
+        with refused_for_its_sender(), stages.timed("search"):
+            match = release.predictor.judge(release.decode(image), text)
+        return MatchAnswer(release=release.version, **dict(match))
 
     @bentoml.api(input_spec=TextsRequest)
     def embed_texts(self, texts: list[str]) -> EmbedAnswer:
         """One unit vector per text."""
-        return EmbedAnswer(release=self.release, vectors=self.predictor.embed_texts(texts).tolist())
+        release = self.releases.champion
+        return EmbedAnswer(release=release.version, vectors=release.predictor.embed_texts(texts).tolist())
 
     @bentoml.api(input_spec=PicturesRequest)
     def embed_images(self, images: list[bytes]) -> EmbedAnswer:
         """One unit vector per picture."""
-        vectors = self.predictor.embed_images([opened(image) for image in images])
-        return EmbedAnswer(release=self.release, vectors=vectors.tolist())
+        release = self.releases.champion
+        with refused_for_its_sender():
+            vectors = release.predictor.embed_images([release.decode(image) for image in images])
+        return EmbedAnswer(release=release.version, vectors=vectors.tolist())
+
+    @bentoml.api(input_spec=EntityRequest)
+    def entities(
+        self,
+        entity_id: str | None,
+        images: list[bytes],
+        keep_pictures: bool,
+        **entry: Any,
+    ) -> EntityAnswer:
+        """Add an entity by text, by pictures, or by both; or change the one with this id. Nothing is trained."""
+        release = self.releases.champion
+        with refused_for_its_sender():
+            put = release.predictor.put_entity(
+                EntityEntry(**entry), images, entity_id=entity_id, keep_pictures=keep_pictures
+            )
+        return EntityAnswer(release=release.version, entity_id=put)
+
+    @bentoml.api(route="/entities/remove", input_spec=RemovalRequest)
+    def remove_entity(self, entity_id: str) -> EntityAnswer:
+        """Take an entity out, with its pictures; one of the release as well."""
+        release = self.releases.champion
+        with refused_for_its_sender():
+            release.predictor.remove_entity(entity_id)
+        return EntityAnswer(release=release.version, entity_id=entity_id)
+
+    @bentoml.api(input_spec=FeedbackRequest)
+    def feedback(
+        self,
+        release: str,
+        verdict: Verdict,
+        entity_id: str | None,
+        entity: str | None,
+        text: str | None,
+        image: bytes | None,
+    ) -> FeedbackAnswer:
+        """Keep whether an answer was right, for the next data version. It changes no answer of this release."""
+        if self.spool is None:
+            raise Unusable("this service keeps no feedback; start it with ENTITYCLIP_STATE")
+        champion = self.releases.champion
+        with refused_for_its_sender():
+            if image is not None:
+                champion.decode(image)  # what cannot be opened is of no use later
+            named = champion.name_of(entity_id) if entity_id else entity
+        judged = Feedback(
+            release=release,
+            key=caller.get(),
+            verdict=verdict,
+            entity_id=entity_id or "",
+            entity=named or "",
+            text=text or "",
+            picture=image or b"",
+        )
+        return FeedbackAnswer(release=champion.version, id=self.spool.put(judged))
 
     @bentoml.api
     def about(self) -> AboutAnswer:
         """Release, data, rules and licences that stand behind the answers."""
-        return AboutAnswer(**dict(self.card), model=self.predictor.about())
+        release = self.releases.champion
+        return AboutAnswer(**dict(release.card), model=release.predictor.about())
+
+    def _ask(self, question: Callable[[Release], Found], *, stage: stages.Stage) -> tuple[Release, Found]:
+        with refused_for_its_sender():
+            return self.releases.ask(question, stage=stage)
+
+
+@contextmanager
+def refused_for_its_sender() -> Iterator[None]:
+    """What the block cannot do with what was sent becomes 422 with the reason."""
+    try:
+        yield
+    except ImageError as error:
+        raise Unusable(f"the picture cannot be used: {error.reason}") from None
+    except ConfigError as error:
+        raise Unusable(str(error)) from None
 
 
 # What is decided before a request is read, the outermost first. The decorator made a Service of the class, which a

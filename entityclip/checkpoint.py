@@ -48,6 +48,16 @@ class CheckpointCard(Record):
     rerank: float = Field(default=0.0, ge=0, description="Weight of the matching head in re-ranking; 0: no help.")
     versions: dict[str, str] = Field(default={}, description="Library -> version at training time.")
 
+    @property
+    def parts(self) -> dict[str, str]:
+        """Hashes of what the fingerprint is made of: they tell which of it differs from another model's."""
+        return {
+            "weights": self.weights_sha256[:16],
+            "architecture": digest(self.model.model_dump_json()),
+            "preprocessing": digest(self.preprocessing.model_dump_json()),
+            "tokenizer": digest(self.tokenisation.model_dump_json(), *self.text_sha256.values()),
+        }
+
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -77,15 +87,18 @@ class LoadedModel:
         ]
         return np.concatenate(rows) if rows else np.zeros((0, self.dim), dtype=np.float32)
 
-    @torch.inference_mode()
     def embed_images(self, images: Iterable[Image.Image], *, batch: int = 64) -> np.ndarray:
         """N pictures -> (N, D) float32, unit rows. Only one picture is held in full at a time."""
-        preprocessing = self.card.preprocessing
         # Squared before they are gathered: 64 photos of 12 megapixels would take 2.3 GB.
-        squares = map(preprocessing.square, images)
+        return self.embed_squares(map(self.card.preprocessing.square, images), batch=batch)
+
+    @torch.inference_mode()
+    def embed_squares(self, squares: Iterable[np.ndarray], *, batch: int = 64) -> np.ndarray:
+        """N squares (3, S, S) uint8, as the preprocessing cuts them -> (N, D) float32, unit rows."""
+        preprocessing = self.card.preprocessing
         rows = [
             self.model.encode_image(preprocessing.normalise(chunk.to(self.device))).float().cpu().numpy()
-            for chunk in _chunks(squares, batch)
+            for chunk in _chunks(iter(squares), batch)
         ]
         return np.concatenate(rows) if rows else np.zeros((0, self.dim), dtype=np.float32)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import re
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import get_args
 
@@ -38,6 +39,9 @@ LOCAL = Key(
     made=datetime(2000, 1, 1, tzinfo=UTC),
 )
 """Stands for the callers of a service without a state folder."""
+
+caller: ContextVar[str] = ContextVar("caller", default=LOCAL.id)
+"""Id of the key that asks; set for the length of a request."""
 
 log = logging.getLogger("entityclip.edge")
 
@@ -80,7 +84,7 @@ class Guard:
         except Refused as limit:
             return await refusal(429, limit.reason, after=limit.after)(scope, receive, send)
         self.in_work += 1
-        scope.setdefault("state", {})["key"] = key.id
+        caller.set(key.id)
         try:
             return await self.app(scope, receive, send)
         finally:

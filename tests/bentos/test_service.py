@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 
 import pytest
+from prometheus_client import REGISTRY
 from tiny import tiny_picture
 
 from bentos import inputs
@@ -69,6 +70,70 @@ def test_match_and_embeddings_agree(client):
     image = client.post("/embed_images", files=[("images", ("a", png())), ("images", ("b", png("blue")))]).json()
     assert len(text) == len(image["vectors"]) == 2
     assert score == pytest.approx(sum(a * b for a, b in zip(text[0], image["vectors"][0], strict=True)), abs=1e-5)
+
+
+def test_tag_says_unknown_where_it_vouches_for_nothing(client):
+    known, unknown = (
+        client.post("/tag", files=picture(png()), data={"precision": precision}).json() for precision in ("0.9", "0.99")
+    )
+    assert (known["unknown"], unknown["unknown"]) == (False, True)
+    assert len(unknown["tags"]) == 5  # what it would have guessed
+
+
+def test_match_tells_probability_and_evidence(client, predictor):
+    named = client.post("/match", files=picture(png()), data={"text": "kx-red"}).json()
+    tags = {tag.entity_id: tag for tag in predictor.tag(tiny_picture("red", 1), k=6)}
+    assert named["probability"] == pytest.approx(tags[named["entity_id"]].confidence, abs=1e-6)
+    assert "red disc" in named["explanation"]
+    assert [tag["entity_id"] for tag in named["nearest"]] == list(tags)[:3]
+    free = client.post("/match", files=picture(png()), data={"text": "a disc"}).json()
+    assert (free["entity_id"], free["explanation"]) == (None, "")
+    assert 0 < free["probability"] < 1
+
+
+def test_feedback_needs_a_place_to_keep_it(client):
+    judged = {"release": "v1.0.0", "verdict": "missing", "entity": "KX-9", "text": "kettle"}
+    _refused(client.post("/feedback", json=judged), reason="start it with ENTITYCLIP_STATE")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"release": "latest"}, "pattern"),
+        ({"verdict": "good"}, "'right', 'wrong' or 'missing'"),
+        ({"entity_id": None}, "send entity_id"),
+        ({"entity": "KX-RED"}, "send entity_id"),
+        ({"entity_id": None, "entity": "KX-RED"}, "only what was missing has no id"),
+        ({"text": None}, "what was asked"),
+    ],
+)
+def test_feedback_that_says_nothing_is_refused(client, change, reason):
+    judged = {"release": "v1.0.0", "verdict": "right", "entity_id": "e", "text": "kettle"} | change
+    _refused(client.post("/feedback", json=judged), reason=reason)
+
+
+def test_every_stage_of_a_request_is_timed(client):
+    def counted(stage: str) -> float:
+        return REGISTRY.get_sample_value("entityclip_stage_seconds_count", {"stage": stage}) or 0.0
+
+    names = ("decode", "queue", "encode", "search")
+    before = [counted(name) for name in names]
+    assert client.post("/tag", files=picture(png())).status_code == 200
+    # A picture waits twice: for a decoder, and for its batch.
+    assert [counted(name) - was for name, was in zip(names, before, strict=True)] == [1, 2, 1, 1]
+
+
+def test_without_a_state_folder_entities_cannot_be_changed(client):
+    _refused(client.post("/entities", json={"entity": "KX-9"}), reason="cannot be changed here")
+    _refused(client.post("/entities/remove", json={"entity_id": "x"}), reason="cannot be changed here")
+
+
+def test_search_keeps_to_its_filter(client):
+    asked = {"text": "disc", "of": "entities"}
+    assert len(client.post("/search", json=asked | {"categories": ["kettle"]}).json()["hits"]) == 6
+    assert client.post("/search", json=asked | {"categories": ["pump"]}).json()["hits"] == []
+    assert client.post("/search", data=asked | {"languages": ["ja", "fr"]}).json()["hits"] == []
+    _refused(client.post("/search", json=asked | {"since": "yesterday"}), reason="since")
 
 
 def test_about_names_release_rules_and_model(client, released):

@@ -1,0 +1,206 @@
+"""A Python client of the service: typed questions, typed answers, and patience where the service asks for it.
+
+::
+
+    with Client("http://127.0.0.1:3000", key="ec_...") as service:
+        service.search("KX-204B", k=3).hits
+        service.tag(Path("photo.jpg")).unknown
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from bentos.answers import (
+    AboutAnswer,
+    Answer,
+    EmbedAnswer,
+    EntityAnswer,
+    FeedbackAnswer,
+    MatchAnswer,
+    SearchAnswer,
+    TagAnswer,
+)
+from bentos.running.feedback import Verdict
+from entityclip.errors import EntityClipError
+from entityclip.records import EntityEntry, Filter, IndexKind, Record
+
+Picture = bytes | Path
+"""A picture file: its bytes, or where it lies."""
+
+Answered = TypeVar("Answered", bound=Record)
+
+LONGEST_WAIT = 10.0
+"""Seconds that are waited between two tries at most, whatever the service asks for."""
+
+
+class ServiceError(EntityClipError):
+    """The service refused or could not be reached; ``status`` is None where no answer came."""
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Client:
+    """Asks one service; threads may share it.
+
+    Args:
+        url: Like ``http://127.0.0.1:3000``.
+        key: API key; None for a service on this machine without keys.
+        tries: How often a request is sent at most, when the service is busy (429, 503) or cannot be reached. Every
+            request may be sent twice: nothing is counted or kept twice.
+        seconds: Until an answer is given up.
+        transport: How to reach it; for tests.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        tries: int = 4,
+        seconds: float = 60.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=seconds, transport=transport)
+        self._tries = tries
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    # ------------------------------------------------------------ questions
+    def search(
+        self,
+        text: str | None = None,
+        image: Picture | None = None,
+        *,
+        k: int = 10,
+        index: IndexKind = "mixed",
+        of: str = "pictures",
+        rerank: int = 0,
+        where: Filter | None = None,
+    ) -> SearchAnswer:
+        """Pictures, or entities, by text, by picture, or by both together.
+
+        Raises:
+            ServiceError: The service refused, or gave no answer. So do all questions.
+        """
+        asked = {"text": text, "k": k, "index": index, "of": of, "rerank": rerank}
+        asked |= {} if where is None else where.model_dump(mode="json")
+        return self._ask("/search", SearchAnswer, asked, {"image": image})
+
+    def tag(self, image: Picture, *, k: int = 5, precision: float = 0.9, rerank: int = 0) -> TagAnswer:
+        """What a picture shows; ``unknown`` where the model vouches for nothing."""
+        return self._ask("/tag", TagAnswer, {"k": k, "precision": precision, "rerank": rerank}, {"image": image})
+
+    def match(self, image: Picture, text: str) -> MatchAnswer:
+        """How well a text fits a picture."""
+        return self._ask("/match", MatchAnswer, {"text": text}, {"image": image})
+
+    def embed_texts(self, texts: Iterable[str]) -> EmbedAnswer:
+        """One unit vector per text."""
+        return self._ask("/embed_texts", EmbedAnswer, {"texts": list(texts)}, {})
+
+    def embed_images(self, images: Iterable[Picture]) -> EmbedAnswer:
+        """One unit vector per picture."""
+        return self._ask("/embed_images", EmbedAnswer, {}, {"images": list(images)})
+
+    def about(self) -> AboutAnswer:
+        """Release, data, rules and licences behind the answers."""
+        return self._ask("/about", AboutAnswer, {}, {})
+
+    # ------------------------------------------------------------ changes
+    def put(
+        self,
+        entry: EntityEntry,
+        images: Iterable[Picture] = (),
+        *,
+        entity_id: str | None = None,
+        keep_pictures: bool = True,
+    ) -> str:
+        """Add an entity, or change the one with this id; its id. The next request finds it."""
+        asked = entry.model_dump(mode="json") | {"entity_id": entity_id, "keep_pictures": keep_pictures}
+        return self._ask("/entities", EntityAnswer, asked, {"images": list(images)}).entity_id
+
+    def remove(self, entity_id: str) -> None:
+        """Take an entity out, with its pictures."""
+        self._ask("/entities/remove", EntityAnswer, {"entity_id": entity_id}, {})
+
+    def feedback(
+        self,
+        to: Answer,
+        verdict: Verdict,
+        *,
+        entity_id: str | None = None,
+        entity: str | None = None,
+        text: str | None = None,
+        image: Picture | None = None,
+    ) -> str:
+        """Say whether the answer ``to`` was right about an entity; the id of what is kept."""
+        asked = {"release": to.release, "verdict": verdict, "entity_id": entity_id, "entity": entity, "text": text}
+        return self._ask("/feedback", FeedbackAnswer, asked, {"image": image}).id
+
+    # ------------------------------------------------------------ asking
+    def _ask(self, path: str, answer: type[Answered], asked: dict[str, Any], files: dict[str, Any]) -> Answered:
+        """JSON, or a form where there are pictures."""
+        asked = {name: value for name, value in asked.items() if value is not None and value != []}
+        pictures = [
+            (name, ("picture", _content(one)))
+            for name, some in files.items()
+            for one in (some if isinstance(some, list) else [some])
+            if one is not None
+        ]
+        request: dict[str, Any] = {"data": _form(asked), "files": pictures} if pictures else {"json": asked}
+        response = self._patiently(path, request)
+        if response.status_code != 200:
+            raise ServiceError(f"{path}: {_reason(response)}", status=response.status_code)
+        return answer.model_validate_json(response.content)
+
+    def _patiently(self, path: str, request: dict[str, Any]) -> httpx.Response:
+        for left in reversed(range(self._tries)):
+            try:
+                response = self._http.post(path, **request)
+            except httpx.HTTPError as error:
+                if not left:
+                    raise ServiceError(f"{path}: no answer from {self._http.base_url}: {error!r}") from error
+                time.sleep(min(LONGEST_WAIT, 0.25 * 2 ** (self._tries - left)))
+                continue
+            if response.status_code not in (429, 503) or not left:
+                return response
+            time.sleep(min(LONGEST_WAIT, float(response.headers.get("retry-after", "1"))))
+        raise ServiceError(f"{path}: tries is {self._tries}; expected at least 1")
+
+
+def _content(picture: Picture) -> bytes:
+    return picture if isinstance(picture, bytes) else picture.read_bytes()
+
+
+def _form(asked: dict[str, Any]) -> dict[str, Any]:
+    """Every value as the text that the service reads; lists become repeated fields."""
+    return {name: _typed(value) for name, value in asked.items()}
+
+
+def _typed(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_typed(one) for one in value]
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _reason(response: httpx.Response) -> str:
+    try:
+        return f"{response.status_code}: {response.json()['error']}"
+    except (ValueError, KeyError, TypeError):
+        return f"{response.status_code}: {response.text[:200]}"
