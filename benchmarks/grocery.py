@@ -33,17 +33,17 @@ SPARE = 0.04
 
 def seconds_of_an_epoch(config: TrainConfig, data: DataLayout) -> float:
     """Mean over the run's epochs, from the measured cost of a step on small and on full pictures."""
-    training = batches.load_training_set(data, side=round(config.preprocessing.size * 8 / 7), progress=False)
-    job = train.Job(config, training)
+    kept = config.preprocessing.model_copy(update={"size": config.kept_side})
+    job = train.Job(config, batches.load_training_set(data, preprocessing=kept, progress=False))
     costs = []
     for epoch in (0, config.epochs - 1):
-        numbers = [n for n, (e, _) in enumerate(job.plan) if e == epoch][:6]
-        job.step(numbers[0])  # the first step allocates
+        numbers = [n for n, (e, _) in enumerate(job.steps.plan) if e == epoch][:9]
+        job.step(numbers[0], job.steps[numbers[0]])  # the first step allocates
         started = time.monotonic()
         for number in numbers[1:]:
-            job.step(number)
+            job.step(number, job.steps[number])
         costs.append((time.monotonic() - started) / (len(numbers) - 1))
-    steps = sum(1 for epoch, _ in job.plan if epoch == 0)
+    steps = sum(1 for epoch, _ in job.steps.plan if epoch == 0)
     return steps * (config.small_until * costs[0] + (1 - config.small_until) * costs[1])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -78,6 +79,11 @@ class TrainConfig(Record):
     )
     save_seconds: float = Field(default=20, ge=0, description="A killed run loses at most about this many seconds.")
 
+    @property
+    def kept_side(self) -> int:
+        """Side at which training pictures are kept, pixels: the smallest crop holds as many as the tower looks at."""
+        return math.ceil(self.preprocessing.size / math.sqrt(self.augmentation.crop))
+
     def starting_from(self, pretrained: str | None) -> TrainConfig:
         """The same with other first weights: an open_clip tag, a file or folder; None starts from scratch."""
         towers = self.model.towers.model_copy(update={"pretrained": pretrained})
@@ -98,9 +104,6 @@ def read_config(path: Path) -> TrainConfig:
     except ValidationError as error:
         raise ConfigError(f"{path}: {faults(error)}") from error
 
-
-MARGIN = 8 / 7
-"""Training pictures are kept this much larger than they are looked at: crops lose no detail."""
 
 HOW = {"workers", "save_seconds"}
 """Fields that change how fast a run is, and nothing of what it computes."""

@@ -22,7 +22,7 @@ from entityclip.records import Split
 from entityclip.text import Tokenizer
 from entityclip.train import state
 from entityclip.train.best import Best
-from entityclip.train.config import MARGIN, TrainConfig, code_hash, versions
+from entityclip.train.config import TrainConfig, code_hash, versions
 from entityclip.train.job import Job, join
 
 TIMES = ("wait_s", "step_s")
@@ -67,9 +67,13 @@ def fit(
     show = progress and first
 
     cache = decoded or run.decoded
-    training = _read(config, data, "train", margin=MARGIN, cache=cache, progress=show)
+    training = _read(config, data, "train", side=config.kept_side, cache=cache, progress=show)
     job = Job(config, training)
-    validation = _read(config, data, "val", margin=1, cache=cache, progress=show) if config.keep == "best" else None
+    validation = (
+        _read(config, data, "val", side=config.preprocessing.size, cache=cache, progress=show)
+        if config.keep == "best"
+        else None
+    )
     best = Best(config, validation, run.best) if validation else None
     terms = _train(job, best, run=run, report=report if first else _silent, progress=show)
     if best:
@@ -119,13 +123,13 @@ def _silent(epoch: int, terms: dict[str, float]) -> None:
 
 
 def _read(
-    config: TrainConfig, data: DataLayout, split: Split, *, margin: float, cache: DecodedLayout, progress: bool
+    config: TrainConfig, data: DataLayout, split: Split, *, side: int, cache: DecodedLayout, progress: bool
 ) -> TrainingSet:
     full = config.preprocessing
     return batches.load_training_set(
         data,
         split=split,
-        preprocessing=full.model_copy(update={"size": round(full.size * margin)}),
+        preprocessing=full.model_copy(update={"size": side}),
         cache=cache,
         most_bytes=config.cache_gigabytes * 10**9,
         mask=config.mask_names,
