@@ -23,7 +23,7 @@ import entityclip
 from bentos.requirements import serving_requirements
 from entityclip import checkpoint, pairs
 from entityclip.errors import PackagingError
-from entityclip.index import EntityIndex, PictureIndex
+from entityclip.index import EntityIndex, FullText, PictureIndex
 from entityclip.layout import DataLayout, Layout, PackageLayout, StoreLayout
 from entityclip.records import BentoRecord, PackageCard, PromotionDecision, Record, Release
 
@@ -159,8 +159,10 @@ def lay_out(package: PackageLayout, source: Layout, data: DataLayout, card: Pack
     pairs.require_complete(data)
     model = checkpoint.load(source.model)
     checkpoint.copy(source.model, package.checkpoint)
-    EntityIndex.build(model, data).save(package.entities)
-    PictureIndex.build(model, data).save(package.pictures)
+    entities, pictures = EntityIndex.build(model, data), PictureIndex.build(model, data)
+    entities.save(package.entities)
+    pictures.save(package.pictures, asked=entities.vectors["caption"])
+    FullText.create(entities.rows, pictures.rows, path=package.text)
     shutil.copytree(source.reports, package.reports)
     package.release.write_text(card.model_dump_json(indent=1) + "\n")
 

@@ -10,6 +10,7 @@ from packaging.version import Version
 
 SERVING = (
     "bentoml",
+    "faiss-cpu",
     "filelock",
     "numpy",
     "open_clip_torch",

@@ -64,10 +64,10 @@ class Predictor:
         """
         package = PackageLayout(folder)
         model = checkpoint.load(package.checkpoint, device=device)
-        fingerprint = model.card.fingerprint
-        entities = EntityIndex.load(package.entities, fingerprint=fingerprint)
-        has_pictures = package.pictures.root.exists()
-        pictures = PictureIndex.load(package.pictures, fingerprint=fingerprint) if has_pictures else None
+        fingerprint, parts = model.card.fingerprint, model.card.parts
+        entities = EntityIndex.load(package.entities, fingerprint=fingerprint, parts=parts)
+        there = package.pictures.root.exists()
+        pictures = PictureIndex.load(package.pictures, fingerprint=fingerprint, parts=parts) if there else None
         text = FullText.open(package.text) if package.text.exists() else None
         kept = None if changes is None else Changes(ChangesLayout(changes), fingerprint=fingerprint)
         return cls(model, entities, pictures, text, kept)
@@ -127,9 +127,9 @@ class Predictor:
                 package has no picture index, or re-ranking is asked for without a picture or of pictures.
         """
         _require(k, index=index, of=of, rerank=rerank)
+        again = _require_rerankable(text, image, of) if rerank else None
         if of == "pictures" and self.pictures is None and self.changes is None:
             raise ConfigError("this package has no picture index; ask for entities, or build it with one")
-        again = _require_rerankable(text, image, of) if rerank else None
         snapshot = self.catalog.now()
         query = self._query(text, image, index, snapshot)
         if again is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +100,19 @@ def save_index(
     partial.root.rename(layout.root)
 
 
+def _differing(card: Mapping[str, Any], parts: Mapping[str, str] | None) -> str:
+    """What of the two models differs, where both are known."""
+    made_with = card.get("parts") or {}
+    names = [name for name, value in (parts or {}).items() if made_with.get(name, value) != value]
+    return f" ({', '.join(names)} differ)" if names else ""
+
+
 def load_index(
-    layout: IndexLayout, *, kinds: Iterable[str], fingerprint: str
+    layout: IndexLayout, *, kinds: Iterable[str], fingerprint: str, parts: Mapping[str, str] | None = None
 ) -> tuple[dict[str, Any], dict[str, np.ndarray], pd.DataFrame]:
     """Card, vectors and rows of an index, for the model with this fingerprint.
+
+    ``parts`` are the hashes that the fingerprint is made of; with them a mismatch says what differs.
 
     Raises:
         DataError: The index is missing, half-written or damaged.
@@ -118,8 +127,8 @@ def load_index(
         raise DataError(f"{layout.card}: not the card of an index ({error!r}); build the index again") from error
     if made_by != fingerprint:
         raise IndexMismatch(
-            f"{layout.root}: built by model {made_by}, asked by model {fingerprint}: their vectors cannot be "
-            "compared; build the index with the model that asks it"
+            f"{layout.root}: built by model {made_by}, asked by model {fingerprint}{_differing(card, parts)}: their "
+            "vectors cannot be compared; build the index with the model that asks it"
         )
     try:
         vectors, rows = mapped(layout.vectors), pd.read_parquet(layout.rows)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import get_args
 
@@ -62,6 +62,8 @@ class EntityIndex:
     entities that were never photographed, which stand on their explanation alone, would lose to all others."""
     mix: dict[str, float]
     """Slice -> weight of the explanation in ``mixed``."""
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """Hashes of what the model's fingerprint is made of."""
 
     @classmethod
     def build(
@@ -95,7 +97,7 @@ class EntityIndex:
         rows["has_explanation"] = rows.index.isin(texts.index)
         explanation[~rows["has_explanation"]] = caption[~rows["has_explanation"]]
         vectors: dict[IndexKind, np.ndarray] = {"caption": caption, "explanation": finite(explanation, model)}
-        return cls(model.card.fingerprint, rows, vectors, {}).remixed(mix or model.card.mix)
+        return cls(model.card.fingerprint, rows, vectors, {}, model.card.parts).remixed(mix or model.card.mix)
 
     def remixed(self, mix: dict[str, float]) -> EntityIndex:
         """The same index with other weights; slices that ``mix`` leaves out get their default.
@@ -148,18 +150,18 @@ class EntityIndex:
 
     def save(self, layout: IndexLayout) -> None:
         """Write the index; an older one in its place is replaced."""
-        card = {"fingerprint": self.fingerprint, "mix": self.mix}
+        card = {"fingerprint": self.fingerprint, "parts": dict(self.parts), "mix": self.mix}
         save_index(layout, card=card, vectors={str(kind): v for kind, v in self.vectors.items()}, rows=self.rows)
 
     @classmethod
-    def load(cls, layout: IndexLayout, *, fingerprint: str) -> EntityIndex:
-        """Read the index for the model with this fingerprint.
+    def load(cls, layout: IndexLayout, *, fingerprint: str, parts: Mapping[str, str] | None = None) -> EntityIndex:
+        """Read the index for the model with this fingerprint; its ``parts`` make a refusal say what differs.
 
         Raises:
             DataError: The index is missing, half-written or damaged.
             IndexMismatch: Another model made it.
         """
-        card, vectors, rows = load_index(layout, kinds=get_args(IndexKind), fingerprint=fingerprint)
+        card, vectors, rows = load_index(layout, kinds=get_args(IndexKind), fingerprint=fingerprint, parts=parts)
         return cls(fingerprint, rows, {kind: vectors[kind] for kind in get_args(IndexKind)}, card["mix"])
 
 

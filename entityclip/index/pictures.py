@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -33,6 +34,8 @@ class PictureIndex:
     """(N, D) unit rows."""
     approximate: Approximate | None = None
     """The vectors in lists of neighbours, where there are more than ``EXACT_ROWS``."""
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """Hashes of what the model's fingerprint is made of."""
 
     @classmethod
     def build(
@@ -71,7 +74,7 @@ class PictureIndex:
                 vectors.append(model.embed_images(decoded(chunk, images)))
                 bar.update(len(chunk))
         frame = pd.DataFrame(rows, columns=[*_PICTURE_COLUMNS, "path"])
-        return cls(model.card.fingerprint, frame, finite(np.concatenate(vectors), model))
+        return cls(model.card.fingerprint, frame, finite(np.concatenate(vectors), model), parts=model.card.parts)
 
     def save(self, layout: IndexLayout, *, asked: np.ndarray | None = None) -> None:
         """Write the index; an older one in its place is replaced.
@@ -81,7 +84,7 @@ class PictureIndex:
             asked: (Q, D) vectors of questions like those that will come; an approximate index is tuned with them
                 and with pictures, and its recall for them stands on the index's card.
         """
-        card: dict[str, Any] = {"fingerprint": self.fingerprint}
+        card: dict[str, Any] = {"fingerprint": self.fingerprint, "parts": dict(self.parts)}
         approximate = self.approximate
         if approximate is None and len(self.vectors) > EXACT_ROWS:
             approximate = Approximate.build(self.vectors, asked=asked)
@@ -95,14 +98,14 @@ class PictureIndex:
         save_index(layout, card=card, vectors={"picture": self.vectors}, rows=self.rows, also=lists)
 
     @classmethod
-    def load(cls, layout: IndexLayout, *, fingerprint: str) -> PictureIndex:
-        """Read the index for the model with this fingerprint.
+    def load(cls, layout: IndexLayout, *, fingerprint: str, parts: Mapping[str, str] | None = None) -> PictureIndex:
+        """Read the index for the model with this fingerprint; its ``parts`` make a refusal say what differs.
 
         Raises:
             DataError: The index is missing, half-written or damaged.
             IndexMismatch: Another model made it.
         """
-        card, vectors, rows = load_index(layout, kinds=("picture",), fingerprint=fingerprint)
+        card, vectors, rows = load_index(layout, kinds=("picture",), fingerprint=fingerprint, parts=parts)
         if "approximate" not in card:
             return cls(fingerprint, rows, vectors["picture"])
         measured = Measured.model_validate(card["approximate"])
