@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import NamedTuple, get_args
 
 import matplotlib
@@ -17,15 +18,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
-from entityclip import checkpoint, pairs
-from entityclip.calibrate import calibrate
+from entityclip import pairs
 from entityclip.derived import with_explanations
-from entityclip.evaluate import evaluate
 from entityclip.layout import AblationLayout, DataLayout
+from entityclip.measure import measure
 from entityclip.model.entityclip import LossConfig
 from entityclip.plots import SLICE_TITLES
 from entityclip.records import SLICES, EvalReport, IndexKind
-from entityclip.train import TrainConfig, fit, run_key
+from entityclip.train import TrainConfig, run_key
 
 
 class Variant(NamedTuple):
@@ -93,31 +93,12 @@ def ablate(
     rows: list[dict[str, object]] = []
     for run in planned:
         key = run_key(run.config, data_hash=f"{data_hash} {run.variant.swapped}")
-        measured = EvalReport.read(to.measured(run.name, key=key))
-        if measured is None:
-            measured = _measure(run, data=data, to=to, key=key, progress=progress)
-            measured.write(to.measured(run.name, key=key))
-        report(run, measured)
-        rows += [{"variant": run.variant.name, "seed": run.seed} | cell for cell in _cells(measured)]
+        make = partial(swapped, data, to.data(run.name), share=run.variant.swapped, seed=run.seed)
+        folder = to.run(run.name, key=key)
+        found = measure(run.config, make_data=make, key=key, run=folder, decoded=to.decoded, progress=progress)
+        report(run, found.measured.evaluation)
+        rows += [{"variant": run.variant.name, "seed": run.seed} | cell for cell in _cells(found.measured.evaluation)]
     return pd.DataFrame(rows)
-
-
-def _measure(run: Run, *, data: DataLayout, to: AblationLayout, key: str, progress: bool) -> EvalReport:
-    """Train, choose the mix on validation pictures, measure on test pictures."""
-    source = swapped(data, to.data(run.name), share=run.variant.swapped, seed=run.seed)
-    folder = to.run(run.name, key=key)
-    fit(
-        run.config,
-        data=source,
-        data_hash=key,
-        run=folder,
-        report=lambda *_: None,
-        decoded=to.decoded,
-        progress=progress,
-    )
-    model = checkpoint.load(folder.checkpoint)
-    mix, _ = calibrate(model, source)
-    return evaluate(model, source, mix=mix, progress=False)[0]
 
 
 def swapped(data: DataLayout, into: DataLayout, *, share: float, seed: int) -> DataLayout:

@@ -18,6 +18,7 @@ def with_explanations(data: DataLayout, texts: pd.DataFrame, *, into: DataLayout
     pairs.start(into)
     into.pairs.symlink_to(data.pairs.resolve(), target_is_directory=True)
     into.entities.symlink_to(data.entities.resolve(), target_is_directory=True)
-    rows = [{str(name): value for name, value in row.items()} for row in texts.to_dict("records")]
+    plain = texts.astype(object).where(texts.notna(), None)  # pandas says NaN where Arrow wants nothing
+    rows = [{str(name): value for name, value in row.items()} for row in plain.to_dict("records")]
     pairs.write_rows(into.explanations, pairs.EXPLANATIONS, rows, name="explanations")
     pairs.finish(into, **{name: count for name, count in counts.items() if name != "schema_version"})

@@ -126,7 +126,5 @@ def read_pictures(data: DataLayout, pair_ids: set[str], *, name: str = "*") -> d
         found |= {row["pair_id"]: row["image"]["bytes"] for row in table.to_pylist()}
     if missing := sorted(pair_ids - found.keys()):
         what = "picture" if name == "*" else f"{name} picture"
-        raise DataError(
-            f"{data.pairs}: no {what} {', '.join(missing[:3])}; evaluate again on the data version at hand"
-        )
+        raise DataError(f"{data.pairs}: no {what} {', '.join(missing[:3])}; evaluate again on the data version at hand")
     return found

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -14,14 +15,21 @@ from entityclip import pairs
 from entityclip.layout import DataLayout
 from entityclip.quality import score_explanations, score_pairs
 from entityclip.records import QualityReport
+from entityclip.rights import read_rights
 from expectations import quarantine as set_aside
-from expectations.suites import POSITION, Suite, Verdict, copy_context, failed_check, suite_hash, validate
+from expectations.suites import POSITION, Suite, Verdict, copy_context, failed_check, suite_file, suite_hash, validate
 
 __all__ = ["check", "copy_context", "suite_hash"]
 
 
 def check(
-    staging: DataLayout, *, accepted: DataLayout, quarantine: Path, context_root: Path, progress: bool = False
+    staging: DataLayout,
+    *,
+    accepted: DataLayout,
+    quarantine: Path,
+    context_root: Path,
+    waived: Mapping[str, Collection[str]] = MappingProxyType({}),
+    progress: bool = False,
 ) -> QualityReport:
     """Score pairs and explanations, validate them by their suites, and write to ``accepted`` what may pass.
 
@@ -36,6 +44,7 @@ def check(
         accepted: Emptied first; complete only when the batch passed.
         quarantine: CSV, see ``quarantine.COLUMNS``; replaced, or removed where no row was set aside.
         context_root: Project root of the Great Expectations context whose suites hold.
+        waived: Id of an explanation -> the rules that it may break, since a person has accepted it.
         progress: Show a progress bar on standard error.
 
     Raises:
@@ -46,9 +55,16 @@ def check(
     pairs.start(accepted)
     photographed, written = pairs.read_frame(staging.pairs), pairs.read_frame(staging.explanations)
     entities = pairs.read_frame(staging.entities)
-    of_pairs = _judged(photographed, score_pairs, suite="pairs", context_root=context_root)
+    rights = read_rights(suite_file("pairs", context_root))
+    of_pairs = _judged(
+        photographed, lambda frame: score_pairs(frame, rights=rights), suite="pairs", context_root=context_root
+    )
     of_texts = _judged(
-        written, lambda frame: score_explanations(frame, entities), suite="explanations", context_root=context_root
+        written,
+        lambda frame: score_explanations(frame, entities),
+        suite="explanations",
+        context_root=context_root,
+        waived={(i, rule) for i, key in enumerate(written.get("explanation_id", ())) for rule in waived.get(key, ())},
     )
     lines = [
         set_aside.quarantined_pairs(of_pairs.broken, photographed, staging=staging),
@@ -75,7 +91,12 @@ def check(
 
 
 def _judged(
-    table: pd.DataFrame, score: Callable[[pd.DataFrame], pd.DataFrame], *, suite: Suite, context_root: Path
+    table: pd.DataFrame,
+    score: Callable[[pd.DataFrame], pd.DataFrame],
+    *,
+    suite: Suite,
+    context_root: Path,
+    waived: Collection[tuple[int, str]] = (),
 ) -> Verdict:
     """The suite's verdict on the scored table. A score that raises is a check that failed; the rest still run."""
     try:
@@ -85,7 +106,7 @@ def _judged(
         verdict = validate(table, suite=suite, context_root=context_root)
         why = f"{suite}: the scores could not be computed: {failed.error}"
         return replace(verdict, rules=(failed, *verdict.rules), refusals=(why, *verdict.refusals))
-    return validate(scored, suite=suite, context_root=context_root)
+    return validate(scored, suite=suite, context_root=context_root, waived=waived)
 
 
 # ---------------------------------------------------------------- what passed

@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import pandas as pd
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from entityclip.records import EvalReport, PromotionDecision, QualityReport
+from entityclip.records import Blessing, EvalReport, PromotionDecision, QualityReport
 from entityclip.report import slice_table
+
+ROWS_SHOWN = 20
 
 
 def show_quality(report: QualityReport) -> None:
-    """Every rule with what it checked and what failed."""
+    """Every rule with what it checked, what failed and how many rows it set aside; the first of those rows."""
+    rules = sorted(report.rules, key=lambda r: (r.passed, -r.set_aside, -r.failed))
     rows = [
-        {"rule": r.rule, "severity": r.severity, "checked": r.checked, "failed": r.failed, "passed": r.passed}
-        for r in report.rules
+        {
+            "suite": r.suite,
+            "rule": r.rule,
+            "severity": r.severity,
+            "checked": r.checked,
+            "failed": r.failed,
+            "set aside": r.set_aside,
+            "verdict": "passed" if r.passed else r.error or (f"skipped: {r.skipped}" if r.skipped else "failed"),
+        }
+        for r in rules
     ]
-    verdict = report.refusal or f"{report.accepted_pairs} pairs accepted, {report.quarantined_pairs} set aside"
+    accepted = f"{report.accepted_pairs} pairs and {report.accepted_explanations} explanations accepted"
+    aside = f"{report.quarantined_pairs} and {report.quarantined_explanations} set aside"
+    verdict = f"Refused: {report.refusal}" if report.refused else f"{accepted}, {aside}"
     create_table_artifact(key="quality", table=rows, description=f"{verdict}. Data Docs: {report.data_docs}")
+    if report.quarantine_file:
+        lines = pd.read_csv(report.quarantine_file, dtype="str", keep_default_na=False, nrows=ROWS_SHOWN)
+        create_table_artifact(
+            key="set-aside",
+            table=lines[["table", "entity", "rule", "value", "text"]].to_dict("records"),
+            description=f"The first rows of {report.quarantine_file}",
+        )
 
 
 def show_evaluation(report: EvalReport) -> None:
@@ -28,3 +49,10 @@ def show_decision(decision: PromotionDecision) -> None:
     verdict = "promoted" if decision.promoted else "refused"
     reasons = "\n".join(f"- {reason}" for reason in decision.reasons)
     create_markdown_artifact(key="promotion", markdown=f"Model `{decision.challenger}` **{verdict}**\n\n{reasons}")
+
+
+def show_blessing(blessing: Blessing) -> None:
+    """Whether the release can be served, and why."""
+    verdict = "can be served" if blessing.blessed else "is **not** to be served"
+    reasons = "\n".join(f"- {reason}" for reason in blessing.reasons)
+    create_markdown_artifact(key="blessing", markdown=f"Release `{blessing.version}` {verdict}\n\n{reasons}")

@@ -11,18 +11,23 @@ from prefect.cache_policies import NO_CACHE
 import expectations
 import expectations.check as gate
 from entityclip.errors import GateRefused
+from entityclip.explain import open_writer
 from entityclip.explain.stage import explain
-from entityclip.explain.writer import BroughtWriter
+from entityclip.explain.writer import BroughtWriter, Writer
 from entityclip.ingest import ingest
 from entityclip.layout import Layout
 from entityclip.pairs import digest, sources_hash
 from entityclip.presets import Preset
 from entityclip.records import DataVersion, IngestReport, QualityReport, Record
 from entityclip.report import StageFact
+from entityclip.review import read_reviews, waived
+from entityclip.rights import read_rights
 from entityclip.sources import open_source
 from entityclip.sources.source import Source
 from entityclip.train import code_hash
+from entityclip.workspace import read_config
 from flows.artifacts import show_quality
+from flows.reentry import ask_again, broken_texts, merge_reviews, told
 from flows.stages import Clock
 from flows.versioning import data_current, version_data
 
@@ -62,22 +67,33 @@ def ingest_source(source: Source, preset: Preset, layout: Layout, batch: str) ->
 
 
 @task(cache_policy=NO_CACHE)
-def explain_entities(layout: Layout) -> int:
+def explain_entities(layout: Layout, writer: Writer) -> int:
     """A text for every entity, by the writer, through the ledger."""
-    return explain(layout.staging, writer=BroughtWriter(), ledger=layout.ledger, progress=True)
+    rights = read_rights(layout.pairs_suite)
+    return explain(layout.staging, writer=writer, ledger=layout.ledger, rights=rights, progress=True)
 
 
 @task(cache_policy=NO_CACHE)
 def validate_batch(layout: Layout, batch: str) -> QualityReport:
     """Staging -> accepted and quarantine, by the suites in ``expectations/``."""
+    quarantine = layout.quarantine(batch)
     report = gate.check(
-        layout.staging, accepted=layout.accepted, quarantine=layout.quarantine(batch), context_root=layout.expectations
+        layout.staging,
+        accepted=layout.accepted,
+        quarantine=quarantine,
+        context_root=layout.expectations,
+        waived=waived(read_reviews(layout.reviews)),
     )
     show_quality(report)
+    return report
+
+
+@task(cache_policy=NO_CACHE)
+def require_accepted(layout: Layout, report: QualityReport) -> None:
+    """Fail the run with the reason where the batch was refused; else its report is what the workspace shows."""
     if report.refused:
         raise GateRefused(f"the batch was refused: {report.refusal}; see {report.quarantine_file or report.data_docs}")
     report.portable(layout.root).write(layout.report("quality"))
-    return report
 
 
 @task(cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
@@ -89,7 +105,8 @@ def version_accepted(layout: Layout, *, message: str) -> DataVersion:
 @flow(name="prepare-data", flow_run_name="data-{preset.name}")
 def prepare_data(layout: Layout, preset: Preset, origin: Origin) -> Prepared:
     """Bring the source's rows through the gate into a version of ``data/``; unchanged inputs reuse the version."""
-    clock = Clock()
+    written_by = read_config(layout.config).explain
+    clock, writer = Clock(), open_writer(written_by, ledger=layout.ledger)
     with clock.stage("source"):
         source = open_source(
             origin.source or preset.source,
@@ -99,7 +116,7 @@ def prepare_data(layout: Layout, preset: Preset, origin: Origin) -> Prepared:
             products=origin.products,
             progress=True,
         )
-        key = _key(source, preset, layout)
+        key = digest(_key(source, preset, layout), writer.generator, written_by.model_dump_json())
         kept = _kept(layout, key)
     if kept is not None:
         reason = f"same rows, rules and code; every file of data/ hashes to {kept.version.data_hash[:12]}"
@@ -107,11 +124,19 @@ def prepare_data(layout: Layout, preset: Preset, origin: Origin) -> Prepared:
     with clock.stage("ingest"):
         ingested = ingest_source(source, preset, layout, key)
     with clock.stage("explain"):
-        explain_entities(layout)
+        explain_entities(layout, writer)
+        merged = merge_reviews(layout)
     with clock.stage("validate"):
         quality = validate_batch(layout, key)
+    again = 0
+    if writer.generator != BroughtWriter.generator and not broken_texts(layout.quarantine(key)).empty:
+        with clock.stage("ask again"):
+            again = ask_again(layout, key, writer)
+            merged = merged + merge_reviews(layout)
+            quality = validate_batch(layout, key)
+    require_accepted(layout, quality)
     with clock.stage("version"):
-        version = version_accepted(layout, message=f"Data from {source.name}: {quality.accepted_pairs} pairs")
+        version = version_accepted(layout, message=told(source.name, quality, merged, again))
     prepared = Prepared(key=key, ingest=ingested, quality=quality, version=version, stages=clock.facts)
     prepared.write(layout.receipt("data"))
     return prepared
@@ -119,10 +144,11 @@ def prepare_data(layout: Layout, preset: Preset, origin: Origin) -> Prepared:
 
 # ---------------------------------------------------------------- reuse
 def _key(source: Source, preset: Preset, layout: Layout) -> str:
-    """Hash of everything that decides the data: rows, splits, rules, code."""
+    """Hash of everything that decides the data: rows, splits, rules, people's decisions, code."""
     splits = json.dumps([preset.val_share, preset.test_share, preset.entity_holdout])
     code = [code_hash(), sources_hash(Path(expectations.__file__).parent)]
-    return digest(source.fingerprint(), splits, gate.suite_hash(layout.expectations), *code)
+    reviews = layout.reviews.read_bytes() if layout.reviews.exists() else b""
+    return digest(source.fingerprint(), splits, gate.suite_hash(layout.expectations), reviews, *code)
 
 
 def _kept(layout: Layout, key: str) -> Prepared | None:

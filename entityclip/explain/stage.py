@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from pydantic import Field
 from tqdm import tqdm
 
 from entityclip import pairs
+from entityclip.errors import WriterError
 from entityclip.explain.ledger import Ledger, key_of
 from entityclip.explain.requests import Requests
 from entityclip.explain.writer import Cost, Writer, record
 from entityclip.layout import DataLayout
 from entityclip.layout.workspace import ledger_lock
 from entityclip.records import ExplanationRecord, ExplanationRequest, Record
+from entityclip.rights import DEFAULT_RIGHTS, Rights
 
 LOOKED_UP_AT_ONCE = 256
 
@@ -31,7 +34,15 @@ class Estimate(Record):
     cost: Cost = Field(description="Of the others, about.")
 
 
-def explain(staging: DataLayout, *, writer: Writer, ledger: Path, progress: bool = False, again: bool = False) -> int:
+def explain(
+    staging: DataLayout,
+    *,
+    writer: Writer,
+    ledger: Path,
+    rights: Rights = DEFAULT_RIGHTS,
+    progress: bool = False,
+    again: bool = False,
+) -> int:
     """Have ``writer`` explain every entity in ``staging`` and write the table of explanations.
 
     What the ledger knows is not asked again, so a run that was killed goes on where it stopped. Rows come in the
@@ -42,6 +53,7 @@ def explain(staging: DataLayout, *, writer: Writer, ledger: Path, progress: bool
         staging: What ``ingest`` wrote.
         writer: Who writes.
         ledger: SQLite file that keeps every answer; made where there is none.
+        rights: Which rows may be used; the writer gets to know nothing of the others.
         progress: Show a bar with the rate, the time left and what was spent.
         again: Ask again where an earlier answer was set aside.
 
@@ -53,24 +65,38 @@ def explain(staging: DataLayout, *, writer: Writer, ledger: Path, progress: bool
         WriterError: Some requests stay without an answer; those that came are kept, and nothing is written.
     """
     pairs.require_complete(staging)
-    partial = staging.explanations.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    waiting = Requests(staging, pictures=writer.sees_pictures)
+    waiting = Requests(staging, pictures=writer.sees_pictures, rights=rights)
+    texts = answered(waiting, writer=writer, ledger=ledger, progress=progress, again=again)
+    return replace_texts(staging, (text.model_dump() for text in texts))
+
+
+def answered(
+    waiting: Requests, *, writer: Writer, ledger: Path, progress: bool = False, again: bool = False
+) -> Iterator[ExplanationRecord]:
+    """Every text in the order of the requests; the ledger is asked first, then the writer. Raises like ``explain``."""
     with Ledger(ledger) as book:
         with _alone(ledger, writer=writer, progress=progress):
             missing = set(_missing(waiting, writer=writer, book=book, again=again))
             _ask(waiting, missing, writer=writer, book=book, progress=progress)
-        written = (row.model_dump() for row in _known(waiting, writer=writer, book=book))
-        count = pairs.write_rows(partial, pairs.EXPLANATIONS, written, name="explanations")
+        yield from _known(waiting, writer=writer, book=book)
+
+
+def replace_texts(staging: DataLayout, rows: Iterable[dict[str, Any]]) -> int:
+    """Make ``rows``, which may come from the old table, the new one, whole or not at all; returns how many."""
+    partial = staging.explanations.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    count = pairs.write_rows(partial, pairs.EXPLANATIONS, rows, name="explanations")
     shutil.rmtree(staging.explanations, ignore_errors=True)
     partial.rename(staging.explanations)
     return count
 
 
-def estimate(staging: DataLayout, *, writer: Writer, ledger: Path, again: bool = False) -> Estimate:
+def estimate(
+    staging: DataLayout, *, writer: Writer, ledger: Path, rights: Rights = DEFAULT_RIGHTS, again: bool = False
+) -> Estimate:
     """What ``explain`` would ask and cost, told without asking anybody. Raises what it raises about bad input."""
     pairs.require_complete(staging)
-    waiting = Requests(staging, pictures=writer.sees_pictures)
+    waiting = Requests(staging, pictures=writer.sees_pictures, rights=rights)
     with Ledger(ledger) as book:
         missing = set(_missing(waiting, writer=writer, book=book, again=again))
         asked, cost = 0, Cost()
@@ -113,13 +139,17 @@ def _missing(waiting: Requests, *, writer: Writer, book: Ledger, again: bool) ->
 
 def _ask(waiting: Requests, missing: set[str], *, writer: Writer, book: Ledger, progress: bool) -> None:
     """Every missing request to the writer, every answer into the ledger at once."""
-    spent, aside = Cost(), 0
-    with tqdm(desc="explain", unit=" entities", total=len(missing), disable=not progress or not missing) as bar:
-        for answer in writer.write(_asked(waiting, missing, writer=writer)):
-            book.keep(key_of(answer.request, writer=writer), answer, writer=writer)
-            spent, aside = spent + answer.cost, aside + bool(answer.set_aside)
-            bar.set_postfix_str(_so_far(spent, aside), refresh=False)
-            bar.update()
+    wanted, kept, spent, aside = len(missing), 0, Cost(), 0
+    with tqdm(desc="explain", unit=" entities", total=wanted, disable=not progress or not missing) as bar:
+        try:
+            for answer in writer.write(_asked(waiting, missing, writer=writer)):
+                book.keep(key_of(answer.request, writer=writer), answer, writer=writer)
+                kept, spent, aside = kept + 1, spent + answer.cost, aside + bool(answer.set_aside)
+                bar.set_postfix_str(_so_far(spent, aside), refresh=False)
+                bar.update()
+        except WriterError as error:
+            left = f"{kept:,} of {wanted:,} answers came and are kept; run again for the others"
+            raise type(error)(f"{error}. {left}") from error
 
 
 def _asked(waiting: Requests, missing: set[str], *, writer: Writer) -> Iterator[ExplanationRequest]:

@@ -5,7 +5,6 @@ A workspace is a Git and DVC repository. What a release consists of is tracked; 
 """
 
 from entityclip.layout.parts import (
-    AblationLayout,
     ChangesLayout,
     CheckpointLayout,
     DataLayout,
@@ -17,7 +16,8 @@ from entityclip.layout.parts import (
 )
 from entityclip.layout.review import ReviewLayout
 from entityclip.layout.state import StateLayout
-from entityclip.layout.study import StudyLayout
+from entityclip.layout.study import AblationLayout, StudyLayout
+from entityclip.layout.watch import WatchLayout
 from entityclip.layout.workspace import Layout
 
 __all__ = [
@@ -34,4 +34,5 @@ __all__ = [
     "StateLayout",
     "StoreLayout",
     "StudyLayout",
+    "WatchLayout",
 ]

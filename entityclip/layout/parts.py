@@ -250,6 +250,11 @@ class RunLayout:
         return self.root / "queries.parquet"
 
     @property
+    def measured(self) -> Path:
+        """Studies only: figures and cost as JSON, written last; a run that has them is not made again."""
+        return self.root / "measured.json"
+
+    @property
     def decision(self) -> Path:
         """PromotionDecision about this run's model, as JSON."""
         return self.root / "decision.json"
@@ -258,42 +263,3 @@ class RunLayout:
     def report(self) -> Path:
         """The page for people."""
         return self.root / "report.html"
-
-
-@dataclass(frozen=True)
-class AblationLayout:
-    """What an ablation leaves behind."""
-
-    root: Path
-
-    @property
-    def table(self) -> Path:
-        """The summary, Markdown."""
-        return self.root / "ablation.md"
-
-    @property
-    def cells(self) -> Path:
-        """Every figure of every run, CSV."""
-        return self.root / "ablation.csv"
-
-    @property
-    def plot(self) -> Path:
-        """The summary as a picture, SVG."""
-        return self.root / "ablation.svg"
-
-    def data(self, name: str) -> DataLayout:
-        """The data of a run whose explanations are swapped."""
-        return DataLayout(self.root / "data" / name)
-
-    def run(self, name: str, *, key: str) -> RunLayout:
-        """One training."""
-        return RunLayout(self.root / "runs" / f"{name}-{key}")
-
-    def measured(self, name: str, *, key: str) -> Path:
-        """Its evaluation; a run that has one is not made again."""
-        return self.root / "runs" / f"{name}-{key}.json"
-
-    @property
-    def decoded(self) -> DecodedLayout:
-        """Decoded pictures that all runs share."""
-        return DecodedLayout(self.root / "decoded")

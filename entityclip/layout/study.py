@@ -1,4 +1,4 @@
-"""The folder of a search for better settings."""
+"""The folders of studies: a search for better settings, an ablation."""
 
 from __future__ import annotations
 
@@ -55,3 +55,38 @@ class StudyLayout:
     def plot(self) -> Path:
         """All trials, SVG."""
         return self.root / "trials.svg"
+
+
+@dataclass(frozen=True)
+class AblationLayout:
+    """What an ablation leaves behind."""
+
+    root: Path
+
+    @property
+    def table(self) -> Path:
+        """The summary, Markdown."""
+        return self.root / "ablation.md"
+
+    @property
+    def cells(self) -> Path:
+        """Every figure of every run, CSV."""
+        return self.root / "ablation.csv"
+
+    @property
+    def plot(self) -> Path:
+        """The summary as a picture, SVG."""
+        return self.root / "ablation.svg"
+
+    def data(self, name: str) -> DataLayout:
+        """The data of a run whose explanations are swapped."""
+        return DataLayout(self.root / "data" / name)
+
+    def run(self, name: str, *, key: str) -> RunLayout:
+        """One training."""
+        return RunLayout(self.root / "runs" / f"{name}-{key}")
+
+    @property
+    def decoded(self) -> DecodedLayout:
+        """Decoded pictures that all runs share."""
+        return DecodedLayout(self.root / "decoded")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
@@ -15,6 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from entityclip import pairs
 from entityclip.errors import ConfigError, DataError, faults
+from entityclip.explain.stage import replace_texts
 from entityclip.layout import DataLayout
 from entityclip.records import Record
 
@@ -118,6 +118,14 @@ class Merged(Record):
     rejected: int = 0
     reviewers: tuple[str, ...] = ()
 
+    def __add__(self, later: Merged) -> Merged:
+        return Merged(
+            accepted=self.accepted + later.accepted,
+            edited=self.edited + later.edited,
+            rejected=self.rejected + later.rejected,
+            reviewers=tuple(sorted({*self.reviewers, *later.reviewers})),
+        )
+
     @property
     def texts(self) -> int:
         """Texts that a person decided about."""
@@ -134,11 +142,7 @@ def merge(staging: DataLayout, reviews: Iterable[Review]) -> Merged:
     rows = pairs.iter_rows(staging.explanations)
     done: Counter[Decision] = Counter()
     names: set[str] = set()
-    partial = staging.explanations.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    pairs.write_rows(partial, pairs.EXPLANATIONS, _decided(rows, decided, done, names), name="explanations")
-    shutil.rmtree(staging.explanations)
-    partial.rename(staging.explanations)
+    replace_texts(staging, _decided(rows, decided, done, names))
     return Merged(accepted=done["accept"], edited=done["edit"], rejected=done["reject"], reviewers=tuple(sorted(names)))
 
 
@@ -149,11 +153,11 @@ def _decided(
         kept: dict[str, Any] | None = row
         # An edited text may have gone to a person once more.
         while kept and (review := decided.get(kept["explanation_id"])):
+            if review.decision == "accept" and kept.get("reviewer") == review.reviewer:
+                break  # it is in effect already
             done[review.decision] += 1
             names.add(review.reviewer)
             kept = _after(kept, review)
-            if review.decision == "accept":
-                break
         if kept:
             yield kept
 

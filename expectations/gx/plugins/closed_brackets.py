@@ -30,7 +30,7 @@ class BracketsClose(ColumnMapMetricProvider):
 
     @column_condition_partial(engine=PandasExecutionEngine)
     def _pandas(cls, column: pd.Series, **_: Any) -> pd.Series:
-        return column.map(brackets_close)
+        return column.map(brackets_close).astype(bool)  # an empty column has no type of its own
 
 
 class ExpectColumnValuesToCloseBrackets(ColumnMapExpectation):
