@@ -42,6 +42,7 @@ from bentos.inputs import (
 from bentos.running import stages
 from bentos.running.feedback import Feedback, Spool, Verdict
 from bentos.running.releases import Found, Release, Releases
+from bentos.running.samples import Samples
 from entityclip.errors import ConfigError, ImageError
 from entityclip.records import EntityEntry, Filter, Hit, IndexKind
 
@@ -74,6 +75,7 @@ class EntityClip:
         state = settings.state()
         self.releases = Releases(Path(self.package.path), state=state, decoders=cores)
         self.spool = None if state is None else Spool(state.feedback)
+        self.samples = Samples(None if state is None else state.samples)
 
     def __is_ready__(self) -> bool:
         """For ``/readyz``: tower, index and names of the release that answers."""
@@ -104,6 +106,7 @@ class EntityClip:
             return asked.predictor.search(text, picture, k=k, index=index, of=of, rerank=rerank, where=where)
 
         release, hits = self._ask(question, stage="rank" if rerank else "search")
+        self.samples.offer(release, picture=image, text=text)
         return SearchAnswer(release=release.version, hits=hits)
 
     @bentoml.api(input_spec=TagRequest)
@@ -113,6 +116,7 @@ class EntityClip:
             lambda asked: asked.predictor.tag(asked.decode(image), k=k, precision=precision, rerank=rerank),
             stage="rank" if rerank else "search",
         )
+        self.samples.offer(release, picture=image)
         unknown = not any(tag.above_threshold for tag in tags)
         stages.tagged(unknown=unknown)
         return TagAnswer(release=release.version, unknown=unknown, tags=tags)
@@ -123,6 +127,7 @@ class EntityClip:
         release = self.releases.champion
         with refused_for_its_sender(), stages.timed("search"):
             match = release.predictor.judge(release.decode(image), text)
+        self.samples.offer(release, picture=image, text=text)
         return MatchAnswer(release=release.version, **dict(match))
 
     @bentoml.api(input_spec=TextsRequest)

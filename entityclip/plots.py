@@ -131,6 +131,29 @@ def _rank_panel(axes: Axes, queries: pd.DataFrame, *, largest: int) -> None:
     axes.grid(alpha=0.35)
 
 
+def distributions(reference: pd.DataFrame, current: pd.DataFrame) -> str | None:
+    """How often each value comes, a panel per column, in the data and in the service; None without rows.
+
+    Args:
+        reference: A column per figure, of the data.
+        current: The same columns, of the service.
+    """
+    if reference.empty or current.empty:
+        return None
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(7.6, 2.1), layout="constrained")
+        panels = figure.subplots(1, len(reference.columns), squeeze=False)[0]
+        for axes, name in zip(panels, reference.columns, strict=True):
+            edges = np.histogram_bin_edges(pd.concat([reference[name], current[name]]), bins=24)
+            for values, colour, label in ((reference, "caption", "data"), (current, "explanation", "service")):
+                weights = np.full(len(values), 100 / len(values))
+                axes.hist(values[name], edges, weights=weights, histtype="step", color=_COLOURS[colour], label=label)
+            axes.set_title(name, loc="left")
+            axes.set_yticks([])
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
+        return _svg(figure, name="distributions")
+
+
 def loss_curve(losses: pd.DataFrame) -> str | None:
     """The training loss and, beside it, its terms; None when there are no rows.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 from pydantic import Field, ValidationError
 
+from entityclip.drift import DriftPolicy
 from entityclip.errors import ConfigError, faults
 from entityclip.records import PromotionPolicy, Record
 
@@ -16,6 +17,9 @@ class WorkspaceConfig(Record):
 
     promotion: PromotionPolicy = Field(
         default=PromotionPolicy(), description="When a newly trained model replaces the champion."
+    )
+    monitoring: DriftPolicy = Field(
+        default=DriftPolicy(), description="When what a service is shown differs too much from its release's data."
     )
 
 

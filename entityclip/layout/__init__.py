@@ -18,6 +18,7 @@ from entityclip.layout.review import ReviewLayout
 from entityclip.layout.state import StateLayout
 from entityclip.layout.study import AblationLayout, StudyLayout
 from entityclip.layout.watch import WatchLayout
+from entityclip.layout.watch import WatchLayout
 from entityclip.layout.workspace import Layout
 
 __all__ = [
@@ -34,5 +35,6 @@ __all__ = [
     "StateLayout",
     "StoreLayout",
     "StudyLayout",
+    "WatchLayout",
     "WatchLayout",
 ]

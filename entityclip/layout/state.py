@@ -28,6 +28,11 @@ class StateLayout:
         return self.root / "feedback.sqlite"
 
     @property
+    def samples(self) -> Path:
+        """What the service was shown, in figures, SQLite: for the watch over drift."""
+        return self.root / "samples.sqlite"
+
+    @property
     def shadow(self) -> Path:
         """How the answers of the shadowing release differ, one JSON object a line."""
         return self.root / "shadow.jsonl"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from entityclip.layout.parts import CheckpointLayout, DataLayout, DecodedLayout, RunLayout
+from entityclip.layout.watch import WatchLayout
 from entityclip.layout.state import StateLayout
 
 
@@ -181,6 +182,10 @@ class Layout:
     def release_copy(self, version: str) -> Path:
         """A release's files, brought back from Git and DVC."""
         return self.work / "releases" / version
+
+    def watch(self, version: str) -> WatchLayout:
+        """What the watch over one release in service keeps."""
+        return WatchLayout(self.work / "watch" / version)
 
     @property
     def bento_home(self) -> Path:

@@ -1,0 +1,138 @@
+"""The watch over the service: what it was shown of late against what its release knows.
+
+By hand: ``python -m flows.monitor --workspace DIR --state STATE``. Every hour: see ``prefect.yaml``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from bentos import settings
+from bentos.running.samples import Samples
+from entityclip.baseline import baseline, seen
+from entityclip.checkpoint import load
+from entityclip.drift import NUMBERS, DriftReport, compare
+from entityclip.errors import EntityClipError, WorkspaceError
+from entityclip.index import EntityIndex
+from entityclip.layout import Layout, StateLayout, StoreLayout
+from entityclip.pages import as_markup, write_page
+from entityclip.plots import distributions
+from entityclip.records import Release
+from entityclip.workspace import read_config
+from flows.events import announce
+from flows.registry import champion, fetch_release
+
+
+@flow(name="monitor", log_prints=True)
+def monitor(workspace: Path = Path("build/workspace"), state: Path | None = None) -> DriftReport:
+    """Compare the service's samples of the champion with its data; tell once when something begins to drift.
+
+    Args:
+        workspace: The workspace whose champion is in service.
+        state: The service's state folder; by default the one that ENTITYCLIP_STATE names, else the workspace's.
+
+    Raises:
+        WorkspaceError: There is no champion.
+    """
+    layout = Layout(workspace.resolve())
+    served = StateLayout(state) if state else settings.state() or layout.service
+    current = champion(layout)
+    if current is None:
+        raise WorkspaceError(f"{layout.root}: no release is the champion, so there is nothing to watch; retrain first")
+    know_release(layout, current)
+    report = look(layout, current, served)
+    tell(layout, report)
+    return report
+
+
+@task(cache_policy=NO_CACHE)
+def know_release(layout: Layout, release: Release) -> None:
+    """The baseline of a release, made when it is first watched."""
+    watch = layout.watch(release.version)
+    if watch.baseline.exists():
+        return
+    copy = fetch_release(layout, release.version, data=True)
+    frame = baseline(load(copy.model), copy.data)
+    watch.root.mkdir(parents=True, exist_ok=True)
+    partial = watch.baseline.with_suffix(".partial")
+    frame.to_parquet(partial, index=False)
+    partial.rename(watch.baseline)
+
+
+@task(cache_policy=NO_CACHE)
+def look(layout: Layout, release: Release, state: StateLayout) -> DriftReport:
+    """The tests, and the page about them."""
+    policy, now = read_config(layout.config).monitoring, datetime.now(UTC)
+    since = now - timedelta(hours=policy.window_hours)
+    package = StoreLayout(layout.bento_home).model(release.version)
+    entities = EntityIndex.load(package.entities, fingerprint=release.model_fingerprint)
+    known = seen(pd.read_parquet(layout.watch(release.version).baseline), entities)
+    shown = seen(Samples(state.samples).read(release.version, since=since), entities).distinct()
+    tests, untested = compare(known, shown, policy=policy)
+    report = DriftReport(
+        release=release.version,
+        data_hash=release.data_hash,
+        at=now,
+        since=since,
+        pictures=len(shown.vectors),
+        texts=len(shown.scripts),
+        tests=tests,
+        untested=untested,
+        policy=policy,
+    )
+    figures = distributions(known.pictures[list(NUMBERS)], shown.pictures[list(NUMBERS)])
+    write_page(layout.watch(release.version).page, "drift.html.j2", drift=report, plot=as_markup(figures))
+    return report
+
+
+@task(cache_policy=NO_CACHE)
+def tell(layout: Layout, report: DriftReport) -> None:
+    """Show the report, and announce what began to drift since the last look."""
+    page = layout.watch(report.release).page
+    create_link_artifact(key="drift-page", link=page.as_uri(), link_text="What the service saw, and what it knows")
+    rows = [test.model_dump(exclude={"test"}) for test in report.tests]
+    create_table_artifact(key="drift", table=rows, description="; ".join(report.untested) or "All tests were made.")
+    if new := began(layout, report):
+        get_run_logger().warning("%s began to drift; see %s", ", ".join(new), page)
+        announce("drift", layout, release=report.release, drifted=new, page=str(page))
+    report.write(layout.watch(report.release).drift)
+
+
+def began(layout: Layout, report: DriftReport) -> list[str]:
+    """What drifts now and did not at the last look at this release; what did then was told then."""
+    before = DriftReport.read(layout.watch(report.release).drift)
+    return sorted(set(report.drifted) - set(before.drifted if before else ()))
+
+
+def main(
+    workspace: Annotated[Path, typer.Option(help="The workspace whose champion is in service.")],
+    state: Annotated[Path | None, typer.Option(envvar="ENTITYCLIP_STATE", help="The service's state folder.")] = None,
+) -> None:
+    """Look once whether what the service is shown still looks like its data. The last line is one JSON object."""
+    try:
+        report = monitor(workspace, state)
+    except EntityClipError as error:
+        print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    for test in report.tests:
+        print(f"{test.what:12} {test.value:.2f} of {test.limit:.2f}  {'drifted' if test.drifted else 'as before'}")
+    for why in report.untested:
+        print(f"not tested: {why}")
+    page = Layout(workspace.resolve()).watch(report.release).page
+    print(json.dumps({"drifted": report.drifted, "page": str(page)}))
+
+
+if __name__ == "__main__":
+    app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    app.command()(main)
+    app()

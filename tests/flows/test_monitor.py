@@ -1,0 +1,88 @@
+"""The watch over a service: what it samples is held against its release, and an alarm is told once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny import tiny_data, tiny_model
+
+from bentos.running.samples import Samples
+from entityclip.baseline import baseline
+from entityclip.drift import STATISTICS, DriftReport
+from entityclip.index import EntityIndex
+from entityclip.layout import Layout, StateLayout, StoreLayout
+from entityclip.records import Release
+from flows.monitor import began, look
+
+
+@pytest.fixture
+def release(workspace: Layout) -> Release:
+    """A tiny release in service, with its baseline; 20 pictures are enough for a test."""
+    workspace.config.write_text("monitoring: {least: 20}\n")
+    data, model = tiny_data(workspace.data.root), tiny_model(workspace.model.root)
+    EntityIndex.build(model, data).save(StoreLayout(workspace.bento_home).model("v1.0.0").entities)
+    watch = workspace.watch("v1.0.0")
+    watch.root.mkdir(parents=True)
+    baseline(model, data).to_parquet(watch.baseline, index=False)
+    return Release(version="v1.0.0", commit="c", model_fingerprint=model.card.fingerprint, data_hash="d")
+
+
+@pytest.fixture
+def served(workspace: Layout, release: Release) -> Callable[[float, str], StateLayout]:
+    """A service that was shown the data's own pictures, this much darker, and texts in this script."""
+
+    def shown(darker: float, script: str) -> StateLayout:
+        state = StateLayout(workspace.root / ".service")
+        samples, frame = Samples(state.samples), pd.read_parquet(workspace.watch("v1.0.0").baseline)
+        for row in frame[frame["vector"].notna()].to_dict("records"):
+            figures = {name: row[name] for name in STATISTICS} | {"brightness": row["brightness"] - darker}
+            samples.write({"release": "v1.0.0", "vector": row["vector"], **figures})
+        for _ in range(40):
+            samples.write({"release": "v1.0.0", "script": script})
+        return state
+
+    return shown
+
+
+def test_a_service_that_sees_its_own_data_does_not_drift(workspace, release, served):
+    report = look.fn(workspace, release, served(0.0, "latin"))
+    assert (report.drifted, report.pictures, report.texts) == ((), 24, 40)
+    assert len(report.tests) == 7
+    page = workspace.watch("v1.0.0").page.read_text()
+    assert "What comes in looks like the data" in page
+    assert "<svg" in page
+
+
+def test_darker_pictures_and_another_script_are_drift_and_told_once(workspace, release, served):
+    report = look.fn(workspace, release, served(0.5, "cyrillic"))
+    assert report.drifted == ("brightness", "script")
+    assert "What comes in has drifted: brightness, script" in workspace.watch("v1.0.0").page.read_text()
+    assert began(workspace, report) == ["brightness", "script"]
+    report.write(workspace.watch("v1.0.0").drift)
+    assert began(workspace, report) == []
+    over = report.model_copy(update={"tests": ()})
+    over.write(workspace.watch("v1.0.0").drift)
+    assert began(workspace, report) == ["brightness", "script"]
+
+
+def test_a_service_that_nobody_has_asked_is_said_to_be_untested(workspace, release):
+    report = look.fn(workspace, release, StateLayout(workspace.root / ".service"))
+    assert report.tests == ()
+    assert "0 pictures of the service and 24 of the data; 20 of each are needed" in report.untested
+    assert "Too few samples to tell" in workspace.watch("v1.0.0").page.read_text()
+
+
+def test_samples_of_another_release_do_not_count(workspace, release, served):
+    state = served(0.5, "cyrillic")
+    vector = np.ones(8, np.float16).tobytes()
+    Samples(state.samples).write({"release": "v2.0.0", "vector": vector, **dict.fromkeys(STATISTICS, 0.1)})
+    assert look.fn(workspace, release, state).pictures == 24
+
+
+def test_a_report_survives_the_disk(workspace, release, served):
+    report = look.fn(workspace, release, served(0.5, "latin"))
+    report.write(workspace.watch("v1.0.0").drift)
+    assert DriftReport.read(workspace.watch("v1.0.0").drift) == report
