@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from pydantic import Field, ValidationError
 
 from entityclip.drift import DriftPolicy
 from entityclip.errors import ConfigError, faults
+from entityclip.explain.config import SourceConfig, WriterConfig
 from entityclip.records import PromotionPolicy, Record
+
+
+class RunPolicy(Record):
+    """What a run does that finds another one at work in this workspace, or in training on this device."""
+
+    when_busy: Literal["wait", "drop"] = Field(default="wait", description="wait for the other run, or end as dropped.")
+    wait_hours: float = Field(default=12.0, ge=0, description="A run that waits gives up after so many hours.")
 
 
 class WorkspaceConfig(Record):
@@ -18,6 +27,12 @@ class WorkspaceConfig(Record):
     promotion: PromotionPolicy = Field(
         default=PromotionPolicy(), description="When a newly trained model replaces the champion."
     )
+    explain: WriterConfig = Field(
+        default=SourceConfig(), description="Who writes explanations: source, transformers or openai."
+    )
+    runs: RunPolicy = Field(
+        default=RunPolicy(), description="One run at a time in a workspace, one training at a time on a device."
+    )
     monitoring: DriftPolicy = Field(
         default=DriftPolicy(), description="When what a service is shown differs too much from its release's data."
     )
@@ -25,17 +40,16 @@ class WorkspaceConfig(Record):
 
 def default_config() -> str:
     """The text of a new ``entityclip.yaml``: every setting with its default and what it means."""
-    policy = PromotionPolicy()
     lines = [
         "# Settings of this workspace. They are part of every release.",
         "# Rules for data stand in expectations/, schedules in prefect.yaml.",
-        "",
-        f"# {WorkspaceConfig.model_fields['promotion'].description}",
-        "promotion:",
     ]
-    for name, field in PromotionPolicy.model_fields.items():
-        meaning = [f"  # {field.description}"] if field.description else []
-        lines += [*meaning, f"  {name}: {getattr(policy, name)}"]
+    for section, about in WorkspaceConfig.model_fields.items():
+        lines += ["", f"# {about.description}", f"{section}:"]
+        for name, field in type(about.default).model_fields.items():
+            meaning = [f"  # {field.description}"] if field.description else []
+            value = yaml.safe_dump(field.default).partition("\n")[0]
+            lines += [*meaning, f"  {name}: {value}"]
     return "\n".join(lines) + "\n"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from entityclip.cli import ablation, ask, data, model, review, tuning
+from entityclip.cli import ablation, ask, audit, data, explain, model, review, tuning
 from entityclip.errors import EntityClipError
 
 
@@ -53,7 +53,8 @@ app = typer.Typer(
 
 for command in (
     data.ingest,
-    data.explain,
+    explain.explain,
+    audit.audit,
     data.score,
     model.train,
     tuning.calibrate,

@@ -1,4 +1,4 @@
-"""From a source to explained and scored data: ``ingest``, ``explain``, ``score``."""
+"""From a source to data, and what their texts are worth: ``ingest``, ``score``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from entityclip.cli.folders import explained, replaceable
 from entityclip.cli.options import Csv, Json, Workspace
 from entityclip.cli.printed import last_line, on_terminal, table
 from entityclip.errors import ConfigError
-from entityclip.layout import DataLayout, Layout
+from entityclip.layout import Layout
 from entityclip.records import Rejection
 
 # Every command imports what it runs when it runs: torch takes seconds, and --help should not wait for it.
@@ -96,27 +96,6 @@ def _show_problems(rejected: Path) -> None:
     if rejected.is_file():
         first = pd.read_csv(rejected, dtype="str", keep_default_na=False, nrows=PROBLEMS_SHOWN)
         table([{name: row[name] for name in Rejection.model_fields} for row in first.to_dict("records")])
-
-
-def explain(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that 'ingest' wrote.")],
-    workspace: Workspace = Path(),
-    as_json: Json = False,
-) -> None:
-    """Write the texts that the source brought along as explanations into DIR.
-
-    Every answer goes through the ledger, so that nothing is ever written twice.
-    """
-    from entityclip.explain import BroughtWriter
-    from entityclip.explain import explain as write
-
-    data, ledger = DataLayout(folder), Layout(workspace).ledger
-    count = write(data, writer=BroughtWriter(), ledger=ledger, progress=on_terminal())
-    entities = len(pairs.read_frame(data.entities, columns=["entity_id"]))
-    covered = pairs.read_frame(data.explanations, columns=["entity_id"])["entity_id"].nunique()
-    typer.echo(f"{count:,} explanations of {covered:,} among {entities:,} entities; ledger: {ledger}")
-    typer.echo(f"Next: entityclip score {folder}")
-    last_line({"explanations": count, "explained": covered, "entities": entities}, as_json)
 
 
 def score(

@@ -1,6 +1,6 @@
 """Who writes explanations, and the ledger that keeps every one of them."""
 
-from entityclip.explain.config import WriterConfig, open_writer, writer_config
+from entityclip.explain.config import WriterConfig, open_writer, read_writer_settings, writer_config
 from entityclip.explain.ledger import Ledger
 from entityclip.explain.requests import Requests
 from entityclip.explain.stage import Estimate, estimate, explain
@@ -18,6 +18,7 @@ __all__ = [
     "estimate",
     "explain",
     "open_writer",
+    "read_writer_settings",
     "record",
     "writer_config",
 ]

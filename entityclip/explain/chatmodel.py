@@ -83,9 +83,9 @@ class ChatModel:
         told["sanitize_control_tokens"] = True
         if self._config.pictures:
             read = self._reader.apply_chat_template(chats, **told, processor_kwargs={"padding": True})
-        else:
-            read = self._reader.apply_chat_template([_texts(chat) for chat in chats], **told, padding=True)
-        return read.to(self._model.device, dtype=self._model.dtype)
+            return read.to(self._model.device, dtype=self._model.dtype)
+        texts = [_texts(chat) for chat in chats]
+        return self._reader.apply_chat_template(texts, **told, padding=True).to(self._model.device)
 
     def _said(self, row: torch.Tensor, *, tokens_in: int, seconds: float) -> Said:
         ends = self._model.generation_config.eos_token_id

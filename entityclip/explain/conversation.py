@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,15 @@ from entityclip.records import ExplanationRequest
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What is said first about one entity."""
+
+    messages: list[Message]
+    taken_out: dict[str, int]
+    """Kind of personal data -> how many were taken out."""
 
 
 class Conversation:
@@ -40,15 +50,19 @@ class Conversation:
         await self._client.close()
         self._audit.__exit__(None, None, None)
 
-    async def answer(self, request: ExplanationRequest) -> Answer:
+    def opening(self, request: ExplanationRequest) -> Opening:
+        """What is said first. Takes its time, so it is made outside of the loop, which others wait on."""
+        sent, taken_out = self._redacted(request)
+        return Opening(messages=self._messages(sent), taken_out=taken_out)
+
+    async def answer(self, request: ExplanationRequest, opening: Opening) -> Answer:
         """Ask; where the reply is faulty, ask once to mend it; where that does not help, set it aside.
 
         Raises:
             RequestFailed: There is no reply.
         """
         started = time.monotonic()
-        sent, taken_out = self._redacted(request)
-        messages = self._messages(sent)
+        messages, taken_out = list(opening.messages), opening.taken_out
         said = await self._said(messages, request=request, taken_out=taken_out)
         try:
             answer = self._asking.answer(request, said, writer=self._writer)

@@ -72,7 +72,8 @@ class OpenAIWriter:
             try:
                 while True:
                     for request, expected in self._affordable(waiting, tally, flying):
-                        flying[loop.run(conversation.answer(request))] = request, expected
+                        opening = conversation.opening(request)
+                        flying[loop.run(conversation.answer(request, opening))] = request, expected
                     if not flying:
                         break
                     for done in wait(flying, return_when=FIRST_COMPLETED).done:

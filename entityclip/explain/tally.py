@@ -82,7 +82,7 @@ class Tally:
             raise WriterError(f"{self._config.base_url}: refuses every request: {self._last}; look at the settings")
         if self._failed:
             failed = f"{self._failed:,} requests have no answer, the last one because: {self._last}"
-            raise WriterError(f"{self._config.base_url}: {failed}; run again to ask for them")
+            raise WriterError(f"{self._config.base_url}: {failed}")
 
     def _so_far(self) -> str:
         spent = f"{self._spent.tokens_in + self._spent.tokens_out:,} tokens"

@@ -51,7 +51,7 @@ class _Handler(BaseHTTPRequestHandler):
         data = json.loads(re.search(r"<data>\n(.*)\n</data>", user)[1])
         with self.server.lock:
             self.server.counts[data["name"]] += 1
-            count = self.server.counts[data["name"]]
+            self.count = self.server.counts[data["name"]]
             self.server.heard.append(({name.lower(): value for name, value in self.headers.items()}, asked))
             self.server.times.setdefault(data["name"], []).append(time.monotonic())
             self.server.at_once += 1
@@ -59,7 +59,7 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(self.server.delay)
         with self.server.lock:
             self.server.at_once -= 1
-        getattr(self, f"_{data['caption']}", self._good)(count)
+        getattr(self, f"_{data['caption']}", self._good)()
 
     def log_message(self, *args: Any) -> None:
         """Quiet."""
@@ -76,38 +76,38 @@ class _Handler(BaseHTTPRequestHandler):
         choice = {"message": {"role": "assistant", "content": content}, "finish_reason": finish}
         self._send(200, json.dumps({"choices": [choice], "usage": {"prompt_tokens": 100, "completion_tokens": 20}}))
 
-    def _good(self, count: int) -> None:
+    def _good(self) -> None:
         self._says(json.dumps(GOOD))
 
-    def _japanese(self, count: int) -> None:
+    def _japanese(self) -> None:
         self._says(json.dumps({**GOOD, "text": "白い水玉模様の赤いやかんで、ふたは黒いです。"}, ensure_ascii=False))
 
-    def _fenced(self, count: int) -> None:
+    def _fenced(self) -> None:
         self._says(f"<think>Is {{this}} red?</think>Sure!\n```json\n{json.dumps(GOOD)}\n```\nAnything else?")
 
-    def _busy(self, count: int) -> None:
-        if count == 1:
+    def _busy(self) -> None:
+        if self.count == 1:
             self._send(429, '{"error": {"message": "slow down"}}', Retry_After="1")
         else:
-            self._good(count)
+            self._good()
 
-    def _broken(self, count: int) -> None:
-        if count < 3:
+    def _broken(self) -> None:
+        if self.count < 3:
             self._send(500, "Internal Server Error")
         else:
-            self._good(count)
+            self._good()
 
-    def _down(self, count: int) -> None:
+    def _down(self) -> None:
         self._send(503, "down")
 
-    def _closed(self, count: int) -> None:
-        if count > 1:
-            self._good(count)
+    def _closed(self) -> None:
+        if self.count > 1:
+            self._good()
         self.close_connection = True
 
-    def _half(self, count: int) -> None:
-        if count > 1:
-            return self._good(count)
+    def _half(self) -> None:
+        if self.count > 1:
+            return self._good()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", "1000")
@@ -116,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         return None
 
-    def _endless(self, count: int, *, pause: float = 0.0, piece: int = 2**16) -> None:
+    def _endless(self, *, pause: float = 0.0, piece: int = 2**16) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.end_headers()
@@ -125,32 +125,32 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b" " * piece)
             time.sleep(pause)
 
-    def _dripping(self, count: int) -> None:
-        self._endless(count, pause=0.05, piece=1)
+    def _dripping(self) -> None:
+        self._endless(pause=0.05, piece=1)
 
-    def _slow(self, count: int) -> None:
+    def _slow(self) -> None:
         time.sleep(5)
-        self._good(count)
+        self._good()
 
-    def _nonsense(self, count: int) -> None:
+    def _nonsense(self) -> None:
         self._send(200, "<html>Welcome to the gateway</html>")
 
-    def _wrong(self, count: int) -> None:
-        self._says(json.dumps(GOOD) if count > 1 else '{"text": 7, "colour": "red"}')
+    def _wrong(self) -> None:
+        self._says(json.dumps(GOOD) if self.count > 1 else '{"text": 7, "colour": "red"}')
 
-    def _rambling(self, count: int) -> None:
+    def _rambling(self) -> None:
         self._says("The kettle is red, and red is a colour that " * 9, finish="length")
 
-    def _silent(self, count: int) -> None:
+    def _silent(self) -> None:
         self._send(200, '{"choices": [{"message": {"content": null}, "finish_reason": "content_filter"}]}')
 
-    def _refused(self, count: int) -> None:
+    def _refused(self) -> None:
         self._send(400, '{"error": {"message": "unknown field response_format"}}')
 
-    def _locked(self, count: int) -> None:
+    def _locked(self) -> None:
         self._send(401, json.dumps({"error": {"message": f"wrong key {self.headers['Authorization']}"}}))
 
-    def _elsewhere(self, count: int) -> None:
+    def _elsewhere(self) -> None:
         self._send(307, "", Location="http://192.0.2.1/v1/chat/completions")
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hostile import GOOD, HostileServer
 
 from entityclip.errors import BudgetSpent, ConfigError, WriterError
 from entityclip.explain import Answer, open_writer, writer_config
 from entityclip.explain.audit import read_audit
 from entityclip.records import ExplanationRequest
-from hostile import GOOD, HostileServer
 
 Ask = Callable[..., list[Answer]]
 
@@ -21,7 +21,7 @@ Ask = Callable[..., list[Answer]]
 @pytest.fixture
 def server() -> Iterator[HostileServer]:
     with HostileServer() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield server
         server.shutdown()
 
@@ -114,7 +114,7 @@ def test_a_request_that_the_server_refuses_is_set_aside_once_another_is_answered
 
 def test_a_server_that_refuses_everything_is_an_error_not_a_set_aside_answer(ask: Ask) -> None:
     answers: list[Answer] = []
-    with pytest.raises(WriterError, match="refuses every request.*response_format"):
+    with pytest.raises(WriterError, match=r"refuses every request.*response_format"):
         ask("refused", "refused", into=answers)
     assert answers == []
 

@@ -1,0 +1,88 @@
+"""From pictures and names to explanations: ``explain``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from entityclip import pairs
+from entityclip.cli.options import Json, Workspace
+from entityclip.cli.printed import last_line, on_terminal
+from entityclip.layout import DataLayout, Layout
+from entityclip.rights import read_rights
+
+if TYPE_CHECKING:
+    from entityclip.explain import Writer
+
+
+def explain(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that 'ingest' wrote.")],
+    writer: Annotated[
+        Literal["source", "transformers", "openai"] | None,
+        typer.Option(help="The texts that the source brought along, a model on this machine, or one on a server."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The model's folder, or its name on the server.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="The server, as in http://127.0.0.1:8000/v1.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="YAML with all settings of the writer: docs/explanations.md.")
+    ] = None,
+    budget_tokens: Annotated[int | None, typer.Option(help="Most tokens of this run, for openai.")] = None,
+    budget_money: Annotated[float | None, typer.Option(help="Most money of this run, by the prices.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Ask again where an earlier answer was set aside.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say about what it would cost; ask nobody.")] = False,
+    workspace: Workspace = Path(),
+    as_json: Json = False,
+) -> None:
+    """Write explanations of the things in DIR.
+
+    Without options the writer is the one that the workspace's entityclip.yaml names, else the source itself.
+    Every answer goes through the ledger, so that nothing is ever paid for twice.
+    """
+    data, layout = DataLayout(folder), Layout(workspace)
+    given: dict[str, Any] = {"writer": writer, "model": model, "base_url": base_url}
+    given |= {"budget_tokens": budget_tokens, "budget_money": budget_money}
+    opened = _writer(layout, config, {name: value for name, value in given.items() if value is not None})
+    if dry_run:
+        _show_estimate(data, opened, layout, again=again, as_json=as_json)
+        return
+    from entityclip.explain import explain as write
+
+    rights = read_rights(layout.pairs_suite)
+    count = write(data, writer=opened, ledger=layout.ledger, rights=rights, progress=on_terminal(), again=again)
+    entities = len(pairs.read_frame(data.entities, columns=["entity_id"]))
+    covered = pairs.read_frame(data.explanations, columns=["entity_id"])["entity_id"].nunique()
+    typer.echo(f"{count:,} explanations of {covered:,} among {entities:,} entities; ledger: {layout.ledger}")
+    typer.echo(f"Next: entityclip score {folder}")
+    last_line({"explanations": count, "explained": covered, "entities": entities}, as_json)
+
+
+def _writer(layout: Layout, config: Path | None, given: dict[str, Any]) -> Writer:
+    """The writer by file or workspace, with what was given on the command line in its place."""
+    from entityclip.explain import open_writer, read_writer_settings, writer_config
+    from entityclip.workspace import read_config
+
+    if config is not None:
+        settings, origin = read_writer_settings(config), str(config)
+    else:
+        known = read_config(layout.config).explain
+        settings, origin = {"writer": known.writer, **known.model_dump(exclude_unset=True)}, str(layout.config)
+    if given.get("writer", settings.get("writer")) != settings.get("writer"):
+        settings = {}  # they are another writer's
+    origin = f"{origin} and the command line" if given else origin
+    return open_writer(writer_config({**settings, **given}, origin=origin), ledger=layout.ledger)
+
+
+def _show_estimate(data: DataLayout, writer: Writer, layout: Layout, *, again: bool, as_json: bool) -> None:
+    from entityclip.explain import estimate
+
+    rights = read_rights(layout.pairs_suite)
+    told = estimate(data, writer=writer, ledger=layout.ledger, rights=rights, again=again)
+    cost = told.cost
+    typer.echo(f"{told.requests:,} requests to {writer.generator}; the ledger knows {told.known:,} of the answers.")
+    typer.echo(
+        f"The others would take about {cost.tokens_in:,} tokens in, at most {cost.tokens_out:,} tokens out"
+        f"{f', at most {cost.money:,.2f} in money' if cost.money else ''}; repairs come on top. Nobody was asked."
+    )
+    last_line(told.model_dump(), as_json)
