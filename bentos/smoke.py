@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import psutil
@@ -21,6 +21,8 @@ from entityclip.layout import DataLayout, StoreLayout
 from entityclip.records import Probe
 
 TOLERANCE = 1e-4
+ROUNDS = 4
+"""How often each probe is asked: twenty answers say what 95 of 100 take."""
 START_SECONDS = 180.0
 STOP_SECONDS = 15.0
 ASKED_TAGS = 20
@@ -41,7 +43,16 @@ def probe_pictures(data: DataLayout, probes: Sequence[Probe]) -> dict[str, bytes
     return found
 
 
-def smoke(tag: str, *, store: Path, probes: Sequence[Probe], pictures: Mapping[str, bytes]) -> float:
+class Proof(NamedTuple):
+    """What a smoke test saw."""
+
+    largest_difference: float
+    """|service score - evaluator score|, the worst; at most ``TOLERANCE``."""
+    latency_ms: float
+    """Of 100 pictures, 95 were tagged within this, one after the other."""
+
+
+def smoke(tag: str, *, store: Path, probes: Sequence[Probe], pictures: Mapping[str, bytes]) -> Proof:
     """Serve the Bento ``tag`` in a process of its own and ask it what the evaluator was asked.
 
     Args:
@@ -49,9 +60,6 @@ def smoke(tag: str, *, store: Path, probes: Sequence[Probe], pictures: Mapping[s
         store: BENTOML_HOME that holds it.
         probes: Scores that the evaluator saw.
         pictures: Pair id -> the bytes of its picture.
-
-    Returns:
-        The largest difference between a score of the service and the evaluator's; at most ``TOLERANCE``.
 
     Raises:
         PackagingError: There is nothing to compare, the service does not start, refuses, or scores otherwise.
@@ -68,7 +76,14 @@ def smoke(tag: str, *, store: Path, probes: Sequence[Probe], pictures: Mapping[s
         worst = max(_difference(client, probe, pictures[probe.pair_id]) for probe in probes)
         if not worst <= TOLERANCE:
             raise PackagingError(f"scores differ from the evaluator's by {worst:.2g}, at most {TOLERANCE} expected")
-    return worst
+        seconds = sorted(_seconds(client, pictures[probe.pair_id]) for probe in probes for _ in range(ROUNDS))
+    return Proof(largest_difference=worst, latency_ms=1000 * seconds[int(0.95 * (len(seconds) - 1))])
+
+
+def _seconds(client: httpx.Client, picture: bytes) -> float:
+    started = time.perf_counter()
+    _ask(client, "/tag", files={"image": ("probe", picture)})
+    return time.perf_counter() - started
 
 
 def _require_found(client: httpx.Client, entity: str) -> None:
@@ -100,8 +115,11 @@ def _ask(client: httpx.Client, path: str, **request: Any) -> Any:
 
 # ---------------------------------------------------------------- the server
 @contextmanager
-def serving(tag: str, *, store: Path) -> Iterator[str]:
+def serving(tag: str, *, store: Path, state: Path | None = None) -> Iterator[str]:
     """``bentoml serve TAG`` on a free loopback port while the block runs; yields its address.
+
+    Without ``state`` it is alone: whatever state this machine's own service has, the release that is packed in
+    answers, and needs no key.
 
     Raises:
         PackagingError: It was not ready in time, or the block raised one; the end of its log is in the message.
@@ -115,7 +133,7 @@ def serving(tag: str, *, store: Path) -> Iterator[str]:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=store_environment(store.resolve()),
+            env=store_environment(store.resolve()) | {"ENTITYCLIP_STATE": str(state or "")},
             cwd=log.parent,
             start_new_session=True,
         )

@@ -14,6 +14,7 @@
     ├── CheckpointError    weights or card are missing, half-written or do not fit each other
     ├── IndexMismatch      an index was built by another model than the one that asks it
     ├── WorkspaceError     git, DVC or the workspace folder is not in the state that a step needs
+    │   └── Busy           another run is at work, and this one does not wait
     └── PackagingError     a Bento could not be built from a release, or its smoke test failed
 """
 
@@ -75,6 +76,10 @@ class IndexMismatch(EntityClipError):
 
 class WorkspaceError(EntityClipError):
     """Git, DVC or the workspace folder is not in the state that a step needs."""
+
+
+class Busy(WorkspaceError):
+    """Another run is at work in this workspace or on this device, and this one does not wait any longer."""
 
 
 class PackagingError(EntityClipError):

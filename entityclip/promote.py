@@ -6,7 +6,7 @@ import pandas as pd
 
 from entityclip import metrics
 from entityclip.errors import ConfigError
-from entityclip.records import EvalReport, Metric, PromotionDecision, PromotionPolicy
+from entityclip.records import Blessing, EvalReport, Gain, Metric, PromotionDecision, PromotionPolicy, Release
 
 ROUNDING = 1e-9
 """Points by which a figure may miss a limit through rounding alone."""
@@ -32,7 +32,8 @@ def decide(
         data_hash: Data that the challenger was trained on.
         suite_hash: Rules that those data passed.
         queries: The evaluator's frames of challenger and champion; with them a gain in recall gets its 95 %
-            interval, which is written down but does not decide, and a category can refuse the challenger.
+            interval, which is written down and decides where the policy asks for it, and a category can refuse the
+            challenger.
 
     Raises:
         ConfigError: The reports are about different evaluation sets, the policy asks for a figure that was not
@@ -41,15 +42,17 @@ def decide(
     if (champion is None) != (champion_version is None):
         missing = "report" if champion is None else "version"
         raise ConfigError(f"the champion's {missing} is missing; expected its report and its version, or neither")
+    gain = None
     if champion is None:
         passed, reasons = _against_none(challenger, policy)
     elif challenger.model_fingerprint == champion.model_fingerprint:
         passed, reasons = False, [f"this model is the champion {champion_version} already"]
     else:
         _require_same_set(challenger, champion, champion_version)
-        wins, gain = _gain(challenger, champion, policy=policy, version=champion_version, queries=queries)
+        gain = None if queries is None else paired_gain(*queries, policy=policy)
+        wins, won = _gain(challenger, champion, policy=policy, version=champion_version, paired=gain)
         holds, losses = _slices(challenger, champion, policy=policy, queries=queries)
-        passed, reasons = wins and holds, [gain, *losses]
+        passed, reasons = wins and holds, [won, *losses]
     return PromotionDecision(
         promoted=passed,
         reasons=tuple(reasons),
@@ -58,6 +61,46 @@ def decide(
         data_hash=data_hash,
         suite_hash=suite_hash,
         evaluation_hash=challenger.evaluation_hash,
+        policy=policy,
+        gain=gain,
+    )
+
+
+def bless(
+    release: Release,
+    *,
+    policy: PromotionPolicy,
+    largest_difference: float,
+    latency_ms: float,
+    size_mb: float,
+) -> Blessing:
+    """Whether a release that answered its smoke test keeps to the policy's budgets.
+
+    Args:
+        release: What was packaged and served.
+        policy: Has the budgets.
+        largest_difference: Between a score of the service and the evaluator's.
+        latency_ms: Within which 95 of 100 pictures were tagged.
+        size_mb: Of the packaged model with its indexes, in 10^6 bytes.
+    """
+    tagged, latency_budget = f"95 of 100 pictures are tagged within {latency_ms:.0f} ms", policy.latency_ms
+    weighs, size_budget = f"the package weighs {size_mb:.1f} MB", policy.size_mb
+    within = [
+        (latency_budget is None or latency_ms <= latency_budget, tagged, latency_budget, "ms"),
+        (size_budget is None or size_mb <= size_budget, weighs, size_budget, "MB"),
+    ]
+    budgets = [
+        said if budget is None else f"{said}; {budget:g} {unit} are allowed: {'within' if kept else 'too much'}"
+        for kept, said, budget, unit in within
+    ]
+    return Blessing(
+        blessed=all(kept for kept, *_ in within),
+        reasons=(f"it answers within {largest_difference:.0e} of the evaluator", *budgets),
+        version=release.version,
+        model_fingerprint=release.model_fingerprint,
+        largest_difference=largest_difference,
+        latency_ms=latency_ms,
+        size_mb=size_mb,
         policy=policy,
     )
 
@@ -86,19 +129,17 @@ def _gain(
     *,
     policy: PromotionPolicy,
     version: str | None,
-    queries: tuple[pd.DataFrame, pd.DataFrame] | None,
+    paired: Gain | None,
 ) -> tuple[bool, str]:
     new, old = _deciding(challenger, policy)["all"], _deciding(champion, policy)["all"]
     gain = new.value - old.value
-    passed = gain >= policy.minimal_gain - ROUNDING
-    interval = ""
-    if queries is not None and policy.metric.startswith("R@"):
-        low, high = gain_interval(*queries, policy=policy)
-        interval = f" (95 % interval {low:+.1f} to {high:+.1f})"
+    surest = gain if not policy.surely else paired.low if paired else float("nan")  # nothing paired: nothing is sure
+    passed = surest >= policy.minimal_gain - ROUNDING
+    interval = f" (95 % interval {paired.low:+.1f} to {paired.high:+.1f})" if paired else ""
+    needed = f"{policy.minimal_gain:+.1f} are needed{', by the whole interval' if policy.surely else ''}"
     return passed, (
         f"{_title(policy)} is {new.value:.1f} against {old.value:.1f} of {version} over {new.queries:,} queries, "
-        f"a gain of {gain:+.1f} points{interval}; {policy.minimal_gain:+.1f} are needed: "
-        f"{'enough' if passed else 'too little'}"
+        f"a gain of {gain:+.1f} points{interval}; {needed}: {'enough' if passed else 'too little'}"
     )
 
 
@@ -140,13 +181,15 @@ def _excuse(
         return f"not counted, since it has fewer than {policy.slice_queries}"
     if not name.startswith("category="):
         return None
-    if queries is None or not policy.metric.startswith("R@"):
+    gain = None
+    if queries is not None:
+        new, old = queries
+        gain = paired_gain(new[new["category"] == name.removeprefix("category=")], old, policy=policy)
+    if gain is None:
         return "noted only, since a category without an interval may lose by chance"
-    new, old = queries
-    low, high = gain_interval(new[new["category"] == name.removeprefix("category=")], old, policy=policy)
-    if high < -policy.slice_tolerance:
+    if gain.high < -policy.slice_tolerance:
         return None
-    return f"noted only, since the 95 % interval of {low:+.1f} to {high:+.1f} reaches into what is allowed"
+    return f"noted only, since the 95 % interval of {gain.low:+.1f} to {gain.high:+.1f} reaches into what is allowed"
 
 
 def _deciding(report: EvalReport, policy: PromotionPolicy) -> dict[str, Metric]:
@@ -165,22 +208,24 @@ def _title(policy: PromotionPolicy) -> str:
     return f"{policy.metric} of the {policy.index} index"
 
 
-def gain_interval(
+def paired_gain(
     challenger: pd.DataFrame, champion: pd.DataFrame, *, policy: PromotionPolicy, seed: int = 0
-) -> tuple[float, float]:
-    """95 % interval of the gain in points, from the same queries answered by both (paired bootstrap).
+) -> Gain | None:
+    """What the challenger wins on the same queries answered by both, with its 95 % interval (paired bootstrap).
+
+    Which queries are hard is the same for both, and cancels: the interval is far narrower than those of two recalls.
+    None where the policy decides by something else than a recall, which no single query has.
 
     Args:
         challenger: The evaluator's rows of the new model.
-        champion: The same of the other one.
+        champion: The same of the other one; rows that the challenger lacks are left out.
         policy: Names the index and the recall.
         seed: Of the bootstrap.
     """
+    if not policy.metric.startswith("R@"):
+        return None
     k = int(policy.metric.removeprefix("R@"))
-    hits = [
-        (q[q["index"] == policy.index].set_index("pair_id")["rank"] <= k).astype(float) for q in (challenger, champion)
-    ]
-    entities = challenger[challenger["index"] == policy.index].set_index("pair_id")["entity_id"]
-    gain = 100 * (hits[0] - hits[1].reindex(hits[0].index))
-    (figure,) = metrics.mean_figures({"gain": gain.to_numpy()}, entities.to_numpy(), seed=seed)
-    return figure.low, figure.high
+    new, old = (q[q["index"] == policy.index].set_index("pair_id") for q in (challenger, champion))
+    won = 100 * ((new["rank"] <= k).astype(float) - (old["rank"] <= k).astype(float).reindex(new.index))
+    (figure,) = metrics.mean_figures({"gain": won.to_numpy()}, new["entity_id"].to_numpy(), seed=seed)
+    return Gain(points=figure.value, low=figure.low, high=figure.high, queries=figure.queries)

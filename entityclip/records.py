@@ -248,6 +248,17 @@ class Blessing(Record):
     policy: PromotionPolicy
 
 
+class Approval(Record):
+    """A question to a person about a blessed release, and the answer; kept for ever in ``reports/``."""
+
+    version: str
+    asked: datetime.datetime
+    until: datetime.datetime = Field(description="Without an answer by then, the champion stays.")
+    approved: bool | None = Field(default=None, description="None: nobody has answered yet.")
+    name: str = Field(default="", description="Who answered.")
+    comment: str = ""
+
+
 class Release(Record):
     """A promoted release: one Git commit that holds data, rules, model and reports."""
 

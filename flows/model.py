@@ -22,6 +22,7 @@ from entityclip.report import StageFact
 from entityclip.rerank import calibrate_rerank
 from entityclip.train import TrainConfig
 from flows.artifacts import show_evaluation
+from flows.lease import device_lease
 from flows.stages import Clock
 
 
@@ -39,7 +40,7 @@ def train_model(config: TrainConfig, layout: Layout, run: RunLayout, data_hash: 
     """Train, or go on where a killed run was saved; metrics are live in DVCLive's folder."""
     if run.checkpoint.card.is_file():
         return checkpoint.read_card(run.checkpoint)
-    with _live(run) as live:
+    with device_lease(layout, config.device), _live(run) as live:
 
         def report(epoch: int, terms: dict[str, float]) -> None:
             live.step = epoch

@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import Field
+
 from entityclip.errors import WorkspaceError
 from entityclip.layout import Layout
 from entityclip.records import Record, Release
@@ -36,6 +38,7 @@ class Reign(Record):
     commit: str
     since: datetime
     until: datetime | None
+    message: str = Field(default="", description="Why it became the champion, as its tag says.")
 
 
 # ---------------------------------------------------------------- reading tags
@@ -55,7 +58,8 @@ def history(layout: Layout) -> list[Reign]:
         if reigns and reigns[-1].until is None:
             reigns[-1] = reigns[-1].model_copy(update={"until": when})
         if event["event"] == "assignment":
-            reigns.append(Reign(version=event["version"], commit=event["commit"], since=when, until=None))
+            said = (event["message"] or "").strip()
+            reigns.append(Reign(version=event["version"], commit=event["commit"], since=when, until=None, message=said))
     return reigns
 
 
@@ -122,7 +126,7 @@ def register(layout: Layout, commit: str) -> str:
     return str(_gto(layout, lambda root: gto.api.register(root, ARTIFACT, commit, **step)).version)
 
 
-def crown(layout: Layout, version: str) -> None:
+def crown(layout: Layout, version: str, *, message: str) -> None:
     """Assign the champion's stage to ``version``, with a time of its own: tags count in whole seconds."""
     import gto.api
 
@@ -131,15 +135,16 @@ def crown(layout: Layout, version: str) -> None:
     if ahead > 5:
         raise WorkspaceError(f"{layout.root}: the last assignment lies {ahead:.0f} s in the future; set the clock")
     time.sleep(max(0.0, ahead + 1.0))
-    _gto(layout, lambda root: gto.api.assign(root, ARTIFACT, CHAMPION, version=version, force=True))
+    _gto(layout, lambda root: gto.api.assign(root, ARTIFACT, CHAMPION, version=version, message=message, force=True))
 
 
-def assign_champion(layout: Layout, version: str, *, force: bool = False) -> Release:
+def assign_champion(layout: Layout, version: str, *, message: str, force: bool = False) -> Release:
     """Make ``version`` the champion; its files stay where they are, see ``fetch_release``.
 
     Args:
         layout: The workspace.
         version: A released version.
+        message: Why, for the history.
         force: Needed to go back to a version that was the champion before.
 
     Raises:
@@ -152,8 +157,13 @@ def assign_champion(layout: Layout, version: str, *, force: bool = False) -> Rel
             return release
         if any(r.version == version for r in reigns) and not force:
             raise WorkspaceError(f"{version} was the champion before; to roll back to it, say so with force")
-        crown(layout, version)
+        crown(layout, version, message=message)
     return release
+
+
+def reigned(layout: Layout, version: str) -> bool:
+    """Whether this version is or was the champion."""
+    return any(reign.version == version for reign in history(layout))
 
 
 # ---------------------------------------------------------------- fetching

@@ -1,29 +1,43 @@
-"""The release half of the main job: decide, release, package, smoke test."""
+"""The release half of the main job: decide, release, package, prove, and only then make it the champion.
+
+A model needs two blessings: one for quality, by comparison with the champion, and one for service, by its smoke test
+and budgets. Both are kept in Git. Going back by hand: ``python -m flows.release rollback --workspace DIR --to v1.3.0``.
+"""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+from typing import Annotated
+
 import pandas as pd
+import typer
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from bentos import package, smoke
+from bentos import package
 from entityclip import checkpoint, promote
+from entityclip.errors import EntityClipError, PackagingError
 from entityclip.evaluate import evaluate
 from entityclip.layout import Layout
-from entityclip.records import BentoRecord, EvalReport, PromotionDecision, QualityReport, Record, Release
+from entityclip.records import BentoRecord, Blessing, EvalReport, PromotionDecision, QualityReport, Record, Release
 from entityclip.report import StageFact
 from entityclip.workspace import read_config
-from flows import versioning
-from flows.artifacts import show_decision
+from flows import approval, serving, versioning
+from flows.artifacts import show_blessing, show_decision
+from flows.lease import alone
 from flows.model import Learned
-from flows.registry import champion, fetch_release
+from flows.registry import assign_champion, champion, fetch_release, reigned
+from flows.rollback import roll_back
 from flows.stages import Clock
+from flows.workspace import open_workspace
 
 
 class Released(Record):
     """How the challenger fared; ``release`` and ``bento`` are the champion's, whoever that now is."""
 
     decision: PromotionDecision
+    blessing: Blessing | None
     release: Release | None
     bento: BentoRecord | None
     stages: tuple[StageFact, ...]
@@ -58,36 +72,37 @@ def champion_figures(layout: Layout, current: Release, challenger: EvalReport) -
 
 @task(cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
 def release_model(layout: Layout, learned: Learned, decision: PromotionDecision, quality: QualityReport) -> Release:
-    """One commit with data, rules, model and reports, pushed and tagged as the champion."""
-    reports: dict[str, Record] = {"evaluation": learned.evaluation, "quality": quality.portable(layout.root)}
+    """One commit with data, rules, model and reports, pushed and tagged as a version; not yet the champion."""
+    reports: dict[str, Record] = {
+        "card": learned.card,
+        "evaluation": learned.evaluation,
+        "quality": quality.portable(layout.root),
+    }
     return versioning.release(layout, checkpoint=layout.run(learned.run).checkpoint, reports=reports, decision=decision)
 
 
 @task(cache_policy=NO_CACHE)
 def package_release(layout: Layout, release: Release) -> BentoRecord:
-    """A Bento from the release's own files, brought back from Git and DVC; it has yet to be proved."""
-    layout.receipt(f"smoke-{release.version}").unlink(missing_ok=True)
-    copy = fetch_release(layout, release.version, data=True)
-    return package.build(copy.root, release=release, data=copy.data, store=layout.bento_home)
+    """A Bento from the release's own files; it has yet to be proved."""
+    return serving.packaged(layout, release)
 
 
 @task(cache_policy=NO_CACHE)
-def smoke_test(layout: Layout, bento: BentoRecord) -> BentoRecord:
-    """Serve the Bento in its own process and compare its scores with the evaluator's."""
-    copy = Layout(layout.release_copy(bento.release))
-    evaluation = EvalReport.read(copy.report("evaluation"))
-    probes = evaluation.probes if evaluation else ()
-    pictures = smoke.probe_pictures(copy.data, probes)
-    worst = smoke.smoke(bento.tag, store=layout.bento_home, probes=probes, pictures=pictures)
-    get_run_logger().info("%s answers like the evaluator; largest difference %.1e", bento.tag, worst)
-    proved = bento.model_copy(update={"largest_difference": worst})
-    proved.write(layout.receipt(f"smoke-{bento.release}"))
-    return proved
+def smoke_test(layout: Layout, release: Release, bento: BentoRecord) -> tuple[BentoRecord, Blessing]:
+    """Serve the Bento in its own process, compare its scores with the evaluator's, hold it against the budgets."""
+    return serving.prove(layout, release, bento)
+
+
+@task(cache_policy=NO_CACHE)
+def make_champion(layout: Layout, release: Release, decision: PromotionDecision) -> Release:
+    """Let the blessed release answer, then tag it as the champion; a kill between the two is completed by a rerun."""
+    serving.go_live(layout, release)
+    return assign_champion(layout, release.version, message=decision.reasons[0])
 
 
 @flow(name="release", flow_run_name="release-{learned.run}")
 def release(layout: Layout, learned: Learned, data_hash: str, quality: QualityReport) -> Released:
-    """Promote the challenger or keep the champion; package and prove whoever is champion then."""
+    """Promote the challenger or keep the champion. Whoever is to answer then is packaged and proved first."""
     clock = Clock()
     with clock.stage("promote"):
         decision = _judged(layout, learned)
@@ -95,13 +110,52 @@ def release(layout: Layout, learned: Learned, data_hash: str, quality: QualityRe
             clock.reason = "this model was judged before, against the champion of today; the decision is kept in Git"
         else:
             decision = decide(layout, learned, data_hash, quality.suite_hash)
+        candidate = None
         if decision.promoted:
-            release_model(layout, learned, decision, quality)
+            made = release_model(layout, learned, decision, quality)
+            candidate = None if reigned(layout, made.version) else made
         else:
             versioning.record_decision(layout, decision)
-    current = champion(layout)
-    if current is None:
-        return Released(decision=decision, release=None, bento=None, stages=clock.facts)
+    current, bento, blessing = champion(layout), None, None
+    if candidate is not None:
+        bento, blessing = try_out(layout, candidate, clock)
+        if blessing.blessed and approved(layout, candidate, decision):
+            current = make_champion(layout, candidate, decision)
+    if current is not None and current != candidate:
+        bento = keep_ready(layout, current, clock)
+    return Released(decision=decision, blessing=blessing, release=current, bento=bento, stages=clock.facts)
+
+
+def try_out(layout: Layout, candidate: Release, clock: Clock) -> tuple[BentoRecord | None, Blessing]:
+    """Package and prove a release that is not the champion yet. Where that fails, the champion stays."""
+    bento = None
+    try:
+        with clock.stage("package"):
+            bento = package_release(layout, candidate)
+        with clock.stage("smoke"):
+            bento, blessing = smoke_test(layout, candidate, bento)
+    except PackagingError as error:
+        blessing = serving.unservable(layout, candidate, error)
+    serving.record_blessing(layout, blessing)
+    show_blessing(blessing)
+    get_run_logger().info("%s for service: %s", "blessed" if blessing.blessed else "refused", blessing.reasons)
+    return bento, blessing
+
+
+def approved(layout: Layout, candidate: Release, decision: PromotionDecision) -> bool:
+    """Whether nobody has to be asked. Where somebody has to be, the answer makes the champion."""
+    hours = decision.policy.approval_hours
+    if hours is None:
+        return True
+    asked = approval.ask(layout, candidate, hours=hours)
+    if asked.approved is None:
+        approval.notify(layout, asked)
+        get_run_logger().info("%s waits for a person until %s", asked.version, asked.until)
+    return False
+
+
+def keep_ready(layout: Layout, current: Release, clock: Clock) -> BentoRecord:
+    """The champion's Bento, whole and proved; built and proved again where it is not, or the service's code changed."""
     with clock.stage("package"):
         ready = package.ready(layout.bento_home, current)
         if ready is not None:
@@ -111,8 +165,7 @@ def release(layout: Layout, learned: Learned, data_hash: str, quality: QualityRe
         proof = BentoRecord.read(layout.receipt(f"smoke-{current.version}")) if ready else None
         if proof is not None:
             clock.reason = f"the same Bento answered within {proof.largest_difference:.0e} of the evaluator"
-        bento = proof or smoke_test(layout, bento)
-    return Released(decision=decision, release=current, bento=bento, stages=clock.facts)
+        return proof or smoke_test(layout, current, bento)[0]
 
 
 def _judged(layout: Layout, learned: Learned) -> PromotionDecision | None:
@@ -125,3 +178,52 @@ def _judged(layout: Layout, learned: Learned) -> PromotionDecision | None:
     version = None if current is None else current.version
     released = current is not None and current.model_fingerprint == decision.challenger
     return decision if decision.champion == version or (decision.promoted and released) else None
+
+
+# ---------------------------------------------------------------- by hand
+app = typer.Typer(pretty_exceptions_enable=False, add_completion=False, help=__doc__, no_args_is_help=True)
+
+
+@app.callback()
+def _commands() -> None:
+    """Releases by hand."""
+
+
+@app.command()
+def rollback(
+    workspace: Annotated[Path, typer.Option(help="Git and DVC repository of the releases.")],
+    to: Annotated[str, typer.Option(help="Version that was the champion before, like v1.3.0.")],
+    reason: Annotated[str, typer.Option(help="Why; it stands in the history.")] = "by hand",
+) -> None:
+    """Put back data, rules, settings and model of an earlier release as one; services follow within a second."""
+    try:
+        layout = open_workspace(workspace)
+        with alone(layout):
+            release = roll_back(layout, to, reason=reason)
+    except EntityClipError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    print(f"{release.version} is the champion: model {release.model_fingerprint[:12]}, data {release.data_hash[:12]}")
+
+
+@app.command()
+def approve(
+    workspace: Annotated[Path, typer.Option(help="Git and DVC repository of the releases.")],
+    version: Annotated[str, typer.Option(help="The release that waits, like v1.3.0.")],
+    name: Annotated[str, typer.Option(help="Who says so; it is kept with the release.")],
+    comment: Annotated[str, typer.Option(help="Why.")] = "",
+    decline: Annotated[bool, typer.Option("--decline", help="Say no: the champion stays.")] = False,
+) -> None:
+    """Answer the question about a blessed release; with yes it becomes the champion at once."""
+    try:
+        layout = open_workspace(workspace)
+        with alone(layout):
+            approval.settle(layout, version, approve=not decline, name=name, comment=comment)
+    except EntityClipError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    print(f"{version}: {'declined, the champion stays' if decline else 'approved, it is the champion'}")
+
+
+if __name__ == "__main__":
+    app()

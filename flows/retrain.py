@@ -9,21 +9,21 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from filelock import FileLock, Timeout
 from prefect import flow, task
 from prefect.artifacts import create_link_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.exceptions import CancelledRun
+from prefect.states import Cancelled
 from pydantic import Field
 
 from bentos.package import serve_command
-from entityclip.errors import EntityClipError, WorkspaceError
+from entityclip.errors import Busy, EntityClipError
 from entityclip.examples import draw_examples
 from entityclip.layout import Layout
 from entityclip.presets import preset as named_preset
@@ -31,8 +31,10 @@ from entityclip.records import Record
 from entityclip.report import RunFacts, StageFact, slice_table, write_report
 from entityclip.train import read_config
 from flows.data import Origin, Prepared, prepare_data
+from flows.lease import alone
 from flows.model import Learned, learn, losses
 from flows.release import Released, release
+from flows.triggers import due, settle
 from flows.workspace import open_workspace
 
 PresetName = Literal["demo", "grocery", "table", "tiny"]
@@ -61,7 +63,7 @@ def retrain(
     epochs: Annotated[int, Field(ge=1)] | None = None,
     device: Device = "cpu",
     config: Path | None = None,
-) -> Retrained:
+) -> Retrained | State:
     """The whole way from a source to a served model. What was done before from the same inputs is reused.
 
     Args:
@@ -81,25 +83,16 @@ def retrain(
     settings = settings.model_copy(update={"train": train.model_copy(update=changes)})
     layout = open_workspace(workspace)
     origin = Origin(source=source, path=source_path, mapping=mapping, products=products)
-    with alone(layout):
-        prepared = prepare_data(layout, settings, origin)
-        learned = learn(layout, settings.train, prepared.version.data_hash)
-        released = release(layout, learned, prepared.version.data_hash, prepared.quality)
-        return show(layout, prepared, learned, released)
-
-
-@contextmanager
-def alone(layout: Layout) -> Iterator[None]:
-    """One run at a time in a workspace; a killed run gives the lock up.
-
-    Raises:
-        WorkspaceError: Another run is at work.
-    """
     try:
-        with FileLock(layout.run_lock, timeout=0):
-            yield
-    except Timeout as error:
-        raise WorkspaceError(f"{layout.root}: another run is at work here; wait for it, or use another one") from error
+        with alone(layout):
+            causes = due(layout)
+            prepared = prepare_data(layout, settings, origin)
+            learned = learn(layout, settings.train, prepared.version.data_hash)
+            released = release(layout, learned, prepared.version.data_hash, prepared.quality)
+            settle(layout, causes)
+            return show(layout, prepared, learned, released)
+    except Busy as busy:
+        return Cancelled(message=str(busy))  # dropped by policy: nothing has failed
 
 
 @task(cache_policy=NO_CACHE)
@@ -162,11 +155,13 @@ def main(
     _speak_plainly()
     try:
         done = retrain(preset, workspace, source, source_path, mapping, products, epochs, device, config)
-    except EntityClipError as error:
-        print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
+    except (EntityClipError, CancelledRun) as error:
+        name = "Busy" if isinstance(error, CancelledRun) else type(error).__name__
+        print(f"\n{name}: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
     finally:
         logging.getLogger("prefect").setLevel(logging.WARNING)  # the last line is ours
+    assert isinstance(done, Retrained)  # a state comes back as an error
     for stage in done.stages:
         print(f"{stage.name:10} {'reused: ' + stage.reason if stage.reused else f'{stage.seconds:.1f} s'}")
     print(f"\n{done.recall}\n\nThe champion is {done.version or 'nobody yet'}.")

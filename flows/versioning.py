@@ -15,7 +15,7 @@ from entityclip.errors import WorkspaceError
 from entityclip.layout import CheckpointLayout, DataLayout, Layout
 from entityclip.pairs import digest, require_complete
 from entityclip.records import DataVersion, PromotionDecision, Record, Release
-from flows.registry import crown, history, model_at, register, release_of, versions
+from flows.registry import model_at, register, release_of, versions
 from flows.remote import push
 from flows.repository import Repository, exclusive, folder_hash, pointer_hash
 from flows.workspace import workspace_files
@@ -102,10 +102,10 @@ def release(
     reports: Mapping[str, Record],
     decision: PromotionDecision,
 ) -> Release:
-    """Release the promoted checkpoint: one commit with data, rules, model and reports, pushed, tagged, champion.
+    """Release the promoted checkpoint: one commit with data, rules, model and reports, pushed and tagged.
 
     The first version is v1.0.0, a retrained model is v1.1.0 and so on. A model that was released before is not
-    released again, and is not made champion again either: a rollback holds until a person ends it.
+    released again. A release becomes the champion when it is proved, see ``flows.release``.
 
     Args:
         layout: The workspace, with the data version in place that the decision is about.
@@ -124,8 +124,6 @@ def release(
         version = _released(layout, decision.challenger)
         if version is None:
             version = register(layout, _release_commit(layout, checkpoint, reports, decision))
-        if all(reign.version != version for reign in history(layout)):
-            crown(layout, version)
         return release_of(layout, version)
 
 
@@ -165,3 +163,38 @@ def record_decision(layout: Layout, decision: PromotionDecision) -> Path:
 
 def _decision_path(layout: Layout, decision: PromotionDecision) -> Path:
     return layout.decision(digest(decision.model_dump_json()))
+
+
+# ---------------------------------------------------------------- going back
+def restore(layout: Layout, release: Release, copy: Layout) -> str:
+    """Make data, rules, settings, model and reports what they were in a release, in a commit of its own.
+
+    Decisions, blessings and people's reviews stay as they are: they are kept for ever.
+
+    Args:
+        layout: The workspace.
+        release: Which release.
+        copy: Its files with its data, as ``fetch_release`` brought them.
+
+    Returns:
+        The commit; HEAD where everything is so already.
+
+    Raises:
+        WorkspaceError: Git, DVC or the remote refused; the same call again completes it.
+    """
+    with exclusive(layout):
+        repository = Repository(layout.root)
+        data_hash = _replace(repository, copy.data.root, layout.data.root)
+        model_hash = _replace(repository, copy.model.root, layout.model.root)
+        tracked = [layout.config, layout.rules, *(layout.report(path.stem) for path in _reports(layout, release))]
+        names = [path.relative_to(layout.root).as_posix() for path in tracked]
+        repository.git("restore", f"--source={release.commit}", "--staged", "--worktree", "--", *names)
+        push(layout, {layout.data_dvc: data_hash, layout.model_dvc: model_hash})
+        return repository.commit(f"Back to {release.version}", [*tracked, layout.data_dvc, layout.model_dvc])
+
+
+def _reports(layout: Layout, release: Release) -> list[Path]:
+    """The records of the release itself: evaluation, quality, promotion ..."""
+    folder = layout.reports.relative_to(layout.root).as_posix()
+    listed = Repository(layout.root).git("ls-tree", "--name-only", release.commit, "--", f"{folder}/").splitlines()
+    return [Path(name) for name in listed if name.endswith(".json")]

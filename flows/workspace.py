@@ -22,6 +22,8 @@ _IGNORED = (
     "/.*.incoming/",
     "/.*.outgoing/",
     "/ledger.sqlite*",
+    "/.service/",
+    "/.prefect/",
     "/expectations/gx/uncommitted/",
     "*.partial",
 )

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from entityclip.errors import ConfigError
-from entityclip.promote import decide, gain_interval
-from entityclip.records import EvalReport, Metric, PromotionDecision, PromotionPolicy
+from entityclip.promote import bless, decide, paired_gain
+from entityclip.records import EvalReport, Metric, PromotionDecision, PromotionPolicy, Release
 
 
 def report(fingerprint: str, values: dict[str, float], *, queries: int = 100, **fields: Any) -> EvalReport:
@@ -163,8 +163,12 @@ def test_gain_on_the_same_queries_has_a_narrower_interval_than_two_recalls():
     old = np.where(rng.random(400) < 0.5, 1, 2)
     new = np.where(rng.random(400) < 0.05, 1, old)  # a few more hits, the rest the same
     shuffled = answers(new).sample(frac=1, random_state=0)
-    low, high = gain_interval(shuffled, answers(old), policy=PromotionPolicy())
+    paired = paired_gain(shuffled, answers(old), policy=PromotionPolicy())
+    assert paired is not None
+    low, high = paired.low, paired.high
     gain = 100 * ((new == 1).mean() - (old == 1).mean())
+    assert paired.points == pytest.approx(gain)
+    assert paired.queries == 400
     assert 0 < low < gain < high < low + 5  # apart, each recall alone is uncertain by about 10 points
     decision = decide(
         report("new", {"all": 53.0}),
@@ -176,3 +180,41 @@ def test_gain_on_the_same_queries_has_a_narrower_interval_than_two_recalls():
         queries=(shuffled, answers(old)),
     )
     assert f"(95 % interval {low:+.1f} to {high:+.1f})" in decision.reasons[0]
+    assert decision.gain == paired
+    assert PromotionDecision.model_validate_json(decision.model_dump_json()) == decision
+
+
+@pytest.mark.parametrize(("won", "lost", "promoted"), [(10, 0, True), (12, 10, False)])
+def test_policy_may_ask_for_a_gain_that_is_no_chance(won, lost, promoted):
+    old = np.repeat([1, 2], [50, 50])
+    new = old.copy()
+    new[:lost], new[50 : 50 + won] = 2, 1
+    assert decided_with_answers(new, old).promoted
+    surely = decided_with_answers(new, old, surely=True)
+    assert surely.promoted is promoted
+    assert "+0.0 are needed, by the whole interval" in surely.reasons[0]
+
+
+def test_gain_that_cannot_be_paired_is_never_sure():
+    decision = decided(report("new", {"all": 90.0}), report("old", {"all": 10.0}), surely=True)
+    assert not decision.promoted
+    assert decision.gain is None
+
+
+# ---------------------------------------------------------------- service
+@pytest.mark.parametrize(
+    ("budgets", "blessed", "reason"),
+    [
+        ({}, True, "95 of 100 pictures are tagged within 40 ms"),
+        ({"latency_ms": 40.0, "size_mb": 12.5}, True, "40 ms are allowed: within"),
+        ({"latency_ms": 39.9}, False, "39.9 ms are allowed: too much"),
+        ({"size_mb": 12}, False, "the package weighs 12.5 MB; 12 MB are allowed: too much"),
+    ],
+)
+def test_release_is_blessed_for_service_within_its_budgets(budgets, blessed, reason):
+    release = Release(version="v1.0.0", commit="c", model_fingerprint="new", data_hash="d")
+    policy = PromotionPolicy(**budgets)
+    blessing = bless(release, policy=policy, largest_difference=1e-6, latency_ms=40.0, size_mb=12.5)
+    assert blessing.blessed is blessed
+    assert reason in " | ".join(blessing.reasons)
+    assert (blessing.version, blessing.model_fingerprint, blessing.policy) == ("v1.0.0", "new", policy)

@@ -84,6 +84,10 @@ class Layout:
         """Whether this release can be served, kept for ever."""
         return self.reports / "blessings" / f"{version}.json"
 
+    def approval(self, version: str) -> Path:
+        """What a person was asked about this release, and the answer; kept for ever."""
+        return self.reports / "approvals" / f"{version}.json"
+
     @property
     def reviews(self) -> Path:
         """What people decided about texts that were set aside, CSV; holds in every later run."""
@@ -146,6 +150,27 @@ class Layout:
     def quarantine(self, batch: str) -> Path:
         """Rows of a batch that broke a critical rule: row, rule, value."""
         return self.work / "batches" / batch / "quarantine.csv"
+
+    def due(self, cause: str) -> Path:
+        """A reason to train again that nobody has dealt with yet."""
+        return self.work / "due" / f"{cause}.json"
+
+    def dealt(self, cause: str) -> Path:
+        """The last reason of this kind that a retraining dealt with."""
+        return self.work / "due" / f"{cause}.dealt.json"
+
+    def process(self, name: str) -> Path:
+        """Which process ``flows.up`` started under this name; JSON."""
+        return self.work / "up" / f"{name}.json"
+
+    def process_log(self, name: str) -> Path:
+        """What that process wrote."""
+        return self.work / "up" / f"{name}.log"
+
+    @property
+    def prefect_home(self) -> Path:
+        """Database and settings of the Prefect server that ``flows.up`` started."""
+        return self.root / ".prefect"
 
     @property
     def run_lock(self) -> Path:

@@ -10,7 +10,7 @@ from entityclip.errors import WorkspaceError
 from entityclip.layout import CheckpointLayout, DataLayout, Layout
 from entityclip.records import IngestReport, PromotionDecision, Release
 from flows import registry
-from flows.registry import assign_champion, champion, fetch_release, history
+from flows.registry import assign_champion, champion, fetch_release, history, reigned
 from flows.repository import Repository, folder_hash
 from flows.versioning import record_decision, release, version_data
 
@@ -30,7 +30,8 @@ def released(workspace: Layout, checkpoint: Checkpoint, decided: Decided, data_h
 
     def release_model(fingerprint: str) -> Release:
         decision = decided(fingerprint, data_hash)
-        return release(workspace, checkpoint=checkpoint(fingerprint), reports={"ingest": INGEST}, decision=decision)
+        made = release(workspace, checkpoint=checkpoint(fingerprint), reports={"ingest": INGEST}, decision=decision)
+        return made if reigned(workspace, made.version) else assign_champion(workspace, made.version, message="it won")
 
     return release_model
 
@@ -80,11 +81,12 @@ def test_a_rollback_is_the_champion_though_a_higher_version_exists(
 ) -> None:
     first, second = released("alpha"), released("beta")
     with pytest.raises(WorkspaceError, match="force"):
-        assign_champion(workspace, "v1.0.0")
-    assert assign_champion(workspace, "v1.0.0", force=True) == first == champion(workspace)
+        assign_champion(workspace, "v1.0.0", message="")
+    assert assign_champion(workspace, "v1.0.0", message="it was better", force=True) == first == champion(workspace)
     assert released("beta") == second
     assert champion(workspace) == first
     assert [r.version for r in history(workspace)] == ["v1.0.0", "v1.1.0", "v1.0.0"]
+    assert [r.message for r in history(workspace)] == ["it won", "it won", "it was better"]
 
 
 def test_an_unknown_version_is_named_with_those_that_exist(
@@ -92,10 +94,10 @@ def test_an_unknown_version_is_named_with_those_that_exist(
 ) -> None:
     released("alpha")
     with pytest.raises(WorkspaceError, match=r"v9\.9\.9; there are: v1\.0\.0"):
-        assign_champion(workspace, "v9.9.9")
+        assign_champion(workspace, "v9.9.9", message="")
 
 
-@pytest.mark.parametrize("step", ["register", "crown"])
+@pytest.mark.parametrize("step", ["versioning.register", "registry.crown"])
 def test_a_kill_before_a_tag_is_completed_without_a_second_release(
     workspace: Layout, released: Callable[[str], Release], monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -103,7 +105,7 @@ def test_a_kill_before_a_tag_is_completed_without_a_second_release(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"flows.versioning.{step}", killed)
+        patch.setattr(f"flows.{step}", killed)
         with pytest.raises(KeyboardInterrupt):
             released("alpha")
     commit = Repository(workspace.root).git("rev-parse", "HEAD")
@@ -134,8 +136,8 @@ def test_a_killed_release_is_completed_by_the_next(
         child.kill()
         child.wait()
     final = release(workspace, checkpoint=made, reports={}, decision=decision)
-    assert champion(workspace) == final
-    assert tags(workspace) == ["entityclip#champion#1", "entityclip@v1.0.0"]
+    assert champion(workspace) is None
+    assert tags(workspace) == [f"entityclip@{final.version}"] == ["entityclip@v1.0.0"]
     assert folder_hash(workspace.model.root) == folder_hash(made.root)
 
 
@@ -206,7 +208,7 @@ def test_a_damaged_remote_is_refused(workspace: Layout, released: Callable[[str]
 def test_dvc_itself_finds_the_champion(workspace: Layout, released: Callable[[str], Release], tmp_path: Path) -> None:
     released("alpha")
     released("beta")
-    assign_champion(workspace, "v1.0.0", force=True)
+    assign_champion(workspace, "v1.0.0", message="it was better", force=True)
     dvc = Path(sys.executable).with_name("dvc")
     arguments = ["artifacts", "get", ".", registry.ARTIFACT, "--stage", registry.CHAMPION, "-o", str(tmp_path / "out")]
     subprocess.run([dvc, *arguments], cwd=workspace.root, check=True, capture_output=True)

@@ -1,0 +1,73 @@
+"""Every few minutes: has the source new rows, is a retraining overdue, has a question to a person expired?"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from prefect import flow, get_run_logger
+from prefect.deployments import run_deployment
+
+from entityclip.layout import Layout
+from entityclip.presets import preset as named_preset
+from entityclip.records import Record
+from entityclip.sources import open_source
+from flows.approval import expire
+from flows.retrain import PresetName, SourceName
+from flows.triggers import Due, announce, due
+
+PATIENCE = timedelta(minutes=10)
+"""How long an event may take to start its run."""
+
+
+class Seen(Record):
+    """What one look found."""
+
+    new_rows: bool
+    overdue: tuple[str, ...]
+    expired: tuple[str, ...]
+
+
+@flow(name="lookout")
+def lookout(
+    preset: PresetName = "demo",
+    workspace: Path = Path("build/workspace"),
+    source: SourceName | None = None,
+    source_path: Path | None = None,
+    mapping: Path | None = None,
+    products: int | None = None,
+    start: str = "retrain/on-event",
+) -> Seen:
+    """Look at the source and at what is due; start what an event should have started and did not.
+
+    Args:
+        preset: As of the retraining.
+        workspace: As of the retraining; nothing happens before its first run has made it.
+        source: As of the retraining.
+        source_path: As of the retraining.
+        mapping: As of the retraining.
+        products: As of the retraining.
+        start: Deployment that deals with what is overdue.
+    """
+    layout = Layout(workspace.resolve())
+    if not layout.config.exists():
+        get_run_logger().info("%s: no workspace yet; the first retraining makes it", layout.root)
+        return Seen(new_rows=False, overdue=(), expired=())
+    where = {"path": source_path, "mapping": mapping, "products": products}
+    rows = open_source(source or named_preset(preset).source, layout=layout, progress=False, **where)  # type: ignore[arg-type]
+    new = announce(layout, "data", key=rows.fingerprint(), told=f"{rows.name} has other rows than at the last look")
+    overdue = [note for note in due(layout) if datetime.now(UTC) - note.since > PATIENCE]
+    for note in overdue:
+        _start(layout, note, start)
+    return Seen(new_rows=new, overdue=tuple(note.cause for note in overdue), expired=expire(layout))
+
+
+def _start(layout: Layout, note: Due, deployment: str) -> None:
+    """Start the retraining that is overdue: once a day, so that one that fails every time does not fill the night."""
+    get_run_logger().warning("%s is due since %s and no run has dealt with it: %s", note.cause, note.since, note.told)
+    run_deployment(
+        deployment,
+        parameters={"workspace": str(layout.root)},
+        timeout=0,
+        idempotency_key=f"{layout.root}-{note.cause}-{note.key}-{datetime.now(UTC):%Y-%m-%d}",
+    )
