@@ -89,9 +89,7 @@ def needed_versions(layout: Layout) -> set[str]:
     decided = live.read(state_of(layout))
     folders = (decided.champion, decided.previous, decided.challenger) if decided else ()
     waiting = [version for version in versions(layout) if layout.approval(version).exists() and version not in reigns]
-    return {*recent, *waiting, *(folder.name for folder in folders if folder)} | (
-        {current.version} if current else set()
-    )
+    return {*recent, *waiting, *(folder.name for folder in folders if folder)}
 
 
 def _folders(root: Path) -> list[Path]:

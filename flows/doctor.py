@@ -43,13 +43,13 @@ class Finding(Record):
 def examine(layout: Layout) -> tuple[Finding, ...]:
     """Every check, in the order in which things depend on each other."""
     checks: tuple[tuple[str, Callable[[Layout], Finding]], ...] = (
-        ("Python", python),
-        ("versions", versions),
+        ("Python", lambda _: python()),
+        ("versions", lambda _: versions()),
         ("Git", git),
         ("settings", settings),
         ("DVC remote", remote),
         ("Prefect API", prefect),
-        ("device", device),
+        ("device", lambda _: device()),
         ("disk", disk),
         ("LLM server", llm),
     )
@@ -66,14 +66,14 @@ def _checked(what: str, check: Callable[[Layout], Finding], layout: Layout) -> F
 
 
 # ---------------------------------------------------------------- the machine
-def python(layout: Layout) -> Finding:
+def python() -> Finding:
     """3.11 or later."""
     saw = f"{sys.version.split()[0]} at {sys.executable}"
     old = sys.version_info < (3, 11)
     return Finding(what="Python", state="wrong" if old else "fine", saw=saw, mend="make setup PYTHON=python3.11")
 
 
-def versions(layout: Layout) -> Finding:
+def versions() -> Finding:
     """What pip does not see: every library is as this project's own requirements ask."""
     from packaging.requirements import Requirement
 
@@ -92,7 +92,7 @@ def versions(layout: Layout) -> Finding:
     return Finding(what="versions", state="wrong" if wrong else "fine", saw=saw, mend="make setup")
 
 
-def device(layout: Layout) -> Finding:
+def device() -> Finding:
     """Which GPUs torch sees, and that the first one computes."""
     import torch
 
