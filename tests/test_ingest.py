@@ -152,7 +152,7 @@ def test_reasons_of_an_earlier_run_do_not_stay(staging, picture_bytes):
 def test_a_pair_keeps_the_bytes_and_everything_the_row_says(staging, picture_bytes):
     row = PictureRow(
         file="x/a.jpg", row=7, data=picture_bytes(), caption="ポンプ", entity="KX-1", category="pump",
-        language="ja", licence="MIT", split="Validation",
+        language="ja", licence="MIT", consent="yes", split="Validation",
     )  # fmt: skip
     run(RowSource(row), staging)
     (pair,) = pairs.iter_rows(staging.pairs)
@@ -160,6 +160,7 @@ def test_a_pair_keeps_the_bytes_and_everything_the_row_says(staging, picture_byt
     assert (pair["width"], pair["height"], pair["row"]) == (24, 16, 7)
     assert (pair["caption"], pair["entity"], pair["split"], pair["explanation"]) == ("ポンプ", "KX-1", "val", None)
     assert (pair["category"], pair["language"], pair["licence"], pair["source"]) == ("pump", "ja", "MIT", "rows")
+    assert pair["consent"] == "yes"
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path, picture_bytes):
@@ -221,6 +222,30 @@ def test_entities_are_those_of_the_table_and_those_of_the_pictures_first_row_win
     assert list(frame["category"]) == ["pump", "", "lamp"]
     pair = next(pairs.iter_rows(staging.pairs))
     assert (pair["entity"], pair["category"], pair["licence"]) == ("KX-1", "pump", "MIT")
+
+
+def test_what_one_picture_may_be_used_for_says_nothing_about_others(staging, picture_bytes):
+    texts = {"explanations": ("It is blue.",)}
+    row = PictureRow(file="a.jpg", row=1, data=picture_bytes(), caption="A", entity="A", consent="withdrawn", **texts)
+    other = PictureRow(file="b.jpg", row=2, data=picture_bytes(1), caption="A", entity="A", licence="MIT")
+    third = PictureRow(file="c.jpg", row=3, data=picture_bytes(2), caption="A", entity="A")
+    run(RowSource(row, other, third), staging)
+    frame = pairs.read_frame(staging.pairs).sort_values("row")
+    assert list(zip(frame["licence"], frame["consent"], strict=True)) == [("", "withdrawn"), ("MIT", ""), ("", "")]
+    (entity,) = pairs.iter_rows(staging.entities)
+    assert (entity["licence"], entity["consent"]) == ("", "")
+    (brought,) = pairs.iter_rows(staging.brought)
+    assert (brought["licence"], brought["consent"]) == ("", "withdrawn")
+
+
+def test_the_rights_of_an_entity_hold_for_its_pictures_and_their_texts(staging, picture_bytes):
+    entity = EntityRow(entity="A", row=1, licence="MIT", consent="refused")
+    texts = {"explanations": ("It is blue.",)}
+    row = PictureRow(file="a.jpg", row=1, data=picture_bytes(), caption="A", entity="A", licence="CC0", **texts)
+    run(RowSource(row, entities=(entity,)), staging)
+    for table in (staging.pairs, staging.brought):
+        (stored,) = pairs.iter_rows(table)
+        assert (stored["licence"], stored["consent"]) == ("CC0", "refused")
 
 
 def test_brought_texts_are_distinct_for_each_entity(staging, picture_bytes):

@@ -78,12 +78,12 @@ def _patterns(kind: str, *regexes: str) -> PatternRecognizer:
 
 # ---------------------------------------------------------------- phones
 _SAYS_PHONE = re.compile(
-    r"(?:\b(?:tel|phone|telephone|fax|mobile|cell|call)|電話|携帯|ファックス|フリーダイヤル|連絡先|問い?合わ?せ先?|[☎℡])"
+    r"(?:(?<![a-z])(?:tel|phone|telephone|fax|mobile|cell|call)|電話|携帯|ファックス|フリーダイヤル|連絡先|問い?合わ?せ先?|[☎℡])"
     r"[^\d\n]{0,8}$",
     re.IGNORECASE,
 )
 _SAYS_CODE = re.compile(
-    r"(?:\b(?:p/n|part|model|item|sku|code|ref|art|serial|s/n|lot|isbn|jan|ean|order)|型番|品番|型式|部品|製番|商品|コード)"
+    r"(?:(?<![a-z])(?:p/n|part|model|item|sku|code|ref|art|serial|s/n|lot|isbn|jan|ean|order)|型番|品番|型式|部品|製番|商品|コード)"
     r"[^\d\n]{0,12}$",
     re.IGNORECASE,
 )

@@ -103,6 +103,17 @@ def test_columns_may_have_any_name_and_several_may_describe_an_entity(folder):
     assert (rejected.file, rejected.row, rejected.reason) == ("master.csv", 2, "no entity in column 'sku'")
 
 
+def test_licence_and_consent_are_read_from_any_column_of_either_table(folder):
+    write_csv(folder / "pictures.csv", [{"file": "a.jpg", "entity": "KX-1", "licence": "MIT", "同意": "撤回"}])
+    write_csv(folder / "entities.csv", [{"entity": "KX-1", "rights": "CC0", "consent": "yes"}])
+    mapping = TableMapping(consent="同意", entities=EntityMapping(licence="rights"))
+    source = TableSource(folder, mapping=mapping)
+    (picture, *_), (entity,) = usable(source), source.entities()
+    assert (picture.licence, picture.consent) == ("MIT", "撤回")
+    assert isinstance(entity, EntityRow)
+    assert (entity.licence, entity.consent) == ("CC0", "yes")
+
+
 def test_lists_in_jsonl_are_several_texts(folder):
     write_jsonl(folder / "pictures.jsonl", [{"file": "a.jpg", "entity": "KX-1"}])
     write_jsonl(folder / "entities.jsonl", [{"entity": "KX-1", "aliases": ["Pump", None, "ポンプ"]}])
