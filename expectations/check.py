@@ -12,14 +12,28 @@ import pandas as pd
 from tqdm import tqdm
 
 from entityclip import pairs
+from entityclip.checkpoint import LoadedModel
+from entityclip.judge import judged
 from entityclip.layout import DataLayout
 from entityclip.quality import score_explanations, score_pairs
 from entityclip.records import QualityReport
 from entityclip.rights import read_rights
 from expectations import quarantine as set_aside
-from expectations.suites import POSITION, Suite, Verdict, copy_context, failed_check, suite_file, suite_hash, validate
+from expectations.suites import (
+    POSITION,
+    Need,
+    Suite,
+    Verdict,
+    copy_context,
+    failed_check,
+    suite_file,
+    suite_hash,
+    validate,
+)
 
-__all__ = ["check", "copy_context", "suite_hash"]
+NO_CHAMPION = "no model is in service that could look at the pictures"
+
+__all__ = ["NO_CHAMPION", "check", "copy_context", "suite_hash"]
 
 
 def check(
@@ -28,6 +42,7 @@ def check(
     accepted: DataLayout,
     quarantine: Path,
     context_root: Path,
+    champion: LoadedModel | None = None,
     waived: Mapping[str, Collection[str]] = MappingProxyType({}),
     progress: bool = False,
 ) -> QualityReport:
@@ -44,6 +59,8 @@ def check(
         accepted: Emptied first; complete only when the batch passed.
         quarantine: CSV, see ``quarantine.COLUMNS``; replaced, or removed where no row was set aside.
         context_root: Project root of the Great Expectations context whose suites hold.
+        champion: Model that looks whether texts fit the pictures. Without one, the rules that need it are skipped, and
+            the report says so. It must not have learned from a batch that nobody has judged.
         waived: Id of an explanation -> the rules that it may break, since a person has accepted it.
         progress: Show a progress bar on standard error.
 
@@ -54,16 +71,16 @@ def check(
     pairs.require_complete(staging)
     pairs.start(accepted)
     photographed, written = pairs.read_frame(staging.pairs), pairs.read_frame(staging.explanations)
-    entities = pairs.read_frame(staging.entities)
     rights = read_rights(suite_file("pairs", context_root))
     of_pairs = _judged(
         photographed, lambda frame: score_pairs(frame, rights=rights), suite="pairs", context_root=context_root
     )
     of_texts = _judged(
         written,
-        lambda frame: score_explanations(frame, entities),
+        lambda frame: _scored_texts(frame, staging, champion),
         suite="explanations",
         context_root=context_root,
+        missing={} if champion else {"champion": NO_CHAMPION},
         waived={(i, rule) for i, key in enumerate(written.get("explanation_id", ())) for rule in waived.get(key, ())},
     )
     lines = [
@@ -96,6 +113,7 @@ def _judged(
     *,
     suite: Suite,
     context_root: Path,
+    missing: Mapping[Need, str] = MappingProxyType({}),
     waived: Collection[tuple[int, str]] = (),
 ) -> Verdict:
     """The suite's verdict on the scored table. A score that raises is a check that failed; the rest still run."""
@@ -106,7 +124,13 @@ def _judged(
         verdict = validate(table, suite=suite, context_root=context_root)
         why = f"{suite}: the scores could not be computed: {failed.error}"
         return replace(verdict, rules=(failed, *verdict.rules), refusals=(why, *verdict.refusals))
-    return validate(scored, suite=suite, context_root=context_root, waived=waived)
+    return validate(scored, suite=suite, context_root=context_root, missing=missing, waived=waived)
+
+
+def _scored_texts(written: pd.DataFrame, staging: DataLayout, champion: LoadedModel | None) -> pd.DataFrame:
+    entities, brought = pairs.read_frame(staging.entities), pairs.read_frame(staging.brought)
+    scored = score_explanations(written, entities, brought=brought)
+    return judged(champion, scored, staging) if champion else scored
 
 
 # ---------------------------------------------------------------- what passed
