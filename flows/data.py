@@ -10,7 +10,9 @@ from prefect.cache_policies import NO_CACHE
 
 import expectations
 import expectations.check as gate
-from entityclip.errors import GateRefused
+from entityclip import checkpoint
+from entityclip.checkpoint import LoadedModel
+from entityclip.errors import CheckpointError, GateRefused
 from entityclip.explain import open_writer
 from entityclip.explain.stage import explain
 from entityclip.explain.writer import BroughtWriter, Writer
@@ -23,11 +25,13 @@ from entityclip.report import StageFact
 from entityclip.review import read_reviews, waived
 from entityclip.rights import read_rights
 from entityclip.sources import open_source
+from entityclip.sources.joined import with_feedback
 from entityclip.sources.source import Source
 from entityclip.train import code_hash
 from entityclip.workspace import read_config
 from flows.artifacts import show_quality
 from flows.reentry import ask_again, broken_texts, merge_reviews, told
+from flows.registry import champion, fetch_release
 from flows.stages import Clock
 from flows.versioning import data_current, version_data
 
@@ -82,10 +86,26 @@ def validate_batch(layout: Layout, batch: str) -> QualityReport:
         accepted=layout.accepted,
         quarantine=quarantine,
         context_root=layout.expectations,
+        champion=_champion(layout),
         waived=waived(read_reviews(layout.reviews)),
     )
     show_quality(report)
+    skipped = {rule.rule: rule.skipped for rule in report.rules if rule.skipped}
+    for name, why in skipped.items():
+        get_run_logger().warning("rule %s was skipped: %s", name, why)
     return report
+
+
+def _champion(layout: Layout) -> LoadedModel | None:
+    """The model in service, which looks whether texts fit the pictures; None before the first release."""
+    current = champion(layout)
+    if current is None:
+        return None
+    try:
+        return checkpoint.load(fetch_release(layout, current.version).model)
+    except CheckpointError as error:
+        get_run_logger().warning("%s cannot look at this batch: %s", current.version, error)
+        return None
 
 
 @task(cache_policy=NO_CACHE)
@@ -116,6 +136,7 @@ def prepare_data(layout: Layout, preset: Preset, origin: Origin) -> Prepared:
             products=origin.products,
             progress=True,
         )
+        source = with_feedback(source, layout.feedback)
         key = digest(_key(source, preset, layout), writer.generator, written_by.model_dump_json())
         kept = _kept(layout, key)
     if kept is not None:
