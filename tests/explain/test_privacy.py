@@ -3,12 +3,14 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import spacy
 
 from entityclip.errors import ConfigError
 from entityclip.explain.personal import my_number_check, upc_check
 from entityclip.explain.privacy import OVERLAP, PIECE, Redacted, Redactor, redact
+from entityclip.quality.patterns import first_hits
 
 PERSONAL = [
     ("お問い合わせはtaro@example.jpまで", "お問い合わせは<EMAIL>まで"),
@@ -99,6 +101,11 @@ def test_rubbish_is_read_in_seconds_and_stays_as_it_is(text: str) -> None:
     started = time.process_time()
     assert redact(text, language="xx").text == text
     assert time.process_time() - started < 20
+
+
+def test_a_mark_that_a_model_copies_is_a_fault_of_its_text() -> None:
+    masked = redact("The label says 090-1234-5678.", language="en").text
+    assert first_hits(pa.array([masked]))["markup"].to_pylist() == ["<PHONE>"]
 
 
 def test_check_digits() -> None:
