@@ -22,7 +22,7 @@ def audit(workspace: Workspace = Path(), csv: Csv = None, as_json: Json = False)
 
     ledger = Layout(workspace).ledger
     sent = pd.DataFrame([row.model_dump() for row in read_audit(ledger)], columns=list(Sent.model_fields))
-    lines = [_line(host, model, part) for (host, model), part in sent.groupby(["host", "model"], sort=False)]
+    lines = [_line(str(host), str(model), part) for (host, model), part in sent.groupby(["host", "model"], sort=False)]
     table([line | {"redacted": _said(line["redacted"])} for line in lines])
     typer.echo(f"\n{len(sent):,} texts were sent; ledger: {ledger}")
     if csv is not None:
