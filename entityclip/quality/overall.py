@@ -7,7 +7,7 @@ import pandas as pd
 ENOUGH_WORDS = 8
 """A text with fewer words says so much less."""
 
-_FAULTS = (
+FAULTS = (
     "refusal",
     "injected",
     "placeholder",
@@ -29,6 +29,6 @@ def overall_quality(scored: pd.DataFrame) -> pd.Series:
     0 where a fault column holds something. Else ``(1 - repetition) * min(1, words / ENOUGH_WORDS) / shared_by``: a
     text that goes in circles, says next to nothing, or is about several entities at once tells them less apart.
     """
-    faultless = (scored[list(_FAULTS)].fillna("") == "").all(axis=1)
+    faultless = (scored[list(FAULTS)].fillna("") == "").all(axis=1)
     length = (scored["words"] / ENOUGH_WORDS).clip(upper=1)
     return faultless * (1 - scored["repetition"]) * length / scored["shared_by"]
