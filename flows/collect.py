@@ -21,7 +21,7 @@ from pydantic import Field
 from bentos.running import live
 from entityclip.errors import EntityClipError
 from entityclip.layout import Layout, StoreLayout
-from entityclip.records import Record
+from entityclip.records import Approval, Record
 from flows.lease import alone
 from flows.registry import champion, history, versions
 from flows.serving import state_of
@@ -88,7 +88,8 @@ def needed_versions(layout: Layout) -> set[str]:
     recent = {*list(dict.fromkeys(reversed(reigns)))[:REIGNS_KEPT], *([current.version] if current else [])}
     decided = live.read(state_of(layout))
     folders = (decided.champion, decided.previous, decided.challenger) if decided else ()
-    waiting = [version for version in versions(layout) if layout.approval(version).exists() and version not in reigns]
+    asked = (Approval.read(layout.approval(version)) for version in versions(layout))
+    waiting = [approval.version for approval in asked if approval is not None and approval.approved is None]
     return {*recent, *waiting, *(folder.name for folder in folders if folder)}
 
 

@@ -53,8 +53,14 @@ def lookout(
     if not layout.config.exists():
         get_run_logger().info("%s: no workspace yet; the first retraining makes it", layout.root)
         return Seen(new_rows=False, overdue=(), expired=())
-    where = {"path": source_path, "mapping": mapping, "products": products}
-    rows = open_source(source or named_preset(preset).source, layout=layout, progress=False, **where)  # type: ignore[arg-type]
+    rows = open_source(
+        source or named_preset(preset).source,
+        layout=layout,
+        path=source_path,
+        mapping=mapping,
+        products=products,
+        progress=False,
+    )
     new = announce(layout, "data", key=rows.fingerprint(), told=f"{rows.name} has other rows than at the last look")
     overdue = [note for note in due(layout) if datetime.now(UTC) - note.since > PATIENCE]
     for note in overdue:

@@ -21,12 +21,11 @@ import typer
 
 import flows
 from bentos.edge import keys
-from bentos.package import store_environment
 from entityclip.errors import EntityClipError, WorkspaceError
 from entityclip.layout import Layout
 from entityclip.records import Record
 from flows.registry import champion
-from flows.serving import ensure_proved, state_of
+from flows.serving import state_of
 from flows.workspace import open_workspace
 
 HOME = Path(flows.__file__).resolve().parent.parent
@@ -170,12 +169,8 @@ def _serve(layout: Layout, port: int) -> list[str]:
     if not state.keys.exists():
         key = keys.make(state.keys, name="first", scopes=("ask", "feedback"))
         lines = [f"The service's first key, shown this once: {key}"]
-    if running(layout, "service") is None:
-        ensure_proved(layout, release)
-        tag = f"entityclip-service:{release.version}"
-        command = [sys.executable, "-P", "-m", "bentoml", "serve", tag, "--host", "127.0.0.1", "--port", str(port)]
-        environment = store_environment(layout.bento_home.resolve()) | {"ENTITYCLIP_STATE": str(state.root)}
-        start(layout, "service", command, environment=environment, cwd=layout.root)
+    command = [sys.executable, "-m", "flows.serve", "--workspace", str(layout.root), "--port", str(port)]
+    start(layout, "service", command, environment=os.environ, cwd=HOME)
     wait_until(lambda: answers(f"http://127.0.0.1:{port}/readyz"), layout, "service")
     return [*lines, f"Service: http://127.0.0.1:{port}  ({release.version} is the champion)"]
 
