@@ -169,7 +169,7 @@ def _pair(row: PictureRow, *, source: Source, roster: _Roster, shares: SplitShar
         "language": row.language or entity.language or source.language,
         "licence": row.licence or entity.licence,
         "consent": row.consent or entity.consent,
-        "source": source.name,
+        "source": row.source or source.name,
         "row": row.row,
     }
 

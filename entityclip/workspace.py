@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 from entityclip.drift import DriftPolicy
 from entityclip.errors import ConfigError, faults
 from entityclip.explain.config import SourceConfig, WriterConfig
+from entityclip.feedback import FeedbackPolicy
 from entityclip.records import PromotionPolicy, Record
 
 
@@ -35,6 +36,9 @@ class WorkspaceConfig(Record):
     )
     monitoring: DriftPolicy = Field(
         default=DriftPolicy(), description="When what a service is shown differs too much from its release's data."
+    )
+    feedback: FeedbackPolicy = Field(
+        default=FeedbackPolicy(), description="Which judgements of people become rows, and when they are enough."
     )
 
 

@@ -26,11 +26,12 @@ from entityclip.errors import EntityClipError, WorkspaceError
 from entityclip.index import EntityIndex
 from entityclip.layout import Layout, StateLayout, StoreLayout
 from entityclip.pages import as_markup, write_page
+from entityclip.pairs import digest
 from entityclip.plots import distributions
 from entityclip.records import Release
 from entityclip.workspace import read_config
-from flows.events import announce
 from flows.registry import champion, fetch_release
+from flows.triggers import announce
 
 
 @flow(name="monitor", log_prints=True)
@@ -97,21 +98,16 @@ def look(layout: Layout, release: Release, state: StateLayout) -> DriftReport:
 
 @task(cache_policy=NO_CACHE)
 def tell(layout: Layout, report: DriftReport) -> None:
-    """Show the report, and announce what began to drift since the last look."""
+    """Show the report; the same drift of the same release makes a retraining due once."""
     page = layout.watch(report.release).page
     create_link_artifact(key="drift-page", link=page.as_uri(), link_text="What the service saw, and what it knows")
     rows = [test.model_dump(exclude={"test"}) for test in report.tests]
     create_table_artifact(key="drift", table=rows, description="; ".join(report.untested) or "All tests were made.")
-    if new := began(layout, report):
-        get_run_logger().warning("%s began to drift; see %s", ", ".join(new), page)
-        announce("drift", layout, release=report.release, drifted=new, page=str(page))
     report.write(layout.watch(report.release).drift)
-
-
-def began(layout: Layout, report: DriftReport) -> list[str]:
-    """What drifts now and did not at the last look at this release; what did then was told then."""
-    before = DriftReport.read(layout.watch(report.release).drift)
-    return sorted(set(report.drifted) - set(before.drifted if before else ()))
+    if report.drifted:
+        told = f"{', '.join(report.drifted)} of what {report.release} is shown has drifted; see {page}"
+        get_run_logger().warning(told)
+        announce(layout, "drift", key=digest(report.release, *report.drifted), told=told)
 
 
 def main(

@@ -4,6 +4,7 @@ A workspace is a Git and DVC repository. What a release consists of is tracked; 
 ``.entityclip/`` is work in progress, ignored by Git, and can be deleted at any time.
 """
 
+from entityclip.layout.feedback import FeedbackLayout
 from entityclip.layout.parts import (
     ChangesLayout,
     CheckpointLayout,
@@ -18,7 +19,6 @@ from entityclip.layout.review import ReviewLayout
 from entityclip.layout.state import StateLayout
 from entityclip.layout.study import AblationLayout, StudyLayout
 from entityclip.layout.watch import WatchLayout
-from entityclip.layout.watch import WatchLayout
 from entityclip.layout.workspace import Layout
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "CheckpointLayout",
     "DataLayout",
     "DecodedLayout",
+    "FeedbackLayout",
     "IndexLayout",
     "Layout",
     "PackageLayout",
@@ -35,6 +36,5 @@ __all__ = [
     "StateLayout",
     "StoreLayout",
     "StudyLayout",
-    "WatchLayout",
     "WatchLayout",
 ]

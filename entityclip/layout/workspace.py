@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from entityclip.layout.feedback import FeedbackLayout
 from entityclip.layout.parts import CheckpointLayout, DataLayout, DecodedLayout, RunLayout
-from entityclip.layout.watch import WatchLayout
 from entityclip.layout.state import StateLayout
+from entityclip.layout.watch import WatchLayout
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,16 @@ class Layout:
     def data_dvc(self) -> Path:
         """DVC's pointer to ``data/``."""
         return self.root / "data.dvc"
+
+    @property
+    def feedback(self) -> FeedbackLayout:
+        """What people confirmed or corrected in service."""
+        return FeedbackLayout(self.root / "feedback")
+
+    @property
+    def feedback_dvc(self) -> Path:
+        """DVC's pointer to ``feedback/``."""
+        return self.root / "feedback.dvc"
 
     @property
     def expectations(self) -> Path:

@@ -31,6 +31,8 @@ class PictureRow:
     explanations: tuple[str, ...] = ()
     key: str = ""
     """Tells the entity from others of the same name; empty where the name does that."""
+    source: str = ""
+    """Where the row comes from, if not from the source that gives it."""
 
 
 @dataclass(frozen=True, slots=True)

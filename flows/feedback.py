@@ -1,0 +1,211 @@
+"""What people confirmed or corrected comes from the service's spool into the workspace, and from there into the data.
+
+By hand: ``python -m flows.feedback --workspace DIR``. Every hour: see ``prefect.yaml``. The next retraining reads
+``feedback/`` behind its source; ``source`` says ``feedback`` on every such row.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from pydantic import Field, ValidationError
+
+from bentos import settings
+from bentos.running.feedback import Spool
+from entityclip import pairs
+from entityclip.errors import DataError, EntityClipError, faults
+from entityclip.feedback import Intake, JudgedRow, agreement, vouched
+from entityclip.layout import Layout, StateLayout
+from entityclip.records import Record
+from entityclip.sources.joined import FEEDBACK
+from entityclip.workspace import read_config
+from flows.remote import bring, push
+from flows.repository import Repository, exclusive, pointer_hash
+from flows.triggers import announce
+
+
+class Gathered(Record):
+    """What one run took in."""
+
+    taken: int = Field(description="Judgements that were new.")
+    unusable: dict[str, int] = Field(description="Why some of them bring no picture -> how many.")
+    pictures: int = Field(description="Pictures that people vouch for, all told.")
+    waiting: int = Field(description="Of these: not in the data yet.")
+
+
+@flow(name="feedback", log_prints=True)
+def feedback(workspace: Path = Path("build/workspace"), state: Path | None = None) -> Gathered:
+    """Take in what lies in the spool; a retraining is due once enough pictures wait for it.
+
+    Args:
+        workspace: The workspace whose champion is in service.
+        state: The service's state folder; by default the one that ENTITYCLIP_STATE names, else the workspace's.
+    """
+    layout = Layout(workspace.resolve())
+    served = StateLayout(state) if state else settings.state() or layout.service
+    gathered = take_in(layout, Spool(served.feedback))
+    tell(layout, gathered)
+    return gathered
+
+
+@task(cache_policy=NO_CACHE)
+def take_in(layout: Layout, spool: Spool) -> Gathered:
+    """Spool -> ``feedback/``, committed and pushed; only then does the spool forget.
+
+    Raises:
+        DataError: The spool, the data or ``feedback/judged.csv`` are damaged.
+        WorkspaceError: Git, DVC or the remote refused; the spool keeps everything, a rerun completes.
+    """
+    with exclusive(layout):
+        _bring_back(layout)
+        folder, policy = layout.feedback, read_config(layout.config).feedback
+        before = read_judged(folder.judged)
+        new, last = _judged(layout, spool, Intake(before, _entities(layout), _pictures(layout), policy=policy))
+        table = vouched([*before, *new], policy=policy)
+        if new:
+            _write(folder.judged, pd.DataFrame([row.model_dump() for row in (*before, *new)]))
+            _write(folder.table, table)
+        if folder.root.exists():
+            _version(layout, message=f"Feedback: {len(new)} judgements, {len(table)} pictures")
+        spool.drop(until=last)
+    return Gathered(
+        taken=len(new),
+        unusable=Counter(row.unusable for row in new if row.unusable),
+        pictures=len(table),
+        waiting=_waiting(layout, table),
+    )
+
+
+def _judged(layout: Layout, spool: Spool, intake: Intake) -> tuple[list[JudgedRow], int]:
+    """New judgements, their pictures on the disk; and the number of the last row that was read."""
+    rows: list[JudgedRow] = []
+    last, today = 0, datetime.now(UTC).date()
+    for number, judgement in spool.read():
+        last = number
+        row = intake.take(judgement, day=today)
+        if row is not None:
+            rows.append(row)
+            if row.picture and not row.unusable and row.verdict != "wrong":
+                _keep(layout.feedback.picture(row.picture), judgement.picture)
+    return rows, last
+
+
+def _waiting(layout: Layout, table: pd.DataFrame) -> int:
+    """Pictures of the table that no data version has yet."""
+    rows = _known(layout)
+    there = rows.loc[rows["source"] == FEEDBACK, "image_sha256"]
+    return int((~table["file"].str.removeprefix("pictures/").isin(there)).sum())
+
+
+def _bring_back(layout: Layout) -> None:
+    """``feedback/`` as it was committed, where this checkout has only its pointer."""
+    if layout.feedback_dvc.exists() and not layout.feedback.root.exists():
+        bring(layout, pointer_hash(layout.feedback_dvc.read_text()), layout.feedback.root)
+
+
+def _version(layout: Layout, *, message: str) -> None:
+    repository = Repository(layout.root)
+    push(layout, {layout.feedback_dvc: repository.add(layout.feedback.root)})
+    repository.commit(message, [layout.feedback_dvc, layout.root / ".gitignore"])
+
+
+@task(cache_policy=NO_CACHE)
+def tell(layout: Layout, gathered: Gathered) -> None:
+    """Show how people judge the answers; make a retraining due where enough pictures wait."""
+    policy = read_config(layout.config).feedback
+    weeks = agreement(read_judged(layout.feedback.judged))
+    create_table_artifact(
+        key="feedback",
+        table=json.loads(weeks.to_json(orient="records", date_format="iso", default_handler=str)),
+        description=f"{gathered.taken} new judgements; {gathered.waiting} pictures wait, {policy.enough} are enough",
+    )
+    for reason, count in gathered.unusable.items():
+        get_run_logger().info("%s judgements bring no picture: %s", count, reason)
+    if gathered.waiting >= policy.enough:
+        told = f"{gathered.waiting} pictures that people vouch for wait for a retraining"
+        announce(layout, "feedback", key=pointer_hash(layout.feedback_dvc.read_text()), told=told)
+
+
+# ---------------------------------------------------------------- what is known, what is kept
+def read_judged(path: Path) -> list[JudgedRow]:
+    """Every judgement that was taken in; none where there is no file.
+
+    Raises:
+        DataError: The file is not what this flow wrote; names the row.
+    """
+    rows: list[JudgedRow] = []
+    try:
+        if path.exists():
+            with path.open(encoding="utf-8", newline="") as file:
+                rows.extend(JudgedRow.model_validate(cells) for cells in csv.DictReader(file, strict=True))
+    except (ValidationError, UnicodeDecodeError, csv.Error) as error:
+        reason = faults(error) if isinstance(error, ValidationError) else str(error)
+        raise DataError(
+            f"{path}, row {len(rows) + 1}: {reason}; bring it back: dvc checkout --force feedback.dvc"
+        ) from None
+    return rows
+
+
+def _entities(layout: Layout) -> dict[str, str]:
+    """entity_id -> name of the entities that a table of pictures can name."""
+    if not layout.data.marker.exists():
+        return {}
+    frame = pairs.read_frame(layout.data.entities, columns=["entity_id", "entity"])
+    return {key: name for key, name in frame.itertuples(index=False) if pairs.entity_id(name) == key}
+
+
+def _known(layout: Layout) -> pd.DataFrame:
+    columns = ["image_sha256", "entity_id", "source"]
+    exists = layout.data.marker.exists()
+    return pairs.read_frame(layout.data.pairs, columns=columns) if exists else pd.DataFrame(columns=columns)
+
+
+def _pictures(layout: Layout) -> dict[str, str]:
+    """SHA-256 -> entity_id of the pictures that the source itself has."""
+    rows = _known(layout)
+    rows = rows[rows["source"] != FEEDBACK]
+    return dict(zip(rows["image_sha256"], rows["entity_id"], strict=True))
+
+
+def _keep(path: Path, picture: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(picture)
+    partial.rename(path)
+
+
+def _write(path: Path, rows: pd.DataFrame) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    rows.to_csv(partial, index=False, lineterminator="\n")
+    partial.rename(path)
+
+
+def main(
+    workspace: Annotated[Path, typer.Option(help="The workspace whose champion is in service.")],
+    state: Annotated[Path | None, typer.Option(envvar="ENTITYCLIP_STATE", help="The service's state folder.")] = None,
+) -> None:
+    """Take in once what people have judged. The last line is one JSON object."""
+    try:
+        gathered = feedback(workspace, state)
+    except EntityClipError as error:
+        print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    print(gathered.model_dump_json())
+
+
+if __name__ == "__main__":
+    app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    app.command()(main)
+    app()

@@ -1,0 +1,105 @@
+"""From the spool into the data: versioned, not lost in a crash, and seen by the next ingest."""
+
+from __future__ import annotations
+
+import io
+import shutil
+
+import pytest
+from tiny import tiny_data, tiny_picture
+
+from bentos.running.feedback import Feedback, Spool
+from entityclip import pairs
+from entityclip.errors import DataError, WorkspaceError
+from entityclip.ingest import ingest
+from entityclip.layout import DataLayout, Layout
+from entityclip.sources.joined import with_feedback
+from entityclip.sources.table import TableSource
+from flows import feedback as flow
+from flows.feedback import read_judged, take_in
+from flows.repository import Repository
+
+
+def file_of(colour: str, number: int) -> bytes:
+    file = io.BytesIO()
+    tiny_picture(colour, number).save(file, format="PNG", pnginfo=None, compress_level=1)
+    return file.getvalue()
+
+
+def said(colour: str, number: int, **given: str) -> Feedback:
+    name = f"KX-{colour.upper()}"
+    fields = {"release": "v1.0.0", "key": "ana", "verdict": "right", "entity_id": pairs.entity_id(name), "entity": name}
+    return Feedback.model_validate(fields | {"picture": file_of(colour, number)} | given)
+
+
+@pytest.fixture
+def spool(workspace: Layout) -> Spool:
+    tiny_data(workspace.data.root)
+    spool = Spool(workspace.service.feedback)
+    for judged in (said("red", 5), said("blue", 6, verdict="missing"), said("green", 7, verdict="wrong")):
+        spool.put(judged)
+    return spool
+
+
+def test_judgements_are_committed_and_pushed_before_the_spool_forgets(workspace: Layout, spool: Spool) -> None:
+    gathered = take_in.fn(workspace, spool)
+    assert (gathered.taken, gathered.pictures, gathered.waiting) == (3, 2, 2)
+    assert list(spool.read()) == []
+    assert Repository(workspace.root).git("log", "-1", "--format=%s") == "Feedback: 3 judgements, 2 pictures"
+    assert [row.verdict for row in read_judged(workspace.feedback.judged)] == ["right", "missing", "wrong"]
+    shutil.rmtree(workspace.feedback.root)
+    again = take_in.fn(workspace, spool)
+    assert (again.taken, again.pictures) == (0, 2)
+    assert len(list((workspace.feedback.root / "pictures").iterdir())) == 2
+
+
+def test_a_run_that_was_cut_off_takes_nothing_in_twice(workspace: Layout, spool: Spool, monkeypatch) -> None:
+    monkeypatch.setattr(flow, "push", lambda *_: (_ for _ in ()).throw(WorkspaceError("the remote is away")))
+    with pytest.raises(WorkspaceError):
+        take_in.fn(workspace, spool)
+    assert len(list(spool.read())) == 3
+    monkeypatch.undo()
+    gathered = take_in.fn(workspace, spool)
+    assert (gathered.taken, gathered.pictures) == (0, 2)
+    assert list(spool.read()) == []
+    assert len(read_judged(workspace.feedback.judged)) == 3
+    assert workspace.feedback_dvc.exists()
+
+
+def test_the_next_ingest_has_the_rows_with_their_origin(workspace: Layout, spool: Spool, tmp_path) -> None:
+    take_in.fn(workspace, spool)
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "a.png").write_bytes(file_of("red", 1))
+    (tmp_path / "shop" / "pictures.csv").write_text("file,entity\na.png,KX-RED\n")
+    source = TableSource(tmp_path / "shop", name="shop")
+    joined, staging = with_feedback(source, workspace.feedback), DataLayout(tmp_path / "staging")
+    report = ingest(joined, staging=staging, rejected=tmp_path / "rejected.csv", progress=False)
+    assert (report.source, report.pairs, report.rejected) == ("shop", 3, 0)
+    rows = pairs.read_frame(staging.pairs)
+    assert sorted(zip(rows["source"], rows["entity"], strict=True)) == [
+        ("feedback", "KX-BLUE"),
+        ("feedback", "KX-RED"),
+        ("shop", "KX-RED"),
+    ]
+    assert set(rows.loc[rows["source"] == "feedback", "split"]) == {"train"}
+    assert joined.fingerprint() != source.fingerprint()
+
+
+def test_without_feedback_a_source_stays_itself(workspace: Layout, tmp_path) -> None:
+    (tmp_path / "pictures.csv").write_text("file,entity\na.png,KX-RED\n")
+    source = TableSource(tmp_path)
+    assert with_feedback(source, workspace.feedback) is source
+
+
+def test_an_empty_spool_leaves_no_trace(workspace: Layout) -> None:
+    head = Repository(workspace.root).git("rev-parse", "HEAD")
+    assert take_in.fn(workspace, Spool(workspace.service.feedback)).taken == 0
+    assert not workspace.feedback.root.exists()
+    assert Repository(workspace.root).git("rev-parse", "HEAD") == head
+
+
+def test_a_damaged_record_names_the_row(workspace: Layout) -> None:
+    workspace.feedback.root.mkdir()
+    workspace.feedback.judged.write_text("id,day\n1,yesterday\n")
+    with pytest.raises(DataError, match=r"judged\.csv, row 1: day"):
+        read_judged(workspace.feedback.judged)
