@@ -154,6 +154,37 @@ def distributions(reference: pd.DataFrame, current: pd.DataFrame) -> str | None:
         return _svg(figure, name="distributions")
 
 
+def dots_by_slice(figures: pd.DataFrame, *, rows: str, unit: str, baseline: float | None = None) -> str | None:
+    """Dots with intervals: a panel per slice, a line per value of the column ``rows``, in its order; None without any.
+
+    Args:
+        figures: ``slice``, ``value``, ``low``, ``high`` and the column that ``rows`` names.
+        rows: The column whose values stand downwards.
+        unit: Of the figures, for the axis.
+        baseline: Where a faint line is drawn.
+    """
+    slices = [s for s in (*SLICES, "all") if (figures["slice"] == s).any()]
+    names = list(dict.fromkeys(figures[rows]))
+    if not slices:
+        return None
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(7.6, 0.26 * len(names) + 1.1), layout="constrained")
+        panels = figure.subplots(1, len(slices), sharey=True, squeeze=False)[0]
+        for axes, name in zip(panels, slices, strict=True):
+            part = figures[figures["slice"] == name]
+            y = [names.index(row) for row in part[rows]]
+            axes.hlines(y, part["low"], part["high"], color=_COLOURS["explanation"], linewidth=2.2, alpha=0.55)
+            axes.scatter(part["value"], y, color=_COLOURS["explanation"], s=22, zorder=3)
+            if baseline is not None:
+                axes.axvline(baseline, color=_COLOURS["faint"], linewidth=1)
+            axes.set_title(SLICE_TITLES[name], loc="left")
+            axes.tick_params(length=0)
+            axes.grid(axis="x", alpha=0.5)
+        panels[0].set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
+        figure.supxlabel(unit, fontsize=9)
+        return _svg(figure, name=f"dots-{rows}")
+
+
 def loss_curve(losses: pd.DataFrame) -> str | None:
     """The training loss and, beside it, its terms; None when there are no rows.
 

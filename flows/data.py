@@ -15,7 +15,7 @@ from entityclip.checkpoint import LoadedModel
 from entityclip.errors import CheckpointError, GateRefused
 from entityclip.explain import open_writer
 from entityclip.explain.stage import explain
-from entityclip.explain.writer import BroughtWriter, Writer
+from entityclip.explain.writer import Writer
 from entityclip.ingest import ingest
 from entityclip.layout import Layout
 from entityclip.pairs import digest, sources_hash
@@ -30,7 +30,7 @@ from entityclip.sources.source import Source
 from entityclip.train import code_hash
 from entityclip.workspace import read_config
 from flows.artifacts import show_quality
-from flows.reentry import ask_again, broken_texts, merge_reviews, told
+from flows.reentry import ask_again, merge_reviews, to_write_again, told
 from flows.registry import champion, fetch_release
 from flows.stages import Clock
 from flows.versioning import data_current, version_data
@@ -150,7 +150,7 @@ def prepare_data(layout: Layout, preset: Preset, origin: Origin) -> Prepared:
     with clock.stage("validate"):
         quality = validate_batch(layout, key)
     again = 0
-    if writer.generator != BroughtWriter.generator and not broken_texts(layout.quarantine(key)).empty:
+    if to_write_again(layout, key, writer):
         with clock.stage("ask again"):
             again = ask_again(layout, key, writer)
             merged = merged + merge_reviews(layout)

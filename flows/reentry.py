@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import pandas as pd
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from entityclip.explain.again import write_again
-from entityclip.explain.writer import Writer
+from entityclip.explain.writer import BroughtWriter, Writer
 from entityclip.layout import Layout
+from entityclip.quarantine import broken_texts
 from entityclip.records import QualityReport
 from entityclip.review import Merged, merge, read_reviews
 from entityclip.rights import read_rights
@@ -52,13 +52,10 @@ def ask_again(layout: Layout, batch: str, writer: Writer) -> int:
     return int((lines["written_again"] != "").sum())
 
 
-def broken_texts(quarantine: Path) -> pd.DataFrame:
-    """``id, rule, value`` of the texts that a batch's quarantine lists; no rows where it lists none."""
-    columns = ["id", "rule", "value"]
-    if not quarantine.exists():
-        return pd.DataFrame(columns=columns)
-    lines = pd.read_csv(quarantine, dtype="str", keep_default_na=False)
-    return lines.loc[lines["table"] == "explanations", columns]
+def to_write_again(layout: Layout, batch: str, writer: Writer) -> bool:
+    """Whether the batch has broken texts, and the writer could write others: a source brings the same ones again."""
+    quarantine = layout.quarantine(batch)
+    return writer.generator != BroughtWriter.generator and quarantine.exists() and not broken_texts(quarantine).empty
 
 
 def told(source: str, quality: QualityReport, merged: Merged, again: int) -> str:

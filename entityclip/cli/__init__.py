@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from entityclip.cli import ablation, ask, audit, data, explain, model, review, tuning
+from entityclip.cli import ablation, ask, audit, data, explain, gate, model, review, tuning
 from entityclip.errors import EntityClipError
 
 
@@ -60,6 +60,7 @@ for command in (
     tuning.calibrate,
     model.evaluate,
     ablation.ablate,
+    gate.gate_report,
     tuning.tune,
     ask.search,
     ask.tag,

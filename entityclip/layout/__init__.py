@@ -17,7 +17,7 @@ from entityclip.layout.parts import (
 )
 from entityclip.layout.review import ReviewLayout
 from entityclip.layout.state import StateLayout
-from entityclip.layout.study import AblationLayout, StudyLayout
+from entityclip.layout.study import AblationLayout, GateLayout, StudyLayout
 from entityclip.layout.watch import WatchLayout
 from entityclip.layout.workspace import Layout
 
@@ -28,6 +28,7 @@ __all__ = [
     "DataLayout",
     "DecodedLayout",
     "FeedbackLayout",
+    "GateLayout",
     "IndexLayout",
     "Layout",
     "PackageLayout",

@@ -90,3 +90,30 @@ class AblationLayout:
     def decoded(self) -> DecodedLayout:
         """Decoded pictures that all runs share."""
         return DecodedLayout(self.root / "decoded")
+
+
+@dataclass(frozen=True)
+class GateLayout:
+    """What a report on the gate leaves behind."""
+
+    root: Path
+
+    @property
+    def page(self) -> Path:
+        """The report for people, HTML."""
+        return self.root / "gate.html"
+
+    @property
+    def recall(self) -> Path:
+        """Recall by variant of the gate, Markdown."""
+        return self.root / "recall.md"
+
+    @property
+    def worth(self) -> Path:
+        """What each rule is worth, Markdown."""
+        return self.root / "worth.md"
+
+    @property
+    def runs(self) -> AblationLayout:
+        """The trainings, as an ablation keeps them."""
+        return AblationLayout(self.root)

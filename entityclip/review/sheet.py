@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pandas as pd
 from pydantic import ValidationError
 
 from entityclip import pairs
@@ -16,6 +15,7 @@ from entityclip.errors import ConfigError, DataError, faults
 from entityclip.examples import read_pictures
 from entityclip.layout import DataLayout, ReviewLayout
 from entityclip.pages import write_page
+from entityclip.quarantine import broken_texts
 from entityclip.records import Record
 from entityclip.review.decisions import Review
 
@@ -73,13 +73,7 @@ def hand_out(quarantine: Path, *, data: DataLayout, to: ReviewLayout, decided: C
 
 
 def _waiting(quarantine: Path, data: DataLayout) -> list[Waiting]:
-    try:
-        lines = pd.read_csv(quarantine, dtype="str", keep_default_na=False)
-        lines = lines.loc[lines["table"] == "explanations", ["id", "rule", "value"]]
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(
-            f"{quarantine}: not a quarantine file ({error}); the run that set rows aside names it"
-        ) from error
+    lines = broken_texts(quarantine)
     texts = pairs.read_frame(data.explanations).drop_duplicates("explanation_id")
     entities = pairs.read_frame(data.entities, columns=["entity_id", "entity", "category"])
     known = texts.merge(entities, on="entity_id", how="left").set_index("explanation_id").fillna("")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import pandas as pd
 import pytest
 from tiny import tiny_data
 
 from entityclip import pairs
-from entityclip.explain import Answer, Cost, record
+from entityclip.explain import Answer, BroughtWriter, Cost, record
 from entityclip.layout import Layout
 from entityclip.records import ExplanationRequest, QualityReport, RuleResult
 from entityclip.review import Merged, Review, add_reviews
@@ -94,9 +93,10 @@ def test_the_same_batch_again_asks_nobody(layout: Layout) -> None:
     assert subjects(layout) == commits
 
 
-def test_a_batch_without_a_quarantine_has_no_broken_texts(layout: Layout, tmp_path: Path) -> None:
-    assert reentry.broken_texts(tmp_path / "none.csv").empty
-    assert len(reentry.broken_texts(layout.quarantine("b"))) == 3
+def test_nobody_is_asked_about_a_sound_batch_and_no_source_for_what_it_has_said(layout: Layout) -> None:
+    assert reentry.to_write_again(layout, "b", Improver())
+    assert not reentry.to_write_again(layout, "b", BroughtWriter())
+    assert not reentry.to_write_again(layout, "sound", Improver())
 
 
 def reviewed(layout: Layout, *decisions: str) -> None:

@@ -1,0 +1,101 @@
+"""What the quality gate is worth: ``gate-report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from entityclip import pairs
+from entityclip.cli.folders import content_hash, explained
+from entityclip.cli.options import Json, Workspace
+from entityclip.cli.printed import last_line, on_terminal, table
+from entityclip.layout import GateLayout, Layout
+from entityclip.records import Split
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from entityclip.gate_report import Limit, Study, Trained
+
+
+def gate_report(
+    quarantine: Annotated[Path, typer.Argument(metavar="FILE", help="quarantine.csv, as the run has named it.")],
+    workspace: Workspace = Path(),
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="What FILE is about, where it is not the workspace's staging.")
+    ] = None,
+    to: Annotated[Path, typer.Option(metavar="DIR", help="Where it is kept; the same command goes on with it.")] = Path(
+        "build/gate"
+    ),
+    preset: Annotated[str, typer.Option(help="Settings to train with: demo, grocery, table or tiny.")] = "demo",
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant.")] = 3,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Another number of epochs than the preset's.")] = None,
+    tune: Annotated[
+        str | None, typer.Option(metavar="RULE", help="Also choose a limit, as in 'too_short: words >= 2, 4, 8'.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be trained, and train nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train with the gate off, on, and without one rule after the other; say what each is worth in recall.
+
+    Ends with a page of tables and plots, and what a point of recall has cost. A training that was measured is never
+    made again. --tune trains with each limit of one rule and picks the best on validation pictures.
+    """
+    from entityclip.gate_report import Study, costs, parse_limit, recall_table, retrain, variants, worth_table
+    from entityclip.gate_report.costs import spent
+    from entityclip.gate_report.page import markdown, write_gate_page
+    from entityclip.presets import preset as named_preset
+    from entityclip.quarantine import broken_texts
+    from entityclip.review import read_reviews
+
+    layout, kept = Layout(workspace), GateLayout(to)
+    source, limit = explained(layout.staging.root if data is None else data), parse_limit(tune) if tune else None
+    config = named_preset(preset).train
+    config = config if epochs is None else config.model_copy(update={"epochs": epochs})
+    broken = broken_texts(quarantine)
+    planned = variants(pairs.read_frame(source.explanations), broken)
+    if dry_run:
+        table([{"training": v.name, "texts": len(v.texts), "times": seeds} for v in planned])
+        return
+    study = Study(source, content_hash(source), config, seeds, kept.runs)
+    # As in the main job: the validation pictures where the data hold no test split.
+    split: Split = "test" if pairs.require_complete(source).get("test") else "val"
+    trained = list(retrain(study, planned, split=split, report=_tell, progress=on_terminal()))
+    recall, worth = recall_table(trained), worth_table(trained, broken)
+    whole = worth[(worth["rule"] == "") & (worth["slice"] == "all")]
+    ledger = costs(spent(layout.ledger), read_reviews(layout.reviews), trained, points=float(whole["value"].iloc[0]))
+    tuned, chosen = None, ""
+    if limit is not None:
+        tuned, chosen = _tuned(study, limit, broken)
+    write_gate_page(kept.page, recall=recall, worth=worth, spent=ledger, seeds=seeds, tuned=tuned, chosen=chosen)
+    kept.recall.write_text(markdown(recall, "variant"), encoding="utf-8")
+    kept.worth.write_text(markdown(worth, "rule"), encoding="utf-8")
+    typer.echo(f"{markdown(recall, 'variant')}\n{markdown(worth, 'rule')}\n{chosen}\nPage: {kept.page}")
+    answer = {"recall": recall.to_dict("records"), "worth": worth.to_dict("records"), "seeds": seeds}
+    last_line(answer | {"costs": [line.model_dump() for line in ledger], "page": str(kept.page)}, as_json)
+
+
+def _tell(trained: Trained) -> None:
+    evaluation = trained.result.measured.evaluation
+    figures = {kind: evaluation.value("R@1", index=kind) for kind in ("explanation", "mixed")}
+    said = "  ".join(f"{kind} {value:.1f}" for kind, value in figures.items() if value is not None)
+    typer.echo(f"{trained.variant.name}, seed {trained.seed}: R@1 {said}", err=True)
+
+
+def _tuned(study: Study, limit: Limit, broken: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Recall by limit on validation pictures, and what follows for the suite."""
+    from entityclip.gate_report import tune as try_limits
+    from entityclip.gate_report.tuning import best_limit
+    from entityclip.quality import score_explanations
+
+    texts, entities = pairs.read_frame(study.data.explanations), pairs.read_frame(study.data.entities)
+    scored = score_explanations(texts, entities)
+    tuned = try_limits(study, limit, scored=scored, broken=broken, report=_tell, progress=on_terminal())
+    best = best_limit(tuned, limit=limit)
+    return tuned, (
+        f"{limit.rule}: {limit.column} {limit.sign} {best:g} is best on validation pictures. In "
+        f'expectations/gx/expectations/explanations.json, the kwargs of {limit.rule} become {{"column": '
+        f'"{limit.column}", "{limit.keyword}": {best:g}}}.'
+    )
