@@ -104,7 +104,7 @@ def _plain(text: str) -> tuple[str, Sequence[int]]:
 
     Full-width letters and digits are plain ones, dashes are hyphens, invisible characters are left out.
     """
-    if text.isascii():
+    if text.isascii() and text.isprintable():
         return text, range(len(text))
     pieces, origin = [], []
     for place, character in enumerate(text):
@@ -117,7 +117,7 @@ def _plain(text: str) -> tuple[str, Sequence[int]]:
 @lru_cache(maxsize=8192)
 def _folded(character: str) -> str:
     """Nothing, one character, or several: ``㈱`` is three."""
-    if unicodedata.category(character) == "Cf":
+    if unicodedata.category(character) in {"Cc", "Cf"} and not character.isspace():
         return ""
     return unicodedata.normalize("NFKC", character).translate(_DASHES)
 

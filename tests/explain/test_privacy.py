@@ -18,6 +18,7 @@ PERSONAL = [
     ("taro.yamada+shop@mail.example.co.jp, hanako@例え.jp", "<EMAIL>, <EMAIL>"),
     ("taro [at] example.co.jp", "<EMAIL>"),
     ("ta\u200bro@exa\u00admple.jp", "<EMAIL>"),
+    ("ta\0ro@example.jp", "<EMAIL>"),
     ("電話は03-1234-5678です", "電話は<PHONE>です"),
     ("０３－１２３４－５６７８", "<PHONE>"),
     ("03ー1234ー5678", "<PHONE>"),
