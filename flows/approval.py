@@ -38,14 +38,20 @@ class Answer(RunInput):
 
 
 # ---------------------------------------------------------------- the question and its answer
+def asked(layout: Layout, release: Release) -> Approval | None:
+    """The question about this release, answered or not; None where nobody was asked."""
+    return Approval.read(layout.approval(release.version))
+
+
 def ask(layout: Layout, release: Release, *, hours: float) -> Approval:
-    """The question about this release, asked now where it was not asked before."""
-    asked = Approval.read(layout.approval(release.version))
-    if asked is None:
-        now = datetime.now(UTC)
-        asked = Approval(version=release.version, asked=now, until=now + timedelta(hours=hours))
-        _record(layout, asked, message=f"{asked.version} waits for a person until {asked.until:%Y-%m-%d %H:%M} UTC")
-    return asked
+    """Ask about this release; a question that was asked before stands as it is."""
+    known = asked(layout, release)
+    if known is not None:
+        return known
+    now = datetime.now(UTC)
+    question = Approval(version=release.version, asked=now, until=now + timedelta(hours=hours))
+    _record(layout, question, message=f"{release.version} waits for a person until {question.until:%F %H:%M} UTC")
+    return question
 
 
 def settle(layout: Layout, version: str, *, approve: bool, name: str, comment: str) -> Approval:
@@ -54,29 +60,29 @@ def settle(layout: Layout, version: str, *, approve: bool, name: str, comment: s
     Raises:
         ConfigError: Nobody asked, it is answered already, it is too late, or another champion came in between.
     """
-    asked = Approval.read(layout.approval(version))
-    if asked is None or asked.approved is not None:
-        said = "was never asked about" if asked is None else f"was answered by {asked.name}: {asked.comment or 'done'}"
+    question = Approval.read(layout.approval(version))
+    if question is None or question.approved is not None:
+        said = f"was answered by {question.name}: {question.comment or 'done'}" if question else "was never asked about"
         raise ConfigError(f"{version} {said}; nothing to approve")
-    if datetime.now(UTC) > asked.until:
+    if datetime.now(UTC) > question.until:
         expire(layout)
-        raise ConfigError(f"{version}: the time ended at {asked.until:%Y-%m-%d %H:%M} UTC; the champion stays")
+        raise ConfigError(f"{version}: the time ended at {question.until:%F %H:%M} UTC; the champion stays")
     release = release_of(layout, version)
     if approve:
         _require_same_champion(layout, release)
         ensure_proved(layout, release)
-    answered = asked.model_copy(update={"approved": approve, "name": name, "comment": comment})
-    _record(layout, answered, message=f"{version} {'approved' if approve else 'declined'} by {name}")
-    if approve:
         go_live(layout, release)
         assign_champion(layout, version, message=f"Approved by {name}{f': {comment}' if comment else ''}")
+    # Last, so that a kill before it leaves the question open and the same answer completes it.
+    answered = question.model_copy(update={"approved": approve, "name": name, "comment": comment})
+    _record(layout, answered, message=f"{version} {'approved' if approve else 'declined'} by {name}")
     return answered
 
 
 def expire(layout: Layout) -> tuple[str, ...]:
     """Close every question whose time has ended: the champion stays. Returns the versions."""
-    asked = [Approval.read(path) for path in sorted(layout.approval("v").parent.glob("*.json"))]
-    late = [a for a in asked if a is not None and a.approved is None and datetime.now(UTC) > a.until]
+    known = [Approval.read(path) for path in sorted(layout.approval("v").parent.glob("*.json"))]
+    late = [a for a in known if a is not None and a.approved is None and datetime.now(UTC) > a.until]
     for approval in late:
         closed = approval.model_copy(update={"approved": False, "name": "nobody", "comment": "no answer in time"})
         _record(layout, closed, message=f"{closed.version}: no answer in time, the champion stays")
@@ -88,7 +94,7 @@ def _require_same_champion(layout: Layout, release: Release) -> None:
     kept = Repository(layout.root).committed(layout.report("promotion"), commit=release.commit)
     judged = PromotionDecision.model_validate_json(kept or "").champion
     current = champion(layout)
-    if (current.version if current else None) != judged:
+    if current != release and (current.version if current else None) != judged:
         raise ConfigError(
             f"{release.version} was judged against {judged}, but {current.version if current else 'nobody'} is the "
             "champion now; run the retraining again"
@@ -103,7 +109,7 @@ def _record(layout: Layout, approval: Approval, *, message: str) -> None:
 
 
 # ---------------------------------------------------------------- Prefect
-def notify(layout: Layout, asked: Approval) -> None:
+def notify(layout: Layout, question: Approval) -> None:
     """Start the run that shows the form, where a server has the deployment; once for each question."""
     with get_client(sync_client=True) as client:
         try:
@@ -113,9 +119,9 @@ def notify(layout: Layout, asked: Approval) -> None:
             return
     run_deployment(
         DEPLOYMENT,
-        parameters={"workspace": str(layout.root), "version": asked.version},
+        parameters={"workspace": str(layout.root), "version": question.version},
         timeout=0,
-        idempotency_key=f"{layout.root}-{asked.version}-{asked.asked.isoformat()}",
+        idempotency_key=f"{layout.root}-{question.version}-{question.asked.isoformat()}",
     )
 
 
@@ -128,10 +134,10 @@ def approve(workspace: Path, version: str) -> Approval:
         version: The release that is blessed and waits.
     """
     layout = Layout(workspace.resolve())
-    asked = Approval.read(layout.approval(version))
-    if asked is None or asked.approved is not None:
+    question = Approval.read(layout.approval(version))
+    if question is None or question.approved is not None:
         raise ConfigError(f"{version}: no question is open about it")
-    left = (asked.until - datetime.now(UTC)).total_seconds()
+    left = (question.until - datetime.now(UTC)).total_seconds()
     form = Answer.with_initial_data(description=_question(layout, version))
     answer = suspend_flow_run(wait_for_input=form, timeout=max(1, int(left)), key="answer")
     with alone(layout):
@@ -144,5 +150,5 @@ def _question(layout: Layout, version: str) -> str:
     kept = Repository(layout.root).committed(layout.report("promotion"), commit=release.commit)
     reasons = PromotionDecision.model_validate_json(kept or "").reasons
     current = champion(layout)
-    asked = f"Shall **{version}** answer instead of **{current.version if current else 'nobody'}**?"
-    return "\n".join([asked, "", *(f"- {reason}" for reason in reasons)])
+    shall = f"Shall **{version}** answer instead of **{current.version if current else 'nobody'}**?"
+    return "\n".join([shall, "", *(f"- {reason}" for reason in reasons)])

@@ -113,7 +113,7 @@ def release(layout: Layout, learned: Learned, data_hash: str, quality: QualityRe
         candidate = None
         if decision.promoted:
             made = release_model(layout, learned, decision, quality)
-            candidate = None if reigned(layout, made.version) else made
+            candidate = None if reigned(layout, made.version) or approval.asked(layout, made) else made
         else:
             versioning.record_decision(layout, decision)
     current, bento, blessing = champion(layout), None, None
@@ -121,7 +121,9 @@ def release(layout: Layout, learned: Learned, data_hash: str, quality: QualityRe
         bento, blessing = try_out(layout, candidate, clock)
         if blessing.blessed and approved(layout, candidate, decision):
             current = make_champion(layout, candidate, decision)
-    if current is not None and current != candidate:
+    if current is None:
+        bento = None
+    elif current != candidate:
         bento = keep_ready(layout, current, clock)
     return Released(decision=decision, blessing=blessing, release=current, bento=bento, stages=clock.facts)
 
@@ -147,10 +149,9 @@ def approved(layout: Layout, candidate: Release, decision: PromotionDecision) ->
     hours = decision.policy.approval_hours
     if hours is None:
         return True
-    asked = approval.ask(layout, candidate, hours=hours)
-    if asked.approved is None:
-        approval.notify(layout, asked)
-        get_run_logger().info("%s waits for a person until %s", asked.version, asked.until)
+    question = approval.ask(layout, candidate, hours=hours)
+    approval.notify(layout, question)
+    get_run_logger().info("%s waits for a person until %s", question.version, question.until)
     return False
 
 
