@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -66,13 +67,34 @@ def predictor(package: PackageLayout) -> Predictor:
 
 
 @pytest.fixture(scope="session")
-def client(package: PackageLayout) -> Iterator[TestClient]:
-    """The service without a Bento: it serves the tag that it has when no Bento names another."""
+def other_package(tmp_path_factory: pytest.TempPathFactory, released: Released) -> Path:
+    """A package of v1.1.0: the same data, another model."""
+    root = tmp_path_factory.mktemp("other")
+    shutil.copytree(released.layout.root, root / "release")
+    source = Layout(root / "release")
+    fingerprint = tiny_model(source.model.root, seed=1).card.fingerprint
+    release = released.release.model_copy(update={"version": "v1.1.0", "model_fingerprint": fingerprint})
+    card = PackageCard(release=release, suite_hash="", licences=())
+    lay_out(PackageLayout(root / "package"), source, source.data, card)
+    return root / "package"
+
+
+@pytest.fixture(scope="session")
+def store_home(package: PackageLayout) -> Path:
+    """BENTOML_HOME with the model that the service serves when no Bento names another."""
     import bentoml
 
-    from bentos.service import Arguments, EntityClip
+    from bentos.service import Arguments
 
     with bentoml.models.create(Arguments().model) as model:
         shutil.copytree(package.root, model.path, dirs_exist_ok=True)
+    return Path(os.environ["BENTOML_HOME"])
+
+
+@pytest.fixture(scope="session")
+def client(store_home: Path) -> Iterator[TestClient]:
+    """The service in this process."""
+    from bentos.service import EntityClip
+
     with TestClient(EntityClip.to_asgi(), **FROM_HERE) as client:
         yield client

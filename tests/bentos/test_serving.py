@@ -1,0 +1,133 @@
+"""The service as it runs: two workers, a state folder, keys, and everything that changes while it answers."""
+
+import io
+import re
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from tiny import tiny_picture
+
+from bentos.client import Client, ServiceError
+from bentos.edge import keys
+from bentos.running import live
+from bentos.running.feedback import Spool
+from bentos.smoke import serving
+from entityclip.layout import StateLayout
+from entityclip.records import EntityEntry
+
+pytestmark = pytest.mark.slow
+
+
+def jpeg(colour: str, number: int = 1) -> bytes:
+    file = io.BytesIO()
+    tiny_picture(colour, number).save(file, "JPEG")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory) -> StateLayout:
+    return StateLayout(tmp_path_factory.mktemp("state"))
+
+
+@pytest.fixture(scope="module")
+def key(state) -> str:
+    scopes = ("ask", "feedback", "entities", "metrics")
+    return keys.make(state.keys, name="all", scopes=scopes, per_minute=1_000_000, at_once=1000)
+
+
+@pytest.fixture(scope="module")
+def url(store_home: Path, state, key) -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("ENTITYCLIP_WORKERS", "2")
+        with serving("bentos.service:EntityClip", store=store_home, state=state.root) as url:
+            yield url
+
+
+@pytest.fixture
+def service(url, key) -> Iterator[Client]:
+    with Client(url, key=key) as client:
+        yield client
+
+
+def test_nobody_without_a_key_gets_in_and_a_new_key_needs_no_restart(url, state):
+    with pytest.raises(ServiceError, match="401"):
+        Client(url).about()
+    made = keys.make(state.keys, name="new")
+    time.sleep(keys.LOOK_SECONDS + 0.2)
+    assert all(Client(url, key=made).about().model.entities for _ in range(10))
+    with pytest.raises(ServiceError, match="403: this key has no scope 'entities'"):
+        Client(url, key=made).put(EntityEntry(entity="KX-9"))
+    keys.revoke(state.keys, made.split("_")[1])
+    time.sleep(keys.LOOK_SECONDS + 0.2)
+    with pytest.raises(ServiceError, match="401"):
+        Client(url, key=made).about()
+
+
+def test_entity_that_was_added_is_found_by_the_next_request_in_every_worker(url, key, service):
+    entity_id = service.put(EntityEntry(entity="ZZ-900", aliases=("新しいやかん",)), [jpeg("pink", 4)])
+    for _ in range(10):  # a connection of its own each time, so that both workers are met
+        with Client(url, key=key) as other:
+            assert other.search("新しいやかん", k=1, of="entities").hits[0].entity_id == entity_id
+    service.remove(entity_id)
+    for _ in range(10):
+        with Client(url, key=key) as other:
+            assert entity_id not in {hit.entity_id for hit in other.search("ZZ-900", of="entities").hits}
+
+
+def test_feedback_is_kept_once_with_who_sent_it(service, state, key):
+    answer = service.tag(jpeg("red"))
+    judged = {"entity_id": answer.tags[0].entity_id, "image": jpeg("red")}
+    assert service.feedback(answer, "wrong", **judged) == service.feedback(answer, "wrong", **judged)
+    ((_, kept),) = Spool(state.feedback).read()
+    assert (kept.key, kept.verdict, kept.entity) == (key.split("_")[1], "wrong", answer.tags[0].entity)
+    assert kept.picture == jpeg("red")
+    with pytest.raises(ServiceError, match="is unknown to release"):
+        service.feedback(answer, "right", entity_id="nobody", text="kettle")
+
+
+def test_switch_and_rollback_fail_no_request(url, key, state, other_package):
+    seen: list[str] = []
+    failures: list[Exception] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            try:
+                with Client(url, key=key, tries=1) as client:
+                    seen.append(client.tag(jpeg("red")).release)
+            except ServiceError as error:
+                failures.append(error)
+
+    def until_all_say(version: str) -> None:
+        end = time.monotonic() + 120
+        while len(seen) < 10 or set(seen[-10:]) != {version}:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    live.switch(state, other_package)
+    until_all_say("v1.1.0")
+    live.rollback(state)
+    until_all_say("v1.0.0")
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert set(seen) == {"v1.0.0", "v1.1.0"}
+
+
+def test_metrics_of_all_workers_are_counted_together(url, key, service):
+    def counted() -> float:
+        text = httpx.get(f"{url}/metrics", headers={"authorization": f"Bearer {key}"}).text
+        return sum(map(float, re.findall(r"entityclip_tagged_total\{.*\} (\S+)", text)))
+
+    before = counted()
+    for _ in range(8):
+        service.tag(jpeg("blue"))
+    assert counted() - before == 8
