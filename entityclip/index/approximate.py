@@ -62,7 +62,7 @@ class Approximate:
         import faiss
 
         rng = np.random.default_rng(seed)
-        count = max(1, int(4 * math.sqrt(len(vectors))))
+        count = max(1, int(2 * math.sqrt(len(vectors))))
         quantizer = faiss.IndexFlatIP(vectors.shape[1])
         kind, metric = faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
         lists = faiss.IndexIVFScalarQuantizer(quantizer, vectors.shape[1], count, kind, metric, False)
@@ -96,7 +96,7 @@ class Approximate:
 
     def _probes(self, k: int, share: float) -> int:
         """More lists where more is wanted, or where a filter leaves only a ``share`` of each."""
-        wider = math.sqrt(max(1.0, k / 10) / share)
+        wider = math.sqrt(max(1.0, k / 10)) / share
         return min(self.measured.lists, math.ceil(self.measured.probes * wider))
 
     def save(self, path: Path) -> None:

@@ -6,12 +6,10 @@ Where an explanation or a caption holds every word of the text, words and likene
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from entityclip.index import spelling
 from entityclip.index.approximate import FEW
@@ -23,7 +21,6 @@ from entityclip.vectors import best
 FUSION = 60
 """Of reciprocal rank fusion; the paper's value."""
 
-_SHOWN = ("entity_id", "entity", "aliases", "explanation")
 
 POOL = 200
 """Hits by likeness that are fused with those by words, at least."""
@@ -53,11 +50,11 @@ def entity_hits(snapshot: Snapshot, question: Question) -> list[Hit]:
     numbers = numbers[np.isfinite(similarities[numbers])]
     order = _order(similarities[numbers], _tiers(numbers, words), np.isin(numbers, list(words.told)))
     numbers = numbers[order][: question.k]
-    rows, scores = snapshot.rows(numbers), similarities[numbers].tolist()
+    rows, scores = snapshot.told(numbers), similarities[numbers].tolist()
     why = _likeness(snapshot, numbers, question)
     return [
         Hit(**_entity(row, number, words), score=score, why=(*_by_words(row, number, question), like))
-        for number, score, row, like in zip(numbers.tolist(), scores, _rows(rows), why, strict=True)
+        for number, score, row, like in zip(numbers.tolist(), scores, rows, why, strict=True)
     ]
 
 
@@ -76,7 +73,7 @@ def picture_hits(snapshot: Snapshot, question: Question) -> list[Hit]:
     told = np.isin(owners, list(words.told)) | np.isin(numbers, captioned)
     order = _order(scores, _tiers(owners, words), told)[:k]
     numbers, scores, owners = numbers[order], scores[order], owners[order]
-    entities, shown = _rows(snapshot.rows(owners)), snapshot.picture_rows(numbers)
+    entities, shown = snapshot.told(owners), snapshot.picture_rows(numbers)
     hits = []
     for score, owner, entity, picture in zip(scores.tolist(), owners.tolist(), entities, shown, strict=True):
         why = (*_by_words(entity, owner, question, caption=picture["caption"]), Evidence(by="picture", score=score))
@@ -108,16 +105,12 @@ def _ranks(scores: np.ndarray) -> np.ndarray:
 
 
 # ---------------------------------------------------------------- what a hit says
-def _rows(frame: pd.DataFrame) -> Iterable[pd.Series]:
-    return (row for _, row in frame.reindex(columns=_SHOWN, fill_value="").iterrows())
-
-
-def _entity(row: pd.Series, number: int, words: Words) -> dict[str, Any]:
+def _entity(row: dict[str, Any], number: int, words: Words) -> dict[str, Any]:
     exact, near = number in words.exact, number in words.near
     return {"entity_id": row["entity_id"], "entity": row["entity"], "exact": exact, "near": near}
 
 
-def _by_words(row: pd.Series, number: int, question: Question, *, caption: str | None = None) -> list[Evidence]:
+def _by_words(row: dict[str, Any], number: int, question: Question, *, caption: str | None = None) -> list[Evidence]:
     """What of the entity, or of its picture, holds the text's words."""
     words = question.words
     if (spelt := words.exact.get(number)) is not None:
