@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import Field, ValidationError
@@ -73,6 +74,7 @@ def read_rights(suite: Path) -> Rights:
         raise ConfigError(f"{suite}: meta.rights: {faults(error)}") from error
 
 
+@lru_cache(maxsize=1024)  # a table of a million rows knows a few licences
 def _refused(said: str | None, patterns: tuple[str, ...]) -> bool:
     plain = normalised(said or "")
     return any(fnmatchcase(plain, normalised(pattern)) for pattern in patterns)
