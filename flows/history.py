@@ -90,8 +90,8 @@ def _told(era: Era) -> str:
     until = f"{reign.until:%Y-%m-%d %H:%M:%S}" if reign.until else "now"
     code = (era.code or "not told")[:12]
     parts = f"model {era.model[:12]}  data {era.data[:12]}  rules {era.suite[:12]}  code {code}"
-    said = [reign.message] if reign.message else []
-    lines = [f"{reign.version}  {reign.since:%Y-%m-%d %H:%M:%S} to {until} UTC", parts, *said, *era.reasons]
+    said = dict.fromkeys([*([reign.message] if reign.message else []), *era.reasons])  # the tag often says the first
+    lines = [f"{reign.version}  {reign.since:%Y-%m-%d %H:%M:%S} to {until} UTC", parts, *said]
     return "\n  ".join(lines)
 
 
