@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
 
 from entityclip.errors import ConfigError, faults
-from entityclip.explain.asking import Said
+from entityclip.explain.asking import Said, tokens_about
 from entityclip.explain.config import OpenAIConfig
 from entityclip.explain.reply import reply_schema
 from entityclip.explain.writer import Cost
@@ -130,9 +130,12 @@ async def _once(client: AsyncOpenAI, messages: list[Message], *, config: OpenAIC
         response = _Response.model_validate_json(body)
     except ValidationError as error:
         raise _BrokenOff(f"the response is not a chat completion: {_shown(faults(error))}") from None
-    choice, usage = response.choices[0], response.usage or _Usage(prompt_tokens=0)
+    choice, usage = response.choices[0], response.usage
+    text = choice.message.content or ""
+    if usage is None:  # a budget has to hold with servers that do not count, too
+        usage = _Usage(prompt_tokens=tokens_about(text_of(messages)), completion_tokens=tokens_about(text))
     cost = cost_of(usage.prompt_tokens, usage.completion_tokens, config=config)
-    return Said(text=choice.message.content or "", whole=choice.finish_reason != "length", cost=cost)
+    return Said(text=text, whole=choice.finish_reason != "length", cost=cost)
 
 
 async def _body(client: AsyncOpenAI, messages: list[Message], *, config: OpenAIConfig) -> bytes:
@@ -171,3 +174,10 @@ def _failure(error: APIStatusError, *, key: str) -> RequestFailed:
 def _shown(text: str) -> str:
     """``text`` on one line and not too long, for a message."""
     return " ".join(text.split())[:_SHOWN]
+
+
+def text_of(messages: list[Message]) -> str:
+    """All text in ``messages``, without pictures."""
+    contents = (message["content"] for message in messages)
+    parts = ([{"text": c}] if isinstance(c, str) else c for c in contents)
+    return "\n".join(part["text"] for some in parts for part in some if "text" in part)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from entityclip.explain.asking import Asking, Said, as_jpeg, small_picture
 from entityclip.explain.audit import Audit
-from entityclip.explain.completion import Message, RequestFailed, client_for, complete
+from entityclip.explain.completion import Message, RequestFailed, client_for, complete, text_of
 from entityclip.explain.config import OpenAIConfig
 from entityclip.explain.privacy import Redactor
 from entityclip.explain.reply import ReplyFault
@@ -80,7 +80,7 @@ class Conversation:
 
     async def _said(self, messages: list[Message], *, request: ExplanationRequest, taken_out: dict[str, int]) -> Said:
         self._audit.record(
-            _text_of(messages),
+            text_of(messages),
             entity_id=request.entity_id,
             host=self._host,
             model=self._config.model,
@@ -113,10 +113,3 @@ class Conversation:
             said.append({"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{data}"}})
         content = said if picture is not None else prompt["user"]  # small servers take plain text alone
         return [{"role": "system", "content": prompt["system"]}, {"role": "user", "content": content}]
-
-
-def _text_of(messages: list[Message]) -> str:
-    """All text in ``messages``, without pictures."""
-    contents = (message["content"] for message in messages)
-    parts = ([{"text": c}] if isinstance(c, str) else c for c in contents)
-    return "\n".join(part["text"] for some in parts for part in some if "text" in part)

@@ -65,7 +65,9 @@ class Tally:
 
     def _note(self, failure: RequestFailed) -> None:
         self._spent += failure.cost
-        self._last, self._in_a_row = str(failure), self._in_a_row + 1
+        self._last = str(failure)
+        # Some entities may be refused for what they are, as long as others are answered.
+        self._in_a_row += not (isinstance(failure, RequestRefused) and self._answered)
         given_up = self._in_a_row >= max(LEAST_IN_A_ROW, self._config.at_once)
         if self._stop is None and (isinstance(failure, ServerUnusable) or given_up):
             self._stop = WriterError(f"{self._config.base_url}: {self._last}; {self._so_far()}")

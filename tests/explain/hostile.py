@@ -144,6 +144,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _silent(self) -> None:
         self._send(200, '{"choices": [{"message": {"content": null}, "finish_reason": "content_filter"}]}')
 
+    def _uncounted(self) -> None:
+        self._send(200, json.dumps({"choices": [{"message": {"content": json.dumps(GOOD)}}]}))
+
     def _refused(self) -> None:
         self._send(400, '{"error": {"message": "unknown field response_format"}}')
 

@@ -115,3 +115,7 @@ def test_a_reason_or_a_picture_makes_another_request(tmp_path: Path) -> None:
     keys = {key_of(REQUEST.model_copy(update=other), writer=WRITER) for other in [{}, *others]}
     assert len(keys) == 4
     assert key_of(REQUEST.model_copy(update={"picture": b"x"}), writer=WRITER) in keys
+
+
+def test_the_key_of_a_request_never_changes_or_old_answers_would_be_paid_for_again() -> None:
+    assert key_of(REQUEST, writer=WRITER) == "790a2c955045969e4eb310ca4b873298"

@@ -164,6 +164,17 @@ def test_the_budget_stops_the_run_and_what_was_in_flight_is_kept(
     assert sum(a.cost.tokens_in + a.cost.tokens_out for a in answers) <= 6_000
 
 
+def test_what_a_server_does_not_count_is_estimated(ask: Ask) -> None:
+    (answer,) = ask("uncounted")
+    assert 200 < answer.cost.tokens_in < 1_000
+    assert 10 < answer.cost.tokens_out < 100
+
+
+def test_some_refused_entities_do_not_stop_the_others(ask: Ask) -> None:
+    answers = ask("good", *["refused"] * 12, "good", at_once=1)
+    assert [bool(answer.records) for answer in answers] == [True, *[False] * 12, True]
+
+
 def test_no_more_requests_fly_than_may(ask: Ask, server: HostileServer) -> None:
     server.delay = 0.05
     ask(*["good"] * 20, at_once=4)
