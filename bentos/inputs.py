@@ -25,6 +25,7 @@ from entityclip.predict import MOST_RERANKED
 from entityclip.records import IndexKind, Line, Paragraph
 
 LONGEST_TEXT = 2000
+LONGEST_REASON = 1000
 MOST_HITS = 100
 MOST_TEXTS = 64
 MOST_PICTURES = 16
@@ -70,7 +71,7 @@ class Request(bentoml.IODescriptor):
         except ValidationError as error:
             # What was sent stays out of the answer and, with the cause cut off, out of the log.
             broken = error.errors()[0]["type"] == "json_invalid"
-            raise (Unreadable if broken else Unusable)(faults(error)) from None
+            raise (Unreadable if broken else Unusable)(_shortly(faults(error), error.error_count())) from None
 
     @classmethod
     async def _form(cls, request: HttpRequest) -> dict[str, Any]:
@@ -108,12 +109,21 @@ def _holds_bytes(annotation: Any) -> bool:
     return annotation is bytes or any(_holds_bytes(part) for part in get_args(annotation))
 
 
+def _shortly(reason: str, count: int) -> str:
+    """The answer to a request with 50,000 faults is not larger than the request."""
+    return reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]} ... ({count} faults)"
+
+
 def _unquoted(text: str) -> str:
     """BentoML's client writes texts of a form as JSON strings; anything else is what somebody typed."""
     if text.startswith('"') and text.endswith('"'):
         with suppress(ValueError):
             return str(json.loads(text))
     return text
+
+
+class AboutRequest(Request):
+    """Nothing to say."""
 
 
 class SearchRequest(Request):

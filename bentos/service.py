@@ -30,6 +30,7 @@ from bentos.edge.body import BodyLimit
 from bentos.edge.errors import OneForm, Unusable, log_failures_only
 from bentos.edge.guard import Guard, caller
 from bentos.inputs import (
+    AboutRequest,
     EntityRequest,
     FeedbackRequest,
     MatchRequest,
@@ -197,7 +198,7 @@ class EntityClip:
         )
         return FeedbackAnswer(release=champion.version, id=self.spool.put(judged))
 
-    @bentoml.api
+    @bentoml.api(input_spec=AboutRequest)
     def about(self) -> AboutAnswer:
         """Release, data, rules and licences that stand behind the answers."""
         release = self.releases.champion
