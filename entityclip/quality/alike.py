@@ -2,48 +2,18 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, Self
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+
+from entityclip.quality.tokens import ODD, Words
 
 NEARLY = 0.9
 """Jaccard similarity, of runs of three words, from which on two texts are nearly the same."""
 _PERMUTATIONS, _BAND, _SEED = 32, 4, 7
 _SLACK = 0.15
 _AT_ONCE = 20_000
-_ODD = np.uint64(0x9E3779B97F4A7C15)
-
-
-class Words(NamedTuple):
-    """The words of N texts, hashed, without those of each one's own names: a template stays one template."""
-
-    hashes: np.ndarray
-    """uint32, those of all texts one after the other."""
-    ends: np.ndarray
-    """(N + 1,) int64: text i has the words from ``ends[i]`` to ``ends[i + 1]``."""
-
-    @classmethod
-    def of(cls, texts: Iterable[Sequence[str]]) -> Self:
-        """Hash lists of words."""
-        lists = [[zlib.crc32(word.encode("utf-8", "replace")) for word in words] for words in texts]
-        ends = np.concatenate([[0], np.cumsum([len(words) for words in lists], dtype=np.int64)])
-        flat = np.fromiter((word for words in lists for word in words), np.uint32, count=int(ends[-1]))
-        return cls(flat, ends.astype(np.int64))
-
-    @classmethod
-    def joined(cls, parts: Sequence[Self]) -> Self:
-        """Those of all parts, in order."""
-        starts = np.cumsum([0, *(part.ends[-1] for part in parts)])
-        ends = [part.ends[1:] + start for part, start in zip(parts, starts, strict=False)]
-        zero = np.zeros(1, dtype=np.int64)
-        return cls(np.concatenate([np.zeros(0, np.uint32), *(p.hashes for p in parts)]), np.concatenate([zero, *ends]))
-
-    def owner(self) -> np.ndarray:
-        """The text of each word, int64."""
-        return np.repeat(np.arange(len(self.ends) - 1), np.diff(self.ends))
 
 
 def shared_by(same: np.ndarray, entity: np.ndarray) -> np.ndarray:
@@ -59,7 +29,7 @@ def alike(words: Words, same: np.ndarray) -> np.ndarray:
     Texts with equal ``same`` are. The rest meet where a band of their MinHash is equal, and are compared with the
     first text of that band: however many are alike, each is compared a few times and never with all others.
     """
-    runs = _runs_of_three(words)
+    runs = words.runs_of_three()
     prints = _minhash(runs)
     met = [_meeting(same), *(_meeting(band) for band in _bands(prints))]
     first, second = np.divmod(np.unique(np.concatenate(met)), max(1, len(same)))
@@ -70,26 +40,21 @@ def alike(words: Words, same: np.ndarray) -> np.ndarray:
     return _components(first[equal], second[equal], len(same))
 
 
-def _runs_of_three(words: Words) -> Words:
-    """The runs of three words as hashes, uint64; a text of fewer words has none."""
-    flat, owner = words.hashes.astype(np.uint64), words.owner()
-    within = owner[2:] == owner[:-2]
-    runs = ((flat[:-2] * _ODD + flat[1:-1]) * _ODD + flat[2:])[within]
-    lengths = np.maximum(np.diff(words.ends) - 2, 0)
-    return Words(runs, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
-
-
 def _minhash(runs: Words) -> np.ndarray:
     """(N, 32) uint32 prints; the share that two texts have in common estimates their similarity."""
-    from rensa import RMinHash  # type: ignore[import-untyped]
-
-    parts = [np.zeros((0, _PERMUTATIONS), np.uint32)]
-    for start in range(0, len(runs.ends) - 1, _AT_ONCE):
+    odd = np.random.default_rng(_SEED).integers(2**63, size=_PERMUTATIONS, dtype=np.uint64) * 2 + 1
+    prints = np.full((len(runs.ends) - 1, _PERMUTATIONS), np.iinfo(np.uint32).max, np.uint32)
+    for start in range(0, len(prints), _AT_ONCE):
         ends = runs.ends[start : start + _AT_ONCE + 1]
-        flat, places = runs.hashes[ends[0] : ends[-1]], (ends - ends[0]).astype(np.uint64)
-        made = RMinHash.digest_matrix_from_flat_token_hashes(flat, places, _PERMUTATIONS, _SEED)
-        parts.append(np.array(made.to_rows(), np.uint32).reshape(-1, _PERMUTATIONS))
-    return np.concatenate(parts)
+        some = np.flatnonzero(np.diff(ends))
+        if len(some) == 0:
+            continue
+        flat = runs.hashes[ends[0] : ends[-1]]
+        flat = flat ^ (flat >> np.uint64(29))
+        for column, multiplier in enumerate(odd):
+            shuffled = ((flat * multiplier) >> np.uint64(32)).astype(np.uint32)
+            prints[start + some, column] = np.minimum.reduceat(shuffled, ends[some] - ends[0])
+    return prints
 
 
 def _bands(prints: np.ndarray) -> Iterator[np.ndarray]:
@@ -97,7 +62,7 @@ def _bands(prints: np.ndarray) -> Iterator[np.ndarray]:
     for start in range(0, _PERMUTATIONS, _BAND):
         band = np.zeros(len(prints), np.uint64)
         for column in range(start, start + _BAND):
-            band = band * _ODD + prints[:, column]
+            band = band * ODD + prints[:, column]
         yield band
 
 
@@ -127,7 +92,7 @@ def _keyed(runs: Words, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     starts, lengths = runs.ends[texts], runs.ends[texts + 1] - runs.ends[texts]
     places = np.repeat(np.arange(len(texts)), lengths)
     within = np.arange(len(places)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return runs.hashes[starts[places] + within] ^ (places.astype(np.uint64) * _ODD), places
+    return runs.hashes[starts[places] + within] ^ (places.astype(np.uint64) * ODD), places
 
 
 def _distinct(keys: np.ndarray, places: np.ndarray, count: int) -> np.ndarray:

@@ -73,7 +73,8 @@ def attributes(scored: pd.DataFrame, *, by: pd.Series, most: int = 5) -> pd.Data
     sizes = pd.Series(groups, dtype="str").value_counts()
     counts["all"] = counts.groupby("word")["here"].transform("sum")
     counts = counts[(counts["here"] >= _FEWEST) & (counts["group"].map(sizes) < len(groups))].copy()
-    here, there = counts["group"].map(sizes), len(groups) - counts["group"].map(sizes)
+    here = counts["group"].map(sizes).astype("int64")
+    there = len(groups) - here
     share, elsewhere = counts["here"], counts["all"] - counts["here"]
     prior = _PRIOR * counts["all"] / max(1, len(groups))
     odds = [_log_odds(share + prior, here + _PRIOR), _log_odds(elsewhere + prior, there + _PRIOR)]

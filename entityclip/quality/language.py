@@ -4,11 +4,13 @@ that is too short to tell is ``unknown``, never guessed."""
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Sequence
+
+import numpy as np
+
+from entityclip.quality.tokens import Tokens
 
 UNKNOWN = "unknown"
-_STOP_WORDS = {
+_STOP_WORD_LISTS = {
     "en": "the and is are of with for this that it its from which has have be been by on was were they you can their "
     "look there when where while also but not or an as at to your will",
     "de": "der die das und ist sind ein eine einen einem einer mit für auf von dem den des nicht auch sich im am zum "
@@ -26,10 +28,7 @@ _STOP_WORDS = {
     "sv": "och är en ett som med för på av den det till från inte men eller också har kan att om vid till denna "
     "detta dessa finns",
 }
-_LANGUAGES_OF: defaultdict[str, list[str]] = defaultdict(list)
-for _language, _words in _STOP_WORDS.items():
-    for _word in set(_words.split()):
-        _LANGUAGES_OF[_word].append(_language)
+_STOP_WORDS = {language: frozenset(words.split()) for language, words in _STOP_WORD_LISTS.items()}
 
 _SCRIPTS = {
     "ja": re.compile(r"[぀-ヿ]"),
@@ -49,15 +48,13 @@ KNOWN = frozenset(_STOP_WORDS) | frozenset(_SCRIPTS) | {"zh"}
 """ISO 639-1 codes that can be told."""
 
 
-def language_of(text: str, words: Sequence[str]) -> str:
-    """ISO 639-1 code of ``text``, whose casefolded words are ``words``; or ``unknown``.
+def script_of(text: str) -> str | None:
+    """The language whose script most of ``text``'s letters are in; ``unknown`` where Chinese characters leave it open;
+    None where they are Latin, or too few to tell.
 
-    A text belongs to the script of most of its letters; a Japanese character weighs three Latin letters, about
-    what it says. Script stands for one language each (Cyrillic for ``ru``), so neighbours that share a script
-    other than Latin are not told apart. Latin needs two stop words and a clear winner.
+    A Japanese character weighs three Latin letters, about what it says. Script stands for one language each (Cyrillic
+    for ``ru``), so neighbours that share a script other than Latin are not told apart.
     """
-    if text.isascii():
-        return _latin_language(words)
     counts = {language: len(script.findall(text)) for language, script in _SCRIPTS.items()}
     han = len(_HAN.findall(text))
     if counts["ja"]:
@@ -67,24 +64,24 @@ def language_of(text: str, words: Sequence[str]) -> str:
     language, letters = max(counts.items(), key=lambda item: item[1])
     weight = 3 if language in ("ja", "zh", "ko") else 1
     if letters * weight < _LEAST_LETTERS or letters * weight < len(_LATIN.findall(text)):
-        return UNKNOWN if han else _latin_language(words)
+        return UNKNOWN if han else None
     return language
 
 
-def _latin_language(words: Sequence[str]) -> str:
-    hits: dict[str, int] = {}
-    for word in words:
-        for language in _LANGUAGES_OF.get(word, ()):
-            hits[language] = hits.get(language, 0) + 1
-    first = max(hits, key=lambda language: hits[language], default=UNKNOWN)
-    second = max((count for language, count in hits.items() if language != first), default=0)
-    if hits.get(first, 0) < max(_LEAST_STOP_WORDS, 1.5 * second):
-        return UNKNOWN
-    return first
+def latin_languages(texts: Tokens) -> list[str]:
+    """ISO 639-1 code of each of N texts in Latin script, by its stop words; or ``unknown``.
+
+    It takes two stop words and a clear winner.
+    """
+    hits = np.stack([texts.counts(words.__contains__) for words in _STOP_WORDS.values()])
+    second, first = np.sort(hits, axis=0)[-2:]
+    clear = (first >= _LEAST_STOP_WORDS) & (first >= 1.5 * second)
+    languages = list(_STOP_WORDS)
+    return [languages[best] if sure else UNKNOWN for best, sure in zip(hits.argmax(axis=0), clear, strict=True)]
 
 
-def wrong_language(text: str, words: Sequence[str], *, declared: str | None) -> str | None:
-    """The language that ``text`` is in where it is not the ``declared`` one; None when right or unknown.
+def wrong_language(seen: str, *, declared: str | None) -> str | None:
+    """``seen`` where it is not the ``declared`` language; None when it is, or is unknown.
 
     A declared language that cannot be told (see ``KNOWN``) is believed. So is Japanese about a text without kana:
     "材質:天然木 原産国:日本" is sound Japanese.
@@ -92,5 +89,4 @@ def wrong_language(text: str, words: Sequence[str], *, declared: str | None) -> 
     expected = (declared or "").split("-")[0].lower()
     if expected not in KNOWN:
         return None
-    seen = language_of(text, words)
     return None if seen in (UNKNOWN, expected) or (expected, seen) == ("ja", "zh") else seen

@@ -7,7 +7,10 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
 import pandas as pd
+
+from entityclip.quality.tokens import Tokens
 
 LONGEST_NAME = 6
 """Words of the longest name that is looked for. Longer ones are captions, and never occur in a text word for word."""
@@ -15,12 +18,14 @@ LONGEST_NAME = 6
 WORD = re.compile(r"[ぁ-ゖァ-ヺー㐀-鿿]|[^\W_ぁ-ゖァ-ヺー㐀-鿿]+")
 """A word; or one Japanese character, since no space says where a Japanese word ends."""
 
-_BEGINNING = 4
+_BEGINNING = 6
 _CJK = re.compile(r"[぀-ヿ㐀-鿿]")
 _KATAKANA = re.compile(r"[ァ-ヺー]")
 _PART = re.compile(r"[^\W_]+")
 _CODE = re.compile(r"(?<![A-Za-z0-9-])[A-Z]{1,4}-?[0-9]{2,5}[A-Z]?(?![A-Za-z0-9-])")
 _STANDARDS = re.compile(r"(?:AES|CR|DDR|DIN|EN|GB|GTX|GU|HDMI|IEC|IPX?|ISO|JIS|LED|LR|MP|PM|RJ|RTX|SR|UL|USB|UV)-?\d+")
+LIKE_A_CODE = r"[A-Z]-?[0-9]{2}"
+"""RE2 pattern that every text with a code matches."""
 _DIGITS, _LETTER = re.compile(r"\d+"), re.compile(r"[A-Z]")
 
 
@@ -55,7 +60,7 @@ class NameBook:
         self._japanese: dict[str, set[int]] = defaultdict(set)
         self._most_words = 1
         self._beginnings: set[str] = set()
-        self._as_written = False
+        self._as_written: set[str] = set()
         columns = (entities[column].tolist() for column in ("entity_id", "entity", "aliases"))
         for entity_id, entity, aliases in zip(*columns, strict=True):
             self._name[entity_id] = entity
@@ -73,7 +78,7 @@ class NameBook:
         elif key.isalpha() and len(words) == 1:
             if key != key.lower():
                 self._bear(key, entity_id)
-                self._as_written = True
+                self._as_written.add(key.casefold())
         elif 0 < len(words) <= LONGEST_NAME:
             self._bear(key.casefold(), entity_id)
             self._beginnings.update(key.casefold()[:n] for n in range(1, _BEGINNING + 1))
@@ -89,14 +94,20 @@ class NameBook:
         return self._bearer[key] == entity_id or entity_id in self._more_bearers.get(key, ())
 
     # ------------------------------------------------------------ who is named
+    def may_name(self, texts: Tokens) -> np.ndarray:
+        """(N,) bool: whether it is worth the time to look for Latin names in a text."""
+        begins = self._beginnings if self._most_words > 1 else set()
+        return texts.counts(
+            lambda word: word in self._bearer or word[:_BEGINNING] in begins or word in self._as_written
+        ).astype(bool)
+
     def named(self, text: str, words: Sequence[str]) -> set[str]:
         """The names in ``text`` (NFKC; ``words`` are its casefolded ``WORD``s), as this book spells them."""
         found = self._bearer.keys() & {*words, *(WORD.findall(text) if self._as_written else ())}
-        for start, word in enumerate(words):
-            # Few words begin a name, so that hardly any run of words has to be glued together and looked up.
-            if word[:_BEGINNING] in self._beginnings:
-                runs = (glued(words[start : start + n]) for n in range(2, self._most_words + 1))
-                found.update(run for run in runs if run in self._bearer)
+        # Few words begin a name, so that hardly any run of words has to be glued together and looked up.
+        for start in [i for i, word in enumerate(words) if word[:_BEGINNING] in self._beginnings]:
+            runs = (glued(words[start : start + n]) for n in range(2, self._most_words + 1))
+            found.update(run for run in runs if run in self._bearer)
         if self._japanese and not text.isascii():
             # Runs of Japanese characters are no words: "ソラ" must not be found in "ソラマメ".
             found = {name for name in found if not _CJK.search(name)}
@@ -124,11 +135,6 @@ class NameBook:
         return None
 
     # ------------------------------------------------------------ codes that nobody has
-    @property
-    def holds_codes(self) -> bool:
-        """Whether any name looks like a model number."""
-        return bool(self._shapes)
-
     def words_of(self, entity_id: str) -> set[str]:
         """The words of the entity's names; none for an unknown entity."""
         return {word for name in self._own.get(entity_id, ()) for word in words_of(name)}

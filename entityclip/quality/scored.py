@@ -10,11 +10,12 @@ from multiprocessing import get_context
 import numpy as np
 import pandas as pd
 
-from entityclip.quality.alike import Words, alike, shared_by
+from entityclip.quality.alike import alike, shared_by
 from entityclip.quality.names import NameBook
 from entityclip.quality.numbers import Sources
 from entityclip.quality.siblings import likeness
 from entityclip.quality.texts import Known, ReadTexts, read_texts
+from entityclip.quality.tokens import Words
 
 SHARD_ROWS = 20_000
 CLEARLY = 0.25

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
-from entityclip.quality.alike import Words
+from entityclip.quality.tokens import Words
 
 MOST_SIBLINGS = 48
 """So many entities of a category, drawn once, stand for all of them: the cost stays linear."""

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from entityclip.quality.alike import Words
-from entityclip.quality.language import wrong_language
-from entityclip.quality.names import NameBook, words_of
+from entityclip.quality.language import latin_languages, script_of, wrong_language
+from entityclip.quality.names import LIKE_A_CODE, NameBook, words_of
 from entityclip.quality.numbers import Sources
 from entityclip.quality.patterns import first_hits, open_ends
+from entityclip.quality.tokens import Tokens, Words
 
 MOST_READ = 20_000
 """Characters of a text that are read. What is longer is no explanation, and ``characters`` says so."""
@@ -44,25 +44,26 @@ class Known(NamedTuple):
 def read_texts(explanations: pd.DataFrame, known: Known) -> ReadTexts:
     """The scores that each text has for itself."""
     whole = pc.utf8_normalize(pa.array(explanations["text"].fillna(""), type=pa.large_string()), form="NFKC")
-    texts = pc.utf8_slice_codeunits(whole, 0, MOST_READ)
-    cells = (explanations["entity_id"], explanations["caption"].fillna(""), explanations["language"])
-    read, words = [], []
-    for row in zip(texts.to_pylist(), *(cell.tolist() for cell in cells), strict=True):
-        scores, own_words = _read(*row, known=known)
-        read.append(scores)
-        words.append(own_words)
-    trimmed = pc.utf8_trim_whitespace(whole)
+    texts, trimmed = pc.utf8_slice_codeunits(whole, 0, MOST_READ), pc.utf8_trim_whitespace(whole)
     length = pc.utf8_length(trimmed)
+    plain = texts.to_pylist()
+    words = [words_of(text.casefold()) for text in plain]
+    tokens, owners = Tokens.of(words), explanations["entity_id"].tolist()
+    japanese = tokens.counts(lambda word: len(word) == 1 and word > "\u2fff")
     columns = {
-        "entity_id": pa.array(explanations["entity_id"]),
+        "entity_id": pa.array(owners, pa.large_string()),
         "writer": _writer(explanations),
         "characters": length,
-        **{name: pa.array([row[i] for row in read], kind) for i, (name, kind) in enumerate(_READ.items())},
+        "words": np.diff(tokens.ends) - japanese // 2,
+        "repetition": _repetition(tokens, plain),
+        **_languages(explanations, texts, plain, tokens),
+        **_names(explanations, texts, plain, words, tokens, known),
         **first_hits(texts),
         "open_end": open_ends(texts, length, most=MOST_READ),
     }
     same = pd.util.hash_array(pc.utf8_lower(trimmed).to_numpy(zero_copy_only=False), categorize=False)
-    return ReadTexts(pa.table(columns), Words.of(words), same.view(np.int64))
+    own = [known.book.words_of(owner) for owner in owners]
+    return ReadTexts(pa.table(columns), tokens.without(own), same.view(np.int64))
 
 
 def _writer(explanations: pd.DataFrame) -> pa.Array:
@@ -71,47 +72,64 @@ def _writer(explanations: pd.DataFrame) -> pa.Array:
     return pa.array(known, pa.string()).dictionary_encode()
 
 
-_READ = {
-    "words": pa.int64(),
-    "repetition": pa.float64(),
-    "names_itself": pa.bool_(),
-    "wrong_language": pa.large_string(),
-    "other_entity": pa.large_string(),
-    "unknown_code": pa.large_string(),
-    "unknown_number": pa.large_string(),
-    "broken_rule": pa.large_string(),
-}
+def _repetition(tokens: Tokens, texts: Sequence[str]) -> np.ndarray:
+    """(N,) share of the runs of three words that occurred before; of characters, where there are not three words."""
+    runs = Words(tokens.codes.view(np.uint32), tokens.ends).runs_of_three()
+    counts = np.diff(runs.ends)
+    share = 1 - runs.distinct() / np.maximum(counts, 1)
+    share[counts == 0] = [repetition(texts[row]) for row in _rows(counts == 0)]
+    return share
 
 
-def _read(
-    text: str, entity_id: str, caption: str, language: str | None, *, known: Known
-) -> tuple[tuple[Any, ...], list[str]]:
-    """One text's scores, in the order of ``_READ``, and its words without those of its own names."""
-    words = words_of(text.casefold())
-    book, sources = known.book, known.sources
-    found = book.named(text, words)
-    itself = book.own(entity_id, found) if found else False
-    own = book.words_of(entity_id)
-    caption = caption if caption.isascii() else unicodedata.normalize("NFKC", caption)
-    scores = (
-        len(words) if text.isascii() else _word_count(words),
-        repetition(words if len(words) > 2 else text),
-        itself,
-        wrong_language(text, words, declared=language),
-        book.other(entity_id, found) if found and not itself else None,
-        book.unknown_code(text, caption=caption),
-        sources.unknown_number(text, entity_id=entity_id, caption=caption) if sources else None,
-        known.broken_rule(text, language or "") if known.broken_rule else None,
-    )
-    return scores, [word for word in words if word not in own]
-
-
-def _word_count(words: Sequence[str]) -> int:
-    japanese = sum(len(word) == 1 and word > "\u2fff" for word in words)
-    return len(words) - japanese + (japanese + 1) // 2
-
-
-def repetition(tokens: Sequence[str]) -> float:
-    """Share of the runs of three ``tokens`` that occurred before, 0 to 1; tokens are words or characters."""
-    runs = list(zip(tokens, tokens[1:], tokens[2:], strict=False))
+def repetition(text: str) -> float:
+    """Share of the runs of three characters that occurred before, 0 to 1."""
+    runs = list(zip(text, text[1:], text[2:], strict=False))
     return 1 - len(set(runs)) / len(runs) if runs else 0.0
+
+
+def _languages(
+    explanations: pd.DataFrame, texts: pa.Array, plain: Sequence[str], tokens: Tokens
+) -> dict[str, pa.Array]:
+    seen = latin_languages(tokens)
+    for row in _rows(pc.invert(pc.string_is_ascii(texts))):
+        seen[row] = script_of(plain[row]) or seen[row]
+    declared = explanations["language"].tolist()
+    wrong = [wrong_language(found, declared=said) for found, said in zip(seen, declared, strict=True)]
+    return {"wrong_language": pa.array(wrong, pa.large_string())}
+
+
+def _rows(mask: pa.Array | np.ndarray) -> list[int]:
+    """Where a mask is true."""
+    return np.flatnonzero(np.asarray(mask, bool)).tolist()
+
+
+def _names(
+    explanations: pd.DataFrame,
+    texts: pa.Array,
+    plain: Sequence[str],
+    words: Sequence[Sequence[str]],
+    tokens: Tokens,
+    known: Known,
+) -> dict[str, pa.Array]:
+    """Whose names, and which codes and numbers of nobody; only the few texts that can have some are looked at."""
+    book, sources, owners = known.book, known.sources, explanations["entity_id"].tolist()
+    captions = [unicodedata.normalize("NFKC", caption) for caption in explanations["caption"].fillna("")]
+    itself = [False] * len(plain)
+    columns: dict[str, list[str | None]] = {name: [None] * len(plain) for name in _LOOKED_UP}
+    for row in _rows(book.may_name(tokens) | ~np.asarray(pc.string_is_ascii(texts), bool)):
+        if found := book.named(plain[row], words[row]):
+            itself[row] = book.own(owners[row], found)
+            columns["other_entity"][row] = None if itself[row] else book.other(owners[row], found)
+    for row in _rows(pc.match_substring_regex(texts, LIKE_A_CODE)):
+        columns["unknown_code"][row] = book.unknown_code(plain[row], caption=captions[row])
+    if sources:
+        for row in _rows(pc.match_substring_regex(texts, "[0-9]")):
+            number = sources.unknown_number(plain[row], entity_id=owners[row], caption=captions[row])
+            columns["unknown_number"][row] = number
+    if broken := known.broken_rule:
+        said = explanations["language"].fillna("")
+        columns["broken_rule"] = [broken(text, language) for text, language in zip(plain, said, strict=True)]
+    return {"names_itself": pa.array(itself), **{k: pa.array(v, pa.large_string()) for k, v in columns.items()}}
+
+
+_LOOKED_UP = ("other_entity", "unknown_code", "unknown_number", "broken_rule")
