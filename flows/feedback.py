@@ -30,6 +30,7 @@ from entityclip.layout import Layout, StateLayout
 from entityclip.records import Record
 from entityclip.sources.joined import FEEDBACK
 from entityclip.workspace import read_config
+from flows.observe import observed
 from flows.remote import bring, push
 from flows.repository import Repository, exclusive, pointer_hash
 from flows.triggers import announce
@@ -54,8 +55,11 @@ def feedback(workspace: Path = Path("build/workspace"), state: Path | None = Non
     """
     layout = Layout(workspace.resolve())
     served = StateLayout(state) if state else settings.state() or layout.service
-    gathered = take_in(layout, Spool(served.feedback))
-    tell(layout, gathered)
+    with observed(layout, "feedback") as run:
+        gathered = take_in(layout, Spool(served.feedback))
+        tell(layout, gathered)
+        run.figures[("pictures", "all")] = gathered.pictures
+        run.figures[("pictures", "waiting")] = gathered.waiting
     return gathered
 
 

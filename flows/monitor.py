@@ -30,6 +30,7 @@ from entityclip.pairs import digest
 from entityclip.plots import distributions
 from entityclip.records import Release
 from entityclip.workspace import read_config
+from flows.observe import observed
 from flows.registry import champion, fetch_release
 from flows.triggers import announce
 
@@ -50,9 +51,13 @@ def monitor(workspace: Path = Path("build/workspace"), state: Path | None = None
     current = champion(layout)
     if current is None:
         raise WorkspaceError(f"{layout.root}: no release is the champion, so there is nothing to watch; retrain first")
-    know_release(layout, current)
-    report = look(layout, current, served)
-    tell(layout, report)
+    with observed(layout, "monitor") as run:
+        run.data_hash = current.data_hash
+        know_release(layout, current)
+        report = look(layout, current, served)
+        tell(layout, report)
+        run.figures |= {("drift", test.what): test.value for test in report.tests}
+        run.figures |= {("drifted", test.what): float(test.drifted) for test in report.tests}
     return report
 
 

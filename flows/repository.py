@@ -137,7 +137,7 @@ class Repository:
                 break
             time.sleep(0.5)
         advice = "; if no other git runs here, a killed one left that file: delete it" if locked else ""
-        raise WorkspaceError(f"{self.root}: git {arguments[0]} failed: {_redacted(done.stderr.strip())}{advice}")
+        raise WorkspaceError(f"{self.root}: git {arguments[0]} failed: {redacted(done.stderr.strip())}{advice}")
 
     def _run_git(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {k: v for k, v in os.environ.items() if k not in _ELSEWHERE}
@@ -213,7 +213,7 @@ class Repository:
                 raise
             # Storage back ends raise whatever they like, and their chained messages may hold credentials.
             except Exception as error:
-                reason = _redacted(reasons[0] if reasons else f"{error}".strip() or type(error).__name__, secrets)
+                reason = redacted(reasons[0] if reasons else f"{error}".strip() or type(error).__name__, secrets)
                 raise WorkspaceError(
                     f"{self.root}: {doing} failed: {reason}; what was done is kept, see to the cause and run again"
                 ) from None
@@ -258,7 +258,7 @@ def _secrets(config: dict[str, Any]) -> tuple[str, ...]:
     return tuple(str(v) for k, v in settings if k not in _HARMLESS and isinstance(v, str) and len(v) > 3)
 
 
-def _redacted(text: str, secrets: tuple[str, ...] = ()) -> str:
+def redacted(text: str, secrets: tuple[str, ...] = ()) -> str:
     """``text`` without the secrets, and without credentials and signatures in URLs."""
     for secret in secrets:
         text = text.replace(secret, "***")

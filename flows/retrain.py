@@ -33,6 +33,8 @@ from entityclip.train import read_config
 from flows.data import Origin, Prepared, prepare_data
 from flows.lease import alone
 from flows.model import Learned, learn, losses
+from flows.notify import tell_verdict
+from flows.observe import observed
 from flows.release import Released, release
 from flows.triggers import due, settle
 from flows.workspace import open_workspace
@@ -84,13 +86,16 @@ def retrain(
     layout = open_workspace(workspace)
     origin = Origin(source=source, path=source_path, mapping=mapping, products=products)
     try:
-        with alone(layout):
+        with alone(layout), observed(layout, "retrain") as run:
             causes = due(layout)
             prepared = prepare_data(layout, settings, origin)
+            run.data_hash = prepared.version.data_hash
             learned = learn(layout, settings.train, prepared.version.data_hash)
             released = release(layout, learned, prepared.version.data_hash, prepared.quality)
             settle(layout, causes)
-            return show(layout, prepared, learned, released)
+            done = show(layout, prepared, learned, released)
+            run.figures |= {("stage_seconds", stage.name): stage.seconds for stage in done.stages}
+            return done
     except Busy as busy:
         return Cancelled(message=str(busy))  # dropped by policy: nothing has failed
 
@@ -122,6 +127,8 @@ def show(layout: Layout, prepared: Prepared, learned: Learned, released: Release
         release=released.release,
         commands={"Serve the champion, then ask it": serve} if serve else {},
     )
+    if not any(stage.name == "promote" and stage.reused for stage in stages):
+        tell_verdict(layout, released.decision, version=released.release.version if released.release else None)
     create_link_artifact(key="report", link=run.report.as_uri(), link_text="The run's page: recall, loss, hits, misses")
     return Retrained(
         report=run.report,

@@ -105,6 +105,11 @@ class Layout:
         return self.reports / "reviews.csv"
 
     @property
+    def soundness(self) -> Path:
+        """What sound texts look like to the champion, SoundnessModel as JSON."""
+        return self.report("soundness")
+
+    @property
     def written_again(self) -> Path:
         """Texts of the last batch that broke a rule, each with what was written in its place, CSV."""
         return self.reports / "written_again.csv"
@@ -218,6 +223,14 @@ class Layout:
     def release_copy(self, version: str) -> Path:
         """A release's files, brought back from Git and DVC."""
         return self.work / "releases" / version
+
+    def log(self, flow: str) -> Path:
+        """What runs of a flow said, one JSON object a line."""
+        return self.work / "logs" / f"{flow}.jsonl"
+
+    def metrics(self, flow: str) -> Path:
+        """Figures of a flow's last run, in Prometheus' text format."""
+        return self.work / "metrics" / f"{flow}.prom"
 
     def watch(self, version: str) -> WatchLayout:
         """What the watch over one release in service keeps."""

@@ -1,0 +1,110 @@
+"""What stays of a run for machines to read: one JSON object a log line, and figures for Prometheus.
+
+``.entityclip/logs/FLOW.jsonl`` has time, level, flow, run id, data hash and message of every line. What Prometheus
+shows stands in ``.entityclip/metrics/FLOW.prom``, written when a run ends, for node_exporter's textfile collector.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from prefect.runtime import flow_run
+from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+
+from entityclip.layout import Layout
+from flows.repository import redacted
+
+LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "flows", "entityclip", "bentos", "expectations")
+MOST_BYTES = 10 * 2**20
+KEPT = 5
+"""A log of ``MOST_BYTES`` makes place for the next one; so many old ones are kept."""
+
+
+@dataclass
+class Observation:
+    """What a run tells about itself while it works."""
+
+    flow: str
+    data_hash: str = ""
+    """Set as soon as it is known; the lines after that carry it."""
+    figures: dict[tuple[str, str], float] = field(default_factory=dict)
+    """(name, of what) -> value, like ``("drift", "brightness")``."""
+
+
+@contextmanager
+def observed(layout: Layout, flow: str) -> Iterator[Observation]:
+    """Log the block's lines and write its figures, whether it ends well or with an error."""
+    seen, started = Observation(flow), time.monotonic()
+    handler = _handler(layout.log(flow), seen)
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    for logger in loggers:
+        logger.addHandler(handler)
+    succeeded = False
+    try:
+        yield seen
+        succeeded = True
+    except BaseException as error:
+        # Straight to the file: on the console Prefect says the same.
+        about = {"name": "flows", "levelname": "ERROR", "msg": f"{type(error).__name__}: {error}"}
+        handler.handle(logging.makeLogRecord(about))
+        raise
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+        handler.close()
+        _write(layout.metrics(flow), seen, seconds=time.monotonic() - started, succeeded=succeeded)
+
+
+# ---------------------------------------------------------------- lines
+class _Lines(logging.Formatter):
+    def __init__(self, seen: Observation) -> None:
+        super().__init__()
+        self._seen = seen
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "flow": self._seen.flow,
+            "run": flow_run.get_id() or "",
+            "data_hash": self._seen.data_hash,
+            "logger": record.name,
+            "message": redacted(record.getMessage()),
+        }
+        return json.dumps(line, ensure_ascii=False)
+
+
+def _handler(path: Path, seen: Observation) -> logging.Handler:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = RotatingFileHandler(path, maxBytes=MOST_BYTES, backupCount=KEPT, encoding="utf-8", delay=True)
+    handler.setFormatter(_Lines(seen))
+    return handler
+
+
+# ---------------------------------------------------------------- figures
+def _write(path: Path, seen: Observation, *, seconds: float, succeeded: bool) -> None:
+    registry = CollectorRegistry()
+    labels = {"flow": seen.flow}
+    _gauge(registry, "run_end_timestamp_seconds", "When the last run ended", labels, time.time())
+    _gauge(registry, "run_seconds", "How long it took", labels, seconds)
+    _gauge(registry, "run_succeeded", "1 where it ended well, else 0", labels, float(succeeded))
+    names = dict.fromkeys(name for name, _ in seen.figures)
+    for name in names:
+        gauge = Gauge(f"entityclip_flow_{name}", f"What the last run says of {name}", ["flow", "of"], registry=registry)
+        for (of_name, of), value in seen.figures.items():
+            if of_name == name:
+                gauge.labels(seen.flow, of).set(value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_to_textfile(str(path), registry)
+
+
+def _gauge(registry: CollectorRegistry, name: str, about: str, labels: dict[str, str], value: float) -> None:
+    Gauge(f"entityclip_flow_{name}", about, list(labels), registry=registry).labels(**labels).set(value)
