@@ -24,9 +24,9 @@ import pandas as pd
 import typer
 from machine import facts, peak_gib
 
-from entityclip.index import EntityIndex, FullText, PictureIndex, Released
+from entityclip.index import EntityIndex, FullText, PictureIndex, Released, Words
 from entityclip.index.approximate import exact
-from entityclip.index.ranking import Question, Words, picture_hits
+from entityclip.index.ranking import Question, picture_hits
 from entityclip.index.snapshot import Pictures, Snapshot
 from entityclip.layout import PackageLayout
 from entityclip.records import Filter

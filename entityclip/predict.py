@@ -174,6 +174,8 @@ class Predictor:
         least: float,
         rerank: int = 0,
     ) -> Iterator[Tag]:
+        if not np.isfinite(similarities).any():  # every entity was removed
+            return
         confidences = shares(similarities, scale=self.model.scale)
         for row, tag in self._found(snapshot, similarities, image, k=k, rerank=rerank):
             yield Tag(**tag, confidence=confidences[row], above_threshold=confidences[row] >= least)

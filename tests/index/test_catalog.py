@@ -1,6 +1,9 @@
 """What is added, changed or removed in service is found, or not found, by the next question."""
 
 import io
+import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from datetime import date
@@ -12,9 +15,9 @@ from tiny import tiny_data, tiny_model, tiny_picture
 
 from entityclip import pairs
 from entityclip.errors import ConfigError, DataError, ImageError
-from entityclip.index import EntityIndex, FullText, PictureIndex
-from entityclip.index.changes import MOST_PICTURES
-from entityclip.layout import PackageLayout
+from entityclip.index import Changes, EntityIndex, FullText, PictureIndex
+from entityclip.index.changes import MOST_PICTURES, TEXTS
+from entityclip.layout import ChangesLayout, PackageLayout
 from entityclip.predict import Predictor
 from entityclip.records import EntityEntry, Filter
 
@@ -197,3 +200,48 @@ def test_tag_counts_added_entities_among_all(predictor):
     tags = predictor.tag(tiny_picture("red", 0), k=10)
     odds = np.exp(predictor.model.scale * np.array([tag.score for tag in tags]))
     assert [tag.confidence for tag in tags] == pytest.approx((odds / odds.sum()).tolist(), abs=1e-5)
+
+
+def test_package_without_pictures_gets_its_first_one_and_an_emptied_catalogue_answers(package, tmp_path):
+    shutil.copytree(package, tmp_path / "p")
+    shutil.rmtree(PackageLayout(tmp_path / "p").pictures.root)
+    predictor = Predictor.load(tmp_path / "p", changes=tmp_path / "changes")
+    assert predictor.search("anything") == []
+    entity_id = predictor.put_entity(PUMP, [photograph()])
+    assert [hit.entity for hit in predictor.search("anything")] == ["QX-204B"]
+    for removed in (entity_id, *predictor.entities.rows["entity_id"]):
+        predictor.remove_entity(removed)
+    assert predictor.search("KX-RED", of="entities") == predictor.search("KX-RED") == []
+    assert predictor.tag(tiny_picture("red", 0)) == []
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+import numpy as np
+from entityclip.index.changes import TEXTS, Changes
+from entityclip.layout import ChangesLayout
+from entityclip.records import EntityEntry
+changes = Changes(ChangesLayout(Path(sys.argv[1])), fingerprint="m")
+for i in range(100_000):
+    vectors = {TEXTS: np.zeros((2, 8), np.float32)}
+    entry = EntityEntry(entity=f"C-{i:05d}")
+    changes.put(f"e{i}", entry, pictures=[bytes(20_000)], keep_pictures=True, vectors=vectors)
+    print(i, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_killed_writer_loses_nothing_that_was_confirmed(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", _WRITER, tmp_path], stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        for line in writer.stdout:
+            if int(line) >= 50:
+                writer.kill()
+                break
+        confirmed = max([50, *map(int, writer.stdout.read().split())]) + 1
+    changes = Changes(ChangesLayout(tmp_path), fingerprint="m")
+    found = changes.since(0, dim=8)
+    assert confirmed <= len(found) <= confirmed + 1
+    assert all(TEXTS in change.vectors and len(change.pictures) == 1 for change in found)
+    assert all(changes.text.named(f"C-{i:05d}") for i in range(confirmed))
