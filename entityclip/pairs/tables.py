@@ -1,16 +1,9 @@
-"""The versioned tables: pairs, entities, explanations, as Parquet shards that pandas and ``datasets`` read.
-
-Pairs hold their picture's bytes in a struct ``image: {bytes, path}``, so a million pictures are a few files
-and the other columns are read without them. Ids are hashes of content: the same row has the same id in
-every version, on every machine.
-"""
+"""Writing and reading the tables, shard by shard."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -23,124 +16,12 @@ import pyarrow.parquet as pq
 
 from entityclip.errors import DataError
 from entityclip.layout import DataLayout
-from entityclip.records import ExplanationRecord, Split
+from entityclip.pairs.schemas import PAIRS, SCHEMA_VERSION
+from entityclip.records import Split
 
 SHARD_BYTES = 256 * 2**20
 ROW_GROUP_BYTES = 4 * 2**20
 """So much of a series waits in memory while it is written, and is read at once by whoever wants a single row."""
-SCHEMA_VERSION = 1
-
-_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-
-
-def _features(schema: pa.Schema) -> dict[str, Any]:
-    """Hugging Face's description of ``schema``: the image column is a picture, the others plain values."""
-    features: dict[str, Any] = {}
-    for field in schema:
-        if field.name == "image":
-            features["image"] = {"_type": "Image"}
-        elif pa.types.is_list(field.type):
-            features[field.name] = {"feature": {"dtype": "string", "_type": "Value"}, "_type": "List"}
-        else:
-            features[field.name] = {"dtype": str(field.type), "_type": "Value"}
-    return features
-
-
-def _described(fields: list[tuple[str, pa.DataType]]) -> pa.Schema:
-    schema = pa.schema(fields)
-    return schema.with_metadata({"huggingface": json.dumps({"info": {"features": _features(schema)}})})
-
-
-PAIRS = _described(
-    [
-        ("pair_id", pa.string()),
-        ("image", _IMAGE),
-        ("image_sha256", pa.string()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("caption", pa.string()),
-        ("entity_id", pa.string()),
-        ("entity", pa.string()),
-        ("explanation", pa.string()),
-        ("split", pa.string()),
-        ("category", pa.string()),
-        ("language", pa.string()),
-        ("licence", pa.string()),
-        ("consent", pa.string()),
-        ("source", pa.string()),
-        ("row", pa.int32()),
-    ]
-)
-"""One row per picture. ``explanation`` is the first accepted text of the entity, or null."""
-
-ENTITIES = _described(
-    [
-        ("entity_id", pa.string()),
-        ("entity", pa.string()),
-        ("aliases", pa.list_(pa.string())),
-        ("category", pa.string()),
-        ("language", pa.string()),
-        ("licence", pa.string()),
-        ("consent", pa.string()),
-        ("source", pa.string()),
-    ]
-)
-"""One row per entity, photographed or not. ``aliases`` are its other names and codes."""
-
-BROUGHT = _described(
-    [
-        ("entity_id", pa.string()),
-        ("text", pa.string()),
-        ("language", pa.string()),
-        ("licence", pa.string()),
-        ("consent", pa.string()),
-        ("row", pa.int32()),
-    ]
-)
-"""Staging only: explanations that the source brought along, one row per text."""
-
-EXPLANATIONS = _described([(name, pa.string()) for name in ExplanationRecord.model_fields])
-"""One row per text about an entity; an entity may have several."""
-
-
-# ---------------------------------------------------------------- ids
-def digest(*parts: str | bytes, length: int = 16) -> str:
-    """Hex id of ``parts``; unambiguous, since every part is hashed with its length."""
-    h = hashlib.sha256()
-    for part in parts:
-        raw = part.encode() if isinstance(part, str) else part
-        h.update(len(raw).to_bytes(8, "big") + raw)
-    return h.hexdigest()[:length]
-
-
-def sources_hash(package: Path) -> str:
-    """Hash of a package's sources and of the JSON files beside them."""
-    files = sorted(p for p in package.rglob("*") if p.suffix in {".py", ".json"} and "uncommitted" not in p.parts)
-    return digest(*(part for p in files for part in (p.relative_to(package).as_posix(), p.read_bytes())))
-
-
-def normalised(name: str) -> str:
-    """``name`` as ids and look-ups see it: NFKC, so full-width letters equal plain ones; no case, no outer space."""
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
-
-
-def entity_id(entity: str) -> str:
-    """Stable id of an entity's name."""
-    return digest("entity", normalised(entity))
-
-
-def pair_id(image_sha256: str, caption: str, entity: str) -> str:
-    """Stable id of a picture with its caption."""
-    return digest("pair", image_sha256, caption, normalised(entity))
-
-
-def split_of(key: str, *, val: float, test: float) -> Split:
-    """The split of ``key``, by its hash alone: it never changes when other rows come or go.
-
-    Pass a pair's id to split by picture, an entity's id to keep an entity out of training altogether.
-    """
-    u = int(digest("split", key), 16) / 16**16
-    return "test" if u < test else "val" if u < test + val else "train"
 
 
 # ---------------------------------------------------------------- writing

@@ -1,0 +1,37 @@
+"""What every record is, and the words that several of them use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+
+Split = Literal["train", "val", "test"]
+IndexKind = Literal["caption", "explanation", "mixed"]
+Candidates = Literal["all", "split"]
+Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
+Paragraph = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
+SLICES = ("frequent", "few", "one", "none")
+"""Slices of entities by how many training pictures they have: 10 and more, 2 to 9, 1, 0."""
+
+
+class Record(BaseModel):
+    """A value that never changes after it was made; unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    def write(self, path: Path) -> None:
+        """The record as JSON at ``path``, whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        partial.rename(path)
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """The record at ``path``; None where there is none, or one of another version of this project."""
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValidationError):
+            return None
