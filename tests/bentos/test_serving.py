@@ -19,6 +19,8 @@ from bentos.smoke import serving
 from entityclip.layout import StateLayout
 from entityclip.records import EntityEntry
 
+REPOSITORY = Path(__file__).parents[2]
+
 pytestmark = pytest.mark.slow
 
 
@@ -131,3 +133,13 @@ def test_metrics_of_all_workers_are_counted_together(url, key, service):
     for _ in range(8):
         service.tag(jpeg("blue"))
     assert counted() - before == 8
+
+
+def test_dashboard_asks_for_metrics_that_there_are(url, key, service):
+    service.tag(jpeg("red"))
+    there = httpx.get(f"{url}/metrics", headers={"authorization": f"Bearer {key}"}).text
+    asked = set(re.findall(r"(?:bentoml|entityclip)_\w+", (REPOSITORY / "deploy/grafana/service.json").read_text()))
+    assert len(asked) >= 6
+    asked.discard("entityclip_shadowed_total")  # comes with the first shadowed request
+    for name in asked:
+        assert re.search(rf"^{name}\{{", there, re.M), name
