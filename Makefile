@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# The Git and DVC repository that `make demo` and `make up` work in.
+WORKSPACE ?= build/demo
+
 # No library phones home, and nothing is asked of a person in the middle of a run.
 export DO_NOT_TRACK := 1
 export BENTOML_DO_NOT_TRACK := True
@@ -12,7 +15,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 # Where the deployments of prefect.yaml run.
 export ENTITYCLIP_HOME := $(CURDIR)
 
-.PHONY: help setup demo test check sample lock clean
+.PHONY: help setup demo test check up down sample lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -26,8 +29,14 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-demo: setup ## the main job on the built-in sample, in build/demo
-	$(BIN)/python -m flows.retrain --preset demo --workspace build/demo
+demo: setup ## the main job on the built-in sample, in WORKSPACE (build/demo)
+	$(BIN)/python -m flows.retrain --preset demo --workspace $(WORKSPACE)
+
+up: setup ## Prefect server, worker, schedules and the champion's service, for WORKSPACE (build/demo)
+	$(BIN)/python -m flows.up --workspace $(WORKSPACE)
+
+down: setup ## stop them
+	$(BIN)/python -m flows.up --workspace $(WORKSPACE) --down
 
 test: setup ## every test, a file for each core at a time
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --dist loadfile --no-loadscope-reorder
