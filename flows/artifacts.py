@@ -34,7 +34,7 @@ def show_quality(report: QualityReport) -> None:
         lines = pd.read_csv(report.quarantine_file, dtype="str", keep_default_na=False, nrows=ROWS_SHOWN)
         create_table_artifact(
             key="set-aside",
-            table=lines[["table", "entity", "rule", "value", "text"]].to_dict("records"),
+            table=lines[["table", "entity", "rule", "value", "text"]].to_dict("list"),  # type: ignore[arg-type]
             description=f"The first rows of {report.quarantine_file}",
         )
 
