@@ -10,12 +10,12 @@ process; ``p95_ms`` and ``batch_ms`` are of the concurrency that reached it.
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
-import multiprocessing
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,10 +23,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import aiohttp
 import numpy as np
 import psutil
 import typer
+from asking import TEXTS
 from machine import facts
 from PIL import Image
 
@@ -36,7 +36,6 @@ from entityclip.predict import Predictor
 
 SIDE = 348
 PICTURES = 64
-TEXTS = [f"red kettle KX-{number:03d} with a wooden handle" for number in range(64)]
 
 
 def photographs() -> list[bytes]:
@@ -49,6 +48,14 @@ def photographs() -> list[bytes]:
         coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(stream, "JPEG", quality=90)
         files.append(stream.getvalue())
     return files
+
+
+def written(files: list[bytes], folder: Path) -> Path:
+    """The pictures as files."""
+    folder.mkdir()
+    for number, file in enumerate(files):
+        (folder / f"{number:03d}.jpg").write_bytes(file)
+    return folder
 
 
 # ---------------------------------------------------------------- in one process
@@ -69,61 +76,17 @@ def inprocess(package: Path, files: list[bytes], *, seconds: float) -> dict[str,
 
 
 # ---------------------------------------------------------------- over loopback
-def load(url: str, path: str, files: list[bytes], at_once: int, seconds: float) -> dict[str, Any]:
+def load(url: str, path: str, files: Path, at_once: int, seconds: float) -> dict[str, Any]:
     """Ask with ``at_once`` connections for a while, from a process of its own."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_asked, (url, path, files, at_once, seconds))
-
-
-def _asked(url: str, path: str, files: list[bytes], at_once: int, seconds: float) -> dict[str, Any]:
-    return asyncio.run(_ask_for(url, path, files, at_once, seconds))
-
-
-async def _ask_for(url: str, path: str, files: list[bytes], at_once: int, seconds: float) -> dict[str, Any]:
-    took: list[float] = []
-    statuses: dict[int, int] = {}
-    connector = aiohttp.TCPConnector(limit=at_once)
-    async with aiohttp.ClientSession(url, connector=connector) as session:
-        end = time.perf_counter() + seconds
-
-        async def caller(number: int) -> None:
-            while (started := time.perf_counter()) < end:
-                request = _request(path, files, number)
-                async with session.post(path, **request) as response:
-                    await response.read()
-                statuses[response.status] = statuses.get(response.status, 0) + 1
-                if response.status == 200:
-                    took.append(1000 * (time.perf_counter() - started))
-                else:
-                    await asyncio.sleep(0.1)
-                number += at_once
-
-        started = time.perf_counter()
-        await asyncio.gather(*(caller(number) for number in range(at_once)))
-    whole = time.perf_counter() - started
-    p50, p95, p99 = np.percentile(took, [50, 95, 99]).round(1).tolist() if took else (None, None, None)
-    return {
-        "at_once": at_once,
-        "rate": round(len(took) / whole, 1),
-        "p50_ms": p50,
-        "p95_ms": p95,
-        "p99_ms": p99,
-        "statuses": statuses,
-    }
-
-
-def _request(path: str, files: list[bytes], number: int) -> dict[str, Any]:
-    if path == "/embed_texts":
-        return {"json": {"texts": [TEXTS[number % len(TEXTS)]]}}
-    form = aiohttp.FormData()
-    form.add_field("images", files[number % len(files)], filename="p.jpg", content_type="image/jpeg")
-    return {"data": form}
+    asked = [sys.executable, Path(__file__).with_name("asking.py"), url, path, files, str(at_once), str(seconds)]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=seconds + 300)
+    return json.loads(done.stdout)
 
 
 # ---------------------------------------------------------------- the server
 @contextmanager
-def served(package: Path) -> Iterator[str]:
-    """The service on this package alone, in a store of its own."""
+def served(package: Path) -> Iterator[tuple[str, Path]]:
+    """The service on this package alone, in a store of its own: its address, and the store's folder."""
     home = Path(tempfile.mkdtemp(prefix="entityclip-serve-"))
     try:
         os.environ["BENTOML_HOME"] = str(home)
@@ -134,7 +97,7 @@ def served(package: Path) -> Iterator[str]:
         with bentoml.models.create(Arguments().model) as model:
             shutil.copytree(package, model.path, dirs_exist_ok=True)
         with serving("bentos.service:EntityClip", store=home) as url:
-            yield url
+            yield url, home
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -154,14 +117,15 @@ def main(
     """Measure in one process, then over loopback, and print one JSON object, last."""
     files = photographs()
     alone = inprocess(package, files, seconds=seconds)
-    with served(package) as url:
-        load(url, "/embed_images", files, 8, 3)  # warm
-        pictures = [load(url, "/embed_images", files, at_once, seconds) for at_once in (1, 8, 32, 128)]
-        texts = load(url, "/embed_texts", files, 32, seconds)
+    with served(package) as (url, home):
+        folder = written(files, home / "pictures")
+        load(url, "/embed_images", folder, 8, 3)  # warm
+        pictures = [load(url, "/embed_images", folder, at_once, seconds) for at_once in (1, 8, 32, 128)]
+        texts = load(url, "/embed_texts", folder, 32, seconds)
         growth = None
         if minutes:
             before = server_mib()
-            load(url, "/embed_images", files, 32, 60 * minutes)
+            load(url, "/embed_images", folder, 32, 60 * minutes)
             growth = round(server_mib() / before - 1, 4)
     for figures in () if as_json else (*pictures, texts):
         print(figures)

@@ -1,0 +1,64 @@
+"""Load for ``serve.py``, in a process of its own that imports little: prints what it saw as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import numpy as np
+
+TEXTS = [f"red kettle KX-{number:03d} with a wooden handle" for number in range(64)]
+
+
+async def ask(url: str, path: str, files: list[bytes], at_once: int, seconds: float) -> dict[str, Any]:
+    """Ask with ``at_once`` connections; rate, latency and statuses."""
+    took: list[float] = []
+    statuses: dict[int, int] = {}
+    connector = aiohttp.TCPConnector(limit=at_once)
+    async with aiohttp.ClientSession(url, connector=connector) as session:
+        end = time.perf_counter() + seconds
+
+        async def caller(number: int) -> None:
+            while (started := time.perf_counter()) < end:
+                asked = request(path, files, number)
+                async with session.post(path, **asked) as response:
+                    await response.read()
+                statuses[response.status] = statuses.get(response.status, 0) + 1
+                if response.status == 200:
+                    took.append(1000 * (time.perf_counter() - started))
+                else:
+                    await asyncio.sleep(0.1)
+                number += at_once
+
+        started = time.perf_counter()
+        await asyncio.gather(*(caller(number) for number in range(at_once)))
+    whole = time.perf_counter() - started
+    p50, p95, p99 = np.percentile(took, [50, 95, 99]).round(1).tolist() if took else (None, None, None)
+    return {
+        "at_once": at_once,
+        "rate": round(len(took) / whole, 1),
+        "p50_ms": p50,
+        "p95_ms": p95,
+        "p99_ms": p99,
+        "statuses": statuses,
+    }
+
+
+def request(path: str, files: list[bytes], number: int) -> dict[str, Any]:
+    """One picture, or one text."""
+    if path == "/embed_texts":
+        return {"json": {"texts": [TEXTS[number % len(TEXTS)]]}}
+    form = aiohttp.FormData()
+    form.add_field("images", files[number % len(files)], filename="p.jpg", content_type="image/jpeg")
+    return {"data": form}
+
+
+if __name__ == "__main__":
+    address, asked_path, folder, connections, duration = sys.argv[1:]
+    contents = [path.read_bytes() for path in sorted(Path(folder).iterdir())]
+    print(json.dumps(asyncio.run(ask(address, asked_path, contents, int(connections), float(duration)))))
