@@ -27,8 +27,9 @@ Suite = Literal["pairs", "explanations"]
 COMMITTED = Path(__file__).parent
 """Project root of the context that the project brings along."""
 
-Need = Literal["champion"]
-"""What a rule may need beside the table, as its ``meta.needs`` says: a model in service that looks at the pictures."""
+Need = Literal["champion", "soundness"]
+"""What a rule may need beside the table, as its ``meta.needs`` says: a model in service that looks at the pictures,
+and what sound texts look like to it."""
 
 POSITION = "position"
 """Column with a row's place in the table. Ids will not do: rows that are there twice share theirs."""

@@ -10,9 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 import expectations
 import expectations.check as gate
-from entityclip import checkpoint
-from entityclip.checkpoint import LoadedModel
-from entityclip.errors import CheckpointError, GateRefused
+from entityclip.errors import GateRefused
 from entityclip.explain import open_writer
 from entityclip.explain.stage import explain
 from entityclip.explain.writer import Writer
@@ -30,8 +28,8 @@ from entityclip.sources.source import Source
 from entityclip.train import code_hash
 from entityclip.workspace import read_config
 from flows.artifacts import show_quality
+from flows.judges import judges
 from flows.reentry import ask_again, merge_reviews, to_write_again, told
-from flows.registry import champion, fetch_release
 from flows.stages import Clock
 from flows.versioning import data_current, version_data
 
@@ -80,13 +78,14 @@ def explain_entities(layout: Layout, writer: Writer) -> int:
 @task(cache_policy=NO_CACHE)
 def validate_batch(layout: Layout, batch: str) -> QualityReport:
     """Staging -> accepted and quarantine, by the suites in ``expectations/``."""
-    quarantine = layout.quarantine(batch)
+    quarantine, who = layout.quarantine(batch), judges(layout)
     report = gate.check(
         layout.staging,
         accepted=layout.accepted,
         quarantine=quarantine,
         context_root=layout.expectations,
-        champion=_champion(layout),
+        champion=who.champion,
+        soundness=who.soundness,
         waived=waived(read_reviews(layout.reviews)),
     )
     show_quality(report)
@@ -94,18 +93,6 @@ def validate_batch(layout: Layout, batch: str) -> QualityReport:
     for name, why in skipped.items():
         get_run_logger().warning("rule %s was skipped: %s", name, why)
     return report
-
-
-def _champion(layout: Layout) -> LoadedModel | None:
-    """The model in service, which looks whether texts fit the pictures; None before the first release."""
-    current = champion(layout)
-    if current is None:
-        return None
-    try:
-        return checkpoint.load(fetch_release(layout, current.version).model)
-    except CheckpointError as error:
-        get_run_logger().warning("%s cannot look at this batch: %s", current.version, error)
-        return None
 
 
 @task(cache_policy=NO_CACHE)
@@ -119,7 +106,7 @@ def require_accepted(layout: Layout, report: QualityReport) -> None:
 @task(cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
 def version_accepted(layout: Layout, *, message: str) -> DataVersion:
     """Accepted -> data/, DVC, a commit, pushed. Tried again, since a remote may be away for a moment."""
-    return version_data(layout, layout.accepted, message=message)
+    return version_data(layout, layout.accepted, message=message, together_with=[layout.soundness])
 
 
 @flow(name="prepare-data", flow_run_name="data-{preset.name}")

@@ -92,5 +92,6 @@ class Batch:
         self.write()
         return self.judge()
 
-    def judge(self) -> QualityReport:
-        return check(self.staging, accepted=self.accepted, quarantine=self.quarantine, context_root=self.suites)
+    def judge(self, **more: Any) -> QualityReport:
+        where = {"accepted": self.accepted, "quarantine": self.quarantine, "context_root": self.suites}
+        return check(self.staging, **where, **more)  # type: ignore[arg-type]

@@ -1,0 +1,123 @@
+"""Rules that people add, as docs/quality.md shows it: one in a suite's JSON, one as a Python class; and waivers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+import pytest
+from small_batch import Batch
+
+from entityclip.errors import ConfigError
+from entityclip.records import QualityReport, RuleResult
+from expectations.suites import suite_hash
+
+
+def add_rule(batch: Batch, rule: dict[str, Any]) -> None:
+    file = batch.suite("explanations")
+    written = json.loads(file.read_text())
+    written["expectations"].append(rule)
+    file.write_text(json.dumps(written))
+
+
+def result(report: QualityReport, name: str) -> RuleResult:
+    return next(rule for rule in report.rules if rule.rule == name)
+
+
+PRICE = {
+    "type": "expect_column_values_to_not_match_regex",
+    "severity": "critical",
+    "kwargs": {"column": "text", "regex": r"[$€¥£]\s?\d|\d\s?円"},
+    "meta": {"rule": "price"},
+    "notes": "Prices change, and cannot be seen.",
+}
+
+
+def test_a_rule_in_the_json_sets_its_rows_aside(batch: Batch) -> None:
+    add_rule(batch, PRICE)
+    batch.texts[3]["text"] += " It costs 900円."
+    report = batch.gate()
+    assert result(report, "price").set_aside == 1
+    assert set(pd.read_csv(batch.quarantine)["rule"]) == {"price"}
+
+
+BRACKETS = {
+    "type": "expect_column_values_to_close_brackets",
+    "severity": "critical",
+    "kwargs": {"column": "text"},
+    "meta": {"rule": "brackets"},
+    "notes": "The text was probably cut off.",
+}
+
+
+def test_a_rule_that_is_a_class_sets_its_rows_aside(batch: Batch) -> None:
+    add_rule(batch, BRACKETS)
+    batch.texts[3]["text"] = "The lamp (with a red body has white dots on it."
+    batch.texts[4]["text"] = "白い点のある赤い「椅子（chair）です。"
+    report = batch.gate()
+    assert result(report, "brackets").set_aside == 2
+
+
+RED = """
+from great_expectations.expectations import ExpectColumnValuesToMatchRegex
+
+class ExpectTextToSayRed(ExpectColumnValuesToMatchRegex):
+    column: str = "text"
+    regex: str = "red"
+"""
+
+
+def test_a_workspaces_own_class_is_found_and_counts_as_a_rule(batch: Batch) -> None:
+    add_rule(batch, {"type": "expect_text_to_say_red", "severity": "critical", "kwargs": {}, "meta": {"rule": "red"}})
+    before = suite_hash(batch.suites)
+    (batch.suites / "gx" / "plugins" / "red.py").write_text(RED)
+    assert suite_hash(batch.suites) != before
+    batch.texts[7]["text"] = batch.texts[7]["text"].replace("red", "blue")
+    report = batch.gate()
+    assert result(report, "red").set_aside == 1
+
+
+def test_a_rule_whose_class_is_not_there_refuses_the_batch(batch: Batch) -> None:
+    add_rule(batch, {**PRICE, "type": "expect_what_no_file_defines"})
+    report = batch.gate()
+    assert report.refused
+    assert "did not run" in (result(report, "price").error or "")
+
+
+def test_a_file_of_rules_that_cannot_be_run_refuses_the_batch(batch: Batch) -> None:
+    batch.suite("explanations")
+    (batch.suites / "gx" / "plugins" / "broken.py").write_text("import nothing_that_exists")
+    report = batch.gate()
+    assert report.refused
+    assert "nothing_that_exists" in (report.refusal or "")
+
+
+# ---------------------------------------------------------------- what a person accepted
+def test_an_accepted_text_passes_the_rule_that_was_waived_and_no_other(batch: Batch) -> None:
+    batch.texts[5]["text"] += " Ask sales@shop.example."
+    batch.write()
+    key = batch.texts[5]["explanation_id"]
+    assert batch.judge().quarantined_explanations == 1
+    waived = batch.judge(waived={key: {"email"}})
+    assert (waived.quarantined_explanations, waived.accepted_explanations) == (0, 40)
+    assert (result(waived, "email").failed, result(waived, "email").waived) == (1, 1)
+    assert not waived.refused
+    other = batch.judge(waived={key: {"phone"}})
+    assert other.quarantined_explanations == 1
+
+
+# ---------------------------------------------------------------- what rules need
+def test_rules_that_need_a_champion_are_skipped_aloud_and_not_passed(batch: Batch) -> None:
+    report = batch.gate()
+    skipped = {rule.rule for rule in report.rules if rule.skipped}
+    assert {"unsound", "fits_a_sibling_better"} <= skipped
+    assert not any(rule.passed or rule.error for rule in report.rules if rule.skipped)
+    assert "no model is in service" in (result(report, "unsound").skipped or "")
+    assert not report.refused
+
+
+def test_a_need_that_nobody_knows_is_refused(batch: Batch) -> None:
+    add_rule(batch, {**PRICE, "meta": {"rule": "price", "needs": "champoin"}})
+    with pytest.raises(ConfigError, match=r"explanations\.json: meta\.needs is 'champoin'; expected champion"):
+        batch.gate()
