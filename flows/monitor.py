@@ -22,7 +22,7 @@ from bentos.running.samples import Samples
 from entityclip.baseline import baseline, seen
 from entityclip.checkpoint import load
 from entityclip.drift import NUMBERS, DriftReport, compare
-from entityclip.errors import EntityClipError, WorkspaceError
+from entityclip.errors import EntityClipError
 from entityclip.index import EntityIndex
 from entityclip.layout import Layout, StateLayout, StoreLayout
 from entityclip.pages import as_markup, write_page
@@ -36,21 +36,22 @@ from flows.triggers import announce
 
 
 @flow(name="monitor", log_prints=True)
-def monitor(workspace: Path = Path("build/workspace"), state: Path | None = None) -> DriftReport:
+def monitor(workspace: Path = Path("build/workspace"), state: Path | None = None) -> DriftReport | None:
     """Compare the service's samples of the champion with its data; tell once when something begins to drift.
 
     Args:
         workspace: The workspace whose champion is in service.
         state: The service's state folder; by default the one that ENTITYCLIP_STATE names, else the workspace's.
 
-    Raises:
-        WorkspaceError: There is no champion.
+    Returns:
+        None before the first release.
     """
     layout = Layout(workspace.resolve())
     served = StateLayout(state) if state else settings.state() or layout.service
-    current = champion(layout)
+    current = champion(layout) if layout.config.exists() else None
     if current is None:
-        raise WorkspaceError(f"{layout.root}: no release is the champion, so there is nothing to watch; retrain first")
+        get_run_logger().info("%s: no release is the champion yet, so there is nothing to watch", layout.root)
+        return None
     with observed(layout, "monitor") as run:
         run.data_hash = current.data_hash
         know_release(layout, current)
@@ -125,6 +126,9 @@ def main(
     except EntityClipError as error:
         print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
+    if report is None:
+        print(json.dumps({"drifted": [], "page": None}))
+        return
     for test in report.tests:
         print(f"{test.what:12} {test.value:.2f} of {test.limit:.2f}  {'drifted' if test.drifted else 'as before'}")
     for why in report.untested:
