@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from entityclip.cli import ablation, ask, audit, data, explain, gate, model, review, tuning
+from entityclip.cli import ablation, ask, audit, data, explain, gate, model, review, scores, tuning
 from entityclip.errors import EntityClipError
 
 
@@ -55,7 +55,7 @@ for command in (
     data.ingest,
     explain.explain,
     audit.audit,
-    data.score,
+    scores.score,
     model.train,
     tuning.calibrate,
     model.evaluate,

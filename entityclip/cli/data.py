@@ -12,8 +12,8 @@ import pandas as pd
 import typer
 
 from entityclip import pairs
-from entityclip.cli.folders import explained, replaceable
-from entityclip.cli.options import Csv, Json, Workspace
+from entityclip.cli.folders import replaceable
+from entityclip.cli.options import Json, Workspace
 from entityclip.cli.printed import last_line, on_terminal, table
 from entityclip.errors import ConfigError
 from entityclip.layout import Layout
@@ -96,29 +96,3 @@ def _show_problems(rejected: Path) -> None:
     if rejected.is_file():
         first = pd.read_csv(rejected, dtype="str", keep_default_na=False, nrows=PROBLEMS_SHOWN)
         table([{name: row[name] for name in Rejection.model_fields} for row in first.to_dict("records")])
-
-
-def score(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that 'explain' completed, or data/.")],
-    csv: Csv = None,
-    as_json: Json = False,
-) -> None:
-    """Score the explanations in DIR and count their faults.
-
-    A fault column is empty where all is well; else it holds the very words that are wrong.
-    """
-    from entityclip.quality import score_explanations
-
-    data = explained(folder)
-    explanations = pairs.read_frame(data.explanations)
-    scored = score_explanations(explanations, pairs.read_frame(data.entities))
-    added = scored[[column for column in scored.columns if column not in explanations.columns]]
-    faults: pd.DataFrame = added.select_dtypes("str").replace("", None)
-    counts = {str(fault): int(count) for fault, count in faults.count().items()}
-    examples = {fault: next(iter(faults[fault].dropna()), "") for fault in counts}
-    table([{"fault": fault, "texts": count, "for example": examples[fault]} for fault, count in counts.items()])
-    typer.echo(f"\n{len(scored):,} explanations, {int(faults.notna().any(axis=1).sum()):,} with a fault")
-    if csv is not None:
-        scored.to_csv(csv, index=False)
-        typer.echo(f"Every explanation with all of its scores: {csv}")
-    last_line({"explanations": len(scored), "faults": counts}, as_json)
