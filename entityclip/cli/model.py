@@ -112,7 +112,7 @@ def read_source(source: str | None, path: Path | None, layout: Layout) -> DataLa
         raise ConfigError(f"{layout.root}: other pictures and texts were read into it; name a new folder")
     if not origin.is_file():
         ingest(opened, staging=layout.staging, rejected=layout.staging.rejected, progress=on_terminal())
-        explain(layout.staging, writer=BroughtWriter(), ledger=layout.ledger, progress=on_terminal())
+        explain(layout.staging, writer=BroughtWriter(), ledger=layout.brought_ledger, progress=on_terminal())
         origin.write_text(mark)
     return explained(layout.staging.root)
 

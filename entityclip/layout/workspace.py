@@ -208,6 +208,11 @@ class Layout:
         return DecodedLayout(self.work / "decoded")
 
     @property
+    def brought_ledger(self) -> Path:
+        """Commands without orchestration: the texts that the source brought along; nobody was paid for them."""
+        return self.work / "brought.sqlite"
+
+    @property
     def origin(self) -> Path:
         """Commands without orchestration: hash of the source that ``staging`` was read from, written last."""
         return self.work / "origin"
