@@ -10,7 +10,8 @@ import pandas as pd
 
 from entityclip import pairs
 from entityclip.checkpoint import LoadedModel
-from entityclip.drift import STATISTICS, Seen, picture_statistics, script_of
+from entityclip.drift import Seen
+from entityclip.figures import STATISTICS, picture_statistics, script_of
 from entityclip.images import decode
 from entityclip.index import EntityIndex
 from entityclip.layout import DataLayout

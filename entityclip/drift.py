@@ -6,8 +6,6 @@ so much is by chance. Only both together are drift: of many samples, a differenc
 
 from __future__ import annotations
 
-import unicodedata
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,10 +14,9 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from entityclip.figures import STATISTICS
 from entityclip.records import Record
 
-STATISTICS = ("brightness", "contrast", "colour", "sharpness")
-"""Of a picture as the tower sees it, see ``picture_statistics``."""
 NUMBERS = ("score", *STATISTICS)
 """``score`` is the similarity of the picture and the entity that it fits best."""
 
@@ -102,34 +99,6 @@ class Seen:
         return Seen(self.pictures.iloc[rows].reset_index(drop=True), self.vectors[rows], self.scripts)
 
 
-# ---------------------------------------------------------------- what is looked at
-def picture_statistics(square: np.ndarray) -> dict[str, float]:
-    """``STATISTICS`` of (3, S, S) uint8.
-
-    Brightness and contrast are mean and spread of the grey values, colour the mean spread of a pixel's channels,
-    sharpness the mean step between neighbours; all in parts of the full range.
-    """
-    pixels = square.astype(np.float32) / 255
-    grey = pixels.mean(axis=0)
-    steps = np.abs(np.diff(grey, axis=0)).mean() + np.abs(np.diff(grey, axis=1)).mean()
-    values = (grey.mean(), grey.std(), (pixels.max(axis=0) - pixels.min(axis=0)).mean(), steps / 2)
-    return dict(zip(STATISTICS, map(float, values), strict=True))
-
-
-def script_of(text: str) -> str:
-    """The script of most of the letters, as ``latin``, ``cyrillic`` or ``japanese or chinese``; ``none`` without any.
-
-    What is asked is mostly too short to tell its language, but never its script.
-    """
-    names = Counter(unicodedata.name(letter, "?").split()[0].lower() for letter in text if letter.isalpha())
-    for name in ("cjk", "hiragana", "katakana", "halfwidth"):
-        names["japanese or chinese"] += names.pop(name, 0)
-    names["latin"] += names.pop("fullwidth", 0)  # Ａ is written among Japanese, and still Latin
-    script, count = min(names.items(), key=lambda item: (-item[1], item[0]))
-    return script if count else "none"
-
-
-# ---------------------------------------------------------------- the comparison
 def compare(reference: Seen, current: Seen, *, policy: DriftPolicy) -> tuple[tuple[DriftTest, ...], tuple[str, ...]]:
     """All tests that the samples are enough for, and a sentence for what they are not enough for.
 

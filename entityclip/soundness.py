@@ -59,7 +59,7 @@ def learn_soundness(
         [judged(model, score_explanations(batch, entities), data, progress=progress) for batch in batches],
         ignore_index=True,
     )
-    origin = {"judge": model.card.fingerprint, "data": model.card.data_hash, "seed": seed}
+    origin: dict[str, str | int | float] = {"judge": model.card.fingerprint, "data": model.card.data_hash, "seed": seed}
     return learn(scored, scored["planted"].isna(), learned_from=origin, false_alarms=false_alarms)
 
 

@@ -6,7 +6,8 @@ import pytest
 from tiny import tiny_data, tiny_model
 
 from entityclip.baseline import baseline, seen
-from entityclip.drift import NUMBERS, DriftPolicy, Seen, compare, picture_statistics, script_of, told_apart
+from entityclip.drift import NUMBERS, DriftPolicy, Seen, compare, told_apart
+from entityclip.figures import picture_statistics, script_of
 from entityclip.index import EntityIndex
 from entityclip.vectors import unit
 

@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 
 from bentos.running.releases import Release
-from entityclip.drift import STATISTICS, picture_statistics, script_of
 from entityclip.errors import DataError, EntityClipError
+from entityclip.figures import STATISTICS, picture_statistics, script_of
 
 SECONDS = 1.0
 """Between two samples of a kind, in one worker."""
