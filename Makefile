@@ -45,6 +45,7 @@ check: setup ## lint, format, types, import law
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	MYPYPATH=benchmarks $(BIN)/mypy benchmarks
 	$(BIN)/lint-imports
 
 sample: setup ## data.dvc of this repository, made again from the catalogue and the rules

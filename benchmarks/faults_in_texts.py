@@ -82,7 +82,8 @@ class Bench:
 def measured(bench: Bench, judge: LoadedModel | None, *, promise: float) -> dict[str, Any]:
     """Learn on one half, with this judge, and measure on the other, planted ``ROUNDS`` times over."""
     lessons = [bench.scored(bench.planted(bench.learned, by=by, seed=1), judge) for by in WAYS]
-    model, answer = taught(pd.concat(lessons, ignore_index=True), promise=promise), {}
+    model = taught(pd.concat(lessons, ignore_index=True), promise=promise)
+    answer: dict[str, Any] = {}
     for by in WAYS:
         rounds = [bench.planted(bench.measured, by=by, seed=2 + turn) for turn in range(ROUNDS)]
         answer[by] = caught(pd.concat([bench.scored(texts, judge) for texts in rounds], ignore_index=True), model)

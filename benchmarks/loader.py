@@ -17,6 +17,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,12 +64,17 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
+def bare_batch(files: list[bytes], rows: np.ndarray, *, side: int) -> list[Image.Image]:
+    """The pictures of these rows, decoded and resized."""
+    return [bare(files[row], side=side) for row in rows]
+
+
 def streamed_and_bare(data: DataLayout, files: list[bytes], *, side: int, batch: int) -> dict[str, Any]:
     """One epoch in batches, each read in both ways."""
     streamed, costs = Streamed(data, split="train", preprocessing=Preprocessing(size=side)), []
     for rows in in_batches(streamed, batch):
-        there = seconds(lambda rows=rows: [bare(files[row], side=side) for row in rows])
-        costs.append((there, seconds(lambda rows=rows: streamed.read(rows))))
+        there = seconds(partial(bare_batch, files, rows, side=side))
+        costs.append((there, seconds(partial(streamed.read, rows))))
     alone, whole = np.array(costs).T
     return {
         "streamed_over_bare": round(float(np.median(alone / whole)), 3),
@@ -87,7 +93,7 @@ def mapped(data: DataLayout, cache: DecodedLayout, *, side: int, batch: int) -> 
         return open_pictures(data, split="train", preprocessing=how, cache=cache, most_bytes=2**40, progress=False)
 
     making, opening, pictures = seconds(opened), seconds(opened), opened()
-    costs = [seconds(lambda rows=rows: pictures.read(rows)) for rows in in_batches(pictures, batch)]
+    costs = [seconds(partial(pictures.read, rows)) for rows in in_batches(pictures, batch)]
     return {
         "mapped_pictures_per_s": round(batch / float(np.median(costs)), 1),
         "cache_made_at_pictures_per_s": round(len(pictures) / making, 1),

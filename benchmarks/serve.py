@@ -78,7 +78,8 @@ def inprocess(package: Path, files: list[bytes], *, seconds: float) -> dict[str,
 # ---------------------------------------------------------------- over loopback
 def load(url: str, path: str, files: Path, at_once: int, seconds: float) -> dict[str, Any]:
     """Ask with ``at_once`` connections for a while, from a process of its own."""
-    asked = [sys.executable, Path(__file__).with_name("asking.py"), url, path, files, str(at_once), str(seconds)]
+    asking = Path(__file__).with_name("asking.py")
+    asked = [sys.executable, str(asking), url, path, str(files), str(at_once), str(seconds)]
     done = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=seconds + 300)
     return json.loads(done.stdout)
 
