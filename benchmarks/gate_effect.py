@@ -27,7 +27,6 @@ import typer
 from machine import facts, peak_gib
 
 from entityclip import checkpoint, pairs, presets
-from entityclip.checkpoint import LoadedModel
 from entityclip.derived import with_explanations
 from entityclip.explain import BroughtWriter, explain
 from entityclip.explain.again import write_again
@@ -35,13 +34,12 @@ from entityclip.ingest import ingest
 from entityclip.layout import AblationLayout, DataLayout, Layout, RunLayout
 from entityclip.measure import measure
 from entityclip.quality.planted import SWAPS, plant
-from entityclip.quality.soundness import SoundnessModel
 from entityclip.quarantine import broken_texts
 from entityclip.records import SLICES, QualityReport
 from entityclip.soundness import learn_soundness
 from entityclip.sources.catalog import CatalogSource
 from entityclip.train import TrainConfig, run_key
-from expectations.check import check, copy_context
+from expectations.check import Judges, check, copy_context
 
 SLICE_KEYS = dict(zip(SLICES, ("frequent", "two", "one", "none"), strict=True))
 SHARE, SEED, LEARNED_SEED = 0.5, 0, 100
@@ -79,7 +77,7 @@ def with_texts(clean: DataLayout, texts: pd.DataFrame, into: DataLayout) -> Data
     return into
 
 
-def gated(batch: DataLayout, layout: Layout, judge: LoadedModel | None, sound: SoundnessModel | None) -> Gated:
+def gated(batch: DataLayout, layout: Layout, judges: Judges) -> Gated:
     """The committed rules on a batch."""
     copy_context(layout.expectations)
     file = layout.quarantine("batch")
@@ -88,18 +86,17 @@ def gated(batch: DataLayout, layout: Layout, judge: LoadedModel | None, sound: S
         accepted=layout.accepted,
         quarantine=file,
         context_root=layout.expectations,
-        champion=judge,
-        soundness=sound,
+        judges=judges,
     )
     nothing = pd.DataFrame(columns=["id", "rule", "value"])
     return Gated(report, broken_texts(file) if file.exists() else nothing)
 
 
-def mended(batch: DataLayout, layout: Layout, judge: LoadedModel, sound: SoundnessModel) -> tuple[pd.DataFrame, Gated]:
+def mended(batch: DataLayout, layout: Layout, judges: Judges) -> tuple[pd.DataFrame, Gated]:
     """The texts that are trained on with the gate on, and what the gate said of the batch as it came."""
-    first = gated(batch, layout, judge, sound)
+    first = gated(batch, layout, judges)
     write_again(batch, first.broken, writer=KnowingWriter(), ledger=layout.ledger)
-    second = gated(batch, layout, judge, sound)
+    second = gated(batch, layout, judges)
     texts = pairs.read_frame(batch.explanations)
     return texts[~texts["explanation_id"].isin(second.broken["id"])], first
 
@@ -168,10 +165,10 @@ def main(
 
     runs = [trained(bench, "clean", texts, seed) for seed in range(seeds)]
     champion = checkpoint.load(runs[0][0].checkpoint)
-    soundness = learn_soundness(champion, clean, seed=LEARNED_SEED)
+    judges = Judges(champion, learn_soundness(champion, clean, seed=LEARNED_SEED))
     rows = swapped.drop(columns="planted")
-    blind = gated(with_texts(clean, rows, bench.to.data("first-run")), layout, None, None)
-    passed, first = mended(with_texts(clean, rows, bench.to.data("batch")), layout, champion, soundness)
+    blind = gated(with_texts(clean, rows, bench.to.data("first-run")), layout, Judges())
+    passed, first = mended(with_texts(clean, rows, bench.to.data("batch")), layout, judges)
 
     hits = {"clean": [hit for _, hit in runs]}
     for name, kept in {"swapped_off": rows, "swapped_on": passed}.items():
@@ -182,12 +179,8 @@ def main(
     answer |= {"first_run": found_share(swapped, blind.broken) | {"refused": blind.report.refused}}
     if not as_json:
         print(pd.DataFrame(r1 | {"given_back": answer["given_back"]}).to_string())
-    seconds = round(time.monotonic() - started, 1)
-    print(
-        json.dumps(
-            answer | {"seeds": seeds, "epochs": config.epochs, "seconds": seconds, "peak_gib": peak_gib()} | facts()
-        )
-    )
+    answer |= {"seeds": seeds, "epochs": config.epochs, "seconds": round(time.monotonic() - started, 1)}
+    print(json.dumps(answer | {"peak_gib": peak_gib()} | facts()))
 
 
 if __name__ == "__main__":

@@ -12,14 +12,12 @@ import pandas as pd
 from tqdm import tqdm
 
 from entityclip import pairs
-from entityclip.checkpoint import LoadedModel
-from entityclip.judge import judged
 from entityclip.layout import DataLayout
-from entityclip.quality import score_explanations, score_pairs
-from entityclip.quality.soundness import SoundnessModel
+from entityclip.quality import score_pairs
 from entityclip.records import QualityReport
 from entityclip.rights import read_rights
 from expectations import quarantine as set_aside
+from expectations.judges import NOBODY, Judges
 from expectations.suites import (
     POSITION,
     Need,
@@ -32,10 +30,7 @@ from expectations.suites import (
     validate,
 )
 
-NO_CHAMPION = "no model is in service that could look at the pictures"
-NO_SOUNDNESS = "nobody has learned yet what sound texts look like to the model in service"
-
-__all__ = ["NO_CHAMPION", "NO_SOUNDNESS", "check", "copy_context", "suite_hash"]
+__all__ = ["Judges", "check", "copy_context", "suite_hash"]
 
 
 def check(
@@ -44,8 +39,7 @@ def check(
     accepted: DataLayout,
     quarantine: Path,
     context_root: Path,
-    champion: LoadedModel | None = None,
-    soundness: SoundnessModel | None = None,
+    judges: Judges = NOBODY,
     waived: Mapping[str, Collection[str]] = MappingProxyType({}),
     progress: bool = False,
 ) -> QualityReport:
@@ -62,9 +56,7 @@ def check(
         accepted: Emptied first; complete only when the batch passed.
         quarantine: CSV, see ``quarantine.COLUMNS``; replaced, or removed where no row was set aside.
         context_root: Project root of the Great Expectations context whose suites hold.
-        champion: Model that looks whether texts fit the pictures. Without one, the rules that need it are skipped, and
-            the report says so. It must not have learned from a batch that nobody has judged.
-        soundness: What sound texts look like to a champion; works only with one.
+        judges: What looks at texts beside the rules on words.
         waived: Id of an explanation -> the rules that it may break, since a person has accepted it.
         progress: Show a progress bar on standard error.
 
@@ -81,10 +73,10 @@ def check(
     )
     of_texts = _judged(
         written,
-        lambda frame: _scored_texts(frame, staging, champion, soundness),
+        lambda frame: judges.score(frame, staging),
         suite="explanations",
         context_root=context_root,
-        missing=_missing(champion, soundness),
+        missing=judges.missing,
         waived={(i, rule) for i, key in enumerate(written.get("explanation_id", ())) for rule in waived.get(key, ())},
     )
     lines = [
@@ -129,29 +121,6 @@ def _judged(
         why = f"{suite}: the scores could not be computed: {failed.error}"
         return replace(verdict, rules=(failed, *verdict.rules), refusals=(why, *verdict.refusals))
     return validate(scored, suite=suite, context_root=context_root, missing=missing, waived=waived)
-
-
-def _missing(champion: LoadedModel | None, soundness: SoundnessModel | None) -> dict[Need, str]:
-    """What rules may need and is not there."""
-    if champion is None:
-        return {"champion": NO_CHAMPION, "soundness": NO_CHAMPION}
-    return {} if soundness else {"soundness": NO_SOUNDNESS}
-
-
-def _scored_texts(
-    written: pd.DataFrame, staging: DataLayout, champion: LoadedModel | None, soundness: SoundnessModel | None
-) -> pd.DataFrame:
-    """Every score that can be had; ``unsound`` holds the probability of texts that are below the threshold."""
-    entities, brought = pairs.read_frame(staging.entities), pairs.read_frame(staging.brought)
-    scored = score_explanations(written, entities, brought=brought)
-    if champion is None:
-        return scored
-    scored = judged(champion, scored, staging)
-    if soundness is None:
-        return scored
-    likely = soundness.probability(scored)
-    said = likely.map("{:.3f}".format).astype("str")
-    return scored.assign(soundness=likely, unsound=said.where(likely < soundness.threshold))
 
 
 # ---------------------------------------------------------------- what passed

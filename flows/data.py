@@ -78,14 +78,13 @@ def explain_entities(layout: Layout, writer: Writer) -> int:
 @task(cache_policy=NO_CACHE)
 def validate_batch(layout: Layout, batch: str) -> QualityReport:
     """Staging -> accepted and quarantine, by the suites in ``expectations/``."""
-    quarantine, who = layout.quarantine(batch), judges(layout)
+    quarantine = layout.quarantine(batch)
     report = gate.check(
         layout.staging,
         accepted=layout.accepted,
         quarantine=quarantine,
         context_root=layout.expectations,
-        champion=who.champion,
-        soundness=who.soundness,
+        judges=judges(layout),
         waived=waived(read_reviews(layout.reviews)),
     )
     show_quality(report)

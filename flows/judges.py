@@ -2,45 +2,50 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from prefect import get_run_logger
 
 from entityclip import checkpoint
 from entityclip.checkpoint import LoadedModel
 from entityclip.errors import CheckpointError, ConfigError, DataError
+from entityclip.explain.config import AskedConfig
 from entityclip.layout import Layout
 from entityclip.quality.soundness import SoundnessModel
 from entityclip.review import read_reviews
 from entityclip.soundness import learn_soundness
-from flows.registry import champion, fetch_release
-
-
-class Judges(NamedTuple):
-    """None for what is not there yet; the rules that need it are then skipped aloud."""
-
-    champion: LoadedModel | None
-    soundness: SoundnessModel | None
+from entityclip.workspace import read_config
+from expectations.judges import Judges
+from flows import registry
 
 
 def judges(layout: Layout) -> Judges:
-    """The champion, and what it takes for sound: learned once for each champion, from the data version before this
-    batch."""
-    current = champion(layout)
+    """The champion with its idea of sound texts, and the domain's rules; what is not there yet is left out."""
+    asked = read_config(layout.config).explain
+    domain = asked.rules if isinstance(asked, AskedConfig) else None
+    champion = _champion(layout)
+    return Judges(champion, _soundness(champion, layout) if champion else None, domain)
+
+
+def _champion(layout: Layout) -> LoadedModel | None:
+    """The model in service, if there is one that this code can load."""
+    current = registry.champion(layout)
     if current is None:
-        return Judges(None, None)
+        return None
     try:
-        model = checkpoint.load(fetch_release(layout, current.version).model)
+        return checkpoint.load(registry.fetch_release(layout, current.version).model)
     except CheckpointError as error:
         get_run_logger().warning("%s cannot look at this batch: %s", current.version, error)
-        return Judges(None, None)
+        return None
+
+
+def _soundness(champion: LoadedModel, layout: Layout) -> SoundnessModel | None:
+    """What the champion takes for sound: learned once for each champion, from the data version before this batch."""
     known = SoundnessModel.read(layout.soundness)
-    if known is not None and known.learned_from.get("judge") == model.card.fingerprint:
-        return Judges(model, known)
+    if known is not None and known.learned_from.get("judge") == champion.card.fingerprint:
+        return known
     try:
-        learned = learn_soundness(model, layout.data, reviews=read_reviews(layout.reviews))
+        learned = learn_soundness(champion, layout.data, reviews=read_reviews(layout.reviews))
     except (ConfigError, DataError) as error:
-        get_run_logger().warning("what sound texts look like to %s cannot be learned: %s", current.version, error)
-        return Judges(model, None)
+        get_run_logger().warning("what sound texts look like to the champion cannot be learned: %s", error)
+        return None
     learned.write(layout.soundness)
-    return Judges(model, learned)
+    return learned

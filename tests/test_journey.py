@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from safetensors import safe_open
 
 from entityclip.layout import Layout
+from entityclip.quality.soundness import SoundnessModel
 from entityclip.records import BentoRecord, PromotionDecision, QualityReport
 from entityclip.sources.catalog import draw_catalog
 from flows.registry import champion, history
@@ -142,6 +146,41 @@ def test_a_worse_challenger_leaves_the_champion_in_service(first: Journey, catal
     assert "The champion is v1.0.0" in done.stdout
     kept = [PromotionDecision.read(path) for path in layout.reports.glob("decisions/*.json")]
     assert sorted(d.promoted for d in kept if d) == [False, True]
+
+
+def state_of_the_last_run(home: Path) -> tuple[str, str]:
+    """Type and message of the state that Prefect keeps of the main job's last run."""
+    with sqlite3.connect(home / "prefect.db") as database:
+        found: tuple[str, str] = database.execute(
+            "SELECT s.type, s.message FROM flow_run r JOIN flow_run_state s ON r.state_id = s.id "
+            "WHERE r.name LIKE 'retrain-%' ORDER BY r.created DESC LIMIT 1"
+        ).fetchone()
+    return found
+
+
+def test_refused_texts_fail_the_run_with_the_reason_and_the_champion_is_untouched(
+    first: Journey, catalog: Path, tmp_path: Path
+) -> None:
+    layout, _ = first
+    spoilt = tmp_path / "spoilt"
+    shutil.copytree(catalog, spoilt)
+    products = pd.read_csv(spoilt / "products.csv", dtype="str", keep_default_na=False)
+    products.loc[: len(products) // 2, "explanation_a"] = "As an AI language model, I cannot see this product."
+    products.to_csv(spoilt / "products.csv", index=False)
+    before = champion(layout), folder_hash(layout.data.root), folder_hash(layout.model.root)
+    done = retrain(layout.root, "--source-path", str(spoilt), "--products", "60")
+    assert done.returncode == 1
+    reason = done.stderr.splitlines()[-1]
+    assert reason.startswith("GateRefused: the batch was refused: ")
+    assert "refusal 3" in reason
+    state, message = state_of_the_last_run(layout.root.parent / "home")
+    assert state == "FAILED"
+    assert "the batch was refused" in message
+    assert (champion(layout), folder_hash(layout.data.root), folder_hash(layout.model.root)) == before
+    soundness = SoundnessModel.read(layout.soundness)
+    assert soundness is not None
+    assert before[0] is not None
+    assert soundness.learned_from["judge"] == before[0].model_fingerprint
 
 
 def test_training_killed_in_the_middle_resumes_and_ends_with_the_same_data(catalog: Path, tmp_path: Path) -> None:

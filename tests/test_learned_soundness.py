@@ -17,7 +17,8 @@ from entityclip.layout import DataLayout, Layout
 from entityclip.quality.soundness import SoundnessModel
 from entityclip.soundness import learn_soundness
 from entityclip.sources.catalog import CatalogSource
-from expectations.check import NO_SOUNDNESS, check, copy_context
+from expectations.check import Judges, check, copy_context
+from expectations.judges import NO_SOUNDNESS
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +37,12 @@ def test_a_champion_that_knows_nothing_refuses_nobody_and_its_rules_run(layout: 
     soundness = learn_soundness(model, layout.staging)
     assert soundness.learned_from["judge"] == model.card.fingerprint
     where = {"accepted": layout.accepted, "quarantine": layout.quarantine("b"), "context_root": layout.expectations}
-    report = check(layout.staging, **where, champion=model, soundness=soundness)  # type: ignore[arg-type]
+    report = check(layout.staging, **where, judges=Judges(model, soundness))  # type: ignore[arg-type]
     assert not report.refused
     assert not any(rule.skipped for rule in report.rules)
     unsound = next(rule for rule in report.rules if rule.rule == "unsound")
     assert unsound.checked > unsound.failed
-    without = check(layout.staging, **where, champion=model)  # type: ignore[arg-type]
+    without = check(layout.staging, **where, judges=Judges(model))  # type: ignore[arg-type]
     assert [rule.skipped for rule in without.rules if rule.skipped] == [NO_SOUNDNESS]
 
 

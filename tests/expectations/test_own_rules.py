@@ -10,7 +10,9 @@ import pytest
 from small_batch import Batch
 
 from entityclip.errors import ConfigError
+from entityclip.explain.rules import DomainRules
 from entityclip.records import QualityReport, RuleResult
+from expectations.check import Judges
 from expectations.suites import suite_hash
 
 
@@ -91,6 +93,15 @@ def test_a_file_of_rules_that_cannot_be_run_refuses_the_batch(batch: Batch) -> N
     report = batch.gate()
     assert report.refused
     assert "nothing_that_exists" in (report.refusal or "")
+
+
+def test_a_rule_of_the_workspaces_domain_names_the_claim(batch: Batch) -> None:
+    batch.texts[2]["text"] += " It is the best of all."
+    batch.write()
+    report = batch.judge(judges=Judges(domain=DomainRules(forbidden=("the best",))))
+    assert result(report, "domain").set_aside == 1
+    assert list(pd.read_csv(batch.quarantine)["value"]) == ["forbidden: the best"]
+    assert batch.judge().quarantined_explanations == 0
 
 
 # ---------------------------------------------------------------- what a person accepted
