@@ -217,14 +217,16 @@ def store_environment(store: Path) -> dict[str, str]:
 def _complete(layout: StoreLayout, release: Release, data: DataLayout) -> BentoRecord:
     """Write the example and, last, the receipt."""
     text, picture = _example(layout, release.version, data)
+    files = _stored(layout, release.version)
     bento = BentoRecord(
         tag=f"entityclip-service:{release.version}",
         release=release.version,
         store=str(layout.root),
+        content=_content(files),
         example_text=text,
         example_picture=picture,
     )
-    receipt = Receipt(release=release, files=_stored(layout, release.version), bento=bento)
+    receipt = Receipt(release=release, files=files, bento=bento)
     receipt.write(layout.receipt(release.version))
     return bento
 
@@ -238,6 +240,12 @@ def _stored(layout: StoreLayout, version: str) -> dict[str, str]:
         for path in files
         if "__pycache__" not in path.parts
     }
+
+
+def _content(files: dict[str, str]) -> str:
+    """Hash of files and names, but for the two in which BentoML writes down the time."""
+    timed = ("bento.yaml", "model.yaml")
+    return pairs.digest(*(f"{name} {sha}" for name, sha in sorted(files.items()) if not name.endswith(timed)))
 
 
 # ---------------------------------------------------------------- for people

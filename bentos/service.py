@@ -14,6 +14,7 @@ from typing import Any, Literal, cast
 
 import bentoml
 import torch
+from bentoml.exceptions import ServiceUnavailable
 from pydantic import BaseModel, Field
 
 from bentos import settings
@@ -44,7 +45,7 @@ from bentos.running import stages
 from bentos.running.feedback import Feedback, Spool, Verdict
 from bentos.running.releases import Found, Release, Releases
 from bentos.running.samples import Samples
-from entityclip.errors import ConfigError, ImageError
+from entityclip.errors import ConfigError, DataError, ImageError
 from entityclip.records import EntityEntry, Filter, Hit, IndexKind
 
 
@@ -126,7 +127,7 @@ class EntityClip:
     def match(self, image: bytes, text: str) -> MatchAnswer:
         """How well a text fits a picture: similarity, probability, and what speaks for and against it."""
         release = self.releases.champion
-        with refused_for_its_sender(), stages.timed("search"):
+        with explained(), stages.timed("search"):
             match = release.predictor.judge(release.decode(image), text)
         self.samples.offer(release, picture=image, text=text)
         return MatchAnswer(release=release.version, **dict(match))
@@ -141,7 +142,7 @@ class EntityClip:
     def embed_images(self, images: list[bytes]) -> EmbedAnswer:
         """One unit vector per picture."""
         release = self.releases.champion
-        with refused_for_its_sender():
+        with explained():
             vectors = release.predictor.embed_images([release.decode(image) for image in images])
         return EmbedAnswer(release=release.version, vectors=vectors.tolist())
 
@@ -155,7 +156,7 @@ class EntityClip:
     ) -> EntityAnswer:
         """Add an entity by text, by pictures, or by both; or change the one with this id. Nothing is trained."""
         release = self.releases.champion
-        with refused_for_its_sender():
+        with explained():
             put = release.predictor.put_entity(
                 EntityEntry(**entry), images, entity_id=entity_id, keep_pictures=keep_pictures
             )
@@ -165,7 +166,7 @@ class EntityClip:
     def remove_entity(self, entity_id: str) -> EntityAnswer:
         """Take an entity out, with its pictures; one of the release as well."""
         release = self.releases.champion
-        with refused_for_its_sender():
+        with explained():
             release.predictor.remove_entity(entity_id)
         return EntityAnswer(release=release.version, entity_id=entity_id)
 
@@ -183,7 +184,7 @@ class EntityClip:
         if self.spool is None:
             raise Unusable("this service keeps no feedback; start it with ENTITYCLIP_STATE")
         champion = self.releases.champion
-        with refused_for_its_sender():
+        with explained():
             if image is not None:
                 champion.decode(image)  # what cannot be opened is of no use later
             named = champion.name_of(entity_id) if entity_id else entity
@@ -196,7 +197,8 @@ class EntityClip:
             text=text or "",
             picture=image or b"",
         )
-        return FeedbackAnswer(release=champion.version, id=self.spool.put(judged))
+        with explained():
+            return FeedbackAnswer(release=champion.version, id=self.spool.put(judged))
 
     @bentoml.api(input_spec=AboutRequest)
     def about(self) -> AboutAnswer:
@@ -205,19 +207,21 @@ class EntityClip:
         return AboutAnswer(**dict(release.card), model=release.predictor.about())
 
     def _ask(self, question: Callable[[Release], Found], *, stage: stages.Stage) -> tuple[Release, Found]:
-        with refused_for_its_sender():
+        with explained():
             return self.releases.ask(question, stage=stage)
 
 
 @contextmanager
-def refused_for_its_sender() -> Iterator[None]:
-    """What the block cannot do with what was sent becomes 422 with the reason."""
+def explained() -> Iterator[None]:
+    """What the block cannot do with what was sent becomes 422 with the reason; what the disk does not take, 503."""
     try:
         yield
     except ImageError as error:
         raise Unusable(f"the picture cannot be used: {error.reason}") from None
     except ConfigError as error:
         raise Unusable(str(error)) from None
+    except DataError as error:
+        raise ServiceUnavailable(str(error)) from error
 
 
 # What is decided before a request is read, the outermost first. The decorator made a Service of the class, which a

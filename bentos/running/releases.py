@@ -122,8 +122,8 @@ class Releases:
     def __init__(self, own: Path, *, state: StateLayout | None, decoders: int) -> None:
         self.own, self.state, self.decoders = own, state, decoders
         self.shadow = Shadow(None if state is None else state.shadow)
+        self._seen = self._stamp()  # before it is read: what changes meanwhile is seen as a change
         decided = None if state is None else live.read(state)
-        self._seen = self._stamp()
         self._roles = self._loaded(decided or Live(champion=own), known={})
         self._report(self._roles)
         if state is not None:
@@ -159,7 +159,7 @@ class Releases:
         try:
             decided = live.read(self.state) or Live(champion=self.own)
             roles = self._loaded(decided, known={r.folder: r for r in before.releases().values()})
-        except (EntityClipError, OSError) as error:
+        except Exception as error:  # a package may be broken in any way, and the next decision must still be seen
             log.error("%s still answers: %s", before.champion.version, error)
             return
         if roles.previous is None and roles.champion is not before.champion:
@@ -169,17 +169,23 @@ class Releases:
         log.info("%s answers, after %s", roles.champion.version, before.champion.version)
 
     def _loaded(self, decided: Live, *, known: dict[Path, Release]) -> _Roles:
-        """The releases that ``decided`` names; those in memory are taken from there."""
+        """The releases that ``decided`` names; those in memory are taken from there. Only the champion must load."""
 
-        def release(folder: Path | None) -> Release | None:
-            if folder is not None and folder not in known:
-                changes = None if self.state is None else self.state.entities
-                known[folder] = Release.load(folder, changes=changes, decoders=self.decoders)
-            return None if folder is None else known[folder]
+        def beside(folder: Path | None) -> Release | None:
+            try:
+                return None if folder is None else self._release(folder, known)
+            except (EntityClipError, OSError) as error:
+                log.error("only the champion answers: %s", error)
+                return None
 
-        champion = release(decided.champion)
-        assert champion is not None
-        return _Roles(champion, release(decided.previous), release(decided.challenger), decided.share)
+        champion = self._release(decided.champion, known)
+        return _Roles(champion, beside(decided.previous), beside(decided.challenger), decided.share)
+
+    def _release(self, folder: Path, known: dict[Path, Release]) -> Release:
+        if folder not in known:
+            changes = None if self.state is None else self.state.entities
+            known[folder] = Release.load(folder, changes=changes, decoders=self.decoders)
+        return known[folder]
 
     def _stamp(self) -> tuple[int, int] | None:
         try:

@@ -108,6 +108,7 @@ class BentoRecord(Record):
     tag: str
     release: str
     store: str = Field(description="BENTOML_HOME that holds it.")
+    content: str = Field(default="", description="Hash of all that is in it: the same release gives the same.")
     example_text: str = Field(default="", description="A text to try the service with: the name of an entity.")
     example_picture: str = Field(default="", description="A picture of that entity, as a file.")
     largest_difference: float | None = Field(default=None, description="|service score - evaluator score|, worst.")

@@ -210,7 +210,7 @@ def test_same_release_gives_the_same_bento_and_a_damaged_one_is_built_again(rele
 
 
 @pytest.mark.slow
-def test_killed_build_is_completed_by_the_next(released, tmp_path):
+def test_killed_build_is_completed_by_the_next_with_the_same_content(released, tmp_path, bento):
     store = StoreLayout(tmp_path / "store")
     program = (
         "from pathlib import Path; from bentos.package import build; from entityclip.layout import DataLayout;"
@@ -228,6 +228,7 @@ def test_killed_build_is_completed_by_the_next(released, tmp_path):
     killed.wait()
     assert not store.receipt("v1.0.0").exists()
 
-    bento = build(released.layout.root, release=released.release, data=released.layout.data, store=store.root)
-    assert bento.tag == "entityclip-service:v1.0.0"
+    again = build(released.layout.root, release=released.release, data=released.layout.data, store=store.root)
+    assert again.tag == "entityclip-service:v1.0.0"
+    assert again.content == bento.content != ""
     assert [p.name for p in store.bento("v1.0.0").parent.iterdir() if p.is_dir()] == ["v1.0.0"]

@@ -79,6 +79,12 @@ def test_decision_outlives_a_restart(running, package, state, other_package):
         live.rollback(state)
 
 
+def test_release_beside_the_champion_may_be_gone(package, state, other_package, tmp_path, caplog):
+    live.Live(champion=other_package, previous=tmp_path / "gone", challenger=tmp_path / "gone").write(state.live)
+    assert tags(Releases(package.root, state=state, decoders=1))[0] == "v1.1.0"
+    assert "only the champion answers" in caplog.text
+
+
 def test_what_is_no_package_is_never_put_live(tmp_path, state, other_package):
     with pytest.raises(ConfigError, match=r"no release\.json"):
         live.switch(state, tmp_path)
