@@ -78,6 +78,8 @@ def test_large_picture_index_is_approximate_and_carries_its_recall(tmp_path, vec
     assert loaded.approximate is not None
     assert loaded.approximate.measured.recall_at_10 >= TARGET
     assert loaded.approximate.nearest(vectors[5], loaded.vectors, k=1).tolist() == [5]
-    layout.approximate.write_bytes(layout.approximate.read_bytes()[:1000])
+    damaged = tmp_path / "damaged"  # put in its place: cutting off a file that is mapped ends the process
+    damaged.write_bytes(layout.approximate.read_bytes()[:1000])
+    damaged.replace(layout.approximate)
     with pytest.raises(DataError, match="build the index again"):
         PictureIndex.load(layout, fingerprint="m")
