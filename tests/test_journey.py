@@ -20,7 +20,7 @@ from safetensors import safe_open
 from entityclip.layout import Layout
 from entityclip.quality.soundness import SoundnessModel
 from entityclip.records import BentoRecord, PromotionDecision, QualityReport
-from entityclip.sources.catalog import draw_catalog
+from entityclip.sources.catalog import MAPPING, draw_catalog
 from flows.registry import champion, history
 from flows.repository import folder_hash
 
@@ -167,8 +167,11 @@ def test_refused_texts_fail_the_run_with_the_reason_and_the_champion_is_untouche
     products = pd.read_csv(spoilt / "products.csv", dtype="str", keep_default_na=False)
     products.loc[: len(products) // 2, "explanation_a"] = "As an AI language model, I cannot see this product."
     products.to_csv(spoilt / "products.csv", index=False)
+    mapping = tmp_path / "mapping.yaml"
+    mapping.write_text(MAPPING.model_dump_json())
     before = champion(layout), folder_hash(layout.data.root), folder_hash(layout.model.root)
-    done = retrain(layout.root, "--source-path", str(spoilt), "--products", "60")
+    # As a table: the catalogue's own source would draw a spoilt catalogue anew.
+    done = retrain(layout.root, "--source", "table", "--source-path", str(spoilt), "--mapping", str(mapping))
     assert done.returncode == 1
     reason = done.stderr.splitlines()[-1]
     assert reason.startswith("GateRefused: the batch was refused: ")

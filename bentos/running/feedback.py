@@ -16,6 +16,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from entityclip.database import open_shared
 from entityclip.errors import DataError
 from entityclip.records import Record
 
@@ -103,9 +104,8 @@ class Spool:
         """A connection; what the block did is on the disk when it ends, or not at all."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(self.path, timeout=10)) as connection, connection:
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute(_SCHEMA)
+            opened = open_shared(self.path, wait_seconds=10, prepare=lambda database: database.execute(_SCHEMA))
+            with closing(opened) as connection, connection:
                 yield connection
         except (sqlite3.Error, OSError) as error:
             raise DataError(f"{self.path}: the spool of feedback cannot be used: {error}") from error

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from bentos.running.releases import Release
+from entityclip.database import open_shared
 from entityclip.errors import DataError, EntityClipError
 from entityclip.figures import STATISTICS, picture_statistics, script_of
 
@@ -117,9 +118,8 @@ class Samples:
             raise DataError("no file of samples; start the service with ENTITYCLIP_STATE")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(self.path, timeout=10)) as connection, connection:
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute(_SCHEMA)
+            opened = open_shared(self.path, wait_seconds=10, prepare=lambda database: database.execute(_SCHEMA))
+            with closing(opened) as connection, connection:
                 yield connection
         except (sqlite3.Error, pd.errors.DatabaseError, OSError) as error:
             raise DataError(f"{self.path}: the file of samples cannot be used: {error}; move it away") from error

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote
 
+from entityclip.database import open_shared
 from entityclip.errors import DataError
 from entityclip.records import Record
 
@@ -24,6 +25,11 @@ CREATE TRIGGER IF NOT EXISTS audit_is_not_changed BEFORE UPDATE ON audit
 CREATE TRIGGER IF NOT EXISTS audit_is_not_cut BEFORE DELETE ON audit
     BEGIN SELECT RAISE(ABORT, 'the audit is only added to'); END;
 """
+
+
+def _prepare(db: sqlite3.Connection) -> None:
+    db.execute("PRAGMA synchronous = NORMAL")
+    db.executescript(_TABLE)
 
 
 class Sent(Record):
@@ -50,13 +56,9 @@ class Audit:
 
     def __init__(self, ledger: Path) -> None:
         ledger.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(ledger, timeout=60, isolation_level=None)
         try:
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.executescript(_TABLE)
+            self._db = open_shared(ledger, wait_seconds=60, prepare=_prepare, isolation_level=None)
         except sqlite3.DatabaseError as error:
-            self._db.close()
             raise DataError(f"{ledger}: cannot hold the audit ({error}); move it away and run again") from error
 
     def __enter__(self) -> Audit:

@@ -12,6 +12,7 @@ from types import TracebackType
 
 from pydantic import TypeAdapter
 
+from entityclip.database import open_shared
 from entityclip.errors import DataError
 from entityclip.explain.writer import Answer, Cost, Writer
 from entityclip.layout.workspace import former_ledger
@@ -76,14 +77,9 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         _bring_over(path)
-        self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
         try:
-            self._db.execute("PRAGMA journal_mode = WAL")
-            # Survives a killed process; only a power cut may lose the last answers, never the file.
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            _migrate(self._db)
+            self._db = open_shared(path, wait_seconds=60, prepare=_prepare, isolation_level=None)
         except sqlite3.DatabaseError as e:
-            self._db.close()
             raise DataError(f"{path}: cannot be used as the ledger ({e}); move it away and run again") from e
 
     def __enter__(self) -> Ledger:
@@ -125,6 +121,12 @@ class Ledger:
 
     def __len__(self) -> int:
         return int(self._db.execute("SELECT count(*) FROM answers").fetchone()[0])
+
+
+def _prepare(db: sqlite3.Connection) -> None:
+    # Survives a killed process; only a power cut may lose the last answers, never the file.
+    db.execute("PRAGMA synchronous = NORMAL")
+    _migrate(db)
 
 
 def _migrate(db: sqlite3.Connection) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from entityclip.database import open_shared
 from entityclip.errors import ConfigError, DataError
 from entityclip.index.fulltext import FullText
 from entityclip.layout import ChangesLayout
@@ -72,6 +73,12 @@ def picture_id(entity_id: str, picture: bytes) -> str:
     return digest("added", entity_id, hashlib.sha256(picture).hexdigest())
 
 
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.executescript(_SCHEMA)
+    FullText.prepare(connection)
+
+
 class Changes:
     """The changes, as a model with one fingerprint reads and writes them; threads may share it.
 
@@ -82,14 +89,10 @@ class Changes:
     def __init__(self, layout: ChangesLayout, *, fingerprint: str) -> None:
         layout.root.mkdir(parents=True, exist_ok=True)
         self._path, self._fingerprint, self._lock = layout.database, fingerprint, threading.RLock()
-        self._connection = sqlite3.connect(
-            self._path, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False
-        )
         with self._explained():
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.executescript(_SCHEMA)
-            FullText.prepare(self._connection)
+            self._connection = open_shared(
+                self._path, wait_seconds=WAIT_SECONDS, prepare=_prepare, isolation_level=None, check_same_thread=False
+            )
         self.text = FullText(self._connection, self._lock)
 
     # ------------------------------------------------------------ writing

@@ -1,0 +1,49 @@
+"""SQLite files that several processes write at once."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+LOOK_SECONDS = 0.02
+
+
+def open_shared(
+    path: Path, *, wait_seconds: float, prepare: Callable[[sqlite3.Connection], object], **options: Any
+) -> sqlite3.Connection:
+    """A connection to a database whose readers and writers do not stop each other (write-ahead log).
+
+    SQLite waits for its locks by itself, except when a new file gets its log: whoever comes at that moment is turned
+    away at once. Here it tries again until its time is over.
+
+    Args:
+        path: The file, made where there is none; its folder has to be there.
+        wait_seconds: For a lock that another process holds.
+        prepare: Makes the tables; the connection is closed again where that fails.
+        options: As of ``sqlite3.connect``.
+
+    Raises:
+        sqlite3.DatabaseError: The file is no database, cannot be written, or stays locked.
+    """
+    connection = sqlite3.connect(path, timeout=wait_seconds, **options)
+    try:
+        _log_ahead(connection, until=time.monotonic() + wait_seconds)
+        prepare(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _log_ahead(connection: sqlite3.Connection, *, until: float) -> None:
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+        time.sleep(LOOK_SECONDS)
