@@ -4,7 +4,7 @@ import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Timer
 
 import pytest
 
@@ -30,6 +30,16 @@ def test_all_who_come_to_a_new_file_at_the_same_moment_get_in(tmp_path: Path) ->
         with closing(sqlite3.connect(tmp_path / f"{attempt}.sqlite")) as database:
             assert database.execute("SELECT count(*) FROM t").fetchone() == (many,)
             assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_who_comes_while_another_process_writes_the_new_file_waits(tmp_path: Path) -> None:
+    path = tmp_path / "new.sqlite"
+    with closing(sqlite3.connect(path, check_same_thread=False, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        prepare(holder)
+        Timer(0.3, holder.execute, ["COMMIT"]).start()
+        with closing(open_shared(path, wait_seconds=60, prepare=prepare)) as database:
+            assert database.execute("SELECT count(*) FROM t").fetchone() == (0,)
 
 
 def test_a_lock_that_stays_is_an_error_in_time(tmp_path: Path) -> None:
