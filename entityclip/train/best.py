@@ -28,19 +28,23 @@ class Best:
             with safe_open(path, framework="pt") as file:
                 self.loss = float(file.metadata()["loss"])
 
+    @torch.no_grad()
     def offer(self, job: Job) -> float:
-        """The validation loss of the weights as they are; they are kept if none before was lower."""
-        loss = self._measure(job)
-        if loss < self.loss:
-            self.loss, weights = loss, whole_state(job.wrapped)
-            if job.accelerator.is_main_process:
-                save_tensors(self.path, weights, metadata={"loss": str(loss)})
+        """The validation loss of the weights as they are, or of their mean; kept if none before was lower."""
+        with job.average.shown():
+            loss = self._measure(job)
+            if loss < self.loss:
+                self.loss, weights = loss, whole_state(job.wrapped)
+                if job.accelerator.is_main_process:
+                    save_tensors(self.path, weights, metadata={"loss": str(loss)})
         return loss
 
     def restore(self, job: Job) -> None:
         """Put the weights of the best epoch back; every process has to call it."""
         job.accelerator.wait_for_everyone()
         put_weights(job.wrapped, load_file(self.path))
+        with torch.no_grad():
+            job.average.begin()
         job.accelerator.wait_for_everyone()  # the first process deletes the file next
 
     @torch.no_grad()

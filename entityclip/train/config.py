@@ -57,6 +57,13 @@ class TrainConfig(Record):
     warmup: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps with a rising rate.")
     decay: float = Field(default=0.05, ge=0, description="Weight decay of matrices.")
     clip: float = Field(default=1.0, gt=0, description="Largest norm of the gradient.")
+    average: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="The running mean of the weights is kept in place of the last ones; a step leaves it this much of "
+        "what it was. 0: no mean.",
+    )
     small_until: float = Field(default=0.0, ge=0, le=1, description="Share of the epochs on smaller pictures.")
     small_size: int = Field(default=64, ge=8, description="Side of the smaller pictures, pixels.")
     keep: Literal["last", "best"] = Field(

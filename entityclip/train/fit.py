@@ -90,7 +90,7 @@ def fit(
 def _train(job: Job, best: Best | None, *, run: RunLayout, report: Report, progress: bool) -> dict[str, float]:
     """Every step that is left, from the state of a killed run on; the terms of the last one."""
     config = job.config
-    done, total = state.resume(run.resume, job.wrapped, job.optimizer), len(job.steps)
+    done, total = state.resume(run.resume, job.wrapped, job.optimizer, job.average), len(job.steps)
     steps = DataLoader(
         job.steps,
         batch_size=None,
@@ -111,7 +111,7 @@ def _train(job: Job, best: Best | None, *, run: RunLayout, report: Report, progr
             bar.set_postfix(epoch=f"{epoch}/{config.epochs}", loss=f"{means.mean()['loss']:.3f}")
             report(epoch, means.take() | ({"validation": best.offer(job)} if best else {}))
         if job.agree(time.monotonic() - saved > config.save_seconds):
-            state.save(run.resume, job.wrapped, job.optimizer, step=step + 1)
+            state.save(run.resume, job.wrapped, job.optimizer, job.average, step=step + 1)
             saved = time.monotonic()
         asked = time.monotonic()
     bar.close()

@@ -23,7 +23,9 @@ from entityclip.model.fit import require_fit
 from entityclip.model.gather import process, processes
 from entityclip.model.towers import Tokens
 from entityclip.train.adapt import adapt, optimizer
+from entityclip.train.average import Average
 from entityclip.train.config import TrainConfig
+from entityclip.train.machine import keep_freed_memory
 from entityclip.train.state import whole_state
 
 
@@ -82,6 +84,7 @@ class Job:
 
     def __init__(self, config: TrainConfig, training: TrainingSet) -> None:
         self.config = config
+        keep_freed_memory()
         torch.manual_seed(config.seed)
         self.model = EntityCLIP(config.model).to(memory_format=torch.channels_last).train()
         self.accelerator = _accelerator(config, self.model)
@@ -96,6 +99,8 @@ class Job:
                 block.compile()
         self.wrapped, prepared = self.accelerator.prepare(self.model, optimizer(self.model, config))
         self.optimizer: torch.optim.Optimizer = prepared.optimizer
+        with torch.no_grad():
+            self.average = Average(self.wrapped, keep=config.average)
 
     def step(self, number: int, drafted: Draft) -> dict[str, float]:
         """Loss, gradient, update. Returns the loss's terms.
@@ -122,6 +127,7 @@ class Job:
         self.optimizer.step()
         with torch.no_grad():  # beyond the loss's own limit it would have no gradient to come back by
             self.model.logit_scale.clamp_(max=math.log(MAX_SCALE))
+            self.average.add(number)
         return values
 
     def _at_once(self, batch: Batch, number: int) -> dict[str, torch.Tensor]:
@@ -185,7 +191,11 @@ class Job:
         return bool(self.accelerator.reduce(flag, "sum"))
 
     def finish(self) -> dict[str, torch.Tensor]:
-        """The trained weights, whole and on the CPU; low-rank updates are merged. The job cannot go on after it."""
+        """The trained weights, or their mean, whole and on the CPU; low-rank updates are merged. The job cannot go on
+        after it.
+        """
+        with torch.no_grad():
+            self.average.swap()
         self._merge()
         return whole_state(self.wrapped)
 

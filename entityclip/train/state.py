@@ -18,6 +18,7 @@ from torch.distributed.checkpoint.state_dict import (
 
 from entityclip.checkpoint import save_tensors
 from entityclip.model.gather import process
+from entityclip.train.average import Average
 
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 PARTLY = StateDictOptions(full_state_dict=True, cpu_offload=True, strict=False)
@@ -33,33 +34,42 @@ def put_weights(model: nn.Module, weights: dict[str, Any]) -> None:
     set_model_state_dict(model, weights, options=WHOLE)
 
 
-def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, step: int) -> None:
-    """Keep weights and moments after ``step`` steps. Every process has to call it; the first one writes."""
-    weights = whole_state(model)
+@torch.no_grad()
+def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: Average, *, step: int) -> None:
+    """Keep weights, mean and moments after ``step`` steps. Every process has to call it; the first one writes."""
+    weights, mean = whole_state(model), {}
+    if average:
+        with average.shown():
+            mean = {name: value.clone() for name, value in whole_state(model).items()}  # on a CPU they are the model's own
     moments: Any = get_optimizer_state_dict(model, optimizer, options=WHOLE).get("state", {})
     if process() == 0:
         tensors = {f"model.{name}": value for name, value in weights.items()}
+        tensors |= {f"average.{name}": value for name, value in mean.items()}
         for weight, values in moments.items():
             tensors |= {f"optimizer.{weight}.{name}": value for name, value in values.items()}
         save_tensors(path, tensors, metadata={"step": str(step)})
 
 
-def resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+@torch.no_grad()
+def resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: Average) -> int:
     """Put a saved state back, if there is one; returns the number of steps done. Every process has to call it."""
     if not path.is_file():
         return 0
-    weights: dict[str, Any] = {}
+    weights: dict[str, dict[str, Any]] = {"average": {}, "model": {}}
     moments: dict[str, dict[str, torch.Tensor]] = {}
     with safe_open(path, framework="pt") as file:
         step = int(file.metadata()["step"])
         for key in file.keys():  # noqa: SIM118 (not a dict)
             kind, name = key.split(".", 1)
-            if kind == "model":
-                weights[name] = file.get_tensor(key)
+            if kind in weights:
+                weights[kind][name] = file.get_tensor(key)
             else:
                 weight, moment = name.rsplit(".", 1)
                 moments.setdefault(weight, {})[moment] = file.get_tensor(key)
-    put_weights(model, weights)
+    if average:
+        put_weights(model, weights["average"])
+        average.begin()
+    put_weights(model, weights["model"])
     state: Any = get_optimizer_state_dict(model, optimizer, options=WHOLE) | {"state": moments}
     set_optimizer_state_dict(model, optimizer, state, options=PARTLY)
     for name, unused in model.named_parameters():

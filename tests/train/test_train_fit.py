@@ -58,17 +58,47 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DataLayout:
     return tiny_data(tmp_path_factory.mktemp("data"))
 
 
-def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one_bit_for_bit(data: DataLayout, tmp_path: Path) -> None:
-    fit(data, tmp_path / "unbroken")
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one_bit_for_bit(
+    data: DataLayout, tmp_path: Path, average: float
+) -> None:
+    config = CONFIG.model_copy(update={"average": average})
+    fit(data, tmp_path / "unbroken", config)
     with pytest.raises(Killed):
-        fit(data, tmp_path / "killed", die_after=2)
+        fit(data, tmp_path / "killed", config, die_after=2)
     killed = RunLayout(tmp_path / "killed")
     assert not killed.checkpoint.card.exists()
     killed.resume.with_suffix(".partial").write_bytes(b"half of a newer state")
-    fit(data, tmp_path / "killed")
+    fit(data, tmp_path / "killed", config)
     ours, theirs = (load_file(RunLayout(tmp_path / n).checkpoint.weights) for n in ("killed", "unbroken"))
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_the_mean_of_all_steps_is_kept_in_place_of_the_last_weights(
+    data: DataLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, torch.Tensor]] = []
+    step = Job.step
+
+    def noting(self: Job, number: int, drafted: Draft) -> dict[str, float]:
+        if number == 0:
+            seen.append({name: value.clone() for name, value in self.model.state_dict().items()})
+        terms = step(self, number, drafted)
+        seen.append({name: value.clone() for name, value in self.model.state_dict().items()})
+        return terms
+
+    monkeypatch.setattr(Job, "step", noting)
+    fit(data, tmp_path, CONFIG.model_copy(update={"average": 0.5}))
+    mean, *steps = seen
+    for number, weights in enumerate(steps):
+        kept = min(0.5, (1 + number) / (10 + number))
+        mean = {name: kept * mean[name] + (1 - kept) * value for name, value in weights.items()}
+    found = load_file(RunLayout(tmp_path).checkpoint.weights)
+    for name in (n for n in found if found[n].is_floating_point()):
+        torch.testing.assert_close(found[name], mean[name], rtol=1e-4, atol=1e-6)
+        moved = not torch.equal(steps[0][name], steps[-1][name])
+        assert not moved or not torch.equal(found[name], steps[-1][name])
 
 
 def test_a_resumed_run_does_not_begin_again(data: DataLayout, tmp_path: Path) -> None:

@@ -1,0 +1,30 @@
+"""What training asks of the machine itself: memory that stays, and the precision that a processor computes in."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+from typing import Literal
+
+import torch
+
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+"""Names of glibc's settings, as in its malloc.h."""
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep what one step frees for the next one.
+
+    glibc gives large blocks back to the system and asks for them again, page by page, in every step: on a CPU that was
+    up to a third of a step's time. Other C libraries are left as they are.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_MMAP_MAX, 0)
+        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def cpu_precision() -> Literal["float32", "bf16"]:
+    """bf16 where the processor computes in it (AVX512-BF16, AMX); elsewhere it would be slower than float32."""
+    can = torch.cpu.get_capabilities()
+    return "bf16" if can.get("avx512_bf16") or can.get("amx_bf16") else "float32"

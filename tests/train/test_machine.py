@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from entityclip.train.machine import cpu_precision
+
+FAULTS = """
+import resource, sys, torch
+from entityclip.train.machine import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+for turn in range(22):
+    if turn == 2:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(20_000_000)  # 80 MB, freed at once
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def page_faults(how: str) -> int:
+    done = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc, the C library whose settings these are")
+def test_a_block_that_was_freed_is_there_for_the_next_step() -> None:
+    assert page_faults("keep") * 10 < page_faults("give back")
+
+
+def test_half_precision_is_for_processors_that_compute_in_it() -> None:
+    can = torch.cpu.get_capabilities()
+    assert (cpu_precision() == "bf16") == any(can.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
