@@ -40,7 +40,9 @@ def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average
     weights, mean = whole_state(model), {}
     if average:
         with average.shown():
-            mean = {name: value.clone() for name, value in whole_state(model).items()}  # on a CPU they are the model's own
+            mean = {
+                name: value.clone() for name, value in whole_state(model).items()
+            }  # on a CPU they are the model's own
     moments: Any = get_optimizer_state_dict(model, optimizer, options=WHOLE).get("state", {})
     if process() == 0:
         tensors = {f"model.{name}": value for name, value in weights.items()}
