@@ -9,6 +9,7 @@ many epochs are trained as fit. Validation pictures choose nothing here: the pre
 from __future__ import annotations
 
 import json
+import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -39,10 +40,12 @@ def seconds_of_an_epoch(config: TrainConfig, data: DataLayout) -> float:
     for epoch in (0, config.epochs - 1):
         numbers = [n for n, (e, _) in enumerate(job.steps.plan) if e == epoch][:9]
         job.step(numbers[0], job.steps[numbers[0]])  # the first step allocates
-        started = time.monotonic()
+        times = []
         for number in numbers[1:]:
+            started = time.monotonic()
             job.step(number, job.steps[number])
-        costs.append((time.monotonic() - started) / (len(numbers) - 1))
+            times.append(time.monotonic() - started)
+        costs.append(statistics.median(times))  # whatever else the machine did in between
     steps = sum(1 for epoch, _ in job.steps.plan if epoch == 0)
     return steps * (config.small_until * costs[0] + (1 - config.small_until) * costs[1])
 
