@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pandas as pd
@@ -10,15 +11,16 @@ from great_expectations.expectations.expectation import ColumnMapExpectation
 from great_expectations.expectations.metrics import ColumnMapMetricProvider, column_condition_partial
 
 OPENED_BY = {")": "(", "]": "[", "}": "{", "）": "（", "」": "「", "』": "『", "】": "【"}
+BRACKETS = re.compile("|".join(map(re.escape, [*OPENED_BY, *OPENED_BY.values()])))
 
 
 def brackets_close(text: str) -> bool:
     """Whether every bracket has its partner, in the right order."""
     opened: list[str] = []
-    for character in text:
-        if character in OPENED_BY.values():
-            opened.append(character)
-        elif character in OPENED_BY and (not opened or opened.pop() != OPENED_BY[character]):
+    for bracket in BRACKETS.findall(text):
+        if bracket not in OPENED_BY:
+            opened.append(bracket)
+        elif not opened or opened.pop() != OPENED_BY[bracket]:
             return False
     return not opened
 
