@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 import numpy as np
@@ -142,11 +142,13 @@ def _about_all(read: list[ReadTexts], entities: pd.DataFrame) -> pd.DataFrame:
     entity, ids = pd.factorize(pd.concat([part.scores.column("entity_id").to_pandas() for part in read]))
     of_id = entities.drop_duplicates("entity_id").set_index("entity_id")
     of_id = of_id.reindex(index=ids, columns=["entity", "category"])
-    near = likeness(words, entity, pd.factorize(of_id["category"].fillna(""))[0])
+    with ThreadPoolExecutor(1) as beside:
+        copies = beside.submit(alike, words, same)
+        near = likeness(words, entity, pd.factorize(of_id["category"].fillna(""))[0])
     closer = near.sibling > near.own + CLEARLY
     columns = {
         "shared_by": shared_by(same, entity),
-        "nearly_shared_by": shared_by(alike(words, same), entity),
+        "nearly_shared_by": shared_by(copies.result(), entity),
         "like_own": near.own,
         "like_sibling": near.sibling,
         "closer_to": of_id["entity"].astype("str").take(near.nearest).reset_index(drop=True).where(closer),
