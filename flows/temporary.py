@@ -78,7 +78,8 @@ def _serve(descriptor: int) -> None:
 
 def _end_with_parent() -> None:
     """Standard input ends when the parent closes it, or is no more."""
-    sys.stdin.buffer.read()
+    while os.read(0, 1):  # not through sys.stdin: its lock would be held when Python ends
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 
