@@ -37,6 +37,6 @@ def test_a_killed_holder_takes_the_command_and_its_children_with_it() -> None:
 
 
 def test_the_commands_own_end_is_the_tethers_end() -> None:
-    assert (
-        subprocess.run([sys.executable, TETHER, sys.executable, "-c", "exit(7)"], stdin=subprocess.PIPE).returncode == 7
-    )
+    command = [sys.executable, TETHER, sys.executable, "-c", "exit(7)"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as held:
+        assert held.wait() == 7
