@@ -27,7 +27,7 @@ from entityclip.index import EntityIndex, FullText, PictureIndex
 from entityclip.layout import DataLayout, Layout, PackageLayout, StoreLayout
 from entityclip.records import BentoRecord, PackageCard, PromotionDecision, Record, Release
 
-BUILDER_SOURCES = ("package.py", "requirements.py", "smoke.py", "store.py")
+BUILDER_SOURCES = ("package.py", "requirements.py", "smoke.py", "store.py", "tether.py")
 """What builds Bentos, and therefore does not go into one."""
 
 BUILD_SECONDS = 600

@@ -128,9 +128,10 @@ def serving(tag: str, *, store: Path, state: Path | None = None) -> Iterator[str
     log.parent.mkdir(parents=True, exist_ok=True)
     url = f"http://127.0.0.1:{(port := _free_port())}"
     with log.open("wb") as output:
+        serve = [sys.executable, "-P", "-m", "bentoml", "serve", tag, "--host", "127.0.0.1", "--port", str(port)]
         server = subprocess.Popen(
-            [sys.executable, "-P", "-m", "bentoml", "serve", tag, "--host", "127.0.0.1", "--port", str(port)],
-            stdin=subprocess.DEVNULL,
+            [sys.executable, "-P", Path(__file__).with_name("tether.py"), *serve],
+            stdin=subprocess.PIPE,  # held by this process alone: when it is killed, the server ends too
             stdout=output,
             stderr=subprocess.STDOUT,
             env=store_environment(store.resolve()) | {"ENTITYCLIP_STATE": str(state or "")},

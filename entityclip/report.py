@@ -37,7 +37,7 @@ class StageFact(Record):
     name: str
     seconds: float
     reused: bool = False
-    reason: str = Field(default="", description="When reused: why that is safe.")
+    reason: str = Field(default="", description="Why it was reused, or why it has to run.")
 
 
 class RunFacts(Record):

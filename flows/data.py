@@ -11,10 +11,11 @@ from prefect.cache_policies import NO_CACHE
 import expectations
 import expectations.check as gate
 from entityclip.errors import GateRefused
-from entityclip.explain import open_writer
+from entityclip.explain import WriterConfig, open_writer
 from entityclip.explain.stage import explain
 from entityclip.explain.writer import Writer
 from entityclip.ingest import ingest
+from entityclip.inputs import Inputs
 from entityclip.layout import Layout
 from entityclip.pairs import digest, sources_hash
 from entityclip.presets import Preset
@@ -31,7 +32,9 @@ from flows.artifacts import show_quality
 from flows.judges import judges
 from flows.reentry import ask_again, merge_reviews, to_write_again, told
 from flows.stages import Clock
-from flows.versioning import data_current, version_data
+from flows.versioning import data_flaw, version_data
+
+STAGES = ("ingest", "explain", "validate", "version")
 
 
 class Origin(Record):
@@ -46,7 +49,7 @@ class Origin(Record):
 class Prepared(Record):
     """A data version that passed the gate, and how it came about."""
 
-    key: str
+    inputs: Inputs
     ingest: IngestReport
     quality: QualityReport
     version: DataVersion
@@ -114,20 +117,13 @@ def prepare_data(layout: Layout, preset: Preset, origin: Origin) -> Prepared:
     written_by = read_config(layout.config).explain
     clock, writer = Clock(), open_writer(written_by, ledger=layout.ledger)
     with clock.stage("source"):
-        source = open_source(
-            origin.source or preset.source,
-            layout=layout,
-            path=origin.path,
-            mapping=origin.mapping,
-            products=origin.products,
-            progress=True,
-        )
-        source = with_feedback(source, layout.feedback)
-        key = digest(_key(source, preset, layout), writer.generator, written_by.model_dump_json())
-        kept = _kept(layout, key)
+        source = source_of(layout, preset, origin, progress=True)
+        inputs = data_inputs(layout, preset, source, writer, written_by)
+        kept, why = kept_data(layout, inputs)
     if kept is not None:
-        reason = f"same rows, rules and code; every file of data/ hashes to {kept.version.data_hash[:12]}"
-        return kept.model_copy(update={"stages": clock.reused(("ingest", "explain", "validate", "version"), reason)})
+        return kept.model_copy(update={"stages": clock.reused(STAGES, why)})
+    get_run_logger().info("the data are made anew: %s", why)
+    key = inputs.key
     with clock.stage("ingest"):
         ingested = ingest_source(source, preset, layout, key)
     with clock.stage("explain"):
@@ -144,21 +140,46 @@ def prepare_data(layout: Layout, preset: Preset, origin: Origin) -> Prepared:
     require_accepted(layout, quality)
     with clock.stage("version"):
         version = version_accepted(layout, message=told(source.name, quality, merged, again))
-    prepared = Prepared(key=key, ingest=ingested, quality=quality, version=version, stages=clock.facts)
+    prepared = Prepared(inputs=inputs, ingest=ingested, quality=quality, version=version, stages=clock.facts)
     prepared.write(layout.receipt("data"))
     return prepared
 
 
 # ---------------------------------------------------------------- reuse
-def _key(source: Source, preset: Preset, layout: Layout) -> str:
-    """Hash of everything that decides the data: rows, splits, rules, people's decisions, code."""
-    splits = json.dumps([preset.val_share, preset.test_share, preset.entity_holdout])
-    code = [code_hash(), sources_hash(Path(expectations.__file__).parent)]
+def source_of(layout: Layout, preset: Preset, origin: Origin, *, progress: bool) -> Source:
+    """The source that the run reads, with what people confirmed or corrected."""
+    source = open_source(
+        origin.source or preset.source,
+        layout=layout,
+        path=origin.path,
+        mapping=origin.mapping,
+        products=origin.products,
+        progress=progress,
+    )
+    return with_feedback(source, layout.feedback)
+
+
+def data_inputs(layout: Layout, preset: Preset, source: Source, writer: Writer, written_by: WriterConfig) -> Inputs:
+    """Everything that decides the data: rows, splits, rules, people's decisions, who writes, code."""
     reviews = layout.reviews.read_bytes() if layout.reviews.exists() else b""
-    return digest(source.fingerprint(), splits, gate.suite_hash(layout.expectations), reviews, *code)
+    return Inputs(
+        parts={
+            "the source's rows": source.fingerprint(),
+            "the splits": json.dumps([preset.val_share, preset.test_share, preset.entity_holdout]),
+            "the rules (suites)": gate.suite_hash(layout.expectations),
+            "people's reviews": digest(reviews),
+            "the writer": writer.generator,
+            "the writer's settings": written_by.model_dump_json(),
+            "the code of entityclip": code_hash(),
+            "the code of the gate": sources_hash(Path(expectations.__file__).parent),
+        }
+    )
 
 
-def _kept(layout: Layout, key: str) -> Prepared | None:
-    """What an earlier run prepared from the same inputs, if its data are still there, byte for byte."""
+def kept_data(layout: Layout, inputs: Inputs) -> tuple[Prepared | None, str]:
+    """What an earlier run prepared from the same inputs, byte for byte, and why it is safe; else None and why not."""
     kept = Prepared.read(layout.receipt("data"))
-    return kept if kept and kept.key == key and data_current(layout, kept.version.data_hash) else None
+    why = inputs.changes(kept.inputs if kept else None) or (data_flaw(layout, kept.version.data_hash) if kept else "")
+    if kept is None or why:
+        return None, why
+    return kept, f"same rows, rules and code; every file of data/ hashes to {kept.version.data_hash[:12]}"

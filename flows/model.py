@@ -15,6 +15,7 @@ from entityclip.calibrate import calibrate
 from entityclip.checkpoint import CheckpointCard
 from entityclip.errors import CheckpointError
 from entityclip.evaluate import evaluate
+from entityclip.inputs import Inputs
 from entityclip.layout import Layout, RunLayout
 from entityclip.pairs import require_complete
 from entityclip.records import EvalReport, Record, Split
@@ -24,6 +25,9 @@ from entityclip.train import TrainConfig
 from flows.artifacts import show_evaluation
 from flows.lease import device_lease
 from flows.stages import Clock
+
+STAGES = ("train", "calibrate", "evaluate")
+CALIBRATED = "the card carries mix and thresholds"
 
 
 class Learned(Record):
@@ -80,21 +84,26 @@ def evaluate_model(layout: Layout, run: RunLayout) -> EvalReport:
 @flow(name="learn", flow_run_name="learn-{data_hash}")
 def learn(layout: Layout, config: TrainConfig, data_hash: str) -> Learned:
     """Train on ``data/`` and evaluate; a run of the same data, config and code is reused when it is whole."""
-    key = train.run_key(config, data_hash=data_hash)
-    run, clock = layout.run(key), Clock()
+    inputs = train.run_inputs(config, data_hash=data_hash)
+    key, run, clock = inputs.key, layout.run(inputs.key), Clock()
     with clock.stage("train"):
-        if _trained(run):
-            clock.reason = f"run {key} is of the same data, config and code; its weights hash to what its card says"
+        trained, why = trained_before(layout, inputs)
+        if trained:
+            clock.reason = why
+        else:
+            get_run_logger().info("training: %s", why)
+            run.checkpoint.card.unlink(missing_ok=True)  # of a checkpoint that was damaged since: it is given up
         card = train_model(config, layout, run, data_hash)
+        inputs.write(layout.receipt("train"))
     with clock.stage("calibrate"):
         if card.mix:
-            clock.reason = "the card carries mix and thresholds"
+            clock.reason = CALIBRATED
         else:
             card = calibrate_model(layout, run)
     with clock.stage("evaluate"):
-        evaluation = _evaluated(run, card)
+        evaluation, why = evaluated_before(run, card)
         if evaluation is not None:
-            clock.reason = f"this model was evaluated on this data version; set {evaluation.evaluation_hash[:12]}"
+            clock.reason = why
         else:
             evaluation = evaluate_model(layout, run)
     show_evaluation(evaluation)
@@ -116,19 +125,6 @@ def losses(run: RunLayout) -> pd.DataFrame | None:
     return pd.concat(curves, axis=1).rename_axis("epoch").reset_index() if curves else None
 
 
-def _trained(run: RunLayout) -> bool:
-    """Whether the run is done. A checkpoint that was damaged since is given up, so that it is trained again."""
-    if not run.checkpoint.card.is_file():
-        return False
-    try:
-        checkpoint.verify(run.checkpoint)
-    except CheckpointError as error:
-        get_run_logger().warning("%s; training again", error)
-        run.checkpoint.card.unlink()
-        return False
-    return True
-
-
 def _live(run: RunLayout) -> Live:
     """DVCLive's record of the run; one that a kill left half-written is begun again."""
     try:
@@ -138,7 +134,26 @@ def _live(run: RunLayout) -> Live:
         return _live(run)
 
 
-def _evaluated(run: RunLayout, card: CheckpointCard) -> EvalReport | None:
-    """The report of an earlier run, if it is about this model."""
+# ---------------------------------------------------------------- reuse
+def trained_before(layout: Layout, inputs: Inputs) -> tuple[bool, str]:
+    """Whether the run of these inputs is done and its weights are whole, and why, or why not."""
+    run, before = layout.run(inputs.key), Inputs.read(layout.receipt("train"))
+    if not run.checkpoint.card.is_file():
+        goes_on = ", and it goes on where it was stopped" if run.resume.is_file() else ""
+        return False, (inputs.changes(before) or f"the checkpoint of run {inputs.key} is missing") + goes_on
+    try:
+        checkpoint.verify(run.checkpoint)
+    except CheckpointError as error:
+        return False, str(error)
+    return True, f"run {inputs.key} is of the same data, config and code; its weights hash to what its card says"
+
+
+def evaluated_before(run: RunLayout, card: CheckpointCard) -> tuple[EvalReport | None, str]:
+    """The report of an earlier run about this model, and why it holds; else None and why not."""
     report = EvalReport.read(run.evaluation)
-    return report if report and report.model_fingerprint == card.fingerprint and run.queries.is_file() else None
+    if report is None or not run.queries.is_file():
+        missing = run.evaluation if report is None else run.queries
+        return None, f"{missing.name} of run {run.root.name} is missing or of another version"
+    if report.model_fingerprint != card.fingerprint:
+        return None, f"{run.evaluation.name} is about model {report.model_fingerprint[:12]}"
+    return report, f"this model was evaluated on this data version; set {report.evaluation_hash[:12]}"

@@ -17,9 +17,10 @@ from prefect.cache_policies import NO_CACHE
 
 from bentos import package
 from entityclip import checkpoint, promote
+from entityclip.checkpoint import CheckpointCard
 from entityclip.errors import EntityClipError, PackagingError
 from entityclip.evaluate import evaluate
-from entityclip.layout import Layout
+from entityclip.layout import Layout, RunLayout
 from entityclip.records import BentoRecord, Blessing, EvalReport, PromotionDecision, QualityReport, Record, Release
 from entityclip.report import StageFact
 from entityclip.workspace import read_config
@@ -31,6 +32,8 @@ from flows.registry import assign_champion, champion, fetch_release, reigned
 from flows.rollback import roll_back
 from flows.stages import Clock
 from flows.workspace import open_workspace
+
+STAGES = ("promote", "package", "smoke")
 
 
 class Released(Record):
@@ -105,15 +108,15 @@ def release(layout: Layout, learned: Learned, data_hash: str, quality: QualityRe
     """Promote the challenger or keep the champion. Whoever is to answer then is packaged and proved first."""
     clock = Clock()
     with clock.stage("promote"):
-        decision = _judged(layout, learned)
+        decision, why = judged_before(layout, layout.run(learned.run), learned.card)
         if decision is not None:
-            clock.reason = "this model was judged before, against the champion of today; the decision is kept in Git"
+            clock.reason = why
         else:
             decision = decide(layout, learned, data_hash, quality.suite_hash)
         candidate = None
         if decision.promoted:
             made = release_model(layout, learned, decision, quality)
-            candidate = None if reigned(layout, made.version) or approval.asked(layout, made) else made
+            candidate = made if to_be_proved(layout, made) else None
         else:
             versioning.record_decision(layout, decision)
     current, bento, blessing = champion(layout), None, None
@@ -158,27 +161,51 @@ def approved(layout: Layout, candidate: Release, decision: PromotionDecision) ->
 def keep_ready(layout: Layout, current: Release, clock: Clock) -> BentoRecord:
     """The champion's Bento, whole and proved; built and proved again where it is not, or the service's code changed."""
     with clock.stage("package"):
-        ready = package.ready(layout.bento_home, current)
+        ready, why = packaged_before(layout, current)
         if ready is not None:
-            clock.reason = f"{ready.tag} was built from this release; every file of it hashes as it did"
+            clock.reason = why
         bento = ready or package_release(layout, current)
     with clock.stage("smoke"):
-        proof = BentoRecord.read(layout.receipt(f"smoke-{current.version}")) if ready else None
+        proof, why = proved_before(layout, current) if ready else (None, "")
         if proof is not None:
-            clock.reason = f"the same Bento answered within {proof.largest_difference:.0e} of the evaluator"
+            clock.reason = why
         return proof or smoke_test(layout, current, bento)[0]
 
 
-def _judged(layout: Layout, learned: Learned) -> PromotionDecision | None:
-    """The decision of an earlier run about this model, unless champion or policy are others by now."""
-    decision, current = PromotionDecision.read(layout.run(learned.run).decision), champion(layout)
-    if decision is None or decision.challenger != learned.card.fingerprint:
-        return None
+# ---------------------------------------------------------------- reuse
+def judged_before(layout: Layout, run: RunLayout, card: CheckpointCard) -> tuple[PromotionDecision | None, str]:
+    """The decision of an earlier run about this model, and why it holds; else None and why not."""
+    decision, current = PromotionDecision.read(run.decision), champion(layout)
+    if decision is None or decision.challenger != card.fingerprint:
+        return None, "nobody has judged this model yet"
     if not decision.promoted and decision.policy != read_config(layout.config).promotion:
-        return None
+        return None, f"{layout.config.name} has another promotion policy than the one it was refused by"
     version = None if current is None else current.version
     released = current is not None and current.model_fingerprint == decision.challenger
-    return decision if decision.champion == version or (decision.promoted and released) else None
+    if decision.champion != version and not (decision.promoted and released):
+        return None, f"it was judged against {decision.champion}, and {version} is the champion now"
+    return decision, "this model was judged before, against the champion of today; the decision is kept in Git"
+
+
+def to_be_proved(layout: Layout, made: Release) -> bool:
+    """Whether a release is on its way: it was never the champion, and no person was asked about it."""
+    return not reigned(layout, made.version) and approval.asked(layout, made) is None
+
+
+def packaged_before(layout: Layout, release: Release) -> tuple[BentoRecord | None, str]:
+    """The Bento of an earlier run, whole and of today's sources, and why it is safe; else None and why not."""
+    ready = package.ready(layout.bento_home, release)
+    if ready is None:
+        return None, f"the Bento of {release.version} is missing, damaged or of other sources"
+    return ready, f"{ready.tag} was built from this release; every file of it hashes as it did"
+
+
+def proved_before(layout: Layout, release: Release) -> tuple[BentoRecord | None, str]:
+    """The Bento with what its smoke test saw, and what that was; else None and what is missing."""
+    proof = BentoRecord.read(layout.receipt(f"smoke-{release.version}"))
+    if proof is None:
+        return None, f"the smoke test of {release.version} has left no receipt"
+    return proof, f"the same Bento answered within {proof.largest_difference:.0e} of the evaluator"
 
 
 # ---------------------------------------------------------------- by hand

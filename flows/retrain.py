@@ -1,6 +1,7 @@
 """The main job: ingest -> explain -> validate -> version -> train -> evaluate -> promote -> package -> smoke test.
 
 By hand: ``python -m flows.retrain --preset demo --workspace DIR``. On a schedule: see ``prefect.yaml``.
+What loads torch is imported where it is used: by hand, the temporary server starts meanwhile.
 """
 
 from __future__ import annotations
@@ -9,49 +10,25 @@ import json
 import logging
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from prefect import flow, task
-from prefect.artifacts import create_link_artifact
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State
+from prefect import flow
 from prefect.exceptions import CancelledRun
 from prefect.states import Cancelled
 from pydantic import Field
 
-from bentos.package import serve_command
 from entityclip.errors import Busy, EntityClipError
-from entityclip.examples import draw_examples
 from entityclip.layout import Layout
-from entityclip.presets import preset as named_preset
-from entityclip.records import Record
-from entityclip.report import RunFacts, StageFact, slice_table, write_report
-from entityclip.train import read_config
-from flows.data import Origin, Prepared, prepare_data
-from flows.lease import alone
-from flows.model import Learned, learn, losses
-from flows.notify import tell_verdict
-from flows.observe import observed
-from flows.release import Released, release
-from flows.triggers import due, settle
-from flows.workspace import open_workspace
+
+if TYPE_CHECKING:
+    from entityclip.presets import Preset
+    from flows.page import Retrained
 
 PresetName = Literal["demo", "grocery", "table", "tiny"]
 SourceName = Literal["catalog", "grocery", "table"]
 Device = Literal["cpu", "cuda"]
-
-
-class Retrained(Record):
-    """What one run of the main job did."""
-
-    report: Path
-    recall: str
-    serve: str | None
-    version: str | None
-    stages: tuple[StageFact, ...]
 
 
 @flow(name="retrain", log_prints=True, flow_run_name="retrain-{preset}")
@@ -65,7 +42,7 @@ def retrain(
     epochs: Annotated[int, Field(ge=1)] | None = None,
     device: Device = "cpu",
     config: Path | None = None,
-) -> Retrained | State:
+) -> Any:
     """The whole way from a source to a served model. What was done before from the same inputs is reused.
 
     Args:
@@ -78,11 +55,23 @@ def retrain(
         epochs: Another number of epochs than the preset's.
         device: What to train on; evaluation and service stay on the CPU, so that their scores can be compared.
         config: JSON or YAML file with training settings in place of the preset's, as ``entityclip tune`` writes it.
+
+    Returns:
+        Retrained; a cancelled state where another run was at work and this one did not wait.
     """
-    settings = named_preset(preset)
-    changes = {"device": device} if epochs is None else {"device": device, "epochs": epochs}
-    train = settings.train if config is None else read_config(config)
-    settings = settings.model_copy(update={"train": train.model_copy(update=changes)})
+    from flows.aftermath import stay_known
+    from flows.data import Origin, prepare_data
+    from flows.lease import alone
+    from flows.model import learn
+    from flows.observe import observed
+    from flows.page import show
+    from flows.release import release
+    from flows.triggers import due, settle
+    from flows.workspace import open_workspace, require_usable
+
+    require_usable(layout := Layout(workspace.resolve()))
+    stay_known(layout)
+    settings = settings_of(preset, epochs=epochs, device=device, config=config)
     layout = open_workspace(workspace)
     origin = Origin(source=source, path=source_path, mapping=mapping, products=products)
     try:
@@ -100,43 +89,15 @@ def retrain(
         return Cancelled(message=str(busy))  # dropped by policy: nothing has failed
 
 
-@task(cache_policy=NO_CACHE)
-def show(layout: Layout, prepared: Prepared, learned: Learned, released: Released) -> Retrained:
-    """The page for people, and what the last lines say."""
-    import pandas as pd
+def settings_of(preset: PresetName, *, epochs: int | None, device: Device, config: Path | None) -> Preset:
+    """The preset with what was asked for instead; arguments as of ``retrain``."""
+    from entityclip.presets import preset as named_preset
+    from entityclip.train import read_config
 
-    run = layout.run(learned.run)
-    stages = (*prepared.stages, *learned.stages, *released.stages)
-    queries = pd.read_parquet(run.queries)
-    serve = serve_command(released.bento) if released.bento else None
-    write_report(
-        run.report,
-        facts=RunFacts(
-            finished=datetime.now(UTC),
-            stages=stages,
-            data_hash=prepared.version.data_hash,
-            model_fingerprint=learned.card.fingerprint,
-        ),
-        ingest=prepared.ingest,
-        quality=prepared.quality,
-        evaluation=learned.evaluation,
-        queries=queries,
-        losses=losses(run),
-        examples=draw_examples(queries, layout.data, split=learned.evaluation.split),
-        decision=released.decision,
-        release=released.release,
-        commands={"Serve the champion, then ask it": serve} if serve else {},
-    )
-    if not any(stage.name == "promote" and stage.reused for stage in stages):
-        tell_verdict(layout, released.decision, version=released.release.version if released.release else None)
-    create_link_artifact(key="report", link=run.report.as_uri(), link_text="The run's page: recall, loss, hits, misses")
-    return Retrained(
-        report=run.report,
-        recall=slice_table(learned.evaluation),
-        serve=serve,
-        version=released.release.version if released.release else None,
-        stages=stages,
-    )
+    settings = named_preset(preset)
+    changes = {"device": device} if epochs is None else {"device": device, "epochs": epochs}
+    train = settings.train if config is None else read_config(config)
+    return settings.model_copy(update={"train": train.model_copy(update=changes)})
 
 
 # ---------------------------------------------------------------- by hand
@@ -152,6 +113,9 @@ def main(
     epochs: Annotated[int | None, typer.Option(min=1, help="Another number of epochs than the preset's.")] = None,
     device: Annotated[Device, typer.Option(help="What to train on.")] = "cpu",
     config: Annotated[Path | None, typer.Option(help="File of training settings in place of the preset's.")] = None,
+    explain_cache: Annotated[
+        bool, typer.Option("--explain-cache", help="Say for each step whether it would run, and why; do nothing.")
+    ] = False,
 ) -> None:
     """Ingest, explain, validate, version, train, evaluate, promote, package and smoke-test, in one go.
 
@@ -159,22 +123,57 @@ def main(
     The last line is one JSON object: seconds, reused, report.
     """
     started = time.monotonic()
-    _speak_plainly()
     try:
-        done = retrain(preset, workspace, source, source_path, mapping, products, epochs, device, config)
+        if explain_cache:
+            print_look(
+                settings_of(preset, epochs=epochs, device=device, config=config),
+                Layout(workspace.resolve()),
+                source=source,
+                path=source_path,
+                mapping=mapping,
+                products=products,
+            )
+            return
+        done = _run(preset, workspace, source, source_path, mapping, products, epochs, device, config)
     except (EntityClipError, CancelledRun) as error:
         name = "Busy" if isinstance(error, CancelledRun) else type(error).__name__
         print(f"\n{name}: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
-    finally:
-        logging.getLogger("prefect").setLevel(logging.WARNING)  # the last line is ours
-    assert isinstance(done, Retrained)  # a state comes back as an error
     for stage in done.stages:
         print(f"{stage.name:10} {'reused: ' + stage.reason if stage.reused else f'{stage.seconds:.1f} s'}")
     print(f"\n{done.recall}\n\nThe champion is {done.version or 'nobody yet'}.")
     print(f"Report: {done.report}\n\nServe the champion, and ask it:\n{done.serve or '(no champion)'}\n")
     reused = [stage.name for stage in done.stages if stage.reused]
     print(json.dumps({"seconds": round(time.monotonic() - started, 1), "reused": reused, "report": str(done.report)}))
+
+
+def _run(*arguments: Any) -> Retrained:
+    """The flow with a server for it: a configured one, or one of its own that starts while torch loads."""
+    from flows.temporary import begin
+
+    _speak_plainly()
+    try:
+        server_answers = begin()
+        from flows.page import Retrained
+
+        server_answers()
+        done = retrain(*arguments)
+    finally:
+        logging.getLogger("prefect").setLevel(logging.WARNING)  # the last line is ours
+    assert isinstance(done, Retrained)  # a state comes back as an error
+    return done
+
+
+def print_look(settings: Preset, layout: Layout, **origin: Any) -> None:
+    """A line for each step, then one JSON object: would_run, would_reuse."""
+    from flows.data import Origin
+    from flows.reuse import look
+
+    steps = look(layout, settings, Origin(**origin))
+    for step in steps:
+        print(f"{step.name:10} {'reused' if step.reused else 'runs'}: {step.reason}")
+    names = {verdict: [step.name for step in steps if step.reused is verdict] for verdict in (False, True)}
+    print(json.dumps({"would_run": names[False], "would_reuse": names[True]}))
 
 
 def _speak_plainly() -> None:

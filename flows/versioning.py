@@ -58,10 +58,17 @@ def data_intact(layout: Layout, data_hash: str) -> bool:
     return layout.data.marker.exists() and folder_hash(layout.data.root) == data_hash
 
 
-def data_current(layout: Layout, data_hash: str) -> bool:
-    """Whether this version is the one that HEAD names, and ``data/`` is intact."""
+def data_flaw(layout: Layout, data_hash: str) -> str:
+    """Why ``data/`` is not this version, whole, and the one that HEAD names; empty where it is."""
     pointer = Repository(layout.root).committed(layout.data_dvc)
-    return pointer is not None and pointer_hash(pointer) == data_hash and data_intact(layout, data_hash)
+    if pointer is None:
+        return f"{layout.data_dvc.name} is missing in HEAD"
+    if (named := pointer_hash(pointer)) != data_hash:
+        return f"{layout.data_dvc.name} in HEAD names {named[:12]}, and what was made is {data_hash[:12]}"
+    intact = data_intact(layout, data_hash)
+    return (
+        "" if intact else f"{layout.data.root.name}/ is missing or damaged: its files do not hash to {data_hash[:12]}"
+    )
 
 
 def _replace(repository: Repository, source: Path, folder: Path) -> str:
@@ -121,13 +128,13 @@ def release(
             f"{decision.challenger[:12]}: not promoted ({'; '.join(decision.reasons)}); keep the champion"
         )
     with exclusive(layout):
-        version = _released(layout, decision.challenger)
+        version = released(layout, decision.challenger)
         if version is None:
             version = register(layout, _release_commit(layout, checkpoint, reports, decision))
         return release_of(layout, version)
 
 
-def _released(layout: Layout, fingerprint: str) -> str | None:
+def released(layout: Layout, fingerprint: str) -> str | None:
     """The version that holds this model, if one does."""
     return next((v for v, commit in versions(layout).items() if model_at(layout, commit) == fingerprint), None)
 

@@ -40,7 +40,7 @@ def open_workspace(root: Path) -> Layout:
     """
     # DVC and Git disagree about a path that leads through a symbolic link.
     layout = Layout(root.resolve())
-    _require_usable(layout)
+    require_usable(layout)
     try:
         layout.root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -63,7 +63,8 @@ def workspace_files(layout: Layout) -> list[Path]:
     return [*top, layout.dvc_yaml, layout.config, layout.rules]
 
 
-def _require_usable(layout: Layout) -> None:
+def require_usable(layout: Layout) -> None:
+    """Refuse a file, and a folder with other things in it that is not the top of a repository; see open_workspace."""
     root = layout.root
     if root.exists() and not root.is_dir():
         raise WorkspaceError(f"{root}: is a file; name a folder for the workspace")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -21,11 +22,15 @@ from entityclip.layout import Layout
 from entityclip.quality.soundness import SoundnessModel
 from entityclip.records import BentoRecord, PromotionDecision, QualityReport
 from entityclip.sources.catalog import MAPPING, draw_catalog
+from flows.data import Origin
 from flows.registry import champion, history
 from flows.repository import folder_hash
+from flows.retrain import settings_of
+from flows.reuse import look
 
 pytestmark = pytest.mark.slow
 MINUTES = 60.0
+STEPS = ["ingest", "explain", "validate", "version", "train", "calibrate", "evaluate", "promote", "package", "smoke"]
 
 
 def command(workspace: Path, *arguments: str) -> list[str]:
@@ -117,23 +122,53 @@ def test_an_unchanged_second_run_reuses_every_step_and_says_why(first: Journey, 
     layout, _ = first
     before = subprocess.run(["git", "rev-parse", "HEAD"], cwd=layout.root, capture_output=True, text=True).stdout
     done = retrain(layout.root, "--source-path", str(catalog), "--products", "60")
-    steps = [
-        "ingest",
-        "explain",
-        "validate",
-        "version",
-        "train",
-        "calibrate",
-        "evaluate",
-        "promote",
-        "package",
-        "smoke",
-    ]
-    assert last_line(done)["reused"] == steps
+    assert last_line(done)["reused"] == STEPS
     assert "reused: same rows, rules and code" in done.stdout
     after = subprocess.run(["git", "rev-parse", "HEAD"], cwd=layout.root, capture_output=True, text=True).stdout
     assert after == before
     assert len(history(layout)) == 1
+
+
+def looked(layout: Layout, catalog: Path, **changes: Any) -> dict[str, str]:
+    """Step -> 'reused' or 'runs', and why, as ``--explain-cache`` says it; nothing in the workspace is touched."""
+    asked: dict[str, Any] = {"epochs": None, "device": "cpu", "config": None, "products": 60} | changes
+    origin = Origin(path=catalog, products=asked.pop("products"))
+    before = {path: path.stat().st_mtime_ns for path in sorted(layout.root.rglob("*"))}
+    steps = look(layout, settings_of("tiny", **asked), origin)
+    assert {path: path.stat().st_mtime_ns for path in sorted(layout.root.rglob("*"))} == before
+    assert [step.name for step in steps] == STEPS
+    return {step.name: f"{'reused' if step.reused else 'runs'}: {step.reason}" for step in steps}
+
+
+def test_a_dry_look_names_what_changed_or_is_damaged_and_touches_nothing(first: Journey, catalog: Path) -> None:
+    layout, _ = first
+    assert all(said.startswith("reused: ") for said in looked(layout, catalog).values())
+    other = looked(layout, catalog, epochs=7)
+    assert other["version"].startswith("reused")
+    assert re.fullmatch(r"runs: the setting epochs changed \(\d+ -> 7\)", other["train"])
+    assert other["smoke"] == "runs: the model that comes out decides"
+    assert "or of another recipe" in looked(layout, catalog, products=61)["ingest"]
+
+    def with_damage(path: Path, text: str) -> dict[str, str]:
+        kept = path.read_bytes()
+        path.write_text(text)
+        said = looked(layout, catalog)
+        path.write_bytes(kept)
+        return said
+
+    rules = layout.pairs_suite.read_text()
+    assert re.match(
+        r"runs: the rules \(suites\) changed \(\S+ -> \S+\)$",
+        with_damage(layout.pairs_suite, rules.replace('"critical"', '"warning"', 1))["validate"],
+    )
+    shard = next(layout.data.pairs.glob("*.parquet"))
+    assert with_damage(shard, "torn")["version"].startswith("runs: data/ is missing or damaged")
+    weights = next(layout.work.glob("runs/*/checkpoint/*.safetensors"))
+    assert "missing, or not the weights" in with_damage(weights, "torn")["train"]
+    bento = next(path for path in layout.bento_home.rglob("service.py"))
+    assert with_damage(bento, "torn")["package"] == "runs: the Bento of v1.0.0 is missing, damaged or of other sources"
+    proof = layout.receipt("smoke-v1.0.0")
+    assert with_damage(proof, "{}")["smoke"] == "runs: the smoke test of v1.0.0 has left no receipt"
 
 
 def test_a_worse_challenger_leaves_the_champion_in_service(first: Journey, catalog: Path) -> None:

@@ -193,6 +193,10 @@ class Layout:
         """Held by the one run of the main job that is at work here."""
         return self.work / "running"
 
+    def alive(self, run: str) -> Path:
+        """Locked by the process of this run of the main job for as long as it lives."""
+        return self.work / "alive" / run
+
     @property
     def drawn(self) -> Path:
         """The built-in catalogue as files, when it is the source."""

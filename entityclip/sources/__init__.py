@@ -11,6 +11,9 @@ from entityclip.sources.source import Source
 NEWS = ("n24news", "visualnews", "goodnews")
 """Published sets of news pictures; who measures on them compares with what was published."""
 
+CATALOG_PRODUCTS = 300
+"""Products of the catalogue where nobody says how many."""
+
 SOURCES = ("catalog", "grocery", "table", *NEWS)
 
 
@@ -46,7 +49,9 @@ def open_source(
     if name == "catalog":
         from entityclip.sources.catalog import CatalogSource
 
-        return CatalogSource(path or layout.drawn, products=300 if products is None else products, progress=progress)
+        return CatalogSource(
+            path or layout.drawn, products=CATALOG_PRODUCTS if products is None else products, progress=progress
+        )
     if name == "grocery":
         from entityclip.sources.grocery import GrocerySource, fetch
 
@@ -64,3 +69,16 @@ def open_source(
             raise ConfigError(f"source {name}: name the folder of the data set as the path; it is not fetched")
         return NewsSource(path, name=name)
     raise ConfigError(f"source {name!r} is unknown; known are {', '.join(SOURCES)}")
+
+
+def to_be_made(name: str, *, layout: Layout, path: Path | None = None, products: int | None = None) -> str:
+    """What ``open_source`` would first have to draw or fetch, and where; empty where nothing is missing."""
+    if name == "catalog":
+        from entityclip.sources.catalog import is_drawn
+
+        folder = path or layout.drawn
+        whole = is_drawn(folder, products=CATALOG_PRODUCTS if products is None else products)
+        return "" if whole else f"{folder}: the catalogue is not drawn yet, damaged, or of another recipe"
+    if name == "grocery" and path is None and not layout.fetched("grocery").is_dir():
+        return f"{layout.fetched('grocery')}: the data set is not fetched yet"
+    return ""

@@ -113,6 +113,11 @@ def draw_catalog(
     shutil.rmtree(folder.with_name(f".{folder.name}.old"), ignore_errors=True)
 
 
+def is_drawn(folder: Path, *, products: int, seed: int = 7, faults: bool = True, size: int = 96) -> bool:
+    """Whether ``draw_catalog`` with the same arguments would find its work done."""
+    return _is_drawn(folder, _recipe(products=products, seed=seed, faults=faults, size=size))
+
+
 def _recipe(**values: int | bool) -> Recipe:
     try:
         recipe = Recipe.model_validate(values)

@@ -16,8 +16,9 @@ from entityclip.batches import Augmentation
 from entityclip.checkpoint import file_sha256
 from entityclip.errors import ConfigError, faults
 from entityclip.images import Preprocessing
+from entityclip.inputs import Inputs
 from entityclip.model.entityclip import LossConfig, ModelConfig
-from entityclip.pairs import digest, sources_hash
+from entityclip.pairs import sources_hash
 from entityclip.records import Record
 from entityclip.text import Tokenisation
 
@@ -121,10 +122,20 @@ def code_hash() -> str:
     return sources_hash(Path(__file__).parents[1])
 
 
+def run_inputs(config: TrainConfig, *, data_hash: str) -> Inputs:
+    """Everything that decides what the run of this config on these data computes, each setting and file by itself."""
+    settings = config.model_dump(mode="json", exclude=HOW)
+    return Inputs(
+        parts={"the data": data_hash, "the code of entityclip": code_hash()}
+        | {f"the library {name}": version for name, version in versions().items()}
+        | {f"the setting {name}": json.dumps(value, sort_keys=True) for name, value in settings.items()}
+        | {f"the file {path}": file_sha256(path) for path in _local_files(config)}
+    )
+
+
 def run_key(config: TrainConfig, *, data_hash: str) -> str:
     """Name of the run that this config on these data makes; the same inputs find the same run again."""
-    files = [file_sha256(path) for path in _local_files(config)]
-    return digest(config.model_dump_json(exclude=HOW), data_hash, code_hash(), json.dumps(versions()), *files)
+    return run_inputs(config, data_hash=data_hash).key
 
 
 def _local_files(config: TrainConfig) -> Iterator[Path]:

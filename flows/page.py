@@ -1,0 +1,68 @@
+"""The end of the main job: the run's page, and what its last lines say."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+from prefect import task
+from prefect.artifacts import create_link_artifact
+from prefect.cache_policies import NO_CACHE
+
+from bentos.package import serve_command
+from entityclip.examples import draw_examples
+from entityclip.layout import Layout
+from entityclip.records import Record
+from entityclip.report import RunFacts, StageFact, slice_table, write_report
+from flows.data import Prepared
+from flows.model import Learned, losses
+from flows.notify import tell_verdict
+from flows.release import Released
+
+
+class Retrained(Record):
+    """What one run of the main job did."""
+
+    report: Path
+    recall: str
+    serve: str | None
+    version: str | None
+    stages: tuple[StageFact, ...]
+
+
+@task(cache_policy=NO_CACHE)
+def show(layout: Layout, prepared: Prepared, learned: Learned, released: Released) -> Retrained:
+    """The page for people, and what the last lines say."""
+    run = layout.run(learned.run)
+    stages = (*prepared.stages, *learned.stages, *released.stages)
+    queries = pd.read_parquet(run.queries)
+    serve = serve_command(released.bento) if released.bento else None
+    write_report(
+        run.report,
+        facts=RunFacts(
+            finished=datetime.now(UTC),
+            stages=stages,
+            data_hash=prepared.version.data_hash,
+            model_fingerprint=learned.card.fingerprint,
+        ),
+        ingest=prepared.ingest,
+        quality=prepared.quality,
+        evaluation=learned.evaluation,
+        queries=queries,
+        losses=losses(run),
+        examples=draw_examples(queries, layout.data, split=learned.evaluation.split),
+        decision=released.decision,
+        release=released.release,
+        commands={"Serve the champion, then ask it": serve} if serve else {},
+    )
+    if not any(stage.name == "promote" and stage.reused for stage in stages):
+        tell_verdict(layout, released.decision, version=released.release.version if released.release else None)
+    create_link_artifact(key="report", link=run.report.as_uri(), link_text="The run's page: recall, loss, hits, misses")
+    return Retrained(
+        report=run.report,
+        recall=slice_table(learned.evaluation),
+        serve=serve,
+        version=released.release.version if released.release else None,
+        stages=stages,
+    )
