@@ -92,7 +92,7 @@ def measured(source: CheckpointLayout, data: DataLayout, target: ExportedLayout,
     model = checkpoint.load(source)
     card = export(model, data, to=target)
     torch.set_num_threads(1)
-    models = {name: on(name, model, target) for name in RUNTIMES}
+    models: dict[str, LoadedModel] = {name: on(name, model, target) for name in RUNTIMES}
     times = timed(models, squares_of(model, data), rounds=rounds)
     ratio = {
         name: median(a / b for a, b in zip(times["torch"], times[name], strict=True)) for name in ("onnx", "onnx-int8")

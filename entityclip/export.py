@@ -229,7 +229,7 @@ def _measured(
         pictures = {
             name: PictureIndex.build(m, data, split=card.split, progress=progress) for name, m in models.items()
         }
-        recall = {name: _recall(entities, found) for name, found in pictures.items()}
+        recall: dict[str, dict[str, float]] = {name: _recall(entities, found) for name, found in pictures.items()}
         own = EntityIndex.build(models["onnx-int8"], data, progress=progress)
         recall["onnx-int8, its own index"] = _recall(own, pictures["onnx-int8"])
     except BaseException:
