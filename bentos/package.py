@@ -23,9 +23,11 @@ import entityclip
 from bentos.requirements import serving_requirements
 from entityclip import checkpoint, pairs
 from entityclip.errors import PackagingError
+from entityclip.export import export
 from entityclip.index import EntityIndex, FullText, PictureIndex
 from entityclip.layout import DataLayout, Layout, PackageLayout, StoreLayout
 from entityclip.records import BentoRecord, PackageCard, PromotionDecision, Record, Release
+from entityclip.workspace import read_config
 
 BUILDER_SOURCES = ("package.py", "requirements.py", "smoke.py", "store.py", "tether.py")
 """What builds Bentos, and therefore does not go into one."""
@@ -159,6 +161,8 @@ def lay_out(package: PackageLayout, source: Layout, data: DataLayout, card: Pack
     pairs.require_complete(data)
     model = checkpoint.load(source.model)
     checkpoint.copy(source.model, package.checkpoint)
+    if read_config(source.config).service.onnx:
+        export(model, data, to=package.checkpoint.exported)
     entities, pictures = EntityIndex.build(model, data), PictureIndex.build(model, data)
     entities.save(package.entities)
     pictures.save(package.pictures, asked=entities.vectors["caption"])
@@ -203,7 +207,7 @@ def _job(layout: StoreLayout, release: Release) -> dict[str, Any]:
         "version": release.version,
         "package": str(layout.package(release.version).root),
         "sources": str(layout.sources(release.version)),
-        "requirements": serving_requirements(),
+        "requirements": serving_requirements(onnx=layout.package(release.version).checkpoint.exported.card.exists()),
         "labels": {"release": release.version} | labels,
         "description": DESCRIPTION.format(**release.model_dump()),
     }

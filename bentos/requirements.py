@@ -27,14 +27,18 @@ SERVING = (
 )
 """What the service, the predictor and the model import."""
 
+ONNX = ("onnxruntime",)
+"""What exported towers run on."""
 
-def serving_requirements() -> list[str]:
+
+def serving_requirements(*, onnx: bool = False) -> list[str]:
     """``name==version`` of everything that serving needs, sorted; what these need in turn included.
 
-    A requirement that is not installed on this platform is left to the installer on the other one.
+    With ``onnx``, those of exported towers as well. A requirement that is not installed on this platform is left to
+    the installer on the other one.
     """
     pins: dict[str, str] = {}
-    open_ends: list[tuple[str, frozenset[str]]] = [(name, frozenset()) for name in SERVING]
+    open_ends: list[tuple[str, frozenset[str]]] = [(name, frozenset()) for name in (*SERVING, *(ONNX if onnx else ()))]
     seen: set[tuple[str, frozenset[str]]] = set()
     while open_ends:
         name, extras = end = open_ends.pop()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import get_args
 
 from entityclip.errors import ConfigError
 from entityclip.layout import StateLayout
+from entityclip.records import Runtime
 
 THREADS = 16
 """Requests in work per worker: most of them wait for the next batch, and a batch wants company."""
@@ -27,6 +29,18 @@ def _workers() -> int:
 
 WORKERS = _workers()
 """Processes, each with the model in its memory (``ENTITYCLIP_WORKERS``)."""
+
+
+def _runtime() -> Runtime:
+    text = os.environ.get("ENTITYCLIP_RUNTIME", "torch")
+    for known in get_args(Runtime):
+        if text == known:
+            return known
+    raise ConfigError(f"ENTITYCLIP_RUNTIME is {text!r}; expected one of {', '.join(get_args(Runtime))}")
+
+
+RUNTIME = _runtime()
+"""What the towers run on (``ENTITYCLIP_RUNTIME``)."""
 
 
 def state() -> StateLayout | None:

@@ -78,13 +78,9 @@ class LoadedModel:
         """What the softmax of training multiplies similarities by: one over the learned temperature."""
         return min(float(self.model.logit_scale.detach().exp()), 100.0)
 
-    @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str], *, batch: int = 256) -> np.ndarray:
         """(N,) texts -> (N, D) float32, unit rows."""
-        rows = [
-            self.model.encode_text(self.tokenizer(texts[i : i + batch]).to(self.device)).float().cpu().numpy()
-            for i in range(0, len(texts), batch)
-        ]
+        rows = [self.read_ids(self.tokenizer(texts[i : i + batch])) for i in range(0, len(texts), batch)]
         return np.concatenate(rows) if rows else np.zeros((0, self.dim), dtype=np.float32)
 
     def embed_images(self, images: Iterable[Image.Image], *, batch: int = 64) -> np.ndarray:
@@ -92,15 +88,23 @@ class LoadedModel:
         # Squared before they are gathered: 64 photos of 12 megapixels would take 2.3 GB.
         return self.embed_squares(map(self.card.preprocessing.square, images), batch=batch)
 
-    @torch.inference_mode()
     def embed_squares(self, squares: Iterable[np.ndarray], *, batch: int = 64) -> np.ndarray:
         """N squares (3, S, S) uint8, as the preprocessing cuts them -> (N, D) float32, unit rows."""
         preprocessing = self.card.preprocessing
-        rows = [
-            self.model.encode_image(preprocessing.normalise(chunk.to(self.device))).float().cpu().numpy()
-            for chunk in _chunks(iter(squares), batch)
-        ]
+        chunks = _chunks(iter(squares), batch)
+        rows = [self.read_pictures(preprocessing.normalise(chunk.to(self.device))) for chunk in chunks]
         return np.concatenate(rows) if rows else np.zeros((0, self.dim), dtype=np.float32)
+
+    # ------------------------------------------------------------ the towers
+    @torch.inference_mode()
+    def read_ids(self, ids: torch.Tensor) -> np.ndarray:
+        """(B, L) token ids -> (B, D) float32, unit rows."""
+        return self.model.encode_text(ids.to(self.device)).float().cpu().numpy()
+
+    @torch.inference_mode()
+    def read_pictures(self, pictures: torch.Tensor) -> np.ndarray:
+        """(B, 3, S, S) normalised pictures -> (B, D) float32, unit rows."""
+        return self.model.encode_image(pictures.to(self.device)).float().cpu().numpy()
 
 
 def _chunks(squares: Iterator[np.ndarray], size: int) -> Iterator[torch.Tensor]:

@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from entityclip import checkpoint
+from entityclip import checkpoint, exported
 from entityclip.calibrate import PRECISION, PRECISIONS, TAGS
 from entityclip.checkpoint import LoadedModel
 from entityclip.errors import ConfigError
 from entityclip.index import Catalog, Changes, EntityIndex, FullText, PictureIndex, Released, Snapshot, Words
 from entityclip.index.ranking import Question, entity_hits, picture_hits
 from entityclip.layout import ChangesLayout, PackageLayout
-from entityclip.records import EntityEntry, Filter, Hit, IndexKind, Match, ModelFacts, Tag
+from entityclip.records import EntityEntry, Filter, Hit, IndexKind, Match, ModelFacts, Runtime, Tag
 from entityclip.rerank import rerank as reranked
 from entityclip.vectors import best, shares, unit
 
@@ -46,9 +46,13 @@ class Predictor:
     """Names and full text of both; made in memory where there is none."""
     changes: Changes | None = None
     """Where entities are added, changed and removed; None where they cannot be."""
+    runtime: Runtime = "torch"
+    """What the towers run on."""
 
     @classmethod
-    def load(cls, folder: Path, *, changes: Path | None = None, device: str = "cpu") -> Predictor:
+    def load(
+        cls, folder: Path, *, changes: Path | None = None, device: str = "cpu", runtime: Runtime = "torch"
+    ) -> Predictor:
         """Read a package: ``model.safetensors``, ``card.json``, ``index/entities/``, perhaps ``index/pictures/``.
 
         Args:
@@ -56,21 +60,23 @@ class Predictor:
             changes: Folder that keeps what is added, changed and removed; made where it is not there. All processes
                 that serve one catalogue name the same one, whatever their releases.
             device: Where the model runs.
+            runtime: What pictures and texts of questions, and of changes, go through. The indexes are PyTorch's.
 
         Raises:
-            CheckpointError: Weights or card are missing or do not fit each other.
+            CheckpointError: Weights, card or exported towers are missing or do not fit each other.
+            ConfigError: ONNX Runtime is wanted and not installed.
             DataError: The entity index is missing, or an index is half-written or damaged.
             IndexMismatch: An index was built by another model.
         """
         package = PackageLayout(folder)
-        model = checkpoint.load(package.checkpoint, device=device)
+        model = exported.on(runtime, checkpoint.load(package.checkpoint, device=device), package.checkpoint.exported)
         fingerprint, parts = model.card.fingerprint, model.card.parts
         entities = EntityIndex.load(package.entities, fingerprint=fingerprint, parts=parts)
         there = package.pictures.root.exists()
         pictures = PictureIndex.load(package.pictures, fingerprint=fingerprint, parts=parts) if there else None
         text = FullText.open(package.text) if package.text.exists() else None
         kept = None if changes is None else Changes(ChangesLayout(changes), fingerprint=fingerprint)
-        return cls(model, entities, pictures, text, kept)
+        return cls(model, entities, pictures, text, kept, runtime)
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -230,6 +236,7 @@ class Predictor:
         card, snapshot = self.model.card, self.catalog.now()
         return ModelFacts(
             fingerprint=card.fingerprint,
+            runtime=self.runtime,
             data_hash=card.data_hash,
             dimension=self.model.dim,
             entities=len(snapshot),

@@ -22,6 +22,15 @@ class RunPolicy(Record):
     wait_hours: float = Field(default=12.0, ge=0, description="A run that waits gives up after so many hours.")
 
 
+class ServicePolicy(Record):
+    """What packages hold for the services that they will run in."""
+
+    onnx: bool = Field(
+        default=False,
+        description="Put the towers for ONNX Runtime, fp32 and int8, into packages too; needs the extra onnx.",
+    )
+
+
 class WorkspaceConfig(Record):
     """Everything that ``entityclip.yaml`` may say; what it leaves out has the default."""
 
@@ -33,6 +42,9 @@ class WorkspaceConfig(Record):
     )
     runs: RunPolicy = Field(
         default=RunPolicy(), description="One run at a time in a workspace, one training at a time on a device."
+    )
+    service: ServicePolicy = Field(
+        default=ServicePolicy(), description="What a packaged release holds for the service, beside the model."
     )
     monitoring: DriftPolicy = Field(
         default=DriftPolicy(), description="When what a service is shown differs too much from its release's data."

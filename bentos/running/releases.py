@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from PIL import Image
 
+from bentos import settings
 from bentos.running import live, stages
 from bentos.running.batching import BatchedModel, Decoder
 from bentos.running.live import Live
@@ -48,7 +49,7 @@ class Release:
             EntityClipError: The package is damaged, its parts do not fit, or it does not find its own.
         """
         card = live.read_card(PackageLayout(folder))
-        predictor = Predictor.load(folder, changes=changes)
+        predictor = Predictor.load(folder, changes=changes, runtime=settings.RUNTIME)
         predictor = replace(predictor, model=BatchedModel.of(predictor.model))
         release = cls(folder, card, predictor, Decoder(predictor.model, at_once=decoders))
         if not release.ready():

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from entityclip.cli import ablation, ask, audit, data, explain, gate, model, review, scores, tuning
+from entityclip.cli import ablation, ask, audit, data, explain, export, gate, model, review, scores, tuning
 from entityclip.errors import EntityClipError
 
 
@@ -59,6 +59,7 @@ for command in (
     model.train,
     tuning.calibrate,
     model.evaluate,
+    export.export,
     ablation.ablate,
     gate.gate_report,
     tuning.tune,

@@ -64,6 +64,27 @@ class CheckpointLayout:
         """Files of a Hugging Face text tower and tokenizer; not there where open_clip's own read the texts."""
         return self.root / "text"
 
+    @property
+    def exported(self) -> ExportedLayout:
+        """The same towers for ONNX Runtime; not there where nobody exported them."""
+        return ExportedLayout(self.root / "onnx")
+
+
+@dataclass(frozen=True)
+class ExportedLayout:
+    """The towers of one checkpoint for ONNX Runtime, then the card, written last."""
+
+    root: Path
+
+    def tower(self, tower: str, *, runtime: str) -> Path:
+        """The ``image`` or ``text`` tower in the precision of ``runtime``: ``onnx`` or ``onnx-int8``."""
+        return self.root / f"{tower}.{'int8' if runtime == 'onnx-int8' else 'fp32'}.onnx"
+
+    @property
+    def card(self) -> Path:
+        """ExportCard as JSON; its presence says that the files are complete."""
+        return self.root / "export.json"
+
 
 @dataclass(frozen=True)
 class DecodedLayout:

@@ -16,7 +16,8 @@ class Tokens(NamedTuple):
 
     def pooled(self) -> torch.Tensor:
         """(B, D): the vector that retrieval uses, not normalised."""
-        return self.tokens[torch.arange(len(self.at), device=self.at.device), self.at]
+        rows = self.at.shape[0]  # len() is a constant to torch.export
+        return self.tokens[torch.arange(rows, device=self.at.device), self.at]
 
     def rows(self, index: torch.Tensor) -> Tokens:
         """The rows at ``index``, in its order; rows may repeat."""

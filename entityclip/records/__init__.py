@@ -1,7 +1,7 @@
 """The frozen records that pass between stages. Rows by the thousand travel as Parquet (see ``pairs``)."""
 
 from entityclip.records.answers import EntityEntry, Evidence, Filter, Hit, Match, ModelFacts, Tag
-from entityclip.records.base import SLICES, Candidates, IndexKind, Line, Paragraph, Record, Split
+from entityclip.records.base import SLICES, Candidates, IndexKind, Line, Paragraph, Record, Runtime, Split
 from entityclip.records.data import (
     DataVersion,
     ExplanationRecord,
@@ -54,6 +54,7 @@ __all__ = [
     "Rejection",
     "Release",
     "RuleResult",
+    "Runtime",
     "Split",
     "Tag",
 ]

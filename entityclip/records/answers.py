@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from entityclip.records.base import Line, Paragraph, Record
+from entityclip.records.base import Line, Paragraph, Record, Runtime
 
 
 class Filter(Record):
@@ -87,6 +87,7 @@ class ModelFacts(Record):
     """What a loaded package says about itself."""
 
     fingerprint: str
+    runtime: Runtime = Field(default="torch", description="What the towers run on.")
     data_hash: str
     dimension: int = Field(description="Width of the joint space.")
     entities: int

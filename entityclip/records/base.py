@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 Split = Literal["train", "val", "test"]
 IndexKind = Literal["caption", "explanation", "mixed"]
 Candidates = Literal["all", "split"]
+Runtime = Literal["torch", "onnx", "onnx-int8"]
+"""What computes the towers: PyTorch, or ONNX Runtime with exported ones in fp32 or int8."""
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
 Paragraph = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
 SLICES = ("frequent", "few", "one", "none")

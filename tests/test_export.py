@@ -1,0 +1,142 @@
+"""Exported towers: the same vectors, the same bytes, nothing foreign loaded. One tiny ResNet and one tiny ViT."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import tiny_data, tiny_model, tiny_picture, tiny_vit
+
+from entityclip import checkpoint, exported
+from entityclip.checkpoint import LoadedModel
+from entityclip.errors import CheckpointError
+from entityclip.export import EXPORTED, export
+from entityclip.exported import ExportCard
+from entityclip.images import Preprocessing
+from entityclip.layout import CheckpointLayout, DataLayout, ExportedLayout
+from entityclip.model.entityclip import EntityCLIP
+from entityclip.text import Tokenisation
+
+pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+
+TEXTS = ("KX-RED", "a blue kettle with a very long handle and a lid that nobody has seen", "茶")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> DataLayout:
+    return tiny_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> LoadedModel:
+    return tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory, model, data) -> ExportedLayout:
+    layout = ExportedLayout(tmp_path_factory.mktemp("export") / "onnx")
+    export(model, data, to=layout)
+    return layout
+
+
+@pytest.fixture
+def card(layout) -> ExportCard:
+    return exported.read_card(layout)
+
+
+def _pictures(count: int) -> list:
+    return [tiny_picture("red", number) for number in range(count)]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_fp32_gives_pytorchs_vectors_for_any_number_of_rows(model, layout, count):
+    onnx = exported.on("onnx", model, layout)
+    assert np.allclose(onnx.embed_images(_pictures(count)), model.embed_images(_pictures(count)), atol=1e-5)
+    assert np.allclose(onnx.embed_texts(TEXTS[:count]), model.embed_texts(TEXTS[:count]), atol=1e-5)
+
+
+def test_int8_gives_nearly_the_same_unit_vectors(model, layout):
+    int8 = exported.on("onnx-int8", model, layout)
+    for ours, torchs in (
+        (int8.embed_images(_pictures(3)), model.embed_images(_pictures(3))),
+        (int8.embed_texts(TEXTS), model.embed_texts(TEXTS)),
+    ):
+        assert np.allclose(np.linalg.norm(ours, axis=1), 1, atol=1e-4)
+        assert (ours * torchs).sum(axis=1).min() > 0.95
+        assert not np.array_equal(ours, torchs)
+
+
+def test_convolutions_are_static_int8_and_the_text_tower_is_dynamic(layout, card):
+    import onnx
+
+    assert card.methods == {"image": "static", "text": "dynamic"}
+    kinds = {
+        tower: {node.op_type for node in onnx.load(layout.tower(tower, runtime="onnx-int8")).graph.node}
+        for tower in ("image", "text")
+    }
+    assert "QuantizeLinear" in kinds["image"]
+    assert "MatMulInteger" in kinds["text"]
+
+
+def test_card_holds_recall_by_slice_of_every_runtime(card, model):
+    assert set(card.recall) == {"torch", *EXPORTED, "onnx-int8, its own index"}
+    for recall in card.recall.values():
+        assert set(recall) == {"all", "frequent", "few", "one", "none"}
+    assert card.recall["onnx"] == card.recall["torch"]
+    assert card.fingerprint == model.card.fingerprint
+    assert card.parity["onnx"]["image"].largest < 1e-5
+
+
+def test_same_checkpoint_gives_the_same_bytes_and_names_no_file_of_this_machine(layout, tmp_path, model, data, card):
+    again = export(model, data, to=ExportedLayout(tmp_path))
+    assert again == card
+    for name in card.files:
+        assert b".py" not in (layout.root / name).read_bytes()
+
+
+def test_towers_of_another_checkpoint_are_refused(tmp_path, layout):
+    other = tiny_model(tmp_path, seed=1)
+    with pytest.raises(CheckpointError, match=r"exported from model \w+, but the weights are model"):
+        exported.on("onnx", other, layout)
+
+
+def test_file_that_is_not_the_cards_is_refused(tmp_path, layout, model, card):
+    copy = ExportedLayout(tmp_path)
+    for name in card.files:
+        (tmp_path / name).write_bytes((layout.root / name).read_bytes())
+    with pytest.raises(CheckpointError, match="no towers were exported; run: entityclip export"):
+        exported.on("onnx", model, copy)
+    card.write(copy.card)
+    exported.on("onnx", model, copy)
+    spoilt = copy.tower("text", runtime="onnx-int8")
+    spoilt.write_bytes(spoilt.read_bytes()[:-1] + b"\0")
+    exported.on("onnx", model, copy)  # reads another file
+    with pytest.raises(CheckpointError, match=r"text\.int8\.onnx: not the file that the card beside it names"):
+        exported.on("onnx-int8", model, copy)
+    copy.card.write_text(json.dumps({"fingerprint": "x"}))
+    with pytest.raises(CheckpointError, match="not the card of an export"):
+        exported.on("onnx", model, copy)
+
+
+def test_transformer_is_dynamic_int8(tmp_path, data):
+    torch.manual_seed(0)
+    vit = EntityCLIP(tiny_vit(tmp_path))
+    fields = {"data_hash": "", "config": {}, "code_hash": "", "epochs": 0, "metrics": {}}
+    how = {"preprocessing": Preprocessing(size=32), "tokenisation": Tokenisation(context=24)}
+    checkpoint.save(CheckpointLayout(tmp_path / "vit"), vit, **fields, **how)
+    model = checkpoint.load(CheckpointLayout(tmp_path / "vit"))
+    card = export(model, data, to=ExportedLayout(tmp_path / "onnx"))
+    assert card.methods == {"image": "dynamic", "text": "dynamic"}
+    assert card.parity["onnx"]["image"].largest < 1e-5
+    assert card.parity["onnx-int8"]["image"].cosine > 0.95
+
+
+def test_with_pytorch_nothing_imports_onnx_runtime():
+    code = (
+        "import sys; from bentos.running import releases; import entityclip.predict;"
+        "sys.exit('onnxruntime' in sys.modules or 'onnx' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
