@@ -29,7 +29,6 @@ Target = Literal["pictures", "entities"]
 MOST_RERANKED = 100
 """Entities that are judged again at most: each takes two texts through the text tower."""
 
-
 NEAREST = 3
 """Entities that a match shows beside the text."""
 
@@ -57,8 +56,7 @@ class Predictor:
 
         Args:
             folder: The package; nothing is written into it.
-            changes: Folder that keeps what is added, changed and removed; made where it is not there. All processes
-                that serve one catalogue name the same one, whatever their releases.
+            changes: Folder that keeps what is added, changed and removed; one for all who serve a catalogue.
             device: Where the model runs.
             runtime: What pictures and texts of questions, and of changes, go through. The indexes are PyTorch's.
 
@@ -262,14 +260,13 @@ class Predictor:
             match = dict(zip(again.tolist(), judged.match.tolist(), strict=True))
             rows = np.concatenate([again[judged.order], rows[rerank:]])
         found = snapshot.rows(rows[:k])[["entity_id", "entity"]].assign(score=similarities[rows[:k]])
-        for row, fields in zip(rows[:k].tolist(), _records(found), strict=True):
-            yield row, fields | {"match": match.get(row)}
+        for row, fields in zip(rows[:k].tolist(), found.to_dict("records"), strict=True):
+            yield row, {str(name): value for name, value in fields.items()} | {"match": match.get(row)}
 
     def _query(self, text: str | None, image: Image.Image | None, index: IndexKind, snapshot: Snapshot) -> np.ndarray:
         """(D,) unit vector: the text's, the picture's, or halfway between them."""
         parts = [] if image is None else [self.model.embed_images([image])[0]]
-        if text is not None:
-            parts.append(self._asked_text(text, index, snapshot))
+        parts += [] if text is None else [self._asked_text(text, index, snapshot)]
         if not parts:
             raise ConfigError("neither a text nor a picture; expected one of them, or both")
         return unit(unit(np.stack(parts)).mean(axis=0, keepdims=True))[0]
@@ -282,17 +279,11 @@ class Predictor:
         return snapshot.vectors(named, index).mean(axis=0) if named else self.embed_texts([text])[0]
 
 
-def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
-
-
 def _require_rerankable(text: str | None, image: Image.Image | None, of: str) -> Image.Image:
     """The picture, where nothing else is asked with it."""
     if text is not None or image is None or of != "entities":
-        raise ConfigError(
-            "re-ranking judges a picture against entities: ask with a picture alone, and for entities "
-            "(an index of pictures keeps one vector of each, too little to judge them again)"
-        )
+        # An index of pictures keeps one vector of each, too little to judge them again.
+        raise ConfigError("re-ranking judges a picture against entities: ask with a picture alone, and for entities")
     return image
 
 
