@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 from tiny import tiny_data, tiny_model, tiny_picture, tiny_vit
+from typer.testing import CliRunner
 
 from entityclip import checkpoint, exported
 from entityclip.checkpoint import LoadedModel
-from entityclip.errors import CheckpointError
+from entityclip.cli import app
+from entityclip.errors import CheckpointError, ConfigError
 from entityclip.export import EXPORTED, export
 from entityclip.exported import ExportCard
 from entityclip.images import Preprocessing
@@ -31,8 +33,13 @@ def data(tmp_path_factory) -> DataLayout:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory) -> LoadedModel:
-    return tiny_model(tmp_path_factory.mktemp("model"))
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("model")
+
+
+@pytest.fixture(scope="module")
+def model(folder) -> LoadedModel:
+    return tiny_model(folder)
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +97,12 @@ def test_card_holds_recall_by_slice_of_every_runtime(card, model):
     assert card.parity["onnx"]["image"].largest < 1e-5
 
 
-def test_same_checkpoint_gives_the_same_bytes_and_names_no_file_of_this_machine(layout, tmp_path, model, data, card):
-    again = export(model, data, to=ExportedLayout(tmp_path))
-    assert again == card
+def test_same_checkpoint_gives_the_same_bytes_and_names_no_file_of_this_machine(layout, tmp_path, folder, data, card):
+    options = ["--checkpoint", str(folder), "--data", str(data.root), "--to", str(tmp_path), "--json"]
+    ran = CliRunner().invoke(app, ["export", *options])
+    assert ran.exit_code == 0, ran.output
+    assert ExportCard.model_validate_json(ran.stdout.splitlines()[-1]) == card
+    assert exported.read_card(ExportedLayout(tmp_path)) == card
     for name in card.files:
         assert b".py" not in (layout.root / name).read_bytes()
 
@@ -132,6 +142,12 @@ def test_transformer_is_dynamic_int8(tmp_path, data):
     assert card.methods == {"image": "dynamic", "text": "dynamic"}
     assert card.parity["onnx"]["image"].largest < 1e-5
     assert card.parity["onnx-int8"]["image"].cosine > 0.95
+
+
+def test_missing_onnx_runtime_says_what_to_install(layout, model, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ConfigError, match=r"pip install 'entityclip\[onnx\]'"):
+        exported.on("onnx", model, layout)
 
 
 def test_with_pytorch_nothing_imports_onnx_runtime():

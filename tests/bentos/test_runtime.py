@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from tiny import tiny_picture
 
+from bentos import settings
 from bentos.client import Client
 from bentos.package import lay_out
+from bentos.running.releases import Release
 from bentos.smoke import TOLERANCE, serving
-from entityclip.errors import PackagingError
+from entityclip.errors import CheckpointError, ConfigError
 from entityclip.layout import Layout, PackageLayout, StoreLayout
 from entityclip.predict import Predictor
 from entityclip.records import PackageCard
@@ -69,12 +71,13 @@ def test_service_answers_with_the_runtime_that_its_environment_names(onnx_store,
     assert scores != expected
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("runtime", "reason"),
-    [("onnx", "no towers were exported; run: entityclip export"), ("tpu", "expected one of torch, onnx, onnx-int8")],
-)
-def test_service_does_not_start_on_a_runtime_that_it_cannot_have(store_home, monkeypatch, runtime, reason):
-    monkeypatch.setenv("ENTITYCLIP_RUNTIME", runtime)
-    with pytest.raises(PackagingError, match=reason), serving(SERVICE, store=store_home):
-        pass
+def test_package_without_exported_towers_is_not_loaded_for_onnx(package, monkeypatch):
+    monkeypatch.setattr(settings, "RUNTIME", "onnx")
+    with pytest.raises(CheckpointError, match="no towers were exported; run: entityclip export"):
+        Release.load(package.root, changes=None, decoders=1)
+
+
+def test_unknown_runtime_is_refused(monkeypatch):
+    monkeypatch.setenv("ENTITYCLIP_RUNTIME", "tpu")
+    with pytest.raises(ConfigError, match="'tpu'; expected one of torch, onnx, onnx-int8"):
+        settings._runtime()
