@@ -13,7 +13,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from gate_effect import LEARNED_SEED, clean_catalog, found_share, gated, with_texts
@@ -59,7 +59,7 @@ def main(
     recall, worth = recall_table(trained), worth_table(trained, found.broken)
     if not as_json:
         print(f"{markdown(recall, 'variant')}\n{markdown(worth, 'rule')}")
-    answer = {"recall": recall.to_dict("records"), "worth": worth.to_dict("records")}
+    answer: dict[str, Any] = {"recall": recall.to_dict("records"), "worth": worth.to_dict("records")}
     answer |= found_share(planted, found.broken)
     answer |= {"share": share, "seeds": seeds, "epochs": config.epochs}
     print(json.dumps(answer | {"seconds": round(time.monotonic() - started), "peak_gib": peak_gib()} | facts()))
