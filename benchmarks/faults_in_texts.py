@@ -41,7 +41,7 @@ from entityclip.judge import judged
 from entityclip.layout import CheckpointLayout, DataLayout, Layout
 from entityclip.quality import score_explanations
 from entityclip.quality.planted import KINDS, plant
-from entityclip.quality.soundness import SoundnessModel, learn
+from entityclip.quality.soundness import FAULTS, SoundnessModel, learn
 from entityclip.sources.catalog import CatalogSource
 from entityclip.sources.grocery import GrocerySource
 
@@ -118,9 +118,16 @@ def caught(scored: pd.DataFrame, model: SoundnessModel) -> dict[str, Any]:
         "caught": {name: share[name] for name in KINDS if name in share},
         "caught_nameless": hidden.to_dict(),
         "false_alarms": share["sound"],
+        "found_by": {name: found_by(scored[kind == name]) for name in ("sound", *KINDS) if name in share},
         "planted": scored["planted"].value_counts().to_dict(),
         "sound": int((kind == "sound").sum()),
     }
+
+
+def found_by(scored: pd.DataFrame) -> dict[str, float]:
+    """Fault column -> percent of these texts that it marks, the most often first."""
+    marked = (100 * scored[[*FAULTS, "open_end"]].notna().mean()).round(1)
+    return {str(name): value for name, value in marked.sort_values(ascending=False).items() if value}
 
 
 def prepared(layout: Layout, source: Path | None, *, progress: bool) -> None:
