@@ -40,8 +40,9 @@ from entityclip.ingest import ingest
 from entityclip.judge import judged
 from entityclip.layout import CheckpointLayout, DataLayout, Layout
 from entityclip.quality import score_explanations
+from entityclip.quality.overall import FAULTS
 from entityclip.quality.planted import KINDS, plant
-from entityclip.quality.soundness import FAULTS, SoundnessModel, learn
+from entityclip.quality.soundness import SoundnessModel, learn
 from entityclip.sources.catalog import CatalogSource
 from entityclip.sources.grocery import GrocerySource
 
