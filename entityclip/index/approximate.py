@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,11 @@ ASKED = 256
 TARGET = 0.99
 """Least recall@10 that the index is built for."""
 
-FEW = 20_000
-"""Rows that a filter leaves, up to which they are compared one by one."""
+FEW = 5_000
+"""Rows that a filter leaves, up to which they are compared one by one: gathering more costs more than the lists."""
+
+FARTHER = 1.5
+"""So many times more is read behind a filter: what it leaves lies farther from a question than what it takes out."""
 
 WIDER = 3
 """So many times k are taken from the half-precision lists and compared again in full."""
@@ -43,6 +47,20 @@ class Measured(Record):
     probes: int = Field(description="Lists that a question reads.")
     recall_at_10: float = Field(description="Share of the ten nearest that are found, 0 to 1.")
     asked: int = Field(description="Questions that this was measured with.")
+
+
+@dataclass(frozen=True, eq=False)
+class Only:
+    """The rows that a filter leaves, made ready once for many questions."""
+
+    rows: np.ndarray
+    """(n,) numbers of the rows."""
+    row_bits: np.ndarray
+    """The same, a bit for each of all N rows."""
+    list_bits: np.ndarray
+    """A bit for each list: whether it holds any of them. A filter by category empties most lists."""
+    holding: int
+    """Lists that hold any."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,29 +93,47 @@ class Approximate:
         asking = [part[rng.choice(len(part), min(ASKED // len(kinds), len(part)), replace=False)] for part in kinds]
         return cls(lists, _tuned(lists, vectors, np.concatenate(asking)))
 
-    def nearest(
-        self, query: np.ndarray, vectors: np.ndarray, *, k: int, allowed: np.ndarray | None = None
-    ) -> np.ndarray:
+    def only(self, allowed: np.ndarray) -> Only:
+        """The rows that (N,) bool ``allowed`` leaves, for ``nearest``."""
+        rows = np.flatnonzero(allowed)
+        holds = np.zeros(self.measured.lists, dtype=bool)
+        holds[self._list_of[rows]] = True
+        return Only(rows, _bits(allowed), _bits(holds), int(np.count_nonzero(holds)))
+
+    def nearest(self, query: np.ndarray, vectors: np.ndarray, *, k: int, only: Only | None = None) -> np.ndarray:
         """(k,) rows of ``vectors`` that are most similar to ``query`` (D,), best first; fewer where it finds fewer.
 
         Args:
             query: The question.
             vectors: (N, D), the ones that this was built from: what the lists give is compared again in full.
             k: Rows wanted.
-            allowed: (N,) bool, which rows may be found; None for all.
+            only: Which rows may be found; None for all.
         """
-        if allowed is not None and (left := int(np.count_nonzero(allowed))) <= max(FEW, k):
-            rows = np.flatnonzero(allowed)
+        if only is not None and len(only.rows) <= max(FEW, k):
+            rows = only.rows
         else:
-            share = 1.0 if allowed is None else left / len(vectors)
-            rows = _read(self.lists, query[None], k=WIDER * k, probes=self._probes(k, share), allowed=allowed)[0]
+            rows = _read(self.lists, query[None], k=WIDER * k, probes=self._probes(k, only), only=only)[0]
             rows = np.sort(rows[rows >= 0])
         return _again(rows, vectors, query, k=k)
 
-    def _probes(self, k: int, share: float) -> int:
-        """More lists where more is wanted, or where a filter leaves only a ``share`` of each."""
-        wider = math.sqrt(max(1.0, k / 10)) / share
-        return min(self.measured.lists, math.ceil(self.measured.probes * wider))
+    def _probes(self, k: int, only: Only | None) -> int:
+        """More lists where more is wanted, or where a filter leaves only a share of each."""
+        wider = math.sqrt(max(1.0, k / 10))
+        if only is None:
+            return min(self.measured.lists, math.ceil(self.measured.probes * wider))
+        share = len(only.rows) / self.measured.rows
+        return min(only.holding, math.ceil(self.measured.probes * wider * FARTHER / share))
+
+    @cached_property
+    def _list_of(self) -> np.ndarray:
+        """(N,) list in which each row lies."""
+        import faiss
+
+        of, inverted = np.zeros(self.measured.rows, np.int32), self.lists.invlists
+        for number in range(self.measured.lists):
+            if size := inverted.list_size(number):
+                of[faiss.rev_swig_ptr(inverted.get_ids(number), size)] = number
+        return of
 
     def save(self, path: Path) -> None:
         """Write the lists; ``measured`` is kept by whoever keeps the index."""
@@ -155,15 +191,20 @@ def exact(vectors: np.ndarray, asked: np.ndarray, *, k: int) -> np.ndarray:
     return np.take_along_axis(rows, order, axis=1)
 
 
-def _read(lists: Any, asked: np.ndarray, *, k: int, probes: int, allowed: np.ndarray | None = None) -> np.ndarray:
+def _read(lists: Any, asked: np.ndarray, *, k: int, probes: int, only: Only | None = None) -> np.ndarray:
     """(Q, k) rows that the nearest ``probes`` lists give, -1 where they hold fewer."""
     import faiss
 
     # faiss's stubs know neither keywords nor arrays here.
     options: Any = faiss.SearchParametersIVF()
     options.nprobe = probes
-    if allowed is not None:
-        bits = np.packbits(allowed, bitorder="little")
+    if only is not None:
         selector: Any = faiss.IDSelectorBitmap
-        options.sel = selector(bits)
+        coarse: Any = faiss.SearchParameters()
+        of_rows, of_lists = selector(only.row_bits), selector(only.list_bits)  # faiss keeps no reference to them
+        options.sel, coarse.sel, options.quantizer_params = of_rows, of_lists, coarse
     return lists.search(np.ascontiguousarray(asked), k, params=options)[1]
+
+
+def _bits(allowed: np.ndarray) -> np.ndarray:
+    return np.packbits(allowed, bitorder="little")

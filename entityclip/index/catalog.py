@@ -194,7 +194,7 @@ class Catalog:
         numbers = {state.entity_id: len(gone) + row for row, state in enumerate(there)}
         for state, row in zip(self._states.values(), old.tolist(), strict=True):
             if row >= 0:
-                theirs = released.pictures_of(row)
+                theirs = released.pictures_of(np.array([row]))
                 owner[theirs] = numbers.get(state.entity_id, -1)
                 gone_pictures[theirs] = not state.keeps_released
         added = added_entities(there, released.entities)

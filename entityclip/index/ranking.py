@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from entityclip.index import spelling
-from entityclip.index.approximate import FEW
 from entityclip.index.catalog import Words
 from entityclip.index.snapshot import Pictures, Snapshot
 from entityclip.records import Evidence, Filter, Hit, IndexKind
@@ -24,6 +23,9 @@ FUSION = 60
 
 POOL = 200
 """Hits by likeness that are fused with those by words, at least."""
+
+MOST_SHOWN = 20_000
+"""Pictures that are compared because of what holds a word, of each kind."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +63,15 @@ def entity_hits(snapshot: Snapshot, question: Question) -> list[Hit]:
 def picture_hits(snapshot: Snapshot, question: Question) -> list[Hit]:
     """The ``k`` best pictures, best first; what holds for an entity's name holds for its pictures."""
     words, k = question.words, question.k
-    pictures = Pictures(snapshot, question.query, snapshot.allowed(question.where))
+    pictures, passes = Pictures(snapshot, question.query, question.where), snapshot.passing(question.where).entities
     captioned = snapshot.released.pictures_named(words.captioned)
-    by_words = [snapshot.pictures_of(found) for found in (words.exact, words.near, words.named, words.told)]
+    kinds = (
+        [entity for entity in found if passes[entity]] for found in (words.exact, words.near, words.named, words.told)
+    )
+    by_words = [snapshot.pictures_of(found) for found in kinds]
     parts = [pictures.nearest(k=max(POOL, k))]
     # So many pictures of one kind that they do not fit are told apart by nothing but likeness anyway.
-    parts += [pictures.among(found[:FEW], k=k) for found in (*by_words, captioned) if len(found)]
+    parts += [pictures.among(found, k=k, most=MOST_SHOWN) for found in (*by_words, captioned) if len(found)]
     numbers, first = np.unique(np.concatenate([numbers for numbers, _ in parts]), return_index=True)
     scores = np.concatenate([scores for _, scores in parts])[first]
     owners = snapshot.owner[numbers]

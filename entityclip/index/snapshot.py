@@ -6,15 +6,16 @@ added ones; pictures alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from entityclip.index.approximate import Only
 from entityclip.index.entities import EntityIndex
 from entityclip.index.pictures import PictureIndex
 from entityclip.records import Filter, IndexKind
@@ -22,6 +23,21 @@ from entityclip.vectors import best
 
 PICTURE_SHOWN = ("pair_id", "caption", "path")
 ENTITY_SHOWN = ("entity_id", "entity", "aliases", "explanation")
+
+FILTERS = 32
+"""Filters that are kept ready; each takes a byte and a bit per picture."""
+
+
+@dataclass(frozen=True, eq=False)
+class Passing:
+    """What one filter lets through of a snapshot."""
+
+    entities: np.ndarray
+    """(M + m,) bool."""
+    pictures: np.ndarray
+    """(P + p,) bool; without those that were removed."""
+    only: Only | None
+    """The release's pictures among them, for its approximate index; None where that may give any, or is none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +82,13 @@ class Released:
         found = self._by_pair.get_indexer(pd.Index(sorted(pair_ids), dtype="str"))
         return found[found >= 0]
 
-    def pictures_of(self, entity: int) -> np.ndarray:
-        """Numbers of the pictures of a released entity; the number after the last one has none."""
+    def pictures_of(self, entities: np.ndarray) -> np.ndarray:
+        """Numbers of the pictures of (n,) released entities; the number after the last one has none."""
         order, start = self._by_owner
-        return order[start[entity] : start[entity + 1]]
+        count = start[entities + 1] - start[entities]
+        # One run of numbers for each entity, without a loop: where the run begins, and how far into it.
+        begins = np.repeat(start[entities] - np.cumsum(count) + count, count)
+        return order[begins + np.arange(count.sum())]
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +121,8 @@ class Snapshot:
         known = self.released.entities.vectors[kind] @ query
         known[self.gone] = -np.inf
         similarities = np.concatenate([known, self.added.vectors[kind] @ query])
-        if (allowed := self.allowed(where)) is not None:
-            similarities[~allowed] = -np.inf
+        if where is not None:
+            similarities[~self.passing(where).entities] = -np.inf
         return similarities
 
     def vectors(self, entities: Iterable[int], kind: IndexKind) -> np.ndarray:
@@ -128,11 +147,23 @@ class Snapshot:
         found = self.released.entities.by_id.get_indexer(pd.Index(ids, dtype="str")) if ids else ()
         return [int(row) for row in found if row >= 0 and not self.gone[row]]
 
-    def allowed(self, where: Filter | None) -> np.ndarray | None:
-        """(M + m,) bool: which entities pass; None for all."""
-        if where is None or where == Filter():
-            return None
-        return np.concatenate([self.released.entities.facets.mask(where), self.added.facets.mask(where)])
+    def passing(self, where: Filter | None) -> Passing:
+        """What ``where`` lets through; of the last ``FILTERS`` it is remembered."""
+        return self._remembered(where or Filter())
+
+    @cached_property
+    def _remembered(self) -> Callable[[Filter], Passing]:
+        return lru_cache(maxsize=FILTERS)(self._passing)
+
+    def _passing(self, where: Filter) -> Passing:
+        entities = np.concatenate([self.released.entities.facets.mask(where), self.added.facets.mask(where)])
+        first, known = len(self.gone_pictures), self.released.pictures
+        approximate = None if known is None else known.approximate
+        pictures = entities[self.owner]
+        pictures[:first] &= ~self.gone_pictures
+        if approximate is None or pictures[:first].all():
+            return Passing(entities, pictures, None)
+        return Passing(entities, pictures, approximate.only(pictures[:first]))
 
     @cached_property
     def _late_entities(self) -> pa.Table:
@@ -155,8 +186,8 @@ class Snapshot:
     def pictures_of(self, entities: Iterable[int]) -> np.ndarray:
         """Numbers of the pictures of some entities."""
         wanted = list(entities)
-        released = [self.released.pictures_of(self._released_number(entity)) for entity in wanted]
-        found = np.concatenate([np.zeros(0, np.int64), *released])
+        known = np.fromiter(map(self._released_number, wanted), np.int64, len(wanted))
+        found = self.released.pictures_of(known)
         found = found[~self.gone_pictures[found]]
         late = np.flatnonzero(np.isin(self.owner[len(self.gone_pictures) :], wanted)) + len(self.gone_pictures)
         return np.concatenate([found, late])
@@ -179,16 +210,14 @@ class Pictures:
     Args:
         snapshot: What can be found.
         query: (D,) the question.
-        allowed: (M + m,) bool, whose pictures may be found; None for all.
+        where: Whose pictures may be found; None for all.
     """
 
-    def __init__(self, snapshot: Snapshot, query: np.ndarray, allowed: np.ndarray | None) -> None:
+    def __init__(self, snapshot: Snapshot, query: np.ndarray, where: Filter | None = None) -> None:
         self._released, self._query = snapshot.released.pictures, query
         self._late = snapshot.added_pictures.vectors
         self._first = len(snapshot.gone_pictures)
-        usable = ~np.pad(snapshot.gone_pictures, (0, len(self._late)))
-        self._usable = usable if allowed is None else usable & allowed[snapshot.owner]
-        self._whole = allowed is None and not snapshot.gone_pictures.any()
+        self._passing = snapshot.passing(where)
 
     @cached_property
     def _similarities(self) -> np.ndarray:
@@ -199,15 +228,18 @@ class Pictures:
     def nearest(self, *, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The ``k`` most similar pictures, best first: numbers and similarities."""
         if self._released is None or self._released.approximate is None:
-            return self.among(np.flatnonzero(self._usable), k=k)
-        usable = None if self._whole else self._usable[: self._first]
-        known = self._released.approximate.nearest(self._query, self._released.vectors, k=k, allowed=usable)
-        late = np.arange(self._first, len(self._usable))
+            return self.among(np.flatnonzero(self._passing.pictures), k=k)
+        only = self._passing.only
+        known = self._released.approximate.nearest(self._query, self._released.vectors, k=k, only=only)
+        late = np.arange(self._first, len(self._passing.pictures))
         return self.among(np.concatenate([known, late]), k=k)
 
-    def among(self, pictures: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The ``k`` most similar of ``pictures``, best first; those that may not be found are left out."""
-        pictures = np.sort(pictures[self._usable[pictures]])
+    def among(self, pictures: np.ndarray, *, k: int, most: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The ``k`` most similar of ``pictures``, best first; those that may not be found are left out.
+
+        Of those that may, the first ``most`` are looked at.
+        """
+        pictures = np.sort(pictures[self._passing.pictures[pictures]][:most])
         known, late = pictures[pictures < self._first], pictures[pictures >= self._first]
         scores = np.concatenate([self._known(known), self._late[late - self._first] @ self._query])
         chosen = best(scores, k=k)

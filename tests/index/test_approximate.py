@@ -29,12 +29,13 @@ def index(vectors: np.ndarray, asked: np.ndarray) -> Approximate:
     return Approximate.build(vectors, asked=asked)
 
 
-def found(index: Approximate, vectors: np.ndarray, asked: np.ndarray, **options) -> float:
+def found(index: Approximate, vectors: np.ndarray, asked: np.ndarray, allowed: np.ndarray | None = None) -> float:
     """Share of the true ten nearest."""
-    allowed = options.get("allowed", np.ones(len(vectors), bool))
+    allowed = np.ones(len(vectors), bool) if allowed is None else allowed
     rows = np.flatnonzero(allowed)
     true = rows[exact(vectors[rows], asked, k=10)]
-    hits = [np.isin(index.nearest(q, vectors, k=10, **options), t).sum() for q, t in zip(asked, true, strict=True)]
+    only = index.only(allowed) if not allowed.all() else None
+    hits = [np.isin(index.nearest(q, vectors, k=10, only=only), t).sum() for q, t in zip(asked, true, strict=True)]
     return sum(hits) / true.size
 
 
@@ -55,14 +56,23 @@ def test_filter_is_exact_where_few_are_left(index, vectors, asked):
     few = np.arange(3000) % 100 == 3
     assert found(index, vectors, asked, allowed=few) == 1
     nothing = np.zeros(3000, bool)
-    assert len(index.nearest(asked[0], vectors, k=10, allowed=nothing)) == 0
+    assert len(index.nearest(asked[0], vectors, k=10, only=index.only(nothing))) == 0
 
 
 def test_filter_keeps_recall_where_many_are_left(index, vectors, asked, monkeypatch):
     monkeypatch.setattr("entityclip.index.approximate.FEW", 100)
     half = np.arange(3000) % 2 == 0
     assert found(index, vectors, asked, allowed=half) >= TARGET - 0.02
-    assert half[index.nearest(asked[0], vectors, k=50, allowed=half)].all()
+    assert half[index.nearest(asked[0], vectors, k=50, only=index.only(half))].all()
+
+
+def test_filter_that_takes_out_the_nearest_lists_is_answered_from_others(index, vectors, asked, monkeypatch):
+    """As a filter by category does: rows near the question are gone, what is left lies in a few lists farther off."""
+    monkeypatch.setattr("entityclip.index.approximate.FEW", 100)
+    third = np.arange(3000) // 30 % 3 == 0  # whole neighbourhoods
+    assert index.only(third).holding < 0.6 * index.measured.lists
+    assert found(index, vectors, asked, allowed=third) >= TARGET
+    assert found(index, vectors, vectors[:900:30], allowed=third) >= TARGET
 
 
 def test_exact_equals_the_whole_product(vectors, asked):
