@@ -55,11 +55,11 @@ class World:
 
     def pictures(self, owner: np.ndarray) -> np.ndarray:
         """(N,) entities -> (N, D) a picture of each."""
-        parts = [
-            self.centres[some] + 0.6 * self._drawn(len(some))
-            for some in np.array_split(owner, 1 + len(owner) // 50_000)
-        ]
-        return np.concatenate([unit(part) for part in parts])
+        vectors = np.empty((len(owner), len(self._spread)), np.float32)
+        for start in range(0, len(owner), 50_000):
+            some = owner[start : start + 50_000]
+            vectors[start : start + 50_000] = unit(self.centres[some] + 0.6 * self._drawn(len(some)))
+        return vectors
 
     def texts(self, owner: np.ndarray) -> np.ndarray:
         """(N,) entities -> (N, D) a text about each."""
@@ -111,7 +111,7 @@ def snapshot_of(world: World, owner: np.ndarray, layout: PackageLayout) -> tuple
     text = FullText.create(rows, None, path=layout.text)
     seconds = {"vectors_s": made - started, "build_s": built - made, "text_build_s": time.perf_counter() - built}
     released = Released(entities, PictureIndex.load(layout.pictures, fingerprint="m"))
-    nothing = PictureIndex("m", shown.iloc[:0], vectors[:0])
+    nothing = PictureIndex("m", shown.iloc[:0], np.zeros_like(vectors[:0]))
     late = EntityIndex("m", rows.iloc[:0], {k: v[:0] for k, v in entities.vectors.items()}, {})
     gone = np.zeros(len(rows), bool), np.zeros(len(owner), bool)
     return Snapshot(released, late, nothing, *gone, released.owner), text, seconds

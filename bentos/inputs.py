@@ -71,7 +71,9 @@ class Request(bentoml.IODescriptor):
         except ValidationError as error:
             # What was sent stays out of the answer and, with the cause cut off, out of the log.
             broken = error.errors()[0]["type"] == "json_invalid"
-            raise (Unreadable if broken else Unusable)(_shortly(faults(error), error.error_count())) from None
+            raise (Unreadable if broken else Unusable)(
+                _shortly(faults(error, whole="the request"), error.error_count())
+            ) from None
 
     @classmethod
     async def _form(cls, request: HttpRequest) -> dict[str, Any]:
@@ -153,7 +155,9 @@ class TagRequest(Request):
 
     image: Picture = Field(description="A picture: JPEG, PNG, WebP ..., whatever its name.")
     k: int = Field(default=5, ge=1, le=MOST_HITS, description="How many tags.")
-    precision: float = Field(default=0.9, description="Share of the vouched tags that is right: 0.8, 0.9, 0.95, 0.99.")
+    precision: float = Field(
+        default=0.9, ge=0, le=1, description="Share of the vouched tags that is right: 0.8, 0.9, 0.95, 0.99."
+    )
     rerank: Rerank = 0
 
 

@@ -28,6 +28,7 @@ from bentos.answers import (
     TagAnswer,
 )
 from bentos.edge.body import BodyLimit
+from bentos.edge.description import Description
 from bentos.edge.errors import OneForm, Unusable, log_failures_only
 from bentos.edge.guard import Guard, caller
 from bentos.inputs import (
@@ -231,3 +232,4 @@ cast(Any, EntityClip).add_asgi_middleware(
     Guard, state=settings.state(), at_once=settings.AT_ONCE, workers=settings.WORKERS
 )
 cast(Any, EntityClip).add_asgi_middleware(BodyLimit)
+cast(Any, EntityClip).add_asgi_middleware(Description, service=EntityClip)

@@ -86,6 +86,9 @@ class PackagingError(EntityClipError):
     """A Bento could not be built from a release, or its smoke test failed."""
 
 
-def faults(error: ValidationError) -> str:
-    """What pydantic found, in one line: each field with what is wrong about it."""
-    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors())
+def faults(error: ValidationError, *, whole: str = "the file") -> str:
+    """What pydantic found, in one line: each field with what is wrong about it, or the ``whole`` that they are in."""
+    # What a rule of ours says needs no "Value error" before it.
+    return "; ".join(
+        f"{'.'.join(map(str, e['loc'])) or whole}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()
+    )
