@@ -61,6 +61,7 @@ class Arguments(BaseModel):
     workers=settings.WORKERS,
     threads=settings.THREADS,
     traffic={"timeout": settings.SECONDS},
+    logging={"access": {"request_content_type": False}},  # one that is no UTF-8 breaks the log, and with it the answer
 )
 class EntityClip:
     """Finds, tags and matches specific things in pictures.
