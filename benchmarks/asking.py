@@ -16,9 +16,10 @@ TEXTS = [f"red kettle KX-{number:03d} with a wooden handle" for number in range(
 
 
 async def ask(url: str, path: str, files: list[bytes], at_once: int, seconds: float) -> dict[str, Any]:
-    """Ask with ``at_once`` connections; rate, latency and statuses."""
+    """Ask with ``at_once`` connections; rate, latency of what was answered, and what became of the rest."""
     took: list[float] = []
     statuses: dict[int, int] = {}
+    hurried = 0  # refusals that do not say when to come again
     connector = aiohttp.TCPConnector(limit=at_once)
     async with aiohttp.ClientSession(url, connector=connector) as session:
         end = time.perf_counter() + seconds
@@ -28,6 +29,8 @@ async def ask(url: str, path: str, files: list[bytes], at_once: int, seconds: fl
                 asked = request(path, files, number)
                 async with session.post(path, **asked) as response:
                     await response.read()
+                nonlocal hurried
+                hurried += response.status != 200 and "Retry-After" not in response.headers
                 statuses[response.status] = statuses.get(response.status, 0) + 1
                 if response.status == 200:
                     took.append(1000 * (time.perf_counter() - started))
@@ -45,6 +48,8 @@ async def ask(url: str, path: str, files: list[bytes], at_once: int, seconds: fl
         "p50_ms": p50,
         "p95_ms": p95,
         "p99_ms": p99,
+        "refused": round(1 - len(took) / max(1, sum(statuses.values())), 4),
+        "without_retry_after": hurried,
         "statuses": statuses,
     }
 
