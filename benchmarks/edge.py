@@ -58,9 +58,8 @@ def trained(layout: Layout, *, minutes: float) -> tuple[CheckpointLayout, DataLa
     _fit(config.model_copy(update={"epochs": epochs}), data, layout, name="whole")
     model = checkpoint.load(layout.run("whole").checkpoint)
     mix, _ = calibrate(model, data)
-    checkpoint.save(
-        layout.run("whole").checkpoint, model.model, **(dict(model.card) | {"mix": mix, "epochs": float(epochs)})
-    )
+    kept = {name: value for name, value in model.card if name != "model"}  # the model brings its own
+    checkpoint.save(layout.run("whole").checkpoint, model.model, **(kept | {"mix": mix, "epochs": float(epochs)}))
     return layout.run("whole").checkpoint, data
 
 

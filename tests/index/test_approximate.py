@@ -75,6 +75,14 @@ def test_filter_that_takes_out_the_nearest_lists_is_answered_from_others(index, 
     assert found(index, vectors, vectors[:900:30], allowed=third) >= TARGET
 
 
+def test_filter_reads_only_lists_that_hold_what_it_leaves(index, vectors, monkeypatch):
+    monkeypatch.setattr("entityclip.index.approximate.FEW", 100)
+    hasty = Approximate(index.lists, index.measured.model_copy(update={"probes": 1}))
+    tenth = np.arange(3000) // 30 % 10 == 0
+    for question in vectors[~tenth][::60]:  # in the middle of what is taken out
+        assert len(hasty.nearest(question, vectors, k=10, only=hasty.only(tenth))) == 10
+
+
 def test_exact_equals_the_whole_product(vectors, asked):
     assert (exact(vectors, asked, k=5) == np.argsort(-(asked @ vectors.T), axis=1)[:, :5]).all()
 
