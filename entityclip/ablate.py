@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import io
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from typing import NamedTuple, get_args
 
 import matplotlib
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 from scipy import stats
 
@@ -83,21 +87,47 @@ def ablate(
     data_hash: str,
     to: AblationLayout,
     report: Callable[[Run, EvalReport], None],
+    jobs: int = 1,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Train and measure every run; what an earlier call has measured is taken as it is.
 
+    Args:
+        planned: The trainings.
+        data: What the runs learn from, before any text is swapped.
+        data_hash: Its hash.
+        to: Where all is kept.
+        report: Told of each run, in the order planned.
+        jobs: Trainings at a time, each in its own process: several of a small model share a GPU well.
+        progress: Show bars, where one training runs at a time.
+
     Returns:
         ``variant, seed, index, slice, recall``: R@1 in percent on the test pictures, for each index and slice.
     """
+    planned = list(planned)
+    measured = partial(_measured, data=data, data_hash=data_hash, to=to, progress=progress and jobs == 1)
+    if jobs == 1:
+        return _tabled(planned, map(measured, planned), report)
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
+        return _tabled(planned, pool.map(measured, planned), report)
+
+
+def _measured(run: Run, *, data: DataLayout, data_hash: str, to: AblationLayout, progress: bool) -> EvalReport:
+    key = run_key(run.config, data_hash=f"{data_hash} {run.variant.swapped}")
+    make = partial(swapped, data, to.data(run.name), share=run.variant.swapped, seed=run.seed)
+    folder = to.run(run.name, key=key)
+    found = measure(run.config, make_data=make, key=key, run=folder, decoded=to.decoded, progress=progress)
+    return found.measured.evaluation
+
+
+def _tabled(
+    planned: list[Run], evaluations: Iterable[EvalReport], report: Callable[[Run, EvalReport], None]
+) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
-    for run in planned:
-        key = run_key(run.config, data_hash=f"{data_hash} {run.variant.swapped}")
-        make = partial(swapped, data, to.data(run.name), share=run.variant.swapped, seed=run.seed)
-        folder = to.run(run.name, key=key)
-        found = measure(run.config, make_data=make, key=key, run=folder, decoded=to.decoded, progress=progress)
-        report(run, found.measured.evaluation)
-        rows += [{"variant": run.variant.name, "seed": run.seed} | cell for cell in _cells(found.measured.evaluation)]
+    for run, evaluation in zip(planned, evaluations, strict=True):
+        report(run, evaluation)
+        rows += [{"variant": run.variant.name, "seed": run.seed} | cell for cell in _cells(evaluation)]
     return pd.DataFrame(rows)
 
 

@@ -59,9 +59,12 @@ def test_what_was_measured_is_not_trained_again(tmp_path: Path) -> None:
     written = {path: path.stat().st_mtime_ns for path in to.root.rglob("*.json")}
     again = ablate(planned, data=data, data_hash="d", to=to, report=tell, progress=False)
     pd.testing.assert_frame_equal(first, again)
-    assert told == planned * 2
     assert {path: path.stat().st_mtime_ns for path in to.root.rglob("*.json")} == written
     assert set(first["variant"]) == {"plain CLIP", "whole, 100 % swapped"}
+    side_by_side = AblationLayout(tmp_path / "side by side")
+    both = ablate(planned, data=data, data_hash="d", to=side_by_side, report=tell, jobs=2, progress=False)
+    pd.testing.assert_frame_equal(first, both)
+    assert told == planned * 3
 
 
 def cells(recalls: list[float]) -> pd.DataFrame:

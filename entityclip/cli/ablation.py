@@ -29,6 +29,8 @@ def ablate(
     source_path: Annotated[Path | None, typer.Option(help="Without --data: folder of the preset's source.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant.")] = 3,
     epochs: Annotated[int | None, typer.Option(min=1, help="Another number of epochs than the preset's.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; without it, as in the preset.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings at a time; several of a small model fit a GPU.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be trained, and train nothing.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -42,7 +44,8 @@ def ablate(
     from entityclip.presets import preset as named_preset
 
     chosen, layout = named_preset(preset), AblationLayout(to)
-    config = chosen.train.model_copy(update={"epochs": epochs}) if epochs is not None else chosen.train
+    changes = {"epochs": epochs, "device": device}
+    config = chosen.train.model_copy(update={name: value for name, value in changes.items() if value is not None})
     planned = runs(config, seeds=seeds)
     if dry_run:
         table([{"training": run.variant.name, "seed": run.seed, "epochs": run.config.epochs} for run in planned])
@@ -55,7 +58,13 @@ def ablate(
         typer.echo(f"{run.variant.name}, seed {run.seed}: R@1 {figures}", err=True)
 
     cells = measure(
-        planned, data=folder, data_hash=content_hash(folder), to=layout, report=tell, progress=on_terminal()
+        planned,
+        data=folder,
+        data_hash=content_hash(folder),
+        to=layout,
+        report=tell,
+        jobs=jobs,
+        progress=on_terminal(),
     )
     found = summary(cells)
     cells.to_csv(layout.cells, index=False)
