@@ -57,9 +57,7 @@ def trained(layout: Layout, *, minutes: float) -> tuple[CheckpointLayout, DataLa
     epochs = max(1, int(minutes * 60 / (time.monotonic() - started)))
     _fit(config.model_copy(update={"epochs": epochs}), data, layout, name="whole")
     model = checkpoint.load(layout.run("whole").checkpoint)
-    mix, _ = calibrate(model, data)
-    kept = {name: value for name, value in model.card if name != "model"}  # the model brings its own
-    checkpoint.save(layout.run("whole").checkpoint, model.model, **(kept | {"mix": mix, "epochs": float(epochs)}))
+    calibrate(model, data).write(layout.run("whole").checkpoint.card)
     return layout.run("whole").checkpoint, data
 
 

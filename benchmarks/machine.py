@@ -8,6 +8,8 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,17 @@ def facts() -> dict[str, Any]:
     return {
         "machine": f"{_processor()}, {len(os.sched_getaffinity(0))} cores",
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
+        "versions": dict(_versions()),
         "commit": head.stdout.strip() or None,
         "command": " ".join(["python", *sys.argv]),
     }
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    """Of the libraries that are there; a step of training needs only the first two."""
+    for name in LIBRARIES:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            yield name, importlib.metadata.version(name)
 
 
 def peak_gib() -> float:

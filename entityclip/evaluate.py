@@ -46,7 +46,6 @@ def evaluate(
     split: Split = "test",
     candidates: Candidates | None = None,
     seed: int = 0,
-    mix: dict[str, float] | None = None,
     progress: bool = True,
 ) -> tuple[EvalReport, pd.DataFrame]:
     """Measure ``model`` on one split of ``data``.
@@ -57,7 +56,6 @@ def evaluate(
         split: Whose pictures are the queries.
         candidates: Among which entities a picture is to find its own; by default what ``usual_candidates`` says.
         seed: Of the bootstrap.
-        mix: Slice -> weight of the explanation in the mixed index; by default the checkpoint card's.
         progress: Show bars.
 
     Returns:
@@ -75,7 +73,7 @@ def evaluate(
         raise DataError(f"{data.pairs}: split {split!r} holds no picture, so there is nothing to evaluate on")
     shown = set(pictures.rows["entity_id"])
     among = shown if candidates == "split" else None
-    entities = EntityIndex.build(model, data, among=among, mix=mix, progress=progress)
+    entities = EntityIndex.build(model, data, among=among, progress=progress)
     truth = entities.rows_of(pictures.rows["entity_id"])
     own = candidates == "split" and len(shown) == len(pictures.rows)  # every picture has an entity to itself
     answers = pd.concat(_answers(model, entities, pictures, truth, own=own), ignore_index=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import pandas as pd
@@ -42,7 +43,7 @@ def measure(
     split: Split = "test",
     progress: bool = True,
 ) -> Measurement:
-    """Train, choose the mix on validation pictures, measure on ``split``; what was measured before is read.
+    """Train, calibrate on validation pictures, measure on ``split``; what was measured before is read.
 
     Args:
         config: How to train.
@@ -60,8 +61,8 @@ def measure(
     fit(config, data=data, data_hash=key, run=run, report=lambda *_: None, decoded=decoded, progress=progress)
     seconds = time.monotonic() - started
     model = checkpoint.load(run.checkpoint)
-    mix, _ = calibrate(model, data)
-    evaluation, queries = evaluate(model, data, split=split, mix=mix, progress=False)
+    model = replace(model, card=calibrate(model, data))
+    evaluation, queries = evaluate(model, data, split=split, progress=False)
     queries.to_parquet(run.queries, index=False)
     measured = Measured(evaluation=evaluation, seconds=seconds, device=config.device)
     measured.write(run.measured)  # last: it says that the queries are whole

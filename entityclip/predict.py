@@ -239,6 +239,7 @@ class Predictor:
             entities=len(snapshot),
             pictures=snapshot.pictures,
             mix=self.entities.mix,
+            stretch=self.entities.stretch,
             thresholds=card.thresholds,
             rerank=card.rerank,
         )

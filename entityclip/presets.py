@@ -47,13 +47,12 @@ def demo() -> Preset:
             ),
             preprocessing=Preprocessing(size=72),
             augmentation=Augmentation(crop=0.6, rotate=15, light=0.15, saturation=0.1),  # colours are attributes here
-            epochs=32,
+            epochs=24,
             batch=64,
             balance=0.5,
             rate=2e-3,
+            decay=0.5,
             average=0.998,
-            small_until=0.6,
-            small_size=48,
             precision=cpu_precision(),
         ),
     )

@@ -59,13 +59,13 @@ def train_model(config: TrainConfig, layout: Layout, run: RunLayout, data_hash: 
 def calibrate_model(layout: Layout, run: RunLayout) -> CheckpointCard:
     """Mix, thresholds and the weight of re-ranking from the validation pictures, onto the checkpoint's card."""
     model = checkpoint.load(run.checkpoint)
-    mix, thresholds = calibrate(model, layout.data)
-    card = model.card.model_copy(update={"mix": mix, "thresholds": thresholds})
+    card = calibrate(model, layout.data)
     weight = calibrate_rerank(replace(model, card=card), layout.data)
     card = card.model_copy(update={"rerank": weight})
     card.write(run.checkpoint.card)
     log = get_run_logger()
-    log.info("weight of the explanation by slice: %s; least confidence of a tag by precision: %s", mix, thresholds)
+    log.info("weight of the explanation by slice: %s; length of its vectors: %s", card.mix, card.stretch)
+    log.info("least confidence of a tag by precision: %s", card.thresholds)
     log.info("weight of the matching head in re-ranking: %g%s", weight, "" if weight else ", it does not surely help")
     return card
 

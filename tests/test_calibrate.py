@@ -8,12 +8,16 @@ from tiny import tiny_data, tiny_model
 from entityclip import metrics, pairs
 from entityclip.calibrate import (
     PRECISIONS,
+    STRETCHES,
     TAGS,
     WEIGHTS,
     calibrate,
+    calibrate_index,
     calibrate_mix,
+    calibrate_stretch,
     calibrate_thresholds,
-    odds_by_weight,
+    mixed_similarities,
+    odds_by_choice,
     proven_share,
 )
 from entityclip.images import decode
@@ -103,10 +107,47 @@ def test_odds_add_up_to_the_softmax_of_the_mixed_similarities(w):
     entities, pictures = indexes(noise=0.3)
     truth = entities.rows_of(pictures.rows["entity_id"])
     number = entities.rows["slice"].map({name: i for i, name in enumerate(SLICES)}).to_numpy()
-    true, rivals = odds_by_weight(entities, pictures.vectors, truth=truth, number=number, scale=40.0)
+    by_weight = mixed_similarities(entities, pictures.vectors)
+    true, rivals = odds_by_choice(by_weight, truth=truth, number=number, scale=40.0)
     mixed = entities.remixed(dict.fromkeys(SLICES, float(WEIGHTS[w]))).vectors["mixed"]
     expected = [shares(mixed @ picture, scale=40.0)[row] for picture, row in zip(pictures.vectors, truth, strict=True)]
     assert true[w] / (true[w] + rivals[:, w].sum(axis=0)) == pytest.approx(np.array(expected), rel=1e-3, abs=1e-6)
+
+
+# ---------------------------------------------------------------- stretch
+def left_behind(*, each: int, seed: int) -> tuple[EntityIndex, PictureIndex]:
+    """Explanations that all describe equally well; pictures lean away from those that training never saw."""
+    entities, pictures = indexes(noise=0.1, seed=seed, each=each)
+    rng = np.random.default_rng(seed)
+    explanation = unit(entities.vectors["caption"] + 0.1 * rng.normal(size=entities.vectors["caption"].shape))
+    unseen = entities.rows["slice"].to_numpy() == "none"
+    away = explanation[unseen].mean(axis=0)
+    entities = EntityIndex("m", entities.rows, entities.vectors | {"explanation": explanation}, {}).remixed({})
+    return entities, PictureIndex("m", pictures.rows, unit(pictures.vectors - 1.2 * away))
+
+
+def test_what_was_never_photographed_is_lifted_as_far_as_all_gain_by_it():
+    gains, lengths = [], []
+    for seed in range(6):
+        entities, pictures = left_behind(each=20, seed=seed)
+        known, unknown = halves(pictures)
+        stretched = calibrate_index(entities, known, scale=SCALE)
+        lengths.append(stretched.stretch)
+        gains.append(recalls(stretched, unknown, index="explanation") - recalls(entities, unknown, index="explanation"))
+    found = np.mean(gains, axis=0)
+    assert found.mean() > 1
+    assert found[SLICES.index("none")] > 5
+    assert np.mean([each["none"] for each in lengths]) > 1.02
+    assert {each["frequent"] for each in lengths} == {1.0}
+
+
+def test_where_nobody_is_left_behind_nobody_is_lifted_far():
+    entities, pictures = indexes(noise=0.02, each=10)
+    assert list(calibrate_stretch(entities, pictures, scale=SCALE).values()) == pytest.approx([1.0] * 4, abs=0.03)
+
+
+def test_pictures_of_one_slice_say_nothing_about_the_others():
+    assert calibrate_stretch(*indexes(noise=0.2, slices=("few",)), scale=SCALE) == {}
 
 
 # ---------------------------------------------------------------- thresholds
@@ -171,9 +212,9 @@ def test_precision_that_is_out_of_reach_gets_no_threshold():
 # ---------------------------------------------------------------- a whole model
 def test_calibration_of_a_real_model_fits_its_card(tmp_path):
     data, model = tiny_data(tmp_path / "data"), tiny_model(tmp_path / "model")
-    mix, thresholds = calibrate(model, data)
-    card = tiny_model(tmp_path / "again", mix=mix, thresholds=thresholds).card
+    card = calibrate(model, data)
     assert set(card.mix) == set(SLICES)
+    assert set(card.stretch.values()) <= {round(float(length), 3) for length in STRETCHES}
     assert set(card.mix.values()) <= {round(float(w), 3) for w in WEIGHTS}
     assert card.fingerprint == model.card.fingerprint  # calibrating does not make another model
 
@@ -190,4 +231,4 @@ def test_no_more_pictures_are_embedded_than_calibration_looks_at(tmp_path, monke
 def test_without_validation_pictures_nothing_is_calibrated(tmp_path):
     data, model = tiny_data(tmp_path / "data"), tiny_model(tmp_path / "model")
     pairs.write_rows(data.pairs, pairs.PAIRS, [], name="val")
-    assert calibrate(model, data) == (DEFAULT_MIX, {})
+    assert calibrate(model, data) == model.card.model_copy(update={"mix": DEFAULT_MIX})

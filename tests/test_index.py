@@ -92,7 +92,22 @@ def test_mix_weighs_the_explanation_by_slice(index):
 def test_mix_of_the_checkpoint_card_is_used(tmp_path, data):
     carded = tiny_model(tmp_path, mix={"one": 0.3})
     assert EntityIndex.build(carded, data).mix["one"] == 0.3
-    assert EntityIndex.build(carded, data, mix={"one": 0.8}).mix["one"] == 0.8
+
+
+def test_stretch_of_the_checkpoint_card_is_used_however_often_the_index_is_mixed(tmp_path, data):
+    index = EntityIndex.build(tiny_model(tmp_path, stretch={"none": 1.1}), data)
+    for again in (index, index.remixed(index.mix, stretch=index.stretch)):
+        lengths = np.linalg.norm(again.vectors["explanation"], axis=1)
+        stretched = (index.rows["slice"] == "none") & index.rows["has_explanation"]
+        assert lengths == pytest.approx(np.where(stretched, 1.1, 1.0), abs=1e-5)
+        assert stretched.sum() == 1  # the other one without pictures has no explanation either
+    assert np.linalg.norm(index.remixed({}).vectors["explanation"], axis=1) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("stretch", [{"rare": 1.1}, {"none": 0.0}, {"none": float("nan")}])
+def test_impossible_stretch_is_refused(index, stretch):
+    with pytest.raises(ConfigError, match="expected a length above 0"):
+        index.remixed({}, stretch=stretch)
 
 
 @pytest.mark.parametrize("mix", [{"rare": 0.5}, {"few": 1.5}, {"few": float("nan")}])
@@ -117,7 +132,7 @@ def test_entity_index_survives_saving(tmp_path, index):
     for _ in range(2):  # the second time over the first
         index.save(layout)
     loaded = EntityIndex.load(layout, fingerprint=index.fingerprint)
-    assert loaded.mix == index.mix
+    assert (loaded.mix, loaded.stretch) == (index.mix, index.stretch)
     assert loaded.named("red kettle") == [0]
     assert loaded.rows.drop(columns=["aliases", "tags"]).equals(index.rows.drop(columns=["aliases", "tags"]))
     assert all((loaded.vectors[kind] == index.vectors[kind]).all() for kind in index.vectors)

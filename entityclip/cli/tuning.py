@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 def calibrate(checkpoint: Checkpoint, data: Data, as_json: Json = False) -> None:
     """Find what the card needs for sure tags, on the validation pictures.
 
-    That is: how much an explanation weighs in the mixed index, from which confidence on a tag is right often enough,
-    and whether the matching head betters the order of the first answers. What the card had is replaced.
+    That is: how much an explanation weighs in the mixed index, how far entities with few pictures are lifted, from
+    which confidence on a tag is right often enough, and whether the matching head betters the order of the first
+    answers. What the card had is replaced.
     """
     from entityclip import checkpoint as checkpoints
     from entityclip.calibrate import PRECISIONS
@@ -31,18 +32,19 @@ def calibrate(checkpoint: Checkpoint, data: Data, as_json: Json = False) -> None
 
     source, layout = explained(data), CheckpointLayout(checkpoint)
     model = checkpoints.load(layout)
-    mix, thresholds = measure(model, source, progress=on_terminal())
-    card = model.card.model_copy(update={"mix": mix, "thresholds": thresholds})
+    card = measure(model, source, progress=on_terminal())
     weight = calibrate_rerank(replace(model, card=card), source, progress=on_terminal())
     card.model_copy(update={"rerank": weight}).write(layout.card)
-    table([{"entities": name, "weight of the explanation": w} for name, w in mix.items()], decimals=1)
+    lengths = {name: card.stretch.get(name, 1.0) for name in card.mix}
+    table([{"entities": n, "weight of the explanation": f"{w:g}", "length": lengths[n]} for n, w in card.mix.items()])
     typer.echo()
-    known = {p: thresholds.get(str(p)) for p in PRECISIONS}
+    known = {p: card.thresholds.get(str(p)) for p in PRECISIONS}
     table([{"precision": f"{p:g}", "least confidence": "not proven" if t is None else t} for p, t in known.items()])
     typer.echo(
         f"\nRe-ranking: weight {weight:g} of the matching head" + ("" if weight else "; it does not surely help")
     )
-    last_line({"mix": mix, "thresholds": thresholds, "rerank": weight}, as_json)
+    found = {"mix": card.mix, "stretch": card.stretch, "thresholds": card.thresholds, "rerank": weight}
+    last_line(found, as_json)
 
 
 def tune(

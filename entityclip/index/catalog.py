@@ -209,7 +209,7 @@ def added_entities(states: Sequence[Change], released: EntityIndex) -> EntityInd
     dim = released.vectors["caption"].shape[1]
     both = np.stack([np.zeros((2, dim), np.float32), *(state.vectors[TEXTS] for state in states)])[1:]
     index = EntityIndex(released.fingerprint, rows, {"caption": both[:, 0], "explanation": both[:, 1]}, {})
-    return index.remixed(released.mix)
+    return index.remixed(released.mix, stretch=released.stretch)
 
 
 def _row(state: Change, known: EntityIndex) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import get_args
 
 import numpy as np
@@ -55,13 +57,15 @@ class EntityIndex:
     rows: pd.DataFrame
     """``ENTITY_COLUMNS``; explanation is the first one as the model reads it, '' where there is none."""
     vectors: dict[IndexKind, np.ndarray]
-    """(M, D) each, unit rows: ``caption`` from the name; ``explanation`` the mean over the entity's explanations
-    with its names masked (unless the model was trained without), or the caption's vector where it has none;
-    ``mixed`` their mean weighted by ``mix``, and shorter than 1: its product with a picture is the mean of the two
-    similarities. Stretched to length 1, whatever is mixed would come nearer to every picture than what is not, and
-    entities that were never photographed, which stand on their explanation alone, would lose to all others."""
+    """(M, D) each: ``caption`` from the name, unit rows; ``explanation`` the mean over the entity's explanations
+    with its names masked (unless the model was trained without), as long as ``stretch`` says, or the caption's vector
+    where it has none; ``mixed`` their mean weighted by ``mix``, and shorter: its product with a picture is the mean of
+    the two similarities. Stretched to length 1, whatever is mixed would come nearer to every picture than what is not,
+    and entities that were never photographed, which stand on their explanation alone, would lose to all others."""
     mix: dict[str, float]
     """Slice -> weight of the explanation in ``mixed``."""
+    stretch: dict[str, float] = field(default_factory=dict)
+    """Slice -> length of its explanation vectors, where it is not 1."""
     parts: Mapping[str, str] = field(default_factory=dict)
     """Hashes of what the model's fingerprint is made of."""
 
@@ -72,16 +76,14 @@ class EntityIndex:
         data: DataLayout,
         *,
         among: Collection[str] | None = None,
-        mix: dict[str, float] | None = None,
         progress: bool = False,
     ) -> EntityIndex:
-        """Embed the entities of ``data``.
+        """Embed the entities of ``data``; mix and stretch are those of the model's card.
 
         Args:
             model: What sees them.
             data: The data version.
             among: entity_id of those to embed; None for all.
-            mix: Weights of the explanations; by default the checkpoint card's, then ``DEFAULT_MIX``.
             progress: Show bars.
 
         Raises:
@@ -97,21 +99,35 @@ class EntityIndex:
         rows["has_explanation"] = rows.index.isin(texts.index)
         explanation[~rows["has_explanation"]] = caption[~rows["has_explanation"]]
         vectors: dict[IndexKind, np.ndarray] = {"caption": caption, "explanation": finite(explanation, model)}
-        return cls(model.card.fingerprint, rows, vectors, {}, model.card.parts).remixed(mix or model.card.mix)
+        index = cls(model.card.fingerprint, rows, vectors, {}, {}, model.card.parts)
+        return index.remixed(model.card.mix, stretch=model.card.stretch)
 
-    def remixed(self, mix: dict[str, float]) -> EntityIndex:
-        """The same index with other weights; slices that ``mix`` leaves out get their default.
+    def remixed(self, mix: dict[str, float], *, stretch: Mapping[str, float] = MappingProxyType({})) -> EntityIndex:
+        """The same index with other weights and lengths; slices that ``mix`` leaves out get their default, those that
+        ``stretch`` leaves out the length 1.
 
         Raises:
-            ConfigError: An unknown slice, or a weight outside 0 to 1.
+            ConfigError: An unknown slice, a weight outside 0 to 1, or a length that is not above 0.
         """
         for name, weight in mix.items():
             if name not in SLICES or not 0 <= weight <= 1:
                 raise ConfigError(f"mix {name}={weight}: expected a weight from 0 to 1 for one of {', '.join(SLICES)}")
+        for name, length in stretch.items():
+            if name not in SLICES or not 0 < length < math.inf:
+                raise ConfigError(f"stretch {name}={length}: expected a length above 0 for one of {', '.join(SLICES)}")
         mix = DEFAULT_MIX | mix
         weights = self.rows["slice"].map(mix).to_numpy(np.float32)[:, None]
-        mixed = (1 - weights) * self.vectors["caption"] + weights * self.vectors["explanation"]
-        return replace(self, vectors=self.vectors | {"mixed": mixed}, mix=mix)
+        explanation = unit(self.vectors["explanation"]) * self._lengths(stretch)
+        mixed = (1 - weights) * self.vectors["caption"] + weights * explanation
+        vectors: dict[IndexKind, np.ndarray] = {"explanation": explanation, "mixed": mixed}
+        return replace(self, vectors=self.vectors | vectors, mix=mix, stretch=dict(stretch))
+
+    def _lengths(self, stretch: Mapping[str, float]) -> np.ndarray:
+        """(M, 1) of the explanation vectors; a name that stands in for a missing explanation keeps its own."""
+        lengths = self.rows["slice"].map(dict.fromkeys(SLICES, 1.0) | dict(stretch))
+        if "has_explanation" in self.rows:
+            lengths = lengths.where(self.rows["has_explanation"].astype(bool), 1.0)
+        return lengths.to_numpy(np.float32)[:, None]
 
     def rows_of(self, entity_ids: Iterable[str]) -> np.ndarray:
         """(N,) row of each id.
@@ -150,7 +166,7 @@ class EntityIndex:
 
     def save(self, layout: IndexLayout) -> None:
         """Write the index; an older one in its place is replaced."""
-        card = {"fingerprint": self.fingerprint, "parts": dict(self.parts), "mix": self.mix}
+        card = {"fingerprint": self.fingerprint, "parts": dict(self.parts), "mix": self.mix, "stretch": self.stretch}
         save_index(layout, card=card, vectors={str(kind): v for kind, v in self.vectors.items()}, rows=self.rows)
 
     @classmethod
@@ -162,7 +178,8 @@ class EntityIndex:
             IndexMismatch: Another model made it.
         """
         card, vectors, rows = load_index(layout, kinds=get_args(IndexKind), fingerprint=fingerprint, parts=parts)
-        return cls(fingerprint, rows, {kind: vectors[kind] for kind in get_args(IndexKind)}, card["mix"])
+        of_kind = {kind: vectors[kind] for kind in get_args(IndexKind)}
+        return cls(fingerprint, rows, of_kind, card["mix"], card.get("stretch", {}))
 
 
 def _entity_rows(data: DataLayout, among: Collection[str] | None) -> pd.DataFrame:

@@ -25,7 +25,7 @@ from entityclip.model.towers import Tokens
 from entityclip.train.adapt import adapt, optimizer
 from entityclip.train.average import Average
 from entityclip.train.config import TrainConfig
-from entityclip.train.machine import keep_freed_memory
+from entityclip.train.machine import attention, keep_freed_memory
 from entityclip.train.state import whole_state
 
 
@@ -116,7 +116,8 @@ class Job:
             device=self.accelerator.device,
         )
         self.optimizer.zero_grad(set_to_none=True)
-        terms = (self._in_chunks if self.config.chunk else self._at_once)(batch, number)
+        with attention(self.accelerator.device, self.config.precision):
+            terms = (self._in_chunks if self.config.chunk else self._at_once)(batch, number)
         values = {name: float(self.accelerator.reduce(value.detach(), "mean")) for name, value in terms.items()}
         self._require_finite(number, values["loss"], f"the loss is no longer finite ({values})")
         norm = self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.config.clip)

@@ -7,6 +7,7 @@ import ctypes
 from typing import Literal
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 """Names of glibc's settings, as in its malloc.h."""
@@ -28,3 +29,11 @@ def cpu_precision() -> Literal["float32", "bf16"]:
     """bf16 where the processor computes in it (AVX512-BF16, AMX); elsewhere it would be slower than float32."""
     can = torch.cpu.get_capabilities()
     return "bf16" if can.get("avx512_bf16") or can.get("amx_bf16") else "float32"
+
+
+def attention(device: torch.device, precision: str) -> contextlib.AbstractContextManager[None]:
+    """How the towers attend in training: on a CPU in bf16 by plain products, two to four times faster there than
+    PyTorch's fused kernel on the lengths of texts and of a ViT's tokens; else as PyTorch chooses.
+    """
+    plain = device.type == "cpu" and precision == "bf16"
+    return sdpa_kernel(SDPBackend.MATH) if plain else contextlib.nullcontext()

@@ -14,7 +14,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from entityclip import checkpoint, metrics, pairs
-from entityclip.calibrate import PICTURES, calibrate_mix
+from entityclip.calibrate import PICTURES, calibrate_index
 from entityclip.checkpoint import LoadedModel
 from entityclip.errors import ConfigError, DataError, TrainingError, WorkspaceError
 from entityclip.index import EntityIndex, PictureIndex
@@ -185,7 +185,7 @@ def validation_recall(model: LoadedModel, data: DataLayout) -> dict[str, float]:
     """Slice -> recall@1 of the mixed index on the validation pictures, in percent."""
     pictures = PictureIndex.build(model, data, split="val", most=PICTURES)
     entities = EntityIndex.build(model, data)
-    entities = entities.remixed(calibrate_mix(entities, pictures, scale=model.scale))
+    entities = calibrate_index(entities, pictures, scale=model.scale)
     truth = entities.rows_of(pictures.rows["entity_id"])
     first = metrics.ranks(pictures.vectors, entities.vectors["mixed"], truth).rank == 1
     slices = entities.rows["slice"].to_numpy()[truth]

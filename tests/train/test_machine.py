@@ -6,8 +6,10 @@ import sys
 
 import pytest
 import torch
+from torch.nn import functional as F
+from torch.profiler import profile
 
-from entityclip.train.machine import cpu_precision
+from entityclip.train.machine import attention, cpu_precision
 
 FAULTS = """
 import resource, sys, torch
@@ -35,3 +37,17 @@ def test_a_block_that_was_freed_is_there_for_the_next_step() -> None:
 def test_half_precision_is_for_processors_that_compute_in_it() -> None:
     can = torch.cpu.get_capabilities()
     assert (cpu_precision() == "bf16") == any(can.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+
+
+def fused(device: str, precision: str) -> bool:
+    """Whether attention runs as one kernel."""
+    q = torch.ones(2, 2, 8, 8)
+    with profile() as seen, attention(torch.device(device), precision):
+        F.scaled_dot_product_attention(q, q, q)
+    return any("flash" in event.name for event in seen.events())
+
+
+def test_attention_in_bf16_is_by_plain_products_on_a_cpu_alone() -> None:
+    assert not fused("cpu", "bf16")
+    assert fused("cpu", "float32")
+    assert fused("cuda", "bf16")  # the choice is left to PyTorch

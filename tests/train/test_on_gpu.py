@@ -1,0 +1,97 @@
+"""The same numbers on a GPU as on the CPU: needs a CUDA device, and is skipped without one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import tiny_data, tiny_vit
+from together import steps
+
+from entityclip import checkpoint, train
+from entityclip.ablate import VARIANTS, ablate, runs
+from entityclip.images import Preprocessing
+from entityclip.layout import AblationLayout, DataLayout, RunLayout
+from entityclip.text import Tokenisation
+from entityclip.train import TrainConfig
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA device"),
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> DataLayout:
+    return tiny_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    return TrainConfig(
+        model=tiny_vit(tmp_path_factory.mktemp("vit")),
+        preprocessing=Preprocessing(size=32),
+        tokenisation=Tokenisation(context=24),
+        epochs=4,
+        batch=8,
+        clip=1e9,
+        rate=1e-4,
+        save_seconds=0,
+    )
+
+
+@pytest.fixture(scope="module")
+def on_cpu(config: TrainConfig, data: DataLayout) -> dict[str, torch.Tensor]:
+    return steps(config, data)
+
+
+@pytest.mark.parametrize("change", [{}, {"chunk": 3}, {"checkpoint_gradients": True}, {"compile": True}])
+def test_losses_and_gradients_are_those_of_the_cpu(
+    config: TrainConfig, data: DataLayout, on_cpu: dict[str, torch.Tensor], change: dict[str, object]
+) -> None:
+    found = steps(config.model_copy(update={"device": "cuda"} | change), data)
+    compared = [name for name in on_cpu if name.startswith(("loss", "grad"))]
+    assert len(compared) > 50
+    for name in compared:
+        torch.testing.assert_close(
+            found[name].cpu(), on_cpu[name], rtol=1e-3, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+def test_half_precision_is_near(config: TrainConfig, data: DataLayout, on_cpu: dict[str, torch.Tensor]) -> None:
+    halved = steps(config.model_copy(update={"device": "cuda", "precision": "bf16"}), data)
+    assert 0 < abs(halved["loss.0.vtc"] - on_cpu["loss.0.vtc"]) < 0.05
+
+
+def test_a_killed_run_goes_on_and_its_checkpoint_answers_alike_on_both_devices(
+    config: TrainConfig, data: DataLayout, tmp_path: Path
+) -> None:
+    config = config.model_copy(update={"device": "cuda", "average": 0.9})
+
+    def fit(folder: Path, *, die_after: int = 99) -> dict[str, torch.Tensor]:
+        def report(epoch: int, terms: dict[str, float]) -> None:
+            assert terms["loss"] > 0
+            if epoch == die_after:
+                raise InterruptedError
+
+        train.fit(config, data=data, data_hash="d", run=RunLayout(folder), report=report, progress=False)
+        return load_file(RunLayout(folder).checkpoint.weights)
+
+    unbroken = fit(tmp_path / "unbroken")
+    with pytest.raises(InterruptedError):
+        fit(tmp_path / "killed", die_after=2)
+    for name, weight in fit(tmp_path / "killed").items():
+        torch.testing.assert_close(weight, unbroken[name], rtol=1e-3, atol=1e-4)
+    here, there = (checkpoint.load(RunLayout(tmp_path / "killed").checkpoint, device=d) for d in ("cpu", "cuda"))
+    texts = ["KX-RED", "a body like a red disc"]
+    assert here.embed_texts(texts) == pytest.approx(there.embed_texts(texts), abs=1e-4)
+
+
+def test_several_trainings_share_the_gpu(config: TrainConfig, data: DataLayout, tmp_path: Path) -> None:
+    config = config.model_copy(update={"device": "cuda", "epochs": 1})
+    planned = [run for run in runs(config, seeds=2) if run.variant == VARIANTS[3]]
+    to = AblationLayout(tmp_path)
+    found = ablate(planned, data=data, data_hash="d", to=to, report=lambda *_: None, jobs=2, progress=False)
+    assert set(found["seed"]) == {0, 1}
