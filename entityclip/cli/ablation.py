@@ -72,4 +72,5 @@ def ablate(
     layout.plot.write_text(plot(found), encoding="utf-8")
     typer.echo(markdown(found))
     typer.echo(f"Mean of {seeds} seeds, 95 % interval. Table: {layout.table}  Plot: {layout.plot}")
-    last_line({"ablation": found.to_dict("records"), "epochs": config.epochs, "seeds": seeds}, as_json)
+    known = found.astype(object).where(found.notna(), None)  # one seed has no interval
+    last_line({"ablation": known.to_dict("records"), "epochs": config.epochs, "seeds": seeds}, as_json)
