@@ -1,5 +1,4 @@
-"""Calibration on validation pictures: how much the explanation weighs, how much an entity with few pictures is lifted,
-and from which confidence on a tag is trusted.
+"""Calibration on validation pictures: how the mixed index is mixed, and from which confidence on a tag is trusted.
 
 All go onto the checkpoint card, so that evaluation and service decide by the same numbers.
 """
@@ -7,6 +6,7 @@ All go onto the checkpoint card, so that evaluation and service decide by the sa
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 
@@ -20,13 +20,13 @@ from entityclip.vectors import best, shares
 WEIGHTS = np.linspace(0, 1, 11, dtype=np.float32)
 """Weights of the explanation that are tried."""
 
-STRETCHES = np.linspace(0.95, 1.15, 21, dtype=np.float32)
-"""Lengths of explanation vectors that are tried."""
+LENGTHS = np.linspace(0.97, 1.06, 10, dtype=np.float32)
+"""Lengths to which the mean of caption and explanation is stretched that are tried."""
 
-STEEP = 5.0
-"""As ``SHARPER``, for the stretch: lengths differ by hundredths, which a softer measure does not see."""
+CHOICES = np.array(list(product(WEIGHTS, LENGTHS)), dtype=np.float32)
+"""(110, 2) both together."""
 
-SHARPER = 2.0
+SHARPER = 4.0
 """The mix is judged by a softmax this much sharper than training's: near to recall@1, and yet smooth, so that
 the choice does not hang on a handful of pictures that just tip over."""
 
@@ -48,6 +48,9 @@ Z = 1.96
 PICTURES = 5000
 """Pictures that calibration looks at, at most: more would cost time and move nothing."""
 
+COMPARISONS = 10**7
+"""Pictures times entities that the mix is judged by, about: each is compared with every choice."""
+
 
 def calibrate(model: LoadedModel, data: DataLayout, *, split: Split = "val", progress: bool = False) -> CheckpointCard:
     """The model's card with ``mix``, ``stretch`` and ``thresholds``, from one embedding of the split's pictures.
@@ -66,103 +69,86 @@ def calibrate(model: LoadedModel, data: DataLayout, *, split: Split = "val", pro
 
 
 def calibrate_index(entities: EntityIndex, pictures: PictureIndex, *, scale: float) -> EntityIndex:
-    """The index with the stretch, and then the mix, that serve ``pictures`` best; it forgets those it had."""
-    stretched = entities.remixed({}, stretch=calibrate_stretch(entities.remixed({}), pictures, scale=scale))
-    return stretched.remixed(calibrate_mix(stretched, pictures, scale=scale), stretch=stretched.stretch)
-
-
-# ---------------------------------------------------------------- stretch
-def calibrate_stretch(entities: EntityIndex, pictures: PictureIndex, *, scale: float) -> dict[str, float]:
-    """Slice -> length of its explanation vectors, by the softened recall@1 of ``pictures`` in the explanation index.
-
-    Training pulls every picture to the text of its own entity. An entity that it never saw is left behind: its text
-    may describe a picture best, and yet comes second to the text of a sibling that was photographed. A little more
-    length makes up for it (calibrated stacking; Chao et al., arXiv 1605.04253, who subtract from the seen classes).
-    Every entity counts the same. The first slice that is asked for keeps length 1, and so does one without pictures.
-    """
-    truth, number = entities.rows_of(pictures.rows["entity_id"]), _slice_numbers(entities)
-    asked = [i for i in range(len(SLICES)) if (number[truth] == i).any()]
-    if len(asked) < 2:
-        return {}
-    explanation = entities.vectors["explanation"]
-    true, rivals = odds_by_choice(
-        lambda part: STRETCHES[:, None, None] * (pictures.vectors[part] @ explanation.T),
-        truth=truth,
-        number=number,
-        scale=STEEP * scale,
-    )
-    weight = 1 / np.bincount(truth)[truth]
-
-    def worth(choice: list[int]) -> float:
-        against = np.sum([rivals[i, w] for i, w in enumerate(choice)], axis=0)
-        own = true[np.array(choice)[number[truth]], np.arange(len(truth))]
-        return float(np.average(own / (own + against), weights=weight))
-
-    one = int(np.argmin(np.abs(STRETCHES - 1)))
-    choice = _ascended([one] * len(SLICES), worth, free=asked[1:], options=len(STRETCHES))
-    return {name: round(float(STRETCHES[w]), 3) for name, w in zip(SLICES, choice, strict=True)}
-
-
-def _slice_numbers(entities: EntityIndex) -> np.ndarray:
-    """(M,) place of each entity's slice among ``SLICES``."""
-    return entities.rows["slice"].map({name: i for i, name in enumerate(SLICES)}).to_numpy()
+    """The index with the mix and the stretch that serve ``pictures`` best."""
+    mix, stretch = calibrate_mix(entities, pictures, scale=scale)
+    return entities.remixed(mix, stretch=stretch)
 
 
 # ---------------------------------------------------------------- mix
-def calibrate_mix(entities: EntityIndex, pictures: PictureIndex, *, scale: float) -> dict[str, float]:
-    """Slice -> weight of the explanation in the mixed index, by the softened recall@1 of ``pictures``.
+def calibrate_mix(
+    entities: EntityIndex, pictures: PictureIndex, *, scale: float
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Slice -> weight of the explanation, and -> length, in the mixed index, by the softened recall@1 of ``pictures``.
 
-    The mean of the slices' recalls is maximised, one weight at a time until none can be bettered, starting from the
-    better one of the single indexes; a slice's shortfall against the better single index weighs ``SHORTFALL`` times.
-    Entities of all slices compete for every picture: without that, a slice's recall is bought with the others'.
+    The mean of the slices' recalls is maximised, one slice's choice at a time until none can be bettered, starting
+    from the better one of the single indexes; a slice's shortfall against the better single index weighs ``SHORTFALL``
+    times. Entities of all slices compete for every picture: without that, a slice's recall is bought with the others'.
     A slice without pictures keeps its default. The optimum is optimistic: report recall on another split.
+
+    Lengths differ because training pulls every picture to the texts of its own entity. One that it never saw is left
+    behind: its text may describe a picture best, and yet comes second to the text of a sibling that was photographed
+    (calibrated stacking; Chao et al., arXiv 1605.04253, who subtract from the seen classes).
     """
+    pictures = _some(pictures, most=max(PICTURES // 10, COMPARISONS // len(entities.rows)))
     truth = entities.rows_of(pictures.rows["entity_id"])
-    number = _slice_numbers(entities)
+    number = entities.rows["slice"].map({name: i for i, name in enumerate(SLICES)}).to_numpy()
     asked = [np.flatnonzero(number[truth] == i) for i in range(len(SLICES))]
     free = [i for i, rows in enumerate(asked) if len(rows)]
     if not free:
-        return dict(DEFAULT_MIX)
+        return dict(DEFAULT_MIX), {}
     true, rivals = odds_by_choice(
         mixed_similarities(entities, pictures.vectors), truth=truth, number=number, scale=SHARPER * scale
     )
 
     def recalls(choice: list[int]) -> np.ndarray:
-        against = np.sum([rivals[i, w] for i, w in enumerate(choice)], axis=0)
+        against = np.sum([rivals[i, c] for i, c in enumerate(choice)], axis=0)
         right = [true[choice[i], asked[i]] / (true[choice[i], asked[i]] + against[asked[i]]) for i in free]
         return np.array([part.mean() for part in right])
 
-    caption, explanation = ([w] * len(SLICES) for w in (0, len(WEIGHTS) - 1))
+    caption, explanation = ([_choice(weight)] * len(SLICES) for weight in (0, 1))
     single = np.maximum(recalls(caption), recalls(explanation))
 
     def worth(choice: list[int]) -> float:
         reached = recalls(choice)
         return float(np.mean(reached - SHORTFALL * np.maximum(0, single - reached)))
 
-    default = [int(np.argmin(np.abs(WEIGHTS - DEFAULT_MIX[name]))) for name in SLICES]
+    default = [_choice(DEFAULT_MIX[name]) for name in SLICES]
     starts = [[start[i] if i in free else default[i] for i in range(len(SLICES))] for start in (explanation, caption)]
-    choice = _ascended(max(starts, key=worth), worth, free=free, options=len(WEIGHTS))
-    return {name: round(float(WEIGHTS[w]), 3) for name, w in zip(SLICES, choice, strict=True)}
+    found = CHOICES[_ascended(max(starts, key=worth), worth, free=free)]
+    by_slice = (dict(zip(SLICES, (round(float(x), 3) for x in column), strict=True)) for column in found.T)
+    mix, stretch = by_slice
+    return mix, stretch
+
+
+def _some(pictures: PictureIndex, *, most: int) -> PictureIndex:
+    """Every n-th picture, so that there are about ``most`` of them."""
+    each = slice(None, None, max(1, len(pictures.rows) // most))
+    return PictureIndex(pictures.fingerprint, pictures.rows[each].reset_index(drop=True), pictures.vectors[each])
+
+
+def _choice(weight: float) -> int:
+    """Number of the choice of this weight and length 1."""
+    return int(np.argmin(np.abs(CHOICES - (weight, 1)).sum(axis=1)))
 
 
 def mixed_similarities(entities: EntityIndex, queries: np.ndarray) -> Callable[[slice], np.ndarray]:
-    """For ``odds_by_choice``: (Q, D) pictures against the entities, by each weight of the explanation."""
+    """For ``odds_by_choice``: (Q, D) pictures against the entities, by each of ``CHOICES``."""
+    weights, lengths = CHOICES.T[:, :, None, None]
 
     def similarities(part: slice) -> np.ndarray:
         by_caption, by_explanation = (queries[part] @ entities.vectors[kind].T for kind in ("caption", "explanation"))
-        weights = WEIGHTS[:, None, None]
-        return (1 - weights) * by_caption + weights * by_explanation
+        return lengths * ((1 - weights) * by_caption + weights * by_explanation)
 
     return similarities
 
 
-def _ascended(choice: list[int], worth: Callable[[list[int]], float], *, free: list[int], options: int) -> list[int]:
+def _ascended(choice: list[int], worth: Callable[[list[int]], float], *, free: list[int]) -> list[int]:
     """``choice`` after no single change among ``free`` betters its ``worth``; it stays where nothing is gained."""
     before: list[int] = []
     while choice != before:
         before = choice
         for i in free:
-            tried = [choice, *([*choice[:i], w, *choice[i + 1 :]] for w in range(options))]
+            tried = [choice, *([*choice[:i], c, *choice[i + 1 :]] for c in range(len(CHOICES)))]
             choice = max(tried, key=worth)
     return choice
 
@@ -190,12 +176,12 @@ def odds_by_choice(
         part = slice(start, start + step)
         tried = similarities(part).astype(np.float64)
         row, base = np.arange(tried.shape[1]), tried.max(axis=(0, 2))[:, None]
-        for w, each in enumerate(tried):
+        for c, each in enumerate(tried):
             odds = np.exp(scale * (each - base))
-            true[w, part] = odds[row, truth[part]]
+            true[c, part] = odds[row, truth[part]]
             odds[row, truth[part]] = 0
             for i in np.unique(number):
-                rivals[i, w, part] = odds[:, number == i].sum(axis=1)
+                rivals[i, c, part] = odds[:, number == i].sum(axis=1)
     return true, rivals
 
 

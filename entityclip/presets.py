@@ -47,7 +47,7 @@ def demo() -> Preset:
             ),
             preprocessing=Preprocessing(size=72),
             augmentation=Augmentation(crop=0.6, rotate=15, light=0.15, saturation=0.1),  # colours are attributes here
-            epochs=24,
+            epochs=28,
             batch=64,
             balance=0.5,
             rate=2e-3,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def calibrate(checkpoint: Checkpoint, data: Data, as_json: Json = False) -> None:
     """Find what the card needs for sure tags, on the validation pictures.
 
-    That is: how much an explanation weighs in the mixed index, how far entities with few pictures are lifted, from
+    That is: how much an explanation weighs in the mixed index, how far the vectors of a slice are stretched there, from
     which confidence on a tag is right often enough, and whether the matching head betters the order of the first
     answers. What the card had is replaced.
     """
@@ -35,8 +35,8 @@ def calibrate(checkpoint: Checkpoint, data: Data, as_json: Json = False) -> None
     card = measure(model, source, progress=on_terminal())
     weight = calibrate_rerank(replace(model, card=card), source, progress=on_terminal())
     card.model_copy(update={"rerank": weight}).write(layout.card)
-    lengths = {name: card.stretch.get(name, 1.0) for name in card.mix}
-    table([{"entities": n, "weight of the explanation": f"{w:g}", "length": lengths[n]} for n, w in card.mix.items()])
+    factors = {name: card.stretch.get(name, 1.0) for name in card.mix}
+    table([{"entities": n, "weight of the explanation": f"{w:g}", "stretch": factors[n]} for n, w in card.mix.items()])
     typer.echo()
     known = {p: card.thresholds.get(str(p)) for p in PRECISIONS}
     table([{"precision": f"{p:g}", "least confidence": "not proven" if t is None else t} for p, t in known.items()])

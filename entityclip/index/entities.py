@@ -57,15 +57,15 @@ class EntityIndex:
     rows: pd.DataFrame
     """``ENTITY_COLUMNS``; explanation is the first one as the model reads it, '' where there is none."""
     vectors: dict[IndexKind, np.ndarray]
-    """(M, D) each: ``caption`` from the name, unit rows; ``explanation`` the mean over the entity's explanations
-    with its names masked (unless the model was trained without), as long as ``stretch`` says, or the caption's vector
-    where it has none; ``mixed`` their mean weighted by ``mix``, and shorter: its product with a picture is the mean of
-    the two similarities. Stretched to length 1, whatever is mixed would come nearer to every picture than what is not,
-    and entities that were never photographed, which stand on their explanation alone, would lose to all others."""
+    """(M, D) each: ``caption`` from the name; ``explanation`` the mean over the entity's explanations with its names
+    masked (unless the model was trained without), or the caption's vector where it has none; both unit rows. ``mixed``
+    their mean weighted by ``mix`` times ``stretch``: its product with a picture is the mean of the two similarities.
+    All of length 1, whatever is mixed would come nearer to every picture than what is not, and entities that were
+    never photographed, which stand on their explanation alone, would lose to all others."""
     mix: dict[str, float]
     """Slice -> weight of the explanation in ``mixed``."""
     stretch: dict[str, float] = field(default_factory=dict)
-    """Slice -> length of its explanation vectors, where it is not 1."""
+    """Slice -> factor of its mean in ``mixed``, where it is not 1."""
     parts: Mapping[str, str] = field(default_factory=dict)
     """Hashes of what the model's fingerprint is made of."""
 
@@ -103,31 +103,22 @@ class EntityIndex:
         return index.remixed(model.card.mix, stretch=model.card.stretch)
 
     def remixed(self, mix: dict[str, float], *, stretch: Mapping[str, float] = MappingProxyType({})) -> EntityIndex:
-        """The same index with other weights and lengths; slices that ``mix`` leaves out get their default, those that
-        ``stretch`` leaves out the length 1.
+        """The same index with other weights and factors; slices that ``mix`` leaves out get their default, those that
+        ``stretch`` leaves out the factor 1.
 
         Raises:
-            ConfigError: An unknown slice, a weight outside 0 to 1, or a length that is not above 0.
+            ConfigError: An unknown slice, a weight outside 0 to 1, or a factor that is not above 0.
         """
         for name, weight in mix.items():
             if name not in SLICES or not 0 <= weight <= 1:
                 raise ConfigError(f"mix {name}={weight}: expected a weight from 0 to 1 for one of {', '.join(SLICES)}")
-        for name, length in stretch.items():
-            if name not in SLICES or not 0 < length < math.inf:
-                raise ConfigError(f"stretch {name}={length}: expected a length above 0 for one of {', '.join(SLICES)}")
-        mix = DEFAULT_MIX | mix
-        weights = self.rows["slice"].map(mix).to_numpy(np.float32)[:, None]
-        explanation = unit(self.vectors["explanation"]) * self._lengths(stretch)
-        mixed = (1 - weights) * self.vectors["caption"] + weights * explanation
-        vectors: dict[IndexKind, np.ndarray] = {"explanation": explanation, "mixed": mixed}
-        return replace(self, vectors=self.vectors | vectors, mix=mix, stretch=dict(stretch))
-
-    def _lengths(self, stretch: Mapping[str, float]) -> np.ndarray:
-        """(M, 1) of the explanation vectors; a name that stands in for a missing explanation keeps its own."""
-        lengths = self.rows["slice"].map(dict.fromkeys(SLICES, 1.0) | dict(stretch))
-        if "has_explanation" in self.rows:
-            lengths = lengths.where(self.rows["has_explanation"].astype(bool), 1.0)
-        return lengths.to_numpy(np.float32)[:, None]
+        for name, factor in stretch.items():
+            if name not in SLICES or not 0 < factor < math.inf:
+                raise ConfigError(f"stretch {name}={factor}: expected a factor above 0 for one of {', '.join(SLICES)}")
+        mix, factor_of = DEFAULT_MIX | mix, dict.fromkeys(SLICES, 1.0) | dict(stretch)
+        weights, factors = (self.rows["slice"].map(by).to_numpy(np.float32)[:, None] for by in (mix, factor_of))
+        mixed = factors * ((1 - weights) * self.vectors["caption"] + weights * self.vectors["explanation"])
+        return replace(self, vectors=self.vectors | {"mixed": mixed}, mix=mix, stretch=dict(stretch))
 
     def rows_of(self, entity_ids: Iterable[str]) -> np.ndarray:
         """(N,) row of each id.
