@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
-from entityclip.quality.tokens import Tokens
+from entityclip.quality.tokens import WORD, Tokens
 
 LONGEST_NAME = 6
 """Words of the longest name that is looked for. Longer ones are captions, and never occur in a text word for word."""
-
-WORD = re.compile(r"[ぁ-ゖァ-ヺー㐀-鿿]|[^\W_ぁ-ゖァ-ヺー㐀-鿿]+")
-"""A word; or one Japanese character, since no space says where a Japanese word ends."""
 
 _BEGINNING = 6
 _CJK = re.compile(r"[぀-ヿ㐀-鿿]")
@@ -66,6 +64,7 @@ class NameBook:
             self._name[entity_id] = entity
             for name in (entity, *(aliases if aliases is not None else ())):
                 self._add(unicodedata.normalize("NFKC", name or ""), entity_id)
+        self._sorted = sorted(self._bearer)
 
     def _add(self, name: str, entity_id: str) -> None:
         words = _PART.findall(name)
@@ -96,18 +95,27 @@ class NameBook:
     # ------------------------------------------------------------ who is named
     def may_name(self, texts: Tokens) -> np.ndarray:
         """(N,) bool: whether it is worth the time to look for Latin names in a text."""
-        begins = self._beginnings if self._most_words > 1 else set()
-        return texts.counts(
-            lambda word: word in self._bearer or word[:_BEGINNING] in begins or word in self._as_written
-        ).astype(bool)
+        single = texts.counts(lambda word: word in self._bearer or word in self._as_written).astype(bool)
+        if self._most_words == 1:
+            return single
+        return single | texts.neighbours(self._may_begin, lambda one, next_one: self._begins(one + next_one))
+
+    def _may_begin(self, word: str) -> bool:
+        return word[:_BEGINNING] in self._beginnings
+
+    def _begins(self, run: str) -> bool:
+        """Whether a name begins like this."""
+        place = bisect_left(self._sorted, run)
+        return self._sorted[place : place + 1] != [] and self._sorted[place].startswith(run)
 
     def named(self, text: str, words: Sequence[str]) -> set[str]:
         """The names in ``text`` (NFKC; ``words`` are its casefolded ``WORD``s), as this book spells them."""
         found = self._bearer.keys() & {*words, *(WORD.findall(text) if self._as_written else ())}
         # Few words begin a name, so that hardly any run of words has to be glued together and looked up.
         for start in [i for i, word in enumerate(words) if word[:_BEGINNING] in self._beginnings]:
-            runs = (glued(words[start : start + n]) for n in range(2, self._most_words + 1))
-            found.update(run for run in runs if run in self._bearer)
+            if self._begins(glued(words[start : start + 2])):
+                runs = (glued(words[start : start + n]) for n in range(2, self._most_words + 1))
+                found.update(run for run in runs if run in self._bearer)
         if self._japanese and not text.isascii():
             # Runs of Japanese characters are no words: "ソラ" must not be found in "ソラマメ".
             found = {name for name in found if not _CJK.search(name)}
