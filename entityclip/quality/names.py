@@ -20,8 +20,8 @@ _BEGINNING = 6
 _CJK = re.compile(r"[぀-ヿ㐀-鿿]")
 _KATAKANA = re.compile(r"[ァ-ヺー]")
 _PART = re.compile(r"[^\W_]+")
-_CODE = re.compile(r"(?<![A-Za-z0-9-])[A-Z]{1,4}-?[0-9]{2,5}[A-Z]?(?![A-Za-z0-9-])")
-_STANDARDS = re.compile(r"(?:AES|CR|DDR|DIN|EN|GB|GTX|GU|HDMI|IEC|IPX?|ISO|JIS|LED|LR|MP|PM|RJ|RTX|SR|UL|USB|UV)-?\d+")
+CODE = re.compile(r"(?<![A-Za-z0-9-])[A-Z]{1,4}-?[0-9]{2,5}[A-Z]?(?![A-Za-z0-9-])")
+STANDARDS = re.compile(r"(?:AES|CR|DDR|DIN|EN|GB|GTX|GU|HDMI|IEC|IPX?|ISO|JIS|LED|LR|MP|PM|RJ|RTX|SR|UL|USB|UV)-?\d+")
 LIKE_A_CODE = r"[A-Z]-?[0-9]{2}"
 """RE2 pattern that every text with a code matches."""
 _DIGITS, _LETTER = re.compile(r"\d+"), re.compile(r"[A-Z]")
@@ -81,7 +81,7 @@ class NameBook:
         elif 0 < len(words) <= LONGEST_NAME:
             self._bear(key.casefold(), entity_id)
             self._beginnings.update(key.casefold()[:n] for n in range(1, _BEGINNING + 1))
-            self._shapes.update(map(_shape, _CODE.findall(name)))
+            self._shapes.update(map(_shape, CODE.findall(name)))
             self._most_words = max(self._most_words, 2, len(words))
 
     def _bear(self, key: str, entity_id: str) -> None:
@@ -143,6 +143,11 @@ class NameBook:
         return None
 
     # ------------------------------------------------------------ codes that nobody has
+    @property
+    def has_codes(self) -> bool:
+        """Whether a name holds a code."""
+        return bool(self._shapes)
+
     def words_of(self, entity_id: str) -> set[str]:
         """The words of the entity's names; none for an unknown entity."""
         return {word for name in self._own.get(entity_id, ()) for word in words_of(name)}
@@ -151,10 +156,10 @@ class NameBook:
         """The first code in ``text`` that looks like this catalogue's model numbers and belongs to nothing.
 
         Like: the same letters and digits by place, with any number of digits. Where no name holds a code, nothing
-        is taken for one. Codes of the caption and names of standards (IP44, USB30) are known.
+        is taken for one here. Codes of the caption and names of standards (IP44, USB30) are known.
         """
-        for code in _CODE.findall(text) if self._shapes else ():
-            if _shape(code) not in self._shapes or _STANDARDS.fullmatch(code):
+        for code in CODE.findall(text) if self._shapes else ():
+            if _shape(code) not in self._shapes or STANDARDS.fullmatch(code):
                 continue
             if glued(_PART.findall(code)).casefold() not in self._bearer and code not in caption:
                 return code

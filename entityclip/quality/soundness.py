@@ -70,7 +70,7 @@ class SoundnessModel(Record):
     terms: tuple[Term, ...]
     intercept: float
     slope: float = Field(description="Platt's: log odds = slope * (sum of the terms) + intercept.")
-    threshold: float = Field(ge=0, le=1, description="Texts below are set aside; the least one that keeps the promise.")
+    threshold: float = Field(ge=0, le=1, description="Texts below are set aside; it keeps the promise.")
     false_alarms: float = Field(description="The promise: at most this share of sound texts is set aside.")
     curve: tuple[CurvePoint, ...]
     learned_from: dict[str, str | int | float] = Field(description="Rows by kind, seed, hash of data and judge.")
@@ -113,7 +113,8 @@ def learn(
         sound: Of the same index: whether each is sound.
         learned_from: Kept with the model.
         faulty_share: Share of faulty texts to be expected where the model will be used; probabilities are of that.
-        false_alarms: The share of sound texts that the threshold may set aside.
+        false_alarms: The share of sound texts that the threshold may set aside, at most. A text whose scores speak for
+            it, so that it is more likely to be sound than any text is beforehand, is never set aside.
 
     Raises:
         ConfigError: Too few entities or too few texts of either kind, or a share outside 0 to 1.
@@ -125,7 +126,7 @@ def learn(
     slope, intercept = _platt(apart, truth, prior)
     terms = _fit(values, truth, prior)
     probability = 1 / (1 + np.exp(-(slope * apart + intercept)))
-    threshold = float(np.quantile(probability[truth], false_alarms))
+    threshold = min(1 - faulty_share, float(np.quantile(probability[truth], false_alarms)))
     return SoundnessModel(
         terms=terms,
         intercept=intercept,

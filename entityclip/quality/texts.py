@@ -40,10 +40,16 @@ class Known(NamedTuple):
     broken_rule: Callable[[str, str], str | None] | None = None
     """From a text and its language to the rule of the domain that it breaks."""
 
+    def unknown_code(self, text: str, *, entity_id: str, caption: str) -> str | None:
+        """The first code in ``text`` that is nobody's, or, where no name holds one, that the writer was not told."""
+        if self.book.has_codes or self.sources is None:
+            return self.book.unknown_code(text, caption=caption)
+        return self.sources.unknown_code(text, entity_id=entity_id, caption=caption)
+
 
 def read_texts(explanations: pd.DataFrame, known: Known) -> ReadTexts:
     """The scores that each text has for itself."""
-    whole = pc.utf8_normalize(pa.array(explanations["text"].fillna(""), type=pa.large_string()), form="NFKC")
+    whole = pc.utf8_normalize(_one_piece(explanations["text"].fillna("")), form="NFKC")
     texts, trimmed = pc.utf8_slice_codeunits(whole, 0, MOST_READ), pc.utf8_trim_whitespace(whole)
     length = pc.utf8_length(trimmed)
     plain = texts.to_pylist()
@@ -64,6 +70,12 @@ def read_texts(explanations: pd.DataFrame, known: Known) -> ReadTexts:
     group, ids = pd.factorize(owners)
     words = tokens.without(group, [known.book.words_of(owner) for owner in ids])
     return ReadTexts(pa.table(columns), words, same.view(np.int64))
+
+
+def _one_piece(texts: pd.Series) -> pa.Array:
+    """A column of strings as one array; what was read or joined part by part lies in several."""
+    array = pa.array(texts, type=pa.large_string())
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
 def _writer(explanations: pd.DataFrame) -> pa.Array:
@@ -120,15 +132,12 @@ def _names(
             itself[row] = book.own(owners[row], found)
             columns["other_entity"][row] = None if itself[row] else book.other(owners[row], found)
     for row in _rows(pc.match_substring_regex(texts, LIKE_A_CODE)):
-        columns["unknown_code"][row] = book.unknown_code(
-            plain[row], caption=unicodedata.normalize("NFKC", captions[row])
-        )
+        told = {"entity_id": owners[row], "caption": unicodedata.normalize("NFKC", captions[row])}
+        columns["unknown_code"][row] = known.unknown_code(plain[row], **told)
     if sources:
         for row in _rows(pc.match_substring_regex(texts, "[0-9]")):
-            number = sources.unknown_number(
-                plain[row], entity_id=owners[row], caption=unicodedata.normalize("NFKC", captions[row])
-            )
-            columns["unknown_number"][row] = number
+            told = {"entity_id": owners[row], "caption": unicodedata.normalize("NFKC", captions[row])}
+            columns["unknown_number"][row] = sources.unknown_number(plain[row], **told)
     if broken := known.broken_rule:
         said = explanations["language"].fillna("")
         columns["broken_rule"] = [broken(text, language) for text, language in zip(plain, said, strict=True)]

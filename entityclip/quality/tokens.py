@@ -35,6 +35,12 @@ class Words(NamedTuple):
         zero = np.zeros(1, dtype=np.int64)
         return cls(np.concatenate([np.zeros(0, np.uint32), *(p.hashes for p in parts)]), np.concatenate([zero, *ends]))
 
+    def of(self, texts: np.ndarray) -> Words:
+        """The words of some texts, (T,) int64, in that order."""
+        starts, lengths = self.ends[texts], self.ends[texts + 1] - self.ends[texts]
+        ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        return Words(self.hashes[np.arange(ends[-1]) + np.repeat(starts - ends[:-1], lengths)], ends)
+
     def owner(self) -> np.ndarray:
         """The text of each word, int64."""
         return np.repeat(np.arange(len(self.ends) - 1), np.diff(self.ends))

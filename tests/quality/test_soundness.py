@@ -73,6 +73,15 @@ def test_the_curve_keeps_the_promise_and_only_rises(model: SoundnessModel) -> No
     assert len(model.curve) > 20
 
 
+def test_where_faults_lie_far_apart_no_text_is_set_aside_that_its_scores_speak_for(lessons: pd.DataFrame) -> None:
+    apart = lessons[lessons["planted"].isna() | lessons["planted"].isin(["refusal", "wrong_language"])]
+    found = learn(apart, apart["planted"].isna(), learned_from={}, false_alarms=0.3)
+    aside = found.probability(apart) < found.threshold
+    assert found.threshold == 0.9
+    assert aside[apart["planted"].notna()].mean() > 0.95
+    assert aside[apart["planted"].isna()].mean() < 0.05
+
+
 def test_scores_that_are_missing_say_nothing(model: SoundnessModel, fresh: pd.DataFrame) -> None:
     assert features(fresh)["picture_match"].isna().all()
     assert model.reasons(fresh)["picture_match"].eq(0).all()
