@@ -42,7 +42,10 @@ def kinds_by_rule(planted: pd.DataFrame, broken: pd.DataFrame) -> dict[str, dict
     """Rule -> kind of fault, or ``sound`` -> how many texts of that kind break it."""
     kind = planted.set_index("explanation_id")["planted"].fillna("sound")
     told = broken.assign(kind=kind.reindex(broken["id"]).to_numpy())
-    return {str(rule): some["kind"].value_counts().to_dict() for rule, some in told.groupby("rule")}
+    return {
+        str(rule): {str(name): int(count) for name, count in some["kind"].value_counts().items()}
+        for rule, some in told.groupby("rule")
+    }
 
 
 def judged_by(model: Path | None, bench: Bench, texts: pd.DataFrame) -> Judges:
