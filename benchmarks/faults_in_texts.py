@@ -26,6 +26,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
@@ -43,7 +44,7 @@ from entityclip.judge import Seen, judged, look
 from entityclip.layout import CheckpointLayout, DataLayout, Layout
 from entityclip.quality import score_explanations
 from entityclip.quality.overall import FAULTS
-from entityclip.quality.planted import COPIES, KINDS, Kind, plant
+from entityclip.quality.planted import KINDS, Kind, plant
 from entityclip.quality.soundness import SoundnessModel, learn
 from entityclip.sources.catalog import CatalogSource
 from entityclip.sources.grocery import GrocerySource
@@ -51,6 +52,8 @@ from entityclip.sources.grocery import GrocerySource
 By = Literal["text", "entity"]
 WAYS: tuple[By, ...] = get_args(By)
 FAULTY, PROMISE, ROUNDS = 0.2, 0.03, 5
+FEWEST_EACH = 3
+"""Texts, or entities, of each kind that are planted at once; of fewer, a group of copies would find none."""
 
 
 class Halves(NamedTuple):
@@ -87,7 +90,7 @@ class Bench:
         """The texts of one half with faults in them; as often as it takes for every kind to find enough texts."""
         some = self.texts[self.texts["entity_id"].isin(half)]
         units = len(some) if by == "text" else some["entity_id"].nunique()
-        at_once = max(1, int(FAULTY * units) // COPIES)
+        at_once = max(1, int(FAULTY * units) // FEWEST_EACH)
         turns: list[Sequence[Kind]] = [KINDS[start : start + at_once] for start in range(0, len(KINDS), at_once)]
         return [plant(some, self.entities, share=FAULTY, kinds=kinds, by=by, seed=seed) for kinds in turns]
 
@@ -168,9 +171,10 @@ def found_by(scored: pd.DataFrame) -> dict[str, float]:
     return {str(name): value for name, value in marked.sort_values(ascending=False).items() if value}
 
 
-def prepared(layout: Layout, source: Path | None, *, progress: bool) -> None:
+def prepared(layout: Layout, source: Path | None, *, products: int, progress: bool) -> None:
     """The data set in the layout's staging, with the texts that it brings along."""
-    opened = GrocerySource(source) if source else CatalogSource(layout.drawn, faults=False, progress=progress)
+    drawn = partial(CatalogSource, layout.drawn, faults=False, products=products, progress=progress)
+    opened = GrocerySource(source) if source else drawn()
     ingest(opened, staging=layout.staging, rejected=layout.rejected(opened.name), progress=progress)
     explain(layout.staging, writer=BroughtWriter(), ledger=layout.ledger)
 
@@ -179,6 +183,7 @@ def main(
     source: Annotated[
         Path | None, typer.Option(help="Folder of the Grocery Store data set; else the catalogue.")
     ] = None,
+    products: Annotated[int, typer.Option(help="Products of the catalogue.")] = 300,
     model: Annotated[Path | None, typer.Option(help="A checkpoint as the champion; nothing is trained for it.")] = None,
     halves: Annotated[bool, typer.Option(help="Also train the models of a first run, four times five minutes.")] = True,
     epochs: Annotated[int | None, typer.Option(help="Another number of epochs than the preset's.")] = None,
@@ -187,11 +192,15 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Only the JSON object.")] = False,
 ) -> None:
     """Plant, learn, measure; print one JSON object, last. ``caught`` and ``false_alarms`` are the champion's."""
+    if halves and not source and FAULTY * products / 2 < FEWEST_EACH * len(KINDS):
+        raise typer.BadParameter(
+            "the models of a first run learn from all kinds at once; take more products, or --no-halves"
+        )
     config = (presets.grocery() if source else presets.demo()).train
     config = config.model_copy(update={"epochs": epochs}) if epochs else config
     with tempfile.TemporaryDirectory() as folder:
         layout = Layout(Path(folder))
-        prepared(layout, source, progress=not as_json)
+        prepared(layout, source, products=products, progress=not as_json)
         bench = Bench(layout, config, progress=not as_json)
         judge = checkpoint.load(CheckpointLayout(model)) if model else bench.trained("champion", bench.texts)
         tried = {"none": None, "champion": bench.judge(judge)}
@@ -202,7 +211,7 @@ def main(
     answer = {"caught": first["caught"], "false_alarms": first["false_alarms"], "judges": judges}
     if not as_json:
         print(pd.DataFrame({(j, by): found["caught"] for j, two in judges.items() for by, found in two.items()}))
-    answer |= {"splits": splits, "epochs": None if model else config.epochs}
+    answer |= {"products": None if source else products, "splits": splits, "epochs": None if model else config.epochs}
     print(json.dumps(answer | {"peak_gib": peak_gib()} | facts()))
 
 
