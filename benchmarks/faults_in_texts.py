@@ -1,13 +1,14 @@
 """What the scores of texts catch: faults by kind, planted into sound texts, and what sound texts are set aside for it.
 
     python benchmarks/faults_in_texts.py --json
-    python benchmarks/faults_in_texts.py --source ../shared/grocery --json
+    python benchmarks/faults_in_texts.py --source ../shared/grocery --splits 8 --json
 
 Half of the entities are learned from, the other half is measured: the soundness model learns from faults planted into
 the first half, once into single texts and once into all texts of an entity. Its threshold, which may set aside
 --promise of the sound texts there, is held against faults planted into the second half, five times with other seeds.
 A text is set aside when its probability of being sound is below the threshold. What the writer was told is the
-entity's own sound text, as far as numbers are concerned.
+entity's own sound text, as far as numbers are concerned. Where there are too few texts for all kinds at once, the kinds
+are planted one after the other; where a half holds few entities, --splits halves them anew and takes all together.
 
 Three judges look at the pictures, one after the other:
 
@@ -24,8 +25,10 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -37,11 +40,11 @@ from entityclip.checkpoint import LoadedModel
 from entityclip.derived import with_explanations
 from entityclip.explain import BroughtWriter, explain
 from entityclip.ingest import ingest
-from entityclip.judge import judged
+from entityclip.judge import Seen, judged, look
 from entityclip.layout import CheckpointLayout, DataLayout, Layout
 from entityclip.quality import score_explanations
 from entityclip.quality.overall import FAULTS
-from entityclip.quality.planted import KINDS, plant
+from entityclip.quality.planted import KINDS, Kind, plant
 from entityclip.quality.soundness import SoundnessModel, learn
 from entityclip.sources.catalog import CatalogSource
 from entityclip.sources.grocery import GrocerySource
@@ -49,6 +52,22 @@ from entityclip.sources.grocery import GrocerySource
 By = Literal["text", "entity"]
 WAYS: tuple[By, ...] = get_args(By)
 FAULTY, PROMISE, ROUNDS = 0.2, 0.03, 5
+FEWEST_EACH = 3
+"""Texts, or entities, of each kind that are planted at once; of fewer, a group of copies would find none."""
+
+
+class Halves(NamedTuple):
+    """Entities to learn from, and entities to measure."""
+
+    learned: set[str]
+    measured: set[str]
+
+
+class Judge(NamedTuple):
+    """A model, and the pictures as it sees them."""
+
+    model: LoadedModel
+    seen: Seen
 
 
 class Bench:
@@ -59,18 +78,30 @@ class Bench:
         self.data = layout.staging
         self.texts = pairs.read_frame(self.data.explanations)
         self.entities = pairs.read_frame(self.data.entities)
-        ids = np.random.default_rng(0).permutation(self.entities["entity_id"])
-        self.learned, self.measured = set(ids[: len(ids) // 2]), set(ids[len(ids) // 2 :])
+        once = self.texts["entity_id"].is_unique
+        self.ways: tuple[By, ...] = ("text",) if once else WAYS  # one text is all texts of its entity
 
-    def planted(self, half: set[str], *, by: By, seed: int) -> pd.DataFrame:
-        """The texts of one half with faults in them."""
+    def halves(self, split: int) -> Halves:
+        """The entities, cut in two by chance."""
+        ids = np.random.default_rng(split).permutation(self.entities["entity_id"])
+        return Halves(set(ids[: len(ids) // 2]), set(ids[len(ids) // 2 :]))
+
+    def planted(self, half: set[str], *, by: By, seed: int) -> list[pd.DataFrame]:
+        """The texts of one half with faults in them; as often as it takes for every kind to find enough texts."""
         some = self.texts[self.texts["entity_id"].isin(half)]
-        return plant(some, self.entities, share=FAULTY, by=by, seed=seed)
+        units = len(some) if by == "text" else some["entity_id"].nunique()
+        at_once = max(1, int(FAULTY * units) // FEWEST_EACH)
+        turns: list[Sequence[Kind]] = [KINDS[start : start + at_once] for start in range(0, len(KINDS), at_once)]
+        return [plant(some, self.entities, share=FAULTY, kinds=kinds, by=by, seed=seed) for kinds in turns]
 
-    def scored(self, planted: pd.DataFrame, judge: LoadedModel | None) -> pd.DataFrame:
+    def scored(self, planted: pd.DataFrame, judge: Judge | None) -> pd.DataFrame:
         """All scores; those of the pictures where there is a judge."""
         scored = score_explanations(planted, self.entities, brought=self.texts[["entity_id", "text"]])
-        return scored if judge is None else judged(judge, scored, self.data, progress=self._progress)
+        return scored if judge is None else judged(judge.model, scored, self.data, seen=judge.seen)
+
+    def judge(self, model: LoadedModel) -> Judge:
+        """The model, having looked at all pictures."""
+        return Judge(model, look(model, self.data, set(self.entities["entity_id"]), progress=self._progress))
 
     def trained(self, name: str, texts: pd.DataFrame) -> LoadedModel:
         """A model of these explanations, and of all pictures with their captions."""
@@ -80,24 +111,28 @@ class Bench:
         return checkpoint.load(run.checkpoint)
 
 
-def measured(bench: Bench, judge: LoadedModel | None, *, promise: float) -> dict[str, Any]:
+def measured(bench: Bench, judge: Judge | None, *, promise: float, splits: int) -> dict[str, Any]:
     """Learn on one half, with this judge, and measure on the other, planted ``ROUNDS`` times over."""
-    lessons = [bench.scored(bench.planted(bench.learned, by=by, seed=1), judge) for by in WAYS]
-    model = taught(pd.concat(lessons, ignore_index=True), promise=promise)
-    answer: dict[str, Any] = {}
-    for by in WAYS:
-        rounds = [bench.planted(bench.measured, by=by, seed=2 + turn) for turn in range(ROUNDS)]
-        answer[by] = caught(pd.concat([bench.scored(texts, judge) for texts in rounds], ignore_index=True), model)
-    return answer
+    tests: dict[By, list[pd.DataFrame]] = {by: [] for by in bench.ways}
+    for split in range(splits):
+        learned, measured = bench.halves(split)
+        lessons = [bench.scored(texts, judge) for by in bench.ways for texts in bench.planted(learned, by=by, seed=1)]
+        model = taught(pd.concat(lessons, ignore_index=True), promise=promise)
+        for by, found in tests.items():
+            rounds = [texts for turn in range(ROUNDS) for texts in bench.planted(measured, by=by, seed=2 + turn)]
+            found += [set_aside(bench.scored(texts, judge), model) for texts in rounds]
+    return {by: caught(pd.concat(found, ignore_index=True)) for by, found in tests.items()}
 
 
 def measured_by_halves(bench: Bench, *, promise: float) -> dict[str, Any]:
     """The same where both judges had to learn from texts with faults: each judges the half that it has not read."""
     answer: dict[str, Any] = {}
-    for by in WAYS:
-        lesson, test = bench.planted(bench.learned, by=by, seed=1), bench.planted(bench.measured, by=by, seed=2)
-        model = taught(bench.scored(lesson, bench.trained(f"{by}-b", test)), promise=promise)
-        answer[by] = caught(bench.scored(test, bench.trained(f"{by}-a", lesson)), model)
+    learned, measured = bench.halves(0)
+    for by in bench.ways:
+        (lesson,), (test,) = bench.planted(learned, by=by, seed=1), bench.planted(measured, by=by, seed=2)
+        model = taught(bench.scored(lesson, bench.judge(bench.trained(f"{by}-b", test))), promise=promise)
+        scored = bench.scored(test, bench.judge(bench.trained(f"{by}-a", lesson)))
+        answer[by] = caught(set_aside(scored, model))
     return answer
 
 
@@ -108,9 +143,14 @@ def taught(lessons: pd.DataFrame, *, promise: float) -> SoundnessModel:
     )
 
 
-def caught(scored: pd.DataFrame, model: SoundnessModel) -> dict[str, Any]:
+def set_aside(scored: pd.DataFrame, model: SoundnessModel) -> pd.DataFrame:
+    """``scored`` with a column that says whether the text is set aside."""
+    return scored.assign(aside=model.probability(scored) < model.threshold)
+
+
+def caught(scored: pd.DataFrame) -> dict[str, Any]:
     """Share of each kind that is set aside, in percent, and of the sound texts; and swaps that hold no name, apart."""
-    aside = model.probability(scored) < model.threshold
+    aside = scored["aside"]
     kind = scored["planted"].fillna("sound")
     nameless = kind.str.startswith("swapped") & scored["other_entity"].isna()
     share = (100 * aside.groupby(kind).mean()).round(1)
@@ -131,9 +171,10 @@ def found_by(scored: pd.DataFrame) -> dict[str, float]:
     return {str(name): value for name, value in marked.sort_values(ascending=False).items() if value}
 
 
-def prepared(layout: Layout, source: Path | None, *, progress: bool) -> None:
+def prepared(layout: Layout, source: Path | None, *, products: int, progress: bool) -> None:
     """The data set in the layout's staging, with the texts that it brings along."""
-    opened = GrocerySource(source) if source else CatalogSource(layout.drawn, faults=False, progress=progress)
+    drawn = partial(CatalogSource, layout.drawn, faults=False, products=products, progress=progress)
+    opened = GrocerySource(source) if source else drawn()
     ingest(opened, staging=layout.staging, rejected=layout.rejected(opened.name), progress=progress)
     explain(layout.staging, writer=BroughtWriter(), ledger=layout.ledger)
 
@@ -142,28 +183,36 @@ def main(
     source: Annotated[
         Path | None, typer.Option(help="Folder of the Grocery Store data set; else the catalogue.")
     ] = None,
+    products: Annotated[int, typer.Option(help="Products of the catalogue.")] = 300,
     model: Annotated[Path | None, typer.Option(help="A checkpoint as the champion; nothing is trained for it.")] = None,
     halves: Annotated[bool, typer.Option(help="Also train the models of a first run, four times five minutes.")] = True,
     epochs: Annotated[int | None, typer.Option(help="Another number of epochs than the preset's.")] = None,
     promise: Annotated[float, typer.Option(help="Share of sound texts that may be set aside.")] = PROMISE,
+    splits: Annotated[int, typer.Option(min=1, help="Times that the entities are halved.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Only the JSON object.")] = False,
 ) -> None:
     """Plant, learn, measure; print one JSON object, last. ``caught`` and ``false_alarms`` are the champion's."""
+    if halves and not source and FAULTY * products / 2 < FEWEST_EACH * len(KINDS):
+        raise typer.BadParameter(
+            "the models of a first run learn from all kinds at once; take more products, or --no-halves"
+        )
     config = (presets.grocery() if source else presets.demo()).train
     config = config.model_copy(update={"epochs": epochs}) if epochs else config
     with tempfile.TemporaryDirectory() as folder:
         layout = Layout(Path(folder))
-        prepared(layout, source, progress=not as_json)
+        prepared(layout, source, products=products, progress=not as_json)
         bench = Bench(layout, config, progress=not as_json)
         judge = checkpoint.load(CheckpointLayout(model)) if model else bench.trained("champion", bench.texts)
-        judges = {"none": measured(bench, None, promise=promise), "champion": measured(bench, judge, promise=promise)}
+        tried = {"none": None, "champion": bench.judge(judge)}
+        judges = {name: measured(bench, one, promise=promise, splits=splits) for name, one in tried.items()}
         if halves and not source:
             judges["halves"] = measured_by_halves(bench, promise=promise)
     first = judges["champion"]["text"]
     answer = {"caught": first["caught"], "false_alarms": first["false_alarms"], "judges": judges}
     if not as_json:
         print(pd.DataFrame({(j, by): found["caught"] for j, two in judges.items() for by, found in two.items()}))
-    print(json.dumps(answer | {"epochs": config.epochs, "peak_gib": peak_gib()} | facts()))
+    answer |= {"products": None if source else products, "splits": splits, "epochs": None if model else config.epochs}
+    print(json.dumps(answer | {"peak_gib": peak_gib()} | facts()))
 
 
 if __name__ == "__main__":

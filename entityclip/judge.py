@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,12 +22,21 @@ SPLITS = ("train", "val")
 """Pictures of test stay unseen: texts chosen by them would flatter the recall that is measured on them."""
 
 
+class Seen(NamedTuple):
+    """Pictures as one model sees them."""
+
+    owners: list[str]
+    """The entity_id of each of P pictures."""
+    vectors: np.ndarray
+    """(P, D) unit rows."""
+
+
 def judged(
     model: LoadedModel,
     explanations: pd.DataFrame,
     data: DataLayout,
     *,
-    pictures_each: int = PICTURES_EACH,
+    seen: Seen | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
     """``explanations`` with the columns of ``quality.against.score_against_pictures``.
@@ -36,7 +45,7 @@ def judged(
         model: One that has not learned from these very texts, or it agrees with whatever is wrong in them.
         explanations: entity_id and text.
         data: Their entities and pictures.
-        pictures_each: So many pictures of an entity at most.
+        seen: What ``look`` gave for these entities, or more of them; where it is not given, the model looks now.
         progress: Show bars.
 
     Raises:
@@ -45,14 +54,14 @@ def judged(
     """
     entities = pairs.read_frame(data.entities)
     texts = _as_read(model, explanations, entities)
-    owners, pictures = _pictures(model, data, set(explanations["entity_id"]), each=pictures_each, progress=progress)
+    seen = seen or look(model, data, set(explanations["entity_id"]), progress=progress)
     vectors = embedded_texts(model, texts, what="embedding explanations", progress=progress)
     return score_against_pictures(
         explanations,
         entities,
         text_vectors=finite(vectors, model),
-        picture_vectors=finite(pictures, model),
-        picture_entities=owners,
+        picture_vectors=seen.vectors,
+        picture_entities=seen.owners,
     )
 
 
@@ -69,13 +78,11 @@ def _as_read(model: LoadedModel, explanations: pd.DataFrame, entities: pd.DataFr
     ]
 
 
-def _pictures(
-    model: LoadedModel, data: DataLayout, wanted: set[str], *, each: int, progress: bool
-) -> tuple[list[str], np.ndarray]:
-    """The entity of each picture, and (P, D) vectors: the first ``each`` by id, so the same every time."""
+def look(model: LoadedModel, data: DataLayout, wanted: set[str], *, progress: bool = False) -> Seen:
+    """A few pictures of each ``wanted`` entity, the first by id, so the same every time. Raises like ``judged``."""
     listed = pairs.read_frame(data.pairs, columns=["pair_id", "entity_id", "split"]).sort_values("pair_id")
     listed = listed[listed["split"].isin(SPLITS) & listed["entity_id"].isin(wanted)]
-    chosen = set(listed.loc[listed.groupby("entity_id").cumcount() < each, "pair_id"])
+    chosen = set(listed.loc[listed.groupby("entity_id").cumcount() < PICTURES_EACH, "pair_id"])
     columns = ["pair_id", "entity_id", "image"]
     stored = (row for row in pairs.iter_rows(data.pairs, columns=columns) if row["pair_id"] in chosen)
     owners: list[str] = []
@@ -86,4 +93,4 @@ def _pictures(
             owners += [row["entity_id"] for row in chunk]
             vectors.append(model.embed_images(decoded(chunk, images)))
             bar.update(len(chunk))
-    return owners, np.concatenate(vectors)
+    return Seen(owners, finite(np.concatenate(vectors), model))

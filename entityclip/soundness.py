@@ -8,7 +8,7 @@ import pandas as pd
 
 from entityclip import pairs
 from entityclip.checkpoint import LoadedModel
-from entityclip.judge import judged
+from entityclip.judge import judged, look
 from entityclip.layout import DataLayout
 from entityclip.quality import score_explanations
 from entityclip.quality.planted import SWAPS, plant
@@ -55,8 +55,9 @@ def learn_soundness(
     ]
     if (rejected := _rejected(reviews, entities)) is not None:
         batches.append(rejected)
+    seen = look(model, data, {owner for batch in batches for owner in batch["entity_id"]}, progress=progress)
     scored = pd.concat(
-        [judged(model, score_explanations(batch, entities), data, progress=progress) for batch in batches],
+        [judged(model, score_explanations(batch, entities), data, seen=seen, progress=progress) for batch in batches],
         ignore_index=True,
     )
     origin: dict[str, str | int | float] = {"judge": model.card.fingerprint, "data": model.card.data_hash, "seed": seed}

@@ -118,7 +118,7 @@ def _judged(
     except Exception as error:
         failed = failed_check("scores", error, suite=suite)
         verdict = validate(table, suite=suite, context_root=context_root)
-        why = f"{suite}: the scores could not be computed: {failed.error}"
+        why = f"{suite}: the scores could not be computed: {failed.error}; the columns are {', '.join(table.columns)}"
         return replace(verdict, rules=(failed, *verdict.rules), refusals=(why, *verdict.refusals))
     return validate(scored, suite=suite, context_root=context_root, missing=missing, waived=waived)
 

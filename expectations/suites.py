@@ -31,6 +31,8 @@ Need = Literal["champion", "soundness"]
 """What a rule may need beside the table, as its ``meta.needs`` says: a model in service that looks at the pictures,
 and what sound texts look like to it."""
 
+_MOST_TOLD = 3
+
 POSITION = "position"
 """Column with a row's place in the table. Ids will not do: rows that are there twice share theirs."""
 
@@ -195,7 +197,10 @@ def _collected(
     data_docs: Path | None,
 ) -> Verdict:
     broken = pd.DataFrame(lines, columns=[POSITION, "rule", "value"]).sort_values(POSITION, kind="stable")
-    refusals = [_refusal(rule) for rule in rules if rule.error or _fails_as_a_whole(rule, broken)]
+    refusals = [
+        *_unchecked([rule for rule in rules if rule.error]),
+        *(f"{r.suite}: rule {r.rule} failed" for r in rules if not r.error and _fails_as_a_whole(r, broken)),
+    ]
     bad, most = broken[POSITION].nunique(), written["meta"]["max_quarantined_share"]
     if bad > most * rows:
         often = ", ".join(f"{rule} {count:,}" for rule, count in broken["rule"].value_counts().items())
@@ -210,9 +215,13 @@ def _fails_as_a_whole(rule: RuleResult, broken: pd.DataFrame) -> bool:
     return rule.severity == "critical" and (named < rule.failed or not (rule.passed or named or rule.skipped))
 
 
-def _refusal(rule: RuleResult) -> str:
-    why = f"could not be checked: {rule.error}" if rule.error else "failed"
-    return f"{rule.suite}: rule {rule.rule} {why}"
+def _unchecked(failed: list[RuleResult]) -> list[str]:
+    """Why rules could not be checked; where many could not, they have one cause, and the first stands for them."""
+    told = failed if len(failed) <= _MOST_TOLD else failed[:1]
+    refusals = [f"{rule.suite}: rule {rule.rule} could not be checked: {rule.error}" for rule in told]
+    if rest := failed[len(told) :]:
+        refusals[0] += f" (and {len(rest)} others: {', '.join(rule.rule for rule in rest)})"
+    return refusals
 
 
 # ---------------------------------------------------------------- one expectation's result

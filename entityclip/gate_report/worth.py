@@ -47,11 +47,9 @@ def worth_table(trained: Sequence[Trained], broken: pd.DataFrame, *, index: Inde
         count, single = (int(counts[rule]), len(alone[rule])) if rule else (broken["id"].nunique(),) * 2
         gain = on.assign(hit=on["hit"] - _hits(group, index)["hit"])
         rows += [{"rule": rule, "rows": count, "alone": single, **row} for row in _figures(gain)]
-    known = {row["rule"] for row in rows}
+    nothing = {"slice": "all", "value": 0.0, "low": 0.0, "high": 0.0, "queries": 0}
     rows += [
-        {"rule": rule, "rows": int(counts[rule]), "alone": 0, "slice": "all", "value": 0.0, "low": 0.0, "high": 0.0}
-        for rule in alone
-        if rule not in known
+        {"rule": rule, "rows": int(counts[rule]), "alone": 0, **nothing} for rule, some in alone.items() if not some
     ]
     return pd.DataFrame(rows)
 

@@ -29,31 +29,30 @@ def alike(words: Words, same: np.ndarray) -> np.ndarray:
     Texts with equal ``same`` are. The rest meet where a band of their MinHash is equal, and are compared with the
     first text of that band: however many are alike, each is compared a few times and never with all others.
     """
-    runs = words.runs_of_three()
-    prints = _minhash(runs)
-    met = [_meeting(same), *(_meeting(band) for band in _bands(prints))]
-    first, second = np.divmod(np.unique(np.concatenate(met)), max(1, len(same)))
+    prints = _minhash(words)
+    met = np.sort(np.concatenate([_meeting(same), *(_meeting(band) for band in _bands(prints))]))
+    first, second = np.divmod(met[np.r_[True, np.diff(met) > 0][: len(met)]], max(1, len(same)))
     equal = same[first] == same[second]
     # The prints tell most pairs apart without looking at their words.
-    near = ~equal & ((prints[first] == prints[second]).mean(axis=1) >= NEARLY - _SLACK)
-    equal[near] = _jaccard(runs, first[near], second[near]) >= NEARLY
+    near = np.flatnonzero(~equal)
+    near = near[_estimated(prints, first[near], second[near]) >= NEARLY - _SLACK]
+    equal[near] = _jaccard(words, first[near], second[near]) >= NEARLY
     return _components(first[equal], second[equal], len(same))
 
 
-def _minhash(runs: Words) -> np.ndarray:
+def _minhash(words: Words) -> np.ndarray:
     """(N, 32) uint32 prints; the share that two texts have in common estimates their similarity."""
     odd = np.random.default_rng(_SEED).integers(2**63, size=_PERMUTATIONS, dtype=np.uint64) * 2 + 1
-    prints = np.full((len(runs.ends) - 1, _PERMUTATIONS), np.iinfo(np.uint32).max, np.uint32)
+    prints = np.full((len(words.ends) - 1, _PERMUTATIONS), np.iinfo(np.uint32).max, np.uint32)
     for start in range(0, len(prints), _AT_ONCE):
-        ends = runs.ends[start : start + _AT_ONCE + 1]
-        some = np.flatnonzero(np.diff(ends))
+        runs = words.of(np.arange(start, min(start + _AT_ONCE, len(prints)))).runs_of_three()
+        some = np.flatnonzero(np.diff(runs.ends))
         if len(some) == 0:
             continue
-        flat = runs.hashes[ends[0] : ends[-1]]
-        flat = flat ^ (flat >> np.uint64(29))
+        flat = runs.hashes ^ (runs.hashes >> np.uint64(29))
         for column, multiplier in enumerate(odd):
             shuffled = ((flat * multiplier) >> np.uint64(32)).astype(np.uint32)
-            prints[start + some, column] = np.minimum.reduceat(shuffled, ends[some] - ends[0])
+            prints[start + some, column] = np.minimum.reduceat(shuffled, runs.ends[some])
     return prints
 
 
@@ -75,11 +74,20 @@ def _meeting(labels: np.ndarray) -> np.ndarray:
     return first[others].astype(np.int64) * len(labels) + order[others]
 
 
-def _jaccard(runs: Words, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(P,) similarities of the sets of runs of P pairs of texts."""
+def _estimated(prints: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(P,) similarities of P pairs of texts, as their prints have it."""
     parts = [np.zeros(0)]
     for start in range(0, len(first), _AT_ONCE):
-        a, b = (_keyed(runs, texts[start : start + _AT_ONCE]) for texts in (first, second))
+        some = slice(start, start + _AT_ONCE)
+        parts.append((prints[first[some]] == prints[second[some]]).mean(axis=1))
+    return np.concatenate(parts)
+
+
+def _jaccard(words: Words, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(P,) similarities of the sets of runs of three words of P pairs of texts."""
+    parts = [np.zeros(0)]
+    for start in range(0, len(first), _AT_ONCE):
+        a, b = (_keyed(words.of(texts[start : start + _AT_ONCE]).runs_of_three()) for texts in (first, second))
         count = len(first[start : start + _AT_ONCE])
         alone = _distinct(*a, count) + _distinct(*b, count)
         together = _distinct(np.concatenate([a[0], b[0]]), np.concatenate([a[1], b[1]]), count)
@@ -87,17 +95,15 @@ def _jaccard(runs: Words, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _keyed(runs: Words, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _keyed(runs: Words) -> tuple[np.ndarray, np.ndarray]:
     """The runs of some texts, each mixed with the place of its text among them, and these places."""
-    starts, lengths = runs.ends[texts], runs.ends[texts + 1] - runs.ends[texts]
-    places = np.repeat(np.arange(len(texts)), lengths)
-    within = np.arange(len(places)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return runs.hashes[starts[places] + within] ^ (places.astype(np.uint64) * ODD), places
+    places = runs.owner()
+    return runs.hashes ^ (places.astype(np.uint64) * ODD), places
 
 
 def _distinct(keys: np.ndarray, places: np.ndarray, count: int) -> np.ndarray:
     """(count,) number of different keys at each place."""
-    return np.bincount(places[np.unique(keys, return_index=True)[1]], minlength=count)
+    return np.bincount(places[~pd.Series(keys).duplicated().to_numpy()], minlength=count)
 
 
 def _components(first: np.ndarray, second: np.ndarray, count: int) -> np.ndarray:

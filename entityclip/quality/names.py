@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
-from entityclip.quality.tokens import Tokens
+from entityclip.quality.tokens import WORD, Tokens
 
 LONGEST_NAME = 6
 """Words of the longest name that is looked for. Longer ones are captions, and never occur in a text word for word."""
-
-WORD = re.compile(r"[ぁ-ゖァ-ヺー㐀-鿿]|[^\W_ぁ-ゖァ-ヺー㐀-鿿]+")
-"""A word; or one Japanese character, since no space says where a Japanese word ends."""
 
 _BEGINNING = 6
 _CJK = re.compile(r"[぀-ヿ㐀-鿿]")
 _KATAKANA = re.compile(r"[ァ-ヺー]")
 _PART = re.compile(r"[^\W_]+")
-_CODE = re.compile(r"(?<![A-Za-z0-9-])[A-Z]{1,4}-?[0-9]{2,5}[A-Z]?(?![A-Za-z0-9-])")
-_STANDARDS = re.compile(r"(?:AES|CR|DDR|DIN|EN|GB|GTX|GU|HDMI|IEC|IPX?|ISO|JIS|LED|LR|MP|PM|RJ|RTX|SR|UL|USB|UV)-?\d+")
+CODE = re.compile(r"(?<![A-Za-z0-9-])[A-Z]{1,4}-?[0-9]{2,5}[A-Z]?(?![A-Za-z0-9-])")
+STANDARDS = re.compile(r"(?:AES|CR|DDR|DIN|EN|GB|GTX|GU|HDMI|IEC|IPX?|ISO|JIS|LED|LR|MP|PM|RJ|RTX|SR|UL|USB|UV)-?\d+")
 LIKE_A_CODE = r"[A-Z]-?[0-9]{2}"
 """RE2 pattern that every text with a code matches."""
 _DIGITS, _LETTER = re.compile(r"\d+"), re.compile(r"[A-Z]")
@@ -66,6 +64,7 @@ class NameBook:
             self._name[entity_id] = entity
             for name in (entity, *(aliases if aliases is not None else ())):
                 self._add(unicodedata.normalize("NFKC", name or ""), entity_id)
+        self._sorted = sorted(self._bearer)
 
     def _add(self, name: str, entity_id: str) -> None:
         words = _PART.findall(name)
@@ -82,7 +81,7 @@ class NameBook:
         elif 0 < len(words) <= LONGEST_NAME:
             self._bear(key.casefold(), entity_id)
             self._beginnings.update(key.casefold()[:n] for n in range(1, _BEGINNING + 1))
-            self._shapes.update(map(_shape, _CODE.findall(name)))
+            self._shapes.update(map(_shape, CODE.findall(name)))
             self._most_words = max(self._most_words, 2, len(words))
 
     def _bear(self, key: str, entity_id: str) -> None:
@@ -96,18 +95,27 @@ class NameBook:
     # ------------------------------------------------------------ who is named
     def may_name(self, texts: Tokens) -> np.ndarray:
         """(N,) bool: whether it is worth the time to look for Latin names in a text."""
-        begins = self._beginnings if self._most_words > 1 else set()
-        return texts.counts(
-            lambda word: word in self._bearer or word[:_BEGINNING] in begins or word in self._as_written
-        ).astype(bool)
+        single = texts.counts(lambda word: word in self._bearer or word in self._as_written).astype(bool)
+        if self._most_words == 1:
+            return single
+        return single | texts.neighbours(self._may_begin, lambda one, next_one: self._begins(one + next_one))
+
+    def _may_begin(self, word: str) -> bool:
+        return word[:_BEGINNING] in self._beginnings
+
+    def _begins(self, run: str) -> bool:
+        """Whether a name begins like this."""
+        place = bisect_left(self._sorted, run)
+        return self._sorted[place : place + 1] != [] and self._sorted[place].startswith(run)
 
     def named(self, text: str, words: Sequence[str]) -> set[str]:
         """The names in ``text`` (NFKC; ``words`` are its casefolded ``WORD``s), as this book spells them."""
         found = self._bearer.keys() & {*words, *(WORD.findall(text) if self._as_written else ())}
         # Few words begin a name, so that hardly any run of words has to be glued together and looked up.
         for start in [i for i, word in enumerate(words) if word[:_BEGINNING] in self._beginnings]:
-            runs = (glued(words[start : start + n]) for n in range(2, self._most_words + 1))
-            found.update(run for run in runs if run in self._bearer)
+            if self._begins(glued(words[start : start + 2])):
+                runs = (glued(words[start : start + n]) for n in range(2, self._most_words + 1))
+                found.update(run for run in runs if run in self._bearer)
         if self._japanese and not text.isascii():
             # Runs of Japanese characters are no words: "ソラ" must not be found in "ソラマメ".
             found = {name for name in found if not _CJK.search(name)}
@@ -135,6 +143,11 @@ class NameBook:
         return None
 
     # ------------------------------------------------------------ codes that nobody has
+    @property
+    def has_codes(self) -> bool:
+        """Whether a name holds a code."""
+        return bool(self._shapes)
+
     def words_of(self, entity_id: str) -> set[str]:
         """The words of the entity's names; none for an unknown entity."""
         return {word for name in self._own.get(entity_id, ()) for word in words_of(name)}
@@ -143,10 +156,10 @@ class NameBook:
         """The first code in ``text`` that looks like this catalogue's model numbers and belongs to nothing.
 
         Like: the same letters and digits by place, with any number of digits. Where no name holds a code, nothing
-        is taken for one. Codes of the caption and names of standards (IP44, USB30) are known.
+        is taken for one here. Codes of the caption and names of standards (IP44, USB30) are known.
         """
-        for code in _CODE.findall(text) if self._shapes else ():
-            if _shape(code) not in self._shapes or _STANDARDS.fullmatch(code):
+        for code in CODE.findall(text) if self._shapes else ():
+            if _shape(code) not in self._shapes or STANDARDS.fullmatch(code):
                 continue
             if glued(_PART.findall(code)).casefold() not in self._bearer and code not in caption:
                 return code

@@ -8,8 +8,11 @@ from collections import defaultdict
 
 import pandas as pd
 
+from entityclip.quality.names import CODE, STANDARDS
+
 _TOKEN = re.compile(r"[A-Za-z]{0,6}-?[0-9][0-9.,]*[A-Za-z]{0,4}")
 _THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3})")
+_LEAST_LETTERS, _LEAST_DIGITS = 2, 3
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
@@ -31,6 +34,19 @@ class Sources:
     def _add(self, entity_id: str, text: str) -> None:
         if numbers := numbers_in(text):
             self._known[entity_id] |= numbers
+
+    def unknown_code(self, text: str, *, entity_id: str, caption: str) -> str | None:
+        """The first code of two letters and three digits at least whose number is unknown; for catalogues whose names
+        hold no codes to compare with. Shorter ones (B12, E330, A380) are general knowledge more often than invented.
+        """
+        known = self._known.get(entity_id, set()) | numbers_in(caption)
+        for code in CODE.findall(text):
+            letters, digits = (sum(map(kind, code)) for kind in (str.isalpha, str.isdigit))
+            if letters < _LEAST_LETTERS or digits < _LEAST_DIGITS or STANDARDS.fullmatch(code):
+                continue
+            if numbers_in(code) - known:
+                return str(code)
+        return None
 
     def unknown_number(self, text: str, *, entity_id: str, caption: str) -> str | None:
         """The first number or code in ``text`` (NFKC) that neither the caption nor the entity's sources hold.

@@ -61,6 +61,7 @@ def score_explanations(
     - ``closer_to``: the sibling whose texts this text is nearer to, by ``CLEARLY``, than to the other texts of its own
       entity.
     - ``unknown_code``: a code that looks like this catalogue's model numbers and belongs to no entity: invented.
+      Where no name holds a code, one that the writer was not told; looked for only where ``brought`` is given.
     - ``unknown_number``: a number or code that neither the caption, nor a name, nor a text of ``brought`` holds;
       looked for only where ``brought`` is given. See ``numbers``.
     - ``broken_rule``: what ``broken_rule`` says of the text, where it is given.
@@ -98,9 +99,11 @@ def score_shards(
     """
     known = Known(NameBook(entities), None if brought is None else Sources(entities, brought), broken_rule)
     read = list(_all_read(shards(), known, processes))
-    about_all, place = _about_all(read, entities), 0
-    for shard, part in zip(shards(), read, strict=True):
-        scores = part.scores.drop_columns(["entity_id", "writer"]).to_pandas()
+    del known  # the names of a million entities are much to hold
+    about_all, scored, place = _about_all(read, entities), [part.scores for part in read], 0
+    del read
+    for shard, part in zip(shards(), scored, strict=True):
+        scores = part.drop_columns(["entity_id", "writer"]).to_pandas()
         scores = scores.assign(**about_all[place : place + len(shard)].reset_index(drop=True))
         scores["open_end"] = scores["open_end"].where(~scores.pop("open_by_style"))
         yield pd.concat([shard.drop(columns=scores.columns, errors="ignore"), scores.set_axis(shard.index)], axis=1)

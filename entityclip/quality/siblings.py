@@ -69,11 +69,10 @@ def _chunks(entity: np.ndarray, category: np.ndarray) -> Iterator[np.ndarray]:
 
 def _weighed(words: Words, texts: np.ndarray, owner: np.ndarray, category: np.ndarray, chosen: np.ndarray) -> csr_array:
     """(T, V) the words of T texts, rows of length 1. Each category has its own words, as columns."""
-    lengths = np.diff(words.ends)[texts]
-    row = np.repeat(np.arange(len(texts)), lengths)
-    place = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths) + words.ends[texts][row]
+    held_words = words.of(texts)
+    row = held_words.owner()
     group = category[owner].astype(np.uint64)[row] << np.uint64(32)
-    keys, column = np.unique(group | words.hashes[place], return_inverse=True)
+    column, keys = pd.factorize(group | held_words.hashes, sort=True)
     held = csr_array((np.ones(len(row)), (row, column)), shape=(len(texts), len(keys)))
     held.data[:] = 1
     # How many of the category's entities use a word, among those that stand for it.

@@ -19,6 +19,9 @@ from entityclip.quality.against import PICTURE_SCORES
 from entityclip.quality.overall import ENOUGH_WORDS, FAULTS
 from entityclip.records import Record
 
+LIKELY = 0.95
+"""A text that is this likely to be sound is never set aside. Where faulty and sound texts lie far apart, the promised
+share of sound ones would hold nothing but texts that nothing speaks against."""
 FOLDS, _CURVE_POINTS, _FARTHEST, _SEED = 5, 101, 4.0, 0
 _FEWEST_ENTITIES = 2 * FOLDS
 
@@ -70,7 +73,7 @@ class SoundnessModel(Record):
     terms: tuple[Term, ...]
     intercept: float
     slope: float = Field(description="Platt's: log odds = slope * (sum of the terms) + intercept.")
-    threshold: float = Field(ge=0, le=1, description="Texts below are set aside; the least one that keeps the promise.")
+    threshold: float = Field(ge=0, le=1, description="Texts below are set aside; it keeps the promise.")
     false_alarms: float = Field(description="The promise: at most this share of sound texts is set aside.")
     curve: tuple[CurvePoint, ...]
     learned_from: dict[str, str | int | float] = Field(description="Rows by kind, seed, hash of data and judge.")
@@ -113,7 +116,7 @@ def learn(
         sound: Of the same index: whether each is sound.
         learned_from: Kept with the model.
         faulty_share: Share of faulty texts to be expected where the model will be used; probabilities are of that.
-        false_alarms: The share of sound texts that the threshold may set aside.
+        false_alarms: The share of sound texts that the threshold may set aside, at most.
 
     Raises:
         ConfigError: Too few entities or too few texts of either kind, or a share outside 0 to 1.
@@ -125,7 +128,7 @@ def learn(
     slope, intercept = _platt(apart, truth, prior)
     terms = _fit(values, truth, prior)
     probability = 1 / (1 + np.exp(-(slope * apart + intercept)))
-    threshold = float(np.quantile(probability[truth], false_alarms))
+    threshold = min(LIKELY, float(np.quantile(probability[truth], false_alarms)))
     return SoundnessModel(
         terms=terms,
         intercept=intercept,

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from entityclip.quality.language import latin_languages, script_of, wrong_language
-from entityclip.quality.names import LIKE_A_CODE, NameBook, words_of
+from entityclip.quality.names import LIKE_A_CODE, NameBook
 from entityclip.quality.numbers import Sources
 from entityclip.quality.patterns import first_hits, open_ends
 from entityclip.quality.tokens import Tokens, Words
@@ -40,15 +40,20 @@ class Known(NamedTuple):
     broken_rule: Callable[[str, str], str | None] | None = None
     """From a text and its language to the rule of the domain that it breaks."""
 
+    def unknown_code(self, text: str, *, entity_id: str, caption: str) -> str | None:
+        """The first code in ``text`` that is nobody's, or, where no name holds one, that the writer was not told."""
+        if self.book.has_codes or self.sources is None:
+            return self.book.unknown_code(text, caption=caption)
+        return self.sources.unknown_code(text, entity_id=entity_id, caption=caption)
+
 
 def read_texts(explanations: pd.DataFrame, known: Known) -> ReadTexts:
     """The scores that each text has for itself."""
-    whole = pc.utf8_normalize(pa.array(explanations["text"].fillna(""), type=pa.large_string()), form="NFKC")
+    whole = pc.utf8_normalize(_one_piece(explanations["text"].fillna("")), form="NFKC")
     texts, trimmed = pc.utf8_slice_codeunits(whole, 0, MOST_READ), pc.utf8_trim_whitespace(whole)
     length = pc.utf8_length(trimmed)
     plain = texts.to_pylist()
-    words = [words_of(text.casefold()) for text in plain]
-    tokens, owners = Tokens.of(words), explanations["entity_id"].tolist()
+    tokens, owners = Tokens.of(texts), explanations["entity_id"]
     japanese = tokens.counts(lambda word: len(word) == 1 and word > "\u2fff")
     columns = {
         "entity_id": pa.array(owners, pa.large_string()),
@@ -57,13 +62,20 @@ def read_texts(explanations: pd.DataFrame, known: Known) -> ReadTexts:
         "words": np.diff(tokens.ends) - japanese // 2,
         "repetition": _repetition(tokens, plain),
         **_languages(explanations, texts, plain, tokens),
-        **_names(explanations, texts, plain, words, tokens, known),
+        **_names(explanations, texts, plain, tokens, known),
         **first_hits(texts),
         "open_end": open_ends(texts, length, most=MOST_READ),
     }
     same = pd.util.hash_array(pc.utf8_lower(trimmed).to_numpy(zero_copy_only=False), categorize=False)
-    own = [known.book.words_of(owner) for owner in owners]
-    return ReadTexts(pa.table(columns), tokens.without(own), same.view(np.int64))
+    group, ids = pd.factorize(owners)
+    words = tokens.without(group, [known.book.words_of(owner) for owner in ids])
+    return ReadTexts(pa.table(columns), words, same.view(np.int64))
+
+
+def _one_piece(texts: pd.Series) -> pa.Array:
+    """A column of strings as one array; what was read or joined part by part lies in several."""
+    array = pa.array(texts, type=pa.large_string())
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
 def _writer(explanations: pd.DataFrame) -> pa.Array:
@@ -107,25 +119,25 @@ def _names(
     explanations: pd.DataFrame,
     texts: pa.Array,
     plain: Sequence[str],
-    words: Sequence[Sequence[str]],
     tokens: Tokens,
     known: Known,
 ) -> dict[str, pa.Array]:
     """Whose names, and which codes and numbers of nobody; only the few texts that can have some are looked at."""
     book, sources, owners = known.book, known.sources, explanations["entity_id"].tolist()
-    captions = [unicodedata.normalize("NFKC", caption) for caption in explanations["caption"].fillna("")]
+    captions = explanations["caption"].fillna("").tolist()
     itself = [False] * len(plain)
     columns: dict[str, list[str | None]] = {name: [None] * len(plain) for name in _LOOKED_UP}
     for row in _rows(book.may_name(tokens) | ~np.asarray(pc.string_is_ascii(texts), bool)):
-        if found := book.named(plain[row], words[row]):
+        if found := book.named(plain[row], tokens.words(row)):
             itself[row] = book.own(owners[row], found)
             columns["other_entity"][row] = None if itself[row] else book.other(owners[row], found)
     for row in _rows(pc.match_substring_regex(texts, LIKE_A_CODE)):
-        columns["unknown_code"][row] = book.unknown_code(plain[row], caption=captions[row])
+        told = {"entity_id": owners[row], "caption": unicodedata.normalize("NFKC", captions[row])}
+        columns["unknown_code"][row] = known.unknown_code(plain[row], **told)
     if sources:
         for row in _rows(pc.match_substring_regex(texts, "[0-9]")):
-            number = sources.unknown_number(plain[row], entity_id=owners[row], caption=captions[row])
-            columns["unknown_number"][row] = number
+            told = {"entity_id": owners[row], "caption": unicodedata.normalize("NFKC", captions[row])}
+            columns["unknown_number"][row] = sources.unknown_number(plain[row], **told)
     if broken := known.broken_rule:
         said = explanations["language"].fillna("")
         columns["broken_rule"] = [broken(text, language) for text, language in zip(plain, said, strict=True)]

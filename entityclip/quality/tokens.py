@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable, Sequence
-from itertools import chain
 from typing import NamedTuple, Self
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
+
+WORD = re.compile(r"[ぁ-ゖァ-ヺー㐀-鿿]|[^\W_ぁ-ゖァ-ヺー㐀-鿿]+")
+"""A word; or one Japanese character, since no space says where a Japanese word ends."""
 
 ODD = np.uint64(0x9E3779B97F4A7C15)
 """Mixes 64-bit hashes: an odd number whose bits look random."""
@@ -30,6 +35,12 @@ class Words(NamedTuple):
         zero = np.zeros(1, dtype=np.int64)
         return cls(np.concatenate([np.zeros(0, np.uint32), *(p.hashes for p in parts)]), np.concatenate([zero, *ends]))
 
+    def of(self, texts: np.ndarray) -> Words:
+        """The words of some texts, (T,) int64, in that order."""
+        starts, lengths = self.ends[texts], self.ends[texts + 1] - self.ends[texts]
+        ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        return Words(self.hashes[np.arange(ends[-1]) + np.repeat(starts - ends[:-1], lengths)], ends)
+
     def owner(self) -> np.ndarray:
         """The text of each word, int64."""
         return np.repeat(np.arange(len(self.ends) - 1), np.diff(self.ends))
@@ -45,8 +56,8 @@ class Words(NamedTuple):
     def distinct(self) -> np.ndarray:
         """(N,) number of different words of each text."""
         owner = self.owner()
-        first = np.unique(self.hashes ^ (owner.astype(np.uint64) * ODD), return_index=True)[1]
-        return np.bincount(owner[first], minlength=len(self.ends) - 1)
+        again = pd.Series(self.hashes ^ (owner.astype(np.uint64) * ODD)).duplicated().to_numpy()
+        return np.bincount(owner[~again], minlength=len(self.ends) - 1)
 
 
 class Tokens(NamedTuple):
@@ -59,11 +70,21 @@ class Tokens(NamedTuple):
     """(N + 1,) int64: text i has the codes from ``ends[i]`` to ``ends[i + 1]``."""
 
     @classmethod
-    def of(cls, texts: Sequence[Sequence[str]]) -> Self:
-        """Number the words of lists of words."""
-        flat = pa.array(chain.from_iterable(texts), pa.string()).dictionary_encode()
-        ends = np.concatenate([[0], np.cumsum([len(words) for words in texts])]).astype(np.int64)
+    def of(cls, texts: pa.Array) -> Self:
+        """The casefolded ``WORD``s of (N,) texts."""
+        strange = pc.invert(pc.string_is_ascii(texts))
+        plain = pc.replace_substring_regex(pc.ascii_lower(texts), "[^a-z0-9]+", " ")
+        others = (" ".join(WORD.findall(text.casefold())) for text in pc.filter(texts, strange).to_pylist())
+        spaced = pc.replace_with_mask(plain, strange, pa.array(others, texts.type))
+        split = pc.ascii_split_whitespace(pc.ascii_trim_whitespace(spaced))
+        real = pc.not_equal(split.values, "")  # a text without words comes as one empty word
+        flat = pc.filter(split.values, real).dictionary_encode()
+        ends = np.concatenate([[0], np.cumsum(np.asarray(real))]).astype(np.int64)[split.offsets.to_numpy()]
         return cls(flat.dictionary.to_pylist(), flat.indices.to_numpy(), ends)
+
+    def words(self, row: int) -> list[str]:
+        """Those of one text, in order."""
+        return [self.vocabulary[code] for code in self.codes[self.ends[row] : self.ends[row + 1]]]
 
     def counts(self, wanted: Callable[[str], bool]) -> np.ndarray:
         """(N,) number of words of each text that are ``wanted``."""
@@ -71,12 +92,22 @@ class Tokens(NamedTuple):
         sums = np.concatenate([[0], np.cumsum(chosen[self.codes])])
         return sums[self.ends[1:]] - sums[self.ends[:-1]]
 
-    def without(self, unwanted: Sequence[set[str]]) -> Words:
-        """The words, hashed, less those that are ``unwanted`` (N,) in their text."""
-        place = {word: code for code, word in enumerate(self.vocabulary)}
-        pairs = [(row << 32) + place[word] for row, some in enumerate(unwanted) for word in some if word in place]
+    def neighbours(self, first: Callable[[str], bool], both: Callable[[str, str], bool]) -> np.ndarray:
+        """(N,) bool: whether two words follow each other of which ``first`` holds for the first, and ``both``."""
         owner = np.repeat(np.arange(len(self.ends) - 1), np.diff(self.ends))
-        kept = ~np.isin((owner << 32) + self.codes, np.array(pairs, np.int64))
+        chosen = np.fromiter(map(first, self.vocabulary), bool, count=len(self.vocabulary))
+        at = np.flatnonzero(chosen[self.codes[:-1]] & (owner[1:] == owner[:-1]))
+        pairs, place = np.unique((self.codes[at].astype(np.int64) << 32) + self.codes[at + 1], return_inverse=True)
+        words = self.vocabulary
+        hit = np.fromiter((both(words[pair >> 32], words[pair & 0xFFFFFFFF]) for pair in pairs), bool, len(pairs))
+        return np.bincount(owner[at[hit[place]]], minlength=len(self.ends) - 1) > 0
+
+    def without(self, group: np.ndarray, unwanted: Sequence[set[str]]) -> Words:
+        """The words, hashed, less those that are ``unwanted`` (G,) in their text's ``group`` (N,)."""
+        place = {word: code for code, word in enumerate(self.vocabulary)}
+        pairs = [(one << 32) + place[word] for one, some in enumerate(unwanted) for word in some if word in place]
+        owner = np.repeat(group.astype(np.int64), np.diff(self.ends))
+        kept = ~pd.Series((owner << 32) + self.codes).isin(pairs).to_numpy()
         hashes = np.array([zlib.crc32(word.encode("utf-8", "replace")) for word in self.vocabulary], np.uint32)
         sums = np.concatenate([[0], np.cumsum(kept)])
         return Words(hashes[self.codes[kept]], sums[self.ends].astype(np.int64))

@@ -12,6 +12,7 @@ from entityclip.errors import DataError
 from entityclip.explain import BroughtWriter, explain
 from entityclip.ingest import ingest
 from entityclip.layout import Layout
+from entityclip.quarantine import broken_texts
 from entityclip.sources.catalog import CatalogSource, planted_faults
 from expectations.check import check, copy_context
 
@@ -106,6 +107,43 @@ def test_a_batch_without_the_caption_column_is_refused(batch: Batch) -> None:
     assert {"columns", "caption_missing"} <= failed.keys()
     assert Path(report.data_docs or "").is_file()
     assert not batch.accepted.marker.exists()
+
+
+@pytest.mark.parametrize("column", ["text", "entity_id", "generator"])
+def test_a_batch_without_a_column_of_explanations_is_refused_in_a_few_words(batch: Batch, column: str) -> None:
+    batch.write()
+    for path in pairs.shards(batch.staging.explanations):
+        pq.write_table(pq.read_table(path).drop_columns(column), path)
+    report = batch.judge()
+    assert report.refused
+    assert "explanations: rule columns failed" in (report.refusal or "")
+    assert len(report.refusal or "") < 1200
+    if column != "generator":  # which no score reads
+        assert f"scores could not be computed: KeyError: '{column}'; the columns are " in (report.refusal or "")
+
+
+def test_rubbish_is_set_aside_by_name_and_can_be_read_back(batch: Batch) -> None:
+    rubbish = {
+        "control": "A red kettle\0 with a lid, a base and a label.",
+        "too_long": "word " * 200_000,
+        "too_short": "\U0001f600" * 30,
+        "wrong_language": "ברז אדום עם מכסה ובסיס וכתם לבן.",
+    }
+    for row, text in zip(batch.texts, rubbish.values(), strict=False):
+        row["text"] = text
+    report = batch.gate()
+    broken = broken_texts(batch.quarantine)
+    assert (report.refused, report.accepted_explanations) == (False, 36)
+    ids = (row["explanation_id"] for row in batch.texts)
+    assert set(zip(rubbish, ids, strict=False)) <= set(zip(broken["rule"], broken["id"], strict=True))
+    assert broken["id"].nunique() == 4
+    assert "\0" in broken["value"].tolist()
+
+
+def test_ten_thousand_identical_texts_of_one_entity_are_no_crash(batch: Batch) -> None:
+    batch.texts = [{**batch.texts[0], "explanation_id": f"x{number}"} for number in range(10_000)]
+    report = batch.gate()
+    assert (report.refused, report.accepted_explanations) == (False, 10_000)
 
 
 def test_half_written_staging_is_an_error(batch: Batch) -> None:

@@ -84,6 +84,11 @@ def test_shards_have_the_scores_of_the_whole_table(processes: int) -> None:
     pd.testing.assert_frame_equal(found, score_explanations(TEXTS, ENTITIES))
 
 
+def test_a_table_that_was_joined_from_parts_has_the_same_scores() -> None:
+    joined = pd.concat([TEXTS.iloc[:40], TEXTS.iloc[40:]])
+    pd.testing.assert_frame_equal(score_explanations(joined, ENTITIES), score_explanations(TEXTS, ENTITIES))
+
+
 def test_scoring_twice_changes_nothing() -> None:
     once = score_explanations(TEXTS, ENTITIES)
     pd.testing.assert_frame_equal(score_explanations(once, ENTITIES), once, check_like=True)
@@ -105,6 +110,21 @@ def test_numbers_are_looked_for_in_what_the_writer_was_told() -> None:
     scored = score_explanations(texts, ENTITIES, brought=brought)
     assert scored["unknown_number"].fillna("").tolist() == ["", "5.5", "RX-4821B"]
     assert score_explanations(texts, ENTITIES)["unknown_number"].isna().all()
+
+
+def test_without_model_numbers_in_the_names_a_code_is_held_against_what_the_writer_was_told() -> None:
+    plain = ENTITIES.assign(entity="Kettle", aliases=None)
+    brought = pd.DataFrame({"entity_id": ["e0"], "text": ["Formerly sold as QQ-999Z."]})
+    texts = TEXTS[:4].copy()
+    texts["text"] = [
+        "The QQ-999Z of old.",
+        "Spare parts: RX-4821B.",
+        "Rich in B12 and E330.",
+        "ISO-9001, A380, 500 ml.",
+    ]
+    scored = score_explanations(texts, plain, brought=brought)
+    assert scored["unknown_code"].fillna("").tolist() == ["", "RX-4821B", "", ""]
+    assert score_explanations(texts, plain)["unknown_code"].isna().all()
 
 
 def test_a_domain_rule_that_is_broken_stands_in_its_column() -> None:

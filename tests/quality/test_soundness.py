@@ -9,7 +9,7 @@ import pytest
 from entityclip.errors import ConfigError, DataError
 from entityclip.quality import score_explanations
 from entityclip.quality.planted import plant
-from entityclip.quality.soundness import SoundnessModel, features, learn, read_soundness
+from entityclip.quality.soundness import LIKELY, SoundnessModel, features, learn, read_soundness
 from tests.quality.test_set_scores import catalogue
 
 TEXTS, ENTITIES = catalogue(120)
@@ -71,6 +71,15 @@ def test_the_curve_keeps_the_promise_and_only_rises(model: SoundnessModel) -> No
     kept = [point for point in model.curve if point.threshold <= model.threshold]
     assert max(point.false_alarms for point in kept) <= model.false_alarms + 1e-9
     assert len(model.curve) > 20
+
+
+def test_where_faults_lie_far_apart_no_likely_text_is_set_aside(lessons: pd.DataFrame) -> None:
+    apart = lessons[lessons["planted"].isna() | lessons["planted"].isin(["refusal", "wrong_language"])]
+    found = learn(apart, apart["planted"].isna(), learned_from={}, false_alarms=0.3)
+    aside = found.probability(apart) < found.threshold
+    assert found.threshold == LIKELY
+    assert aside[apart["planted"].notna()].mean() > 0.95
+    assert aside[apart["planted"].isna()].mean() < 0.05
 
 
 def test_scores_that_are_missing_say_nothing(model: SoundnessModel, fresh: pd.DataFrame) -> None:

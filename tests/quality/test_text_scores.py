@@ -106,6 +106,8 @@ def test_grocery_descriptions_have_no_fault(grocery_path: Path) -> None:
         ("wrong_language", "ja", "赤い本体に白い水玉模様があるケトルです。"),
         ("other_entity", "ZF-684K", "The ZF-684K is a purple mug with a plain finish."),
         ("other_entity", "ZF-684K", "Customers know the Sola Dane by its purple handle."),
+        ("other_entity", "ZF-684K", "It is the zf 684 K: a purple mug with a plain finish."),
+        ("other_entity", "ZF-684K", "Customers know the soladane by its purple handle."),
         ("unknown_code", "QQ-999Z", f"{SOUND} It is also sold as QQ-999Z."),
         ("unknown_code", "QQ-12345Z", f"{SOUND} It is also sold as QQ-12345Z."),
     ],
