@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +60,17 @@ def test_a_picture_that_a_worker_cannot_read_is_named(tmp_path: Path, over: Over
     pairs.write_rows(data.pairs, pairs.PAIRS, [row | {"image": {"bytes": b"no", "path": "x.png"}}], name="val")
     with pytest.raises(DataError, match=f"{row['pair_id']} .x.png"):
         PictureIndex.build(model, data, over=over)
+
+
+def dies_once(mark: Path) -> str:
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return mark.name
+
+
+def test_a_part_whose_worker_dies_is_done_by_another(tmp_path: Path, over: Over) -> None:
+    assert list(over(dies_once, [tmp_path / "a", tmp_path / "b"])) == ["a", "b"]
 
 
 def test_things_are_drawn_as_they_are_needed(over: Over) -> None:
