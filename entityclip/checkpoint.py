@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -68,10 +68,12 @@ class LoadedModel:
     card: CheckpointCard
     tokenizer: Tokenizer
     device: str
-    place: CheckpointLayout
-    """Where it was loaded from."""
+    place: CheckpointLayout | None = field(default=None, kw_only=True)
+    """Where it was loaded from; only a model that came from a checkpoint can be sent to another process."""
 
     def __reduce__(self) -> tuple[Any, tuple[CheckpointLayout, str, CheckpointCard]]:
+        if type(self) is not LoadedModel or self.place is None:
+            raise TypeError(f"this {type(self).__name__} stays in its process; send what `load` gives")
         return _received, (self.place, self.device, self.card)  # another process loads the weights itself, once
 
     @property
@@ -221,7 +223,7 @@ def load(layout: CheckpointLayout, *, device: str = "cpu") -> LoadedModel:
     except (RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{layout.weights}: does not fit the architecture on the card: {error}") from error
     tokenizer = card.tokenisation.model_copy(update={"folder": texts}).load()
-    return LoadedModel(model.to(device).eval(), card, tokenizer, device, layout)
+    return LoadedModel(model.to(device).eval(), card, tokenizer, device, place=layout)
 
 
 def _received(place: CheckpointLayout, device: str, card: CheckpointCard) -> LoadedModel:

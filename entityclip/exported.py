@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -60,10 +60,6 @@ class ExportedModel(LoadedModel):
     image: InferenceSession
     text: InferenceSession
 
-    def __reduce__(self) -> NoReturn:
-        """Refuse: another process would get the model without its sessions."""
-        raise TypeError("a model on ONNX Runtime stays in its process; send the checkpoint's own")
-
     def read_ids(self, ids: torch.Tensor) -> np.ndarray:
         """(B, L) token ids -> (B, D) float32, unit rows."""
         return self.text.run(None, {TOWERS["text"]: ids.numpy()})[0]
@@ -91,7 +87,7 @@ def on(runtime: Runtime, model: LoadedModel, layout: ExportedLayout) -> LoadedMo
             f"{model.card.fingerprint}; export them again: entityclip export"
         )
     image, text = (session(_verified(layout.tower(tower, runtime=runtime), card)) for tower in TOWERS)
-    return ExportedModel(model.model, model.card, model.tokenizer, model.device, model.place, image=image, text=text)
+    return ExportedModel(model.model, model.card, model.tokenizer, model.device, image=image, text=text)
 
 
 def read_card(layout: ExportedLayout) -> ExportCard:
