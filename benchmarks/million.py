@@ -2,12 +2,13 @@
 
     python benchmarks/million.py --source ../shared/grocery --core-hour 0.05 --json
     python benchmarks/million.py --device cuda --gpu-hour 2.5 --json
+    python benchmarks/million.py --gpu-rate 1000 --gpu-hour 2.5 --json
 
 Every step of the main job is done on a quarter of the pictures and on all of them, once the libraries are loaded; the
 difference of the two is what a picture costs, so that what a million pairs pay once is not multiplied. Costs of the
 CPU are core seconds (of this process and its children, whatever else the machine does); a step of training on a GPU
-is seconds of that GPU. Disk is what lies in the workspace after the version was pushed. Without --source, the
-built-in catalogue is drawn.
+is seconds of that GPU, measured here or given as the pairs a second that ``step.py`` found on one. Disk is what lies
+in the workspace after the version was pushed. Without --source, the built-in catalogue is drawn.
 
 Nothing is assumed about prices: a price that is not given leaves its money null. ``growth`` says how a cost was
 carried to a million: with the pictures, or with the entities, of which a million pairs have as many more as there are
@@ -110,15 +111,13 @@ def opened(source: Path | None, *, pictures: int, root: Path) -> Source:
 
 
 def trained(
-    settings: Preset, place: Place, *, batch: int, pairs_wanted: int, epochs: int | None, prices: Prices
+    settings: Preset, unit: float, *, on_gpu: bool, pairs_wanted: int, epochs: int | None, prices: Prices
 ) -> dict[str, Any]:
-    """The line of training: forward and backward of the pairs that are not held out, in every epoch."""
-    unit = step_seconds(settings, place, batch=batch)
+    """The line of training: ``unit`` seconds of a step for each pair that is not held out, in every epoch."""
     share, rounds = 1 - settings.val_share - settings.test_share, epochs or settings.train.epochs
     hours = unit * share * rounds * pairs_wanted / 3600
-    kind, price = ("gpu_hours", prices.gpu_hour) if place.device == "cuda" else ("core_hours", prices.core_hour)
-    about = line(f"train, {rounds} epochs", unit, growth="pictures", money=times(hours, price), **{kind: hours})
-    return about | {"on": torch.cuda.get_device_name() if place.device == "cuda" else "cpu", "batch": batch}
+    kind, price = ("gpu_hours", prices.gpu_hour) if on_gpu else ("core_hours", prices.core_hour)
+    return line(f"train, {rounds} epochs", unit, growth="pictures", money=times(hours, price), **{kind: hours})
 
 
 def indexed(rows: int, *, pairs_wanted: int, dim: int, price: float | None) -> dict[str, Any]:
@@ -143,13 +142,18 @@ def main(
     source: Annotated[
         Path | None, typer.Option(help="Folder of the Grocery Store data set; else the catalogue.")
     ] = None,
-    pictures: Annotated[int, typer.Option(min=400, help="So many are measured, about.")] = 2000,
+    pictures: Annotated[
+        int, typer.Option(min=400, help="At least so many are measured, spread over the source.")
+    ] = 2000,
     pairs_wanted: Annotated[int, typer.Option("--pairs", min=1, help="So many are planned.")] = 1_000_000,
     pictures_per_entity: Annotated[float | None, typer.Option(min=1, help="As planned; else as measured.")] = None,
     settings: Annotated[str, typer.Option("--preset", help="Whose towers, sizes and epochs.")] = "published",
     epochs: Annotated[int | None, typer.Option(min=1, help="Others than the preset's.")] = None,
     batch: Annotated[int, typer.Option(min=2, help="Pairs in the measured step of training.")] = 16,
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="What the step of training is measured on.")] = "cpu",
+    gpu_rate: Annotated[
+        float | None, typer.Option(min=0.01, help="Pairs a second that step.py found on a GPU.")
+    ] = None,
     index_rows: Annotated[int | None, typer.Option(min=1000, help="Vectors indexed; else as many as planned.")] = None,
     core_hour: Annotated[float | None, typer.Option(min=0, help="Price of an hour of one CPU core.")] = None,
     gpu_hour: Annotated[float | None, typer.Option(min=0, help="Price of an hour of one such GPU.")] = None,
@@ -171,7 +175,9 @@ def main(
     place = Place(device, torch.bfloat16 if device == "cuda" else torch.float32)
     rows = index_rows or pairs_wanted
     lines = cpu_steps(small, large, pairs_wanted=pairs_wanted, entities=entities, price=core_hour)
-    lines.append(trained(chosen, place, batch=batch, pairs_wanted=pairs_wanted, epochs=epochs, prices=prices))
+    unit = 1 / gpu_rate if gpu_rate else step_seconds(chosen, place, batch=batch)
+    on_gpu = bool(gpu_rate) or device == "cuda"
+    lines.append(trained(chosen, unit, on_gpu=on_gpu, pairs_wanted=pairs_wanted, epochs=epochs, prices=prices))
     lines.append(indexed(rows, pairs_wanted=pairs_wanted, dim=model.dim, price=core_hour))
     answer: dict[str, Any] = {
         "pairs": pairs_wanted,
@@ -181,6 +187,7 @@ def main(
         "language_model": written(large.asked, entities=entities, prices=prices),
         "prices": prices._asdict(),
         "measured": {"source": whole.name, "pictures": large.pictures, "entities": large.entities, "preset": settings},
+        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
         "peak_gib": peak_gib(),
     }
     if not as_json:
