@@ -24,7 +24,7 @@ from bentos.requirements import serving_requirements
 from entityclip import checkpoint, pairs
 from entityclip.errors import PackagingError
 from entityclip.export import export
-from entityclip.index import EntityIndex, FullText, PictureIndex
+from entityclip.index import EntityIndex, FullText, Over, PictureIndex
 from entityclip.layout import DataLayout, Layout, PackageLayout, StoreLayout
 from entityclip.records import BentoRecord, PackageCard, PromotionDecision, Record, Release
 from entityclip.workspace import read_config
@@ -51,7 +51,7 @@ class Receipt(Record):
 
 
 # ---------------------------------------------------------------- build
-def build(release_dir: Path, *, release: Release, data: DataLayout, store: Path) -> BentoRecord:
+def build(release_dir: Path, *, release: Release, data: DataLayout, store: Path, over: Over = map) -> BentoRecord:
     """Build ``entityclip-service:VERSION``; one that is there and whole is returned as it is.
 
     The sources count as well: after a change in the service, the Bento is built again.
@@ -61,6 +61,7 @@ def build(release_dir: Path, *, release: Release, data: DataLayout, store: Path)
         release: Which release it is.
         data: The release's version of the data, verified by the caller; the indexes are made from it.
         store: BENTOML_HOME.
+        over: Embeds the pictures' shards, as ``PictureIndex.build`` says.
 
     Raises:
         PackagingError: The folder is not this release or was never promoted, the store holds another release
@@ -76,7 +77,7 @@ def build(release_dir: Path, *, release: Release, data: DataLayout, store: Path)
     try:
         _copy_sources(layout.sources(release.version))
         card = PackageCard(release=release, suite_hash=suite_hash, licences=_licences(data))
-        lay_out(layout.package(release.version), source, data, card)
+        lay_out(layout.package(release.version), source, data, card, over=over)
         _put(layout, release)
         return _complete(layout, release, data)
     finally:
@@ -156,14 +157,14 @@ def _licences(data: DataLayout) -> tuple[str, ...]:
     return tuple(sorted(set(named) - {""}))
 
 
-def lay_out(package: PackageLayout, source: Layout, data: DataLayout, card: PackageCard) -> None:
+def lay_out(package: PackageLayout, source: Layout, data: DataLayout, card: PackageCard, *, over: Over = map) -> None:
     """Write what the service loads into ``package``: weights and card, both indexes, reports."""
     pairs.require_complete(data)
     model = checkpoint.load(source.model)
     checkpoint.copy(source.model, package.checkpoint)
     if read_config(source.config).service.onnx:
         export(model, data, to=package.checkpoint.exported)
-    entities, pictures = EntityIndex.build(model, data), PictureIndex.build(model, data)
+    entities, pictures = EntityIndex.build(model, data), PictureIndex.build(model, data, over=over)
     entities.save(package.entities)
     pictures.save(package.pictures, asked=entities.vectors["caption"])
     FullText.create(entities.rows, pictures.rows, path=package.text)

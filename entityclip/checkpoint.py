@@ -6,7 +6,8 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,13 @@ class LoadedModel:
     card: CheckpointCard
     tokenizer: Tokenizer
     device: str
+    place: CheckpointLayout | None = field(default=None, kw_only=True)
+    """Where it was loaded from; only a model that came from a checkpoint can be sent to another process."""
+
+    def __reduce__(self) -> tuple[Any, tuple[CheckpointLayout, str, CheckpointCard]]:
+        if type(self) is not LoadedModel or self.place is None:
+            raise TypeError(f"this {type(self).__name__} stays in its process; send what `load` gives")
+        return _received, (self.place, self.device, self.card)  # another process loads the weights itself, once
 
     @property
     def dim(self) -> int:
@@ -216,4 +224,21 @@ def load(layout: CheckpointLayout, *, device: str = "cpu") -> LoadedModel:
     except (RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{layout.weights}: does not fit the architecture on the card: {error}") from error
     tokenizer = card.tokenisation.model_copy(update={"folder": texts}).load()
-    return LoadedModel(model.to(device).eval(), card, tokenizer, device)
+    return LoadedModel(model.to(device).eval(), card, tokenizer, device, place=layout)
+
+
+def _received(place: CheckpointLayout, device: str, card: CheckpointCard) -> LoadedModel:
+    """A model that another process sent. Mix and thresholds are as they were there.
+
+    Raises:
+        CheckpointError: The folder is not there, or holds another model.
+    """
+    model = _loaded_once(place, device, card.fingerprint)
+    if model.card.fingerprint != card.fingerprint:
+        raise CheckpointError(f"{place.root}: holds model {model.card.fingerprint}, wanted {card.fingerprint}")
+    return replace(model, card=card)
+
+
+@lru_cache(maxsize=1)
+def _loaded_once(place: CheckpointLayout, device: str, fingerprint: str) -> LoadedModel:  # noqa: ARG001 (part of the key)
+    return load(place, device=device)

@@ -20,6 +20,11 @@ class RunPolicy(Record):
 
     when_busy: Literal["wait", "drop"] = Field(default="wait", description="wait for the other run, or end as dropped.")
     wait_hours: float = Field(default=12.0, ge=0, description="A run that waits gives up after so many hours.")
+    dask: str = Field(
+        default="",
+        pattern=r"^(|local|(tcp|tls)://\S+)$",
+        description="Explain and embed on Dask: local, or a scheduler's address; empty: in the run's own process.",
+    )
 
 
 class ServicePolicy(Record):

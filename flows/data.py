@@ -31,6 +31,7 @@ from entityclip.workspace import read_config
 from flows.artifacts import show_quality
 from flows.judges import judges
 from flows.reentry import ask_again, merge_reviews, to_write_again, told
+from flows.spread import share, spread
 from flows.stages import Clock
 from flows.versioning import data_flaw, version_data
 
@@ -74,8 +75,10 @@ def ingest_source(source: Source, preset: Preset, layout: Layout, batch: str) ->
 @task(cache_policy=NO_CACHE)
 def explain_entities(layout: Layout, writer: Writer) -> int:
     """A text for every entity, by the writer, through the ledger."""
-    rights = read_rights(layout.pairs_suite)
-    return explain(layout.staging, writer=writer, ledger=layout.ledger, rights=rights, progress=True)
+    rights, settings = read_rights(layout.pairs_suite), read_config(layout.config)
+    with spread(settings.runs) as over:
+        shared = share(writer, settings.explain, ledger=layout.ledger, over=over)
+        return explain(layout.staging, writer=shared, ledger=layout.ledger, rights=rights, progress=True)
 
 
 @task(cache_policy=NO_CACHE)

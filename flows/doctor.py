@@ -19,11 +19,12 @@ from typing import Annotated, Any, Literal
 import httpx
 import typer
 
-from entityclip.errors import EntityClipError
+from entityclip.errors import EntityClipError, WorkspaceError
 from entityclip.layout import Layout
 from entityclip.records import Record
 from entityclip.workspace import read_config
 from flows.repository import Repository
+from flows.workspace import require_no_credentials
 
 FREE_GB = 10.0
 """A first run of the demo leaves about 1 GB; a run that fills the disk loses what it was about to write."""
@@ -150,6 +151,7 @@ def remote(layout: Layout) -> Finding:
         if not name:
             mend = "dvc remote add --default NAME URL"
             return Finding(what="DVC remote", state="wrong", saw="there is no default remote", mend=mend)
+        require_no_credentials(repo, layout)
         store = repo.cloud.get_remote_odb(name)
         if store.fs.protocol == "local" and not Path(store.path).parent.parent.is_dir():
             mend = "mount the disk, or create the folder if it is new"
@@ -160,7 +162,11 @@ def remote(layout: Layout) -> Finding:
         mend = "it is no backup: point DVC elsewhere before it matters, see docs/operations.md"
         return Finding(what="DVC remote", state="note" if inside else "fine", saw=saw, mend=mend if inside else "")
 
-    return Repository(layout.root).dvc(work, doing="probing the remote")
+    try:
+        return Repository(layout.root).dvc(work, doing="probing the default remote")
+    except WorkspaceError as error:
+        mend = "start its server or correct its address; credentials belong into the environment, see docs/growing.md"
+        return Finding(what="DVC remote", state="wrong", saw=str(error), mend=mend)
 
 
 def _probe(fs: Any, path: str) -> None:

@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
 from entityclip.layout import Layout
 from flows.repository import redacted
+from flows.tracing import traced
 
 LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "flows", "entityclip", "bentos", "expectations")
 MOST_BYTES = 10 * 2**20
@@ -49,7 +50,8 @@ def observed(layout: Layout, flow: str) -> Iterator[Observation]:
         logger.addHandler(handler)
     succeeded = False
     try:
-        yield seen
+        with traced(seen):
+            yield seen
         succeeded = True
     except BaseException as error:
         # Straight to the file: on the console Prefect says the same.

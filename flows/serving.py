@@ -16,17 +16,21 @@ from entityclip.records import BentoRecord, Blessing, EvalReport, Release
 from entityclip.workspace import read_config
 from flows.registry import fetch_release
 from flows.repository import Repository, exclusive
+from flows.spread import spread
 
 
 def packaged(layout: Layout, release: Release) -> BentoRecord:
     """A Bento from the release's own files, brought back from Git and DVC; it has yet to be proved.
+
+    Where the workspace names a Dask cluster, its workers embed the pictures.
 
     Raises:
         PackagingError, WorkspaceError: It cannot be built, or the release cannot be brought back.
     """
     layout.receipt(f"smoke-{release.version}").unlink(missing_ok=True)
     copy = fetch_release(layout, release.version, data=True)
-    return package.build(copy.root, release=release, data=copy.data, store=layout.bento_home)
+    with spread(read_config(layout.config).runs) as over:
+        return package.build(copy.root, release=release, data=copy.data, store=layout.bento_home, over=over)
 
 
 def proof(layout: Layout, release: Release) -> BentoRecord | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from entityclip.report import StageFact
+from flows.tracing import step
 
 
 class Clock:
@@ -25,11 +26,15 @@ class Clock:
     def stage(self, name: str) -> Iterator[None]:
         """Time one stage. Setting ``reason`` inside says that it was reused, and why that is safe."""
         self.reason, started = "", time.monotonic()
-        yield
+        with step(name) as told:
+            yield
+            told.reason = self.reason
         seconds = time.monotonic() - started
         self._facts.append(StageFact(name=name, seconds=seconds, reused=bool(self.reason), reason=self.reason))
 
     def reused(self, names: tuple[str, ...], reason: str) -> tuple[StageFact, ...]:
         """The stages so far, then ``names`` as reused for one reason."""
-        self._facts += [StageFact(name=name, seconds=0.0, reused=True, reason=reason) for name in names]
+        for name in names:
+            with self.stage(name):
+                self.reason = reason
         return self.facts

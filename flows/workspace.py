@@ -27,6 +27,18 @@ _IGNORED = (
     "/expectations/gx/uncommitted/",
     "*.partial",
 )
+_CREDENTIALS = {
+    "access_key_id",
+    "account_key",
+    "client_secret",
+    "connection_string",
+    "password",
+    "sas_token",
+    "secret_access_key",
+    "session_token",
+    "token",
+}
+"""Settings of DVC's remotes that let others in."""
 
 
 def open_workspace(root: Path) -> Layout:
@@ -36,7 +48,8 @@ def open_workspace(root: Path) -> Layout:
     settings and rules of the user are never overwritten.
 
     Raises:
-        WorkspaceError: ``root`` is a file, or a folder with other things in it that is not the top of a repository.
+        WorkspaceError: ``root`` is a file, or a folder with other things in it that is not the top of a repository; or
+            DVC's committed config holds credentials.
     """
     # DVC and Git disagree about a path that leads through a symbolic link.
     layout = Layout(root.resolve())
@@ -101,6 +114,7 @@ def _dvc_repository(layout: Layout, repository: Repository) -> None:
 
 
 def _configure(repo: Any, layout: Layout) -> None:
+    require_no_credentials(repo, layout)
     wanted = {"analytics": False, "check_update": False, "autostage": True}
     lost = _needs_default_remote(repo)
     if lost or any(repo.config["core"].get(k) is not v for k, v in wanted.items()):
@@ -114,6 +128,21 @@ def _configure(repo: Any, layout: Layout) -> None:
         from dvc.annotations import Artifact
 
         repo.artifacts.add("entityclip", Artifact(path="model", type="model"), dvcfile=str(layout.dvc_yaml))
+
+
+def require_no_credentials(repo: Any, layout: Layout) -> None:
+    """Refuse a ``.dvc/config``, which is committed, that holds what nobody else may know.
+
+    Raises:
+        WorkspaceError: It does; names remote and setting, and never the value.
+    """
+    for name, settings in repo.config.read("repo").get("remote", {}).items():
+        for setting in sorted(_CREDENTIALS & settings.keys()):
+            raise WorkspaceError(
+                f"{layout.dvc_folder / 'config'}: holds {setting} of remote {name!r}, and this file is committed; "
+                f"`dvc remote modify --unset {name} {setting}`, then set it in the environment or with "
+                f"`dvc remote modify --local {name} {setting} ...`; if it was committed, have a new one made"
+            )
 
 
 def _needs_default_remote(repo: Any) -> bool:

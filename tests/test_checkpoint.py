@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,9 @@ from PIL import Image
 from safetensors.torch import load_file
 from tiny import COLOURS, tiny_model, tiny_picture
 
+from bentos.running.batching import BatchedModel
 from entityclip import checkpoint
-from entityclip.checkpoint import LoadedModel
+from entityclip.checkpoint import LoadedModel, _received
 from entityclip.errors import CheckpointError
 from entityclip.images import Preprocessing
 from entityclip.layout import CheckpointLayout
@@ -173,3 +176,23 @@ def test_text_files_that_changed_are_refused(tmp_path: Path, name: str) -> None:
     shutil.rmtree(layout.text)
     with pytest.raises(CheckpointError, match="text tower and tokenizer"):
         checkpoint.load(layout)
+
+
+def test_a_model_travels_as_its_folder_with_the_mix_that_it_has(tmp_path: Path) -> None:
+    model = tiny_model(tmp_path)
+    sent = replace(model, card=model.card.model_copy(update={"mix": {"none": 0.7}}))
+    packed = pickle.dumps(sent)
+    assert len(packed) < 10_000  # no weights
+    received = pickle.loads(packed)
+    assert received.card == sent.card
+    assert received.embed_texts(["a kettle"]).tobytes() == model.embed_texts(["a kettle"]).tobytes()
+    tiny_model(tmp_path, seed=1)
+    with pytest.raises(CheckpointError, match="wanted"):
+        _received(CheckpointLayout(tmp_path), "cpu", model.card.model_copy(update={"fingerprint": "another"}))
+
+
+def test_a_model_of_another_kind_stays_in_its_process(tmp_path: Path) -> None:
+    model = tiny_model(tmp_path)
+    for kept in (BatchedModel.of(model), replace(model, place=None)):
+        with pytest.raises(TypeError, match="stays in its process"):
+            pickle.dumps(kept)

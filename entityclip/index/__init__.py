@@ -7,7 +7,7 @@ from entityclip.index.catalog import Catalog, Words
 from entityclip.index.changes import Changes
 from entityclip.index.entities import DEFAULT_MIX, EntityIndex, slice_of
 from entityclip.index.fulltext import FullText
-from entityclip.index.pictures import PictureIndex
+from entityclip.index.pictures import Over, PictureIndex
 from entityclip.index.snapshot import Released, Snapshot
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Changes",
     "EntityIndex",
     "FullText",
+    "Over",
     "PictureIndex",
     "Released",
     "Snapshot",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,17 @@ from entityclip.index.embedding import CHUNK, decoded, finite
 from entityclip.layout import DataLayout, IndexLayout
 from entityclip.records import Split
 from entityclip.vectors import load_index, save_index
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+class Over(Protocol):
+    """Applies work to each of some things, here or elsewhere, and gives the results in their order; ``map`` is one."""
+
+    def __call__(self, work: Callable[[A], B], things: Iterable[A], /) -> Iterable[B]:
+        """Raises what the work raises."""
+
 
 _PICTURE_COLUMNS = ["pair_id", "entity_id", "entity", "caption", "category", "language", "split"]
 
@@ -45,6 +58,7 @@ class PictureIndex:
         *,
         split: Split | None = None,
         most: int | None = None,
+        over: Over = map,
         progress: bool = False,
     ) -> PictureIndex:
         """Embed the pictures of one split, or of all; each is decoded once.
@@ -54,7 +68,8 @@ class PictureIndex:
             data: The data version.
             split: Whose pictures; None for all.
             most: How many at most: a sample that is the same every time.
-            progress: Show a bar.
+            over: Embeds shard by shard, in their order; ``map`` does it here.
+            progress: Show a bar for each shard.
 
         Raises:
             DataError: The data are incomplete, or a picture in them cannot be decoded.
@@ -62,19 +77,12 @@ class PictureIndex:
         """
         name = split or "*"
         # Pair ids are hashes, so that the first ones are as good as a random draw.
-        chosen = set(pairs.read_frame(data.pairs, name=name, columns=["pair_id"])["pair_id"].sort_values()[:most])
-        stored = pairs.iter_rows(data.pairs, name=name, columns=[*_PICTURE_COLUMNS, "image"])
-        todo = (row for row in stored if row["pair_id"] in chosen)
-        rows: list[dict[str, Any]] = []
-        vectors = [np.zeros((0, model.dim), dtype=np.float32)]
-        with tqdm(total=len(chosen), desc="embedding pictures", unit="", disable=not progress) as bar:
-            while chunk := list(islice(todo, CHUNK)):
-                images = [row.pop("image") for row in chunk]
-                rows += [row | {"path": image["path"]} for row, image in zip(chunk, images, strict=True)]
-                vectors.append(model.embed_images(decoded(chunk, images)))
-                bar.update(len(chunk))
-        frame = pd.DataFrame(rows, columns=[*_PICTURE_COLUMNS, "path"])
-        return cls(model.card.fingerprint, frame, finite(np.concatenate(vectors), model), parts=model.card.parts)
+        ids = pairs.read_frame(data.pairs, name=name, columns=["pair_id"])["pair_id"].sort_values()[:most]
+        upto = "" if ids.empty else str(ids.iloc[-1])
+        parts = list(over(partial(_embedded, model, upto, progress), pairs.shards(data.pairs, name=name)))
+        frame = pd.DataFrame([row for rows, _ in parts for row in rows], columns=[*_PICTURE_COLUMNS, "path"])
+        vectors = np.concatenate([np.zeros((0, model.dim), dtype=np.float32), *(found for _, found in parts)])
+        return cls(model.card.fingerprint, frame, finite(vectors, model), parts=model.card.parts)
 
     def save(self, layout: IndexLayout, *, asked: np.ndarray | None = None) -> None:
         """Write the index; an older one in its place is replaced.
@@ -110,3 +118,17 @@ class PictureIndex:
             return cls(fingerprint, rows, vectors["picture"])
         measured = Measured.model_validate(card["approximate"])
         return cls(fingerprint, rows, vectors["picture"], Approximate.load(layout.approximate, measured))
+
+
+def _embedded(model: LoadedModel, upto: str, progress: bool, shard: Path) -> tuple[list[dict[str, Any]], np.ndarray]:
+    """The pictures of one shard whose id is not after ``upto``: their rows, and (N, D) their vectors."""
+    stored = pairs.iter_shard(shard, columns=[*_PICTURE_COLUMNS, "image"])
+    todo = tqdm((row for row in stored if row["pair_id"] <= upto), desc=f"embedding {shard.stem}", disable=not progress)
+    rows: list[dict[str, Any]] = []
+    vectors = [np.zeros((0, model.dim), dtype=np.float32)]
+    chunks = iter(todo)
+    while chunk := list(islice(chunks, CHUNK)):
+        images = [row.pop("image") for row in chunk]
+        rows += [row | {"path": image["path"]} for row, image in zip(chunk, images, strict=True)]
+        vectors.append(model.embed_images(decoded(chunk, images)))
+    return rows, np.concatenate(vectors)

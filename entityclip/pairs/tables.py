@@ -171,9 +171,14 @@ def read_frame(folder: Path, *, name: str = "*", columns: list[str] | None = Non
 def iter_rows(folder: Path, *, name: str = "*", columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
     """Rows as dicts, picture bytes and all, 32 at a time: memory stays flat, with photos of 4 MB as well."""
     for path in shards(folder, name=name):
-        with reading(path):
-            for batch in pq.ParquetFile(path).iter_batches(batch_size=32, columns=columns):
-                yield from batch.to_pylist()
+        yield from iter_shard(path, columns=columns)
+
+
+def iter_shard(path: Path, *, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    """As ``iter_rows``, of one shard."""
+    with reading(path):
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=32, columns=columns):
+            yield from batch.to_pylist()
 
 
 @contextmanager
