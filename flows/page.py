@@ -33,11 +33,35 @@ class Retrained(Record):
 
 @task(cache_policy=NO_CACHE)
 def show(layout: Layout, prepared: Prepared, learned: Learned, released: Released) -> Retrained:
-    """The page for people, and what the last lines say."""
+    """The page for people, and what the last lines say. Where nothing was done anew, the page stays as it was."""
     run = layout.run(learned.run)
     stages = (*prepared.stages, *learned.stages, *released.stages)
-    queries = pd.read_parquet(run.queries)
     serve = serve_command(released.bento) if released.bento else None
+    if not (run.report.is_file() and all(stage.reused for stage in stages)):
+        _write_page(layout, prepared, learned, released, stages=stages, serve=serve)
+    if not any(stage.name == "promote" and stage.reused for stage in stages):
+        tell_verdict(layout, released.decision, version=released.release.version if released.release else None)
+    create_link_artifact(key="report", link=run.report.as_uri(), link_text="The run's page: recall, loss, hits, misses")
+    return Retrained(
+        report=run.report,
+        recall=slice_table(learned.evaluation),
+        serve=serve,
+        version=released.release.version if released.release else None,
+        stages=stages,
+    )
+
+
+def _write_page(
+    layout: Layout,
+    prepared: Prepared,
+    learned: Learned,
+    released: Released,
+    *,
+    stages: tuple[StageFact, ...],
+    serve: str | None,
+) -> None:
+    run = layout.run(learned.run)
+    queries = pd.read_parquet(run.queries)
     write_report(
         run.report,
         facts=RunFacts(
@@ -55,14 +79,4 @@ def show(layout: Layout, prepared: Prepared, learned: Learned, released: Release
         decision=released.decision,
         release=released.release,
         commands={"Serve the champion, then ask it": serve} if serve else {},
-    )
-    if not any(stage.name == "promote" and stage.reused for stage in stages):
-        tell_verdict(layout, released.decision, version=released.release.version if released.release else None)
-    create_link_artifact(key="report", link=run.report.as_uri(), link_text="The run's page: recall, loss, hits, misses")
-    return Retrained(
-        report=run.report,
-        recall=slice_table(learned.evaluation),
-        serve=serve,
-        version=released.release.version if released.release else None,
-        stages=stages,
     )
