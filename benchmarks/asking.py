@@ -38,7 +38,7 @@ async def ask(url: str, path: str, files: list[bytes], at_once: int, seconds: fl
                     await asyncio.sleep(0.1)
                 number += at_once
 
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), time.process_time()
         await asyncio.gather(*(caller(number) for number in range(at_once)))
     whole = time.perf_counter() - started
     p50, p95, p99 = np.percentile(took, [50, 95, 99]).round(1).tolist() if took else (None, None, None)
@@ -51,6 +51,7 @@ async def ask(url: str, path: str, files: list[bytes], at_once: int, seconds: fl
         "refused": round(1 - len(took) / max(1, sum(statuses.values())), 4),
         "without_retry_after": hurried,
         "statuses": statuses,
+        "load_cpu_s": round(time.process_time() - cpu, 3),
     }
 
 

@@ -14,6 +14,7 @@ from bentos.client import Client
 from bentos.package import build, store_environment
 from bentos.smoke import probe_pictures, serving, smoke
 from entityclip import checkpoint, evaluate
+from entityclip.images import decode
 from entityclip.layout import StoreLayout
 
 pytestmark = pytest.mark.slow
@@ -48,7 +49,7 @@ def run(python: Path, store: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_exported_bento_answers_where_only_its_requirements_are(released, tmp_path, monkeypatch):
+def test_exported_bento_answers_where_only_its_requirements_are(released, predictor, tmp_path, monkeypatch):
     built, fresh = StoreLayout(tmp_path / "built"), StoreLayout(tmp_path / "fresh")
     bento = build(released.layout.root, release=released.release, data=released.layout.data, store=built.root)
     report = evaluate.evaluate(checkpoint.load(released.layout.model), released.layout.data, progress=False)[0]
@@ -67,5 +68,14 @@ def test_exported_bento_answers_where_only_its_requirements_are(released, tmp_pa
     pictures = probe_pictures(released.layout.data, report.probes)
     proof = smoke(bento.tag, store=fresh.root, probes=report.probes, pictures=pictures)
     assert proof.largest_difference < 1e-4
+    with serving(bento.tag, store=fresh.root) as url, Client(url) as service:
+        picture = next(iter(pictures.values()))
+        for text in ("a red kettle", "赤いマグカップ"):
+            expected = {hit.entity: hit.score for hit in predictor.search(text, of="entities", k=6)}
+            found = {hit.entity: hit.score for hit in service.search(text, of="entities", k=6).hits}
+            assert expected
+            assert found == pytest.approx(expected, abs=1e-4)
+            similarity = predictor.match(decode(picture), text)
+            assert service.match(picture, text).score == pytest.approx(similarity, abs=1e-4)
     with serving(bento.tag, store=fresh.root, state=tmp_path / "state") as url, pytest.raises(Exception, match="401"):
         Client(url).about()

@@ -9,7 +9,7 @@ from tiny import tiny_picture
 
 from bentos import settings
 from bentos.client import Client
-from bentos.package import lay_out
+from bentos.package import build, lay_out
 from bentos.running.releases import Release
 from bentos.smoke import TOLERANCE, serving
 from entityclip.errors import CheckpointError, ConfigError
@@ -23,14 +23,20 @@ SERVICE = "bentos.service:EntityClip"
 
 
 @pytest.fixture(scope="module")
-def onnx_package(tmp_path_factory, released) -> PackageLayout:
-    """A package of a release whose settings ask for exported towers."""
-    root = tmp_path_factory.mktemp("onnx")
-    shutil.copytree(released.layout.root, root / "release")
-    source = Layout(root / "release")
+def onnx_release(tmp_path_factory, released):
+    """A release whose settings ask for exported towers: its layout and its description."""
+    source = Layout(tmp_path_factory.mktemp("onnx") / "release")
+    shutil.copytree(released.layout.root, source.root)
     source.config.write_text("service: {onnx: true}\n")
-    package = PackageLayout(root / "package")
-    lay_out(package, source, source.data, PackageCard(release=released.release, suite_hash="suite", licences=("MIT",)))
+    return source, released.release
+
+
+@pytest.fixture(scope="module")
+def onnx_package(tmp_path_factory, onnx_release) -> PackageLayout:
+    """A package of that release."""
+    source, release = onnx_release
+    package = PackageLayout(tmp_path_factory.mktemp("package") / "package")
+    lay_out(package, source, source.data, PackageCard(release=release, suite_hash="suite", licences=("MIT",)))
     return package
 
 
@@ -81,3 +87,25 @@ def test_unknown_runtime_is_refused(monkeypatch):
     monkeypatch.setenv("ENTITYCLIP_RUNTIME", "tpu")
     with pytest.raises(ConfigError, match="'tpu'; expected one of torch, onnx, onnx-int8"):
         settings._runtime()
+
+
+@pytest.mark.slow
+def test_whole_bento_with_exported_towers_answers_as_pytorch(onnx_release, predictor, tmp_path, monkeypatch):
+    store = StoreLayout(tmp_path / "store")
+    source, release = onnx_release
+    bento = build(source.root, release=release, data=source.data, store=store.root)
+    file, picture = io.BytesIO(), tiny_picture("red", 1)
+    picture.save(file, "PNG")
+    near = TOLERANCE["onnx"]
+    monkeypatch.setenv("ENTITYCLIP_RUNTIME", "onnx")
+    with serving(bento.tag, store=store.root) as url, Client(url) as service:
+        assert service.about().model.runtime == "onnx"
+        found = service.search("KX-RED", of="entities", k=6).hits
+        tags = service.tag(file.getvalue(), k=6).tags
+        match = service.match(file.getvalue(), "KX-RED")
+    expected = {hit.entity: hit.score for hit in predictor.search("KX-RED", of="entities", k=6)}
+    assert {hit.entity: hit.score for hit in found} == pytest.approx(expected, abs=near)
+    assert {tag.entity: tag.score for tag in tags} == pytest.approx(
+        {tag.entity: tag.score for tag in predictor.tag(picture, k=6)}, abs=near
+    )
+    assert match.score == pytest.approx(predictor.match(picture, "KX-RED"), abs=near)
