@@ -119,8 +119,8 @@ def test_anyone_gets_the_champions_weights_from_the_workspace(first: Journey, tm
 
 
 def test_an_unchanged_second_run_reuses_every_step_and_says_why(first: Journey, catalog: Path) -> None:
-    layout, answer = first
-    page = Path(answer["report"]).read_bytes()
+    layout, done = first
+    page = Path(last_line(done)["report"]).read_bytes()
     before = subprocess.run(["git", "rev-parse", "HEAD"], cwd=layout.root, capture_output=True, text=True).stdout
     done = retrain(layout.root, "--source-path", str(catalog), "--products", "60")
     assert last_line(done)["reused"] == STEPS
