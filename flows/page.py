@@ -37,7 +37,8 @@ def show(layout: Layout, prepared: Prepared, learned: Learned, released: Release
     run = layout.run(learned.run)
     stages = (*prepared.stages, *learned.stages, *released.stages)
     serve = serve_command(released.bento) if released.bento else None
-    if not (run.report.is_file() and all(stage.reused for stage in stages)):
+    anew = any(not stage.reused for stage in stages if stage.name != "source")  # which is looked at every time
+    if anew or not run.report.is_file():
         _write_page(layout, prepared, learned, released, stages=stages, serve=serve)
     if not any(stage.name == "promote" and stage.reused for stage in stages):
         tell_verdict(layout, released.decision, version=released.release.version if released.release else None)
