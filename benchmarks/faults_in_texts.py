@@ -196,8 +196,7 @@ def main(
         raise typer.BadParameter(
             "the models of a first run learn from all kinds at once; take more products, or --no-halves"
         )
-    config = (presets.grocery() if source else presets.demo()).train
-    config = config.model_copy(update={"epochs": epochs}) if epochs else config
+    config = (presets.grocery() if source else presets.demo()).train.changed(epochs=epochs)
     with tempfile.TemporaryDirectory() as folder:
         layout = Layout(Path(folder))
         prepared(layout, source, products=products, progress=not as_json)

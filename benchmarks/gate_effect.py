@@ -156,8 +156,7 @@ def main(
 ) -> None:
     """Train on clean texts, on half swapped ones and on those that the gate let pass; one JSON object, last."""
     started, layout = time.monotonic(), Layout(to)
-    config = presets.demo().train
-    config = config if epochs is None else config.model_copy(update={"epochs": epochs})
+    config = presets.demo().train.changed(epochs=epochs)
     clean = clean_catalog(layout, products=products)
     bench = Bench(clean, config, AblationLayout(to / "trained"))
     texts, entities = pairs.read_frame(clean.explanations), pairs.read_frame(clean.entities)

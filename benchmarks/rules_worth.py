@@ -68,8 +68,7 @@ def main(
 ) -> None:
     """Plant, judge, train; print both tables, and one JSON object last."""
     started, layout, kept = time.monotonic(), Layout(to), GateLayout(to / "report")
-    config = presets.demo().train
-    config = config if epochs is None else config.model_copy(update={"epochs": epochs})
+    config = presets.demo().train.changed(epochs=epochs)
     clean = clean_catalog(layout, products=products)
     texts, entities = pairs.read_frame(clean.explanations), pairs.read_frame(clean.entities)
     planted = plant(texts, entities, share=share, seed=0)

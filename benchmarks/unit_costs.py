@@ -67,7 +67,7 @@ class Some:
         return self.whole.entities()
 
     def pictures(self) -> Iterator[PictureRow | Rejection]:
-        """Every so manieth."""
+        """Every n-th, so that they are spread over the whole."""
         return islice(self.whole.pictures(), 0, None, max(1, len(self.whole) // self.most))
 
 

@@ -95,9 +95,8 @@ def settings_of(preset: PresetName, *, epochs: int | None, device: Device, confi
     from entityclip.train import read_config
 
     settings = named_preset(preset)
-    changes = {"device": device} if epochs is None else {"device": device, "epochs": epochs}
     train = settings.train if config is None else read_config(config)
-    return settings.model_copy(update={"train": train.model_copy(update=changes)})
+    return settings.model_copy(update={"train": train.changed(epochs=epochs, device=device)})
 
 
 # ---------------------------------------------------------------- by hand

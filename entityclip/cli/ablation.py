@@ -44,8 +44,7 @@ def ablate(
     from entityclip.presets import preset as named_preset
 
     chosen, layout = named_preset(preset), AblationLayout(to)
-    changes = {"epochs": epochs, "device": device}
-    config = chosen.train.model_copy(update={name: value for name, value in changes.items() if value is not None})
+    config = chosen.train.changed(epochs=epochs, device=device)
     planned = runs(config, seeds=seeds)
     if dry_run:
         table([{"training": run.variant.name, "seed": run.seed, "epochs": run.config.epochs} for run in planned])

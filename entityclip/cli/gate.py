@@ -52,8 +52,7 @@ def gate_report(
 
     layout, kept = Layout(workspace), GateLayout(to)
     source, limit = explained(layout.staging.root if data is None else data), parse_limit(tune) if tune else None
-    config = named_preset(preset).train
-    config = config if epochs is None else config.model_copy(update={"epochs": epochs})
+    config = named_preset(preset).train.changed(epochs=epochs)
     broken = broken_texts(quarantine)
     planned = variants(pairs.read_frame(source.explanations), broken)
     if dry_run:

@@ -79,8 +79,7 @@ def _settings(
     from entityclip.train import read_config
 
     settings = named_preset(preset).train if config is None else read_config(config)
-    changes = {"epochs": epochs, "device": device}
-    settings = settings.model_copy(update={name: value for name, value in changes.items() if value is not None})
+    settings = settings.changed(epochs=epochs, device=device)
     if pretrained is not None:
         return settings.starting_from(None if pretrained == "none" else pretrained), ""
     towers = settings.model.towers

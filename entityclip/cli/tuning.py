@@ -75,7 +75,7 @@ def tune(
 
     source, study = explained(data), StudyLayout(to)
     settings = named_preset(preset).train if config is None else read_config(config)
-    settings = settings.model_copy(update={"epochs": epochs}) if epochs is not None else settings
+    settings = settings.changed(epochs=epochs)
     if dry_run:
         _show_plan(settings, source, trials=trials, as_json=as_json)
         return

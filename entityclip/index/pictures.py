@@ -122,11 +122,12 @@ class PictureIndex:
 
 def _embedded(model: LoadedModel, upto: str, progress: bool, shard: Path) -> tuple[list[dict[str, Any]], np.ndarray]:
     """The pictures of one shard whose id is not after ``upto``: their rows, and (N, D) their vectors."""
+    chosen = sum(row["pair_id"] <= upto for row in pairs.iter_shard(shard, columns=["pair_id"]))
     stored = pairs.iter_shard(shard, columns=[*_PICTURE_COLUMNS, "image"])
-    todo = tqdm((row for row in stored if row["pair_id"] <= upto), desc=f"embedding {shard.stem}", disable=not progress)
+    todo = (row for row in stored if row["pair_id"] <= upto)
+    chunks = iter(tqdm(todo, total=chosen, desc=f"embedding {shard.stem}", unit="", disable=not progress))
     rows: list[dict[str, Any]] = []
     vectors = [np.zeros((0, model.dim), dtype=np.float32)]
-    chunks = iter(todo)
     while chunk := list(islice(chunks, CHUNK)):
         images = [row.pop("image") for row in chunk]
         rows += [row | {"path": image["path"]} for row, image in zip(chunk, images, strict=True)]

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError
@@ -80,7 +80,7 @@ class TrainConfig(Record):
     shard: bool = Field(
         default=False, description="With several processes: spread weights, gradients and moments over them (FSDP)."
     )
-    device: str = Field(default="cpu", description="'cpu' or 'cuda'.")
+    device: Literal["cpu", "cuda"] = "cpu"
     workers: int = Field(default=0, ge=0, description="Processes that prepare batches; the batches stay the same.")
     cache_gigabytes: int = Field(
         default=8, ge=0, description="Training pictures are decoded once if they fit into this; else streamed."
@@ -91,6 +91,19 @@ class TrainConfig(Record):
     def kept_side(self) -> int:
         """Side at which training pictures are kept, pixels: the smallest crop holds as many as the tower looks at."""
         return math.ceil(self.preprocessing.size / math.sqrt(self.augmentation.crop))
+
+    def changed(self, **settings: Any) -> TrainConfig:
+        """The same with these settings instead; one that is None stays as it is.
+
+        Raises:
+            ConfigError: An unknown setting, or an impossible value; names each one.
+        """
+        wanted = {name: value for name, value in settings.items() if value is not None}
+        try:
+            return TrainConfig.model_validate(self.model_dump() | wanted)
+        except ValidationError as error:
+            asked = ", ".join(f"{name} {value!r}" for name, value in wanted.items())
+            raise ConfigError(f"asked for {asked}: {faults(error)}") from error
 
     def starting_from(self, pretrained: str | None) -> TrainConfig:
         """The same with other first weights: an open_clip tag, a file or folder; None starts from scratch."""

@@ -30,7 +30,13 @@ from entityclip.train.state import whole_state
 
 
 def join(config: TrainConfig) -> PartialState:
-    """Meet the other processes that ``torchrun`` started; without it, there is one. To be called before all else."""
+    """Meet the other processes that ``torchrun`` started; without it, there is one. To be called before all else.
+
+    Raises:
+        ConfigError: The config wants a GPU, and PyTorch sees none; a run on the CPU would be called one on a GPU.
+    """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device cuda: PyTorch sees no CUDA device here; expected one, or device cpu")
     return PartialState(cpu=config.device == "cpu")
 
 

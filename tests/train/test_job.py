@@ -5,34 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny import tiny_data, tiny_vit
 from together import steps, steps_together
 
-from entityclip import batches
+from entityclip import batches, train
 from entityclip.errors import ConfigError
-from entityclip.images import Preprocessing
-from entityclip.layout import DataLayout
+from entityclip.layout import DataLayout, RunLayout
 from entityclip.model.entityclip import EntityCLIP
-from entityclip.text import Tokenisation
 from entityclip.train import Adaptation, Job, TrainConfig
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> DataLayout:
-    return tiny_data(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
-    return TrainConfig(
-        model=tiny_vit(tmp_path_factory.mktemp("vit")),
-        preprocessing=Preprocessing(size=32),
-        tokenisation=Tokenisation(context=24),
-        epochs=4,
-        batch=8,
-        clip=1e9,
-        rate=1e-4,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +66,14 @@ def test_what_cannot_be_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=complaint):
         steps(config.model_copy(update=change), data)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_not_replaced_in_silence(config: TrainConfig, data: DataLayout) -> None:
+    with pytest.raises(ConfigError, match="sees no CUDA device"):
+        train.fit(
+            config.changed(device="cuda"), data=data, data_hash="", run=RunLayout(data.root), report=lambda *_: None
+        )
 
 
 # ---------------------------------------------------------------- what learns

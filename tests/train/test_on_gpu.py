@@ -7,39 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import tiny_data, tiny_vit
 from together import steps
 
 from entityclip import checkpoint, train
 from entityclip.ablate import VARIANTS, ablate, runs
-from entityclip.images import Preprocessing
 from entityclip.layout import AblationLayout, DataLayout, RunLayout
-from entityclip.text import Tokenisation
 from entityclip.train import TrainConfig
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA device"),
 ]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> DataLayout:
-    return tiny_data(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
-    return TrainConfig(
-        model=tiny_vit(tmp_path_factory.mktemp("vit")),
-        preprocessing=Preprocessing(size=32),
-        tokenisation=Tokenisation(context=24),
-        epochs=4,
-        batch=8,
-        clip=1e9,
-        rate=1e-4,
-        save_seconds=0,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +29,7 @@ def on_cpu(config: TrainConfig, data: DataLayout) -> dict[str, torch.Tensor]:
 def test_losses_and_gradients_are_those_of_the_cpu(
     config: TrainConfig, data: DataLayout, on_cpu: dict[str, torch.Tensor], change: dict[str, object]
 ) -> None:
-    found = steps(config.model_copy(update={"device": "cuda"} | change), data)
+    found = steps(config.changed(device="cuda", **change), data)
     compared = [name for name in on_cpu if name.startswith(("loss", "grad"))]
     assert len(compared) > 50
     for name in compared:
@@ -61,14 +39,14 @@ def test_losses_and_gradients_are_those_of_the_cpu(
 
 
 def test_half_precision_is_near(config: TrainConfig, data: DataLayout, on_cpu: dict[str, torch.Tensor]) -> None:
-    halved = steps(config.model_copy(update={"device": "cuda", "precision": "bf16"}), data)
+    halved = steps(config.changed(device="cuda", precision="bf16"), data)
     assert 0 < abs(halved["loss.0.vtc"] - on_cpu["loss.0.vtc"]) < 0.05
 
 
 def test_a_killed_run_goes_on_and_its_checkpoint_answers_alike_on_both_devices(
     config: TrainConfig, data: DataLayout, tmp_path: Path
 ) -> None:
-    config = config.model_copy(update={"device": "cuda", "average": 0.9})
+    config = config.changed(device="cuda", average=0.9, save_seconds=0)
 
     def fit(folder: Path, *, die_after: int = 99) -> dict[str, torch.Tensor]:
         def report(epoch: int, terms: dict[str, float]) -> None:
@@ -90,7 +68,7 @@ def test_a_killed_run_goes_on_and_its_checkpoint_answers_alike_on_both_devices(
 
 
 def test_several_trainings_share_the_gpu(config: TrainConfig, data: DataLayout, tmp_path: Path) -> None:
-    config = config.model_copy(update={"device": "cuda", "epochs": 1})
+    config = config.changed(device="cuda", epochs=1)
     planned = [run for run in runs(config, seeds=2) if run.variant == VARIANTS[3]]
     to = AblationLayout(tmp_path)
     found = ablate(planned, data=data, data_hash="d", to=to, report=lambda *_: None, jobs=2, progress=False)

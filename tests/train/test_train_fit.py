@@ -10,7 +10,7 @@ from tiny import tiny_data
 
 from entityclip import batches, checkpoint, train
 from entityclip.batches import Draft
-from entityclip.errors import DataError, TrainingError
+from entityclip.errors import ConfigError, DataError, TrainingError
 from entityclip.images import Preprocessing
 from entityclip.layout import DataLayout, RunLayout
 from entityclip.model.entityclip import LossConfig, ModelConfig
@@ -51,11 +51,6 @@ def fit(data: DataLayout, root: Path, config: TrainConfig = CONFIG, *, die_after
 
     train.fit(config, data=data, data_hash="d", run=RunLayout(root), report=report, progress=False)
     return last
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> DataLayout:
-    return tiny_data(tmp_path_factory.mktemp("data"))
 
 
 @pytest.mark.parametrize("average", [0.0, 0.9])
@@ -140,6 +135,13 @@ def test_a_split_without_pairs_is_refused(data: DataLayout, tmp_path: Path) -> N
 @pytest.mark.parametrize("change", [{"seed": 1}, {"epochs": 5}, {"loss": CONFIG.loss.model_copy(update={"beta": 0.2})}])
 def test_another_config_is_another_run(change: dict[str, object]) -> None:
     assert train.run_key(CONFIG, data_hash="d") != train.run_key(CONFIG.model_copy(update=change), data_hash="d")
+
+
+def test_settings_are_changed_where_something_is_asked_for() -> None:
+    assert CONFIG.changed(epochs=None, device=None) == CONFIG
+    assert CONFIG.changed(epochs=7).epochs == 7
+    with pytest.raises(ConfigError, match=r"device 'gpu'.*'cpu' or 'cuda'"):
+        CONFIG.changed(device="gpu")
 
 
 def test_other_data_are_another_run() -> None:
