@@ -19,17 +19,18 @@ from typing import Annotated, Any
 import typer
 from machine import facts, peak_gib
 
-from entityclip import checkpoint, presets, train
+from entityclip import checkpoint, presets
 from entityclip.calibrate import calibrate
 from entityclip.evaluate import evaluate
 from entityclip.explain import BroughtWriter, explain
 from entityclip.ingest import ingest
 from entityclip.layout import DataLayout, Layout
-from entityclip.model.entityclip import LossConfig
+from entityclip.model.config import LossConfig
 from entityclip.records import SLICES, EvalReport
 from entityclip.report import slice_table
 from entityclip.sources.catalog import CatalogSource
 from entityclip.train import TrainConfig
+from entityclip.train.fit import fit
 
 SLICE_KEYS = dict(zip(SLICES, ("frequent", "two", "one", "none"), strict=True))
 
@@ -37,7 +38,7 @@ SLICE_KEYS = dict(zip(SLICES, ("frequent", "two", "one", "none"), strict=True))
 def trained(config: TrainConfig, data: DataLayout, layout: Layout, *, name: str, progress: bool) -> EvalReport:
     """Train, calibrate on the validation pictures, evaluate on the test pictures."""
     run = layout.run(name)
-    train.fit(config, data=data, data_hash="", run=run, report=lambda *_: None, progress=progress)
+    fit(config, data=data, data_hash="", run=run, report=lambda *_: None, progress=progress)
     model = checkpoint.load(run.checkpoint)
     return evaluate(replace(model, card=calibrate(model, data)), data, progress=False)[0]
 

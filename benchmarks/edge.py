@@ -36,6 +36,7 @@ from entityclip.images import decode
 from entityclip.ingest import ingest
 from entityclip.layout import CheckpointLayout, DataLayout, ExportedLayout, Layout
 from entityclip.sources.catalog import CatalogSource
+from entityclip.train.fit import fit
 
 PICTURES = 32
 """Different pictures that take turns."""
@@ -62,7 +63,7 @@ def trained(layout: Layout, *, minutes: float) -> tuple[CheckpointLayout, DataLa
 
 
 def _fit(config: train.TrainConfig, data: DataLayout, layout: Layout, *, name: str) -> None:
-    train.fit(config, data=data, data_hash="", run=layout.run(name), report=lambda *_: None, progress=False)
+    fit(config, data=data, data_hash="", run=layout.run(name), report=lambda *_: None, progress=False)
 
 
 def squares_of(model: LoadedModel, data: DataLayout) -> list[np.ndarray]:

@@ -48,6 +48,7 @@ from entityclip.quality.planted import KINDS, Kind, plant
 from entityclip.quality.soundness import SoundnessModel, learn
 from entityclip.sources.catalog import CatalogSource
 from entityclip.sources.grocery import GrocerySource
+from entityclip.train.fit import fit
 
 By = Literal["text", "entity"]
 WAYS: tuple[By, ...] = get_args(By)
@@ -107,7 +108,7 @@ class Bench:
         """A model of these explanations, and of all pictures with their captions."""
         data, run = DataLayout(self._layout.root / f"{name}-data"), self._layout.run(name)
         with_explanations(self.data, texts[list(self.texts)], into=data)
-        train.fit(self._config, data=data, data_hash="", run=run, report=lambda *_: None, progress=self._progress)
+        fit(self._config, data=data, data_hash="", run=run, report=lambda *_: None, progress=self._progress)
         return checkpoint.load(run.checkpoint)
 
 

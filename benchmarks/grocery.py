@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 from machine import facts, peak_gib
 
-from entityclip import batches, checkpoint, presets, train
+from entityclip import batches, checkpoint, presets
 from entityclip.evaluate import evaluate
 from entityclip.explain import BroughtWriter, explain
 from entityclip.ingest import ingest
@@ -27,6 +27,8 @@ from entityclip.pairs import require_complete
 from entityclip.report import slice_table
 from entityclip.sources import open_source
 from entityclip.train import TrainConfig
+from entityclip.train.fit import fit
+from entityclip.train.job import Job
 
 SPARE = 0.23
 """Share of the time kept for reading, evaluation and saved states; long runs also step slower than a few steps do."""
@@ -35,7 +37,7 @@ SPARE = 0.23
 def seconds_of_an_epoch(config: TrainConfig, data: DataLayout) -> float:
     """Mean over the run's epochs, from the measured cost of a step on small and on full pictures."""
     kept = config.preprocessing.model_copy(update={"size": config.kept_side})
-    job = train.Job(config, batches.load_training_set(data, preprocessing=kept, progress=False))
+    job = Job(config, batches.load_training_set(data, preprocessing=kept, progress=False))
     costs = []
     for epoch in (0, config.epochs - 1):
         numbers = [n for n, (e, _) in enumerate(job.steps.plan) if e == epoch][:9]
@@ -69,7 +71,7 @@ def main(
         epochs = max(1, int(left / cost))
         config = config.model_copy(update={"epochs": epochs})
         run = layout.run("grocery")
-        train.fit(config, data=layout.staging, data_hash="", run=run, report=lambda *_: None, progress=not as_json)
+        fit(config, data=layout.staging, data_hash="", run=run, report=lambda *_: None, progress=not as_json)
         model = checkpoint.load(run.checkpoint)
         counts = require_complete(layout.staging)
         reports = {

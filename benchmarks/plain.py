@@ -12,7 +12,8 @@ from copy import deepcopy
 import torch
 from torch import nn
 
-from entityclip.model.entityclip import Batch, EntityCLIP, LossConfig
+from entityclip.model.config import LossConfig
+from entityclip.model.entityclip import Batch, EntityCLIP
 from entityclip.model.losses import cosine, hard_negatives
 from entityclip.model.mmae import MMAE
 from entityclip.model.tokens import Tokens

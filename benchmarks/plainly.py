@@ -17,7 +17,7 @@ import typer
 
 from entityclip import checkpoint, pairs, promote
 from entityclip.calibrate import calibrate
-from entityclip.checkpoint import CheckpointCard
+from entityclip.cards import CheckpointCard
 from entityclip.evaluate import evaluate
 from entityclip.explain import BroughtWriter, explain
 from entityclip.images import decode
@@ -30,7 +30,8 @@ from entityclip.quality import score_explanations, score_pairs
 from entityclip.records import EvalReport, PromotionPolicy
 from entityclip.rerank import calibrate_rerank
 from entityclip.sources.table import TableMapping, TableSource
-from entityclip.train import fit, run_key
+from entityclip.train import run_key
+from entityclip.train.fit import fit
 
 
 def prepare(layout: Layout, source: Path, mapping: Path, preset: Preset) -> DataLayout:

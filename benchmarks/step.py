@@ -28,9 +28,9 @@ from plain import PlainMMAE, plain_losses, plain_vtc
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from entityclip.model.entityclip import Batch, EntityCLIP, LossConfig, ModelConfig
+from entityclip.model.config import LossConfig, ModelConfig, TowerConfig
+from entityclip.model.entityclip import Batch, EntityCLIP
 from entityclip.model.losses import cosine
-from entityclip.model.towers import TowerConfig
 
 CONFIG = LossConfig()
 END_OF_TEXT = 49407  # the largest id of CLIP's tokenizer: where its text tower is read

@@ -15,19 +15,21 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, ValidationError
 
 import entityclip
 from bentos.requirements import serving_requirements
-from entityclip import checkpoint, pairs
+from entityclip import pairs
+from entityclip.cards import copy_checkpoint, file_sha256, read_card
 from entityclip.errors import PackagingError
-from entityclip.export import export
-from entityclip.index import EntityIndex, FullText, Over, PictureIndex
 from entityclip.layout import DataLayout, Layout, PackageLayout, StoreLayout
 from entityclip.records import BentoRecord, PackageCard, PromotionDecision, Record, Release
 from entityclip.workspace import read_config
+
+if TYPE_CHECKING:
+    from entityclip.index import Over
 
 BUILDER_SOURCES = ("package.py", "requirements.py", "smoke.py", "store.py", "tether.py")
 """What builds Bentos, and therefore does not go into one."""
@@ -88,7 +90,7 @@ def _require_promoted(source: Layout, release: Release) -> str:
     """Hash of the rules that the release's data passed, from the decision that promoted it."""
     if not re.fullmatch(r"v\d+\.\d+\.\d+", release.version):
         raise PackagingError(f"version {release.version!r}: expected one like v1.0.0")
-    fingerprint = checkpoint.read_card(source.model).fingerprint
+    fingerprint = read_card(source.model).fingerprint
     if fingerprint != release.model_fingerprint:
         raise PackagingError(
             f"{source.model.root}: holds model {fingerprint}, but release {release.version} is model "
@@ -132,7 +134,7 @@ def _same_sources(layout: StoreLayout, receipt: Receipt) -> bool:
     """Whether the Bento holds the sources of today."""
     root = layout.bento_sources(receipt.release.version)
     wanted = {(root / name).relative_to(layout.root).as_posix(): path for path, name in _sources()}
-    return all(receipt.files.get(name) == checkpoint.file_sha256(path) for name, path in wanted.items())
+    return all(receipt.files.get(name) == file_sha256(path) for name, path in wanted.items())
 
 
 # ---------------------------------------------------------------- what goes in
@@ -159,9 +161,13 @@ def _licences(data: DataLayout) -> tuple[str, ...]:
 
 def lay_out(package: PackageLayout, source: Layout, data: DataLayout, card: PackageCard, *, over: Over = map) -> None:
     """Write what the service loads into ``package``: weights and card, both indexes, reports."""
+    from entityclip import checkpoint  # loads torch: who finds the Bento ready does not wait for it
+    from entityclip.export import export
+    from entityclip.index import EntityIndex, FullText, PictureIndex
+
     pairs.require_complete(data)
     model = checkpoint.load(source.model)
-    checkpoint.copy(source.model, package.checkpoint)
+    copy_checkpoint(source.model, package.checkpoint)
     if read_config(source.config).service.onnx:
         export(model, data, to=package.checkpoint.exported)
     entities, pictures = EntityIndex.build(model, data), PictureIndex.build(model, data, over=over)
@@ -241,9 +247,7 @@ def _stored(layout: StoreLayout, version: str) -> dict[str, str]:
     roots = (layout.bento(version), layout.model(version).root)
     files = (path for root in roots for path in sorted(root.rglob("*")) if path.is_file())
     return {
-        path.relative_to(layout.root).as_posix(): checkpoint.file_sha256(path)
-        for path in files
-        if "__pycache__" not in path.parts
+        path.relative_to(layout.root).as_posix(): file_sha256(path) for path in files if "__pycache__" not in path.parts
     }
 
 

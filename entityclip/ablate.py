@@ -26,7 +26,7 @@ from entityclip import pairs
 from entityclip.derived import with_explanations
 from entityclip.layout import AblationLayout, DataLayout
 from entityclip.measure import measure
-from entityclip.model.entityclip import LossConfig
+from entityclip.model.config import LossConfig
 from entityclip.plots import SLICE_TITLES
 from entityclip.records import SLICES, EvalReport, IndexKind
 from entityclip.train import TrainConfig, run_key

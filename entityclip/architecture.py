@@ -7,8 +7,6 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import open_clip
-
 from entityclip.errors import ConfigError
 
 ARCHITECTURES = Path(__file__).parent / "architectures"
@@ -67,7 +65,11 @@ def _named(name: str) -> dict[str, Any] | None:
     ours = ARCHITECTURES / f"{name}.json"
     if name and Path(name).name == name and ours.is_file():
         return json.loads(ours.read_text(encoding="utf-8"))
-    return None if ":" in name else open_clip.get_model_config(name)  # with a colon, open_clip would ask the hub
+    if ":" in name:  # open_clip would ask the hub
+        return None
+    import open_clip  # seconds: it loads torch, and settings of ours or from a file do not need it
+
+    return open_clip.get_model_config(name)
 
 
 def _content(architecture: Architecture) -> tuple[dict[str, Any], str]:

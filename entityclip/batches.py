@@ -11,27 +11,16 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import Field
 from torch.nn import functional as F
 
 from entityclip.decoded import Pictures, open_pictures
 from entityclip.errors import DataError
-from entityclip.images import Preprocessing
+from entityclip.images import Augmentation, Preprocessing
 from entityclip.layout import DataLayout, DecodedLayout
 from entityclip.model.entityclip import Batch
 from entityclip.pairs import iter_rows, read_frame, require_complete
-from entityclip.records import Record, Split
+from entityclip.records import Split
 from entityclip.text import Tokenizer, mask_names
-
-
-class Augmentation(Record):
-    """How training pictures are varied; every value is the width of a uniform draw. Zero switches it off."""
-
-    crop: float = Field(default=0.5, gt=0, le=1, description="Least share of the picture's area that a crop keeps.")
-    rotate: float = Field(default=10, ge=0, description="Largest rotation, degrees.")
-    flip: bool = Field(default=True, description="Mirror half of the pictures.")
-    light: float = Field(default=0.3, ge=0, lt=1, description="Largest relative change of brightness and contrast.")
-    saturation: float = Field(default=0.3, ge=0, lt=1, description="Largest relative change of saturation.")
 
 
 @dataclass(frozen=True)

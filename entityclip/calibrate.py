@@ -10,7 +10,8 @@ from itertools import product
 
 import numpy as np
 
-from entityclip.checkpoint import CheckpointCard, LoadedModel
+from entityclip.cards import CheckpointCard
+from entityclip.checkpoint import LoadedModel
 from entityclip.index import DEFAULT_MIX, EntityIndex, PictureIndex
 from entityclip.layout import DataLayout
 from entityclip.metrics import BLOCK

@@ -21,7 +21,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from entityclip import metrics, pairs
-from entityclip.checkpoint import LoadedModel, file_sha256
+from entityclip.cards import file_sha256
+from entityclip.checkpoint import LoadedModel
 from entityclip.errors import ConfigError, DataError
 from entityclip.exported import TOWERS, ExportCard, Method, Parity, imported, on
 from entityclip.images import decode

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from pydantic import Field
 
 from entityclip.errors import ImageError
 from entityclip.records import Record
+
+if TYPE_CHECKING:
+    import torch
 
 MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 64_000_000
@@ -135,6 +137,16 @@ class Preprocessing(Record):
 
     def normalise(self, squares: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) uint8 -> the same shape in float32, zero mean and unit spread per channel."""
-        mean = torch.tensor(self.mean, device=squares.device).view(1, 3, 1, 1)
-        std = torch.tensor(self.std, device=squares.device).view(1, 3, 1, 1)
-        return (squares.float() / 255 - mean) / std
+        pixels = squares.float() / 255
+        mean, std = (pixels.new_tensor(values).view(1, 3, 1, 1) for values in (self.mean, self.std))
+        return (pixels - mean) / std
+
+
+class Augmentation(Record):
+    """How training pictures are varied; every value is the width of a uniform draw. Zero switches it off."""
+
+    crop: float = Field(default=0.5, gt=0, le=1, description="Least share of the picture's area that a crop keeps.")
+    rotate: float = Field(default=10, ge=0, description="Largest rotation, degrees.")
+    flip: bool = Field(default=True, description="Mirror half of the pictures.")
+    light: float = Field(default=0.3, ge=0, lt=1, description="Largest relative change of brightness and contrast.")
+    saturation: float = Field(default=0.3, ge=0, lt=1, description="Largest relative change of saturation.")

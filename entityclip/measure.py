@@ -15,7 +15,8 @@ from entityclip.calibrate import calibrate
 from entityclip.evaluate import evaluate
 from entityclip.layout import DataLayout, DecodedLayout, RunLayout
 from entityclip.records import EvalReport, Record, Split
-from entityclip.train import TrainConfig, fit
+from entityclip.train import TrainConfig
+from entityclip.train.fit import fit
 
 
 class Measured(Record):

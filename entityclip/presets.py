@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
-from entityclip.batches import Augmentation
 from entityclip.errors import ConfigError
-from entityclip.images import Preprocessing
-from entityclip.model.entityclip import LossConfig, ModelConfig
-from entityclip.model.mmae import ExpertConfig
-from entityclip.model.towers import TowerConfig
+from entityclip.images import Augmentation, Preprocessing
+from entityclip.model.config import ExpertConfig, LossConfig, ModelConfig, TowerConfig
 from entityclip.records import Record
 from entityclip.text import Tokenisation
 from entityclip.train import TrainConfig
-from entityclip.train.machine import cpu_precision
 
 
 class Preset(Record):
@@ -33,6 +31,17 @@ class Preset(Record):
         default=0.0, description="Share of the entities kept out of training, where rows name no split."
     )
     train: TrainConfig
+
+
+_CPU = Path("/proc/cpuinfo")
+
+
+def cpu_precision() -> Literal["float32", "bf16"]:
+    """bf16 where Linux says that the processor computes in it (AVX512-BF16, AMX); elsewhere it would be slower than
+    float32.
+    """
+    can = set(_CPU.read_text(encoding="utf-8").split()) if _CPU.exists() else set()
+    return "bf16" if can & {"avx512_bf16", "amx_bf16"} else "float32"
 
 
 def demo() -> Preset:

@@ -1,4 +1,7 @@
-"""The one way a text gets to the tower, and the masking of names in the text that trains the bridge."""
+"""The one way a text gets to the tower, and the masking of names in the text that trains the bridge.
+
+The libraries of the tokenizers are imported where they are used: who only reads settings does not wait for torch.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,17 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import open_clip
-import torch
-from open_clip.tokenizer import HFTokenizer
 from pydantic import Field
 
 from entityclip.architecture import Architecture, portable, settings
 from entityclip.errors import ConfigError
 from entityclip.records import Record
+
+if TYPE_CHECKING:
+    import torch
 
 _LATIN, _KATAKANA = "[A-Za-z0-9]", "[ァ-ヺー]"
 _PARTS = re.compile(r"[ァ-ヺー]+|[^\W\d_]+?(?=[ァ-ヺー\d_\W]|$)|\d+")
@@ -72,6 +75,8 @@ class Tokenizer:
 
     def __call__(self, texts: Sequence[str]) -> torch.Tensor:
         """(B,) texts -> (B, L) int64, L at most ``context``; a longer text loses its end but keeps its end mark."""
+        import torch
+
         rows = self._reader.ids(_plain(texts), most=self.config.context)
         longest = max(map(len, rows), default=1)
         padded = [row + [self.pad] * (longest - len(row)) for row in rows]
@@ -96,6 +101,8 @@ class BpeReader:
     pad = 0
 
     def __init__(self, options: dict[str, Any]) -> None:
+        import open_clip
+
         try:
             self._bpe = open_clip.SimpleTokenizer(**options)
         except (TypeError, AssertionError, OSError) as error:
@@ -116,6 +123,8 @@ class HuggingFaceReader:
     """A tokenizer by ``transformers``, with the cleaning that open_clip puts in front of it."""
 
     def __init__(self, source: str, options: dict[str, Any]) -> None:
+        from open_clip.tokenizer import HFTokenizer
+
         try:
             wrapped = HFTokenizer(source, trust_remote_code=False, **options)
         except Exception as error:  # the libraries behind it raise anything, plain Exception included

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
 from entityclip import pairs
-from entityclip.checkpoint import LoadedModel
 from entityclip.explain.rules import DomainRules, broken_rules
-from entityclip.judge import judged
 from entityclip.layout import DataLayout
 from entityclip.quality import score_explanations
 from entityclip.quality.soundness import SoundnessModel
 from expectations.suites import Need
+
+if TYPE_CHECKING:
+    from entityclip.checkpoint import LoadedModel
 
 NO_CHAMPION = "no model is in service that could look at the pictures"
 NO_SOUNDNESS = "nobody has learned yet what sound texts look like to the model in service"
@@ -42,6 +43,8 @@ class Judges(NamedTuple):
         scored = score_explanations(written, entities, brought=brought, broken_rule=self._broken_rule)
         if self.champion is None:
             return scored
+        from entityclip.judge import judged  # loads torch, and rules on words alone do not need it
+
         scored = judged(self.champion, scored, staging)
         if self.soundness is None:
             return scored

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from entityclip.checkpoint import CheckpointCard
+from entityclip.cards import CheckpointCard
 from entityclip.errors import ConfigError, EntityClipError
 from entityclip.layout import Layout
 from entityclip.records import PromotionDecision, Record

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from prefect import get_run_logger
 
-from entityclip import checkpoint
-from entityclip.checkpoint import LoadedModel
 from entityclip.errors import CheckpointError, ConfigError, DataError
 from entityclip.explain.config import AskedConfig
 from entityclip.layout import Layout
 from entityclip.quality.soundness import SoundnessModel
 from entityclip.review import read_reviews
-from entityclip.soundness import learn_soundness
 from entityclip.workspace import read_config
 from expectations.judges import Judges
 from flows import registry
+
+if TYPE_CHECKING:
+    from entityclip.checkpoint import LoadedModel
 
 
 def judges(layout: Layout) -> Judges:
@@ -30,6 +32,8 @@ def _champion(layout: Layout) -> LoadedModel | None:
     current = registry.champion(layout)
     if current is None:
         return None
+    from entityclip import checkpoint  # loads torch, as below: only who looks waits for it
+
     try:
         return checkpoint.load(registry.fetch_release(layout, current.version).model)
     except CheckpointError as error:
@@ -42,6 +46,8 @@ def _soundness(champion: LoadedModel, layout: Layout) -> SoundnessModel | None:
     known = SoundnessModel.read(layout.soundness)
     if known is not None and known.learned_from.get("judge") == champion.card.fingerprint:
         return known
+    from entityclip.soundness import learn_soundness
+
     try:
         learned = learn_soundness(champion, layout.data, reviews=read_reviews(layout.reviews))
     except (ConfigError, DataError) as error:

@@ -1,4 +1,7 @@
-"""The model half of the main job: train on a data version, calibrate, evaluate."""
+"""The model half of the main job: train on a data version, calibrate, evaluate.
+
+What loads torch is imported where it is used: a run that reuses all of it does not wait for it.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,14 @@ from dvclive import Live
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from entityclip import checkpoint, train
-from entityclip.calibrate import calibrate
-from entityclip.checkpoint import CheckpointCard
+from entityclip import train
+from entityclip.cards import CheckpointCard, read_card, verify
 from entityclip.errors import CheckpointError
-from entityclip.evaluate import evaluate
 from entityclip.inputs import Inputs
 from entityclip.layout import Layout, RunLayout
 from entityclip.pairs import require_complete
 from entityclip.records import EvalReport, Record, Split
 from entityclip.report import StageFact
-from entityclip.rerank import calibrate_rerank
 from entityclip.train import TrainConfig
 from flows.artifacts import show_evaluation
 from flows.lease import device_lease
@@ -43,7 +43,9 @@ class Learned(Record):
 def train_model(config: TrainConfig, layout: Layout, run: RunLayout, data_hash: str) -> CheckpointCard:
     """Train, or go on where a killed run was saved; metrics are live in DVCLive's folder."""
     if run.checkpoint.card.is_file():
-        return checkpoint.read_card(run.checkpoint)
+        return read_card(run.checkpoint)
+    from entityclip.train.fit import fit
+
     with device_lease(layout, config.device), _live(run) as live:
 
         def report(epoch: int, terms: dict[str, float]) -> None:
@@ -52,12 +54,16 @@ def train_model(config: TrainConfig, layout: Layout, run: RunLayout, data_hash: 
                 live.log_metric(name, value)
             live.make_summary()
 
-        return train.fit(config, data=layout.data, data_hash=data_hash, run=run, report=report, decoded=layout.decoded)
+        return fit(config, data=layout.data, data_hash=data_hash, run=run, report=report, decoded=layout.decoded)
 
 
 @task(cache_policy=NO_CACHE)
 def calibrate_model(layout: Layout, run: RunLayout) -> CheckpointCard:
     """Mix, thresholds and the weight of re-ranking from the validation pictures, onto the checkpoint's card."""
+    from entityclip import checkpoint
+    from entityclip.calibrate import calibrate
+    from entityclip.rerank import calibrate_rerank
+
     model = checkpoint.load(run.checkpoint)
     card = calibrate(model, layout.data)
     weight = calibrate_rerank(replace(model, card=card), layout.data)
@@ -73,6 +79,9 @@ def calibrate_model(layout: Layout, run: RunLayout) -> CheckpointCard:
 @task(cache_policy=NO_CACHE)
 def evaluate_model(layout: Layout, run: RunLayout) -> EvalReport:
     """Figures of the checkpoint on the evaluation set, with every single query kept beside them."""
+    from entityclip import checkpoint
+    from entityclip.evaluate import evaluate
+
     report, queries = evaluate(checkpoint.load(run.checkpoint), layout.data, split=evaluation_split(layout))
     partial = run.queries.with_suffix(".partial")
     queries.to_parquet(partial, index=False)
@@ -142,7 +151,7 @@ def trained_before(layout: Layout, inputs: Inputs) -> tuple[bool, str]:
         goes_on = ", and it goes on where it was stopped" if run.resume.is_file() else ""
         return False, (inputs.changes(before) or f"the checkpoint of run {inputs.key} is missing") + goes_on
     try:
-        checkpoint.verify(run.checkpoint)
+        verify(run.checkpoint)
     except CheckpointError as error:
         return False, str(error)
     return True, f"run {inputs.key} is of the same data, config and code; its weights hash to what its card says"

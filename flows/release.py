@@ -16,10 +16,9 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from bentos import package
-from entityclip import checkpoint, promote
-from entityclip.checkpoint import CheckpointCard
+from entityclip import promote
+from entityclip.cards import CheckpointCard
 from entityclip.errors import EntityClipError, PackagingError
-from entityclip.evaluate import evaluate
 from entityclip.layout import Layout, RunLayout
 from entityclip.records import BentoRecord, Blessing, EvalReport, PromotionDecision, QualityReport, Record, Release
 from entityclip.report import StageFact
@@ -69,6 +68,9 @@ def decide(layout: Layout, learned: Learned, data_hash: str, suite_hash: str) ->
 
 def champion_figures(layout: Layout, current: Release, challenger: EvalReport) -> tuple[EvalReport, pd.DataFrame]:
     """The champion measured on the challenger's evaluation set: the same data, the same code."""
+    from entityclip import checkpoint  # loads torch: only who compares anew waits for it
+    from entityclip.evaluate import evaluate
+
     model = checkpoint.load(fetch_release(layout, current.version).model)
     return evaluate(model, layout.data, split=challenger.split)
 

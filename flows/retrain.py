@@ -147,16 +147,16 @@ def main(
 
 
 def _run(*arguments: Any) -> Retrained:
-    """The flow with a server for it: a configured one, or one of its own that starts while torch loads."""
+    """The flow with a server for it: a configured one, or one of its own that starts while the steps are loaded."""
     from flows.temporary import begin
 
     _speak_plainly()
     try:
-        server_answers = begin()
-        from flows.page import Retrained
+        with begin() as server_answers:
+            from flows.page import Retrained
 
-        server_answers()
-        done = retrain(*arguments)
+            server_answers()
+            done = retrain(*arguments)
     finally:
         logging.getLogger("prefect").setLevel(logging.WARNING)  # the last line is ours
     assert isinstance(done, Retrained)  # a state comes back as an error

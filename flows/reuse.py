@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from entityclip import train
-from entityclip.checkpoint import CheckpointCard, read_card
+from entityclip.cards import CheckpointCard, read_card
 from entityclip.errors import PackagingError
 from entityclip.explain import open_writer
 from entityclip.layout import Layout, RunLayout

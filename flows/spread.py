@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from entityclip.errors import ConfigError
 from entityclip.explain import Answer, Cost, Writer, WriterConfig, open_writer, writer_config
 from entityclip.explain.config import TransformersConfig
-from entityclip.index import Over
 from entityclip.records import ExplanationRequest
 from entityclip.workspace import RunPolicy
 
 if TYPE_CHECKING:
     from distributed import Client
+
+    from entityclip.index import Over
 
 A = TypeVar("A")
 B = TypeVar("B")

@@ -1,4 +1,4 @@
-"""Prefect's server for one run by hand, started first: it takes as long as torch takes to load, so both do it at once.
+"""Prefect's server for one run by hand, started first: it needs seconds, and meanwhile the steps are loaded.
 
 Prefect would start one of its own only when the flow begins, wait for it, and leave it behind where the flow is killed.
 This one listens on a socket that is its own from the beginning, and ends when the process that started it ends,
@@ -14,7 +14,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import httpx
 import prefect.settings
@@ -24,29 +25,36 @@ from entityclip.errors import WorkspaceError
 
 START_SECONDS, STOP_SECONDS = 180.0, 10.0
 _AS_PREFECT_DOES = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+_LESS_TO_START = {"PREFECT_API_BLOCKS_REGISTER_ON_START": "0"}
+"""A second: Prefect's own kinds of blocks are for its pages, and a server that has pages registers them."""
 
 
-def begin() -> Callable[[], None]:
+@contextmanager
+def begin() -> Iterator[Callable[[], None]]:
     """Start a server for this process, on Prefect's usual database; where an API is configured, that one serves.
 
-    Returns:
+    Flows inside send no heartbeats to a server that ends with them: each would wait a second for its last one.
+
+    Yields:
         To be called before the first flow: waits until the server answers; raises WorkspaceError where it does not.
     """
     if prefect.settings.PREFECT_API_URL.value() or not prefect.settings.PREFECT_SERVER_ALLOW_EPHEMERAL_MODE.value():
-        return lambda: None
+        yield lambda: None
+        return
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/api"
         child = subprocess.Popen(
             [sys.executable, "-m", "flows.temporary", str(listening.fileno())],
             stdin=subprocess.PIPE,
-            env=os.environ | _AS_PREFECT_DOES,
+            env=os.environ | _AS_PREFECT_DOES | _LESS_TO_START,
             pass_fds=[listening.fileno()],
         )
     atexit.register(_end, child)  # runs after what Prefect registers later: by then the last lines are sent
     os.environ["PREFECT_API_URL"] = url
     os.environ.setdefault("PREFECT_UI_URL", "")  # it has no pages: no line shall name one
     refresh_global_settings_context()
-    return lambda: _wait(url)
+    with prefect.settings.temporary_settings({prefect.settings.PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield lambda: _wait(url)
 
 
 def _wait(url: str) -> None:

@@ -8,8 +8,8 @@ import torch
 from tiny import tiny_data
 
 from entityclip import batches
-from entityclip.batches import Augmentation, Draft, TrainingSet
-from entityclip.images import Preprocessing
+from entityclip.batches import Draft, TrainingSet
+from entityclip.images import Augmentation, Preprocessing
 from entityclip.model.entityclip import Batch
 from entityclip.text import Tokenisation
 

@@ -21,12 +21,13 @@ from tiny import COLOURS, tiny_model, tiny_picture
 
 from bentos.running.batching import BatchedModel
 from entityclip import checkpoint
+from entityclip.cards import copy_checkpoint, file_sha256, read_card
 from entityclip.checkpoint import LoadedModel, _received
 from entityclip.errors import CheckpointError
 from entityclip.images import Preprocessing
 from entityclip.layout import CheckpointLayout
-from entityclip.model.entityclip import EntityCLIP, ModelConfig
-from entityclip.model.towers import TowerConfig
+from entityclip.model.config import ModelConfig, TowerConfig
+from entityclip.model.entityclip import EntityCLIP
 from entityclip.text import Tokenisation
 
 
@@ -96,7 +97,7 @@ def test_a_card_of_another_version_is_refused(tmp_path: Path) -> None:
     tiny_model(tmp_path)
     layout.card.write_text('{"fingerprint": "x"}')
     with pytest.raises(CheckpointError, match="not a checkpoint card of this version"):
-        checkpoint.read_card(layout)
+        read_card(layout)
 
 
 @pytest.mark.parametrize("spoil", [lambda b: b[:100], lambda b: b[:0], lambda b: b[:-1] + b"x"])
@@ -114,7 +115,7 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
     tensors = load_file(layout.weights)
     tensors.popitem()
     checkpoint.save_tensors(layout.weights, tensors)
-    sha = checkpoint.file_sha256(layout.weights)
+    sha = file_sha256(layout.weights)
     card.model_copy(update={"weights_sha256": sha}).write(layout.card)
     with pytest.raises(CheckpointError, match="does not fit the architecture"):
         checkpoint.load(layout)
@@ -144,7 +145,7 @@ def test_a_checkpoint_is_enough_to_read_texts_wherever_it_is_copied(tmp_path: Pa
     saved = hugging_face_model(tmp_path / "saved", files)
     vectors = saved.embed_texts(["a kettle", "青いやかん"])
     shutil.rmtree(files)
-    checkpoint.copy(CheckpointLayout(tmp_path / "saved"), CheckpointLayout(tmp_path / "copied"))
+    copy_checkpoint(CheckpointLayout(tmp_path / "saved"), CheckpointLayout(tmp_path / "copied"))
     shutil.rmtree(tmp_path / "saved")
     copied = checkpoint.load(CheckpointLayout(tmp_path / "copied"))
     assert np.array_equal(copied.embed_texts(["a kettle", "青いやかん"]), vectors)

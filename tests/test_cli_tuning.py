@@ -10,7 +10,7 @@ import pytest
 from tiny import tiny_data, tiny_model, tiny_picture
 from typer.testing import CliRunner, Result
 
-from entityclip import checkpoint
+from entityclip.cards import read_card, verify
 from entityclip.cli import app
 from entityclip.layout import CheckpointLayout
 from entityclip.records import SLICES
@@ -37,10 +37,10 @@ def model(tmp_path: Path) -> tuple[str, Path, str, Path]:
 
 def test_calibrate_puts_onto_the_card_what_it_says(model):
     said = answer("calibrate", *model)
-    card = checkpoint.read_card(CheckpointLayout(model[1]))
+    card = read_card(CheckpointLayout(model[1]))
     assert (card.mix, card.thresholds, card.rerank) == (said["mix"], said["thresholds"], said["rerank"])
     assert set(card.mix) == set(SLICES)
-    assert checkpoint.verify(CheckpointLayout(model[1])) == card
+    assert verify(CheckpointLayout(model[1])) == card
     shown = entityclip("calibrate", *model).stdout
     assert "not proven" in shown
     assert "it does not surely help" in shown

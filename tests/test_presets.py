@@ -8,7 +8,7 @@ import torch
 from entityclip.errors import ConfigError
 from entityclip.ingest import SplitShares
 from entityclip.model.entityclip import EntityCLIP
-from entityclip.presets import PRESETS, preset
+from entityclip.presets import PRESETS, cpu_precision, preset
 from entityclip.sources import SOURCES
 from entityclip.train import TrainConfig
 
@@ -39,3 +39,8 @@ def test_towers_of_a_preset_take_its_pictures_and_its_texts(name: str) -> None:
 def test_unknown_preset_names_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="'large' is unknown; known are demo, grocery, table, published, tiny"):
         preset("large")
+
+
+def test_half_precision_is_for_processors_that_compute_in_it() -> None:
+    can = torch.cpu.get_capabilities()
+    assert (cpu_precision() == "bf16") == any(can.get(name, False) for name in ("avx512_bf16", "amx_bf16"))

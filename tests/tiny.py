@@ -14,9 +14,8 @@ from entityclip import checkpoint, pairs
 from entityclip.checkpoint import LoadedModel
 from entityclip.images import Preprocessing
 from entityclip.layout import CheckpointLayout, DataLayout
-from entityclip.model.entityclip import EntityCLIP, ModelConfig
-from entityclip.model.mmae import ExpertConfig
-from entityclip.model.towers import TowerConfig
+from entityclip.model.config import ExpertConfig, ModelConfig, TowerConfig
+from entityclip.model.entityclip import EntityCLIP
 from entityclip.text import Tokenisation
 
 COLOURS = ("red", "green", "blue", "orange", "purple", "black")

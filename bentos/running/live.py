@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from entityclip import checkpoint
+from entityclip.cards import verify
 from entityclip.errors import ConfigError, faults
 from entityclip.layout import PackageLayout, StateLayout
 from entityclip.records import PackageCard, Record
@@ -85,7 +85,7 @@ def _whole(package: Path) -> Path:
     """The folder, absolute, after its weights were hashed and its release was read."""
     layout = PackageLayout(package.resolve())
     read_card(layout)
-    checkpoint.verify(layout.checkpoint)
+    verify(layout.checkpoint)
     return layout.root
 
 

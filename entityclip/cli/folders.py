@@ -38,7 +38,7 @@ def explained(folder: Path) -> DataLayout:
 
 def content_hash(data: DataLayout) -> str:
     """Hash of everything that training reads; the same rows give the same bytes."""
-    from entityclip.checkpoint import file_sha256
+    from entityclip.cards import file_sha256
 
     files = [path for folder in (data.pairs, data.entities, data.explanations) for path in pairs.shards(folder)]
     return pairs.digest(*(part for path in files for part in (path.name, file_sha256(path))))

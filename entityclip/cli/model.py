@@ -16,7 +16,8 @@ from entityclip.layout import CheckpointLayout, DataLayout, Layout, RunLayout
 from entityclip.records import Candidates, EvalReport, Split
 
 if TYPE_CHECKING:
-    from entityclip.checkpoint import CheckpointCard, LoadedModel
+    from entityclip.cards import CheckpointCard
+    from entityclip.checkpoint import LoadedModel
     from entityclip.rerank import RerankReport
     from entityclip.train import TrainConfig
 
@@ -45,7 +46,9 @@ def train(
     Several processes train one model together:
     torchrun --nproc-per-node 2 -m entityclip train ...
     """
-    from entityclip.train import fit, join, run_key
+    from entityclip.train import run_key
+    from entityclip.train.fit import fit
+    from entityclip.train.job import join
 
     settings, warning = _settings(preset, config, pretrained=pretrained, epochs=epochs, device=device)
     target, processes = RunLayout(run), join(settings)

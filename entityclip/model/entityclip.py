@@ -5,32 +5,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from pydantic import Field
 
+from entityclip.model.config import LossConfig, ModelConfig
 from entityclip.model.gather import gather, process
 from entityclip.model.losses import contrastive, cosine, hard_negatives, matching
-from entityclip.model.mmae import MMAE, Attended, ExpertConfig
-from entityclip.model.towers import Tokens, TowerConfig, Towers
-from entityclip.records import Record
+from entityclip.model.mmae import MMAE, Attended
+from entityclip.model.towers import Tokens, Towers
 
 MAX_SCALE = 100.0
 """Largest factor of the similarities in the contrastive terms, as in CLIP."""
-
-
-class ModelConfig(Record):
-    """What the model is built from."""
-
-    towers: TowerConfig = TowerConfig()
-    experts: ExpertConfig = ExpertConfig()
-
-
-class LossConfig(Record):
-    """Weights of the loss ``VTC(v, t) + explanation * VTC(v, e) + beta * VTC(v*, t*) + eta * GI-ITM``."""
-
-    explanation: float = Field(default=1.0, ge=0, description="Image-explanation term, names masked; 0 is published.")
-    beta: float = Field(default=0.1, ge=0, description="Contrastive term of the gated experts.")
-    eta: float = Field(default=0.1, ge=0, description="Gated matching term.")
-    smoothing: float = Field(default=0.0, ge=0, lt=1, description="Label smoothing of the contrastive terms.")
 
 
 class Batch(NamedTuple):

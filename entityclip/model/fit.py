@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from entityclip.architecture import document, name_of, settings
 from entityclip.errors import ConfigError, faults
 from entityclip.images import Preprocessing
-from entityclip.model.towers import TowerConfig, Towers
+from entityclip.model.config import TowerConfig
+from entityclip.model.towers import Towers
 from entityclip.model.weights import tag_of
 from entityclip.text import Tokenisation, Tokenizer
 

@@ -13,32 +13,14 @@ Experts of a group are stacked: K is their number.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
-from pydantic import Field, model_validator
 from torch import nn
 from torch.nn import functional as F
 
+from entityclip.model.config import ExpertConfig
 from entityclip.model.tokens import Tokens
-from entityclip.records import Record
-
-
-class ExpertConfig(Record):
-    """How many experts of each group; the published setting is 4-4-4. A group may be empty, a side may not."""
-
-    image: int = Field(default=4, ge=0, description="Experts on the picture itself.")
-    shared: int = Field(default=4, ge=0, description="Experts on the explanation, for the picture and the caption.")
-    text: int = Field(default=4, ge=0, description="Experts on the caption itself.")
-
-    @model_validator(mode="after")
-    def _something_to_gate(self) -> Self:
-        if self.shared == 0 and 0 in (self.image, self.text):
-            raise ValueError(
-                f"experts image={self.image}, shared=0, text={self.text}: without shared experts both picture and "
-                "caption need experts of their own; give image and text at least 1, or shared"
-            )
-        return self
 
 
 def _matrices(count: int, rows: int, columns: int) -> nn.Parameter:

@@ -8,12 +8,12 @@ import open_clip
 import torch
 from open_clip.hf_model import HFTextEncoder
 from open_clip.modified_resnet import ModifiedResNet
-from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
 
-from entityclip.architecture import Architecture, name_of, portable, settings
+from entityclip.architecture import name_of, settings
 from entityclip.errors import ConfigError
+from entityclip.model.config import TowerConfig
 from entityclip.model.recompute import recompute
 from entityclip.model.textual import TextTower, longest_text, require_known_text_tower, text_blocks, text_tokens
 from entityclip.model.tokens import Tokens as Tokens
@@ -26,33 +26,6 @@ from entityclip.model.vision import (
     require_known_image_tower,
 )
 from entityclip.model.weights import ClipModel, load_weights, weights_file
-from entityclip.records import Record
-
-
-class TowerConfig(Record):
-    """Which towers, and where their first weights come from."""
-
-    architecture: Architecture = Field(
-        default="entityclip-small",
-        description="An open_clip architecture, one of entityclip/architectures, a JSON file in open_clip's form, a "
-        "folder with open_clip_config.json, or such settings themselves.",
-    )
-    pretrained: str | None = Field(
-        default=None,
-        min_length=1,
-        description="open_clip tag, or a local file or folder of weights; None starts from scratch.",
-    )
-    text_folder: str | None = Field(
-        default=None,
-        description="Hugging Face text towers: local folder with config.json; None asks the cache or the hub.",
-    )
-    mean_pool: bool = Field(
-        default=False, description="ResNet towers: a fresh mean pooling for attention pooling; any picture size."
-    )
-
-    def portable(self) -> TowerConfig:
-        """The same without a folder or file of this machine; ``pretrained`` stays, to say where weights came from."""
-        return self.model_copy(update={"architecture": portable(self.architecture), "text_folder": None})
 
 
 class Towers(nn.Module):

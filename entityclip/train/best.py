@@ -9,8 +9,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from entityclip.batches import Augmentation, TrainingSet
+from entityclip.batches import TrainingSet
 from entityclip.checkpoint import save_tensors
+from entityclip.images import Augmentation
 from entityclip.train.config import TrainConfig
 from entityclip.train.job import Job, Steps
 from entityclip.train.state import put_weights, whole_state

@@ -12,12 +12,11 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError
 
-from entityclip.batches import Augmentation
-from entityclip.checkpoint import file_sha256
+from entityclip.cards import file_sha256
 from entityclip.errors import ConfigError, faults
-from entityclip.images import Preprocessing
+from entityclip.images import Augmentation, Preprocessing
 from entityclip.inputs import Inputs
-from entityclip.model.entityclip import LossConfig, ModelConfig
+from entityclip.model.config import LossConfig, ModelConfig
 from entityclip.pairs import sources_hash
 from entityclip.records import Record
 from entityclip.text import Tokenisation
@@ -125,6 +124,9 @@ def read_config(path: Path) -> TrainConfig:
     except ValidationError as error:
         raise ConfigError(f"{path}: {faults(error)}") from error
 
+
+TIMES = ("wait_s", "step_s")
+"""Mean seconds that a step waited for its batch, and computed."""
 
 HOW = {"workers", "save_seconds"}
 """Fields that change how fast a run is, and nothing of what it computes."""

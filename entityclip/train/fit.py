@@ -16,17 +16,14 @@ from tqdm import tqdm
 
 from entityclip import batches, checkpoint
 from entityclip.batches import TrainingSet
-from entityclip.checkpoint import CheckpointCard
+from entityclip.cards import CheckpointCard, read_card
 from entityclip.layout import DataLayout, DecodedLayout, RunLayout
 from entityclip.records import Split
 from entityclip.text import Tokenizer
 from entityclip.train import state
 from entityclip.train.best import Best
-from entityclip.train.config import TrainConfig, code_hash, versions
+from entityclip.train.config import TIMES, TrainConfig, code_hash, versions
 from entityclip.train.job import Job, join
-
-TIMES = ("wait_s", "step_s")
-"""Mean seconds that a step waited for its batch, and computed."""
 
 Report = Callable[[int, dict[str, float]], None]
 """Called after each epoch with its number (from 1) and the means of the loss's terms over its steps, and of TIMES."""
@@ -62,7 +59,7 @@ def fit(
     """
     processes = join(config)
     if run.checkpoint.card.is_file():
-        return checkpoint.read_card(run.checkpoint)
+        return read_card(run.checkpoint)
     started, first = time.monotonic(), processes.is_main_process
     show = progress and first
 
@@ -84,7 +81,7 @@ def fit(
         metrics = {**terms, **truncated, "seconds": time.monotonic() - started}
         _keep(config, job, weights, run=run, data_hash=data_hash, metrics=metrics)
     job.accelerator.wait_for_everyone()
-    return checkpoint.read_card(run.checkpoint)
+    return read_card(run.checkpoint)
 
 
 def _train(job: Job, best: Best | None, *, run: RunLayout, report: Report, progress: bool) -> dict[str, float]:

@@ -1,10 +1,9 @@
-"""What training asks of the machine itself: memory that stays, and the precision that a processor computes in."""
+"""What training asks of the machine itself: memory that stays, and how attention is computed."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-from typing import Literal
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -23,12 +22,6 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_MMAP_MAX, 0)
         mallopt(_TRIM_THRESHOLD, 2**31 - 1)
-
-
-def cpu_precision() -> Literal["float32", "bf16"]:
-    """bf16 where the processor computes in it (AVX512-BF16, AMX); elsewhere it would be slower than float32."""
-    can = torch.cpu.get_capabilities()
-    return "bf16" if can.get("avx512_bf16") or can.get("amx_bf16") else "float32"
 
 
 def attention(device: torch.device, precision: str) -> contextlib.AbstractContextManager[None]:

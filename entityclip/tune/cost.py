@@ -9,7 +9,8 @@ from pathlib import Path
 
 from entityclip import pairs
 from entityclip.layout import DataLayout, RunLayout
-from entityclip.train import TrainConfig, fit
+from entityclip.train import TrainConfig
+from entityclip.train.fit import fit
 
 STEPS = 4
 """Steps that are timed."""

@@ -9,7 +9,7 @@ from pydantic import Field
 from entityclip import pairs
 from entityclip.derived import with_explanations
 from entityclip.layout import DataLayout
-from entityclip.model.mmae import ExpertConfig
+from entityclip.model.config import ExpertConfig
 from entityclip.quality import score_explanations
 from entityclip.quality.overall import overall_quality
 from entityclip.records import Record

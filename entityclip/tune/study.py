@@ -21,7 +21,8 @@ from entityclip.index import EntityIndex, PictureIndex
 from entityclip.layout import DataLayout, StudyLayout
 from entityclip.pairs import digest
 from entityclip.records import SLICES, Record
-from entityclip.train import TrainConfig, fit, run_key
+from entityclip.train import TrainConfig, run_key
+from entityclip.train.fit import fit
 from entityclip.tune.plot import plot_trials
 from entityclip.tune.space import MOST_EXPERTS, QUALITIES, WEIGHTS, Proposal, without_poor_explanations
 

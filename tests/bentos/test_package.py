@@ -19,6 +19,7 @@ from bentos.package import BUILDER_SOURCES, build, serve_command
 from bentos.requirements import serving_requirements
 from bentos.smoke import probe_pictures, serving, smoke
 from entityclip import checkpoint, evaluate
+from entityclip.cards import file_sha256
 from entityclip.errors import PackagingError
 from entityclip.layout import Layout, StoreLayout
 from entityclip.records import BentoRecord, EvalReport, PromotionDecision
@@ -207,7 +208,7 @@ def test_same_release_gives_the_same_bento_and_a_damaged_one_is_built_again(rele
 
     weights.write_bytes(b"half")
     assert build(released.layout.root, **again) == bento
-    assert checkpoint.file_sha256(weights) == checkpoint.file_sha256(released.layout.model.weights)
+    assert file_sha256(weights) == file_sha256(released.layout.model.weights)
 
 
 @pytest.mark.slow

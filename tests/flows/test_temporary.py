@@ -11,10 +11,17 @@ from pathlib import Path
 import psutil
 
 SERVED = (
-    "import time; from flows.temporary import begin; answers = begin(); answers()\n"
-    "import httpx, os; print(httpx.get(os.environ['PREFECT_API_URL'] + '/version').status_code, flush=True); {rest}"
+    "import httpx, os, time; from flows.temporary import begin\n"
+    "with begin() as answers:\n"
+    "    answers(); print(httpx.get(os.environ['PREFECT_API_URL'] + '/version').status_code, flush=True); {rest}"
 )
-CONFIGURED = "import os; from flows.temporary import begin; begin()(); print(os.environ['PREFECT_API_URL'])"
+CONFIGURED = """
+import os
+from flows.temporary import begin
+with begin() as answers:
+    answers()
+    print(os.environ['PREFECT_API_URL'])
+"""
 
 
 def begun(home: Path, *, rest: str) -> subprocess.Popen[str]:
@@ -41,7 +48,7 @@ def test_a_configured_api_is_used_and_nothing_is_started(tmp_path: Path) -> None
         [
             sys.executable,
             "-c",
-            "import os; from flows.temporary import begin; begin()(); print(os.environ['PREFECT_API_URL'])",
+            CONFIGURED,
         ],
         env=os.environ | {"PREFECT_HOME": str(tmp_path), "PREFECT_API_URL": "http://127.0.0.1:9/api"},
         capture_output=True,

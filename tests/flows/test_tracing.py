@@ -129,7 +129,8 @@ def test_a_flow_sends_the_run_id_that_prefect_knows(tmp_path: Path, collector: C
         "def outer():\n"
         "    with observed(Layout(pathlib.Path(sys.argv[1])), 'outer'): inner()\n"
         "    return flow_run.get_id()\n"
-        "begin()(); print(outer())"
+        "with begin() as answers:\n"
+        "    answers(); print(outer())"
     )
     environment = os.environ | {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_LOGGING_LEVEL": "ERROR"}
     (tmp_path / "prefect").mkdir()

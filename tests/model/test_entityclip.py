@@ -9,9 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.plain import PlainMMAE, as_plain, plain_losses
-from entityclip.model.entityclip import Batch, EntityCLIP, LossConfig, ModelConfig
-from entityclip.model.mmae import ExpertConfig
-from entityclip.model.towers import TowerConfig
+from entityclip.model.config import ExpertConfig, LossConfig, ModelConfig, TowerConfig
+from entityclip.model.entityclip import Batch, EntityCLIP
 from entityclip.text import Tokenisation
 
 TEXTS = ["a red kettle", "a blue lamp", "a green chair with three legs", "KX-204B", "sour cream of the north"]

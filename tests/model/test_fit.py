@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 
 from entityclip.errors import ConfigError
 from entityclip.images import Preprocessing
+from entityclip.model.config import TowerConfig
 from entityclip.model.fit import expected_preprocessing, expected_tokenisation, require_fit
-from entityclip.model.towers import TowerConfig, Towers
+from entityclip.model.towers import Towers
 from entityclip.text import Tokenisation
 
 SIGLIP = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic", "squash")

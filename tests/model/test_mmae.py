@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.plain import PlainExpert, PlainMMAE, as_plain
-from entityclip.model.mmae import MMAE, ExpertConfig, Experts
+from entityclip.model.config import ExpertConfig
+from entityclip.model.mmae import MMAE, Experts
 from entityclip.model.tokens import Tokens
 
 

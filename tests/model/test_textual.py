@@ -10,7 +10,8 @@ import torch
 from architectures import BERT, DIM, M2M, ROBERTA, T5, TEXT_TOWERS, VOCABULARY, architecture, coca, hugging_face_text
 
 from entityclip.errors import ConfigError
-from entityclip.model.towers import TowerConfig, Towers
+from entityclip.model.config import TowerConfig
+from entityclip.model.towers import Towers
 
 LENGTHS = (12, 7, 2)
 PADS = {"siglip": 1, "end of text": 1}

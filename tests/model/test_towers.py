@@ -13,7 +13,8 @@ from architectures import IMAGE_TOWERS, ROBERTA, TEXT, VIT, architecture, huggin
 from pydantic import ValidationError
 
 from entityclip.errors import ConfigError
-from entityclip.model.towers import TowerConfig, Towers
+from entityclip.model.config import TowerConfig
+from entityclip.model.towers import Towers
 
 KINDS = ["vit", "resnet", "timm resnet", "timm convnext", "timm efficientnet", "timm vit, mean"]
 

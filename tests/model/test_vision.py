@@ -9,7 +9,8 @@ import torch
 from architectures import DIM, IMAGE_TOWERS, RESNET, VIT, architecture, coca
 
 from entityclip.errors import ConfigError
-from entityclip.model.towers import TowerConfig, Towers
+from entityclip.model.config import TowerConfig
+from entityclip.model.towers import Towers
 
 
 def towers(vision: dict[str, Any], **config: Any) -> Towers:

@@ -14,7 +14,8 @@ from architectures import architecture
 from safetensors.torch import save_file
 
 from entityclip.errors import ConfigError
-from entityclip.model.towers import TowerConfig, Towers
+from entityclip.model.config import TowerConfig
+from entityclip.model.towers import Towers
 from entityclip.model.weights import read_weights
 
 ARCHITECTURE = architecture()

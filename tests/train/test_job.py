@@ -7,11 +7,13 @@ import torch
 from safetensors.torch import save_file
 from together import steps, steps_together
 
-from entityclip import batches, train
+from entityclip import batches
 from entityclip.errors import ConfigError
 from entityclip.layout import DataLayout, RunLayout
 from entityclip.model.entityclip import EntityCLIP
-from entityclip.train import Adaptation, Job, TrainConfig
+from entityclip.train import Adaptation, TrainConfig
+from entityclip.train.fit import fit
+from entityclip.train.job import Job
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +73,7 @@ def test_what_cannot_be_is_refused(
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_gpu_that_is_not_there_is_not_replaced_in_silence(config: TrainConfig, data: DataLayout) -> None:
     with pytest.raises(ConfigError, match="sees no CUDA device"):
-        train.fit(
-            config.changed(device="cuda"), data=data, data_hash="", run=RunLayout(data.root), report=lambda *_: None
-        )
+        fit(config.changed(device="cuda"), data=data, data_hash="", run=RunLayout(data.root), report=lambda *_: None)
 
 
 # ---------------------------------------------------------------- what learns

@@ -9,15 +9,15 @@ import torch
 from torch.nn import functional as F
 from torch.profiler import profile
 
-from entityclip.train.machine import attention, cpu_precision
+from entityclip.train.machine import attention
 
 FAULTS = """
 import resource, sys, torch
 from entityclip.train.machine import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
-for turn in range(22):
-    if turn == 2:
+for turn in range(32):
+    if turn == 12:  # by then the heap is as large as it needs to be
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.ones(20_000_000)  # 80 MB, freed at once
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
@@ -32,11 +32,6 @@ def page_faults(how: str) -> int:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc, the C library whose settings these are")
 def test_a_block_that_was_freed_is_there_for_the_next_step() -> None:
     assert page_faults("keep") * 10 < page_faults("give back")
-
-
-def test_half_precision_is_for_processors_that_compute_in_it() -> None:
-    can = torch.cpu.get_capabilities()
-    assert (cpu_precision() == "bf16") == any(can.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def fused(device: str, precision: str) -> bool:

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from together import steps
 
-from entityclip import checkpoint, train
+from entityclip import checkpoint
 from entityclip.ablate import VARIANTS, ablate, runs
 from entityclip.layout import AblationLayout, DataLayout, RunLayout
 from entityclip.train import TrainConfig
@@ -54,7 +54,7 @@ def test_a_killed_run_goes_on_and_its_checkpoint_answers_alike_on_both_devices(
             if epoch == die_after:
                 raise InterruptedError
 
-        train.fit(config, data=data, data_hash="d", run=RunLayout(folder), report=report, progress=False)
+        fit(config, data=data, data_hash="d", run=RunLayout(folder), report=report, progress=False)
         return load_file(RunLayout(folder).checkpoint.weights)
 
     unbroken = fit(tmp_path / "unbroken")

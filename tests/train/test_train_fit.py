@@ -13,13 +13,12 @@ from entityclip.batches import Draft
 from entityclip.errors import ConfigError, DataError, TrainingError
 from entityclip.images import Preprocessing
 from entityclip.layout import DataLayout, RunLayout
-from entityclip.model.entityclip import LossConfig, ModelConfig
-from entityclip.model.mmae import ExpertConfig
-from entityclip.model.towers import TowerConfig
+from entityclip.model.config import ExpertConfig, LossConfig, ModelConfig, TowerConfig
 from entityclip.text import Tokenisation
-from entityclip.train import Job, TrainConfig
+from entityclip.train import TrainConfig
 from entityclip.train.best import STILL
-from entityclip.train.job import Steps
+from entityclip.train.fit import fit as train_fit
+from entityclip.train.job import Job, Steps
 
 CONFIG = TrainConfig(
     model=ModelConfig(
@@ -49,7 +48,7 @@ def fit(data: DataLayout, root: Path, config: TrainConfig = CONFIG, *, die_after
         if epoch == die_after:
             raise Killed
 
-    train.fit(config, data=data, data_hash="d", run=RunLayout(root), report=report, progress=False)
+    train_fit(config, data=data, data_hash="d", run=RunLayout(root), report=report, progress=False)
     return last
 
 
@@ -101,7 +100,7 @@ def test_a_resumed_run_does_not_begin_again(data: DataLayout, tmp_path: Path) ->
         fit(data, tmp_path, die_after=3)
     epochs: list[int] = []
     run = RunLayout(tmp_path)
-    train.fit(CONFIG, data=data, data_hash="d", run=run, report=lambda e, _: epochs.append(e), progress=False)
+    train_fit(CONFIG, data=data, data_hash="d", run=run, report=lambda e, _: epochs.append(e), progress=False)
     assert epochs
     assert min(epochs) >= 3
     assert not run.resume.exists()
@@ -204,7 +203,7 @@ def test_the_epoch_with_the_lowest_validation_loss_is_kept(data: DataLayout, tmp
 
     for expected in (pytest.raises(Killed), contextlib.nullcontext()):
         with expected:
-            train.fit(mad, data=data, data_hash="d", run=RunLayout(tmp_path), report=report, progress=False)
+            train_fit(mad, data=data, data_hash="d", run=RunLayout(tmp_path), report=report, progress=False)
     assert len(found) >= 6
     best = min(found)
     assert best < max(found)

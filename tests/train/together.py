@@ -11,7 +11,8 @@ import torch.multiprocessing
 
 from entityclip import batches
 from entityclip.layout import DataLayout
-from entityclip.train import Job, TrainConfig
+from entityclip.train import TrainConfig
+from entityclip.train.job import Job
 from entityclip.train.state import whole_state
 
 STEPS = 3

@@ -14,9 +14,7 @@ from entityclip import pairs
 from entityclip.errors import ConfigError, DataError, TrainingError, WorkspaceError
 from entityclip.images import Preprocessing
 from entityclip.layout import DataLayout, StudyLayout
-from entityclip.model.entityclip import LossConfig, ModelConfig
-from entityclip.model.mmae import ExpertConfig
-from entityclip.model.towers import TowerConfig
+from entityclip.model.config import ExpertConfig, LossConfig, ModelConfig, TowerConfig
 from entityclip.text import Tokenisation
 from entityclip.train import TrainConfig, read_config
 from entityclip.tune import Study, TrialRow, tune

@@ -1,0 +1,69 @@
+"""What a model is built from and trained for: settings alone, so that reading them loads no torch."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from entityclip.architecture import Architecture, portable
+from entityclip.records import Record
+
+
+class ExpertConfig(Record):
+    """How many experts of each group; the published setting is 4-4-4. A group may be empty, a side may not."""
+
+    image: int = Field(default=4, ge=0, description="Experts on the picture itself.")
+    shared: int = Field(default=4, ge=0, description="Experts on the explanation, for the picture and the caption.")
+    text: int = Field(default=4, ge=0, description="Experts on the caption itself.")
+
+    @model_validator(mode="after")
+    def _something_to_gate(self) -> Self:
+        if self.shared == 0 and 0 in (self.image, self.text):
+            raise ValueError(
+                f"experts image={self.image}, shared=0, text={self.text}: without shared experts both picture and "
+                "caption need experts of their own; give image and text at least 1, or shared"
+            )
+        return self
+
+
+class TowerConfig(Record):
+    """Which towers, and where their first weights come from."""
+
+    architecture: Architecture = Field(
+        default="entityclip-small",
+        description="An open_clip architecture, one of entityclip/architectures, a JSON file in open_clip's form, a "
+        "folder with open_clip_config.json, or such settings themselves.",
+    )
+    pretrained: str | None = Field(
+        default=None,
+        min_length=1,
+        description="open_clip tag, or a local file or folder of weights; None starts from scratch.",
+    )
+    text_folder: str | None = Field(
+        default=None,
+        description="Hugging Face text towers: local folder with config.json; None asks the cache or the hub.",
+    )
+    mean_pool: bool = Field(
+        default=False, description="ResNet towers: a fresh mean pooling for attention pooling; any picture size."
+    )
+
+    def portable(self) -> TowerConfig:
+        """The same without a folder or file of this machine; ``pretrained`` stays, to say where weights came from."""
+        return self.model_copy(update={"architecture": portable(self.architecture), "text_folder": None})
+
+
+class ModelConfig(Record):
+    """What the model is built from."""
+
+    towers: TowerConfig = TowerConfig()
+    experts: ExpertConfig = ExpertConfig()
+
+
+class LossConfig(Record):
+    """Weights of the loss ``VTC(v, t) + explanation * VTC(v, e) + beta * VTC(v*, t*) + eta * GI-ITM``."""
+
+    explanation: float = Field(default=1.0, ge=0, description="Image-explanation term, names masked; 0 is published.")
+    beta: float = Field(default=0.1, ge=0, description="Contrastive term of the gated experts.")
+    eta: float = Field(default=0.1, ge=0, description="Gated matching term.")
+    smoothing: float = Field(default=0.0, ge=0, lt=1, description="Label smoothing of the contrastive terms.")

@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+LOADED = """
+import sys
+import flows.page, flows.reuse
+from entityclip.presets import preset
+preset("demo")
+print(sorted({"torch", "open_clip", "transformers", "great_expectations", "bentoml"} & set(sys.modules)))
+"""
+
+
+def test_a_run_that_reuses_every_step_waits_for_no_library_that_computes() -> None:
+    done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
