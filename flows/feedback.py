@@ -121,7 +121,7 @@ def _bring_back(layout: Layout) -> None:
 def _version(layout: Layout, *, message: str) -> None:
     repository = Repository(layout.root)
     push(layout, {layout.feedback_dvc: repository.add(layout.feedback.root)})
-    repository.commit(message, [layout.feedback_dvc, layout.root / ".gitignore"])
+    repository.commit(message, [layout.feedback_dvc])
 
 
 @task(cache_policy=NO_CACHE)

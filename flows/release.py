@@ -33,6 +33,7 @@ from flows.stages import Clock
 from flows.workspace import open_workspace
 
 STAGES = ("promote", "package", "smoke")
+BLESSED = "an earlier run built, proved and blessed it, and was stopped before it could make it the champion"
 
 
 class Released(Record):
@@ -135,12 +136,16 @@ def release(layout: Layout, learned: Learned, data_hash: str, quality: QualityRe
 
 def try_out(layout: Layout, candidate: Release, clock: Clock) -> tuple[BentoRecord | None, Blessing]:
     """Package and prove a release that is not the champion yet. Where that fails, the champion stays."""
-    bento = None
+    bento, before = None, serving.blessed_before(layout, candidate)
     try:
         with clock.stage("package"):
-            bento = package_release(layout, candidate)
+            if before is not None:
+                clock.reason = BLESSED
+            bento = before[0] if before else package_release(layout, candidate)
         with clock.stage("smoke"):
-            bento, blessing = smoke_test(layout, candidate, bento)
+            if before is not None:
+                clock.reason = BLESSED
+            bento, blessing = before or smoke_test(layout, candidate, bento)
     except PackagingError as error:
         blessing = serving.unservable(layout, candidate, error)
     serving.record_blessing(layout, blessing)

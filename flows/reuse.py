@@ -18,7 +18,7 @@ from entityclip.report import StageFact
 from entityclip.sources import to_be_made
 from entityclip.train import TrainConfig
 from entityclip.workspace import read_config
-from flows import data, model, release
+from flows import data, model, release, serving
 from flows.data import Origin
 from flows.registry import champion, release_of
 from flows.versioning import released
@@ -85,8 +85,9 @@ def _released(layout: Layout, run: RunLayout, card: CheckpointCard) -> Iterator[
     version = released(layout, card.fingerprint) if decision.promoted else None
     current = champion(layout)
     if decision.promoted and (version is None or release.to_be_proved(layout, release_of(layout, version))):
+        blessed = version is not None and serving.blessed_before(layout, release_of(layout, version)) is not None
         why = f"{version or 'the promoted model'} is on its way: it was never the champion"
-        yield from (_step(name, why, reused=False) for name in release.STAGES[1:])
+        yield from (_step(name, release.BLESSED if blessed else why, reused=blessed) for name in release.STAGES[1:])
     elif current is not None:
         yield from _ready(layout, current)
 

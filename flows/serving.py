@@ -63,6 +63,18 @@ def prove(layout: Layout, release: Release, bento: BentoRecord) -> tuple[BentoRe
     return proved, blessing
 
 
+def blessed_before(layout: Layout, release: Release) -> tuple[BentoRecord, Blessing] | None:
+    """The proved Bento and its blessing, where an earlier run was stopped before it could make the release champion.
+
+    None where it has to be built or proved, was refused, or was held against budgets that are no longer those.
+    """
+    blessing, proved = Blessing.read(layout.blessing(release.version)), proof(layout, release)
+    if proved is None or blessing is None or not blessing.blessed:
+        return None
+    same = blessing.model_fingerprint == release.model_fingerprint
+    return (proved, blessing) if same and blessing.policy == read_config(layout.config).promotion else None
+
+
 def ensure_proved(layout: Layout, release: Release) -> None:
     """Build and prove a release again, where that was cleaned away. Budgets refuse nothing here: it was blessed before.
 

@@ -17,6 +17,10 @@ from flows.repository import Repository, exclusive
 
 REMOTE = "workspace"
 _IGNORED = (
+    # DVC's, from the beginning: `dvc add` would write them, and a run killed before its commit would leave them behind.
+    "/data",
+    "/model",
+    "/feedback",
     "/.entityclip/",
     "/.remote/",
     "/.*.incoming/",

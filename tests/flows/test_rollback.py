@@ -22,7 +22,7 @@ from flows.history import at, eras
 from flows.registry import assign_champion, champion
 from flows.repository import Repository, folder_hash
 from flows.rollback import roll_back
-from flows.serving import go_live, packaged, prove, record_blessing
+from flows.serving import blessed_before, go_live, packaged, prove, record_blessing
 from flows.versioning import release, version_data
 
 pytestmark = pytest.mark.slow
@@ -42,9 +42,14 @@ def make_release(layout: Layout, scratch: Path, decided: Decided, *, number: int
         reports={"evaluation": report, "card": model.card},
         decision=decided(model.card.fingerprint, version.data_hash),
     )
-    _, blessing = prove(layout, made, packaged(layout, made))
+    assert blessed_before(layout, made) is None
+    proved, blessing = prove(layout, made, packaged(layout, made))
     assert blessing.blessed
     record_blessing(layout, blessing)
+    assert blessed_before(layout, made) == (proved, blessing)  # a run killed here does not bless it once more
+    layout.config.write_text("promotion:\n  slice_tolerance: 50.0\n")
+    assert blessed_before(layout, made) is None  # unless the budgets are others
+    layout.config.write_text(f"promotion:\n  slice_tolerance: {number}.0\n")
     go_live(layout, made)
     return assign_champion(layout, made.version, message=f"Better by {number}")
 

@@ -33,6 +33,15 @@ def test_opening_twice_changes_nothing(workspace: Layout) -> None:
     assert git(workspace.root, "rev-parse", "HEAD") == head
 
 
+@pytest.mark.parametrize("name", ["data", "model", "feedback"])
+def test_what_dvc_keeps_is_ignored_from_the_beginning(workspace: Layout, name: str) -> None:
+    (workspace.root / name).mkdir()
+    (workspace.root / name / "file").write_text("content")
+    Repository(workspace.root).add(workspace.root / name)
+    changed = git(workspace.root, "status", "--porcelain").splitlines()
+    assert [line[3:] for line in changed] == [f"{name}.dvc"]  # a run killed here leaves no .gitignore to commit
+
+
 def test_dvc_is_quiet_and_verifies(workspace: Layout) -> None:
     config = (workspace.dvc_folder / "config").read_text().lower()
     for line in ("analytics = false", "check_update = false", "autostage = true", "verify = true"):
