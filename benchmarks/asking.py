@@ -15,8 +15,11 @@ import numpy as np
 TEXTS = [f"red kettle KX-{number:03d} with a wooden handle" for number in range(64)]
 
 
-async def ask(url: str, path: str, files: list[bytes], at_once: int, seconds: float) -> dict[str, Any]:
-    """Ask with ``at_once`` connections; rate, latency of what was answered, and what became of the rest."""
+async def ask(url: str, path: str, files: list[bytes], at_once: int, count: int, seconds: float) -> dict[str, Any]:
+    """Ask with ``at_once`` connections for ``count`` pictures, or texts, a time.
+
+    How many were answered a second, how long a request took, and what became of the rest.
+    """
     took: list[float] = []
     statuses: dict[int, int] = {}
     hurried = 0  # refusals that do not say when to come again
@@ -26,7 +29,7 @@ async def ask(url: str, path: str, files: list[bytes], at_once: int, seconds: fl
 
         async def caller(number: int) -> None:
             while (started := time.perf_counter()) < end:
-                asked = request(path, files, number)
+                asked = request(path, files, number, count)
                 async with session.post(path, **asked) as response:
                     await response.read()
                 nonlocal hurried
@@ -36,7 +39,7 @@ async def ask(url: str, path: str, files: list[bytes], at_once: int, seconds: fl
                     took.append(1000 * (time.perf_counter() - started))
                 else:
                     await asyncio.sleep(0.1)
-                number += at_once
+                number += at_once * count
 
         started, cpu = time.perf_counter(), time.process_time()
         await asyncio.gather(*(caller(number) for number in range(at_once)))
@@ -44,7 +47,8 @@ async def ask(url: str, path: str, files: list[bytes], at_once: int, seconds: fl
     p50, p95, p99 = np.percentile(took, [50, 95, 99]).round(1).tolist() if took else (None, None, None)
     return {
         "at_once": at_once,
-        "rate": round(len(took) / whole, 1),
+        "in_a_request": count,
+        "rate": round(count * len(took) / whole, 1),
         "p50_ms": p50,
         "p95_ms": p95,
         "p99_ms": p99,
@@ -55,16 +59,17 @@ async def ask(url: str, path: str, files: list[bytes], at_once: int, seconds: fl
     }
 
 
-def request(path: str, files: list[bytes], number: int) -> dict[str, Any]:
-    """One picture, or one text."""
+def request(path: str, files: list[bytes], number: int, count: int) -> dict[str, Any]:
+    """So many pictures, or texts, from this one on."""
     if path == "/embed_texts":
-        return {"json": {"texts": [TEXTS[number % len(TEXTS)]]}}
+        return {"json": {"texts": [TEXTS[(number + more) % len(TEXTS)] for more in range(count)]}}
     form = aiohttp.FormData()
-    form.add_field("images", files[number % len(files)], filename="p.jpg", content_type="image/jpeg")
+    for more in range(count):
+        form.add_field("images", files[(number + more) % len(files)], filename="p.jpg", content_type="image/jpeg")
     return {"data": form}
 
 
 if __name__ == "__main__":
-    address, asked_path, folder, connections, duration = sys.argv[1:]
+    address, asked_path, folder, connections, each, duration = sys.argv[1:]
     contents = [path.read_bytes() for path in sorted(Path(folder).iterdir())]
-    print(json.dumps(asyncio.run(ask(address, asked_path, contents, int(connections), float(duration)))))
+    print(json.dumps(asyncio.run(ask(address, asked_path, contents, int(connections), int(each), float(duration)))))

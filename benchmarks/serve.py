@@ -4,14 +4,17 @@
     python benchmarks/serve.py --package FOLDER --minutes 10 --json
 
 A process of its own asks over loopback, and takes its part of the same cores: the rate is what a machine gives that
-does both. ``served_over_inprocess`` compares the best rate with pictures decoded and embedded by the batch in this
-process; ``p95_ms`` is of the concurrency that reached it, ``batch_ms`` of a batch of 64 in this process. ``overload``
-asks with four times as many connections as a worker takes in: what it accepts is answered in time, the rest is told
-when to come again.
+does both. It asks for one picture a request, as people do, and for as many as a request may bring, as programs do.
+``served_over_inprocess`` compares the best rate whose p95 is within twice ``batch_ms`` with pictures decoded and
+embedded by the batch of 64 in this process; ``one_a_request`` is the same for requests of one picture alone, and
+``texts_served_over_inprocess`` and ``one_text_a_request`` are those of texts. ``p95_ms`` belongs to the first.
+``overload`` asks with four times as many connections as a worker takes in: what it accepts is answered in time, the
+rest is told when to come again.
 
 On a machine of few cores the load's own work cannot be hidden. Beside the clock, CPU seconds are counted: of this
-process, of the server with its workers, and of the load. ``cpu_served_over_inprocess`` is the CPU time of a picture in
-this process over that of the server for a picture answered: what the ratio would be if the load ran elsewhere.
+process, of the server with its workers, and of the load. ``cpu_one_a_request`` is the CPU time of a picture in this
+process over that of the server for a picture answered: what the ratio would be if the load ran elsewhere. In this
+process pictures are decoded one after the other; the server decodes on every core.
 """
 
 from __future__ import annotations
@@ -37,13 +40,16 @@ from machine import facts
 from PIL import Image
 
 from bentos import settings
+from bentos.inputs import MOST_PICTURES, MOST_TEXTS
 from bentos.smoke import serving
 from entityclip.images import decode
 from entityclip.predict import Predictor
 
 SIDE = 348
 PICTURES = 64
-AT_ONCE = (1, 8, 32, 128)
+AT_ONCE = (1, 8, 32, 64, 128)
+FULL_AT_ONCE = (1, 2, 4)
+"""Requests at once where each brings as much as it may."""
 OVERLOAD = 4 * settings.AT_ONCE * settings.WORKERS
 
 
@@ -91,18 +97,24 @@ def inprocess(package: Path, files: list[bytes], *, seconds: float) -> dict[str,
 
 
 # ---------------------------------------------------------------- over loopback
-def load(url: str, path: str, files: Path, at_once: int, seconds: float) -> dict[str, Any]:
-    """Ask with ``at_once`` connections for a while, from a process of its own; CPU ms an answer, server and load."""
+def load(url: str, path: str, files: Path, at_once: int, seconds: float, *, count: int = 1) -> dict[str, Any]:
+    """Ask with ``at_once`` connections for ``count`` things a time, from a process of its own; CPU ms of each thing."""
     asking = Path(__file__).with_name("asking.py")
-    asked = [sys.executable, str(asking), url, path, str(files), str(at_once), str(seconds)]
+    asked = [sys.executable, str(asking), url, path, str(files), str(at_once), str(count), str(seconds)]
     before = server_cpu_seconds()
     done = subprocess.run(asked, stdout=subprocess.PIPE, text=True, check=True, timeout=seconds + 300)
     spent, seen = server_cpu_seconds() - before, json.loads(done.stdout)
-    answers = max(1, seen["statuses"].get("200", 0))
+    answers = count * max(1, seen["statuses"].get("200", 0))
     return seen | {
         "server_cpu_ms": round(1000 * spent / answers, 3),
         "load_cpu_ms": round(1000 * seen["load_cpu_s"] / answers, 3),
     }
+
+
+def fastest(every: list[dict[str, Any]], *, within_ms: float) -> dict[str, Any]:
+    """The best rate of which 95 of 100 answers came in time; where none did, the one that came soonest."""
+    in_time = [figures for figures in every if figures["p95_ms"] <= within_ms]
+    return max(in_time, key=lambda f: f["rate"]) if in_time else min(every, key=lambda f: f["p95_ms"])
 
 
 # ---------------------------------------------------------------- the server
@@ -151,8 +163,11 @@ def main(
     with served(package) as (url, home):
         folder = written(files, home / "pictures")
         load(url, "/embed_images", folder, 8, 3)  # warm
-        pictures = [load(url, "/embed_images", folder, at_once, seconds) for at_once in AT_ONCE]
-        texts = [load(url, "/embed_texts", folder, at_once, seconds) for at_once in AT_ONCE]
+        pictures, texts = (
+            [load(url, path, folder, at_once, seconds) for at_once in AT_ONCE]
+            + [load(url, path, folder, at_once, seconds, count=most) for at_once in FULL_AT_ONCE]
+            for path, most in (("/embed_images", MOST_PICTURES), ("/embed_texts", MOST_TEXTS))
+        )
         overload = load(url, "/embed_images", folder, OVERLOAD, seconds)
         growth = None
         if minutes:
@@ -161,14 +176,20 @@ def main(
             growth = round(server_mib() / before - 1, 4)
     for figures in () if as_json else (*pictures, *texts, overload):
         print(figures)
-    best, best_texts = (max(every, key=lambda figures: figures["rate"]) for every in (pictures, texts))
+    limit = 2 * alone["batch_ms"]
+    best, best_texts = (fastest(every, within_ms=limit) for every in (pictures, texts))
+    one, one_text = (
+        fastest([f for f in every if f["in_a_request"] == 1], within_ms=limit) for every in (pictures, texts)
+    )
     answer = {
         "served_over_inprocess": round(best["rate"] / alone["pictures_s"], 3),
+        "one_a_request": round(one["rate"] / alone["pictures_s"], 3),
+        "cpu_one_a_request": round(alone["picture_cpu_ms"] / one["server_cpu_ms"], 3),
         "texts_served_over_inprocess": round(best_texts["rate"] / alone["texts_s"], 3),
-        "cpu_served_over_inprocess": round(alone["picture_cpu_ms"] / best["server_cpu_ms"], 3),
-        "cpu_texts_served_over_inprocess": round(alone["text_cpu_ms"] / best_texts["server_cpu_ms"], 3),
-        "load_share_of_cpu": round(best["load_cpu_ms"] / (best["load_cpu_ms"] + best["server_cpu_ms"]), 3),
+        "one_text_a_request": round(one_text["rate"] / alone["texts_s"], 3),
+        "load_share_of_cpu": round(one["load_cpu_ms"] / (one["load_cpu_ms"] + one["server_cpu_ms"]), 3),
         "p95_ms": best["p95_ms"],
+        "one_p95_ms": one["p95_ms"],
         "batch_ms": round(alone["batch_ms"], 1),
         "memory_growth": growth,
         "inprocess": {name: round(value, 3) for name, value in alone.items()},

@@ -12,6 +12,7 @@ SERVING = (
     "bentoml",
     "faiss-cpu",
     "filelock",
+    "httptools",
     "numpy",
     "open_clip_torch",
     "pandas",
@@ -24,8 +25,9 @@ SERVING = (
     "tqdm",
     "transformers",  # tokenizers of multilingual towers
     "typer",
+    "uvloop",
 )
-"""What the service, the predictor and the model import."""
+"""What the service, the predictor and the model import; HTTP in C, which uvicorn takes where it is installed."""
 
 ONNX = ("onnxruntime",)
 """What exported towers run on."""

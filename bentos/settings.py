@@ -10,11 +10,10 @@ from entityclip.errors import ConfigError
 from entityclip.layout import StateLayout
 from entityclip.records import Runtime
 
-THREADS = 16
-"""Requests in work per worker: most of them wait for the next batch, and a batch wants company."""
-
 AT_ONCE = 64
-"""Requests taken in per worker; the next one is told to come again, so that those inside end in time."""
+"""Requests in work per worker, each in a thread that mostly waits for the next batch: a full one is cheapest. The next
+request is told to come again, so that those inside end in time.
+"""
 
 SECONDS = 30
 """Until a request is given up."""

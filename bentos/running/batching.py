@@ -10,7 +10,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -35,16 +37,14 @@ class _Job(Generic[Item]):
     began: float = 0.0
     rows: np.ndarray | None = None
     failed: Exception | None = None
-
-    @property
-    def done(self) -> bool:
-        return self.rows is not None or self.failed is not None
+    done: threading.Event = field(default_factory=threading.Event)
 
 
 class Batcher(Generic[Item]):
     """Makes one call of many: threads that ask at the same time share a call of ``compute``.
 
-    There is no thread of its own: whichever caller finds the tower idle takes the next batch along.
+    All calls come from one thread, which works while somebody waits and ends with the batcher: torch keeps a team of
+    threads for every thread that computes, and teams that were just left go on spinning for a while.
 
     Args:
         compute: N items -> (N, D) rows.
@@ -54,26 +54,34 @@ class Batcher(Generic[Item]):
     def __init__(self, compute: Callable[[list[Item]], np.ndarray], *, most: int = MOST) -> None:
         self.compute, self.most = compute, most
         self._waiting: deque[_Job[Item]] = deque()
-        self._queue, self._tower = threading.Lock(), threading.Lock()
+        self._queue, self._busy = threading.Lock(), False
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="tower")
 
     def __call__(self, items: Sequence[Item]) -> np.ndarray:
         """(N,) items -> (N, D) rows. Raises what ``compute`` raises for these items."""
         job = _Job(items)
         with self._queue:
             self._waiting.append(job)
-        while not job.done:
-            with self._tower:
-                if not job.done:
-                    self._next_batch()
+            if not self._busy:
+                self._busy = True
+                self._thread.submit(self._work)
+        job.done.wait()
         stages.observe("queue", job.began - job.came)
         stages.observe("encode", time.perf_counter() - job.began)
         if job.rows is None:
             raise job.failed or RuntimeError("a batch ended without an answer")
         return job.rows
 
-    def _next_batch(self) -> None:
-        """Compute the first of what waits, as much as fits. If that fails, each alone: one may spoil it for all."""
-        jobs = self._taken()
+    def _work(self) -> None:
+        while jobs := self._taken():
+            try:
+                self._answer(jobs)
+            finally:
+                for job in jobs:
+                    job.done.set()
+
+    def _answer(self, jobs: list[_Job[Item]]) -> None:
+        """Compute them together. If that fails, each alone: one may spoil it for all."""
         began = time.perf_counter()
         for job in jobs:
             job.began = began
@@ -94,13 +102,15 @@ class Batcher(Generic[Item]):
             start += len(job.items)
 
     def _taken(self) -> list[_Job[Item]]:
+        """The first of what waits, as much as fits; nothing, and the tower is idle."""
         with self._queue:
-            jobs = [self._waiting.popleft()]
-            count = len(jobs[0].items)
-            while self._waiting and count + len(self._waiting[0].items) <= self.most:
+            jobs: list[_Job[Item]] = []
+            count = 0
+            while self._waiting and (not jobs or count + len(self._waiting[0].items) <= self.most):
                 jobs.append(self._waiting.popleft())
                 count += len(jobs[-1].items)
-        return jobs
+            self._busy = bool(jobs)
+            return jobs
 
 
 @dataclass(frozen=True)
@@ -134,7 +144,7 @@ class Decoder:
 
     def __init__(self, model: LoadedModel, *, at_once: int) -> None:
         self._preprocessing = model.card.preprocessing
-        self._places = threading.BoundedSemaphore(at_once)
+        self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="decode")  # whoever came first is first
 
     def __call__(self, upload: bytes) -> Image.Image:
         """The square of the uploaded picture.
@@ -142,10 +152,14 @@ class Decoder:
         Raises:
             ImageError: The picture cannot be used.
         """
-        with stages.timed("queue"):
-            self._places.acquire()
-        try:
-            with stages.timed("decode"):
-                return Image.fromarray(self._preprocessing.square(decode(upload)).transpose(1, 2, 0))
-        finally:
-            self._places.release()
+        return self.all([upload])[0]
+
+    def all(self, uploads: Sequence[bytes]) -> list[Image.Image]:
+        """The squares of pictures that came together. Raises for the first that cannot be used."""
+        came = time.perf_counter()
+        return list(self._pool.map(self._square, uploads, repeat(came)))
+
+    def _square(self, upload: bytes, came: float) -> Image.Image:
+        stages.observe("queue", time.perf_counter() - came)
+        with stages.timed("decode"):
+            return Image.fromarray(self._preprocessing.square(decode(upload)).transpose(1, 2, 0))
