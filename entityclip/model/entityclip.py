@@ -78,7 +78,8 @@ class EntityCLIP(Towers):
         explanation = read.explanations.rows(batch.explanation_of) if read.explanations else None
 
         def vtc(a: torch.Tensor, b: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-            return contrastive(a[rows], b[rows], scale=scale, entities=entities[rows], smoothing=config.smoothing)
+            a, b = a.index_select(0, rows), b.index_select(0, rows)
+            return contrastive(a, b, scale=scale, entities=entities[rows], smoothing=config.smoothing)
 
         everything = torch.arange(len(entities), device=entities.device)
         v, t = gather(image.pooled()), gather(text.pooled())

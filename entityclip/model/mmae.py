@@ -119,14 +119,15 @@ class MMAE(nn.Module):
         Only the shared experts on a picture with another text's explanation are new; all else is gathered.
         """
         pictures, texts = pairs.to(image.at.device).unbind(dim=1)
-        v, t = image.pooled()[pictures], text.pooled()[texts]
-        shared_image = attended.shared_image[:, pictures]
+        v, t = image.pooled().index_select(0, pictures), text.pooled().index_select(0, texts)  # see Tokens.rows
+        shared_image = attended.shared_image.index_select(1, pictures)
         wrong = (pictures != texts).nonzero()[:, 0]
         if len(wrong):
             other = explanation.rows(texts[wrong])
-            fresh = self.shared(v[wrong], _norm(other.tokens), other.mask)
+            fresh = self.shared(v.index_select(0, wrong), _norm(other.tokens), other.mask)
             shared_image = shared_image.index_copy(1, wrong, fresh)
-        outputs = [attended.image[:, pictures], shared_image, attended.text[:, texts], attended.shared_text[:, texts]]
+        on_text = (attended.text.index_select(1, texts), attended.shared_text.index_select(1, texts))
+        outputs = [attended.image.index_select(1, pictures), shared_image, *on_text]
         return self.match(_gated(self.pair_gate(torch.cat([v, t], dim=-1)), torch.cat(outputs)))
 
 

@@ -20,5 +20,9 @@ class Tokens(NamedTuple):
         return self.tokens[torch.arange(rows, device=self.at.device), self.at]
 
     def rows(self, index: torch.Tensor) -> Tokens:
-        """The rows at ``index``, in its order; rows may repeat."""
-        return Tokens(self.tokens[index], self.at[index], self.mask[index])
+        """The rows at ``index``, in its order; rows may repeat.
+
+        By ``index_select``: the gradient of ``tokens[index]`` sums repeated rows on a CPU in whatever order its threads
+        come, so that no two trainings would be the same.
+        """
+        return Tokens(*(part.index_select(0, index) for part in self))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from hashlib import sha256
 
 import pytest
 import torch
@@ -148,3 +149,24 @@ def test_in_bf16_the_loss_is_the_same_to_a_few_percent(model: EntityCLIP) -> Non
     assert float(terms["loss"].detach()) == pytest.approx(exact["loss"], rel=0.05)
     terms["loss"].backward()
     assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
+
+
+def test_the_same_batch_gives_the_same_gradients_again(model: EntityCLIP) -> None:
+    """With long texts and many rows: sums of less are not spread over threads, and their order cannot change."""
+    many = [number % len(TEXTS) for number in range(64)]
+    small = batch(many)
+    long = torch.randint(1, 49000, (len(TEXTS) + 1, 77), generator=torch.Generator().manual_seed(0))
+    long[:, -1] = 49407
+    whole = small._replace(captions=long[:-1], explanations=long)
+    threads, seen = torch.get_num_threads(), set()
+    torch.set_num_threads(4)
+    try:
+        for _ in range(12):
+            model.zero_grad()
+            terms = model.losses(whole, config=LossConfig(eta=1.0), generator=torch.Generator().manual_seed(0))
+            terms["loss"].backward()
+            gradients = [p.grad for p in model.parameters() if p.grad is not None]
+            seen.add(sha256(b"".join(g.numpy().tobytes() for g in gradients)).hexdigest())
+    finally:
+        torch.set_num_threads(threads)
+    assert len(seen) == 1
