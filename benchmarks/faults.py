@@ -62,7 +62,7 @@ def full_disk(ground: Ground, workspace: Path, reference: Reference, *, megabyte
     if subprocess.run(size, capture_output=True, check=False).returncode != 0:
         return ["not tried: this user may not mount"]
     try:
-        told = _refused(ground, workspace, expected="No space left|full|cannot be|could not")
+        told = _refused(ground, workspace, expected=f"{workspace}.*(No space left|full)")
         subprocess.run(["mount", "-o", "remount,size=2g", str(workspace)], check=True)
         return told or _goes_on(ground, workspace, reference)
     finally:

@@ -62,7 +62,10 @@ def observed(layout: Layout, flow: str) -> Iterator[Observation]:
         for logger in loggers:
             logger.removeHandler(handler)
         handler.close()
-        _write(layout.metrics(flow), seen, seconds=time.monotonic() - started, succeeded=succeeded)
+        try:
+            _write(layout.metrics(flow), seen, seconds=time.monotonic() - started, succeeded=succeeded)
+        except OSError as error:  # a full disk: what the run ended with is told, not this
+            logging.getLogger("flows").warning("%s: figures not written: %s", layout.metrics(flow), error)
 
 
 # ---------------------------------------------------------------- lines

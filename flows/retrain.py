@@ -6,6 +6,7 @@ What loads torch is imported where it is used: by hand, the temporary server sta
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import sys
@@ -19,7 +20,7 @@ from prefect.exceptions import CancelledRun
 from prefect.states import Cancelled
 from pydantic import Field
 
-from entityclip.errors import Busy, EntityClipError
+from entityclip.errors import Busy, EntityClipError, WorkspaceError
 from entityclip.layout import Layout
 
 if TYPE_CHECKING:
@@ -87,6 +88,12 @@ def retrain(
             return done
     except Busy as busy:
         return Cancelled(message=str(busy))  # dropped by policy: nothing has failed
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise WorkspaceError(
+            f"{layout.root}: its disk is full ({error}); make room, then run the same again"
+        ) from error
 
 
 def settings_of(preset: PresetName, *, epochs: int | None, device: Device, config: Path | None) -> Preset:

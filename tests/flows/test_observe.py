@@ -53,3 +53,13 @@ def test_a_run_that_fails_says_so_and_why(tmp_path) -> None:
         raise WorkspaceError("the remote is away")
     assert figures(layout)["entityclip_flow_run_succeeded"] == 0
     assert lines(layout)[-1]["message"] == "WorkspaceError: the remote is away"
+
+
+def test_figures_that_cannot_be_written_hide_nothing(tmp_path) -> None:
+    layout = Layout(tmp_path)
+    layout.metrics("f").parent.parent.mkdir(parents=True)
+    layout.metrics("f").parent.write_text("a file where the folder was")
+    with pytest.raises(WorkspaceError, match="the remote is away"), observed(layout, "f"):
+        raise WorkspaceError("the remote is away")
+    with observed(layout, "f"):
+        pass  # and a run that ended well has ended well
