@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import sqlite3
 import sys
 import time
 from pathlib import Path
@@ -88,12 +89,17 @@ def retrain(
             return done
     except Busy as busy:
         return Cancelled(message=str(busy))  # dropped by policy: nothing has failed
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except (OSError, sqlite3.Error) as error:
+        if not _says_full(error):
             raise
-        raise WorkspaceError(
-            f"{layout.root}: its disk is full ({error}); make room, then run the same again"
-        ) from error
+        reason = f"{layout.root}: its disk is full ({error}); make room, then run the same again"
+        raise WorkspaceError(reason) from error
+
+
+def _says_full(error: OSError | sqlite3.Error) -> bool:
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def settings_of(preset: PresetName, *, epochs: int | None, device: Device, config: Path | None) -> Preset:
