@@ -136,8 +136,10 @@ class Repository:
             if not locked or time.monotonic() > give_up:
                 break
             time.sleep(0.5)
-        advice = "; if no other git runs here, a killed one left that file: delete it" if locked else ""
-        raise WorkspaceError(f"{self.root}: git {arguments[0]} failed: {redacted(done.stderr.strip())}{advice}")
+        said = redacted(done.stderr.strip())
+        if locked:  # Git goes on for lines about editors
+            said = f"{said.splitlines()[0]} If no other git runs here, a killed one left that file: delete it"
+        raise WorkspaceError(f"{self.root}: git {arguments[0]} failed: {said}")
 
     def _run_git(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {k: v for k, v in os.environ.items() if k not in _ELSEWHERE}

@@ -124,7 +124,7 @@ def test_a_lock_of_somebody_else_is_left_and_named(workspace: Layout, monkeypatc
     lock = workspace.root / ".git" / "index.lock"
     lock.touch()
     workspace.config.write_text("promotion: {minimal_gain: 1}\n")
-    with pytest.raises(WorkspaceError, match=r"index\.lock"):
+    with pytest.raises(WorkspaceError, match=r"index\.lock.*delete it$"):
         Repository(workspace.root).commit("change", [workspace.config])
     assert lock.exists()
 
