@@ -62,7 +62,7 @@ class Arguments(BaseModel):
     workers=settings.WORKERS,
     threads=settings.AT_ONCE,
     traffic={"timeout": settings.SECONDS},
-    tracing={"excluded_urls": ".*"},  # spans that nobody collects cost half a millisecond of each request
+    tracing={"excluded_urls": ".*"},  # spans that nobody collects cost time in every request
     logging={"access": {"request_content_type": False}},  # one that is no UTF-8 breaks the log, and with it the answer
 )
 class EntityClip:

@@ -20,7 +20,7 @@ from prefect.runtime import flow_run
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
 from entityclip.layout import Layout
-from flows.repository import redacted
+from flows.repository import full_disk_told, redacted
 from flows.tracing import traced
 
 LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "flows", "entityclip", "bentos", "expectations")
@@ -50,7 +50,7 @@ def observed(layout: Layout, flow: str) -> Iterator[Observation]:
         logger.addHandler(handler)
     succeeded = False
     try:
-        with traced(seen):
+        with traced(seen), full_disk_told(layout):
             yield seen
         succeeded = True
     except BaseException as error:

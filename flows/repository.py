@@ -6,11 +6,13 @@ change what a release holds. Signing, identity and everything else stay as the u
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
 import os
 import re
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -91,6 +93,28 @@ def exclusive(layout: Layout) -> Iterator[None]:
     finally:
         layout.unfinished.unlink(missing_ok=True)
         lock.release()
+
+
+@contextmanager
+def full_disk_told(layout: Layout) -> Iterator[None]:
+    """What files and databases say of a full disk, each in its own way, becomes one error that says what to do.
+
+    Raises:
+        WorkspaceError: The block found the disk full.
+    """
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        if not _says_full(error):
+            raise
+        reason = f"{layout.root}: its disk is full ({error}); make room, then run the same again"
+        raise WorkspaceError(reason) from error
+
+
+def _says_full(error: OSError | sqlite3.Error) -> bool:
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _clear_after_kill(layout: Layout) -> None:

@@ -6,10 +6,8 @@ What loads torch is imported where it is used: by hand, the temporary server sta
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
-import sqlite3
 import sys
 import time
 from pathlib import Path
@@ -21,7 +19,7 @@ from prefect.exceptions import CancelledRun
 from prefect.states import Cancelled
 from pydantic import Field
 
-from entityclip.errors import Busy, EntityClipError, WorkspaceError
+from entityclip.errors import Busy, EntityClipError
 from entityclip.layout import Layout
 
 if TYPE_CHECKING:
@@ -89,17 +87,6 @@ def retrain(
             return done
     except Busy as busy:
         return Cancelled(message=str(busy))  # dropped by policy: nothing has failed
-    except (OSError, sqlite3.Error) as error:
-        if not _says_full(error):
-            raise
-        reason = f"{layout.root}: its disk is full ({error}); make room, then run the same again"
-        raise WorkspaceError(reason) from error
-
-
-def _says_full(error: OSError | sqlite3.Error) -> bool:
-    if isinstance(error, sqlite3.Error):
-        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def settings_of(preset: PresetName, *, epochs: int | None, device: Device, config: Path | None) -> Preset:

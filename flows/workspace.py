@@ -13,7 +13,7 @@ from entityclip.errors import WorkspaceError
 from entityclip.layout import Layout
 from entityclip.workspace import default_config
 from expectations.check import copy_context
-from flows.repository import Repository, exclusive
+from flows.repository import Repository, exclusive, full_disk_told
 
 REMOTE = "workspace"
 _IGNORED = (
@@ -62,7 +62,7 @@ def open_workspace(root: Path) -> Layout:
         layout.root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise WorkspaceError(f"{layout.root}: cannot be made: {error.strerror}; name another folder") from error
-    with exclusive(layout):
+    with full_disk_told(layout), exclusive(layout):
         repository = _git_repository(layout)
         _dvc_repository(layout, repository)
         _files(layout)

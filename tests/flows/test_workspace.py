@@ -1,5 +1,7 @@
 import contextlib
+import errno
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,7 @@ from entityclip.errors import ConfigError, WorkspaceError
 from entityclip.layout import Layout
 from entityclip.records import PromotionPolicy
 from entityclip.workspace import default_config, read_config
-from flows.repository import Repository
+from flows.repository import Repository, full_disk_told
 from flows.workspace import open_workspace
 
 
@@ -167,3 +169,17 @@ def test_a_fault_in_the_config_is_named(tmp_path: Path, text: str, named: str) -
     path.write_text(text)
     with pytest.raises(ConfigError, match=named):
         read_config(path)
+
+
+def test_a_full_disk_is_told_in_one_way_whoever_finds_it(tmp_path: Path) -> None:
+    layout, database = Layout(tmp_path), sqlite3.connect(tmp_path / "small.sqlite")
+    database.execute("PRAGMA max_page_count = 2")
+    told = rf"{tmp_path}: its disk is full.*make room"
+    with pytest.raises(WorkspaceError, match=told), full_disk_told(layout):
+        database.execute("CREATE TABLE a AS SELECT zeroblob(100000)")
+    with pytest.raises(WorkspaceError, match=told), full_disk_told(layout):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(sqlite3.OperationalError, match="no such column"), full_disk_told(layout):
+        database.execute("SELECT colour")
+    with pytest.raises(FileNotFoundError), full_disk_told(layout):
+        (tmp_path / "nowhere").read_text()
