@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
@@ -61,7 +61,8 @@ def observed(layout: Layout, flow: str) -> Iterator[Observation]:
     finally:
         for logger in loggers:
             logger.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # what a full disk did not take
+            handler.close()
         try:
             _write(layout.metrics(flow), seen, seconds=time.monotonic() - started, succeeded=succeeded)
         except OSError as error:  # a full disk: what the run ended with is told, not this
@@ -87,9 +88,14 @@ class _Lines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
+class _Log(RotatingFileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:
+        """A full disk: the console has the line, and a traceback for each would bury the reason."""
+
+
 def _handler(path: Path, seen: Observation) -> logging.Handler:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = RotatingFileHandler(path, maxBytes=MOST_BYTES, backupCount=KEPT, encoding="utf-8", delay=True)
+    handler = _Log(path, maxBytes=MOST_BYTES, backupCount=KEPT, encoding="utf-8", delay=True)
     handler.setFormatter(_Lines(seen))
     return handler
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -63,3 +64,14 @@ def test_figures_that_cannot_be_written_hide_nothing(tmp_path) -> None:
         raise WorkspaceError("the remote is away")
     with observed(layout, "f"):
         pass  # and a run that ended well has ended well
+
+
+def test_a_log_that_cannot_be_written_says_so_nowhere(tmp_path, monkeypatch, capfd) -> None:
+    layout = Layout(tmp_path)
+    with observed(layout, "f"):
+        log.warning("opens the file")
+        (handler,) = (h for h in logging.getLogger("flows").handlers if isinstance(h, logging.FileHandler))
+        monkeypatch.setattr(handler, "stream", Path("/dev/full").open("w"))  # noqa: SIM115 (observed closes it)
+        for number in range(3):
+            log.warning("line %d", number)
+    assert "Traceback" not in capfd.readouterr().err
