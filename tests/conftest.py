@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import struct
 import zlib
 from collections.abc import Callable
@@ -53,6 +54,32 @@ def _png_header(width: int, height: int) -> bytes:
 def png_header() -> Callable[[int, int], bytes]:
     """``png_header(width, height)``: a PNG that claims this size, as a file's bytes."""
     return _png_header
+
+
+PACKAGES = Path(__file__).parents[1] / ".ci" / "packages.txt"
+"""Debian packages that tests need."""
+PROGRAM_FOLDERS = ("/usr/sbin", *sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True))
+"""Where Debian puts programs outside of a user's PATH."""
+
+
+def required_program(name: str, *, package: str) -> Path:
+    """Path of a program of a Debian package that ``.ci/packages.txt`` lists.
+
+    Where it is missing, the test is skipped; with ``CI=true`` it fails.
+    """
+    listed = [line.partition("#")[0].strip() for line in PACKAGES.read_text(encoding="utf-8").splitlines()]
+    assert package in listed, f"add {package} to {PACKAGES}: a test needs its program {name}"
+    found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *PROGRAM_FOLDERS]))
+    if found is None:
+        missing = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        missing(f"{name} is not installed: sudo .ci/install-packages, or Debian's package {package}")
+    return Path(found)
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[..., Path]:
+    """``program(name, package="nginx")``: path of a program; the test is skipped without it, and fails with CI=true."""
+    return required_program
 
 
 @pytest.fixture(scope="session")

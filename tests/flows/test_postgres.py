@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,13 +26,6 @@ from flows.up import down, prefect_environment, up
 pytestmark = pytest.mark.slow
 SECONDS = 300.0
 """What anything here may take on a busy machine."""
-
-
-def programs() -> Path | None:
-    """Folder of PostgreSQL's own programs; Debian puts it outside of the PATH."""
-    found = shutil.which("initdb")
-    folders = [Path(found).resolve().parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    return next((folder for folder in reversed(folders) if (folder / "postgres").exists()), None)
 
 
 def not_root() -> dict[str, Any]:
@@ -72,10 +65,8 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    folder = programs()
-    if folder is None:
-        pytest.skip("PostgreSQL is not installed here: apt-get install postgresql")
+def cluster(program: Callable[..., Path]) -> Iterator[Cluster]:
+    folder = program("initdb", package="postgresql").resolve().parent
     # Not in pytest's folder, which nobody else may enter.
     with tempfile.TemporaryDirectory() as home:
         as_user, word = not_root(), Path(home) / "word"
