@@ -184,8 +184,16 @@ def _entity_of(row: PictureRow) -> EntityRow:
         licence=row.licence,
         consent=row.consent,
         explanations=row.explanations,
+        tags=row.tags,
+        date=row.date,
         key=row.key,
     )
+
+
+def _joined(known: EntityRow, row: EntityRow) -> EntityRow:
+    """``known`` with the aliases and tags of another row about it, and its date where none was known."""
+    aliases, tags = (tuple(dict.fromkeys([*a, *b])) for a, b in ((known.aliases, row.aliases), (known.tags, row.tags)))
+    return replace(known, aliases=aliases, tags=tags, date=known.date or row.date)
 
 
 class _Roster:
@@ -207,8 +215,8 @@ class _Roster:
         if known is None:
             known = replace(row, explanations=())
             known = self._entities[entity_id] = replace(known, licence="", consent="") if pictured else known
-        elif new := tuple(alias for alias in row.aliases if alias not in known.aliases):
-            known = self._entities[entity_id] = replace(known, aliases=known.aliases + new)
+        else:
+            known = self._entities[entity_id] = _joined(known, row)
         for text in row.explanations:
             self._bring(entity_id, text, row)
         return known
@@ -235,6 +243,8 @@ class _Roster:
                 "entity": row.entity,
                 "aliases": [alias for alias in dict.fromkeys(row.aliases) if alias != row.entity],
                 "category": row.category,
+                "tags": list(dict.fromkeys(row.tags)),
+                "date": row.date,
                 "language": row.language or self._source.language,
                 "licence": row.licence,
                 "consent": row.consent,

@@ -1,9 +1,11 @@
 """The packaged model answers as the evaluator measured it."""
 
+import datetime
 import io
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from entityclip.evaluate import evaluate
 from entityclip.index import EntityIndex, PictureIndex
 from entityclip.layout import DataLayout, PackageLayout
 from entityclip.predict import Predictor
+from entityclip.records import Filter
 
 
 @pytest.fixture(scope="module")
@@ -184,3 +187,19 @@ def test_package_of_mixed_origin_is_refused(tmp_path, package):
     PackageLayout(tmp_path / "p").checkpoint.card.unlink()
     with pytest.raises(CheckpointError):
         Predictor.load(tmp_path / "p")
+
+
+def test_a_search_filters_by_the_tags_and_dates_of_the_data(tmp_path):
+    model, data = tiny_model(tmp_path / "model"), tiny_data(tmp_path / "data")
+    rows = list(pairs.iter_rows(data.entities))
+    tagged = [row | {"tags": ["屋外"] if i < 2 else [], "date": f"2026-11-0{i + 1}"} for i, row in enumerate(rows)]
+    pairs.write_rows(data.entities, pairs.ENTITIES, tagged, name="entities")
+    predictor = Predictor(model, EntityIndex.build(model, data), PictureIndex.build(model, data))
+
+    def found(of: Literal["pictures", "entities"], **where: Any) -> set[str]:
+        return {hit.entity for hit in predictor.search("kettle", k=50, of=of, where=Filter(**where))}
+
+    for of in ("pictures", "entities"):
+        assert found(of, tags=("屋外",)) == {rows[0]["entity"], rows[1]["entity"]}
+        assert found(of, since=datetime.date(2026, 11, 6)) == {rows[5]["entity"]}
+        assert found(of, until=datetime.date(2026, 11, 1)) == {rows[0]["entity"]}

@@ -60,13 +60,16 @@ ENTITIES = _described(
         ("entity", pa.string()),
         ("aliases", pa.list_(pa.string())),
         ("category", pa.string()),
+        ("tags", pa.list_(pa.string())),
+        ("date", pa.string()),
         ("language", pa.string()),
         ("licence", pa.string()),
         ("consent", pa.string()),
         ("source", pa.string()),
     ]
 )
-"""One row per entity, photographed or not. ``aliases`` are its other names and codes."""
+"""One row per entity, photographed or not. ``aliases`` are its other names and codes; ``tags`` and ``date`` (an ISO
+day) are there to filter by; data of an earlier version lack both."""
 
 BROUGHT = _described(
     [

@@ -29,6 +29,10 @@ class PictureRow:
     consent: str = ""
     split: str | None = None
     explanations: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    """Of the entity, for filters."""
+    date: str = ""
+    """Of the entity, for filters: ISO 8601, as in 2026-11-23."""
     key: str = ""
     """Tells the entity from others of the same name; empty where the name does that."""
     source: str = ""
@@ -47,6 +51,10 @@ class EntityRow:
     licence: str = ""
     consent: str = ""
     explanations: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    """For filters."""
+    date: str = ""
+    """For filters: ISO 8601, as in 2026-11-23."""
     key: str = ""
     """Tells the entity from others of the same name; empty where the name does that."""
 

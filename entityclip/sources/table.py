@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from pydantic import Field, ValidationError
@@ -14,6 +16,7 @@ from pydantic import Field, ValidationError
 from entityclip.errors import ConfigError, ImageError, SourceError, faults
 from entityclip.images import SUFFIXES as PICTURE_SUFFIXES
 from entityclip.records import Record, Rejection
+from entityclip.sources.dates import FORMS, calendar_day
 from entityclip.sources.rows import SUFFIXES, Row, Table, open_table
 from entityclip.sources.source import EntityRow, PictureRow, read_picture, stamp
 
@@ -25,10 +28,15 @@ _SAME_NAMED = {
     "caption": ("caption", "text"),
     "aliases": ("aliases", "alias"),
     "explanations": ("explanations", "explanation"),
+    "date": (),
 }
-"""Columns that play a role where the mapping does not name one; any other role's column has the role's own name."""
-_NO_ROLES = {"table", "images", "entities", "encoding", "default_language"}
+"""Columns that play a role where the mapping does not name one; any other role's column has the role's own name.
+A column called ``date`` may mean anything, and an unreadable date rejects its row: a mapping has to name it."""
+_NO_ROLES = {"table", "images", "entities", "encoding", "default_language", "shared_pictures"}
 """Settings of a mapping that name no column."""
+
+
+_BETWEEN_TAGS = re.compile("[,;、，；]")
 
 
 class EntityMapping(Record):
@@ -46,6 +54,8 @@ class EntityMapping(Record):
     aliases: tuple[str, ...] | None = Field(default=None, description="Columns with other names and codes.")
     explanations: tuple[str, ...] | None = Field(default=None, description="Columns with texts about the entity.")
     category: str | None = None
+    tags: tuple[str, ...] | None = Field(default=None, description="Columns with tags; , ; and 、 separate several.")
+    date: str | None = Field(default=None, description=f"Column with the day to filter by: {FORMS}.")
     language: str | None = None
     licence: str | None = None
     consent: str | None = None
@@ -64,6 +74,8 @@ class TableMapping(Record):
     entity: str | None = Field(default=None, description="The name or code that the entity table also uses.")
     explanations: tuple[str, ...] | None = Field(default=None, description="Columns with texts about the entity.")
     category: str | None = None
+    tags: tuple[str, ...] | None = Field(default=None, description="Columns with tags of the entity; as below.")
+    date: str | None = Field(default=None, description="Column with the entity's day to filter by; as below.")
     language: str | None = None
     licence: str | None = None
     consent: str | None = None
@@ -71,6 +83,11 @@ class TableMapping(Record):
     encoding: str = "utf-8"
     default_language: str = Field(default="en", description="Language of rows that do not name theirs, ISO 639-1.")
     images: Path | None = Field(default=None, description="Image folder relative to the table; None is the table's.")
+    shared_pictures: Literal["refuse", "merge"] = Field(
+        default="refuse",
+        description="Entities that share a picture: the gate sets their rows aside, or they become one entity that "
+        "keeps all their names.",
+    )
     entities: EntityMapping = EntityMapping()
 
     @classmethod
@@ -156,10 +173,8 @@ class TableSource:
         for row in self._entity_table.rows():
             if isinstance(row, Rejection):
                 yield row
-            elif not _first(row[1], roles["entity"]):
-                yield Rejection(file=file, row=row[0], reason=f"no entity in column {roles['entity'][0]!r}")
             else:
-                yield _entity(row, roles)
+                yield _entity(row, roles, file=file)
 
     def pictures(self) -> Iterator[PictureRow | Rejection]:
         """Rows of the picture table, in its order, then the picture files that none of them names."""
@@ -179,9 +194,9 @@ class TableSource:
         if not entity and not caption:
             return Rejection(file=file, row=number, reason="neither entity nor caption")
         try:
-            data = read_picture(self._images, file)
-        except ImageError as error:
-            return Rejection(file=file, row=number, reason=error.reason)
+            data, date = read_picture(self._images, file), _date(cells, self._roles)
+        except (ImageError, ValueError) as error:
+            return Rejection(file=file, row=number, reason=getattr(error, "reason", str(error)))
         return PictureRow(
             file=file,
             row=number,
@@ -194,6 +209,8 @@ class TableSource:
             consent=_first(cells, self._roles["consent"]),
             split=_first(cells, self._roles["split"]) or None,
             explanations=_all(cells, self._roles["explanations"]),
+            tags=_tags(cells, self._roles),
+            date=date,
         )
 
     def _strays(self, named: set[str]) -> Iterator[Rejection]:
@@ -205,8 +222,14 @@ class TableSource:
             yield Rejection(file="...", row=None, reason=f"and {more:,} more files that no row names")
 
 
-def _entity(row: tuple[int, Row], roles: dict[str, tuple[str, ...]]) -> EntityRow:
+def _entity(row: tuple[int, Row], roles: dict[str, tuple[str, ...]], *, file: str) -> EntityRow | Rejection:
     number, cells = row
+    if not _first(cells, roles["entity"]):
+        return Rejection(file=file, row=number, reason=f"no entity in column {roles['entity'][0]!r}")
+    try:
+        date = _date(cells, roles)
+    except ValueError as error:
+        return Rejection(file=file, row=number, reason=str(error))
     return EntityRow(
         entity=_first(cells, roles["entity"]),
         row=number,
@@ -216,7 +239,20 @@ def _entity(row: tuple[int, Row], roles: dict[str, tuple[str, ...]]) -> EntityRo
         licence=_first(cells, roles["licence"]),
         consent=_first(cells, roles["consent"]),
         explanations=_all(cells, roles["explanations"]),
+        tags=_tags(cells, roles),
+        date=date,
     )
+
+
+def _tags(cells: Row, roles: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+    cut = (tag.strip() for cell in _all(cells, roles["tags"]) for tag in _BETWEEN_TAGS.split(cell))
+    return tuple(filter(None, cut))
+
+
+def _date(cells: Row, roles: dict[str, tuple[str, ...]]) -> str:
+    """ISO 8601; empty where the row has none. Raises ValueError for a day that cannot be read."""
+    text = _first(cells, roles["date"])
+    return calendar_day(text).isoformat() if text else ""
 
 
 def _roles(table: Table, mapping: TableMapping | EntityMapping) -> dict[str, tuple[str, ...]]:

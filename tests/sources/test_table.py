@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import json
 import os
 from pathlib import Path
@@ -10,9 +11,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from entityclip import pairs
 from entityclip.errors import ConfigError, SourceError
-from entityclip.layout import Layout
-from entityclip.records import Rejection
+from entityclip.index.filters import Facets
+from entityclip.ingest import ingest
+from entityclip.layout import DataLayout, Layout
+from entityclip.records import Filter, Rejection
 from entityclip.sources import open_source
 from entityclip.sources.source import EntityRow, PictureRow
 from entityclip.sources.table import EntityMapping, TableMapping, TableSource
@@ -236,3 +240,46 @@ def test_an_unknown_source_names_the_known_ones(tmp_path):
         open_source("grocery", layout=Layout(tmp_path), mapping=tmp_path / "m.yaml")
     with pytest.raises(ConfigError, match="name the picture table"):
         open_source("table", layout=Layout(tmp_path))
+
+
+# ---------------------------------------------------------------- filters
+def test_tags_and_dates_of_the_mapping_reach_the_filters(folder, tmp_path):
+    master = [
+        {"entity": "00123", "札": "新製品、屋外", "発売日": "2026年11月3日"},
+        {"entity": "1E5", "札": "屋外; 特価", "発売日": "2026/10/1"},
+        {"entity": "NA", "札": "", "発売日": ""},
+    ]
+    write_csv(folder / "pictures.csv", ROWS)
+    write_csv(folder / "products.csv", master)
+    source = TableSource(folder, mapping=TableMapping(entities=EntityMapping(tags=("札",), date="発売日")))
+    staging = DataLayout(tmp_path / "staging")
+    ingest(source, staging=staging, rejected=tmp_path / "rejected.csv", progress=False)
+    facets = Facets(pairs.read_frame(staging.entities))
+    assert facets.mask(Filter(tags=("屋外",))).tolist() == [True, True, False]
+    assert facets.mask(Filter(tags=("屋外", "特価"))).tolist() == [False, True, False]
+    assert facets.mask(Filter(since=datetime.date(2026, 11, 1))).tolist() == [True, False, False]
+    assert facets.mask(Filter(until=datetime.date(2026, 11, 1))).tolist() == [False, True, False]
+
+
+def test_tags_and_dates_may_stand_in_the_table_of_pictures(folder, tmp_path):
+    tagged = [row | {"tags": "a,b" if i else "c", "day": "2026-01-02"} for i, row in enumerate([ROWS[0], *ROWS])]
+    tagged[0]["file"] = "c.jpg"
+    write_csv(folder / "pictures.csv", tagged)
+    staging = DataLayout(tmp_path / "staging")
+    source = TableSource(folder, mapping=TableMapping(date="day"))
+    ingest(source, staging=staging, rejected=tmp_path / "rejected.csv", progress=False)
+    rows = pairs.read_frame(staging.entities).set_index("entity")
+    assert list(rows.loc["00123", "tags"]) == ["c", "a", "b"]
+    assert set(rows["date"]) == {"2026-01-02"}
+
+
+def test_an_unreadable_date_rejects_its_row_with_what_is_expected(folder):
+    write_csv(folder / "pictures.csv", [ROWS[0] | {"day": "3/11/26"}, ROWS[1] | {"day": ""}])
+    reason, stray = reasons(TableSource(folder, mapping=TableMapping(date="day")))
+    assert reason.startswith("date '3/11/26'; expected 2026-11-23")
+    assert stray == "no row of the table names this file"
+
+
+def test_a_column_called_date_is_not_read_unless_the_mapping_names_it(folder):
+    write_csv(folder / "pictures.csv", [ROWS[0] | {"date": "last week"}])
+    assert [row.date for row in usable(TableSource(folder))] == [""]
