@@ -84,9 +84,10 @@ def _scratch(workspace: Path, *, dry_run: bool) -> Iterator[Layout]:
 
 
 def _show_columns(source: Source) -> None:
+    from entityclip.sources.shared_pictures import MergedSource
     from entityclip.sources.table import TableSource
 
-    if isinstance(source, TableSource):
+    if isinstance(source, TableSource | MergedSource):
         table([{"table": t, "column": c, "read as": role or "-"} for t, c, role in source.columns()])
     typer.echo(f"{len(source):,} rows")
 

@@ -57,11 +57,7 @@ def open_source(
 
         return GrocerySource(path or fetch(layout.fetched("grocery")))
     if name == "table":
-        from entityclip.sources.table import TableMapping, TableSource
-
-        if path is None:
-            raise ConfigError("source table: name the picture table, or the folder that holds it, as the path")
-        return TableSource(path, mapping=TableMapping.read(mapping) if mapping else None)
+        return _open_table(path, mapping)
     if name in NEWS:
         from entityclip.sources.news import NewsSource
 
@@ -69,6 +65,17 @@ def open_source(
             raise ConfigError(f"source {name}: name the folder of the data set as the path; it is not fetched")
         return NewsSource(path, name=name)
     raise ConfigError(f"source {name!r} is unknown; known are {', '.join(SOURCES)}")
+
+
+def _open_table(path: Path | None, mapping: Path | None) -> Source:
+    from entityclip.sources.shared_pictures import MergedSource
+    from entityclip.sources.table import TableMapping, TableSource
+
+    if path is None:
+        raise ConfigError("source table: name the picture table, or the folder that holds it, as the path")
+    roles = TableMapping.read(mapping) if mapping else TableMapping()
+    source = TableSource(path, mapping=roles)
+    return MergedSource(source) if roles.shared_pictures == "merge" else source
 
 
 def to_be_made(name: str, *, layout: Layout, path: Path | None = None, products: int | None = None) -> str:
