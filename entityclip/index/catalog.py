@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ import pandas as pd
 
 from entityclip import pairs
 from entityclip.checkpoint import LoadedModel
-from entityclip.errors import ConfigError
+from entityclip.errors import ConfigError, ImageError
 from entityclip.images import decode
 from entityclip.index.changes import TEXTS, Change, Changes, picture_id
 from entityclip.index.entities import ENTITY_COLUMNS, EntityIndex, as_read, slice_of
@@ -21,6 +22,8 @@ from entityclip.index.pictures import PictureIndex
 from entityclip.index.snapshot import Released, Snapshot
 from entityclip.records import EntityEntry
 from entityclip.vectors import unit
+
+log = logging.getLogger("entityclip.catalog")
 
 ADDED_PATH = "added"
 """Stands where a picture's file would be named."""
@@ -42,6 +45,16 @@ class Words:
     """Pictures (pair_id) whose caption does."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Published:
+    """What can be found, and the change up to which that holds. Replaced whole, so that no reader sees one alone."""
+
+    number: int
+    states: Mapping[str, Change]
+    """entity_id -> its last state, of everything that was changed."""
+    snapshot: Snapshot
+
+
 class Catalog:
     """Entities and pictures, the released ones and those that changed since; threads may share it.
 
@@ -55,20 +68,25 @@ class Catalog:
     def __init__(self, model: LoadedModel, released: Released, *, text: FullText, changes: Changes | None) -> None:
         self._model, self._released, self._text, self._changes = model, released, text, changes
         self._lock = threading.Lock()
-        self._seen, self._states = 0, dict[str, Change]()
-        self._snapshot = self._overlaid()
+        self._published = _Published(0, {}, self._overlaid({}))
 
     # ------------------------------------------------------------ asking
     def now(self) -> Snapshot:
         """What can be found now: every change that any process has finished."""
-        if self._changes is None or self._changes.number() == self._seen:
-            return self._snapshot
+        changes, published = self._changes, self._published
+        if changes is None or changes.number() == published.number:
+            return published.snapshot
         with self._lock:
-            for change in self._changes.since(self._seen, dim=self._model.dim):
-                self._states[change.entity_id] = self._embedded(change)
-                self._seen = change.number
-            self._snapshot = self._overlaid()
-            return self._snapshot
+            self._published = self._refreshed(self._published, changes)
+            return self._published.snapshot
+
+    def _refreshed(self, before: _Published, changes: Changes) -> _Published:
+        """``before`` with every change since. An error leaves ``before`` in place, and the next request tries again."""
+        changed = [self._embedded(change, changes) for change in changes.since(before.number, dim=self._model.dim)]
+        if not changed:
+            return before  # another thread has read them
+        states = {**before.states, **{change.entity_id: change for change in changed}}
+        return _Published(changed[-1].number, states, self._overlaid(states))
 
     def named(self, text: str, snapshot: Snapshot) -> list[int]:
         """Entities whose name or code ``text`` is, but for case, width and outer space."""
@@ -171,28 +189,37 @@ class Catalog:
         seen = self._model.embed_images(decode(picture) for picture in pictures.values())
         return dict(zip(pictures, seen[:, None], strict=True))
 
-    def _embedded(self, change: Change) -> Change:
-        """``change`` with all of its vectors; what another model's process wrote is embedded here, once."""
-        if change.entry is None or change.embedded or self._changes is None:
+    def _embedded(self, change: Change, changes: Changes) -> Change:
+        """``change`` with all of its vectors; those that are missing or were made by another model are made once.
+
+        A stored picture that can no longer be opened is left out: it must not stop every request that comes.
+        """
+        if change.entry is None or change.embedded:
             return change
-        missing = {i: data for i, data in self._changes.pictures(change.entity_id).items() if i not in change.vectors}
-        vectors = self._pictures_seen(missing)
+        vectors: dict[str, np.ndarray] = {}
+        for pair_id, data in changes.pictures(change.entity_id).items():
+            if pair_id not in change.vectors:
+                try:
+                    vectors |= self._pictures_seen({pair_id: data})
+                except ImageError as error:
+                    log.error("entity %s: stored picture %s is left out: %s", change.entity_id, pair_id, error)
         if TEXTS not in change.vectors:
             vectors[TEXTS] = self._texts_seen(change.entry)
-        self._changes.keep(change, vectors)
-        return replace(change, vectors={**change.vectors, **vectors})
+        changes.keep(change, vectors)
+        known = {**change.vectors, **vectors}
+        return replace(change, vectors=known, pictures=tuple(i for i in change.pictures if i in known))
 
     # ------------------------------------------------------------ the snapshot
-    def _overlaid(self) -> Snapshot:
+    def _overlaid(self, states: Mapping[str, Change]) -> Snapshot:
         """The release with the state of every changed entity over it."""
         released = self._released
-        there = [state for state in self._states.values() if state.entry is not None]
-        old = released.entities.by_id.get_indexer(pd.Index(list(self._states), dtype="str"))
+        there = [state for state in states.values() if state.entry is not None]
+        old = released.entities.by_id.get_indexer(pd.Index(list(states), dtype="str"))
         gone = np.zeros(len(released.entities.rows), dtype=bool)
         gone[old[old >= 0]] = True
         owner, gone_pictures = released.owner.copy(), np.zeros(len(released.owner), dtype=bool)
         numbers = {state.entity_id: len(gone) + row for row, state in enumerate(there)}
-        for state, row in zip(self._states.values(), old.tolist(), strict=True):
+        for state, row in zip(states.values(), old.tolist(), strict=True):
             if row >= 0:
                 theirs = released.pictures_of(np.array([row]))
                 owner[theirs] = numbers.get(state.entity_id, -1)

@@ -73,6 +73,11 @@ def picture_id(entity_id: str, picture: bytes) -> str:
     return digest("added", entity_id, hashlib.sha256(picture).hexdigest())
 
 
+def _whole(pair_id: str, value: bytes, *, dim: int) -> bool:
+    """Whether a stored vector has the length that the model gives; any other counts as missing and is made again."""
+    return len(value) == (2 if pair_id == TEXTS else 1) * dim * np.dtype(np.float32).itemsize
+
+
 def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = FULL")
     connection.executescript(_SCHEMA)
@@ -190,7 +195,11 @@ class Changes:
         pictures = tuple(pair_id for (pair_id,) in ids.fetchall())
         asked = "SELECT pair_id, value FROM vector WHERE fingerprint = ? AND entity_id = ?"
         stored = self._connection.execute(asked, (self._fingerprint, entity_id)).fetchall()
-        vectors = {pair_id: np.frombuffer(value, np.float32).reshape(-1, dim) for pair_id, value in stored}
+        vectors = {
+            pair_id: np.frombuffer(value, np.float32).reshape(-1, dim)
+            for pair_id, value in stored
+            if _whole(pair_id, value, dim=dim)
+        }
         read = None if entry is None else EntityEntry.model_validate_json(entry)
         return Change(entity_id, number, read, bool(keeps), pictures, vectors)
 
