@@ -23,6 +23,7 @@ from entityclip.errors import EntityClipError, WorkspaceError
 from entityclip.layout import Layout
 from entityclip.records import Record
 from entityclip.workspace import read_config
+from flows.prefect_auth import configured_status, export_hint, status
 from flows.repository import Repository
 from flows.workspace import require_no_credentials
 
@@ -182,7 +183,7 @@ def _probe(fs: Any, path: str) -> None:
 
 # ---------------------------------------------------------------- servers
 def prefect(layout: Layout) -> Finding:
-    """The API that ``PREFECT_API_URL`` names; without one every run starts a temporary API."""
+    """The API of ``PREFECT_API_URL`` answers this process and no stranger; without one every run starts its own."""
     from prefect.settings import PREFECT_API_URL
 
     url = PREFECT_API_URL.value()
@@ -190,9 +191,14 @@ def prefect(layout: Layout) -> Finding:
         mend = f"for schedules and triggers: python -m flows.up --workspace {layout.root}"
         return Finding(what="Prefect API", state="note", saw="none; every run starts its own", mend=mend)
     answer = _get(f"{url}/health")
+    saw, mend = f"{url}: {answer}", "start the server, or unset PREFECT_API_URL"
     fine = answer.startswith("200")
-    mend = "start the server, or unset PREFECT_API_URL"
-    return Finding(what="Prefect API", state="fine" if fine else "wrong", saw=f"{url}: {answer}", mend=mend)
+    if fine and status(url) == 200:
+        fine, saw = False, f"{url}: runs commands for everybody who reaches it"
+        mend = "set PREFECT_SERVER_API_AUTH_STRING where it starts; `make up` does"
+    elif fine and configured_status(url) in (401, 403):
+        fine, saw, mend = False, f"{url}: refuses this process", export_hint(layout.prefect_auth)
+    return Finding(what="Prefect API", state="fine" if fine else "wrong", saw=saw, mend=mend)
 
 
 def llm(layout: Layout) -> Finding:

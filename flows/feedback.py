@@ -33,6 +33,7 @@ from entityclip.workspace import read_config
 from flows.observe import observed
 from flows.remote import bring, push
 from flows.repository import Repository, exclusive, pointer_hash
+from flows.temporary import begin
 from flows.triggers import announce
 
 
@@ -202,7 +203,9 @@ def main(
 ) -> None:
     """Take in once what people have judged. The last line is one JSON object."""
     try:
-        gathered = feedback(workspace, state)
+        with begin() as server_answers:
+            server_answers()
+            gathered = feedback(workspace, state)
     except EntityClipError as error:
         print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
         raise typer.Exit(1) from None

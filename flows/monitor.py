@@ -32,6 +32,7 @@ from entityclip.records import Release
 from entityclip.workspace import read_config
 from flows.observe import observed
 from flows.registry import champion, fetch_release
+from flows.temporary import begin
 from flows.triggers import announce
 
 
@@ -122,7 +123,9 @@ def main(
 ) -> None:
     """Look once whether what the service is shown still looks like its data. The last line is one JSON object."""
     try:
-        report = monitor(workspace, state)
+        with begin() as server_answers:
+            server_answers()
+            report = monitor(workspace, state)
     except EntityClipError as error:
         print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
         raise typer.Exit(1) from None

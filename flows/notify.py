@@ -20,6 +20,7 @@ from prefect.events.schemas.automations import EventTrigger, Posture
 from entityclip.errors import ConfigError, EntityClipError
 from entityclip.layout import Layout
 from entityclip.records import PromotionDecision
+from flows.temporary import begin
 from flows.triggers import RESOURCE
 
 _OURS = {"prefect.resource.id": f"{RESOURCE}*"}
@@ -94,7 +95,9 @@ def _put(name: str, document: UUID) -> None:
 def main(block: Annotated[str, typer.Option(help="A notification block that Prefect knows: TYPE/NAME.")]) -> None:
     """Have failures, crashes, verdicts and what makes a retraining due sent to a notification block."""
     try:
-        names = subscribe(block)
+        with begin() as server_answers:
+            server_answers()
+            names = subscribe(block)
     except EntityClipError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(1) from None

@@ -22,6 +22,7 @@ import prefect.settings
 from prefect.context import refresh_global_settings_context
 
 from entityclip.errors import WorkspaceError
+from flows.prefect_auth import new_auth_string, require_access, server_settings
 
 START_SECONDS, STOP_SECONDS = 180.0, 10.0
 _AS_PREFECT_DOES = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
@@ -33,24 +34,29 @@ _LESS_TO_START = {"PREFECT_API_BLOCKS_REGISTER_ON_START": "0"}
 def begin() -> Iterator[Callable[[], None]]:
     """Start a server for this process, on Prefect's usual database; where an API is configured, that one serves.
 
+    The secret that lets this process in, and nobody else, stands in the environment of the two alone.
     Flows inside send no heartbeats to a server that ends with them: each would wait a second for its last one.
 
     Yields:
-        To be called before the first flow: waits until the server answers; raises WorkspaceError where it does not.
+        To be called before the first flow: waits until the server answers; raises WorkspaceError where it does not,
+        or where a configured one refuses this process.
     """
-    if prefect.settings.PREFECT_API_URL.value() or not prefect.settings.PREFECT_SERVER_ALLOW_EPHEMERAL_MODE.value():
-        yield lambda: None
+    configured = prefect.settings.PREFECT_API_URL.value()
+    if configured or not prefect.settings.PREFECT_SERVER_ALLOW_EPHEMERAL_MODE.value():
+        yield lambda: require_access(configured) if configured else None
         return
+    secret = new_auth_string()
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}/api"
+        port = listening.getsockname()[1]
+        url = f"http://127.0.0.1:{port}/api"
         child = subprocess.Popen(
             [sys.executable, "-m", "flows.temporary", str(listening.fileno())],
             stdin=subprocess.PIPE,
-            env=os.environ | _AS_PREFECT_DOES | _LESS_TO_START,
+            env=os.environ | _AS_PREFECT_DOES | _LESS_TO_START | server_settings(secret, port=port),
             pass_fds=[listening.fileno()],
         )
     atexit.register(_end, child)  # runs after what Prefect registers later: by then the last lines are sent
-    os.environ["PREFECT_API_URL"] = url
+    os.environ |= {"PREFECT_API_URL": url, "PREFECT_API_AUTH_STRING": secret}
     os.environ.setdefault("PREFECT_UI_URL", "")  # it has no pages: no line shall name one
     refresh_global_settings_context()
     with prefect.settings.temporary_settings({prefect.settings.PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):

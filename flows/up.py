@@ -24,6 +24,7 @@ from bentos.edge import keys
 from entityclip.errors import EntityClipError, WorkspaceError
 from entityclip.layout import Layout
 from entityclip.records import Record
+from flows.prefect_auth import kept_auth_string, require_closed, server_settings
 from flows.registry import champion
 from flows.serving import state_of
 from flows.workspace import open_workspace
@@ -109,6 +110,17 @@ def answers(url: str) -> bool:
         return False
 
 
+def listens(layout: Layout, name: str, port: int) -> bool:
+    """Whether the process started under this name listens there, and no stranger, who would be sent the secret."""
+    process = running(layout, name)
+    try:
+        family = [process, *process.children(recursive=True)] if process else []
+        held = [connection for each in family for connection in each.net_connections("tcp")]
+    except psutil.NoSuchProcess:
+        return False
+    return any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in held)
+
+
 # ---------------------------------------------------------------- up and down
 def up(layout: Layout, *, port: int, service_port: int) -> list[str]:
     """Start what does not run yet; returns a line for each part.
@@ -120,12 +132,18 @@ def up(layout: Layout, *, port: int, service_port: int) -> list[str]:
     api = environment["PREFECT_API_URL"]
     if running(layout, "server") is None and answers(f"{api}/health"):
         raise WorkspaceError(f"port {port}: another Prefect server answers there; stop it, or name another --port")
-    _prefect(layout, environment, "server", "server", "start", "--host", "127.0.0.1", "--port", str(port))
-    wait_until(lambda: answers(f"{api}/health"), layout, "server")
+    secret = environment["PREFECT_API_AUTH_STRING"]
+    closed = environment | server_settings(secret, port=port)
+    _prefect(layout, closed, "server", "server", "start", "--host", "127.0.0.1", "--port", str(port))
+    wait_until(lambda: answers(f"{api}/health") and listens(layout, "server", port), layout, "server")
+    require_closed(layout, api, secret)
     _once(environment, "work-pool", "create", POOL, "--type", "process", "--overwrite")
     _once(environment, "--no-prompt", "deploy", "--all")
     _prefect(layout, environment, "worker", "worker", "start", "--pool", POOL)
-    lines = [f"Prefect: {api.removesuffix('/api')}  (worker on pool {POOL!r}, deployments of {HOME / 'prefect.yaml'})"]
+    lines = [
+        f"Prefect: {api.removesuffix('/api')}  (worker on pool {POOL!r}, deployments of {HOME / 'prefect.yaml'})",
+        f"Its page asks for the line in {layout.prefect_auth}; commands read it from PREFECT_API_AUTH_STRING.",
+    ]
     return [*lines, *_serve(layout, service_port)]
 
 
@@ -135,10 +153,15 @@ def down(layout: Layout) -> list[str]:
 
 
 def prefect_environment(layout: Layout, *, port: int) -> dict[str, str]:
-    """What the server, the worker and every command of Prefect see."""
+    """What the server, the worker and every command of Prefect see.
+
+    Raises:
+        WorkspaceError: The file of the server's auth string is not its owner's alone.
+    """
     return os.environ | {
         "PREFECT_HOME": str(layout.prefect_home),
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_API_AUTH_STRING": kept_auth_string(layout),
         "ENTITYCLIP_HOME": str(HOME),
         "ENTITYCLIP_WORKSPACE": str(layout.root),
     }

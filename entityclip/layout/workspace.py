@@ -189,6 +189,11 @@ class Layout:
         return self.root / ".prefect"
 
     @property
+    def prefect_auth(self) -> Path:
+        """``USER:PASSWORD`` of that server's API, for its owner alone."""
+        return self.prefect_home / "auth"
+
+    @property
     def run_lock(self) -> Path:
         """Held by the one run of the main job that is at work here."""
         return self.work / "running"

@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 
 SERVED = (
-    "import httpx, os, time; from flows.temporary import begin\n"
+    "import os, time; from flows.prefect_auth import configured_status; from flows.temporary import begin\n"
     "with begin() as answers:\n"
-    "    answers(); print(httpx.get(os.environ['PREFECT_API_URL'] + '/version').status_code, flush=True); {rest}"
+    "    answers(); print(configured_status(os.environ['PREFECT_API_URL']), flush=True); {rest}"
 )
 CONFIGURED = """
 import os
