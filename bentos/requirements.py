@@ -17,6 +17,7 @@ SERVING = (
     "open_clip_torch",
     "pandas",
     "pillow",
+    "psutil",
     "pyarrow",
     "pydantic",
     "safetensors",

@@ -43,12 +43,14 @@ from bentos.inputs import (
     TagRequest,
     TextsRequest,
 )
-from bentos.running import stages
+from bentos.running import metrics_folder, stages
 from bentos.running.feedback import Feedback, Spool, Verdict
 from bentos.running.releases import Found, Release, Releases
 from bentos.running.samples import Samples
 from entityclip.errors import ConfigError, DataError, ImageError
 from entityclip.records import EntityEntry, Filter, Hit, IndexKind
+
+metrics_folder.use_own_folder()
 
 
 class Arguments(BaseModel):

@@ -223,6 +223,10 @@ class StoreLayout:
         """What the server wrote during its smoke test."""
         return self.root / "smoke" / f"{version}.log"
 
+    def metrics(self, server: str) -> Path:
+        """The figures of one running server's workers, which only they write to."""
+        return self.root / "metrics" / server
+
 
 @dataclass(frozen=True)
 class RunLayout:

@@ -1,0 +1,73 @@
+"""Attacks on a service as it runs, over real sockets: what each would break, and that it does not."""
+
+import re
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import pytest
+from callers import bearer
+from served import package, released, store_home  # noqa: F401  (fixtures)
+
+from bentos.edge import keys
+from bentos.smoke import serving
+from entityclip.layout import StateLayout, StoreLayout
+
+SERVICE = "bentos.service:EntityClip"
+FILES = 256
+"""Open files that the service may have: what some systems allow a process by default."""
+
+pytestmark = pytest.mark.slow
+
+
+class Target(NamedTuple):
+    """A running service with one worker, and what an administrator of it holds."""
+
+    url: str
+    port: int
+    log: Path
+    store: Path
+    administrator: dict[str, str]
+
+    def metrics(self) -> str:
+        answer = httpx.get(f"{self.url}/metrics", headers=self.administrator, timeout=30)
+        assert answer.status_code == 200
+        return answer.text
+
+
+@pytest.fixture(scope="module")
+def target(store_home: Path, tmp_path_factory) -> Iterator[Target]:  # noqa: F811
+    state = StateLayout(tmp_path_factory.mktemp("state"))
+    key = keys.make(state.keys, name="all", scopes=("ask", "metrics"), per_minute=1_000_000, at_once=1000)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, before[1]))
+    try:
+        server = serving(SERVICE, store=store_home, state=state.root)
+        url = server.__enter__()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    try:
+        log = StoreLayout(store_home.resolve()).log(SERVICE.partition(":")[2])
+        yield Target(url, int(url.rpartition(":")[2]), log, store_home, bearer(key))
+    finally:
+        server.__exit__(None, None, None)
+
+
+# ---------------------------------------------------------------- the last one: its server writes into the same log
+def test_a_smoke_test_beside_the_service_leaves_its_metrics_alone(target):
+    def counted() -> float:
+        found = re.findall(
+            r'request_total\{endpoint="/embed_texts",http_response_code="200".*\} (\S+)', target.metrics()
+        )
+        return sum(map(float, found))
+
+    for _ in range(5):
+        httpx.post(f"{target.url}/embed_texts", headers=target.administrator, json={"texts": ["kettle"]})
+    before = counted()
+    assert before >= 5
+    with serving(SERVICE, store=target.store):
+        assert counted() == before
+    httpx.post(f"{target.url}/embed_texts", headers=target.administrator, json={"texts": ["kettle"]})
+    assert counted() == before + 1
