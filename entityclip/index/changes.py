@@ -26,6 +26,9 @@ from entityclip.records import EntityEntry
 MOST_PICTURES = 100
 """Pictures of one entity that may be added."""
 
+KEPT_MODELS = 4
+"""Models whose vectors are kept: a service's champion, previous and challenger, and one before them."""
+
 WAIT_SECONDS = 20.0
 """Until a change that finds others at work gives up."""
 
@@ -99,6 +102,7 @@ class Changes:
                 self._path, wait_seconds=WAIT_SECONDS, prepare=_prepare, isolation_level=None, check_same_thread=False
             )
         self.text = FullText(self._connection, self._lock)
+        self._compact()
 
     # ------------------------------------------------------------ writing
     def put(
@@ -136,7 +140,7 @@ class Changes:
             kept = keep_pictures and (before is None or before[1])
             self._write(entity_id, entry.model_dump_json(), keeps_released=kept)
             self._keep(entity_id, vectors)
-            self.text.put(entity_id, names=(entry.entity, *entry.aliases), texts=entry.explanations)
+            self._put_text(entity_id, entry)
 
     def remove(self, entity_id: str) -> None:
         """Take an entity and its pictures out; that of a release as well."""
@@ -168,6 +172,26 @@ class Changes:
     def _forget_pictures(self, entity_id: str) -> None:
         for table in ("picture", "vector"):
             self._connection.execute(f"DELETE FROM {table} WHERE entity_id = ? AND pair_id != ?", (entity_id, TEXTS))
+
+    def _compact(self) -> None:
+        """Delete vectors of models that are long gone, and texts that an older version could not delete."""
+        if self._one("SELECT count(DISTINCT fingerprint) FROM vector") > KEPT_MODELS:
+            latest = "SELECT fingerprint FROM vector GROUP BY fingerprint ORDER BY max(rowid) DESC LIMIT ?"
+            old = f"DELETE FROM vector WHERE fingerprint != ? AND fingerprint NOT IN ({latest})"
+            with self._transaction():
+                self._connection.execute(old, (self._fingerprint, KEPT_MODELS))
+        if not self.text.droppable:
+            with self._transaction():
+                self._read_texts_again()
+
+    def _read_texts_again(self) -> None:
+        self.text.clear()
+        asked = "SELECT entity_id, entry FROM entity WHERE entry IS NOT NULL ORDER BY number"
+        for entity_id, entry in self._connection.execute(asked).fetchall():
+            self._put_text(entity_id, EntityEntry.model_validate_json(entry))
+
+    def _put_text(self, entity_id: str, entry: EntityEntry) -> None:
+        self.text.put(entity_id, names=(entry.entity, *entry.aliases), texts=entry.explanations)
 
     # ------------------------------------------------------------ reading
     def number(self) -> int:

@@ -34,8 +34,10 @@ CREATE TABLE IF NOT EXISTS document (
     number INTEGER PRIMARY KEY AUTOINCREMENT, entity_id TEXT NOT NULL, pair_id TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS document_entity ON document (entity_id);
-CREATE VIRTUAL TABLE IF NOT EXISTS grams USING fts5 (names, texts, content='', tokenize='ascii');
 """
+_READ_ONLY = "CREATE VIRTUAL TABLE grams USING fts5 (names, texts, content='', tokenize='ascii')"
+"""Smaller, but a row can only be deleted by someone who still has its text."""
+_CHANGEABLE = "CREATE VIRTUAL TABLE IF NOT EXISTS grams USING fts5 (names, texts, tokenize='ascii')"
 _ENTITY_COLUMNS = ("entity_id", "entity", "aliases", "explanation")
 
 
@@ -70,7 +72,7 @@ class FullText:
             partial.parent.mkdir(parents=True, exist_ok=True)
             partial.unlink(missing_ok=True)
         connection = sqlite3.connect(partial or ":memory:", check_same_thread=False)
-        connection.executescript(_SCHEMA)
+        connection.executescript(f"{_SCHEMA}{_READ_ONLY};")
         text, told_of = cls(connection), entities.reindex(columns=_ENTITY_COLUMNS, fill_value="")
         with connection:
             for entity_id, entity, aliases, explanation in _columns(told_of, *_ENTITY_COLUMNS):
@@ -102,8 +104,8 @@ class FullText:
 
     @staticmethod
     def prepare(connection: sqlite3.Connection) -> None:
-        """Make the tables in a database that holds other things as well."""
-        connection.executescript(_SCHEMA)
+        """Make the tables in a database that holds other things as well; entities can be dropped from them."""
+        connection.executescript(f"{_SCHEMA}{_CHANGEABLE};")
 
     # ------------------------------------------------------------ writing: the caller commits
     def put(self, entity_id: str, *, names: Iterable[str], texts: Iterable[str]) -> None:
@@ -124,9 +126,25 @@ class FullText:
         self._connection.execute("INSERT INTO grams (rowid, names, texts) VALUES (?, ?, ?)", grams)
 
     def drop(self, entity_id: str) -> None:
-        """Forget an entity. Its grams stay, and lead nowhere: the table that they are in keeps no text to delete by."""
+        """Forget an entity: its names and its texts."""
         self._connection.execute("DELETE FROM name WHERE entity_id = ?", (entity_id,))
+        numbers = "SELECT number FROM document WHERE entity_id = ?"
+        self._connection.execute(f"DELETE FROM grams WHERE rowid IN ({numbers})", (entity_id,))
         self._connection.execute("DELETE FROM document WHERE entity_id = ?", (entity_id,))
+
+    def clear(self) -> None:
+        """Forget everything, in a database that ``prepare`` or an older version of it has prepared."""
+        for table in ("name", "document"):
+            self._connection.execute(f"DELETE FROM {table}")
+        self._connection.execute("DROP TABLE grams")
+        self._connection.execute(_CHANGEABLE)
+
+    @property
+    def droppable(self) -> bool:
+        """Whether ``drop`` can delete texts; older versions made tables in which it could not."""
+        asked = "SELECT count(*) FROM sqlite_master WHERE name = 'grams' AND sql LIKE '%content=%'"
+        with self._lock:
+            return self._connection.execute(asked).fetchone()[0] == 0
 
     # ------------------------------------------------------------ asking
     def named(self, text: str) -> list[Named]:
