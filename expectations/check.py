@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,9 @@ from expectations.suites import (
     suite_hash,
     validate,
 )
+
+UNSCORED = "the scores could not be computed"
+log = logging.getLogger(__name__)
 
 __all__ = ["Judges", "check", "copy_context", "suite_hash"]
 
@@ -112,13 +116,21 @@ def _judged(
     missing: Mapping[Need, str] = MappingProxyType({}),
     waived: Collection[tuple[int, str]] = (),
 ) -> Verdict:
-    """The suite's verdict on the scored table. A score that raises is a check that failed; the rest still run."""
+    """The suite's verdict on the scored table.
+
+    A score that raises is one check that failed; rules on the table's own columns still run, those on scores are
+    skipped.
+    """
     try:
         scored = score(table)
     except Exception as error:
+        log.exception("%s: the scores could not be computed", suite)
         failed = failed_check("scores", error, suite=suite)
-        verdict = validate(table, suite=suite, context_root=context_root)
-        why = f"{suite}: the scores could not be computed: {failed.error}; the columns are {', '.join(table.columns)}"
+        verdict = validate(table, suite=suite, context_root=context_root, unscored=UNSCORED)
+        why = (
+            f"{suite}: the scores could not be computed: {failed.error}; the columns are {', '.join(table.columns)}; "
+            "no rule on a score was checked; the log has the traceback"
+        )
         return replace(verdict, rules=(failed, *verdict.rules), refusals=(why, *verdict.refusals))
     return validate(scored, suite=suite, context_root=context_root, missing=missing, waived=waived)
 

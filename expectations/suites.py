@@ -115,6 +115,7 @@ def validate(
     context_root: Path,
     missing: Mapping[Need, str] = MappingProxyType({}),
     waived: Collection[tuple[int, str]] = (),
+    unscored: str = "",
 ) -> Verdict:
     """Run ``suite`` on a scored table and keep the result in the context's Data Docs.
 
@@ -125,6 +126,7 @@ def validate(
         missing: What rules may need and is not there, with the reason: those rules are skipped and say so. The
             columns that they read may then be absent.
         waived: Position and rule of rows that a person accepted although they break it.
+        unscored: Why the table has no scores; rules on columns that it lacks are then skipped with this reason.
 
     Raises:
         ConfigError: The suite cannot be read.
@@ -139,10 +141,11 @@ def validate(
     said = {_name(result): result for result in results}
     rules, broken = [], []
     for expectation in written["expectations"]:
-        rule = expectation["meta"]["rule"]
-        if (need := expectation["meta"].get("needs")) in missing:
+        rule, column = expectation["meta"]["rule"], expectation["kwargs"].get("column")
+        lacking = unscored if column is not None and column not in scored else ""
+        if why := missing.get(expectation["meta"].get("needs")) or lacking:
             # Great Expectations ran it on columns that are not there, and its Data Docs show it as failed.
-            rules.append(_skipped(expectation, why=missing[need], suite=suite))
+            rules.append(_skipped(expectation, why=why, suite=suite))
         elif rule not in said:
             unknown = LookupError(f"{expectation['type']} did not run; does Great Expectations know this type?")
             rules.append(failed_check(rule, unknown, suite=suite))

@@ -46,7 +46,8 @@ class NameBook:
     - Latin names and codes of up to ``LONGEST_NAME`` words match whole words, whatever their case and hyphens.
     - A single word without a digit ("Orange") is also a plain word: it counts only as it is written, and only if
       it has a capital.
-    - Names with Japanese characters match anywhere, since no space marks where they end; katakana must not go on.
+    - Names with Japanese characters match anywhere, since no space marks where they end; katakana and codes must not
+      go on. A code in such a name may be written with or without its hyphen and the space before it.
     """
 
     def __init__(self, entities: pd.DataFrame) -> None:
@@ -55,6 +56,7 @@ class NameBook:
         self._name: dict[str, str] = {}
         self._own: dict[str, list[str]] = defaultdict(list)
         self._shapes: set[str] = set()
+        self._codes: set[str] = set()
         self._japanese: dict[str, set[int]] = defaultdict(set)
         self._most_words = 1
         self._beginnings: set[str] = set()
@@ -70,8 +72,11 @@ class NameBook:
         words = _PART.findall(name)
         key = glued(words)
         self._own[entity_id].append(name.casefold())
+        for code in CODE.findall(name) if len(words) <= LONGEST_NAME or _CJK.search(key) else ():
+            self._codes.add(_key(code))
+            self._shapes.add(_shape(code))
         if _CJK.search(key):
-            for spelt in {between.join(words).casefold() for between in ("", " ", "・")} if len(key) > 1 else ():
+            for spelt in _spellings(name, words) if len(key) > 1 else ():
                 self._bear(spelt, entity_id)
                 self._japanese[spelt[:2]].add(len(spelt))
         elif key.isalpha() and len(words) == 1:
@@ -81,7 +86,6 @@ class NameBook:
         elif 0 < len(words) <= LONGEST_NAME:
             self._bear(key.casefold(), entity_id)
             self._beginnings.update(key.casefold()[:n] for n in range(1, _BEGINNING + 1))
-            self._shapes.update(map(_shape, CODE.findall(name)))
             self._most_words = max(self._most_words, 2, len(words))
 
     def _bear(self, key: str, entity_id: str) -> None:
@@ -125,9 +129,9 @@ class NameBook:
     def _japanese_names(self, text: str) -> Iterator[str]:
         for start in range(len(text) - 1):
             for length in self._japanese.get(text[start : start + 2], ()):
-                name = text[start : start + length]
-                if name in self._bearer and not _cut(text, start, start + length):
-                    yield name
+                end = start + length  # beyond the end, the slice would be a shorter name
+                if end <= len(text) and text[start:end] in self._bearer and not _cut(text, start, end):
+                    yield text[start:end]
 
     def own(self, entity_id: str, found: set[str]) -> bool:
         """Whether one of the entity's names is among those ``found``."""
@@ -161,9 +165,23 @@ class NameBook:
         for code in CODE.findall(text) if self._shapes else ():
             if _shape(code) not in self._shapes or STANDARDS.fullmatch(code):
                 continue
-            if glued(_PART.findall(code)).casefold() not in self._bearer and code not in caption:
+            known = _key(code) in self._bearer or _key(code) in self._codes
+            if not known and code not in caption:
                 return code
         return None
+
+
+def _spellings(name: str, words: Sequence[str]) -> set[str]:
+    """How people write a name with Japanese characters, casefolded: 遮断器 KX-204B, 遮断器KX-204B, 遮断器・KX204B."""
+    written = " ".join(name.split())
+    joined = {between.join(words) for between in ("", " ", "・")}
+    as_written = {written, written.replace(" ", ""), written.replace("-", "")}
+    return {spelt.casefold() for spelt in joined | as_written}
+
+
+def _key(code: str) -> str:
+    """KX-204B -> kx204b, as names are looked up."""
+    return glued(_PART.findall(code)).casefold()
 
 
 def _shape(code: str) -> str:

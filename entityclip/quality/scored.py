@@ -10,6 +10,7 @@ from multiprocessing import get_context
 import numpy as np
 import pandas as pd
 
+from entityclip.errors import DataError
 from entityclip.quality.alike import alike, shared_by
 from entityclip.quality.names import NameBook
 from entityclip.quality.numbers import Sources
@@ -71,6 +72,9 @@ def score_explanations(
         entities: The entity table, all of it: entity_id, entity, aliases, and, if it is there, category.
         brought: The texts that the data brought along: entity_id, text.
         broken_rule: From a text and its language to the rule of the domain that it breaks, or None.
+
+    Raises:
+        DataError: The scorer stopped at a text; names its id, and has the exception as its cause.
     """
     starts = range(0, max(1, len(explanations)), SHARD_ROWS)
     shards = [explanations.iloc[start : start + SHARD_ROWS] for start in starts]
@@ -113,7 +117,7 @@ def score_shards(
 def _all_read(shards: Iterable[pd.DataFrame], known: Known, processes: int) -> Iterator[ReadTexts]:
     """What each shard's texts say, in order; no more shards are in memory than are worked on."""
     if processes == 1:
-        yield from (read_texts(shard, known) for shard in shards)
+        yield from (_read(shard, known) for shard in shards)
         return
     # Spawned, not forked: the fork of a process that has threads may hang.
     fresh = get_context("spawn")
@@ -135,7 +139,37 @@ def _remember(known: Known) -> None:
 
 
 def _read_there(shard: pd.DataFrame) -> ReadTexts:
-    return read_texts(shard, *_remembered)
+    return _read(shard, *_remembered)
+
+
+def _read(shard: pd.DataFrame, known: Known) -> ReadTexts:
+    """The shard's own scores. Raises DataError with the id of the text where one stops the scorer."""
+    try:
+        return read_texts(shard, known)
+    except Exception as error:
+        text = _first_that_raises(shard, known)
+        if text is None:  # no single text does: a column is missing
+            raise
+        which = f"explanation {text.get('explanation_id', '')} of entity {text['entity_id']}"
+        raise DataError(f"{which}: the scorer stopped at this text: {type(error).__name__}: {error}") from error
+
+
+def _first_that_raises(shard: pd.DataFrame, known: Known) -> pd.Series | None:
+    """The text at which the scorer stops, by halving the shard; None where it stops at an empty shard too."""
+    if _raises(shard.iloc[:0], known):
+        return None
+    while len(shard) > 1:
+        half = shard.iloc[: len(shard) // 2]
+        shard = half if _raises(half, known) else shard.iloc[len(half) :]
+    return shard.iloc[0]
+
+
+def _raises(shard: pd.DataFrame, known: Known) -> bool:
+    try:
+        read_texts(shard, known)
+    except Exception:
+        return True
+    return False
 
 
 # ---------------------------------------------------------------- about the set

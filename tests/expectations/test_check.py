@@ -11,10 +11,11 @@ from entityclip import pairs
 from entityclip.errors import DataError
 from entityclip.explain import BroughtWriter, explain
 from entityclip.ingest import ingest
-from entityclip.layout import Layout
+from entityclip.layout import DataLayout, Layout
+from entityclip.quality import score_explanations
 from entityclip.quarantine import broken_texts
 from entityclip.sources.catalog import CatalogSource, planted_faults
-from expectations.check import check, copy_context
+from expectations.check import Judges, check, copy_context
 
 
 def lines(batch: Batch) -> pd.DataFrame:
@@ -120,6 +121,28 @@ def test_a_batch_without_a_column_of_explanations_is_refused_in_a_few_words(batc
     assert len(report.refusal or "") < 1200
     if column != "generator":  # which no score reads
         assert f"scores could not be computed: KeyError: '{column}'; the columns are " in (report.refusal or "")
+
+
+def test_a_text_that_stops_the_scorer_is_named_once_with_a_traceback_in_the_log(
+    batch: Batch, caplog: pytest.LogCaptureFixture
+) -> None:
+    batch.write()
+
+    def broken_rule(text: str, _: str) -> str | None:
+        return [][1] if "with 7 white dots" in text else None  # a rule of the domain with a mistake in it
+
+    class Careless(Judges):
+        def score(self, written: pd.DataFrame, staging: DataLayout) -> pd.DataFrame:
+            return score_explanations(written, pairs.read_frame(staging.entities), broken_rule=broken_rule)
+
+    report = batch.judge(judges=Careless())
+    assert report.refused
+    assert (report.refusal or "").count("could not be") == 1
+    assert f"explanation {batch.texts[7]['explanation_id']} of entity" in (report.refusal or "")
+    assert [rule.rule for rule in report.rules if rule.error] == ["scores"]
+    assert {rule.skipped for rule in report.rules if rule.rule in ("email", "too_short")} == {"the scores could not be computed"}
+    assert "broken_rule" in caplog.text
+    assert "IndexError" in caplog.text
 
 
 def test_rubbish_is_set_aside_by_name_and_can_be_read_back(batch: Batch) -> None:
