@@ -32,6 +32,7 @@ from bentos.edge.body import BodyLimit
 from bentos.edge.description import Description
 from bentos.edge.errors import OneForm, Unusable, log_failures_only
 from bentos.edge.guard import Guard, caller
+from bentos.edge.service import EdgeService
 from bentos.inputs import (
     AboutRequest,
     EntityRequest,
@@ -61,6 +62,7 @@ class Arguments(BaseModel):
 
 @bentoml.service(
     name="EntityClip",
+    service_class=EdgeService,
     workers=settings.WORKERS,
     threads=settings.AT_ONCE,
     traffic={"timeout": settings.SECONDS},

@@ -2,6 +2,7 @@
 
 import re
 import resource
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -53,6 +54,29 @@ def target(store_home: Path, tmp_path_factory) -> Iterator[Target]:  # noqa: F81
         yield Target(url, int(url.rpartition(":")[2]), log, store_home, bearer(key))
     finally:
         server.__exit__(None, None, None)
+
+
+def ask(target: Target, path: bytes, *, method: bytes = b"GET") -> bytes:
+    """Send a request line byte by byte as it is, and return the status line of the answer."""
+    with socket.create_connection(("127.0.0.1", target.port), timeout=10) as connection:
+        connection.sendall(method + b" " + path + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        return connection.makefile("rb").readline()
+
+
+# ---------------------------------------------------------------- metrics
+def test_requests_for_made_up_paths_do_not_grow_the_metrics(target):
+    ask(target, b"/made-up/before")
+    ask(target, b"/assets/before.js")
+    before = len(target.metrics())
+    with httpx.Client(base_url=target.url) as client:
+        for number in range(150):
+            assert client.get(f"/made-up/{number}").status_code == 401
+            client.get(f"/assets/{number}.js")
+            client.post(f"/search/../{number}", content=b"x")
+    after = target.metrics()
+    assert "made-up/" not in after
+    assert 'endpoint="unknown",http_response_code="401"' in after
+    assert len(after) < before + 5000
 
 
 # ---------------------------------------------------------------- the last one: its server writes into the same log
