@@ -32,6 +32,7 @@ from bentos.edge.body import BodyLimit
 from bentos.edge.description import Description
 from bentos.edge.errors import OneForm, Unusable, log_failures_only
 from bentos.edge.guard import Guard, caller
+from bentos.edge.log_lines import protect_logs
 from bentos.edge.service import EdgeService
 from bentos.inputs import (
     AboutRequest,
@@ -79,6 +80,7 @@ class EntityClip:
     package = bentoml.models.BentoModel(bentoml.use_arguments(Arguments).model)
 
     def __init__(self) -> None:
+        protect_logs()
         log_failures_only()
         cores = max(1, len(os.sched_getaffinity(0)) // settings.WORKERS)
         torch.set_num_threads(cores)  # more threads than cores get in each other's way

@@ -3,6 +3,7 @@
 import re
 import resource
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -77,6 +78,19 @@ def test_requests_for_made_up_paths_do_not_grow_the_metrics(target):
     assert "made-up/" not in after
     assert 'endpoint="unknown",http_response_code="401"' in after
     assert len(after) < before + 5000
+
+
+# ---------------------------------------------------------------- log
+@pytest.mark.parametrize("mark", ["%0a", "%0d%0a", "%1b%5b2K", "%e2%80%a8", "%c2%85", "%c2%9b31m", "%e2%80%ae"])
+def test_log_line_cannot_be_forged_by_a_path(target, mark):
+    forged = f"forged-by-{mark[1:3]}-{mark[-3:].strip('%')}"
+    assert b" 401 " in ask(target, f"/x{mark}{forged}".encode())
+    end = time.monotonic() + 10
+    while forged not in (written := target.log.read_text()) and time.monotonic() < end:
+        time.sleep(0.05)
+    (line,) = [line for line in re.split("[\n\r\x85\u2028]", written) if forged in line]
+    assert "path=/x" in line
+    assert line.isprintable()
 
 
 # ---------------------------------------------------------------- the last one: its server writes into the same log
