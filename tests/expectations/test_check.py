@@ -140,7 +140,8 @@ def test_a_text_that_stops_the_scorer_is_named_once_with_a_traceback_in_the_log(
     assert (report.refusal or "").count("could not be") == 1
     assert f"explanation {batch.texts[7]['explanation_id']} of entity" in (report.refusal or "")
     assert [rule.rule for rule in report.rules if rule.error] == ["scores"]
-    assert {rule.skipped for rule in report.rules if rule.rule in ("email", "too_short")} == {"the scores could not be computed"}
+    reasons = {rule.skipped for rule in report.rules if rule.rule in ("email", "too_short")}
+    assert reasons == {"the scores could not be computed"}
     assert "broken_rule" in caplog.text
     assert "IndexError" in caplog.text
 
