@@ -50,6 +50,7 @@ from bentos.running.feedback import Feedback, Spool, Verdict
 from bentos.running.releases import Found, Release, Releases
 from bentos.running.samples import Samples
 from entityclip.errors import ConfigError, DataError, ImageError
+from entityclip.images import strip_metadata
 from entityclip.records import EntityEntry, Filter, Hit, IndexKind
 
 metrics_folder.use_own_folder()
@@ -199,6 +200,7 @@ class EntityClip:
         with explained():
             if image is not None:
                 champion.decode(image)  # what cannot be opened is of no use later
+                image = strip_metadata(image)
             named = champion.name_of(entity_id) if entity_id else entity
         judged = Feedback(
             release=release,

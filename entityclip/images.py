@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Literal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, JpegImagePlugin, UnidentifiedImageError
 from pydantic import Field
 
 from entityclip.errors import ImageError
+from entityclip.metadata import without_metadata
 from entityclip.records import Record
 
 if TYPE_CHECKING:
@@ -19,6 +21,18 @@ MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 64_000_000
 """More than phones take and scanners give; decoded, such a picture needs about 200 MB."""
 MIN_SIDE = 8
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF's orientation -> what makes the picture upright."""
+_SAME_COLOUR = 3
+"""Steps of 255 by which profiles that are all sRGB differ, by how they round its curve."""
 
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -36,7 +50,10 @@ _OTHERS = {b"%PDF": "PDF", b"<svg": "SVG", b"<?xml": "SVG or XML", b"<!DOCTYPE":
 
 # ---------------------------------------------------------------- from bytes
 def decode(data: bytes, *, suffix: str = "") -> Image.Image:
-    """The picture in ``data`` as RGB, turned upright by its EXIF orientation, transparency on white.
+    """The picture in ``data`` as sRGB, turned upright by its EXIF orientation, transparency on white.
+
+    Its colour profile is applied. Nothing but pixels comes along: saved again, the picture holds no comment, no EXIF
+    and no XMP of the file.
 
     JPEG, PNG, WebP, GIF, BMP and TIFF are read; of an animation or a multi-page file, the first frame. Size is
     checked in the header, before a single pixel is decoded. ``suffix`` is what the file's name ends in: a name
@@ -61,11 +78,48 @@ def decode(data: bytes, *, suffix: str = "") -> Image.Image:
         raise ImageError(f"{width} x {height} pixels, at least {MIN_SIDE} on each side are needed")
     try:
         image.load()
-        return _rgb(_upright(image))
+        return _pixels(_srgb(_upright(image)))
     except ImageError:
         raise
     except Exception as error:  # Pillow's decoders raise whatever the broken bytes lead them to
         raise ImageError(f"broken or truncated {kind}: {error}") from None
+
+
+def strip_metadata(data: bytes, *, picture: Image.Image | None = None) -> bytes:
+    """The file without what it carries beside the picture, as it may be stored; see docs/privacy.md.
+
+    A file that has nothing of the kind comes back as it is, and so does what this function returned. Where only bytes
+    have to go, the pixels stay bit-equal. Saved again are pictures that are turned by EXIF or have a colour profile
+    other than sRGB, since both are applied first: a JPEG with its own quantisation, another picture as PNG. BMP, TIFF
+    and animated WebP become PNG as well.
+
+    Args:
+        data: A file that ``decode`` takes.
+        picture: What ``decode`` made of it, where it is known already.
+
+    Raises:
+        ImageError: The picture cannot be used, or saved again it would be too large.
+    """
+    image = _opened(data)
+    applied = _orientation(image) == 1 and _profile(image) is None
+    stripped = without_metadata(data, image.format or "") if applied else None
+    if stripped is None:
+        stripped = _saved_again(picture or decode(data), image)
+    if len(stripped) > MAX_BYTES:
+        raise ImageError(f"{len(stripped):,} bytes without its metadata, at most {MAX_BYTES:,} are read")
+    return stripped
+
+
+def _saved_again(picture: Image.Image, original: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    if not isinstance(original, JpegImagePlugin.JpegImageFile):
+        picture.save(stream, "PNG")
+    elif original.mode == "RGB":
+        tables, sampling = original.quantization, JpegImagePlugin.get_sampling(original)
+        picture.save(stream, "JPEG", qtables=tables, subsampling=sampling)
+    else:
+        picture.save(stream, "JPEG", quality=95)
+    return stream.getvalue()
 
 
 def _opened(data: bytes) -> Image.Image:
@@ -83,6 +137,47 @@ def _opened(data: bytes) -> Image.Image:
         raise ImageError(f"broken header: {error}") from None
 
 
+def _pixels(image: Image.Image) -> Image.Image:
+    """``image`` with nothing that came along in its file: Pillow would copy comments when it saves it again."""
+    image.info = {}
+    return image
+
+
+def _srgb(image: Image.Image) -> Image.Image:
+    """Any colour mode to RGB, its profile applied; a profile that does not fit the picture counts as sRGB."""
+    profile = _profile(image)
+    if profile is None:
+        return _rgb(image)
+    if profile.input_mode == "RGB":
+        rgb = _rgb(image)
+        ImageCms.applyTransform(rgb, profile, inPlace=True)  # a copy of 64 megapixels would be 200 MB
+        return rgb
+    fits = image.mode == profile.input_mode and not image.has_transparency_data
+    return ImageCms.applyTransform(image, profile) if fits else _rgb(image)  # type: ignore[return-value]
+
+
+def _profile(image: Image.Image) -> Any | None:
+    """How the picture's colours become sRGB; None where they are."""
+    profile = image.info.get("icc_profile")
+    return _to_srgb(profile) if isinstance(profile, bytes) and profile else None
+
+
+@lru_cache(maxsize=16)
+def _to_srgb(profile: bytes) -> Any | None:
+    """The transform of a profile, an ``ImageCmsTransform``; None for sRGB itself by whatever name, and for rubbish."""
+    try:
+        source = ImageCms.getOpenProfile(io.BytesIO(profile))
+        mode = {"GRAY": "L", "CMYK": "CMYK"}.get(source.profile.xcolor_space.strip(), "RGB")
+        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+    except (ImageCms.PyCMSError, OSError):
+        return None
+    if mode != "RGB":
+        return transform
+    colours = np.stack(np.meshgrid(*[np.arange(0, 256, 17, dtype=np.uint8)] * 3), axis=-1).reshape(64, 64, 3)
+    seen = np.asarray(ImageCms.applyTransform(Image.fromarray(colours), transform))
+    return transform if np.abs(seen.astype(int) - colours).max() > _SAME_COLOUR else None
+
+
 def _rgb(image: Image.Image) -> Image.Image:
     """Any colour mode to RGB."""
     if image.mode in ("I", "F"):
@@ -96,10 +191,17 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
+    turn = _TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    """How the camera was held, as EXIF counts it; 1 is upright."""
     try:
-        return ImageOps.exif_transpose(image) if image.getexif().get(ExifTags.Base.Orientation, 1) != 1 else image
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # a broken EXIF block says nothing about the picture itself
-        return image
+        return 1
+    return orientation if orientation in _TURNS else 1
 
 
 # ---------------------------------------------------------------- to the tower

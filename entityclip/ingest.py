@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from entityclip import pairs
 from entityclip.errors import ConfigError, ImageError, SourceError
-from entityclip.images import decode
+from entityclip.images import decode, strip_metadata
 from entityclip.layout import DataLayout
 from entityclip.records import IngestReport, Record, Rejection, Split
 from entityclip.sources.source import EntityRow, PictureRow, Source
@@ -144,19 +144,20 @@ def _write_pairs(
 
 
 def _pair(row: PictureRow, *, source: Source, roster: _Roster, shares: SplitShares) -> dict[str, Any] | Rejection:
-    """The row as it is stored, or why it cannot be. The picture's bytes are kept as they came."""
+    """The row as it is stored, or why it cannot be. The picture is kept without metadata, and its hash is of that."""
     own_split = _SPLIT_NAMES.get(row.split.casefold()) if row.split else None
     if row.split and not own_split:
         return Rejection(file=row.file, row=row.row, reason=f"split {row.split!r}; expected train, val or test")
     try:
         picture = decode(row.data, suffix=Path(row.file).suffix)
+        stored = strip_metadata(row.data, picture=picture)
     except ImageError as error:
         return Rejection(file=row.file, row=row.row, reason=error.reason)
     entity = roster.add(_entity_of(row), pictured=True)
-    sha256, entity_id = hashlib.sha256(row.data).hexdigest(), pairs.entity_id(entity.identity)
+    sha256, entity_id = hashlib.sha256(stored).hexdigest(), pairs.entity_id(entity.identity)
     return {
         "pair_id": pairs.pair_id(sha256, row.caption, entity.identity),
-        "image": {"bytes": row.data, "path": row.file},
+        "image": {"bytes": stored, "path": row.file},
         "image_sha256": sha256,
         "width": picture.width,
         "height": picture.height,

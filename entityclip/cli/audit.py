@@ -1,22 +1,25 @@
-"""What was sent to whom: ``audit``."""
+"""What was sent to whom, and what stored pictures carry: ``audit``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 import typer
 
 from entityclip.cli.options import Csv, Json, Workspace
 from entityclip.cli.printed import last_line, table
-from entityclip.layout import Layout
+from entityclip.layout import DataLayout, Layout
+
+Pictures = Annotated[bool, typer.Option("--pictures", help="Check every picture in data/ for metadata as well.")]
 
 
-def audit(workspace: Workspace = Path(), csv: Csv = None, as_json: Json = False) -> None:
+def audit(workspace: Workspace = Path(), pictures: Pictures = False, csv: Csv = None, as_json: Json = False) -> None:
     """Show how many texts were sent to which host and model, and what was taken out of them first.
 
     The texts themselves are not kept, only their hash and length; --csv lists them one by one.
+    --pictures reads every picture of the current data version and exits with 1 if one holds metadata.
     """
     from entityclip.explain.audit import Sent, read_audit
 
@@ -28,7 +31,27 @@ def audit(workspace: Workspace = Path(), csv: Csv = None, as_json: Json = False)
     if csv is not None:
         sent.assign(redactions=sent["redactions"].map(_said)).to_csv(csv, index=False, lineterminator="\n")
         typer.echo(f"Each of them: {csv}")
-    last_line({"sent": len(sent), "destinations": lines}, as_json)
+    checked = _checked(Layout(workspace).data) if pictures else {}
+    last_line({"sent": len(sent), "destinations": lines, **checked}, as_json)
+    if checked.get("with_metadata"):
+        raise typer.Exit(1)
+
+
+def _checked(data: DataLayout) -> dict[str, Any]:
+    """How many pictures there are, and which of them hold more than pixels."""
+    from entityclip import pairs
+    from entityclip.images import strip_metadata
+
+    pairs.require_complete(data)
+    found, count = [], 0
+    for row in pairs.iter_rows(data.pairs, columns=["pair_id", "image"]):
+        count += 1
+        if strip_metadata(row["image"]["bytes"]) != row["image"]["bytes"]:
+            found.append(row["pair_id"])
+    typer.echo(f"{count:,} pictures in {data.root}: {len(found):,} hold metadata")
+    if found:
+        typer.echo(f"Ingest the source again, which strips them; the first: pair {found[0]}")
+    return {"pictures": count, "with_metadata": len(found)}
 
 
 def _line(host: str, model: str, sent: pd.DataFrame) -> dict[str, Any]:

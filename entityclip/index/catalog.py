@@ -14,7 +14,7 @@ import pandas as pd
 from entityclip import pairs
 from entityclip.checkpoint import LoadedModel
 from entityclip.errors import ConfigError, ImageError
-from entityclip.images import decode
+from entityclip.images import decode, strip_metadata
 from entityclip.index.changes import TEXTS, Change, Changes, picture_id
 from entityclip.index.entities import ENTITY_COLUMNS, EntityIndex, as_read, slice_of
 from entityclip.index.fulltext import FullText, Named
@@ -139,7 +139,7 @@ class Catalog:
 
         Args:
             entry: Its texts; they take the place of all that was known.
-            pictures: Files' bytes, beside those that it has.
+            pictures: Files' bytes, beside those that it has; kept without their metadata.
             entity_id: Which one is changed; None makes the id from the name, as a release does.
             keep_pictures: False to give up the pictures that it has.
 
@@ -153,6 +153,7 @@ class Catalog:
         """
         changes = self._changeable()
         entity_id = entity_id or pairs.entity_id(entry.entity)
+        pictures = [strip_metadata(picture) for picture in pictures]
         vectors = {TEXTS: self._texts_seen(entry)} | self._pictures_seen(
             {picture_id(entity_id, picture): picture for picture in pictures}
         )

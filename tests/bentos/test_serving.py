@@ -80,9 +80,10 @@ def test_entity_that_was_added_is_found_by_the_next_request_in_every_worker(url,
             assert entity_id not in {hit.entity_id for hit in other.search("ZZ-900", of="entities").hits}
 
 
-def test_feedback_is_kept_once_with_who_sent_it(service, state, key):
+def test_feedback_is_kept_once_with_who_sent_it_and_without_metadata(service, state, key):
     answer = service.tag(jpeg("red"))
-    judged = {"entity_id": answer.tags[0].entity_id, "image": jpeg("red")}
+    comment = b"\xff\xfe\0\x13hanako@example.jp"
+    judged = {"entity_id": answer.tags[0].entity_id, "image": jpeg("red")[:2] + comment + jpeg("red")[2:]}
     assert service.feedback(answer, "wrong", **judged) == service.feedback(answer, "wrong", **judged)
     ((_, kept),) = Spool(state.feedback).read()
     assert (kept.key, kept.verdict, kept.entity) == (key.split("_")[1], "wrong", answer.tags[0].entity)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from tiny import tiny_data, tiny_model, tiny_picture
 
 from entityclip import pairs
@@ -57,6 +58,11 @@ def predictor(opened: Callable[[], Predictor]) -> Predictor:
 def photograph(colour: str = "cyan", number: int = 5) -> bytes:
     stream = io.BytesIO()
     tiny_picture(colour, number).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def plain(red: int) -> bytes:
+    Image.new("RGB", (8, 8), (red, 0, 0)).save(stream := io.BytesIO(), "PNG")
     return stream.getvalue()
 
 
@@ -160,7 +166,7 @@ def test_unusable_picture_changes_nothing(predictor):
         predictor.put_entity(PUMP, [photograph(), b"no picture"])
     assert predictor.about().entities == 6
     with pytest.raises(ConfigError, match="more than 100 pictures"):
-        predictor.put_entity(PUMP, [photograph("red", i % 8) + b"\0" * i for i in range(MOST_PICTURES + 1)])
+        predictor.put_entity(PUMP, [plain(i) for i in range(MOST_PICTURES + 1)])
     assert predictor.about().entities == 6
 
 
@@ -245,3 +251,11 @@ def test_killed_writer_loses_nothing_that_was_confirmed(tmp_path):
     assert confirmed <= len(found) <= confirmed + 1
     assert all(TEXTS in change.vectors and len(change.pictures) == 1 for change in found)
     assert all(changes.text.named(f"C-{i:05d}") for i in range(confirmed))
+
+
+def test_a_picture_that_is_added_is_kept_without_its_metadata(predictor: Predictor, tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    tiny_picture("cyan", 5).save(stream, "JPEG", comment=b"hanako@example.jp")
+    predictor.put_entity(PUMP, [stream.getvalue()])
+    kept = b"".join(path.read_bytes() for path in ChangesLayout(tmp_path / "changes").root.iterdir())
+    assert b"hanako" not in kept
