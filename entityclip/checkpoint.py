@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from entityclip.errors import CheckpointError
 from entityclip.layout import CheckpointLayout
 from entityclip.model.entityclip import EntityCLIP
 from entityclip.pairs import digest
+from entityclip.storage import atomic_path
 from entityclip.text import Tokenisation, Tokenizer
 
 
@@ -87,12 +87,8 @@ def _chunks(squares: Iterator[np.ndarray], size: int) -> Iterator[torch.Tensor]:
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], *, metadata: dict[str, str] | None = None) -> None:
     """Write safetensors under a temporary name, flush to disk, rename: never half a file under ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, partial, metadata=metadata)
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.rename(path)
+    with atomic_path(path) as temporary:
+        save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, temporary, metadata=metadata)
 
 
 def save(

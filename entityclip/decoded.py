@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import math
-import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +28,7 @@ from entityclip.images import Preprocessing
 from entityclip.layout import DataLayout, DecodedLayout
 from entityclip.pairs import digest, read_frame, require_complete
 from entityclip.records import Split
+from entityclip.storage import atomic_path
 from entityclip.streamed import Streamed, require_rows
 
 
@@ -138,7 +138,7 @@ def _decoded_once(streamed: Streamed, cache: DecodedLayout, *, split: Split, key
         if found := _found(path, shape=streamed.shape):
             return found
         for stale in cache.stale(split, side=side):
-            stale.unlink()
+            shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
         _write(path, streamed, progress=progress)
     return MemoryMapped(path)
 
@@ -161,17 +161,13 @@ def _write(path: Path, streamed: Streamed, *, progress: bool) -> None:
     )
     if needed > free:
         raise no_room
-    unfinished = path.with_name(f".{path.name}.partial")
     try:
-        with unfinished.open("wb") as file:
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
             _write_squares(file, streamed, progress=progress)
-        unfinished.rename(path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise no_room from error
         raise
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _write_squares(file: BinaryIO, streamed: Streamed, *, progress: bool) -> None:
@@ -181,8 +177,6 @@ def _write_squares(file: BinaryIO, streamed: Streamed, *, progress: bool) -> Non
     squares = tqdm(_all_squares(streamed), total=len(streamed), desc="decode", unit="picture", disable=not progress)
     for square in squares:
         file.write(square.data)
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _all_squares(streamed: Streamed) -> Iterator[np.ndarray]:

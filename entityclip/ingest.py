@@ -7,6 +7,7 @@ import hashlib
 import time
 import unicodedata
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from entityclip.images import decode, strip_metadata
 from entityclip.layout import DataLayout
 from entityclip.records import IngestReport, Record, Rejection, Split
 from entityclip.sources.source import EntityRow, PictureRow, Source
+from entityclip.storage import atomic_path
 
 _SPLIT_NAMES: dict[str, Split] = {
     "train": "train",
@@ -258,10 +260,9 @@ class _RejectedRows:
     """CSV with file, row, reason; it gets its name when everything is in it."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path, self._partial = path, path.with_name(f".{path.name}.partial")
-        self._stream = self._partial.open("w", encoding="utf-8", newline="")
-        self._writer = csv.writer(self._stream)
+        self._path, self._file = path, ExitStack()
+        stream = self._file.enter_context(atomic_path(path)).open("w", encoding="utf-8", newline="")
+        self._writer = csv.writer(self._file.enter_context(stream))
         self._writer.writerow(Rejection.model_fields)
         self._first: Rejection | None = None
         self.count = 0
@@ -272,11 +273,8 @@ class _RejectedRows:
         self._writer.writerow(rejection.model_dump().values())
 
     def close(self) -> None:
-        self._stream.close()
-        if self.count:
-            self._partial.rename(self._path)
-        else:
-            self._partial.unlink()
+        self._file.close()
+        if not self.count:
             self._path.unlink(missing_ok=True)
 
     def summary(self) -> str:

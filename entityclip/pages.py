@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from entityclip.errors import ImageError
 from entityclip.images import decode
+from entityclip.storage import atomic_write
 
 _THUMBNAIL = 224
 """Longest side of a picture on a page, in pixels."""
@@ -30,10 +31,7 @@ def write_page(path: Path, template: str, *, filters: dict[str, Callable[..., An
     environment = _environment()
     environment.filters.update(filters or {})
     html = environment.get_template(template).render(**said)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(html.encode("utf-8", errors="replace"))
-    partial.rename(path)
+    atomic_write(path, html.encode("utf-8", errors="replace"))
 
 
 def _environment() -> jinja2.Environment:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from safetensors.numpy import save_file
 
 from entityclip.errors import DataError, IndexMismatch
 from entityclip.layout import IndexLayout
+from entityclip.storage import atomic_path
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -88,16 +88,14 @@ def save_index(
         rows: N rows, in the order of the vectors.
         also: Writes what else belongs to the index.
     """
-    partial = IndexLayout(layout.root.with_name(f".{layout.root.name}.partial"))
-    shutil.rmtree(partial.root, ignore_errors=True)
-    partial.root.mkdir(parents=True)
-    save_file({kind: np.ascontiguousarray(v) for kind, v in vectors.items()}, partial.vectors)
-    rows.to_parquet(partial.rows, index=False)
-    if also is not None:
-        also(partial)
-    partial.card.write_text(json.dumps({"rows": len(rows), **card}, indent=1, sort_keys=True) + "\n")
-    shutil.rmtree(layout.root, ignore_errors=True)
-    partial.root.rename(layout.root)
+    with atomic_path(layout.root) as temporary:
+        temporary.mkdir()
+        partial = IndexLayout(temporary)
+        save_file({kind: np.ascontiguousarray(v) for kind, v in vectors.items()}, partial.vectors)
+        rows.to_parquet(partial.rows, index=False)
+        if also is not None:
+            also(partial)
+        partial.card.write_text(json.dumps({"rows": len(rows), **card}, indent=1, sort_keys=True) + "\n")
 
 
 def _differing(card: Mapping[str, Any], parts: Mapping[str, str] | None) -> str:

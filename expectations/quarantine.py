@@ -8,6 +8,7 @@ import pandas as pd
 
 from entityclip import pairs
 from entityclip.layout import DataLayout
+from entityclip.storage import atomic_path
 from expectations.suites import POSITION
 
 COLUMNS = ["table", "id", "entity_id", "entity", "rule", "value", "source", "file", "row", "text"]
@@ -53,7 +54,5 @@ def write(path: Path, lines: pd.DataFrame) -> None:
     if lines.empty:
         path.unlink(missing_ok=True)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    lines.to_csv(partial, index=False, encoding="utf-8", lineterminator="\n")
-    partial.rename(path)
+    with atomic_path(path) as temporary:
+        lines.to_csv(temporary, index=False, encoding="utf-8", lineterminator="\n")

@@ -21,6 +21,7 @@ import pandas as pd
 from entityclip.errors import ConfigError
 from entityclip.pairs import digest
 from entityclip.records import RuleResult
+from entityclip.storage import atomic_path
 from expectations.plugins import load_plugins, plugins
 
 Suite = Literal["pairs", "explanations"]
@@ -40,10 +41,8 @@ POSITION = "position"
 def copy_context(to: Path) -> None:
     """Give a new workspace its own rules: copy the committed context to ``to/gx``, unless there is one already."""
     if not (to / "gx").exists():
-        partial = to / ".gx.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(COMMITTED / "gx", partial, ignore=shutil.ignore_patterns("uncommitted"))
-        partial.rename(to / "gx")
+        with atomic_path(to / "gx") as temporary:
+            shutil.copytree(COMMITTED / "gx", temporary, ignore=shutil.ignore_patterns("uncommitted"))
 
 
 def suite_hash(context_root: Path) -> str:

@@ -29,6 +29,7 @@ from entityclip.feedback import Intake, JudgedRow, agreement, vouched
 from entityclip.layout import Layout, StateLayout
 from entityclip.records import Record
 from entityclip.sources.joined import FEEDBACK
+from entityclip.storage import atomic_path, atomic_write
 from entityclip.workspace import read_config
 from flows.observe import observed
 from flows.remote import bring, push
@@ -102,7 +103,7 @@ def _judged(layout: Layout, spool: Spool, intake: Intake) -> tuple[list[JudgedRo
         if row is not None:
             rows.append(row)
             if row.picture and not row.unusable and row.verdict != "wrong":
-                _keep(layout.feedback.picture(row.picture), judgement.picture)
+                atomic_write(layout.feedback.picture(row.picture), judgement.picture)
     return rows, last
 
 
@@ -183,18 +184,9 @@ def _pictures(layout: Layout) -> dict[str, str]:
     return dict(zip(rows["image_sha256"], rows["entity_id"], strict=True))
 
 
-def _keep(path: Path, picture: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(picture)
-    partial.rename(path)
-
-
 def _write(path: Path, rows: pd.DataFrame) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    rows.to_csv(partial, index=False, lineterminator="\n")
-    partial.rename(path)
+    with atomic_path(path) as temporary:
+        rows.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def main(

@@ -21,6 +21,7 @@ from entityclip.layout import Layout, RunLayout
 from entityclip.pairs import require_complete
 from entityclip.records import EvalReport, Record, Split
 from entityclip.report import StageFact
+from entityclip.storage import atomic_path
 from entityclip.train import TrainConfig
 from flows.artifacts import show_evaluation
 from flows.lease import device_lease
@@ -83,9 +84,8 @@ def evaluate_model(layout: Layout, run: RunLayout) -> EvalReport:
     from entityclip.evaluate import evaluate
 
     report, queries = evaluate(checkpoint.load(run.checkpoint), layout.data, split=evaluation_split(layout))
-    partial = run.queries.with_suffix(".partial")
-    queries.to_parquet(partial, index=False)
-    partial.rename(run.queries)
+    with atomic_path(run.queries) as temporary:
+        queries.to_parquet(temporary, index=False)
     report.write(run.evaluation)
     return report
 

@@ -29,6 +29,7 @@ from entityclip.pages import as_markup, write_page
 from entityclip.pairs import digest
 from entityclip.plots import distributions
 from entityclip.records import Release
+from entityclip.storage import atomic_path
 from entityclip.workspace import read_config
 from flows.observe import observed
 from flows.registry import champion, fetch_release
@@ -71,10 +72,8 @@ def know_release(layout: Layout, release: Release) -> None:
         return
     copy = fetch_release(layout, release.version, data=True)
     frame = baseline(load(copy.model), copy.data)
-    watch.root.mkdir(parents=True, exist_ok=True)
-    partial = watch.baseline.with_suffix(".partial")
-    frame.to_parquet(partial, index=False)
-    partial.rename(watch.baseline)
+    with atomic_path(watch.baseline) as temporary:
+        frame.to_parquet(temporary, index=False)
 
 
 @task(cache_policy=NO_CACHE)

@@ -19,6 +19,7 @@ from entityclip.quarantine import broken_texts
 from entityclip.records import QualityReport
 from entityclip.review import Merged, merge, read_reviews
 from entityclip.rights import read_rights
+from entityclip.storage import atomic_path
 from flows.repository import Repository, exclusive
 
 
@@ -43,10 +44,8 @@ def ask_again(layout: Layout, batch: str, writer: Writer) -> int:
     broken = broken_texts(layout.quarantine(batch))
     rights = read_rights(layout.pairs_suite)
     lines = write_again(layout.staging, broken, writer=writer, ledger=layout.ledger, rights=rights, progress=True)
-    layout.written_again.parent.mkdir(parents=True, exist_ok=True)
-    partial = layout.written_again.with_suffix(".partial")
-    lines.to_csv(partial, index=False, lineterminator="\n")
-    partial.rename(layout.written_again)
+    with atomic_path(layout.written_again) as temporary:
+        lines.to_csv(temporary, index=False, lineterminator="\n")
     rules = ", ".join(f"{rule} {count}" for rule, count in broken["rule"].value_counts().items())
     _record(layout, layout.written_again, message=f"Ask again for {len(lines)} texts that broke rules\n\n{rules}")
     return int((lines["written_again"] != "").sum())

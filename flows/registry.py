@@ -22,6 +22,7 @@ from pydantic import Field
 from entityclip.errors import WorkspaceError
 from entityclip.layout import Layout
 from entityclip.records import Record, Release
+from entityclip.storage import atomic_path
 from flows.remote import bring
 from flows.repository import Repository, exclusive, pointer_hash
 
@@ -178,11 +179,10 @@ def fetch_release(layout: Layout, version: str, *, data: bool = False) -> Layout
     release, copy = release_of(layout, version), Layout(layout.release_copy(version))
     with exclusive(layout):
         if not copy.report("release").exists():
-            _copy_commit(layout, release, partial := Layout(layout.release_copy(f".{version}.partial")))
-            bring(layout, pointer_hash(partial.model_dvc.read_text()), partial.model.root)
-            partial.report("release").write_text(release.model_dump_json(indent=1) + "\n")
-            shutil.rmtree(copy.root, ignore_errors=True)
-            partial.root.rename(copy.root)
+            with atomic_path(copy.root) as temporary:
+                _copy_commit(layout, release, partial := Layout(temporary))
+                bring(layout, pointer_hash(partial.model_dvc.read_text()), partial.model.root)
+                release.write(partial.report("release"))
         if data and not copy.data.root.exists():
             incoming = copy.incoming("data")
             shutil.rmtree(incoming, ignore_errors=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 from entityclip.errors import WorkspaceError
 from entityclip.layout import Layout
+from entityclip.storage import atomic_write
 from entityclip.workspace import default_config
 from expectations.check import copy_context
 from flows.repository import Repository, exclusive, full_disk_told
@@ -169,13 +170,7 @@ def _files(layout: Layout) -> None:
     present = ignore.read_text().splitlines() if ignore.exists() else []
     missing = [line for line in _IGNORED if line not in present]
     if missing:
-        _write(ignore, "\n".join([*present, *missing]) + "\n")
+        atomic_write(ignore, "\n".join([*present, *missing]) + "\n")
     if not layout.config.exists():
-        _write(layout.config, default_config())
+        atomic_write(layout.config, default_config())
     copy_context(layout.expectations)
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.rename(path)

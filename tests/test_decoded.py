@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -169,9 +170,9 @@ def test_too_little_room_says_how_much_is_needed_before_anything_is_decoded(data
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full to write to")
-def test_a_disk_that_fills_up_meanwhile_says_the_same_and_leaves_nothing(data, tmp_path):
+def test_a_disk_that_fills_up_meanwhile_says_the_same_and_leaves_nothing(data, tmp_path, monkeypatch):
     path = tmp_path / "squares.npy"
-    path.with_name(f".{path.name}.partial").symlink_to("/dev/full")
+    monkeypatch.setattr(decoded, "atomic_path", lambda _: nullcontext(Path("/dev/full")))
     streamed = Streamed(data, split="train", preprocessing=Preprocessing(size=SIDE))
     with pytest.raises(WorkspaceError, match="GB were free; make room"):
         decoded._write(path, streamed, progress=False)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,16 @@ from pydantic import ValidationError
 from entityclip.records import EvalReport, Metric, QualityReport, Release
 
 RELEASE = Release(version="v1.0.0", commit="abc", model_fingerprint="m", data_hash="d")
+
+WRITER = """
+import sys
+from pathlib import Path
+from entityclip.records import Release
+for number in range(150):
+    commit = sys.argv[2] * (1 + number * 97 % 5000)
+    release = Release(version=f"v1.0.{number}", commit=commit, model_fingerprint="m", data_hash="d")
+    release.write(Path(sys.argv[1]))
+"""
 
 
 def test_a_record_is_read_back_as_it_was_written(tmp_path: Path) -> None:
@@ -20,18 +33,31 @@ def test_a_record_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["release.json"]
 
 
-def test_a_write_that_was_killed_leaves_the_older_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "release.json"
+def test_processes_and_threads_that_write_one_record_never_fail_and_readers_see_only_whole_ones(tmp_path: Path) -> None:
+    path = tmp_path / "記録.json"
     RELEASE.write(path)
+    command = [sys.executable, "-c", WRITER, str(path)]
+    writers = [subprocess.Popen([*command, letter]) for letter in "ab"]
 
-    def half(self: Path, text: str, **_: object) -> None:
-        self.write_bytes(text.encode()[:20])
-        raise KeyboardInterrupt
+    def write(letter: str) -> None:
+        for number in range(100):
+            Release(version=f"v{number}", commit=letter * 300, model_fingerprint="m", data_hash="d").write(path)
 
-    monkeypatch.setattr(Path, "write_text", half)
-    with pytest.raises(KeyboardInterrupt):
-        RELEASE.model_copy(update={"commit": "newer"}).write(path)
-    assert Release.read(path) == RELEASE
+    def read() -> int:
+        reads = 0
+        while any(writer.poll() is None for writer in writers):
+            found = Release.model_validate_json(path.read_bytes())
+            assert found.commit
+            reads += 1
+        return reads
+
+    with ThreadPoolExecutor(4) as pool:
+        readers, threads = [pool.submit(read) for _ in range(2)], [pool.submit(write, letter) for letter in "cd"]
+        for thread in threads:
+            thread.result()
+        assert min(reader.result() for reader in readers) > 100
+    assert [writer.returncode for writer in writers] == [0, 0]
+    assert [found.name for found in tmp_path.iterdir()] == ["記録.json"]
 
 
 @pytest.mark.parametrize(

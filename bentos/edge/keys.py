@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import logging
-import os
 import secrets
 import time
 from collections.abc import Iterator
@@ -130,12 +128,7 @@ def _changing(path: Path) -> Iterator[list[Key]]:
     with FileLock(path.with_name(f".{path.name}.lock")):
         keys = list(read(path))
         yield keys
-        partial = path.with_name(f".{path.name}.partial")
-        partial.unlink(missing_ok=True)
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump(Keyring(keys=tuple(keys)).model_dump(mode="json"), file, indent=1)
-            os.fsync(file.fileno())
-        partial.rename(path)
+        Keyring(keys=tuple(keys)).write(path, mode=0o600)
 
 
 # ---------------------------------------------------------------- the file, for the service

@@ -6,6 +6,7 @@ its own, and only then give it the next request; those in work end where they be
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from pydantic import Field, ValidationError
@@ -14,6 +15,8 @@ from entityclip.cards import verify
 from entityclip.errors import ConfigError, faults
 from entityclip.layout import PackageLayout, StateLayout
 from entityclip.records import PackageCard, Record
+
+log = logging.getLogger("entityclip.releases")
 
 
 class Live(Record):
@@ -38,7 +41,19 @@ def read(state: StateLayout) -> Live | None:
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        raise ConfigError(f"{state.live}: does not say which release answers: {faults(error)}") from None
+        raise ConfigError(
+            f"{state.live}: empty or damaged, does not say which release answers: {faults(error)}; "
+            "`python -m bentos live switch PACKAGE` writes it again"
+        ) from None
+
+
+def _replaceable(state: StateLayout) -> Live | None:
+    """As ``read``, for a decision that replaces whatever is there: a damaged file is none."""
+    try:
+        return read(state)
+    except ConfigError as error:
+        log.warning("%s", error)
+        return None
 
 
 def switch(state: StateLayout, package: Path) -> Live:
@@ -48,7 +63,7 @@ def switch(state: StateLayout, package: Path) -> Live:
         ConfigError, CheckpointError: The folder holds no whole package.
     """
     package = _whole(package)
-    before = read(state)
+    before = _replaceable(state)
     previous = before.champion if before and before.champion != package else before.previous if before else None
     return _write(state, Live(champion=package, previous=previous))
 
@@ -76,7 +91,7 @@ def shadow(state: StateLayout, champion: Path, *, challenger: Path, share: float
     """
     if not 0 < share <= 1:
         raise ConfigError(f"a share of {share:g}; expected above 0, at most 1")
-    now, champion = read(state), _whole(champion)
+    now, champion = _replaceable(state), _whole(champion)
     previous = now.previous if now and now.champion == champion else None
     return _write(state, Live(champion=champion, previous=previous, challenger=_whole(challenger), share=share))
 

@@ -124,8 +124,7 @@ class Releases:
         self.own, self.state, self.decoders = own, state, decoders
         self.shadow = Shadow(None if state is None else state.shadow)
         self._seen = self._stamp()  # before it is read: what changes meanwhile is seen as a change
-        decided = None if state is None else live.read(state)
-        self._roles = self._loaded(decided or Live(champion=own), known={})
+        self._roles = self._loaded(self._decided_before() or Live(champion=own), known={})
         self._report(self._roles)
         if state is not None:
             threading.Thread(target=self._follow, name="releases", daemon=True).start()
@@ -147,6 +146,14 @@ class Releases:
         return roles.champion, answer
 
     # ------------------------------------------------------------ changes
+    def _decided_before(self) -> Live | None:
+        """What was decided before the start. A damaged file is none: a service that answers is better than none."""
+        try:
+            return None if self.state is None else live.read(self.state)
+        except ConfigError as error:
+            log.error("the release packed with the service answers: %s", error)
+            return None
+
     def _follow(self) -> None:
         while True:
             time.sleep(LOOK_SECONDS)

@@ -7,6 +7,7 @@ from pathlib import Path
 from entityclip import pairs
 from entityclip.errors import ConfigError, DataError
 from entityclip.layout import DataLayout, Layout, RunLayout
+from entityclip.storage import atomic_write, target_name
 
 
 def replaceable(folder: Path) -> DataLayout:
@@ -14,7 +15,7 @@ def replaceable(folder: Path) -> DataLayout:
     data = DataLayout(folder)
     ours = {p.name for p in (data.pairs, data.entities, data.explanations, data.brought, data.marker, data.rejected)}
     found = sorted(p.name for p in folder.iterdir()) if folder.exists() else []
-    strange = [name for name in found if name.removesuffix(".partial").removeprefix(".") not in ours]
+    strange = [name for name in found if target_name(name) not in ours]
     pointer = Path(f"{folder.resolve()}.dvc")
     if pointer.exists():
         raise ConfigError(
@@ -50,6 +51,6 @@ def claim(run: RunLayout, key: str) -> None:
     if not run.key.exists():
         if any(path != Layout(run.root).work for path in run.root.iterdir()):
             raise ConfigError(f"{run.root}: holds something else than a run of this command; name a new folder")
-        run.key.write_text(key)
+        atomic_write(run.key, key)
     elif run.key.read_text() != key:
         raise ConfigError(f"{run.root}: a run of other data, settings or code is kept there; name a new folder")

@@ -105,6 +105,7 @@ def read_source(source: str | None, path: Path | None, layout: Layout) -> DataLa
     from entityclip.ingest import ingest
     from entityclip.pairs import digest
     from entityclip.sources import open_source
+    from entityclip.storage import atomic_write
 
     if source is None:
         raise ConfigError("which data? Give --data DIR, or --source NAME and --source-path")
@@ -115,7 +116,7 @@ def read_source(source: str | None, path: Path | None, layout: Layout) -> DataLa
     if not origin.is_file():
         ingest(opened, staging=layout.staging, rejected=layout.staging.rejected, progress=on_terminal())
         explain(layout.staging, writer=BroughtWriter(), ledger=layout.brought_ledger, progress=on_terminal())
-        origin.write_text(mark)
+        atomic_write(origin, mark)
     return explained(layout.staging.root)
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
-import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +16,7 @@ from entityclip.explain.writer import Answer, Cost, Writer
 from entityclip.layout.workspace import former_ledger
 from entityclip.pairs import digest
 from entityclip.records import ExplanationRecord, ExplanationRequest
+from entityclip.storage import atomic_path
 
 _RECORDS = TypeAdapter(tuple[ExplanationRecord, ...])
 _TEXTS = TypeAdapter(tuple[str, ...])
@@ -151,14 +150,12 @@ def _bring_over(path: Path) -> None:
     former = former_ledger(path)
     if path.exists() or not former.is_file():
         return
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
-        with contextlib.closing(sqlite3.connect(former, timeout=60)) as db:
-            db.execute("VACUUM INTO ?", (str(partial),))
-        # Unlike a rename, a link never replaces what another run has just brought over and written into.
-        with contextlib.suppress(FileExistsError):
-            os.link(partial, path)
+        # Never in the place of what another run has just brought over and written into.
+        with (
+            atomic_path(path, replace=False) as temporary,
+            contextlib.closing(sqlite3.connect(former, timeout=60)) as db,
+        ):
+            db.execute("VACUUM INTO ?", (str(temporary),))
     except sqlite3.DatabaseError as e:
         raise DataError(f"{former}: cannot be read as the ledger ({e}); move it away and run again") from e
-    finally:
-        partial.unlink(missing_ok=True)

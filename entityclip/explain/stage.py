@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -22,6 +21,7 @@ from entityclip.layout import DataLayout
 from entityclip.layout.workspace import ledger_lock
 from entityclip.records import ExplanationRecord, ExplanationRequest, Record
 from entityclip.rights import DEFAULT_RIGHTS, Rights
+from entityclip.storage import atomic_path
 
 LOOKED_UP_AT_ONCE = 256
 
@@ -83,12 +83,8 @@ def answered(
 
 def replace_texts(staging: DataLayout, rows: Iterable[dict[str, Any]]) -> int:
     """Make ``rows``, which may come from the old table, the new one, whole or not at all; returns how many."""
-    partial = staging.explanations.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    count = pairs.write_rows(partial, pairs.EXPLANATIONS, rows, name="explanations")
-    shutil.rmtree(staging.explanations, ignore_errors=True)
-    partial.rename(staging.explanations)
-    return count
+    with atomic_path(staging.explanations) as temporary:
+        return pairs.write_rows(temporary, pairs.EXPLANATIONS, rows, name="explanations")
 
 
 def estimate(

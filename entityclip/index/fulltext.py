@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,7 @@ import pandas as pd
 from entityclip.errors import DataError
 from entityclip.index import spelling
 from entityclip.pairs import normalised
+from entityclip.storage import atomic_path
 
 LONGEST = 500
 """Characters of a question that are compared with names and texts; the vector has read the rest."""
@@ -67,11 +69,14 @@ class FullText:
             pictures: pair_id, entity_id, entity, caption; a caption that is only the entity's name is left out.
             path: Replaced when it is there; half of it never is.
         """
-        partial = None if path is None else path.with_name(f".{path.name}.partial")
-        if partial is not None:
-            partial.parent.mkdir(parents=True, exist_ok=True)
-            partial.unlink(missing_ok=True)
-        connection = sqlite3.connect(partial or ":memory:", check_same_thread=False)
+        if path is not None:
+            with atomic_path(path) as temporary, closing(sqlite3.connect(temporary)) as connection:
+                cls._filled(connection, entities, pictures)
+            return cls.open(path)
+        return cls._filled(sqlite3.connect(":memory:", check_same_thread=False), entities, pictures)
+
+    @classmethod
+    def _filled(cls, connection: sqlite3.Connection, entities: pd.DataFrame, pictures: pd.DataFrame | None) -> FullText:
         connection.executescript(f"{_SCHEMA}{_READ_ONLY};")
         text, told_of = cls(connection), entities.reindex(columns=_ENTITY_COLUMNS, fill_value="")
         with connection:
@@ -82,11 +87,7 @@ class FullText:
                 for entity_id, pair_id, caption in _columns(told, "entity_id", "pair_id", "caption"):
                     text.put_caption(entity_id, pair_id, caption)
             connection.execute("INSERT INTO grams (grams) VALUES ('optimize')")
-        if path is None or partial is None:
-            return text
-        connection.close()
-        partial.rename(path)
-        return cls.open(path)
+        return text
 
     @classmethod
     def open(cls, path: Path) -> FullText:

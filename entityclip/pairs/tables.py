@@ -18,6 +18,7 @@ from entityclip.errors import DataError
 from entityclip.layout import DataLayout
 from entityclip.pairs.schemas import PAIRS, SCHEMA_VERSION
 from entityclip.records import Split
+from entityclip.storage import atomic_write, durable_rename, temporary_name
 
 SHARD_BYTES = 256 * 2**20
 ROW_GROUP_BYTES = 4 * 2**20
@@ -50,7 +51,7 @@ class ShardWriter:
 
     def _write_group(self) -> None:
         if self._open is None:
-            self._parts.append(self._folder / f".{self._name}-{len(self._parts):05d}.partial")
+            self._parts.append(self._folder / temporary_name(f"{self._name}-{len(self._parts):05d}"))
             self._open = pq.ParquetWriter(self._parts[-1], self._schema, compression="zstd")
         self._open.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
         self._written += self._waiting
@@ -69,7 +70,7 @@ class ShardWriter:
             self._write_group()
         self._close_shard()
         for i, part in enumerate(self._parts):
-            part.rename(self._folder / f"{self._name}-{i:05d}-of-{len(self._parts):05d}.parquet")
+            durable_rename(part, self._folder / f"{self._name}-{i:05d}-of-{len(self._parts):05d}.parquet")
         return len(self._parts)
 
 
@@ -117,9 +118,8 @@ def start(data: DataLayout) -> None:
 
 def finish(data: DataLayout, **counts: int) -> None:
     """Mark the folder as complete, with the counts that it should have."""
-    marker = data.marker.with_suffix(".partial")
-    marker.write_text(json.dumps({"schema_version": SCHEMA_VERSION, **counts}, indent=1, sort_keys=True) + "\n")
-    marker.rename(data.marker)
+    marker = json.dumps({"schema_version": SCHEMA_VERSION, **counts}, indent=1, sort_keys=True)
+    atomic_write(data.marker, marker + "\n")
 
 
 # ---------------------------------------------------------------- reading

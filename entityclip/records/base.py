@@ -7,6 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
+from entityclip.storage import atomic_write
+
 Split = Literal["train", "val", "test"]
 IndexKind = Literal["caption", "explanation", "mixed"]
 Candidates = Literal["all", "split"]
@@ -23,12 +25,9 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    def write(self, path: Path) -> None:
-        """The record as JSON at ``path``, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        partial.rename(path)
+    def write(self, path: Path, *, mode: int | None = None) -> None:
+        """The record as JSON at ``path``, whole or not at all; ``mode`` as of ``atomic_write``."""
+        atomic_write(path, self.model_dump_json(indent=1) + "\n", mode=mode)
 
     @classmethod
     def read(cls, path: Path) -> Self | None:

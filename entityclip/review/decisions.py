@@ -17,6 +17,7 @@ from entityclip.errors import ConfigError, DataError, faults
 from entityclip.explain.stage import replace_texts
 from entityclip.layout import DataLayout
 from entityclip.records import Record
+from entityclip.storage import atomic_path
 
 Decision = Literal["accept", "edit", "reject"]
 
@@ -100,13 +101,10 @@ def add_reviews(path: Path, new: Iterable[Review], *, overrule: bool = False) ->
 
 
 def _write(path: Path, reviews: Iterable[Review]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8", newline="") as file:
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(review.model_dump(mode="json") for review in reviews)
-    partial.rename(path)
 
 
 # ---------------------------------------------------------------- their effect

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from entityclip.sources.drawn.faults import FEWEST_PRODUCTS, Fault, plant_pictur
 from entityclip.sources.drawn.products import FORMS, Product, explain
 from entityclip.sources.drawn.studio import LICENCE, Studio, shots
 from entityclip.sources.table import EntityMapping, TableMapping, TableSource
+from entityclip.storage import atomic_path
 
 MAPPING = TableMapping(
     entity="code",
@@ -101,16 +101,13 @@ def draw_catalog(
     if folder.exists() and not _may_be_replaced(folder):
         raise SourceError(f"{folder}: holds something else than a drawn catalogue; name an empty or a new folder")
     try:
-        partial = _emptied(folder.with_name(f".{folder.name}.partial"))
-        _draw(partial, recipe, progress=progress)
-        marker = {**_expected(recipe), "content": _content(partial)}
-        (partial / _MARKER).write_text(json.dumps(marker, indent=1) + "\n")
-        if folder.exists():
-            folder.rename(_emptied(folder.with_name(f".{folder.name}.old")))
-        partial.rename(folder)
+        with atomic_path(folder, durable=False) as temporary:
+            temporary.mkdir()
+            _draw(temporary, recipe, progress=progress)
+            marker = {**_expected(recipe), "content": _content(temporary)}
+            (temporary / _MARKER).write_text(json.dumps(marker, indent=1) + "\n")
     except OSError as error:
         raise SourceError(f"{folder}: the catalogue cannot be written: {error.strerror}") from error
-    shutil.rmtree(folder.with_name(f".{folder.name}.old"), ignore_errors=True)
 
 
 def is_drawn(folder: Path, *, products: int, seed: int = 7, faults: bool = True, size: int = 96) -> bool:
@@ -164,12 +161,6 @@ def _content(folder: Path) -> str:
         if path.is_file() and path.name != _MARKER:
             h.update(digest(path.relative_to(folder).as_posix(), path.read_bytes()).encode())
     return h.hexdigest()
-
-
-def _emptied(folder: Path) -> Path:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder
 
 
 # ---------------------------------------------------------------- the catalogue itself

@@ -18,6 +18,7 @@ from entityclip.errors import ImageError, SourceError
 from entityclip.records import Rejection, Split
 from entityclip.sources.rows import Row, open_table
 from entityclip.sources.source import EntityRow, PictureRow, read_picture, stamp
+from entityclip.storage import atomic_path
 
 REPOSITORY = "https://github.com/marcusklasson/GroceryStoreDataset"
 FETCH_SECONDS = 1800
@@ -140,19 +141,16 @@ def fetch(folder: Path, *, repository: str = REPOSITORY, timeout: float = FETCH_
     advice = f"fetch {repository} yourself and name its folder 'dataset' as the source's path"
     if dvc is None:
         raise SourceError(f"grocery: the command 'dvc' was not found; install entityclip[platform], or {advice}")
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    command = [dvc, "get", repository, "dataset", "--out", str(partial)]
+    # Without this, Git would ask for a password in the middle of a run when the repository is gone.
+    environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"}
     try:
-        # Without this, Git would ask for a password in the middle of a run when the repository is gone.
-        environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"}
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=timeout, env=environment)
+        with atomic_path(folder) as temporary:
+            command = [dvc, "get", repository, "dataset", "--out", str(temporary)]
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=timeout, env=environment)
     except subprocess.TimeoutExpired:
         raise SourceError(f"grocery: {repository} did not arrive within {timeout:.0f} s; {advice}") from None
     except subprocess.CalledProcessError as error:
         raise SourceError(f"grocery: dvc get {repository} failed: {_last_line(error.stderr)}; {advice}") from None
-    partial.rename(folder)
     return folder
 
 

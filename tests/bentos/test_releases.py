@@ -106,8 +106,24 @@ def test_release_that_cannot_be_loaded_changes_nothing(running, state, tmp_path,
     state.live.write_text("{}")
     until(lambda: "does not say which release answers" in caplog.text)
     assert tags(running)[0] == "v1.0.0"
-    with pytest.raises(ConfigError, match="does not say"):
-        Releases(running.own, state=state, decoders=1)
+
+
+DAMAGED = {"empty": "", "half": "{", "list": "[]", "number": '{"champion": 3}', "zeros": "\0" * 100}
+
+
+@pytest.mark.parametrize("damaged", DAMAGED.values(), ids=DAMAGED)
+def test_damaged_decision_keeps_no_service_down_and_is_replaced_by_the_next_one(
+    package, state, other_package, caplog, damaged
+):
+    live.switch(state, other_package)
+    state.live.write_text(damaged)
+    started = Releases(package.root, state=state, decoders=1)
+    assert tags(started)[0] == "v1.0.0"
+    assert f"{state.live}: empty or damaged" in caplog.text
+    with pytest.raises(ConfigError, match=r"live switch PACKAGE"):
+        live.rollback(state)
+    live.switch(state, other_package)
+    until(lambda: started.champion.version == "v1.1.0")
 
 
 def test_shadow_is_recorded_and_reaches_no_caller(running, package, state, other_package):

@@ -19,6 +19,7 @@ from entityclip.sources.drawn.drawing import COLOURS, photograph, sprite
 from entityclip.sources.drawn.products import FORMS, Product, explain, invent
 from entityclip.sources.drawn.silhouettes import SILHOUETTES
 from entityclip.sources.drawn.studio import shots
+from entityclip.storage import temporary_name
 
 PRODUCTS = 18
 ALL = invent(300, seed=7)
@@ -172,8 +173,7 @@ def test_an_altered_catalogue_is_drawn_again(tmp_path: Path) -> None:
 
 def test_drawing_after_a_kill_leaves_one_whole_catalogue(tmp_path: Path) -> None:
     draw_catalog(tmp_path / "sound", products=2, faults=False, size=32)
-    for rubbish in (".catalog.partial", ".catalog.old"):
-        (tmp_path / rubbish / "images").mkdir(parents=True)
+    (tmp_path / temporary_name("catalog") / "catalog" / "images").mkdir(parents=True)
     draw_catalog(tmp_path / "catalog", products=2, faults=False, size=32)
     assert files(tmp_path / "catalog") == files(tmp_path / "sound")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["catalog", "sound"]
