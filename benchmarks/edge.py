@@ -5,7 +5,9 @@
 Each is the way that the predictor takes: the square is normalised, goes through the tower, and comes out as a unit
 vector; with one thread. The three take turns in every round; milliseconds are medians of the rounds, speed-ups the
 medians of the rounds' own ratios. ``r1_loss`` is what int8 loses of R@1 over all test pictures, in points, on the
-model that was timed. Without --checkpoint, the demo preset is trained on the built-in catalogue for --minutes first.
+model that was timed; ``r1`` holds the slices, and ``instructions`` what the processor multiplies int8 with
+(``benchmarks/avx2.py`` takes the newer instructions away). Without --checkpoint, the demo preset is trained on the
+built-in catalogue for --minutes first.
 """
 
 from __future__ import annotations
@@ -101,6 +103,7 @@ def measured(source: CheckpointLayout, data: DataLayout, target: ExportedLayout,
         "r1_loss": round(card.recall["torch"]["all"] - card.recall["onnx-int8"]["all"], 2),
         "ms": {name: round(median(each), 3) for name, each in times.items()},
         "r1": {name: {part: round(value, 1) for part, value in each.items()} for name, each in card.recall.items()},
+        "instructions": card.measured_on,
         "methods": card.methods,
         "size": model.card.preprocessing.size,
         "epochs": model.card.epochs,

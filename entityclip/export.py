@@ -2,6 +2,9 @@
 
 Convolutions become int8 with ranges that training pictures show (static, per channel). Transformers become int8 with
 ranges that each input shows anew (dynamic): the few large values in their activations would spoil a fixed range.
+
+Weights have seven bits: without VNNI, a processor adds two products of an unsigned and a signed byte in 16 bits, and
+with eight bits these sums saturate (``MAX_WEIGHT``).
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import importlib.metadata
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +27,7 @@ from entityclip import metrics, pairs
 from entityclip.cards import file_sha256
 from entityclip.checkpoint import LoadedModel
 from entityclip.errors import ConfigError, DataError
-from entityclip.exported import TOWERS, ExportCard, Method, Parity, imported, on
+from entityclip.exported import TOWERS, X86_64, ExportCard, Method, Parity, imported, instruction_set, on
 from entityclip.images import decode
 from entityclip.index import EntityIndex, PictureIndex
 from entityclip.layout import DataLayout, ExportedLayout
@@ -39,6 +42,9 @@ CALIBRATION = 256
 
 COMPARED = 64
 """Pictures and texts on which the exported towers are compared with PyTorch's."""
+
+MAX_WEIGHT = 64
+"""Largest magnitude of int8: 2 * 255 * 64 = 32,640 is within 16 bits, the narrowest sum of two products on x86-64."""
 
 RUNTIMES: tuple[Runtime, ...] = ("torch", "onnx", "onnx-int8")
 EXPORTED: tuple[Runtime, ...] = ("onnx", "onnx-int8")
@@ -73,6 +79,7 @@ def export(
         fp32, int8 = (to.tower(tower, runtime=runtime) for runtime in EXPORTED)
         _write(proto, fp32)
         _write(_quantised(fp32, methods[tower], model, squares), int8)
+    towers = [to.tower(tower, runtime="onnx-int8") for tower in TOWERS]
     files = [to.tower(tower, runtime=runtime) for tower in TOWERS for runtime in EXPORTED]
     card = ExportCard(
         fingerprint=model.card.fingerprint,
@@ -82,6 +89,8 @@ def export(
         parity={},
         split=split,
         recall={},
+        measured_on=instruction_set(),
+        int8_proven=_proven(towers),
         versions={name: importlib.metadata.version(name) for name in LIBRARIES},
     )
     return _measured(card, model, data, to=to, squares=squares[:COMPARED], progress=progress)
@@ -184,7 +193,7 @@ def _quantised(fp32: Path, method: Method, model: LoadedModel, squares: np.ndarr
     with tempfile.TemporaryDirectory() as folder, _quiet():
         int8 = Path(folder) / "int8.onnx"
         if method == "dynamic":
-            quantize_dynamic(fp32, int8, per_channel=True, weight_type=QuantType.QInt8)
+            quantize_dynamic(fp32, int8, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
         else:
             quantize_static(
                 fp32,
@@ -192,10 +201,28 @@ def _quantised(fp32: Path, method: Method, model: LoadedModel, squares: np.ndarr
                 _Calibration(model, squares),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
+                reduce_range=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
             )
         return onnx.load(int8)
+
+
+def _proven(towers: Sequence[Path]) -> tuple[str, ...]:
+    """The instruction sets on which the sums of these int8 towers are exact. Of other architectures than x86-64, that
+    of this processor alone, whose recall the card holds.
+    """
+    import onnx
+
+    weights = (
+        onnx.numpy_helper.to_array(tensor)
+        for path in towers
+        for tensor in onnx.load(path).graph.initializer
+        if tensor.data_type == onnx.TensorProto.INT8
+    )
+    within = all(np.abs(weight.astype(np.int16)).max(initial=0) <= MAX_WEIGHT for weight in weights)
+    exact, here = X86_64 if within else X86_64[:1], instruction_set()
+    return exact if here in X86_64 else (*exact, here)
 
 
 class _Calibration:

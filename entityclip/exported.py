@@ -7,6 +7,7 @@ which needs every token and stays with PyTorch.
 from __future__ import annotations
 
 import hashlib
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,6 +28,9 @@ Method = Literal["static", "dynamic"]
 
 TOWERS = {"image": "pictures", "text": "ids"}
 """Tower -> the name of its one input; what comes out is called ``vectors``."""
+
+X86_64 = ("vnni", "avx512", "avx2", "x86-64")
+"""What ``instruction_set`` distinguishes among processors of this architecture."""
 
 
 class Parity(Record):
@@ -49,6 +53,11 @@ class ExportCard(Record):
     recall: dict[str, dict[str, float]] = Field(
         description="What answers -> slice, or 'all' -> R@1 in percent, picture to entity, mixed index. The index is "
         "PyTorch's; that of 'onnx-int8, its own index' was made in int8 as well."
+    )
+    measured_on: str = Field(default="", description="Instruction set of the processor that measured all of this.")
+    int8_proven: tuple[str, ...] = Field(
+        default=(),
+        description="Instruction sets whose int8 sums are exact: int8 runs on these processors and no others.",
     )
     versions: dict[str, str] = Field(description="Library -> version at the time of the export.")
 
@@ -76,7 +85,7 @@ def on(runtime: Runtime, model: LoadedModel, layout: ExportedLayout) -> LoadedMo
 
     Raises:
         CheckpointError: Nothing was exported, from another checkpoint, or a file is not the one that was.
-        ConfigError: ONNX Runtime is not installed.
+        ConfigError: ONNX Runtime is not installed, or int8 is not proven for this processor.
     """
     if runtime == "torch":
         return model
@@ -86,8 +95,33 @@ def on(runtime: Runtime, model: LoadedModel, layout: ExportedLayout) -> LoadedMo
             f"{layout.card}: exported from model {card.fingerprint}, but the weights are model "
             f"{model.card.fingerprint}; export them again: entityclip export"
         )
+    if runtime == "onnx-int8":
+        _require_proven(card, layout)
     image, text = (session(_verified(layout.tower(tower, runtime=runtime), card)) for tower in TOWERS)
     return ExportedModel(model.model, model.card, model.tokenizer, model.device, image=image, text=text)
+
+
+def instruction_set() -> str:
+    """The best instructions of this processor for products of int8: one of ``X86_64``, or another architecture's name
+    in lower case, such as 'aarch64'.
+    """
+    can = torch.cpu.get_capabilities()
+    if any(can.get(name) for name in ("avx512_vnni", "avx_vnni")):
+        return "vnni"
+    if can.get("avx512_bw"):
+        return "avx512"
+    if can.get("avx2"):
+        return "avx2"
+    return {"x86_64": "x86-64", "amd64": "x86-64"}.get(machine := platform.machine().lower(), machine)
+
+
+def _require_proven(card: ExportCard, layout: ExportedLayout) -> None:
+    if (here := instruction_set()) not in card.int8_proven:
+        proven = ", ".join(card.int8_proven) or "no processor, since its export is from an older version"
+        raise ConfigError(
+            f"{layout.card}: int8 is proven for {proven}; this processor has {here}, where int8 sums may saturate and "
+            "recall drop without a sign; use the runtime onnx, or export on a processor of this kind: entityclip export"
+        )
 
 
 def read_card(layout: ExportedLayout) -> ExportCard:

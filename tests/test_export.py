@@ -1,6 +1,8 @@
 """Exported towers: the same vectors, the same bytes, nothing foreign loaded. One tiny ResNet and one tiny ViT."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +76,58 @@ def test_int8_gives_nearly_the_same_unit_vectors(model, layout):
         assert np.allclose(np.linalg.norm(ours, axis=1), 1, atol=1e-4)
         assert (ours * torchs).sum(axis=1).min() > 0.95
         assert not np.array_equal(ours, torchs)
+
+
+def test_int8_sums_saturate_on_no_processor(layout, card):
+    import onnx
+
+    for tower in exported.TOWERS:
+        graph = onnx.load(layout.tower(tower, runtime="onnx-int8")).graph
+        weights = [onnx.numpy_helper.to_array(t) for t in graph.initializer if t.data_type == onnx.TensorProto.INT8]
+        assert weights
+        # Without VNNI, the products of two neighbours are added in 16 bits (vpmaddubsw).
+        assert all(2 * 255 * np.abs(weight.astype(int)).max(initial=0) < 2**15 for weight in weights)
+    assert card.int8_proven[:4] == exported.X86_64
+    assert card.measured_on == exported.instruction_set()
+
+
+CPU = Path("/proc/cpuinfo")
+
+
+@pytest.mark.skipif(
+    not (CPU.exists() and "cpuid_fault" in CPU.read_text() and shutil.which("cc")),
+    reason="needs Linux, a C compiler, and a processor whose CPUID can be intercepted",
+)
+def test_int8_gives_the_same_vectors_without_vnni(layout, folder, model, tmp_path):
+    code = (
+        "import sys, numpy as np; from pathlib import Path; from tiny import tiny_picture;"
+        "from entityclip import checkpoint, exported;"
+        "from entityclip.layout import CheckpointLayout, ExportedLayout;"
+        "assert exported.instruction_set() == 'avx2', exported.instruction_set();"
+        "model = checkpoint.load(CheckpointLayout(Path(sys.argv[1])));"
+        "int8 = exported.on('onnx-int8', model, ExportedLayout(Path(sys.argv[2])));"
+        "np.save(sys.argv[3], int8.embed_images([tiny_picture('red', number) for number in range(3)]))"
+    )
+    root, found = Path(__file__).parents[1], tmp_path / "vectors.npy"
+    command = [sys.executable, "-c", code, str(folder), str(layout.root), str(found)]
+    paths = os.pathsep.join([str(root), str(root / "tests")])
+    subprocess.run(
+        [sys.executable, str(root / "benchmarks" / "avx2.py"), *command],
+        check=True,
+        env=os.environ | {"PYTHONPATH": paths},
+    )
+    assert np.allclose(np.load(found), exported.on("onnx-int8", model, layout).embed_images(_pictures(3)), atol=1e-3)
+
+
+def test_int8_is_refused_on_a_processor_for_which_it_is_not_proven(tmp_path, layout, model, card):
+    copy = ExportedLayout(tmp_path)
+    for name in card.files:
+        (tmp_path / name).write_bytes((layout.root / name).read_bytes())
+    for proven, named in (("another",), "proven for another"), ((), "from an older version"):
+        card.model_copy(update={"int8_proven": proven}).write(copy.card)
+        exported.on("onnx", model, copy)
+        with pytest.raises(ConfigError, match=rf"{named}.*this processor has .*use the runtime onnx, or export on"):
+            exported.on("onnx-int8", model, copy)
 
 
 def test_convolutions_are_static_int8_and_the_text_tower_is_dynamic(layout, card):

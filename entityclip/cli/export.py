@@ -45,5 +45,6 @@ def export(
         ]
     )
     typer.echo("int8: " + ", ".join(f"{tower} tower {method}" for tower, method in card.methods.items()))
+    typer.echo(f"int8: measured with {card.measured_on}, runs on {', '.join(card.int8_proven)}; refused elsewhere")
     typer.echo(f"Exported: {target.root}")
     last_line(card.model_dump(), as_json)
