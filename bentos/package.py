@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError
 
 import entityclip
 from bentos.requirements import serving_requirements
+from bentos.running.manifest import seal
 from entityclip import pairs
 from entityclip.cards import copy_checkpoint, file_sha256, read_card
 from entityclip.errors import PackagingError
@@ -160,7 +161,7 @@ def _licences(data: DataLayout) -> tuple[str, ...]:
 
 
 def lay_out(package: PackageLayout, source: Layout, data: DataLayout, card: PackageCard, *, over: Over = map) -> None:
-    """Write what the service loads into ``package``: weights and card, both indexes, reports."""
+    """Write what the service loads into ``package``: weights and card, both indexes, reports, manifest."""
     from entityclip import checkpoint  # loads torch: who finds the Bento ready does not wait for it
     from entityclip.export import export
     from entityclip.index import EntityIndex, FullText, PictureIndex
@@ -176,6 +177,7 @@ def lay_out(package: PackageLayout, source: Layout, data: DataLayout, card: Pack
     FullText.create(entities.rows, pictures.rows, path=package.text)
     shutil.copytree(source.reports, package.reports)
     package.release.write_text(card.model_dump_json(indent=1) + "\n")
+    seal(package)
 
 
 # ---------------------------------------------------------------- into the store

@@ -129,6 +129,6 @@ def go_live(layout: Layout, release: Release) -> None:
     """Let every service of this workspace answer with the release; they follow within a second, nothing is dropped.
 
     Raises:
-        ConfigError, CheckpointError: The release is not packaged here, or the package is damaged.
+        ConfigError, DataError: The release is not packaged here, or the package is damaged.
     """
     live.switch(state_of(layout), served_package(layout, release))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from entityclip.cards import verify
+from bentos.running.manifest import verify_files
 from entityclip.errors import ConfigError, faults
 from entityclip.layout import PackageLayout, StateLayout
 from entityclip.records import PackageCard, Record
@@ -60,7 +60,7 @@ def switch(state: StateLayout, package: Path) -> Live:
     """Let the release in ``package`` answer; the one before stays in memory.
 
     Raises:
-        ConfigError, CheckpointError: The folder holds no whole package.
+        ConfigError, DataError: The folder holds no whole package.
     """
     package = _whole(package)
     before = _replaceable(state)
@@ -87,7 +87,7 @@ def shadow(state: StateLayout, champion: Path, *, challenger: Path, share: float
     """Let ``challenger`` answer a share of the requests beside ``champion``; no caller sees its answers.
 
     Raises:
-        ConfigError, CheckpointError: A folder holds no whole package, or the share is none.
+        ConfigError, DataError: A folder holds no whole package, or the share is none.
     """
     if not 0 < share <= 1:
         raise ConfigError(f"a share of {share:g}; expected above 0, at most 1")
@@ -97,10 +97,10 @@ def shadow(state: StateLayout, champion: Path, *, challenger: Path, share: float
 
 
 def _whole(package: Path) -> Path:
-    """The folder, absolute, after its weights were hashed and its release was read."""
+    """The folder, absolute, after its release was read and every file was compared with the manifest."""
     layout = PackageLayout(package.resolve())
     read_card(layout)
-    verify(layout.checkpoint)
+    verify_files(layout)
     return layout.root
 
 

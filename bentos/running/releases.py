@@ -16,6 +16,7 @@ from bentos import settings
 from bentos.running import live, stages
 from bentos.running.batching import BatchedModel, Decoder
 from bentos.running.live import Live
+from bentos.running.manifest import verify_files
 from bentos.running.shadow import Shadow
 from entityclip.errors import ConfigError, EntityClipError
 from entityclip.layout import PackageLayout, StateLayout
@@ -49,6 +50,7 @@ class Release:
             EntityClipError: The package is damaged, its parts do not fit, or it does not find its own.
         """
         card = live.read_card(PackageLayout(folder))
+        verify_files(PackageLayout(folder))
         predictor = Predictor.load(folder, changes=changes, runtime=settings.RUNTIME)
         predictor = replace(predictor, model=BatchedModel.of(predictor.model))
         release = cls(folder, card, predictor, Decoder(predictor.model, at_once=decoders))

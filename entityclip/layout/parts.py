@@ -176,6 +176,11 @@ class PackageLayout:
         return self.root / "release.json"
 
     @property
+    def manifest(self) -> Path:
+        """The hash of every other file, written last."""
+        return self.root / "manifest.json"
+
+    @property
     def reports(self) -> Path:
         """The release's quality, evaluation and promotion records."""
         return self.root / "reports"

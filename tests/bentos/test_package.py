@@ -171,14 +171,14 @@ def test_score_that_differs_from_the_evaluators_fails_the_smoke_test(released, s
 
 @pytest.mark.slow
 def test_service_runs_on_the_code_in_the_bento_and_its_log_tells_why_it_cannot_start(tmp_path, store, bento):
-    """An installed entityclip must not answer in its place: the trace of a failed start shows where the code is."""
+    """Installed packages must not answer in their place: the trace of a failed start shows where the code is."""
     shutil.copytree(store.root, tmp_path / "store")
     broken = StoreLayout(tmp_path / "store")
     broken.model("v1.0.0").checkpoint.weights.write_bytes(b"half")
     with pytest.raises(PackagingError, match="could not start") as caught, serving(bento.tag, store=broken.root):
         pytest.fail("a model with damaged weights was served")
-    assert "not the weights that card.json describes" in str(caught.value)
-    assert str(broken.bento_sources("v1.0.0") / "entityclip" / "checkpoint.py") in str(caught.value)
+    assert "is not the file of the manifest" in str(caught.value)
+    assert str(broken.bento_sources("v1.0.0") / "bentos" / "running" / "manifest.py") in str(caught.value)
     assert not _servers(broken)
 
 

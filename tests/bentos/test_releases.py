@@ -11,7 +11,7 @@ from tiny import tiny_picture
 
 from bentos.running import live, releases
 from bentos.running.releases import Releases
-from entityclip.errors import CheckpointError, ConfigError
+from entityclip.errors import ConfigError, DataError
 from entityclip.layout import PackageLayout, StateLayout
 
 
@@ -90,7 +90,7 @@ def test_what_is_no_package_is_never_put_live(tmp_path, state, other_package):
         live.switch(state, tmp_path)
     shutil.copytree(other_package, tmp_path / "half")
     PackageLayout(tmp_path / "half").checkpoint.weights.write_bytes(b"half")
-    with pytest.raises(CheckpointError, match="not the weights"):
+    with pytest.raises(DataError, match="is not the file of the manifest"):
         live.switch(state, tmp_path / "half")
     assert not state.live.exists()
 
