@@ -7,18 +7,19 @@ from pathlib import Path
 from prefect import flow
 
 from entityclip.explain import open_writer
+from entityclip.layout import Layout
 from entityclip.presets import preset as named_preset
-from entityclip.sources import open_source
 from entityclip.workspace import read_config
 from flows.data import explain_entities, ingest_source
 from flows.lease import alone
 from flows.retrain import PresetName, SourceName
+from flows.source import Origin, source_for
 from flows.workspace import open_workspace
 
 
-@flow(name="backfill", flow_run_name="backfill-{preset}")
+@flow(name="backfill")
 def backfill(
-    preset: PresetName = "demo",
+    preset: PresetName | None = None,
     workspace: Path = Path("build/workspace"),
     source: SourceName | None = None,
     source_path: Path | None = None,
@@ -26,6 +27,8 @@ def backfill(
     products: int | None = None,
 ) -> int:
     """Have the workspace's writer explain what the ledger lacks, within its budget; nothing is versioned.
+
+    The source is the one that the workspace remembers; before the first retraining it is named as there.
 
     The next retraining finds the texts paid for. A run that is killed, or whose budget is spent, is simply run again.
 
@@ -37,15 +40,10 @@ def backfill(
         mapping: As of the retraining.
         products: As of the retraining.
     """
-    layout, settings = open_workspace(workspace), named_preset(preset)
+    named = Origin(preset=preset, source=source, path=source_path, mapping=mapping, products=products)
+    source_for(Layout(workspace.resolve()), named)  # what is refused makes no workspace
+    layout = open_workspace(workspace)
     with alone(layout):
-        rows = open_source(
-            source or settings.source,
-            layout=layout,
-            path=source_path,
-            mapping=mapping,
-            products=products,
-            progress=True,
-        )
-        ingest_source(rows, settings, layout, "backfill")
+        origin = source_for(layout, named)
+        ingest_source(origin.open(layout, progress=True), named_preset(origin.preset), layout, "backfill")
         return explain_entities(layout, open_writer(read_config(layout.config).explain, ledger=layout.ledger))

@@ -23,7 +23,6 @@ from entityclip.records import DataVersion, IngestReport, QualityReport, Record
 from entityclip.report import StageFact
 from entityclip.review import read_reviews, waived
 from entityclip.rights import read_rights
-from entityclip.sources import open_source
 from entityclip.sources.joined import with_feedback
 from entityclip.sources.source import Source
 from entityclip.train import code_hash
@@ -31,20 +30,12 @@ from entityclip.workspace import read_config
 from flows.artifacts import show_quality
 from flows.judges import judges
 from flows.reentry import ask_again, merge_reviews, to_write_again, told
+from flows.source import WorkspaceSource, remember
 from flows.spread import share, spread
 from flows.stages import Clock
 from flows.versioning import data_flaw, version_data
 
 STAGES = ("ingest", "explain", "validate", "version")
-
-
-class Origin(Record):
-    """Where pictures come from; what is None is decided by the preset."""
-
-    source: str | None = None
-    path: Path | None = None
-    mapping: Path | None = None
-    products: int | None = None
 
 
 class Prepared(Record):
@@ -115,13 +106,17 @@ def version_accepted(layout: Layout, *, message: str) -> DataVersion:
 
 
 @flow(name="prepare-data", flow_run_name="data-{preset.name}")
-def prepare_data(layout: Layout, preset: Preset, origin: Origin) -> Prepared:
-    """Bring the source's rows through the gate into a version of ``data/``; unchanged inputs reuse the version."""
+def prepare_data(layout: Layout, preset: Preset, origin: WorkspaceSource) -> Prepared:
+    """Bring the source's rows through the gate into a version of ``data/``; unchanged inputs reuse the version.
+
+    A source that can be read is the workspace's from then on, whatever the gate says of its rows.
+    """
     written_by = read_config(layout.config).explain
     clock, writer = Clock(), open_writer(written_by, ledger=layout.ledger)
     with clock.stage("source"):
-        source = source_of(layout, preset, origin, progress=True)
+        source = source_of(layout, origin, progress=True)
         inputs = data_inputs(layout, preset, source, writer, written_by)
+        remember(layout, origin)
         kept, why = kept_data(layout, inputs)
     if kept is not None:
         return kept.model_copy(update={"stages": clock.reused(STAGES, why)})
@@ -149,17 +144,9 @@ def prepare_data(layout: Layout, preset: Preset, origin: Origin) -> Prepared:
 
 
 # ---------------------------------------------------------------- reuse
-def source_of(layout: Layout, preset: Preset, origin: Origin, *, progress: bool) -> Source:
+def source_of(layout: Layout, origin: WorkspaceSource, *, progress: bool) -> Source:
     """The source that the run reads, with what people confirmed or corrected."""
-    source = open_source(
-        origin.source or preset.source,
-        layout=layout,
-        path=origin.path,
-        mapping=origin.mapping,
-        products=origin.products,
-        progress=progress,
-    )
-    return with_feedback(source, layout.feedback)
+    return with_feedback(origin.open(layout, progress=progress), layout.feedback)
 
 
 def data_inputs(layout: Layout, preset: Preset, source: Source, writer: Writer, written_by: WriterConfig) -> Inputs:

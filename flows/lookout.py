@@ -9,11 +9,9 @@ from prefect import flow, get_run_logger
 from prefect.deployments import run_deployment
 
 from entityclip.layout import Layout
-from entityclip.presets import preset as named_preset
 from entityclip.records import Record
-from entityclip.sources import open_source
 from flows.approval import expire
-from flows.retrain import PresetName, SourceName
+from flows.source import WorkspaceSource
 from flows.triggers import Due, announce, due
 
 PATIENCE = timedelta(minutes=10)
@@ -30,42 +28,35 @@ class Seen(Record):
 
 @flow(name="lookout")
 def lookout(
-    preset: PresetName = "demo",
     workspace: Path = Path("build/workspace"),
-    source: SourceName | None = None,
-    source_path: Path | None = None,
-    mapping: Path | None = None,
-    products: int | None = None,
     start: str = "retrain/on-event",
 ) -> Seen:
-    """Look at the source and at what is due; start what an event should have started and did not.
+    """Look at the workspace's source and at what is due; start what an event should have started and did not.
 
     Args:
-        preset: As of the retraining.
         workspace: As of the retraining; nothing happens before its first run has made it.
-        source: As of the retraining.
-        source_path: As of the retraining.
-        mapping: As of the retraining.
-        products: As of the retraining.
         start: Deployment that deals with what is overdue.
     """
     layout = Layout(workspace.resolve())
-    if not layout.config.exists():
+    if not layout.rules.exists():
         get_run_logger().info("%s: no workspace yet; the first retraining makes it", layout.root)
         return Seen(new_rows=False, overdue=(), expired=())
-    rows = open_source(
-        source or named_preset(preset).source,
-        layout=layout,
-        path=source_path,
-        mapping=mapping,
-        products=products,
-        progress=False,
-    )
-    new = announce(layout, "data", key=rows.fingerprint(), told=f"{rows.name} has other rows than at the last look")
+    new = _new_rows(layout)
     overdue = [note for note in due(layout) if datetime.now(UTC) - note.since > PATIENCE]
     for note in overdue:
         _start(layout, note, start)
     return Seen(new_rows=new, overdue=tuple(note.cause for note in overdue), expired=expire(layout))
+
+
+def _new_rows(layout: Layout) -> bool:
+    """Whether the workspace's source has other rows than at the last look; False while none is remembered."""
+    source = WorkspaceSource.read(layout.source)
+    if source is None:
+        get_run_logger().warning("%s remembers no source; the next retraining by hand names it", layout.root)
+        return False
+    rows = source.open(layout, progress=False)
+    told = f"{rows.name} has other rows than at the last look"
+    return announce(layout, "data", key=rows.fingerprint(), told=told)
 
 
 def _start(layout: Layout, note: Due, deployment: str) -> None:

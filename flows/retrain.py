@@ -16,24 +16,31 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from prefect import flow
 from prefect.exceptions import CancelledRun
+from prefect.runtime import flow_run
 from prefect.states import Cancelled
 from pydantic import Field
 
 from entityclip.errors import Busy, EntityClipError
 from entityclip.layout import Layout
+from flows.source import Origin, source_for
 
 if TYPE_CHECKING:
     from entityclip.presets import Preset
     from flows.page import Retrained
+    from flows.source import WorkspaceSource
 
 PresetName = Literal["demo", "grocery", "table", "tiny"]
 SourceName = Literal["catalog", "grocery", "table"]
 Device = Literal["cpu", "cuda"]
 
 
-@flow(name="retrain", log_prints=True, flow_run_name="retrain-{preset}")
+def _run_name() -> str:
+    return f"retrain-{flow_run.parameters.get('preset') or Path(flow_run.parameters['workspace']).name}"
+
+
+@flow(name="retrain", log_prints=True, flow_run_name=_run_name)
 def retrain(
-    preset: PresetName = "demo",
+    preset: PresetName | None = None,
     workspace: Path = Path("build/workspace"),
     source: SourceName | None = None,
     source_path: Path | None = None,
@@ -42,8 +49,12 @@ def retrain(
     epochs: Annotated[int, Field(ge=1)] | None = None,
     device: Device = "cpu",
     config: Path | None = None,
+    replace_source: bool = False,
 ) -> Any:
     """The whole way from a source to a served model. What was done before from the same inputs is reused.
+
+    The workspace remembers preset, source, path, mapping and products of its first run; what is left out is as
+    remembered.
 
     Args:
         preset: Source, splits and training settings to start from.
@@ -55,12 +66,13 @@ def retrain(
         epochs: Another number of epochs than the preset's.
         device: What to train on; evaluation and service stay on the CPU, so that their scores can be compared.
         config: JSON or YAML file with training settings in place of the preset's, as ``entityclip tune`` writes it.
+        replace_source: Replace the workspace's data by those of another source; without it such a run is refused.
 
     Returns:
         Retrained; a cancelled state where another run was at work and this one did not wait.
     """
     from flows.aftermath import stay_known
-    from flows.data import Origin, prepare_data
+    from flows.data import prepare_data
     from flows.lease import alone
     from flows.model import learn
     from flows.observe import observed
@@ -70,12 +82,18 @@ def retrain(
     from flows.workspace import open_workspace, require_usable
 
     require_usable(layout := Layout(workspace.resolve()))
+    named = Origin(preset=preset, source=source, path=source_path, mapping=mapping, products=products)
+
+    def chosen() -> tuple[WorkspaceSource, Preset]:
+        origin = source_for(layout, named, replace=replace_source)
+        return origin, settings_of(origin.preset, epochs=epochs, device=device, config=config)
+
+    chosen()  # what is refused makes no workspace
     stay_known(layout)
-    settings = settings_of(preset, epochs=epochs, device=device, config=config)
     layout = open_workspace(workspace)
-    origin = Origin(source=source, path=source_path, mapping=mapping, products=products)
     try:
         with alone(layout), observed(layout, "retrain") as run:
+            origin, settings = chosen()  # again: another first run may have ended meanwhile
             causes = due(layout)
             prepared = prepare_data(layout, settings, origin)
             run.data_hash = prepared.version.data_hash
@@ -89,7 +107,7 @@ def retrain(
         return Cancelled(message=str(busy))  # dropped by policy: nothing has failed
 
 
-def settings_of(preset: PresetName, *, epochs: int | None, device: Device, config: Path | None) -> Preset:
+def settings_of(preset: str, *, epochs: int | None, device: Device, config: Path | None) -> Preset:
     """The preset with what was asked for instead; arguments as of ``retrain``."""
     from entityclip.presets import preset as named_preset
     from entityclip.train import read_config
@@ -104,7 +122,10 @@ def main(
     workspace: Annotated[
         Path, typer.Option(help="Git and DVC repository for data, rules and models; made where there is none.")
     ],
-    preset: Annotated[PresetName, typer.Option(help="Source, splits and training settings to start from.")] = "demo",
+    preset: Annotated[
+        PresetName | None,
+        typer.Option(help="Source, splits and training settings to start from; needed in a new workspace."),
+    ] = None,
     source: Annotated[SourceName | None, typer.Option(help="Another source than the preset's.")] = None,
     source_path: Annotated[Path | None, typer.Option(help="Folder or table of the source.")] = None,
     mapping: Annotated[Path | None, typer.Option(help="YAML file that maps a table's columns; see docs.")] = None,
@@ -115,25 +136,25 @@ def main(
     explain_cache: Annotated[
         bool, typer.Option("--explain-cache", help="Say for each step whether it would run, and why; do nothing.")
     ] = False,
+    replace_source: Annotated[
+        bool, typer.Option("--replace-source", help="Replace the workspace's data by those of another source.")
+    ] = False,
 ) -> None:
     """Ingest, explain, validate, version, train, evaluate, promote, package and smoke-test, in one go.
 
+    The workspace remembers its source at the first run; later ones need no more than --workspace.
     A second run with the same inputs reuses what it can prove to be intact; a run that was killed goes on.
     The last line is one JSON object: seconds, reused, report.
     """
     started = time.monotonic()
     try:
         if explain_cache:
-            print_look(
-                settings_of(preset, epochs=epochs, device=device, config=config),
-                Layout(workspace.resolve()),
-                source=source,
-                path=source_path,
-                mapping=mapping,
-                products=products,
-            )
+            layout = Layout(workspace.resolve())
+            named = Origin(preset=preset, source=source, path=source_path, mapping=mapping, products=products)
+            origin = source_for(layout, named, replace=replace_source)
+            print_look(settings_of(origin.preset, epochs=epochs, device=device, config=config), layout, origin)
             return
-        done = _run(preset, workspace, source, source_path, mapping, products, epochs, device, config)
+        done = _run(preset, workspace, source, source_path, mapping, products, epochs, device, config, replace_source)
     except (EntityClipError, CancelledRun) as error:
         name = "Busy" if isinstance(error, CancelledRun) else type(error).__name__
         print(f"\n{name}: {error}", file=sys.stderr)
@@ -163,12 +184,11 @@ def _run(*arguments: Any) -> Retrained:
     return done
 
 
-def print_look(settings: Preset, layout: Layout, **origin: Any) -> None:
+def print_look(settings: Preset, layout: Layout, origin: WorkspaceSource) -> None:
     """A line for each step, then one JSON object: would_run, would_reuse."""
-    from flows.data import Origin
     from flows.reuse import look
 
-    steps = look(layout, settings, Origin(**origin))
+    steps = look(layout, settings, origin)
     for step in steps:
         print(f"{step.name:10} {'reused' if step.reused else 'runs'}: {step.reason}")
     names = {verdict: [step.name for step in steps if step.reused is verdict] for verdict in (False, True)}

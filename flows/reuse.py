@@ -15,16 +15,15 @@ from entityclip.layout import Layout, RunLayout
 from entityclip.presets import Preset
 from entityclip.records import Release
 from entityclip.report import StageFact
-from entityclip.sources import to_be_made
 from entityclip.train import TrainConfig
 from entityclip.workspace import read_config
 from flows import data, model, release, serving
-from flows.data import Origin
 from flows.registry import champion, release_of
+from flows.source import WorkspaceSource
 from flows.versioning import released
 
 
-def look(layout: Layout, preset: Preset, origin: Origin) -> tuple[StageFact, ...]:
+def look(layout: Layout, preset: Preset, origin: WorkspaceSource) -> tuple[StageFact, ...]:
     """Every step of a run with these settings, in order.
 
     Raises:
@@ -33,7 +32,7 @@ def look(layout: Layout, preset: Preset, origin: Origin) -> tuple[StageFact, ...
     return tuple(_steps(layout, preset, origin))
 
 
-def _steps(layout: Layout, preset: Preset, origin: Origin) -> Iterator[StageFact]:
+def _steps(layout: Layout, preset: Preset, origin: WorkspaceSource) -> Iterator[StageFact]:
     prepared, why = _prepared(layout, preset, origin)
     yield from (_step(name, why, reused=prepared is not None) for name in data.STAGES)
     if prepared is None:
@@ -42,13 +41,12 @@ def _steps(layout: Layout, preset: Preset, origin: Origin) -> Iterator[StageFact
         yield from _learned(layout, preset.train, prepared.version.data_hash)
 
 
-def _prepared(layout: Layout, preset: Preset, origin: Origin) -> tuple[data.Prepared | None, str]:
+def _prepared(layout: Layout, preset: Preset, origin: WorkspaceSource) -> tuple[data.Prepared | None, str]:
     if not layout.config.exists() or not layout.rules.exists():
         return None, f"{layout.root}: no workspace yet; the first run makes it"
-    name = origin.source or preset.source
-    if missing := to_be_made(name, layout=layout, path=origin.path, products=origin.products):
+    if missing := origin.missing(layout):
         return None, missing
-    source = data.source_of(layout, preset, origin, progress=False)
+    source = data.source_of(layout, origin, progress=False)
     written_by = read_config(layout.config).explain
     writer = open_writer(written_by, ledger=layout.ledger)
     return data.kept_data(layout, data.data_inputs(layout, preset, source, writer, written_by))

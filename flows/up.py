@@ -187,7 +187,9 @@ def _serve(layout: Layout, port: int) -> list[str]:
     """The champion's service; later champions take over in it, see ``serving.go_live``."""
     release = champion(layout)
     if release is None:
-        return ["Service: no champion yet; run `prefect deployment run retrain/nightly`, then this again"]
+        first = f"python -m flows.retrain --workspace {layout.root} --preset ..., which names the source"
+        run = "prefect deployment run retrain/nightly" if layout.source.exists() else first
+        return [f"Service: no champion yet; {run}; then this again"]
     state, lines = state_of(layout), []
     if not state.keys.exists():
         key = keys.make(state.keys, name="first", scopes=("ask", "feedback"))

@@ -174,7 +174,7 @@ def _decision_path(layout: Layout, decision: PromotionDecision) -> Path:
 
 # ---------------------------------------------------------------- going back
 def restore(layout: Layout, release: Release, copy: Layout) -> str:
-    """Make data, rules, settings, model and reports what they were in a release, in a commit of its own.
+    """Make data, rules, settings, source, model and reports what they were in a release, in a commit of its own.
 
     Decisions, blessings and people's reviews stay as they are: they are kept for ever.
 
@@ -193,7 +193,13 @@ def restore(layout: Layout, release: Release, copy: Layout) -> str:
         repository = Repository(layout.root)
         data_hash = _replace(repository, copy.data.root, layout.data.root)
         model_hash = _replace(repository, copy.model.root, layout.model.root)
-        tracked = [layout.config, layout.rules, *(layout.report(path.stem) for path in _reports(layout, release))]
+        kept = [layout.source] if repository.committed(layout.source, commit=release.commit) else []
+        tracked = [
+            layout.config,
+            layout.rules,
+            *kept,
+            *(layout.report(path.stem) for path in _reports(layout, release)),
+        ]
         names = [path.relative_to(layout.root).as_posix() for path in tracked]
         repository.git("restore", f"--source={release.commit}", "--staged", "--worktree", "--", *names)
         push(layout, {layout.data_dvc: data_hash, layout.model_dvc: model_hash})

@@ -22,11 +22,11 @@ from entityclip.layout import Layout
 from entityclip.quality.soundness import SoundnessModel
 from entityclip.records import BentoRecord, PromotionDecision, QualityReport
 from entityclip.sources.catalog import MAPPING, draw_catalog
-from flows.data import Origin
 from flows.registry import champion, history
 from flows.repository import folder_hash
 from flows.retrain import settings_of
 from flows.reuse import look
+from flows.source import Origin, source_for
 
 pytestmark = pytest.mark.slow
 MINUTES = 60.0
@@ -131,10 +131,32 @@ def test_an_unchanged_second_run_reuses_every_step_and_says_why(first: Journey, 
     assert len(history(layout)) == 1
 
 
+LOOK = """
+import pathlib, sys
+from flows.lookout import lookout
+from flows.temporary import begin
+with begin() as answers:
+    answers()
+    print([lookout(pathlib.Path(sys.argv[1])).new_rows for _ in range(2)])
+"""
+
+
+def test_the_lookout_and_a_bare_run_take_the_source_that_the_first_run_named(first: Journey, catalog: Path) -> None:
+    layout, _ = first
+    home = environment(layout.root.parent / "home")
+    done = subprocess.run([sys.executable, "-c", LOOK, str(layout.root)], env=home, capture_output=True, text=True)
+    assert done.stdout == "[True, False]\n", done.stderr[-3000:]
+    assert not layout.drawn.exists()  # the remembered catalogue, not one of its own
+    bare = [sys.executable, "-m", "flows.retrain", "--workspace", str(layout.root)]
+    done = subprocess.run(bare, env=home, capture_output=True, text=True, timeout=10 * MINUTES)
+    assert last_line(done)["reused"] == STEPS
+
+
 def looked(layout: Layout, catalog: Path, **changes: Any) -> dict[str, str]:
     """Step -> 'reused' or 'runs', and why, as ``--explain-cache`` says it; nothing in the workspace is touched."""
     asked: dict[str, Any] = {"epochs": None, "device": "cpu", "config": None, "products": 60} | changes
-    origin = Origin(path=catalog, products=asked.pop("products"))
+    named = Origin(preset="tiny", path=catalog, products=asked.pop("products"))
+    origin = source_for(layout, named, replace=True)
     before = {path: path.stat().st_mtime_ns for path in sorted(layout.root.rglob("*"))}
     steps = look(layout, settings_of("tiny", **asked), origin)
     assert {path: path.stat().st_mtime_ns for path in sorted(layout.root.rglob("*"))} == before
@@ -208,7 +230,11 @@ def test_refused_texts_fail_the_run_with_the_reason_and_the_champion_is_untouche
     mapping.write_text(MAPPING.model_dump_json())
     before = champion(layout), folder_hash(layout.data.root), folder_hash(layout.model.root)
     # As a table: the catalogue's own source would draw a spoilt catalogue anew.
-    done = retrain(layout.root, "--source", "table", "--source-path", str(spoilt), "--mapping", str(mapping))
+    table = ("--source", "table", "--source-path", str(spoilt), "--mapping", str(mapping))
+    done = retrain(layout.root, *table)
+    assert f"its data come from: catalog, {catalog}" in done.stderr.splitlines()[-1]
+    assert (champion(layout), folder_hash(layout.data.root), folder_hash(layout.model.root)) == before
+    done = retrain(layout.root, *table, "--replace-source")
     assert done.returncode == 1
     reason = done.stderr.splitlines()[-1]
     assert reason.startswith("GateRefused: the batch was refused: ")

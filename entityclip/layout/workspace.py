@@ -24,6 +24,11 @@ class Layout:
         return self.root / "entityclip.yaml"
 
     @property
+    def source(self) -> Path:
+        """Where the data come from: WorkspaceSource as JSON."""
+        return self.root / "source.json"
+
+    @property
     def data(self) -> DataLayout:
         """The versioned data, replaced whole."""
         return DataLayout(self.root / "data")
