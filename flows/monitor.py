@@ -50,7 +50,7 @@ def monitor(workspace: Path = Path("build/workspace"), state: Path | None = None
     """
     layout = Layout(workspace.resolve())
     served = StateLayout(state) if state else settings.state() or layout.service
-    current = champion(layout) if layout.config.exists() else None
+    current = champion(layout) if layout.rules.exists() else None
     if current is None:
         get_run_logger().info("%s: no release is the champion yet, so there is nothing to watch", layout.root)
         return None

@@ -29,7 +29,7 @@ def main(
     """Become BentoML's server of the champion."""
     layout = Layout(workspace.resolve())
     try:
-        release = champion(layout) if layout.config.exists() else None
+        release = champion(layout) if layout.rules.exists() else None
         if release is None:
             raise WorkspaceError(f"{layout.root}: no champion yet; python -m flows.retrain makes one")
         ensure_proved(layout, release)

@@ -12,7 +12,7 @@ from typing import Any
 from entityclip.errors import WorkspaceError
 from entityclip.layout import Layout
 from entityclip.storage import atomic_write
-from entityclip.workspace import default_config
+from entityclip.workspace import default_config, read_config
 from expectations.check import copy_context
 from flows.repository import Repository, exclusive, full_disk_told
 
@@ -50,9 +50,10 @@ def open_workspace(root: Path) -> Layout:
     """The workspace at ``root``, made or completed where needed.
 
     A folder inside another repository becomes a repository of its own. What exists is kept: identity, remotes,
-    settings and rules of the user are never overwritten.
+    settings and rules of the user are never overwritten. A new folder may hold ``entityclip.yaml`` beforehand.
 
     Raises:
+        ConfigError: The ``entityclip.yaml`` of a folder that is to become a workspace cannot be read.
         WorkspaceError: ``root`` is a file, or a folder with other things in it that is not the top of a repository; or
             DVC's committed config holds credentials.
     """
@@ -88,12 +89,16 @@ def require_usable(layout: Layout) -> None:
         raise WorkspaceError(f"{root}: is a file; name a folder for the workspace")
     if not root.exists() or (root / ".git").exists():
         return
-    strangers = sorted(p.name for p in root.iterdir() if p != layout.work and not p.name.startswith(layout.ledger.name))
+    ours = {layout.work.name, layout.config.name}
+    strangers = sorted(
+        p.name for p in root.iterdir() if p.name not in ours and not p.name.startswith(layout.ledger.name)
+    )
     if strangers:
         raise WorkspaceError(
-            f"{root}: holds {strangers[0]!r} and is not the top of a Git repository; name an empty folder, "
-            "or run `git init` there if it is meant to become a workspace"
+            f"{root}: holds {strangers[0]!r} and is not the top of a Git repository; name an empty folder or one with "
+            f"nothing but {layout.config.name}, or run `git init` there if it is meant to become a workspace"
         )
+    read_config(layout.config)
 
 
 # ---------------------------------------------------------------- Git

@@ -8,11 +8,24 @@ import typer
 from typer.core import TyperGroup
 
 from entityclip.cli import ablation, ask, audit, data, explain, export, gate, model, review, scores, tuning
+from entityclip.cli.contributed import contributed, load
 from entityclip.errors import EntityClipError
 
 
 class _PlainErrors(TyperGroup):
-    """Commands whose errors are one line on standard error and exit code 1; anything else is a bug and shows itself."""
+    """Commands whose errors are one line on standard error and exit code 1; anything else is a bug and shows itself.
+
+    Commands that installed packages contribute stand before those of the domain: a first user begins with ``init``.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        own = super().list_commands(ctx)
+        return [*(name for name in contributed() if name not in own), *own]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        own = super().get_command(ctx, cmd_name)
+        point = contributed().get(cmd_name)
+        return load(point) if own is None and point is not None else own
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -43,7 +56,8 @@ app = typer.Typer(
     Without data of your own, start with: entityclip ingest catalog --to mine
 
     \b
-    These commands gate, version and release nothing. The main job does:
+    Those commands gate, version and release nothing. The main job does:
+      entityclip init shop-search
       python -m flows.retrain --help""",
     no_args_is_help=True,
     add_completion=False,

@@ -1,0 +1,47 @@
+"""Commands that other packages add to ``entityclip`` by entry points of the group ``entityclip.commands``.
+
+An entry point names a function or a Typer app. Its module is imported when the command or its help is wanted, so it
+imports what it runs inside its functions.
+"""
+
+from __future__ import annotations
+
+import functools
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import typer
+from typer.main import get_command
+
+from entityclip.errors import ConfigError
+
+GROUP = "entityclip.commands"
+
+
+@functools.cache
+def contributed() -> dict[str, EntryPoint]:
+    """Name -> entry point of every command that an installed package adds; of two with one name, the first counts."""
+    return {point.name: point for point in reversed(tuple(entry_points(group=GROUP)))}
+
+
+def load(point: EntryPoint) -> Any:
+    """The command of an entry point, as Typer runs it; where it cannot be imported, one that says so when it is run."""
+    try:
+        found = point.load()
+    except Exception as error:  # a broken package breaks its own command alone
+        found = _broken(point, f"{type(error).__name__}: {error}")
+    if not isinstance(found, typer.Typer):
+        app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+        app.command(name=point.name)(found)
+        found = app
+    command = get_command(found)
+    command.name = point.name
+    return command
+
+
+def _broken(point: EntryPoint, reason: str) -> Any:
+    def broken() -> None:
+        raise ConfigError(f"{point.name}: {point.value} cannot be imported: {reason}; install its package again")
+
+    broken.__doc__ = f"Not available: {point.value} cannot be imported."
+    return broken
