@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+import zoneinfo
 from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from entityclip.drift import DriftPolicy
 from entityclip.errors import ConfigError, faults
@@ -25,6 +27,18 @@ class RunPolicy(Record):
         pattern=r"^(|local|(tcp|tls)://\S+)$",
         description="Explain and embed on Dask: local, or a scheduler's address; empty: in the run's own process.",
     )
+
+    timezone: str = Field(default="UTC", description="Where schedules count their hours, as Asia/Tokyo.")
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        known = zoneinfo.available_timezones()
+        if name in known:
+            return name
+        near = difflib.get_close_matches(name.casefold(), [zone.casefold() for zone in known], n=1)
+        meant = sorted(zone for zone in known if zone.casefold() in near) or ["Asia/Tokyo"]
+        raise ValueError(f"{name!r} is no time zone of the IANA database; expected a name like {meant[0]}")
 
 
 class ServicePolicy(Record):

@@ -13,8 +13,10 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
 import httpx
 import typer
@@ -49,6 +51,7 @@ def examine(layout: Layout) -> tuple[Finding, ...]:
         ("versions", lambda _: versions()),
         ("Git", git),
         ("settings", settings),
+        ("time zone", timezone),
         ("DVC remote", remote),
         ("Prefect API", prefect),
         ("device", lambda _: device()),
@@ -140,6 +143,15 @@ def settings(layout: Layout) -> Finding:
     """``entityclip.yaml`` can be read."""
     read_config(layout.config)
     return Finding(what="settings", state="fine", saw=str(layout.config) if layout.config.exists() else "the defaults")
+
+
+def timezone(layout: Layout) -> Finding:
+    """Where schedules count their hours, and what time it is there."""
+    zone = read_config(layout.config).runs.timezone
+    now = datetime.now(ZoneInfo(zone))
+    saw = f"{zone}, where it is {now:%H:%M} now; `retrain/nightly` starts at 02:00 there"
+    mend = f"set runs.timezone in {layout.config}, then `make up` or python -m flows.deploy"
+    return Finding(what="time zone", state="fine" if zone != "UTC" else "note", saw=saw, mend=mend)
 
 
 def remote(layout: Layout) -> Finding:

@@ -19,18 +19,16 @@ import httpx
 import psutil
 import typer
 
-import flows
 from bentos.edge import keys
 from entityclip.errors import EntityClipError, WorkspaceError
 from entityclip.layout import Layout
 from entityclip.records import Record
+from flows.deploy import COMMAND, HOME, placeholders
 from flows.prefect_auth import kept_auth_string, require_closed, server_settings
 from flows.registry import champion
 from flows.serving import state_of
 from flows.workspace import open_workspace
 
-HOME = Path(flows.__file__).resolve().parent.parent
-"""Folder of ``prefect.yaml``."""
 POOL = "local"
 START_SECONDS = 180.0
 STOP_SECONDS = 30.0
@@ -138,7 +136,7 @@ def up(layout: Layout, *, port: int, service_port: int) -> list[str]:
     wait_until(lambda: answers(f"{api}/health") and listens(layout, "server", port), layout, "server")
     require_closed(layout, api, secret)
     _once(environment, "work-pool", "create", POOL, "--type", "process", "--overwrite")
-    _once(environment, "--no-prompt", "deploy", "--all")
+    _once(environment, *COMMAND)
     _prefect(layout, environment, "worker", "worker", "start", "--pool", POOL)
     lines = [
         f"Prefect: {api.removesuffix('/api')}  (worker on pool {POOL!r}, deployments of {HOME / 'prefect.yaml'})",
@@ -156,14 +154,14 @@ def prefect_environment(layout: Layout, *, port: int) -> dict[str, str]:
     """What the server, the worker and every command of Prefect see.
 
     Raises:
+        ConfigError: The workspace's settings cannot be read.
         WorkspaceError: The file of the server's auth string is not its owner's alone.
     """
     return os.environ | {
         "PREFECT_HOME": str(layout.prefect_home),
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
         "PREFECT_API_AUTH_STRING": kept_auth_string(layout),
-        "ENTITYCLIP_HOME": str(HOME),
-        "ENTITYCLIP_WORKSPACE": str(layout.root),
+        **placeholders(layout),
     }
 
 

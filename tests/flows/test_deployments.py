@@ -9,10 +9,14 @@ from typing import Any, get_args
 import pytest
 import yaml
 from prefect import Flow
+from prefect.client.schemas.schedules import CronSchedule
 from prefect.events import EventTrigger
 from prefect.exceptions import ParameterTypeError
+from prefect.utilities.templating import apply_values
 from pydantic import TypeAdapter
 
+from entityclip.layout import Layout
+from flows.deploy import placeholders
 from flows.triggers import RESOURCE, Cause
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +58,20 @@ def test_wrong_parameters_are_refused_before_a_run_begins() -> None:
     for wrong in ({"preset": "dmeo"}, {"epochs": 0}, {"device": "tpu"}):
         with pytest.raises(ParameterTypeError, match=next(iter(wrong))):
             flow.validate_parameters(wrong)
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "UTC"])
+def test_the_schedules_count_in_the_workspaces_time_zone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zone: str
+) -> None:
+    layout = Layout(tmp_path)
+    if zone != "UTC":
+        layout.config.write_text(f"runs: {{timezone: {zone}}}\n")
+    for name, value in placeholders(layout).items():
+        monkeypatch.setenv(name, value)
+    schedules = [each for d in DEPLOYMENTS for each in apply_values(d.get("schedules", []), {}) if "cron" in each]
+    assert len(schedules) == 5
+    assert {CronSchedule(**each).timezone for each in schedules} == {zone}
 
 
 def test_compose_starts_modules_that_exist_behind_servers_that_are_ready() -> None:

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from entityclip.errors import ConfigError
 from entityclip.layout import Layout
 from flows import doctor
 from flows.repository import Repository
@@ -24,10 +25,27 @@ def test_a_missing_disk_a_detached_head_and_bad_settings_are_told_with_the_cure(
     Repository(workspace.root).git("checkout", "--quiet", "--detach")
     workspace.config.write_text("promotion: {metrics: R@1}\n")
     wrong = {finding.what: finding for finding in doctor.examine(workspace) if finding.state == "wrong"}
-    assert wrong.keys() == {"DVC remote", "Git", "settings", "LLM server"}
+    assert wrong.keys() == {"DVC remote", "Git", "settings", "time zone", "LLM server"}
     assert "mount the disk" in wrong["DVC remote"].mend
     assert "switch main" in wrong["Git"].mend
     assert "metrics" in wrong["settings"].saw
+
+
+def test_the_time_zone_of_the_schedules_is_shown_and_a_wrong_one_is_named(workspace: Layout) -> None:
+    assert doctor.timezone(workspace).saw.startswith("UTC, where it is ")
+    workspace.config.write_text("runs: {timezone: Asia/Tokyo}\n")
+    found = doctor.timezone(workspace)
+    assert (found.state, found.saw.partition(",")[0]) == ("fine", "Asia/Tokyo")
+    for wrong, meant in (("asia/tokio", "Asia/Tokyo"), ("JST", "like "), ("+09:00", "like "), ("日本", "like ")):
+        workspace.config.write_text(f"runs: {{timezone: '{wrong}'}}\n", encoding="utf-8")
+        with pytest.raises(ConfigError, match=r"runs\.timezone") as caught:
+            doctor.timezone(workspace)
+        assert repr(wrong) in str(caught.value)
+        assert meant in str(caught.value)
+    for unsafe in ("/etc/localtime", "../../etc/passwd", "", "Asia", "9"):
+        workspace.config.write_text(f"runs: {{timezone: '{unsafe}'}}\n")
+        with pytest.raises(ConfigError, match=r"IANA database"):
+            doctor.timezone(workspace)
 
 
 def test_no_workspace_is_a_note_and_nothing_is_made(tmp_path: Path) -> None:

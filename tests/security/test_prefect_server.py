@@ -24,6 +24,7 @@ from entityclip.layout import Layout
 from flows import doctor
 from flows.triggers import RESOURCE
 from flows.up import down, prefect_environment, running, start, up
+from flows.workspace import open_workspace
 
 pytestmark = pytest.mark.slow
 SECONDS = 300.0
@@ -91,6 +92,8 @@ def environment_of(environment: dict[str, str]) -> Iterator[None]:
 def test_what_make_up_starts_is_closed_to_strangers_and_open_to_the_project(workspace: Layout, free_port: int) -> None:
     environment = prefect_environment(workspace, port=free_port)
     api = environment["PREFECT_API_URL"]
+    workspace.config.write_text("runs: {timezone: Asia/Tokyo}\n")
+    open_workspace(workspace.root)
     try:
         up(workspace, port=free_port, service_port=1)
         require_closed(api)
@@ -99,6 +102,7 @@ def test_what_make_up_starts_is_closed_to_strangers_and_open_to_the_project(work
         for command in (prefect, [sys.executable, "-c", EMIT]):
             subprocess.run(command, env=environment, check=True, timeout=SECONDS)
         auth = tuple(secret.split(":"))
+        assert "Asia/Tokyo" in httpx.get(f"{api}/deployments/name/retrain/nightly", auth=auth, timeout=60).text
         wait(lambda: "entityclip.security" in httpx.post(f"{api}/events/filter", json={}, auth=auth, timeout=60).text)
         with environment_of(environment):
             assert doctor.prefect(workspace).state == "fine"
