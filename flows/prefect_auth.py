@@ -10,13 +10,13 @@ import os
 import re
 import secrets
 import stat
-import uuid
 from pathlib import Path
 
 import httpx
 
 from entityclip.errors import WorkspaceError
 from entityclip.layout import Layout
+from entityclip.storage import atomic_path
 
 SECONDS = 10.0
 _SHAPE = re.compile(r"[A-Za-z0-9._-]+:[A-Za-z0-9._~-]{16,}")
@@ -37,7 +37,9 @@ def kept_auth_string(layout: Layout) -> str:
     """
     path = layout.prefect_auth
     if not path.exists():
-        _create(path, new_auth_string())
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with atomic_path(path, mode=0o600, replace=False) as new:  # one that another process wrote meanwhile stays
+            new.write_text(f"{new_auth_string()}\n")
     with path.open(encoding="utf-8", errors="replace") as file:
         facts, text = os.fstat(file.fileno()), file.read().strip()
     reason = ""
@@ -51,23 +53,6 @@ def kept_auth_string(layout: Layout) -> str:
         cure = f"python -m flows.up --workspace {layout.root} --down, delete the file, start again: a new one is made"
         raise WorkspaceError(f"{path}: {reason}; {cure}")
     return text
-
-
-def _create(path: Path, text: str) -> None:
-    """Write the file whole, or leave the one that another process wrote meanwhile."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(f"{text}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        path.hardlink_to(partial)
-    except FileExistsError:
-        pass
-    finally:
-        partial.unlink()
 
 
 # ---------------------------------------------------------------- server and callers
