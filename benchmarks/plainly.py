@@ -29,7 +29,8 @@ from entityclip.presets import preset as named_preset
 from entityclip.quality import score_explanations, score_pairs
 from entityclip.records import EvalReport, PromotionPolicy
 from entityclip.rerank import calibrate_rerank
-from entityclip.sources.table import TableMapping, TableSource
+from entityclip.sources.mapping import TableMapping
+from entityclip.sources.table import TableSource
 from entityclip.train import run_key
 from entityclip.train.fit import fit
 

@@ -89,6 +89,9 @@ def _show_columns(source: Source) -> None:
 
     if isinstance(source, TableSource | MergedSource):
         table([{"table": t, "column": c, "read as": role or "-"} for t, c, role in source.columns()])
+        for name, encoding in source.encodings().items():
+            if encoding:
+                typer.echo(f"{name} is read as {encoding}")
     typer.echo(f"{len(source):,} rows")
 
 

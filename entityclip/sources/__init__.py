@@ -68,8 +68,9 @@ def open_source(
 
 
 def _open_table(path: Path | None, mapping: Path | None) -> Source:
+    from entityclip.sources.mapping import TableMapping
     from entityclip.sources.shared_pictures import MergedSource
-    from entityclip.sources.table import TableMapping, TableSource
+    from entityclip.sources.table import TableSource
 
     if path is None:
         raise ConfigError("source table: name the picture table, or the folder that holds it, as the path")

@@ -24,7 +24,8 @@ from entityclip.sources import drawn
 from entityclip.sources.drawn.faults import FEWEST_PRODUCTS, Fault, plant_pictures, plant_texts
 from entityclip.sources.drawn.products import FORMS, Product, explain
 from entityclip.sources.drawn.studio import LICENCE, Studio, shots
-from entityclip.sources.table import EntityMapping, TableMapping, TableSource
+from entityclip.sources.mapping import EntityMapping, TableMapping
+from entityclip.sources.table import TableSource
 from entityclip.storage import atomic_path
 
 MAPPING = TableMapping(

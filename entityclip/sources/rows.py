@@ -10,6 +10,7 @@ import codecs
 import csv
 import json
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -32,6 +33,8 @@ class Table(ABC):
     """A table on disk. A row that cannot be read is a Rejection; a table that cannot be read is a SourceError."""
 
     columns: tuple[str, ...]
+    encoding = ""
+    """Text encoding that the table is read in; empty where the kind of file settles it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -66,8 +69,13 @@ class Table(ABC):
         return column
 
 
-def open_table(path: Path, *, encoding: str = "utf-8") -> Table:
+def open_table(path: Path, *, encoding: str | None = None, origin: str = "") -> Table:
     """The table at ``path``, read by what its name ends in.
+
+    Args:
+        path: The table.
+        encoding: Of a text table. None recognises UTF-8, and cp932 (Shift_JIS) by its kana.
+        origin: Where ``encoding`` was set; messages about it begin with this.
 
     Raises:
         SourceError: It is missing, of an unknown kind, empty, in another encoding, or its header is unusable.
@@ -81,7 +89,9 @@ def open_table(path: Path, *, encoding: str = "utf-8") -> Table:
         raise SourceError(f"{path}: the table is empty")
     if path.suffix.lower() == ".parquet":
         return ParquetTable(path)
-    _require_decodable(path, encoding)
+    if encoding is None:
+        encoding = "cp932" if _is_shift_jis(path) else "utf-8"
+    _require_decodable(path, encoding, origin=origin)
     kind = JsonLines if path.suffix.lower() == ".jsonl" else Delimited
     return kind(path, encoding=encoding)
 
@@ -91,7 +101,7 @@ class Delimited(Table):
 
     def __init__(self, path: Path, *, encoding: str) -> None:
         super().__init__(path)
-        self._encoding = _without_bom(encoding)
+        self.encoding = _without_bom(encoding)
         with self._open() as stream:
             header = stream.readline()
         self._delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=header.count)
@@ -105,7 +115,7 @@ class Delimited(Table):
         self._names, self.columns = names, tuple(filter(None, names))
 
     def _open(self) -> TextIO:
-        return self.path.open(encoding=self._encoding, newline="")
+        return self.path.open(encoding=self.encoding, newline="")
 
     def _reader(self, stream: TextIO) -> Iterator[list[str]]:
         """Rows of fields. Quoting that runs past the end would swallow rows, so the whole table is refused."""
@@ -132,7 +142,7 @@ class JsonLines(Table):
 
     def __init__(self, path: Path, *, encoding: str) -> None:
         super().__init__(path)
-        self._encoding = _without_bom(encoding)
+        self.encoding = _without_bom(encoding)
         columns: dict[str, None] = {}
         for record in self._records():
             if not isinstance(record, str):
@@ -140,7 +150,7 @@ class JsonLines(Table):
         self.columns = tuple(columns)
 
     def _records(self) -> Iterator[Mapping[str, Any] | str]:
-        with self.path.open(encoding=self._encoding) as stream:
+        with self.path.open(encoding=self.encoding) as stream:
             for line in filter(str.strip, stream):
                 yield _json_object(line)
 
@@ -193,16 +203,40 @@ def _without_bom(encoding: str) -> str:
     return "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
 
 
-def _require_decodable(path: Path, encoding: str) -> None:
+_KANA = re.compile("[ぁ-ヶ]")
+
+
+def _is_shift_jis(path: Path) -> bool:
+    """Whether the bytes are no UTF-8, but Shift_JIS with kana: those hardly occur in Western encodings."""
+    if _first_wrong_byte(path, "utf-8") is None:
+        return False
+    return _first_wrong_byte(path, "cp932") is None and _holds_kana(path)
+
+
+def _holds_kana(path: Path) -> bool:
+    with path.open(encoding="cp932", newline="") as stream:
+        return any(_KANA.search(chunk) for chunk in iter(lambda: stream.read(2**20), ""))
+
+
+def _require_decodable(path: Path, encoding: str, *, origin: str) -> None:
     """Refuse a table in another encoding before any row is used; says where the first wrong byte is."""
     try:
         "".encode(encoding)  # refuses codecs that are not for text, like hex and zlib
-        decoder = codecs.getincrementaldecoder(encoding)()
+        wrong = _first_wrong_byte(path, encoding)
     except (LookupError, ValueError):
         raise ConfigError(
-            f"{path}: Python knows no text encoding {encoding!r}; write for example cp932 or utf-8"
+            f"{origin}{path}: Python knows no text encoding {encoding!r}; write for example cp932 or utf-8"
         ) from None
-    position = 0
+    if wrong is not None:
+        raise SourceError(
+            f"{origin}{path}: byte {wrong} is not {encoding}; save the table as UTF-8, or name its encoding in the "
+            "mapping (Excel and Shift_JIS in Japan: encoding: cp932; Excel in the West: encoding: cp1252)"
+        )
+
+
+def _first_wrong_byte(path: Path, encoding: str) -> int | None:
+    """Where the file stops to be text in this encoding; None where all of it is."""
+    decoder, position = codecs.getincrementaldecoder(encoding)(), 0
     with path.open("rb") as stream:
         while True:
             chunk = stream.read(2**20)
@@ -210,11 +244,7 @@ def _require_decodable(path: Path, encoding: str) -> None:
             try:
                 decoder.decode(chunk, final=not chunk)
             except UnicodeDecodeError as error:
-                wrong = position - waiting + error.start
-                raise SourceError(
-                    f"{path}: byte {wrong} is not {encoding}; save the table as UTF-8, or name its encoding in the "
-                    "mapping (Excel and Shift_JIS in Japan: encoding: cp932; Excel in the West: encoding: cp1252)"
-                ) from None
+                return position - waiting + error.start
             if not chunk:
-                return
+                return None
             position += len(chunk)

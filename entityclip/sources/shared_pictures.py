@@ -50,6 +50,10 @@ class MergedSource:
         """As ``TableSource.columns``."""
         return self._source.columns()
 
+    def encodings(self) -> dict[str, str]:
+        """As ``TableSource.encodings``."""
+        return self._source.encodings()
+
     def entities(self) -> Iterator[EntityRow | Rejection]:
         """Entities of the source, then one for each picture row under another name, with its texts."""
         for row in self._source.entities():

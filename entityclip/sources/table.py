@@ -5,18 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
-import yaml
-from pydantic import Field, ValidationError
-
-from entityclip.errors import ConfigError, ImageError, SourceError, faults
+from entityclip.errors import ImageError, SourceError
 from entityclip.images import SUFFIXES as PICTURE_SUFFIXES
-from entityclip.records import Record, Rejection
-from entityclip.sources.dates import FORMS, calendar_day
+from entityclip.records import Rejection
+from entityclip.sources.dates import calendar_day
+from entityclip.sources.mapping import EntityMapping, TableMapping
 from entityclip.sources.rows import SUFFIXES, Row, Table, open_table
 from entityclip.sources.source import EntityRow, PictureRow, read_picture, stamp
 
@@ -35,74 +32,7 @@ A column called ``date`` may mean anything, and an unreadable date rejects its r
 _NO_ROLES = {"table", "images", "entities", "encoding", "default_language", "shared_pictures"}
 """Settings of a mapping that name no column."""
 
-
 _BETWEEN_TAGS = re.compile("[,;、，；]")
-
-
-class EntityMapping(Record):
-    """Where the entity table (product master) is, and which of its columns plays which role.
-
-    A role left at None is played by the column of the same name, where the table has one. Rows that repeat
-    an entity add their aliases and explanations to it. The table of pictures itself may be named as ``table``.
-    """
-
-    table: Path | None = Field(
-        default=None,
-        description="Relative to the picture table; None looks for entities.* or products.* beside it.",
-    )
-    entity: str | None = None
-    aliases: tuple[str, ...] | None = Field(default=None, description="Columns with other names and codes.")
-    explanations: tuple[str, ...] | None = Field(default=None, description="Columns with texts about the entity.")
-    category: str | None = None
-    tags: tuple[str, ...] | None = Field(default=None, description="Columns with tags; , ; and 、 separate several.")
-    date: str | None = Field(default=None, description=f"Column with the day to filter by: {FORMS}.")
-    language: str | None = None
-    licence: str | None = None
-    consent: str | None = None
-    encoding: str = "utf-8"
-
-
-class TableMapping(Record):
-    """Which column of the picture table plays which role; in a YAML file, the same names.
-
-    A role left at None is played by the column of the same name, where the table has one. Only ``file`` and
-    one of ``entity`` and ``caption`` are needed: where one of these two columns is missing, the other stands in.
-    """
-
-    file: str | None = Field(default=None, description="Path of the picture, relative to the image folder.")
-    caption: str | None = None
-    entity: str | None = Field(default=None, description="The name or code that the entity table also uses.")
-    explanations: tuple[str, ...] | None = Field(default=None, description="Columns with texts about the entity.")
-    category: str | None = None
-    tags: tuple[str, ...] | None = Field(default=None, description="Columns with tags of the entity; as below.")
-    date: str | None = Field(default=None, description="Column with the entity's day to filter by; as below.")
-    language: str | None = None
-    licence: str | None = None
-    consent: str | None = None
-    split: str | None = Field(default=None, description="Column with train, val or test; empty cells are drawn.")
-    encoding: str = "utf-8"
-    default_language: str = Field(default="en", description="Language of rows that do not name theirs, ISO 639-1.")
-    images: Path | None = Field(default=None, description="Image folder relative to the table; None is the table's.")
-    shared_pictures: Literal["refuse", "merge"] = Field(
-        default="refuse",
-        description="Entities that share a picture: the gate sets their rows aside, or they become one entity that "
-        "keeps all their names.",
-    )
-    entities: EntityMapping = EntityMapping()
-
-    @classmethod
-    def read(cls, path: Path) -> TableMapping:
-        """A mapping from a YAML file.
-
-        Raises:
-            ConfigError: The file is missing, not YAML, or names something that a mapping does not have.
-        """
-        try:
-            return cls.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-        except ValidationError as error:
-            raise ConfigError(f"{path}: not a usable table mapping: {faults(error)}") from None
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"{path}: not a usable table mapping: {error}") from None
 
 
 class TableSource:
@@ -118,15 +48,18 @@ class TableSource:
         table = _find(path, "pictures", "metadata") if path.is_dir() else path
         if table is None:
             raise SourceError(f"{path}: expected a table pictures.* or metadata.* ({', '.join(SUFFIXES)}) in it")
-        self._table = open_table(table, encoding=mapping.encoding)
-        self._roles = _roles(self._table, mapping)
+        self._table = open_table(table, encoding=mapping.encoding, origin=mapping.where("encoding"))
+        self._roles = _roles(self._table, mapping, where=mapping.where)
         if not self._roles["file"]:
-            self._table.require_column("file")
+            _require_role(self._table, "file")
         if not self._roles["entity"] and not self._roles["caption"]:
-            self._table.require_column("entity")
+            _require_role(self._table, "entity")
         self._images = (table.parent / (mapping.images or "")).resolve()
         if not self._images.is_dir():
-            raise SourceError(f"{self._images}: the image folder is not there")
+            raise SourceError(
+                f"{mapping.where('images')}{self._images}: the image folder is not there; expected a folder, relative "
+                f"to {table.parent}"
+            )
         self._entity_table = self._open_entities(table.parent)
 
     def _open_entities(self, folder: Path) -> Table | None:
@@ -134,10 +67,16 @@ class TableSource:
         path = folder / mapping.table if mapping.table else _find(folder, "entities", "products")
         if path is None:
             return None
-        table = open_table(path, encoding=mapping.encoding)
-        self._entity_roles = _roles(table, mapping)
+
+        def where(key: str) -> str:
+            return self._mapping.where(f"entities.{key}")
+
+        if not path.is_file():
+            raise SourceError(f"{where('table')}{path}: no such table; expected a path relative to {folder}")
+        table = open_table(path, encoding=mapping.encoding, origin=where("encoding"))
+        self._entity_roles = _roles(table, mapping, where=where)
         if not self._entity_roles["entity"]:
-            table.require_column("entity")
+            _require_role(table, "entity")
         return table
 
     def __len__(self) -> int:
@@ -152,6 +91,11 @@ class TableSource:
             for column in table.columns:
                 played = [role for role, columns in roles.items() if column in columns]
                 yield table.path.name, column, ", ".join(played)
+
+    def encodings(self) -> dict[str, str]:
+        """Table -> the text encoding that it is read in; empty for Parquet."""
+        tables = (self._table, self._entity_table)
+        return {table.path.name: table.encoding for table in tables if table is not None}
 
     def fingerprint(self) -> str:
         """Hash of mapping, tables, and path, size and time of every picture that a row names."""
@@ -255,7 +199,9 @@ def _date(cells: Row, roles: dict[str, tuple[str, ...]]) -> str:
     return calendar_day(text).isoformat() if text else ""
 
 
-def _roles(table: Table, mapping: TableMapping | EntityMapping) -> dict[str, tuple[str, ...]]:
+def _roles(
+    table: Table, mapping: TableMapping | EntityMapping, *, where: Callable[[str], str]
+) -> dict[str, tuple[str, ...]]:
     """Role -> the columns that play it; none where the mapping is silent and the table has no such column."""
     roles: dict[str, tuple[str, ...]] = {}
     for role in type(mapping).model_fields:
@@ -265,10 +211,19 @@ def _roles(table: Table, mapping: TableMapping | EntityMapping) -> dict[str, tup
         if named is None:
             found = [column for column in _SAME_NAMED.get(role, (role,)) if column in table.columns]
             roles[role] = tuple(found[:1])
-        else:
-            columns = (named,) if isinstance(named, str) else named
-            roles[role] = tuple(map(table.require_column, columns))
+            continue
+        try:
+            roles[role] = tuple(map(table.require_column, (named,) if isinstance(named, str) else named))
+        except SourceError as error:
+            raise SourceError(f"{where(role)}{error}") from None
     return roles
+
+
+def _require_role(table: Table, role: str) -> None:
+    try:
+        table.require_column(role)
+    except SourceError as error:
+        raise SourceError(f"{error}; a mapping says which of them is the {role}: docs/tables.md") from None
 
 
 def _all(cells: Row, columns: tuple[str, ...]) -> tuple[str, ...]:

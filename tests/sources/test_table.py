@@ -18,8 +18,9 @@ from entityclip.ingest import ingest
 from entityclip.layout import DataLayout, Layout
 from entityclip.records import Filter, Rejection
 from entityclip.sources import open_source
+from entityclip.sources.mapping import EntityMapping, TableMapping
 from entityclip.sources.source import EntityRow, PictureRow
-from entityclip.sources.table import EntityMapping, TableMapping, TableSource
+from entityclip.sources.table import TableSource
 
 ROWS = [
     {"file": "a.jpg", "caption": "Pump 00123", "entity": "00123", "split": "train"},
@@ -55,16 +56,16 @@ def reasons(source: TableSource) -> list[str]:
     return [row.reason for row in source.pictures() if isinstance(row, Rejection)]
 
 
-@pytest.mark.parametrize("kind", ["csv", "tsv", "semicolons", "jsonl", "parquet", "bom", "cp932"])
+@pytest.mark.parametrize("kind", ["csv", "tsv", "semicolons", "jsonl", "parquet", "bom", "cp932", "cp932 by name"])
 def test_every_kind_of_table_gives_the_same_rows_with_model_numbers_untouched(kind, folder):
-    mapping = TableMapping(encoding="cp932" if kind == "cp932" else "utf-8")
+    mapping = TableMapping(encoding="cp932" if kind == "cp932 by name" else None)
     rows = [ROWS[0] | {"caption": "ポンプ 00123"}, *ROWS[1:]]
     if kind == "jsonl":
         write_jsonl(folder / "pictures.jsonl", rows)
     elif kind == "parquet":
         pd.DataFrame(rows).to_parquet(folder / "pictures.parquet")
     else:
-        encoding = {"bom": "utf-8-sig", "cp932": "cp932"}.get(kind, "utf-8")
+        encoding = {"bom": "utf-8-sig", "cp932": "cp932", "cp932 by name": "cp932"}.get(kind, "utf-8")
         delimiter = {"tsv": "\t", "semicolons": ";"}.get(kind, ",")
         write_csv(
             folder / f"pictures.{'tsv' if kind == 'tsv' else 'csv'}", rows, delimiter=delimiter, encoding=encoding
@@ -180,7 +181,8 @@ def test_the_fingerprint_notices_an_edited_picture_and_nothing_else(folder, pict
         (b"file,kind\na.jpg,A\n", "no column 'entity'; it has: file, kind"),
         (b"file,entity,entity\na.jpg,A,B\n", "names entity more than once"),
         (b"\n\n", "the first line names no column"),
-        ("file,entity\na.jpg,ポンプ\n".encode("cp932"), r"byte 18 is not utf-8; .*encoding: cp932"),
+        ("file,entity\na.jpg,ポンプ\n".encode("euc-jp"), r"byte 18 is not utf-8; .*encoding: cp932"),
+        ("file,entity\na.jpg,été ‚oui‘\n".encode("cp1252"), r"byte 18 is not utf-8; .*encoding: cp1252"),
         (b"\xff\xfef\0i\0l\0e\0", "byte 0 is not utf-8"),
         (b'file,entity\na.jpg,"A\nb.jpg,B\n', "line 3: unexpected end of data"),
         (b'file,entity\na.jpg,"A"B\nb.jpg,B\n', "line 2: .*quote"),
@@ -209,6 +211,12 @@ def test_a_table_that_is_missing_or_ambiguous_is_refused(folder):
     write_csv(folder / "pictures.csv", ROWS)
     write_csv(folder / "metadata.csv", ROWS)
     with pytest.raises(SourceError, match=r"which table is meant\? pictures.csv, metadata.csv"):
+        TableSource(folder)
+
+
+def test_a_column_without_a_mapping_that_nobody_can_guess_names_the_way_out(folder):
+    write_csv(folder / "pictures.csv", [{"写真": "a.jpg", "品名": "遮断器"}])
+    with pytest.raises(SourceError, match=r"no column 'file'; it has: 写真, 品名; a mapping says .*docs/tables.md"):
         TableSource(folder)
 
 
