@@ -5,9 +5,11 @@ The model's tag is a Bento argument, fixed when the Bento is built: that release
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -28,6 +30,7 @@ from bentos.answers import (
     SearchAnswer,
     TagAnswer,
 )
+from bentos.edge import connections
 from bentos.edge.body import BodyLimit
 from bentos.edge.description import Description
 from bentos.edge.errors import OneForm, Unusable, log_failures_only
@@ -54,6 +57,7 @@ from entityclip.images import strip_metadata
 from entityclip.records import EntityEntry, Filter, Hit, IndexKind
 
 metrics_folder.use_own_folder()
+connections.use()
 
 
 class Arguments(BaseModel):
@@ -89,12 +93,14 @@ class EntityClip:
         self.releases = Releases(Path(self.package.path), state=state, decoders=cores)
         self.spool = None if state is None else Spool(state.feedback)
         self.samples = Samples(None if state is None else state.samples)
+        self.probing = ThreadPoolExecutor(1, "probe")  # not one of the threads that requests share
         gc.collect()
         gc.freeze()  # libraries and model stay: a search for garbage among them halts all requests for 0.3 seconds
 
-    def __is_ready__(self) -> bool:
-        """For ``/readyz``: tower, index and names of the release that answers."""
-        return self.releases.champion.ready()
+    async def __is_ready__(self) -> bool:
+        """For ``/readyz``: tower, index and names of the release that answers; it waits for no other request."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.probing, lambda: self.releases.champion.ready())
 
     @bentoml.api(input_spec=SearchRequest)
     def search(

@@ -62,7 +62,9 @@ class BodyLimit:
                     if self.held > self.most_held:
                         return refusal(503, "too many large requests are in work", after=1)
         except TimeoutError:
-            return refusal(408, f"the request was not whole after {self.seconds:g} s")
+            late = refusal(408, f"the request was not whole after {self.seconds:g} s")
+            late.headers["Connection"] = "close"  # the rest is not waited for
+            return late
         return None
 
 

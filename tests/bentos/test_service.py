@@ -7,6 +7,8 @@ import zlib
 from collections.abc import Iterator
 
 import pytest
+from anyio import CapacityLimiter
+from anyio.to_thread import current_default_thread_limiter
 from prometheus_client import REGISTRY
 from tiny import tiny_picture
 
@@ -31,6 +33,21 @@ def picture(content: bytes, name: str = "p.png", kind: str = "image/png") -> dic
 # ---------------------------------------------------------------- answers
 def test_ready_once_the_model_has_answered_itself(client):
     assert client.get("/readyz").status_code == 200
+
+
+def test_ready_while_no_thread_is_free_for_requests(client):
+    async def hold() -> tuple[CapacityLimiter, float]:
+        limiter = current_default_thread_limiter()
+        before, limiter.total_tokens = limiter.total_tokens, 1
+        await limiter.acquire_on_behalf_of("a request")
+        return limiter, before
+
+    limiter, before = client.portal.call(hold)
+    try:
+        assert client.get("/readyz").status_code == 200
+    finally:
+        client.portal.call(limiter.release_on_behalf_of, "a request")
+        client.portal.call(setattr, limiter, "total_tokens", before)
 
 
 def test_tag_vouches_for_the_precision_that_was_asked_for(client):

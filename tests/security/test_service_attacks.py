@@ -5,6 +5,7 @@ import resource
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ from callers import bearer
 from served import package, released, store_home  # noqa: F401  (fixtures)
 
 from bentos.edge import keys
+from bentos.edge.body import BODY_SECONDS
+from bentos.edge.connections import HEADER_SECONDS
 from bentos.smoke import serving
 from entityclip.layout import StateLayout, StoreLayout
 
@@ -78,6 +81,57 @@ def test_requests_for_made_up_paths_do_not_grow_the_metrics(target):
     assert "made-up/" not in after
     assert 'endpoint="unknown",http_response_code="401"' in after
     assert len(after) < before + 5000
+
+
+# ---------------------------------------------------------------- connections
+def test_silent_connections_do_not_make_the_service_unready(target):
+    with ExitStack() as held:
+        for _ in range(2 * FILES):
+            with suppress(OSError):  # a service that takes no more
+                held.enter_context(socket.create_connection(("127.0.0.1", target.port), timeout=10))
+        for probe in ("/livez", "/readyz"):
+            assert httpx.get(target.url + probe, timeout=5).status_code == 200
+        answer = httpx.post(
+            f"{target.url}/embed_texts", headers=target.administrator, json={"texts": ["kettle"]}, timeout=20
+        )
+        assert answer.status_code == 200
+
+
+SLOW = {
+    "silent": b"",
+    "headers without end": b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",
+    "body after the refusal": b"POST /tag HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000000\r\n\r\n",
+    "body of a request with a key": b"POST /tag HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n%s\r\n",
+}
+
+
+def test_connection_ends_however_slowly_its_caller_sends(target):
+    key = f"Authorization: {target.administrator['authorization']}\r\n".encode()
+    with ExitStack() as held:
+        slow = {}
+        for name, sent in SLOW.items():
+            connection = held.enter_context(socket.create_connection(("127.0.0.1", target.port), timeout=1))
+            connection.sendall(sent.replace(b"%s", key))
+            slow[name] = connection
+        end = time.monotonic() + BODY_SECONDS + HEADER_SECONDS + 10
+        while slow and time.monotonic() < end:
+            time.sleep(0.5)
+            slow = {name: connection for name, connection in slow.items() if _still_open(connection, name)}
+        assert not slow
+
+
+def _still_open(connection: socket.socket, name: str) -> bool:
+    try:
+        if name != "silent":
+            connection.sendall(b"x")
+        connection.settimeout(0.01)
+        while connection.recv(4096):  # what it has answered so far
+            pass
+    except TimeoutError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 # ---------------------------------------------------------------- log
