@@ -1,7 +1,7 @@
 """What becomes of people's judgements: which are usable, which pictures they vouch for, how often they agree.
 
 A judgement that cannot be used is kept with the reason. What one caller can do is bounded: so many judgements a day,
-so many about one entity, and none that outweighs what others say.
+so many about one entity, none that outweighs what others say, and a small share of all pictures.
 """
 
 from __future__ import annotations
@@ -31,6 +31,12 @@ class FeedbackPolicy(Record):
     most_a_day: int = Field(default=200, ge=1, description="Judgements of one API key that count on one day.")
     most_about_one: int = Field(
         default=20, ge=1, description="Pictures of one entity that one API key may bring, for ever."
+    )
+    max_share_per_key: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Pictures for which one API key alone vouches, as a share of the source's own pictures.",
     )
     licence: str = Field(default="", description="What callers grant for their pictures; the gate judges it.")
     consent: str = Field(default="", description="The same for whoever is to be seen on them.")
@@ -173,11 +179,13 @@ class Intake:
 
 
 # ---------------------------------------------------------------- what they vouch for
-def vouched(rows: Iterable[JudgedRow], *, policy: FeedbackPolicy) -> pd.DataFrame:
+def vouched(rows: Iterable[JudgedRow], *, policy: FeedbackPolicy, own: int) -> pd.DataFrame:
     """Pictures that become rows of the data, as a table that ``sources.table`` reads; all of them are trained on.
 
     A picture counts for the one entity that more callers say it shows than deny; where two entities claim it, it
-    counts for neither. Of one caller's judgements about one picture and entity the last one holds.
+    counts for neither. Of one caller's judgements about one picture and entity the last one holds. Pictures for which
+    one key alone vouches are bounded, the oldest first: ``max_share_per_key`` of ``own``, the number of the source's
+    own pictures, or as many as the key may bring of one entity where that is more.
     """
     last = {(row.key, row.picture, row.entity_id): row for row in rows if row.picture and not row.unusable}
     votes: Counter[tuple[str, str]] = Counter()
@@ -187,6 +195,8 @@ def vouched(rows: Iterable[JudgedRow], *, policy: FeedbackPolicy) -> pd.DataFram
     names = {row.entity_id: row.entity for row in last.values()}
     sure = sorted(pair for pair, n in votes.items() if n >= policy.callers and n > against[pair])
     claims = Counter(picture for picture, _ in sure)
+    most = max(policy.most_about_one, int(policy.max_share_per_key * own))
+    beyond = _beyond(last.values(), {pair for pair in sure if claims[pair[0]] == 1 and votes[pair] == 1}, most=most)
     return pd.DataFrame(
         [
             {
@@ -199,10 +209,23 @@ def vouched(rows: Iterable[JudgedRow], *, policy: FeedbackPolicy) -> pd.DataFram
                 "callers": votes[picture, entity_id],
             }
             for picture, entity_id in sure
-            if claims[picture] == 1
+            if claims[picture] == 1 and (picture, entity_id) not in beyond
         ],
         columns=["file", "entity", "caption", "split", "licence", "consent", "callers"],
     )
+
+
+def _beyond(rows: Iterable[JudgedRow], alone: set[tuple[str, str]], *, most: int) -> set[tuple[str, str]]:
+    """Of the pairs of picture and entity that rest on one key ``alone``, those after the first ``most`` of each key."""
+    count: Counter[str] = Counter()
+    beyond: set[tuple[str, str]] = set()
+    for row in rows:
+        pair = row.picture, row.entity_id
+        if row.verdict != "wrong" and pair in alone:
+            count[row.key] += 1
+            if count[row.key] > most:
+                beyond.add(pair)
+    return beyond
 
 
 # ---------------------------------------------------------------- how good the answers were

@@ -77,8 +77,9 @@ def take_in(layout: Layout, spool: Spool) -> Gathered:
         _bring_back(layout)
         folder, policy = layout.feedback, read_config(layout.config).feedback
         before = read_judged(folder.judged)
-        new, last = _judged(layout, spool, Intake(before, _entities(layout), _pictures(layout), policy=policy))
-        table = vouched([*before, *new], policy=policy)
+        pictures = _pictures(layout)
+        new, last = _judged(layout, spool, Intake(before, _entities(layout), pictures, policy=policy))
+        table = vouched([*before, *new], policy=policy, own=len(pictures))
         if new:
             _write(folder.judged, pd.DataFrame([row.model_dump() for row in (*before, *new)]))
             _write(folder.table, table)

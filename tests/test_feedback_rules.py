@@ -36,12 +36,12 @@ def taken(*said: Said, before=(), policy: FeedbackPolicy | None = None, day: dat
 
 
 def entities_of(rows: list[JudgedRow], policy: FeedbackPolicy | None = None) -> list[str]:
-    return sorted(vouched(rows, policy=policy or FeedbackPolicy())["entity"])
+    return sorted(vouched(rows, policy=policy or FeedbackPolicy(), own=0)["entity"])
 
 
 def test_a_confirmed_and_a_corrected_picture_become_rows_to_train_on(picture_bytes):
     confirmed, corrected = Said(picture_bytes(1)), Said(picture_bytes(2), "missing", "", entity="KX-BLUE")
-    table = vouched(taken(confirmed, corrected), policy=FeedbackPolicy(licence="CC0"))
+    table = vouched(taken(confirmed, corrected), policy=FeedbackPolicy(licence="CC0"), own=0)
     assert sorted(table["entity"]) == ["KX-BLUE", "KX-RED"]
     assert set(table["split"]) == {"train"}
     assert set(table["licence"]) == {"CC0"}
@@ -87,6 +87,24 @@ def test_one_caller_cannot_flood(picture_bytes):
     assert [row.flood for row in others] == [False, True]  # ana's day is over, bo's is not
     tuesday = taken(Said(picture_bytes(97), entity_id="b"), before=flood, policy=policy, day=date(2026, 11, 3))
     assert not tuesday[0].flood
+
+
+def test_one_key_fills_no_more_than_its_share_of_the_training_data_however_many_days_it_takes(picture_bytes):
+    policy = FeedbackPolicy(max_share_per_key=0.1, most_about_one=3)
+    rows: list[JudgedRow] = []
+    for day in range(1, 5):
+        said = [Said(picture_bytes(10 * day + n), entity_id=e) for n, e in enumerate("rbrbrb")]
+        rows += taken(
+            *said, before=rows, policy=policy.model_copy(update={"most_about_one": 99}), day=date(2026, 11, day)
+        )
+    assert len(rows) == 24
+    assert len(vouched(rows, policy=policy, own=100)) == 10
+    assert len(vouched(rows, policy=policy, own=0)) == 3
+    first = {f"pictures/{row.picture}" for row in rows[:10]}
+    assert set(vouched(rows, policy=policy, own=100)["file"]) == first
+    last = Said(picture_bytes(45), entity_id="b", key="bo")
+    agreed = vouched([*rows, *taken(last, before=rows, policy=policy)], policy=policy, own=100)
+    assert len(agreed) == 11  # a second key vouches for the last one, which then takes nothing of the first key's share
 
 
 def test_rubbish_does_not_use_up_what_a_caller_may_say_about_an_entity(picture_bytes):
