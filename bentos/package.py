@@ -7,6 +7,7 @@ that names it. A receipt with the hash of every file comes last: a Bento without
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shlex
@@ -14,9 +15,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
 from pydantic import Field, ValidationError
 
 import entityclip
@@ -36,6 +39,7 @@ BUILDER_SOURCES = ("package.py", "requirements.py", "smoke.py", "store.py", "tet
 """What builds Bentos, and therefore does not go into one."""
 
 BUILD_SECONDS = 600
+log = logging.getLogger("entityclip.package")
 DESCRIPTION = """# EntityCLIP {version}
 
 Finds, tags and matches specific things in pictures: `/search` by text, picture or both, `/tag` for a picture,
@@ -57,7 +61,8 @@ class Receipt(Record):
 def build(release_dir: Path, *, release: Release, data: DataLayout, store: Path, over: Over = map) -> BentoRecord:
     """Build ``entityclip-service:VERSION``; one that is there and whole is returned as it is.
 
-    The sources count as well: after a change in the service, the Bento is built again.
+    The sources count as well: after a change in the service, the Bento is built again. Processes that build in the same
+    store take turns.
 
     Args:
         release_dir: The release's files, laid out like a workspace: ``model/`` and ``reports/``.
@@ -75,16 +80,41 @@ def build(release_dir: Path, *, release: Release, data: DataLayout, store: Path,
     suite_hash = _require_promoted(source, release)
     if (built := ready(store, release)) is not None:
         return built
+    card = PackageCard(release=release, suite_hash=suite_hash, licences=_licences(data))
+    with _build_lock(layout):
+        return _build(layout, source, card, data=data, over=over)
+
+
+def _build(layout: StoreLayout, source: Layout, card: PackageCard, *, data: DataLayout, over: Over) -> BentoRecord:
+    """Build, unless the process that held the lock before has done so."""
+    release = card.release
+    if (built := ready(layout.root, release)) is not None:
+        return built
     building = layout.building(release.version)
     shutil.rmtree(building, ignore_errors=True)
     try:
         _copy_sources(layout.sources(release.version))
-        card = PackageCard(release=release, suite_hash=suite_hash, licences=_licences(data))
         lay_out(layout.package(release.version), source, data, card, over=over)
         _put(layout, release)
         return _complete(layout, release, data)
     finally:
         shutil.rmtree(building, ignore_errors=True)
+
+
+@contextmanager
+def _build_lock(layout: StoreLayout) -> Iterator[None]:
+    """Be the only process that builds in this store; it ends with the process. Waits as long as another one builds."""
+    layout.root.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(layout.lock)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.warning("%s: another process builds here; waiting until it ends", layout.root)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _require_promoted(source: Layout, release: Release) -> str:

@@ -204,6 +204,11 @@ class StoreLayout:
         """The BentoML model that the Bento serves."""
         return PackageLayout(self.root / "models" / "entityclip-model" / version)
 
+    @property
+    def lock(self) -> Path:
+        """Held by the one process that builds in this store."""
+        return self.root / "build.lock"
+
     def building(self, version: str) -> Path:
         """Scratch of a build; what a killed build left there is thrown away."""
         return self.root / "building" / version

@@ -211,9 +211,8 @@ def test_same_release_gives_the_same_bento_and_a_damaged_one_is_built_again(rele
     assert file_sha256(weights) == file_sha256(released.layout.model.weights)
 
 
-@pytest.mark.slow
-def test_killed_build_is_completed_by_the_next_with_the_same_content(released, tmp_path, bento):
-    store = StoreLayout(tmp_path / "store")
+def _start_build(released, store: StoreLayout) -> subprocess.Popen[str]:
+    """A build in a process of its own, with its error on stderr."""
     program = (
         "from pathlib import Path; from bentos.package import build; from entityclip.layout import DataLayout;"
         "from entityclip.records import Release; import sys; root, store, release = sys.argv[1:];"
@@ -221,7 +220,26 @@ def test_killed_build_is_completed_by_the_next_with_the_same_content(released, t
         " store=Path(store))"
     )
     arguments = [str(released.layout.root), str(store.root), released.release.model_dump_json()]
-    killed = subprocess.Popen([sys.executable, "-c", program, *arguments], cwd=REPOSITORY, start_new_session=True)
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.Popen(command, cwd=REPOSITORY, start_new_session=True, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_two_builds_at_once_in_the_same_store_take_turns(released, tmp_path, bento):
+    store = StoreLayout(tmp_path / "倉庫")
+    building = [_start_build(released, store) for _ in range(2)]
+    errors = [process.communicate(timeout=300)[1] for process in building]
+    assert [process.returncode for process in building] == [0, 0], errors
+    assert sum("another process builds" in error for error in errors) <= 1
+    again = build(released.layout.root, release=released.release, data=released.layout.data, store=store.root)
+    assert again.content == bento.content
+    assert not store.building("v1.0.0").exists()
+
+
+@pytest.mark.slow
+def test_killed_build_is_completed_by_the_next_with_the_same_content(released, tmp_path, bento):
+    store = StoreLayout(tmp_path / "store")
+    killed = _start_build(released, store)
     end = time.monotonic() + 120
     while not store.model("v1.0.0").root.exists() and time.monotonic() < end:
         assert killed.poll() is None, "ended before it could be killed"

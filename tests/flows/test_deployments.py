@@ -90,20 +90,16 @@ def test_compose_starts_modules_that_exist_behind_servers_that_are_ready() -> No
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda p: p.name)
 def test_a_manifest_selects_its_own_pods_and_mounts_what_it_names(path: Path) -> None:
-    parts = list(yaml.safe_load_all(path.read_text()))
-    claims = {part["metadata"]["name"] for part in parts if part["kind"] == "PersistentVolumeClaim"} | {"workspace"}
-    for part in (part for part in parts if part["kind"] == "Deployment"):
+    for part in yaml.safe_load_all(path.read_text()):
+        if part["kind"] != "StatefulSet":
+            continue
         pod = part["spec"]["template"]
         assert part["spec"]["selector"]["matchLabels"] == pod["metadata"]["labels"]
-        (container,) = pod["spec"]["containers"]
-        assert {m["name"] for m in container["volumeMounts"]} == {v["name"] for v in pod["spec"]["volumes"]}
-        named = [
-            v["persistentVolumeClaim"]["claimName"] for v in pod["spec"]["volumes"] if "persistentVolumeClaim" in v
-        ]
-        assert set(named) <= claims
-        assert pod["spec"]["securityContext"]["runAsNonRoot"]
-        ports = {p["name"] for p in container.get("ports", [])}
-        probes = [
-            container[k]["httpGet"] for k in ("startupProbe", "readinessProbe", "livenessProbe") if k in container
-        ]
-        assert all(probe["port"] in ports for probe in probes)
+        claims = {claim["metadata"]["name"] for claim in part["spec"]["volumeClaimTemplates"]}
+        containers = pod["spec"]["containers"]
+        mounted = {mount["name"] for container in containers for mount in container["volumeMounts"]}
+        assert mounted == {volume["name"] for volume in pod["spec"]["volumes"]} | claims
+        for container in containers:
+            ports = {port["name"] for port in container.get("ports", [])}
+            probes = [probe["httpGet"] for name, probe in container.items() if name.endswith("Probe")]
+            assert all(probe["port"] in ports for probe in probes)
