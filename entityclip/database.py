@@ -5,8 +5,11 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from entityclip.storage import close_to_others, private_file
 
 LOOK_SECONDS = 0.02
 
@@ -15,6 +18,8 @@ def open_shared(
     path: Path, *, wait_seconds: float, prepare: Callable[[sqlite3.Connection], object], **options: Any
 ) -> sqlite3.Connection:
     """A connection to a database whose readers and writers do not stop each other (write-ahead log).
+
+    The file and its log are readable by their owner alone, whatever the umask; an older file is closed to others.
 
     SQLite waits for its locks by itself, except when a new file gets its log: whoever comes at that moment is turned
     away at once. Here it tries again until its time is over.
@@ -28,6 +33,7 @@ def open_shared(
     Raises:
         sqlite3.DatabaseError: The file is no database, cannot be written, or stays locked.
     """
+    _close_to_others(path)
     connection = sqlite3.connect(path, timeout=wait_seconds, **options)
     try:
         _log_ahead(connection, until=time.monotonic() + wait_seconds)
@@ -36,6 +42,14 @@ def open_shared(
         connection.close()
         raise
     return connection
+
+
+def _close_to_others(path: Path) -> None:
+    """SQLite gives its log the rights that the database has when the log is made."""
+    with suppress(OSError):  # of a place that cannot be written, SQLite itself says so
+        private_file(path)
+    for suffix in ("-wal", "-shm", "-journal"):
+        close_to_others(path.with_name(path.name + suffix))
 
 
 def _log_ahead(connection: sqlite3.Connection, *, until: float) -> None:

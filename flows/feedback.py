@@ -29,7 +29,7 @@ from entityclip.feedback import Intake, JudgedRow, agreement, vouched
 from entityclip.layout import Layout, StateLayout
 from entityclip.records import Record
 from entityclip.sources.joined import FEEDBACK
-from entityclip.storage import atomic_path, atomic_write
+from entityclip.storage import PRIVATE_FILE, atomic_path, atomic_write, close_to_others, private_folder
 from entityclip.workspace import read_config
 from flows.observe import observed
 from flows.remote import bring, push
@@ -84,6 +84,7 @@ def take_in(layout: Layout, spool: Spool) -> Gathered:
             _write(folder.judged, pd.DataFrame([row.model_dump() for row in (*before, *new)]))
             _write(folder.table, table)
         if folder.root.exists():
+            _close_folders(layout)
             _version(layout, message=f"Feedback: {len(new)} judgements, {len(table)} pictures")
         spool.drop(until=last)
     return Gathered(
@@ -104,7 +105,7 @@ def _judged(layout: Layout, spool: Spool, intake: Intake) -> tuple[list[JudgedRo
         if row is not None:
             rows.append(row)
             if row.picture and not row.unusable and row.verdict != "wrong":
-                atomic_write(layout.feedback.picture(row.picture), judgement.picture)
+                atomic_write(layout.feedback.picture(row.picture), judgement.picture, mode=PRIVATE_FILE)
     return rows, last
 
 
@@ -119,6 +120,13 @@ def _bring_back(layout: Layout) -> None:
     """``feedback/`` as it was committed, where this checkout has only its pointer."""
     if layout.feedback_dvc.exists() and not layout.feedback.root.exists():
         bring(layout, pointer_hash(layout.feedback_dvc.read_text()), layout.feedback.root)
+
+
+def _close_folders(layout: Layout) -> None:
+    """Pictures that callers sent lie in ``feedback/`` and once more where DVC keeps its copies."""
+    private_folder(layout.feedback.root)
+    private_folder(layout.dvc_folder / "cache")
+    close_to_others(layout.remote)
 
 
 def _version(layout: Layout, *, message: str) -> None:
@@ -186,7 +194,7 @@ def _pictures(layout: Layout) -> dict[str, str]:
 
 
 def _write(path: Path, rows: pd.DataFrame) -> None:
-    with atomic_path(path) as temporary:
+    with atomic_path(path, mode=PRIVATE_FILE) as temporary:
         rows.to_csv(temporary, index=False, lineterminator="\n")
 
 

@@ -50,7 +50,8 @@ def open_workspace(root: Path) -> Layout:
     """The workspace at ``root``, made or completed where needed.
 
     A folder inside another repository becomes a repository of its own. What exists is kept: identity, remotes,
-    settings and rules of the user are never overwritten. A new folder may hold ``entityclip.yaml`` beforehand.
+    settings and rules of the user are never overwritten. A new folder may hold ``entityclip.yaml`` beforehand; one
+    that is made here is readable by its owner alone.
 
     Raises:
         ConfigError: The ``entityclip.yaml`` of a folder that is to become a workspace cannot be read.
@@ -61,7 +62,8 @@ def open_workspace(root: Path) -> Layout:
     layout = Layout(root.resolve())
     require_usable(layout)
     try:
-        layout.root.mkdir(parents=True, exist_ok=True)
+        layout.root.parent.mkdir(parents=True, exist_ok=True)
+        layout.root.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise WorkspaceError(f"{layout.root}: cannot be made: {error.strerror}; name another folder") from error
     with full_disk_told(layout), exclusive(layout):

@@ -22,6 +22,7 @@ from pydantic import Field, ValidationError
 
 from entityclip.errors import ConfigError, faults
 from entityclip.records import Record
+from entityclip.storage import PRIVATE_FILE, private_folder
 
 Scope = Literal["ask", "feedback", "entities", "metrics"]
 """ask: search, tag, match, embed, about; entities: change what can be found; metrics: read ``/metrics``."""
@@ -124,11 +125,11 @@ def read(path: Path) -> tuple[Key, ...]:
 @contextmanager
 def _changing(path: Path) -> Iterator[list[Key]]:
     """The keys as a list; what the block leaves in it replaces the file, readable by its owner alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(path.parent)
     with FileLock(path.with_name(f".{path.name}.lock")):
         keys = list(read(path))
         yield keys
-        Keyring(keys=tuple(keys)).write(path, mode=0o600)
+        Keyring(keys=tuple(keys)).write(path, mode=PRIVATE_FILE)
 
 
 # ---------------------------------------------------------------- the file, for the service

@@ -19,6 +19,7 @@ from pydantic import Field
 from entityclip.database import open_shared
 from entityclip.errors import DataError
 from entityclip.records import Record
+from entityclip.storage import private_folder
 
 Verdict = Literal["right", "wrong", "missing"]
 
@@ -103,7 +104,7 @@ class Spool:
     def _open(self) -> Iterator[sqlite3.Connection]:
         """A connection; what the block did is on the disk when it ends, or not at all."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(self.path.parent)
             opened = open_shared(self.path, wait_seconds=10, prepare=lambda database: database.execute(_SCHEMA))
             with closing(opened) as connection, connection:
                 yield connection

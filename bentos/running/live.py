@@ -15,6 +15,7 @@ from bentos.running.manifest import verify_files
 from entityclip.errors import ConfigError, faults
 from entityclip.layout import PackageLayout, StateLayout
 from entityclip.records import PackageCard, Record
+from entityclip.storage import PRIVATE_FILE, private_folder
 
 log = logging.getLogger("entityclip.releases")
 
@@ -119,5 +120,6 @@ def read_card(layout: PackageLayout) -> PackageCard:
 
 
 def _write(state: StateLayout, live: Live) -> Live:
-    live.write(state.live)
+    private_folder(state.root)
+    live.write(state.live, mode=PRIVATE_FILE)
     return live

@@ -22,6 +22,7 @@ from entityclip.errors import ConfigError, EntityClipError
 from entityclip.layout import PackageLayout, StateLayout
 from entityclip.predict import Predictor
 from entityclip.records import Hit, PackageCard, Tag
+from entityclip.storage import private_folder
 
 LOOK_SECONDS = 0.5
 READY_SECONDS = 5.0
@@ -124,6 +125,8 @@ class Releases:
 
     def __init__(self, own: Path, *, state: StateLayout | None, decoders: int) -> None:
         self.own, self.state, self.decoders = own, state, decoders
+        if state is not None:
+            private_folder(state.root)
         self.shadow = Shadow(None if state is None else state.shadow)
         self._seen = self._stamp()  # before it is read: what changes meanwhile is seen as a change
         self._roles = self._loaded(self._decided_before() or Live(champion=own), known={})

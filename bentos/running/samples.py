@@ -24,6 +24,7 @@ from bentos.running.releases import Release
 from entityclip.database import open_shared
 from entityclip.errors import DataError, EntityClipError
 from entityclip.figures import STATISTICS, picture_statistics, script_of
+from entityclip.storage import private_folder
 
 SECONDS = 1.0
 """Between two samples of a kind, in one worker."""
@@ -117,7 +118,7 @@ class Samples:
         if self.path is None:
             raise DataError("no file of samples; start the service with ENTITYCLIP_STATE")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(self.path.parent)
             opened = open_shared(self.path, wait_seconds=10, prepare=lambda database: database.execute(_SCHEMA))
             with closing(opened) as connection, connection:
                 yield connection

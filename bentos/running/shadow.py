@@ -18,6 +18,7 @@ from pathlib import Path
 
 from bentos.running import stages
 from entityclip.records import Hit, Tag
+from entityclip.storage import private_file, private_folder
 
 WAITING = 16
 MOST_BYTES = 64 * 2**20
@@ -88,6 +89,7 @@ class Shadow:
         assert self.path is not None
         if self.path.exists() and self.path.stat().st_size > MOST_BYTES:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(self.path.parent)
+        private_file(self.path)
         with self.path.open("a", encoding="utf-8") as file:  # one short line at a time is whole, from any worker
             file.write(json.dumps(comparison) + "\n")

@@ -22,6 +22,7 @@ from entityclip.index.fulltext import FullText
 from entityclip.layout import ChangesLayout
 from entityclip.pairs import digest
 from entityclip.records import EntityEntry
+from entityclip.storage import private_folder
 
 MOST_PICTURES = 100
 """Pictures of one entity that may be added."""
@@ -95,7 +96,7 @@ class Changes:
     """
 
     def __init__(self, layout: ChangesLayout, *, fingerprint: str) -> None:
-        layout.root.mkdir(parents=True, exist_ok=True)
+        private_folder(layout.root)
         self._path, self._fingerprint, self._lock = layout.database, fingerprint, threading.RLock()
         with self._explained():
             self._connection = open_shared(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import stat
 
 import pytest
 from tiny import tiny_data, tiny_picture
@@ -51,6 +52,17 @@ def test_judgements_are_committed_and_pushed_before_the_spool_forgets(workspace:
     again = take_in.fn(workspace, spool)
     assert (again.taken, again.pictures) == (0, 2)
     assert len(list((workspace.feedback.root / "pictures").iterdir())) == 2
+
+
+def test_pictures_of_callers_are_closed_to_other_accounts_with_every_copy_that_dvc_keeps(
+    workspace: Layout, spool: Spool
+) -> None:
+    take_in.fn(workspace, spool)
+    for folder in (workspace.feedback.root, workspace.dvc_folder / "cache", workspace.remote):
+        assert stat.S_IMODE(folder.stat().st_mode) & 0o077 == 0, folder
+    workspace.feedback.root.chmod(0o755)
+    take_in.fn(workspace, spool)
+    assert stat.S_IMODE(workspace.feedback.root.stat().st_mode) == 0o700
 
 
 def test_a_run_that_was_cut_off_takes_nothing_in_twice(workspace: Layout, spool: Spool, monkeypatch) -> None:

@@ -2,6 +2,7 @@ import contextlib
 import errno
 import shutil
 import sqlite3
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -183,3 +184,9 @@ def test_a_full_disk_is_told_in_one_way_whoever_finds_it(tmp_path: Path) -> None
         database.execute("SELECT colour")
     with pytest.raises(FileNotFoundError), full_disk_told(layout):
         (tmp_path / "nowhere").read_text()
+
+
+def test_a_new_workspace_is_closed_to_other_accounts_and_an_old_folder_stays_as_it_is(tmp_path: Path) -> None:
+    assert stat.S_IMODE(open_workspace(tmp_path / "new" / "店").root.stat().st_mode) == 0o700
+    (tmp_path / "mine").mkdir(mode=0o755)
+    assert stat.S_IMODE(open_workspace(tmp_path / "mine").root.stat().st_mode) == 0o755
