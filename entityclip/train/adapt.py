@@ -39,6 +39,17 @@ def adapt(model: EntityCLIP, config: Adaptation) -> Callable[[], None]:
     return lambda: None
 
 
+def train_mode(model: nn.Module) -> None:
+    """Put what learns into training mode. A module whose weights are all frozen goes into evaluation mode: dropout is
+    off, and batch norm keeps its statistics.
+    """
+    model.train()
+    for module in model.modules():
+        weights = list(module.parameters())
+        if weights and not any(weight.requires_grad for weight in weights):
+            module.eval()
+
+
 def _low_rank(model: EntityCLIP, config: Adaptation) -> Any:
     """A trainable update of low rank beside every matrix of the towers' blocks (LoRA, arXiv 2106.09685)."""
     try:

@@ -58,5 +58,5 @@ class Best:
             )
             terms = job.wrapped(batch, config=job.config.loss, generator=self._steps.generator(number))
             losses.append(float(job.accelerator.reduce(terms["loss"], "mean")))
-        job.wrapped.train()
+        job.train_mode()
         return sum(losses) / len(losses)

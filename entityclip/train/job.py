@@ -22,7 +22,7 @@ from entityclip.model.entityclip import MAX_SCALE, Batch, EntityCLIP, Read
 from entityclip.model.fit import require_fit
 from entityclip.model.gather import process, processes
 from entityclip.model.towers import Tokens
-from entityclip.train.adapt import adapt, optimizer
+from entityclip.train.adapt import adapt, optimizer, train_mode
 from entityclip.train.average import Average
 from entityclip.train.config import TrainConfig
 from entityclip.train.machine import attention, keep_freed_memory
@@ -92,7 +92,7 @@ class Job:
         self.config = config
         keep_freed_memory()
         torch.manual_seed(config.seed)
-        self.model = EntityCLIP(config.model).to(memory_format=torch.channels_last).train()
+        self.model = EntityCLIP(config.model).to(memory_format=torch.channels_last)
         self.accelerator = _accelerator(config, self.model)
         self.steps = Steps(config, training)
         _require_possible(config, self.model)
@@ -105,8 +105,13 @@ class Job:
                 block.compile()
         self.wrapped, prepared = self.accelerator.prepare(self.model, optimizer(self.model, config))
         self.optimizer: torch.optim.Optimizer = prepared.optimizer
+        self.train_mode()
         with torch.no_grad():
             self.average = Average(self.wrapped, keep=config.average)
+
+    def train_mode(self) -> None:
+        """Put the model into training mode, all but its frozen modules."""
+        train_mode(self.wrapped)
 
     def step(self, number: int, drafted: Draft) -> dict[str, float]:
         """Loss, gradient, update. Returns the loss's terms.

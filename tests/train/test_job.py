@@ -1,19 +1,27 @@
 from __future__ import annotations
 
+import re
+from itertools import chain
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from together import steps, steps_together
 
 from entityclip import batches
 from entityclip.errors import ConfigError
 from entityclip.layout import DataLayout, RunLayout
+from entityclip.model.config import TowerConfig
 from entityclip.model.entityclip import EntityCLIP
 from entityclip.train import Adaptation, TrainConfig
 from entityclip.train.fit import fit
 from entityclip.train.job import Job
+
+TINY = TowerConfig(architecture="entityclip-tiny", mean_pool=True)
+"""With batch norm."""
+
+BUFFER = re.compile("running_mean|running_var|num_batches_tracked")
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +122,40 @@ def test_low_rank_updates_are_merged_at_the_end(config: TrainConfig, data: DataL
         "text.transformer.resblocks.2.attn.in_proj_weight",
     } <= changed
     assert not {"visual.conv1.weight", "visual.transformer.resblocks.0.mlp.c_fc.bias"} & changed
+
+
+@pytest.mark.parametrize("towers", ["none", "last", "lora"])
+def test_batch_norms_that_are_frozen_keep_their_statistics(config: TrainConfig, data: DataLayout, towers: str) -> None:
+    normed = config.model_copy(update={"model": TrainConfig().model.model_copy(update={"towers": TINY})})
+    changed = {name for name in learnt(normed, data, towers=towers, blocks=1, rank=2) if BUFFER.search(name)}
+    learning = [name for name in changed if "layer4" in name] if towers == "last" else []
+    assert changed == set(learning)
+    assert bool(learning) == (towers == "last")
+
+
+def test_a_validation_between_epochs_puts_no_frozen_module_into_training_mode(
+    config: TrainConfig, data: DataLayout, tmp_path: Path
+) -> None:
+    model = TrainConfig().model.model_copy(update={"towers": TINY})
+    frozen = config.model_copy(
+        update={"model": model, "adaptation": Adaptation(towers="none"), "keep": "best", "epochs": 2}
+    )
+    torch.manual_seed(frozen.seed)
+    before = EntityCLIP(model).state_dict()
+    fit(frozen, data=data, data_hash="", run=RunLayout(tmp_path), report=lambda *_: None, progress=False)
+    after = load_file(RunLayout(tmp_path).checkpoint.weights)
+    buffers = [name for name in after if BUFFER.search(name)]
+    assert buffers
+    assert all(torch.equal(after[name], before[name]) for name in buffers)
+
+
+def test_dropout_of_a_frozen_tower_is_off(config: TrainConfig, data: DataLayout) -> None:
+    heads = config.model_copy(update={"adaptation": Adaptation(towers="none")})
+    job = Job(heads, batches.load_training_set(data, preprocessing=config.preprocessing, progress=False))
+    for _ in range(2):
+        assert not any(block.training for block in chain(*job.model.blocks()))
+        assert job.model.mmae.training
+        job.train_mode()
 
 
 def test_pretrained_weights_go_at_their_own_rate(config: TrainConfig, data: DataLayout, tmp_path: Path) -> None:
