@@ -302,9 +302,9 @@ def _example(layout: StoreLayout, version: str, data: DataLayout) -> tuple[str, 
 
 
 def serve_command(bento: BentoRecord, *, port: int = 3000) -> str:
-    """Lines for a shell: the first serves the Bento, the others ask it from a second terminal."""
+    """Lines for a shell: the first serves the Bento to this machine alone, the others ask it from a second terminal."""
     program = Path(sys.executable).with_name("bentoml")
-    home = f"BENTOML_DO_NOT_TRACK=True BENTOML_HOME={shlex.quote(bento.store)}"
+    home = f"BENTOML_DO_NOT_TRACK=True BENTOML_HOME={shlex.quote(bento.store)} ENTITYCLIP_KEYLESS=local"
     lines = [f"{home} {shlex.quote(str(program))} serve {bento.tag} --port {port}"]
     if bento.example_text:
         asked = shlex.quote(json.dumps({"text": bento.example_text, "k": 5}, ensure_ascii=False))

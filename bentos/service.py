@@ -248,7 +248,11 @@ def explained() -> Iterator[None]:
 # type checker does not see.
 cast(Any, EntityClip).add_asgi_middleware(OneForm)
 cast(Any, EntityClip).add_asgi_middleware(
-    Guard, state=settings.state(), at_once=settings.AT_ONCE, workers=settings.WORKERS
+    Guard,
+    state=settings.state(),
+    keyless=settings.keyless(),
+    at_once=settings.AT_ONCE,
+    workers=settings.WORKERS,
 )
 cast(Any, EntityClip).add_asgi_middleware(BodyLimit)
 cast(Any, EntityClip).add_asgi_middleware(Description, service=EntityClip)

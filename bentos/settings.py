@@ -46,3 +46,17 @@ def state() -> StateLayout | None:
     """The folder that ``ENTITYCLIP_STATE`` names: keys, feedback, which release answers; None without one."""
     folder = os.environ.get("ENTITYCLIP_STATE")
     return StateLayout(Path(folder)) if folder else None
+
+
+def keyless() -> bool:
+    """Whether callers on this machine need no key, where there is no state folder: ``ENTITYCLIP_KEYLESS=local``.
+
+    Raises:
+        ConfigError: The variable has another value.
+    """
+    text = os.environ.get("ENTITYCLIP_KEYLESS", "")
+    if text not in ("", "local"):
+        raise ConfigError(
+            f"ENTITYCLIP_KEYLESS is {text!r}; expected 'local', or nothing where every caller needs a key"
+        )
+    return text == "local"

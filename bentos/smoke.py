@@ -126,6 +126,7 @@ def serving(tag: str, *, store: Path, state: Path | None = None) -> Iterator[str
     Raises:
         PackagingError: It was not ready in time, or the block raised one; the end of its log is in the message.
     """
+    access = {"ENTITYCLIP_STATE": str(state or ""), "ENTITYCLIP_KEYLESS": "" if state else "local"}
     log = StoreLayout(store.resolve()).log(tag.partition(":")[2])
     log.parent.mkdir(parents=True, exist_ok=True)
     url = f"http://127.0.0.1:{(port := _free_port())}"
@@ -136,7 +137,7 @@ def serving(tag: str, *, store: Path, state: Path | None = None) -> Iterator[str
             stdin=subprocess.PIPE,  # held by this process alone: when it is killed, the server ends too
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=store_environment(store.resolve()) | {"ENTITYCLIP_STATE": str(state or "")},
+            env=store_environment(store.resolve()) | access,
             cwd=log.parent,
             start_new_session=True,
         )

@@ -23,6 +23,7 @@ from entityclip.records import PackageCard, PromotionDecision, PromotionPolicy, 
 # BentoML reads these once, at its first import, so that a fixture would come too late.
 os.environ["BENTOML_HOME"] = tempfile.mkdtemp(prefix="entityclip-tests-")
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"
+os.environ["ENTITYCLIP_KEYLESS"] = "local"
 atexit.register(shutil.rmtree, os.environ["BENTOML_HOME"], ignore_errors=True)
 
 

@@ -49,12 +49,14 @@ log = logging.getLogger("entityclip.edge")
 class Guard:
     """ASGI middleware that lets a request through, or answers 401, 403, 429 or 503 with the reason.
 
-    A service without a state folder has no keys: it answers this machine alone, and no page of a browser that was
-    talked into asking it.
+    A service without a state folder has no keys. It answers nobody, or with ``keyless`` this machine alone, and no page
+    of a browser that was talked into asking it. That has to be a decision: a proxy on this machine that sets no header
+    of its own looks like this machine.
 
     Args:
         app: What is guarded.
         state: Folder with the keys; None for a service without.
+        keyless: Whether callers on this machine need no key where there is no state folder.
         at_once: Requests in work in this worker; one more is told to come again.
         workers: That share the rates of every key.
 
@@ -62,8 +64,10 @@ class Guard:
         ConfigError: The file of keys cannot be used.
     """
 
-    def __init__(self, app: ASGIApp, *, state: StateLayout | None, at_once: int, workers: int = 1) -> None:
-        self.app, self.at_once = app, at_once
+    def __init__(
+        self, app: ASGIApp, *, state: StateLayout | None, keyless: bool = False, at_once: int, workers: int = 1
+    ) -> None:
+        self.app, self.at_once, self.keyless = app, at_once, keyless
         self.keys = None if state is None else KeyFile(state.keys)
         self.limits = Limits(workers=workers)
         self.in_work = 0
@@ -95,7 +99,7 @@ class Guard:
         """The key that may ask this, or the refusal."""
         headers = Headers(scope=scope)
         if self.keys is None:
-            return LOCAL if _from_here(scope, headers) else refusal(401, _NO_KEYS)
+            return LOCAL if self.keyless and _from_here(scope, headers) else refusal(401, _NO_KEYS)
         kind, _, presented = headers.get("authorization", "").partition(" ")
         key = self.keys.find(presented.strip()) if kind.lower() == "bearer" else None
         if key is None:
@@ -108,10 +112,12 @@ class Guard:
 
 
 _NO_KEYS = (
-    "this service has no keys, so it answers its own machine alone; set ENTITYCLIP_STATE to a folder and make a key "
-    "with `python -m bentos keys make`"
+    "this service has no keys; set ENTITYCLIP_STATE to a folder and make a key with `python -m bentos keys make`, or, "
+    "where no proxy stands in front of it, set ENTITYCLIP_KEYLESS=local to let callers on its own machine in"
 )
 
+FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
+"""Headers by which a proxy says that it speaks for somebody else."""
 
 _PORT = re.compile(r":\d+$")
 
@@ -130,7 +136,7 @@ def _from_here(scope: Scope, headers: Headers) -> bool:
     origin = headers.get("origin")
     return (
         _is_loopback((scope.get("client") or ("",))[0])
-        and not any(name in headers for name in ("forwarded", "x-forwarded-for", "x-real-ip"))
+        and not any(name in headers for name in FORWARDED)
         and _is_loopback(_PORT.sub("", asked).strip("[]"))
         and (origin is None or origin.partition("://")[2] == asked)
     )

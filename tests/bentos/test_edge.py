@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from bentos import settings
 from bentos.edge import keys
 from bentos.edge.body import BodyLimit
 from bentos.edge.errors import OneForm
@@ -37,14 +38,14 @@ async def _list_of_errors(request):
     return JSONResponse([{"error": "as BentoML says it"}], status_code=422)
 
 
-def service(state: Path | None, *, at_once: int = 64, workers: int = 1, **body) -> TestClient:
+def service(state: Path | None, *, at_once: int = 64, workers: int = 1, keyless: bool = True, **body) -> TestClient:
     paths = ("/search", "/livez", "/metrics", "/entities", "/feedback")
     app = Starlette(
         routes=[Route(path, _echo, methods=["POST", "GET"]) for path in paths]
         + [Route("/slow", _slow), Route("/fail", _fail), Route("/list", _list_of_errors)],
         middleware=[
             Middleware(OneForm),
-            Middleware(Guard, state=state and StateLayout(state), at_once=at_once, workers=workers),
+            Middleware(Guard, state=state and StateLayout(state), keyless=keyless, at_once=at_once, workers=workers),
             Middleware(BodyLimit, **body),
         ],
     )
@@ -133,6 +134,8 @@ def test_keys_made_at_the_same_time_are_all_kept(tmp_path):
         ({"host": "evil.example"}, "127.0.0.1"),
         ({"origin": "http://evil.example"}, "127.0.0.1"),
         ({"x-forwarded-for": "10.0.0.1"}, "127.0.0.1"),
+        ({"via": "1.1 proxy"}, "127.0.0.1"),
+        ({"x-forwarded-proto": "https"}, "127.0.0.1"),
         ({"host": "["}, "127.0.0.1"),
     ],
 )
@@ -143,6 +146,29 @@ def test_without_keys_nobody_from_elsewhere_is_answered(headers, client):
     assert refused.status_code == 401
     assert "make a key" in refused.json()["error"]
     assert TestClient(app, **FROM_HERE).post("/search").status_code == 200
+
+
+def test_local_proxy_that_sets_no_header_does_not_pass_for_its_own_machine():
+    proxied = {"connection": "close"}  # all that nginx adds by itself; Host becomes the address that it passes on to
+    refused = service(None, keyless=False).post("/search", headers=proxied)
+    assert refused.status_code == 401
+    assert "ENTITYCLIP_KEYLESS=local" in refused.json()["error"]
+    assert service(None, keyless=False).get("/livez").status_code == 200
+
+
+def test_a_state_folder_asks_for_keys_whatever_else_is_set(tmp_path):
+    assert service(tmp_path, keyless=True).post("/search").status_code == 401
+
+
+def test_callers_without_a_key_are_let_in_by_one_word_alone(monkeypatch):
+    monkeypatch.delenv("ENTITYCLIP_KEYLESS", raising=False)
+    assert not settings.keyless()
+    monkeypatch.setenv("ENTITYCLIP_KEYLESS", "local")
+    assert settings.keyless()
+    for other in ("1", "true", "ローカル"):
+        monkeypatch.setenv("ENTITYCLIP_KEYLESS", other)
+        with pytest.raises(ConfigError, match=f"ENTITYCLIP_KEYLESS is '{other}'; expected 'local'"):
+            settings.keyless()
 
 
 # ---------------------------------------------------------------- limits

@@ -115,8 +115,9 @@ def test_serve_command_survives_a_shell():
         example_picture="/a b/p.png",
     )
     serve, search, tag = serve_command(bento, port=3111).splitlines()
-    quiet, home, _, *rest = shlex.split(serve)
+    quiet, home, keyless, _, *rest = shlex.split(serve)
     assert (quiet, home) == ("BENTOML_DO_NOT_TRACK=True", "BENTOML_HOME=/a b/it's")
+    assert keyless == "ENTITYCLIP_KEYLESS=local"
     assert rest == ["serve", "entityclip-service:v1.0.0", "--port", "3111"]
     assert shlex.split(search)[-1] == '{"text": "Tim\'s \\"mug\\" マグ", "k": 5}'
     assert shlex.split(tag)[-1] == "image=@/a b/p.png"
