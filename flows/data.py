@@ -27,6 +27,7 @@ from entityclip.sources.joined import with_feedback
 from entityclip.sources.source import Source
 from entityclip.train import code_hash
 from entityclip.workspace import read_config
+from expectations.refusal import explain_refusal
 from flows.artifacts import show_quality
 from flows.judges import judges
 from flows.reentry import ask_again, merge_reviews, to_write_again, told
@@ -95,7 +96,7 @@ def validate_batch(layout: Layout, batch: str) -> QualityReport:
 def require_accepted(layout: Layout, report: QualityReport) -> None:
     """Fail the run with the reason where the batch was refused; else its report is what the workspace shows."""
     if report.refused:
-        raise GateRefused(f"the batch was refused: {report.refusal}; see {report.quarantine_file or report.data_docs}")
+        raise GateRefused(explain_refusal(report, layout))
     report.portable(layout.root).write(layout.report("quality"))
 
 

@@ -236,9 +236,9 @@ def test_refused_texts_fail_the_run_with_the_reason_and_the_champion_is_untouche
     assert (champion(layout), folder_hash(layout.data.root), folder_hash(layout.model.root)) == before
     done = retrain(layout.root, *table, "--replace-source")
     assert done.returncode == 1
-    reason = done.stderr.splitlines()[-1]
-    assert reason.startswith("GateRefused: the batch was refused: ")
+    _, _, reason = done.stderr.rpartition("\nGateRefused: the batch was refused: ")
     assert "refusal 3" in reason
+    assert "entityclip review export" in reason.splitlines()[-1]
     state, message = state_of_the_last_run(layout.root.parent / "home")
     assert state == "FAILED"
     assert "the batch was refused" in message
@@ -294,7 +294,7 @@ def test_a_refused_batch_fails_the_run_with_the_reason_and_changes_nothing(tmp_p
     mapping.write_text("entity: code\ncategory: kind\nentities:\n  entity: code\n")
     done = retrain(tmp_path / "workspace", "--source", "table", "--source-path", str(source), "--mapping", str(mapping))
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("GateRefused: the batch was refused")
+    assert "\nGateRefused: the batch was refused: " in done.stderr
     assert "Traceback" not in done.stderr
     assert not Layout(tmp_path / "workspace").data_dvc.exists()
 
