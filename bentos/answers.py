@@ -52,3 +52,4 @@ class AboutAnswer(PackageCard):
     """Which release is served, and what its model and indexes hold."""
 
     model: ModelFacts
+    behind: bool = Field(description="Another release was decided and cannot be loaded; this one answers until it can.")

@@ -10,14 +10,16 @@ from typing import Annotated, get_args
 import typer
 
 from bentos.edge import keys
-from bentos.running import live
+from bentos.running import followers, live
 from entityclip.errors import ConfigError, EntityClipError
 from entityclip.layout import StateLayout
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 keys_app = typer.Typer(no_args_is_help=True, help="API keys. A change is in force within a second, without a restart.")
 app.add_typer(keys_app, name="keys")
-live_app = typer.Typer(no_args_is_help=True, help="Which release answers. Workers follow within a second.")
+live_app = typer.Typer(
+    no_args_is_help=True, help="Which release answers. The commands wait until every running worker has followed."
+)
 app.add_typer(live_app, name="live")
 
 State = Annotated[Path, typer.Option(envvar="ENTITYCLIP_STATE", help="The service's state folder.")]
@@ -76,18 +78,21 @@ def revoke_key(key_id: Annotated[str, typer.Argument(help="The id, as `list` sho
 
 # ---------------------------------------------------------------- releases
 Package = Annotated[Path, typer.Argument(help="Folder of a package: STORE/models/entityclip-model/VERSION.")]
+Seconds = Annotated[float, typer.Option(min=0, help="Until workers that have not followed are an error; 0: no wait.")]
 
 
 @live_app.command("switch")
-def switch(package: Package, state: State) -> None:
+def switch(package: Package, state: State, seconds: Seconds = followers.SWITCH_SECONDS) -> None:
     """Let another release answer. No request is dropped; the one before stays in memory."""
-    _show(live.switch(StateLayout(state), package))
+    layout = StateLayout(state)
+    _show(*followers.carry_out(layout, lambda: live.switch(layout, package), seconds=seconds))
 
 
 @live_app.command("rollback")
-def rollback(state: State) -> None:
-    """Let the previous release answer again, at once."""
-    _show(live.rollback(StateLayout(state)))
+def rollback(state: State, seconds: Seconds = followers.SWITCH_SECONDS) -> None:
+    """Let the previous release answer again, at once. A worker that cannot follow takes nothing back."""
+    layout = StateLayout(state)
+    _show(*followers.carry_out(layout, lambda: live.rollback(layout), seconds=seconds, take_back=False))
 
 
 @live_app.command("shadow")
@@ -96,9 +101,15 @@ def shadow(
     state: State,
     challenger: Annotated[Path, typer.Option(help="Folder of the package that answers beside it.")],
     share: Annotated[float, typer.Option(help="Of the requests, above 0 to 1.")] = 0.1,
+    seconds: Seconds = followers.SWITCH_SECONDS,
 ) -> None:
     """Let a second release answer a share of the requests too, for the record alone."""
-    _show(live.shadow(StateLayout(state), champion, challenger=challenger, share=share))
+    layout = StateLayout(state)
+
+    def decide() -> live.Live:
+        return live.shadow(layout, champion, challenger=challenger, share=share)
+
+    _show(*followers.carry_out(layout, decide, seconds=seconds))
 
 
 @live_app.command("show")
@@ -107,5 +118,16 @@ def show(state: State) -> None:
     _show(live.read(StateLayout(state)))
 
 
-def _show(decided: live.Live | None) -> None:
+@live_app.command("status")
+def status(state: State) -> None:
+    """Print a line for every running worker: its name, the release that answers, why the decided one does not."""
+    layout = StateLayout(state)
+    wanted = followers.stamp(layout)
+    for name, worker in followers.living(layout).items():
+        print(name, worker.release, worker.failed or ("live" if worker.seen == wanted else "switching"), sep="\t")
+
+
+def _show(decided: live.Live | None, workers: int | None = None) -> None:
     print("the release that is packed with the service" if decided is None else decided.model_dump_json(indent=1))
+    if workers is not None:
+        print(f"{workers} workers answer with it", file=sys.stderr)

@@ -224,7 +224,7 @@ class EntityClip:
     def about(self) -> AboutAnswer:
         """Release, data, rules and licences that stand behind the answers."""
         release = self.releases.champion
-        return AboutAnswer(**dict(release.card), model=release.predictor.about())
+        return AboutAnswer(**dict(release.card), model=release.predictor.about(), behind=self.releases.behind)
 
     def _ask(self, question: Callable[[Release], Found], *, stage: stages.Stage) -> tuple[Release, Found]:
         with explained():

@@ -15,7 +15,8 @@
     ├── IndexMismatch      an index was built by another model than the one that asks it
     ├── WorkspaceError     git, DVC or the workspace folder is not in the state that a step needs
     │   └── Busy           another run is at work, and this one does not wait
-    └── PackagingError     a Bento could not be built from a release, or its smoke test failed
+    ├── PackagingError     a Bento could not be built from a release, or its smoke test failed
+    └── SwitchError        a running service does not answer with the release that was decided
 """
 
 from __future__ import annotations
@@ -84,6 +85,10 @@ class Busy(WorkspaceError):
 
 class PackagingError(EntityClipError):
     """A Bento could not be built from a release, or its smoke test failed."""
+
+
+class SwitchError(EntityClipError):
+    """A running service does not answer with the release that was decided."""
 
 
 def faults(error: ValidationError, *, whole: str = "the file") -> str:

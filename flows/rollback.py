@@ -24,12 +24,13 @@ def roll_back(layout: Layout, version: str, *, reason: str) -> Release:
     Raises:
         WorkspaceError: No such release, it never was the champion, or it cannot be brought back.
         PackagingError: It cannot be served any more; nothing was changed.
+        SwitchError: A worker cannot follow; the others answer with it, and the same command completes the rest.
     """
     release, before = release_of(layout, version), champion(layout)
     if not reigned(layout, version):
         raise PackagingError(f"{version} never was the champion, so nothing proves it; go back to one that was")
     ensure_proved(layout, release)
     restore(layout, release, fetch_release(layout, version, data=True))
-    go_live(layout, release)
+    go_live(layout, release, take_back=False)  # a worker that cannot follow must not keep the others on the bad one
     of = before.version if before else "nothing"
     return assign_champion(layout, version, force=True, message=f"Back from {of}: {reason}")

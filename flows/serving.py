@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bentos import package, settings, smoke
-from bentos.running import live
+from bentos.running import followers, live
 from entityclip import promote
 from entityclip.errors import PackagingError
 from entityclip.layout import Layout, StateLayout, StoreLayout
@@ -125,10 +125,17 @@ def served_package(layout: Layout, release: Release) -> Path:
     return StoreLayout(layout.bento_home.resolve()).model(release.version).root
 
 
-def go_live(layout: Layout, release: Release) -> None:
-    """Let every service of this workspace answer with the release; they follow within a second, nothing is dropped.
+def go_live(layout: Layout, release: Release, *, take_back: bool = True) -> None:
+    """Let every service of this workspace answer with the release, and wait until they do; no request is dropped.
+
+    Args:
+        layout: The workspace.
+        release: Which one.
+        take_back: Whether the release before answers again where a worker cannot follow.
 
     Raises:
+        SwitchError: A worker of a running service cannot follow; carries the reason.
         ConfigError, DataError: The release is not packaged here, or the package is damaged.
     """
-    live.switch(state_of(layout), served_package(layout, release))
+    state, package = state_of(layout), served_package(layout, release)
+    followers.carry_out(state, lambda: live.switch(state, package), take_back=take_back)

@@ -97,6 +97,14 @@ def shadow(state: StateLayout, champion: Path, *, challenger: Path, share: float
     return _write(state, Live(champion=champion, previous=previous, challenger=_whole(challenger), share=share))
 
 
+def put_back(state: StateLayout, before: Live | None) -> None:
+    """Let ``before`` be decided again; None: the release that is packed with the service."""
+    if before is None:
+        state.live.unlink(missing_ok=True)
+    else:
+        _write(state, before)
+
+
 def _whole(package: Path) -> Path:
     """The folder, absolute, after its release was read and every file was compared with the manifest."""
     layout = PackageLayout(package.resolve())

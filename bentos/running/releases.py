@@ -13,8 +13,9 @@ from typing import TypeVar
 from PIL import Image
 
 from bentos import settings
-from bentos.running import live, stages
+from bentos.running import followers, live, stages
 from bentos.running.batching import BatchedModel, Decoder
+from bentos.running.followers import Follower
 from bentos.running.live import Live
 from bentos.running.manifest import verify_files
 from bentos.running.shadow import Shadow
@@ -25,6 +26,10 @@ from entityclip.records import Hit, PackageCard, Tag
 from entityclip.storage import private_folder
 
 LOOK_SECONDS = 0.5
+RETRY_SECONDS = 1.0
+LONGEST_RETRY_SECONDS = 60.0
+"""A decision that cannot be followed is tried again after 1, 2, 4 ... seconds, at most after so many."""
+
 READY_SECONDS = 5.0
 """How long a self-query's answer holds: anybody may ask ``/readyz``, and it must not cost more than a picture."""
 
@@ -111,6 +116,26 @@ class _Roles:
         return {role: release for role, release in named.items() if release is not None}
 
 
+@dataclass
+class _Attempt:
+    """How often one decision was tried, why it failed, and when it is tried again."""
+
+    stamp: followers.Stamp | None
+    failed: str = ""
+    failures: int = 0
+    again: float = 0.0
+
+    def fail(self, error: Exception) -> None:
+        """Keep the reason; each next try comes after twice the time."""
+        self.failed = str(error) or type(error).__name__
+        self.again = time.monotonic() + min(RETRY_SECONDS * 2**self.failures, LONGEST_RETRY_SECONDS)
+        self.failures += 1
+
+    def due(self) -> bool:
+        """Whether it has failed and is to be tried again."""
+        return bool(self.failed) and time.monotonic() >= self.again
+
+
 class Releases:
     """Follows ``live.json`` of the service's state.
 
@@ -120,7 +145,8 @@ class Releases:
         decoders: Pictures decoded at the same time by each release.
 
     Raises:
-        EntityClipError: The release that should answer cannot be loaded. Later that is logged, and changes nothing.
+        EntityClipError: Neither the release that should answer nor the service's own can be loaded.
+        OSError: The state cannot be written.
     """
 
     def __init__(self, own: Path, *, state: StateLayout | None, decoders: int) -> None:
@@ -128,11 +154,18 @@ class Releases:
         if state is not None:
             private_folder(state.root)
         self.shadow = Shadow(None if state is None else state.shadow)
-        self._seen = self._stamp()  # before it is read: what changes meanwhile is seen as a change
-        self._roles = self._loaded(self._decided_before() or Live(champion=own), known={})
+        self._attempt = _Attempt(None if state is None else followers.stamp(state))  # before the decision is read
+        self._roles = self._first()
         self._report(self._roles)
         if state is not None:
+            self._status = followers.Status(state)
+            self._publish()
             threading.Thread(target=self._follow, name="releases", daemon=True).start()
+
+    @property
+    def behind(self) -> bool:
+        """Whether a release that was decided cannot be loaded, so that another one answers."""
+        return bool(self._attempt.failed)
 
     @property
     def champion(self) -> Release:
@@ -151,44 +184,85 @@ class Releases:
         return roles.champion, answer
 
     # ------------------------------------------------------------ changes
-    def _decided_before(self) -> Live | None:
-        """What was decided before the start. A damaged file is none: a service that answers is better than none."""
+    def _first(self) -> _Roles:
+        """What was decided before the start; else, in this order, the release before it and the service's own."""
         try:
-            return None if self.state is None else live.read(self.state)
-        except ConfigError as error:
+            decided = (None if self.state is None else live.read(self.state)) or Live(champion=self.own)
+        except ConfigError as error:  # a damaged file is none: a service that answers is better than none
             log.error("the release packed with the service answers: %s", error)
-            return None
+            decided = Live(champion=self.own)
+        known: dict[Path, Release] = {}
+        *candidates, last = dict.fromkeys((decided.champion, decided.previous or self.own, self.own))
+        for folder in candidates:
+            try:
+                return self._loaded(decided.model_copy(update={"champion": folder}), known)
+            except Exception as error:  # as in _change
+                self._attempt.fail(error)
+                log.error("%s cannot answer: %s", folder, error)
+        return self._loaded(decided.model_copy(update={"champion": last}), known)
 
     def _follow(self) -> None:
+        assert self.state is not None
         while True:
             time.sleep(LOOK_SECONDS)
-            if (stamp := self._stamp()) != self._seen:
-                self._seen = stamp
+            try:
+                if (stamp := followers.stamp(self.state)) != self._attempt.stamp:
+                    self._attempt = _Attempt(stamp)
+                elif not self._attempt.due():
+                    continue
                 self._change()
+                self._publish()
+            except Exception:  # a full disk, for one: this thread is the only one that sees the next decision
+                log.exception("following the decisions goes on")
 
     def _change(self) -> None:
+        """Try the decision; a failure is kept in the attempt, which then is due again."""
         assert self.state is not None
-        before = self._roles
+        before, attempt = self._roles, self._attempt
+        failed, failures = attempt.failed, attempt.failures
         try:
             decided = live.read(self.state) or Live(champion=self.own)
-            roles = self._loaded(decided, known={r.folder: r for r in before.releases().values()})
+            roles = self._loaded(decided, {r.folder: r for r in before.releases().values()})
         except Exception as error:  # a package may be broken in any way, and the next decision must still be seen
-            log.error("%s still answers: %s", before.champion.version, error)
+            attempt.fail(error)
+            if attempt.failed != failed:
+                log.error("%s still answers: %s", before.champion.version, error)
             return
+        if attempt.failures == failures:
+            attempt.failed = ""
         if roles.previous is None and roles.champion is not before.champion:
             roles = replace(roles, previous=before.champion)
         self._roles = roles
         self._report(roles, before=before)
-        log.info("%s answers, after %s", roles.champion.version, before.champion.version)
+        if roles.champion is not before.champion:
+            log.info("%s answers, after %s", roles.champion.version, before.champion.version)
 
-    def _loaded(self, decided: Live, *, known: dict[Path, Release]) -> _Roles:
-        """The releases that ``decided`` names; those in memory are taken from there. Only the champion must load."""
+    def _publish(self) -> None:
+        """Say to the metrics, and to the command that decided, what became of the decision."""
+        attempt = self._attempt
+        stages.wanted_not_live(bool(attempt.failed))
+        self._status.write(
+            Follower(
+                seen=attempt.stamp,
+                release=self.champion.version,
+                failed=attempt.failed,
+                attempts=max(1, attempt.failures),
+            )
+        )
+
+    def _loaded(self, decided: Live, known: dict[Path, Release]) -> _Roles:
+        """The releases that ``decided`` names; those in memory are taken from there. Only the champion must load.
+
+        A challenger that cannot be loaded makes the attempt a failed one; the release before is a convenience.
+        """
 
         def beside(folder: Path | None) -> Release | None:
             try:
                 return None if folder is None else self._release(folder, known)
             except (EntityClipError, OSError) as error:
                 log.error("only the champion answers: %s", error)
+                if folder == decided.challenger:
+                    self._attempt.fail(error)
                 return None
 
         champion = self._release(decided.champion, known)
@@ -199,13 +273,6 @@ class Releases:
             changes = None if self.state is None else self.state.entities
             known[folder] = Release.load(folder, changes=changes, decoders=self.decoders)
         return known[folder]
-
-    def _stamp(self) -> tuple[int, int] | None:
-        try:
-            about = self.state.live.stat() if self.state else None
-        except OSError:
-            return None
-        return (about.st_ino, about.st_mtime_ns) if about else None
 
     @staticmethod
     def _report(roles: _Roles, *, before: _Roles | None = None) -> None:

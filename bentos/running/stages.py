@@ -67,6 +67,13 @@ def _release() -> Gauge:
     return Gauge("entityclip_release", "Releases in memory", ["release", "role"], multiprocess_mode="livemax")
 
 
+@_once
+def _not_live() -> Gauge:
+    from prometheus_client import Gauge
+
+    return Gauge("entityclip_wanted_not_live", "1: a decided release does not answer", multiprocess_mode="livemax")
+
+
 # ---------------------------------------------------------------- counting
 def tagged(*, unknown: bool) -> None:
     """Count an answer of ``/tag``."""
@@ -81,6 +88,11 @@ def shadowed(outcome: Literal["same", "other", "failed", "dropped"]) -> None:
 def in_memory(release: str, *, role: str, here: bool) -> None:
     """Say that a worker holds this release in this role, or no longer."""
     _release().labels(release, role).set(here)
+
+
+def wanted_not_live(missing: bool) -> None:
+    """Say whether this worker cannot load the release that was decided."""
+    _not_live().set(missing)
 
 
 def observe(stage: Stage, seconds: float) -> None:

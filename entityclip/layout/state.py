@@ -23,6 +23,11 @@ class StateLayout:
         return self.root / "live.json"
 
     @property
+    def followers(self) -> Path:
+        """What every running worker has made of the decision in ``live``."""
+        return self.root / "followers"
+
+    @property
     def feedback(self) -> Path:
         """What people confirmed or corrected, SQLite."""
         return self.root / "feedback.sqlite"

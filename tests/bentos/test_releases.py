@@ -2,16 +2,19 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 
 import pytest
+from prometheus_client import REGISTRY
 from tiny import tiny_picture
 
-from bentos.running import live, releases
+from bentos.running import followers, live, releases
 from bentos.running.releases import Releases
-from entityclip.errors import ConfigError, DataError
+from entityclip.errors import ConfigError, DataError, SwitchError
 from entityclip.layout import PackageLayout, StateLayout
 
 
@@ -149,3 +152,146 @@ def test_shadow_that_fails_is_noticed_by_nobody_else(running, package, state, ot
     assert running.ask(question)[0].version == "v1.0.0"
     until(lambda: "could not answer" in caplog.text)
     assert tags(running)[0] == "v1.0.0"
+
+
+# ---------------------------------------------------------------- what was decided and is not live
+@pytest.fixture
+def impatient(monkeypatch) -> None:
+    monkeypatch.setattr(releases, "RETRY_SECONDS", 0.05)
+
+
+@pytest.fixture
+def broken(other_package, tmp_path) -> PackageLayout:
+    """A copy of v1.1.0 that can be mended: its card of the entities lies beside it."""
+    shutil.copytree(other_package, tmp_path / "package")
+    package = PackageLayout(tmp_path / "package")
+    package.entities.card.rename(tmp_path / "card.json")
+    return package
+
+
+def test_decision_that_failed_is_tried_again_until_it_is_live(running, state, broken, tmp_path, impatient):
+    live.Live(champion=broken.root).write(state.live)
+    until(lambda: running.behind)
+    assert tags(running)[0] == "v1.0.0"
+    until(lambda: any("index.json' is missing" in worker.failed for worker in followers.living(state).values()))
+    assert [worker.release for worker in followers.living(state).values()] == ["v1.0.0"]
+    (tmp_path / "card.json").rename(broken.entities.card)
+    until(lambda: tags(running)[0] == "v1.1.0")
+    until(lambda: not next(iter(followers.living(state).values())).failed)
+    assert not running.behind
+
+
+def test_tries_come_after_twice_the_time_and_at_most_a_minute():
+    attempt = releases._Attempt(None)
+    waits = []
+    for _ in range(9):
+        attempt.fail(ConfigError("no"))
+        waits.append(round(attempt.again - time.monotonic()))
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert not attempt.due()
+
+
+def test_switch_waits_until_every_worker_answers_with_it(package, state, other_package):
+    workers = [Releases(package.root, state=state, decoders=1) for _ in range(3)]
+    _, count = followers.carry_out(state, lambda: live.switch(state, other_package))
+    assert (count, {worker.champion.version for worker in workers}) == (3, {"v1.1.0"})
+
+
+def test_switch_that_a_worker_cannot_follow_fails_with_the_reason_and_is_taken_back(
+    running, state, broken, tmp_path, impatient
+):
+    (tmp_path / "card.json").rename(broken.entities.card)
+
+    def decide() -> live.Live:
+        decided = live.switch(state, broken.root)
+        broken.text.unlink()  # after the package was verified
+        return decided
+
+    with pytest.raises(SwitchError, match=r"1 of 1 workers .*text\.sqlite' is missing.*taken back"):
+        followers.carry_out(state, decide)
+    assert not state.live.exists()
+    until(lambda: not running.behind)
+    assert tags(running)[0] == "v1.0.0"
+
+
+def test_decision_that_must_stand_stands_and_the_reason_is_given(running, state, broken, impatient):
+    def decide() -> live.Live:
+        live.Live(champion=broken.root).write(state.live)
+        return live.read(state)
+
+    with pytest.raises(SwitchError, match="the decision stands, and the workers try again"):
+        followers.carry_out(state, decide, take_back=False)
+    assert live.read(state) == live.Live(champion=broken.root)
+
+
+def test_later_decision_ends_the_wait_for_the_earlier_and_is_not_taken_back(state, package, other_package):
+    slow = followers.Status(state)
+    slow.write(followers.Follower(seen=None, release="v0.9.0"))
+
+    def both() -> None:
+        live.switch(state, other_package)
+        threading.Timer(0.3, lambda: live.switch(state, package.root)).start()
+
+    with pytest.raises(SwitchError, match="another decision came"):
+        followers.carry_out(state, both)
+    assert live.read(state).champion == package.root.resolve()
+
+
+def test_switch_without_a_running_service_waits_for_nobody(state, other_package):
+    assert followers.carry_out(state, lambda: live.switch(state, other_package))[1] == 0
+
+
+_WORKER = """
+import sys, time
+from pathlib import Path
+from bentos.running.followers import Follower, Status
+from entityclip.layout import StateLayout
+status = Status(StateLayout(Path(sys.argv[1])))
+status.write(Follower(seen=None, release="v1.0.0"))
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def test_killed_worker_is_not_waited_for_and_leaves_nothing(state, other_package):
+    command = [sys.executable, "-c", _WORKER, str(state.root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "ready\n"
+        assert len(followers.living(state)) == 1
+        worker.kill()
+    assert followers.carry_out(state, lambda: live.switch(state, other_package))[1] == 0
+    followers.Status(state)
+    assert len(list(state.followers.iterdir())) == 1
+
+
+def test_decided_release_that_cannot_be_loaded_at_the_start_keeps_no_service_down(
+    package, state, broken, tmp_path, impatient
+):
+    live.Live(champion=broken.root, previous=tmp_path / "gone").write(state.live)
+    running = Releases(package.root, state=state, decoders=1)
+    assert (tags(running)[0], running.behind) == ("v1.0.0", True)
+    (tmp_path / "card.json").rename(broken.entities.card)
+    until(lambda: tags(running)[0] == "v1.1.0")
+
+
+def test_full_disk_does_not_end_the_thread_that_follows(running, state, other_package, monkeypatch, caplog):
+    state.followers.rename(state.followers.with_name("away"))
+    state.followers.write_text("no folder")
+    live.switch(state, other_package)
+    until(lambda: "following the decisions goes on" in caplog.text)
+    state.followers.unlink()
+    state.followers.with_name("away").rename(state.followers)
+    live.rollback(state)
+    until(lambda: tags(running)[0] == "v1.0.0")
+
+
+def test_metric_says_that_the_wanted_release_is_not_live(running, state, broken, tmp_path, impatient):
+    def metric() -> float | None:
+        return REGISTRY.get_sample_value("entityclip_wanted_not_live")
+
+    until(lambda: metric() == 0)
+    live.Live(champion=broken.root).write(state.live)
+    until(lambda: metric() == 1)
+    (tmp_path / "card.json").rename(broken.entities.card)
+    until(lambda: metric() == 0)
