@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -34,7 +35,7 @@ def init(
     read_config(layout.config)
     typer.echo(f"Workspace: {layout.root} ({'new' if made else 'it was there already'})")
     typer.echo(f"Settings:  {layout.config} ({'kept as it was' if kept else 'every setting with its default'})")
-    typer.echo(f"Next:      python -m flows.retrain --workspace {layout.root} --preset table --source-path ...")
+    typer.echo(f"Next:      python -m flows.retrain --workspace {shlex.quote(str(layout.root))} --preset table ...")
     if as_json:
         answer = {"workspace": str(layout.root), "settings": str(layout.config), "made": made, "kept_settings": kept}
         typer.echo(json.dumps(answer, ensure_ascii=False))

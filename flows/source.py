@@ -13,7 +13,7 @@ from typing import Self
 
 from pydantic import Field, ValidationError
 
-from entityclip.errors import ConfigError, faults
+from entityclip.errors import ConfigError, EntityClipError, faults
 from entityclip.layout import Layout
 from entityclip.presets import PRESETS, preset
 from entityclip.records import Record
@@ -45,11 +45,17 @@ class WorkspaceSource(Record):
     products: int | None = Field(description="Products to draw, for the built-in catalogue.")
 
     def open(self, layout: Layout, *, progress: bool) -> Source:
-        """The source, ready to be read; errors as of ``open_source``."""
+        """The source, ready to be read; errors as of ``open_source``, with the remedy where a path is gone."""
         path, mapping = (layout.root / text if text else None for text in (self.path, self.mapping))
-        return open_source(
-            self.source, layout=layout, path=path, mapping=mapping, products=self.products, progress=progress
-        )
+        try:
+            return open_source(
+                self.source, layout=layout, path=path, mapping=mapping, products=self.products, progress=progress
+            )
+        except EntityClipError as error:
+            if all(place.exists() for place in (path, mapping) if place):
+                raise
+            moved = "if it has moved, name its new place by hand, with --replace-source"
+            raise type(error)(f"{error}; {moved}") from error
 
     def missing(self, layout: Layout) -> str:
         """What would first have to be drawn or fetched, and where; empty where nothing is missing."""

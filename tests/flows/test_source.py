@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from entityclip.errors import ConfigError
+from entityclip.errors import ConfigError, EntityClipError
 from entityclip.layout import CheckpointLayout, DataLayout, Layout
 from entityclip.records import PromotionDecision
 from flows.backfill import backfill
@@ -162,6 +162,14 @@ def test_a_rollback_brings_back_the_source_of_its_release(
 
 
 # ---------------------------------------------------------------- what cannot be known
+@pytest.mark.parametrize("lost", ["pictures.csv", "対応.yaml"])
+def test_a_table_or_mapping_that_is_gone_is_named_with_the_remedy(shop: Layout, table: Path, lost: str) -> None:
+    (table / lost).unlink()
+    with pytest.raises(EntityClipError, match=r"if it has moved.*--replace-source") as caught:
+        source_for(shop, Origin()).open(shop, progress=False)
+    assert str(table / lost) in str(caught.value)
+
+
 def test_an_older_workspace_is_asked_for_its_source_once(workspace: Layout, accepted: Accepted, table: Path) -> None:
     version_data(workspace, accepted("1"), message="Data from table: 1 pairs\n\nSet aside: email 3")
     with pytest.raises(ConfigError, match=r"'table'.*--preset table --source-path"):
