@@ -27,6 +27,7 @@ from filelock import FileLock, Timeout
 
 from entityclip.errors import WorkspaceError
 from entityclip.layout import Layout
+from flows.git_locks import abandoned
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -118,16 +119,26 @@ def _says_full(error: OSError | sqlite3.Error) -> bool:
 
 
 def _clear_after_kill(layout: Layout) -> None:
-    """Remove what a killed run of ours left: Git locks younger than its marker, and DVC's list of locks, torn."""
+    """Remove what a killed run of ours left: Git locks younger than its marker, and DVC's list of locks, torn.
+
+    What a living process may hold stays.
+    """
     if not layout.unfinished.exists():
         return
     since, git, held = layout.unfinished.stat().st_mtime, layout.root / ".git", layout.dvc_folder / "tmp" / "rwlock"
-    left = [p for p in (*git.glob("*.lock"), *git.glob("refs/**/*.lock")) if p.stat().st_mtime >= since]
+    left = [p for p in (*git.glob("*.lock"), *git.glob("refs/**/*.lock")) if _written_since(p, since)]
     if held.exists() and not _is_json(held.read_bytes()):
         left.append(held)
-    for path in left:
+    for path in abandoned(left, root=layout.root.resolve()):
         log.warning("%s: removed; the run that wrote it was killed", path)
-        path.unlink()
+        path.unlink(missing_ok=True)
+
+
+def _written_since(path: Path, since: float) -> bool:
+    try:
+        return path.stat().st_mtime >= since
+    except FileNotFoundError:  # its owner has ended meanwhile
+        return False
 
 
 def _is_json(text: bytes) -> bool:
