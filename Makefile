@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 # The Git and DVC repository that `make demo` and `make up` work in.
 WORKSPACE ?= build/demo
 
+# Which build of torch: auto takes the CPU build where no GPU is seen and the package index offers it; cpu, cuda.
+TORCH ?= auto
+
 # No library phones home, and nothing is asked of a person in the middle of a run.
 export DO_NOT_TRACK := 1
 export BENTOML_DO_NOT_TRACK := True
@@ -22,10 +25,10 @@ help: ## what can be made
 
 setup: $(VENV)/.ready ## .venv with the locked versions
 
-$(VENV)/.ready: requirements.lock pyproject.toml
+$(VENV)/.ready: requirements.lock requirements-cpu.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --requirement requirements.lock
+	$(BIN)/python deploy/install.py --torch $(TORCH)
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -51,9 +54,11 @@ check: setup ## lint, format, types, import law
 sample: setup ## data.dvc of this repository, made again from the catalogue and the rules
 	$(BIN)/python -m flows.sample
 
-lock: setup ## newest versions that pyproject.toml allows, written to requirements.lock
+lock: setup ## newest versions that pyproject.toml allows, written to requirements.lock and requirements-cpu.lock
 	$(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --all-extras --no-annotate --no-header \
-	  --no-emit-index-url --output-file requirements.lock pyproject.toml
+	  --no-emit-index-url --generate-hashes --output-file requirements.lock pyproject.toml
+	awk '/^[^ ]/ {keep = !/^(cuda-|nvidia-|torch==|torchvision==|triton==)/ || /^nvidia-ml-py==/} keep' \
+	  requirements.lock > requirements-cpu.lock
 
 clean: ## forget the demo's workspace
 	rm -rf build/demo

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from pydantic import Field, ValidationError
 
 import entityclip
-from bentos.requirements import serving_requirements
+from bentos.requirements import hashed_requirements, serving_requirements
 from bentos.running.manifest import seal
 from entityclip import pairs
 from entityclip.cards import copy_checkpoint, file_sha256, read_card
@@ -242,11 +242,16 @@ def _put(layout: StoreLayout, release: Release) -> None:
 def _job(layout: StoreLayout, release: Release) -> dict[str, Any]:
     """A ``bentos.store.Job``; that module imports BentoML, so it stays in its own process."""
     labels = {"commit": release.commit, "model": release.model_fingerprint, "data": release.data_hash}
+    onnx = layout.package(release.version).checkpoint.exported.card.exists()
+    hashed, reason = hashed_requirements(onnx=onnx)
+    if reason:
+        log.warning("entityclip-service:%s: what it installs is not compared with hashes: %s", release.version, reason)
     return {
         "version": release.version,
         "package": str(layout.package(release.version).root),
         "sources": str(layout.sources(release.version)),
-        "requirements": serving_requirements(onnx=layout.package(release.version).checkpoint.exported.card.exists()),
+        "requirements": serving_requirements(onnx=onnx),
+        "hashed": hashed,
         "labels": {"release": release.version} | labels,
         "description": DESCRIPTION.format(**release.model_dump()),
     }

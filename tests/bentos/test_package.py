@@ -16,7 +16,7 @@ import pytest
 from packaging.utils import canonicalize_name
 
 from bentos.package import BUILDER_SOURCES, build, serve_command
-from bentos.requirements import serving_requirements
+from bentos.requirements import hashed_requirements, serving_requirements
 from bentos.smoke import probe_pictures, serving, smoke
 from entityclip import checkpoint, evaluate
 from entityclip.cards import file_sha256
@@ -191,8 +191,11 @@ def test_bento_holds_what_serving_needs_and_nothing_else(store, bento):
     names = {p.name for p in (root / "bentos").iterdir()} - left_by_serving
     assert {"service.py", "edge"} <= names
     assert not names & set(BUILDER_SOURCES)
-    installed = (store.bento("v1.0.0") / "env" / "python" / "requirements.txt").read_text().split()
-    assert set(serving_requirements()) <= set(installed)
+    installed = (store.bento("v1.0.0") / "env" / "python" / "requirements.txt").read_text().splitlines()
+    hashed, reason = hashed_requirements()
+    assert set(serving_requirements() if reason else ["--require-hashes", *hashed]) <= set(installed)
+    assert reason or len(installed) == len(hashed) + 1
+    assert "env/python/requirements.txt" in (store.bento("v1.0.0") / "env" / "docker" / "Dockerfile").read_text()
     assert store.model("v1.0.0").release.is_file()
     assert not store.building("v1.0.0").exists()
 

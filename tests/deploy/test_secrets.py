@@ -14,8 +14,10 @@ from docker.utils.build import exclude_paths
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDED = ("entityclip", "bentos", "flows", "expectations", "pyproject.toml", "requirements.lock", "prefect.yaml")
-BESIDE = ("LICENSE", "README.md", "deploy", ".dockerignore")
-"""What may go along: the client sends the last two to the builder, and no ``COPY`` takes them."""
+COPIED = {"requirements.lock", "deploy/install.py"}
+"""What ``deploy/Dockerfile`` copies by name."""
+BESIDE = ("LICENSE", "README.md", "requirements-cpu.lock", "deploy", ".dockerignore")
+"""What may go along."""
 KEPT_OUT = (
     ".git/config",
     ".venv/bin/python",
@@ -80,7 +82,7 @@ def test_an_image_holds_no_key_no_ledger_and_no_picture(working_copy: Path) -> N
 
 def test_an_image_holds_every_source_that_it_needs(working_copy: Path) -> None:
     needed = {name for name in tracked() if name.split("/")[0] in NEEDED}
-    assert needed <= context(working_copy)
+    assert needed | COPIED <= context(working_copy)
     assert {name.split("/")[0] for name in context(working_copy)} <= {*NEEDED, *BESIDE}
 
 
