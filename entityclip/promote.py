@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
 from entityclip import metrics
@@ -114,13 +116,52 @@ def _require_same_set(challenger: EvalReport, champion: EvalReport, version: str
         )
 
 
+def chance(figure: Metric, report: EvalReport) -> float:
+    """What a model that ranks at random reaches on average, in percent."""
+    candidates = max(1, report.entities if figure.direction == "image_to_text" else report.pictures)
+    if figure.name.startswith("R@"):
+        return 100 * min(1.0, int(figure.name.removeprefix("R@")) / candidates)
+    return 100 * (math.log(candidates) + 1) / candidates  # bounds the mean of 1/rank, and so a mean average precision
+
+
+def judge_flaw(report: EvalReport | None, *, min_score: float) -> str:
+    """Why a model is too weak to judge texts by their pictures; empty where it is not.
+
+    Args:
+        report: The model's figures; None: nobody has measured it.
+        min_score: Points of R@1 of the explanation index that the lower end of its 95 % interval must reach. It must
+            also be above chance.
+    """
+    found = (m for m in report.metrics if m.slice == "all" and m.direction == "image_to_text") if report else ()
+    figure = next((m for m in found if (m.index, m.name) == ("explanation", "R@1")), None)
+    if report is None or figure is None:
+        return "R@1 of the explanation index was not measured"
+    guessed = chance(figure, report)
+    if figure.low > guessed and figure.low >= min_score - ROUNDING:
+        return ""
+    return (
+        f"R@1 of the explanation index is {figure.value:.1f} [{figure.low:.1f}, {figure.high:.1f}]; the lower end must "
+        f"be above chance, {guessed:.1f}, and at least gate.min_judge_score, {min_score:g}"
+    )
+
+
 def _against_none(challenger: EvalReport, policy: PromotionPolicy) -> tuple[bool, list[str]]:
     new = _deciding(challenger, policy)["all"]
-    passed = new.value >= policy.minimal_value - ROUNDING
-    return passed, [
-        f"there is no champion yet; {_title(policy)} is {new.value:.1f} over {new.queries:,} queries, "
-        f"{policy.minimal_value:.1f} are needed: {'enough' if passed else 'too little'}"
+    guessed = chance(new, challenger)
+    beats_chance = new.low > guessed or not policy.require_above_chance
+    passed = new.value >= policy.minimal_value - ROUNDING and beats_chance
+    needed = "the lower end must be above it" if policy.require_above_chance else "require_above_chance is off"
+    at_least = f"; {policy.minimal_value:.1f} are needed" if policy.minimal_value else ""
+    reasons = [
+        f"there is no champion yet; {_title(policy)} is {new.value:.1f} [{new.low:.1f}, {new.high:.1f}] over "
+        f"{new.queries:,} queries; chance is {guessed:.1f}, {needed}{at_least}: {'enough' if passed else 'too little'}"
     ]
+    if not beats_chance:
+        reasons.append(
+            "the interval includes chance: train longer, add pictures of each entity, or add test pictures, which "
+            "narrow the interval; promotion.require_above_chance: false in entityclip.yaml promotes the model anyway"
+        )
+    return passed, reasons
 
 
 def _gain(

@@ -41,6 +41,18 @@ class RunPolicy(Record):
         raise ValueError(f"{name!r} is no time zone of the IANA database; expected a name like {meant[0]}")
 
 
+class GatePolicy(Record):
+    """What looks at texts beside the rules in ``expectations/``."""
+
+    min_judge_score: float = Field(
+        default=10.0,
+        ge=0,
+        le=100,
+        description="Points of R@1 of the explanation index that the lower end of the champion's 95 % interval must "
+        "reach, and it must beat chance, before the champion judges texts.",
+    )
+
+
 class ServicePolicy(Record):
     """What packages hold for the services that they will run in."""
 
@@ -59,6 +71,7 @@ class WorkspaceConfig(Record):
     explain: WriterConfig = Field(
         default=SourceConfig(), description="Who writes explanations: source, transformers or openai."
     )
+    gate: GatePolicy = Field(default=GatePolicy(), description="Which model may judge texts.")
     runs: RunPolicy = Field(
         default=RunPolicy(), description="One run at a time in a workspace, one training at a time on a device."
     )

@@ -29,12 +29,14 @@ class Judges(NamedTuple):
     """What sound texts look like to the champion; says nothing without one."""
     domain: DomainRules | None = None
     """What the workspace asks of texts; where there is none, nothing is asked."""
+    no_champion: str = NO_CHAMPION
+    """Why there is no champion, where there is none."""
 
     @property
     def missing(self) -> dict[Need, str]:
         """What rules may need and is not there, with the reason."""
         if self.champion is None:
-            return {"champion": NO_CHAMPION, "soundness": NO_CHAMPION}
+            return {"champion": self.no_champion, "soundness": self.no_champion}
         return {} if self.soundness else {"soundness": NO_SOUNDNESS}
 
     def score(self, written: pd.DataFrame, staging: DataLayout) -> pd.DataFrame:

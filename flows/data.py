@@ -74,7 +74,7 @@ def explain_entities(layout: Layout, writer: Writer) -> int:
 
 
 @task(cache_policy=NO_CACHE)
-def validate_batch(layout: Layout, batch: str) -> QualityReport:
+def validate_batch(layout: Layout, batch: str, *, floors: bool) -> QualityReport:
     """Staging -> accepted and quarantine, by the suites in ``expectations/``."""
     quarantine = layout.quarantine(batch)
     report = gate.check(
@@ -82,7 +82,7 @@ def validate_batch(layout: Layout, batch: str) -> QualityReport:
         accepted=layout.accepted,
         quarantine=quarantine,
         context_root=layout.expectations,
-        judges=judges(layout),
+        judges=judges(layout, floors=floors),
         waived=waived(read_reviews(layout.reviews)),
     )
     show_quality(report)
@@ -129,13 +129,13 @@ def prepare_data(layout: Layout, preset: Preset, origin: WorkspaceSource) -> Pre
         explain_entities(layout, writer)
         merged = merge_reviews(layout)
     with clock.stage("validate"):
-        quality = validate_batch(layout, key)
+        quality = validate_batch(layout, key, floors=preset.floors)
     again = 0
     if to_write_again(layout, key, writer):
         with clock.stage("ask again"):
             again = ask_again(layout, key, writer)
             merged = merged + merge_reviews(layout)
-            quality = validate_batch(layout, key)
+            quality = validate_batch(layout, key, floors=preset.floors)
     require_accepted(layout, quality)
     with clock.stage("version"):
         version = version_accepted(layout, message=told(source.name, quality, merged, again))

@@ -9,36 +9,49 @@ from prefect import get_run_logger
 from entityclip.errors import CheckpointError, ConfigError, DataError
 from entityclip.explain.config import AskedConfig
 from entityclip.layout import Layout
+from entityclip.promote import judge_flaw
 from entityclip.quality.soundness import SoundnessModel
+from entityclip.records import EvalReport
 from entityclip.review import read_reviews
 from entityclip.workspace import read_config
-from expectations.judges import Judges
+from expectations.judges import NO_CHAMPION, Judges
 from flows import registry
 
 if TYPE_CHECKING:
     from entityclip.checkpoint import LoadedModel
 
 
-def judges(layout: Layout) -> Judges:
-    """The champion with its idea of sound texts, and the domain's rules; what is not there yet is left out."""
-    asked = read_config(layout.config).explain
-    domain = asked.rules if isinstance(asked, AskedConfig) else None
-    champion = _champion(layout)
-    return Judges(champion, _soundness(champion, layout) if champion else None, domain)
+def judges(layout: Layout, *, floors: bool = True) -> Judges:
+    """The champion with its idea of sound texts, and the domain's rules; what is not there yet is left out.
+
+    Args:
+        layout: The workspace.
+        floors: Whether the champion has to reach ``gate.min_judge_score`` and to beat chance.
+    """
+    settings = read_config(layout.config)
+    domain = settings.explain.rules if isinstance(settings.explain, AskedConfig) else None
+    champion, why = _champion(layout, min_score=settings.gate.min_judge_score if floors else None)
+    if champion is None:
+        return Judges(domain=domain, no_champion=why)
+    return Judges(champion, _soundness(champion, layout), domain)
 
 
-def _champion(layout: Layout) -> LoadedModel | None:
-    """The model in service, if there is one that this code can load."""
+def _champion(layout: Layout, *, min_score: float | None) -> tuple[LoadedModel | None, str]:
+    """The model in service; None, and why, where there is none that this code can load and that is good enough."""
     current = registry.champion(layout)
     if current is None:
-        return None
+        return None, NO_CHAMPION
+    copy = registry.fetch_release(layout, current.version)
+    if min_score is not None:
+        flaw = judge_flaw(EvalReport.read(copy.report("evaluation")), min_score=min_score)
+        if flaw:
+            return None, f"{current.version} is too weak to judge texts: {flaw}"
     from entityclip import checkpoint  # loads torch, as below: only who looks waits for it
 
     try:
-        return checkpoint.load(registry.fetch_release(layout, current.version).model)
+        return checkpoint.load(copy.model), ""
     except CheckpointError as error:
-        get_run_logger().warning("%s cannot look at this batch: %s", current.version, error)
-        return None
+        return None, f"{current.version} cannot look at this batch: {error}"
 
 
 def _soundness(champion: LoadedModel, layout: Layout) -> SoundnessModel | None:

@@ -29,6 +29,8 @@ class Retrained(Record):
     serve: str | None
     version: str | None
     stages: tuple[StageFact, ...]
+    refused: tuple[str, ...] = ()
+    """Why the challenger is not the champion, where it was refused."""
 
 
 @task(cache_policy=NO_CACHE)
@@ -49,7 +51,14 @@ def show(layout: Layout, prepared: Prepared, learned: Learned, released: Release
         serve=serve,
         version=released.release.version if released.release else None,
         stages=stages,
+        refused=_refused(released),
     )
+
+
+def _refused(released: Released) -> tuple[str, ...]:
+    if not released.decision.promoted:
+        return released.decision.reasons
+    return () if released.blessing is None or released.blessing.blessed else released.blessing.reasons
 
 
 def _write_page(

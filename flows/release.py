@@ -20,7 +20,16 @@ from entityclip import promote
 from entityclip.cards import CheckpointCard
 from entityclip.errors import EntityClipError, PackagingError
 from entityclip.layout import Layout, RunLayout
-from entityclip.records import BentoRecord, Blessing, EvalReport, PromotionDecision, QualityReport, Record, Release
+from entityclip.records import (
+    BentoRecord,
+    Blessing,
+    EvalReport,
+    PromotionDecision,
+    PromotionPolicy,
+    QualityReport,
+    Record,
+    Release,
+)
 from entityclip.report import StageFact
 from entityclip.workspace import read_config
 from flows import approval, serving, versioning
@@ -47,15 +56,17 @@ class Released(Record):
 
 
 @task(cache_policy=NO_CACHE)
-def decide(layout: Layout, learned: Learned, data_hash: str, suite_hash: str) -> PromotionDecision:
-    """The challenger against the champion on the same evaluation set, by the workspace's policy."""
+def decide(
+    layout: Layout, learned: Learned, data_hash: str, suite_hash: str, *, floors: bool = True
+) -> PromotionDecision:
+    """The challenger against the champion on the same evaluation set, by the policy that holds."""
     current = champion(layout)
     theirs = None if current is None else champion_figures(layout, current, learned.evaluation)
     ours = pd.read_parquet(layout.run(learned.run).queries)
     decision = promote.decide(
         learned.evaluation,
         None if theirs is None else theirs[0],
-        policy=read_config(layout.config).promotion,
+        policy=policy_of(layout, floors=floors),
         champion_version=None if current is None else current.version,
         data_hash=data_hash,
         suite_hash=suite_hash,
@@ -65,6 +76,12 @@ def decide(layout: Layout, learned: Learned, data_hash: str, suite_hash: str) ->
     show_decision(decision)
     get_run_logger().info("%s: %s", "promoted" if decision.promoted else "refused", "; ".join(decision.reasons))
     return decision
+
+
+def policy_of(layout: Layout, *, floors: bool) -> PromotionPolicy:
+    """The workspace's policy; without ``floors``, which a preset may switch off, chance need not be beaten."""
+    policy = read_config(layout.config).promotion
+    return policy if floors else policy.model_copy(update={"require_above_chance": False})
 
 
 def champion_figures(layout: Layout, current: Release, challenger: EvalReport) -> tuple[EvalReport, pd.DataFrame]:
@@ -107,15 +124,17 @@ def make_champion(layout: Layout, release: Release, decision: PromotionDecision)
 
 
 @flow(name="release", flow_run_name="release-{learned.run}")
-def release(layout: Layout, learned: Learned, data_hash: str, quality: QualityReport) -> Released:
+def release(
+    layout: Layout, learned: Learned, data_hash: str, quality: QualityReport, *, floors: bool = True
+) -> Released:
     """Promote the challenger or keep the champion. Whoever is to answer then is packaged and proved first."""
     clock = Clock()
     with clock.stage("promote"):
-        decision, why = judged_before(layout, layout.run(learned.run), learned.card)
+        decision, why = judged_before(layout, layout.run(learned.run), learned.card, floors=floors)
         if decision is not None:
             clock.reason = why
         else:
-            decision = decide(layout, learned, data_hash, quality.suite_hash)
+            decision = decide(layout, learned, data_hash, quality.suite_hash, floors=floors)
         candidate = None
         if decision.promoted:
             made = release_model(layout, learned, decision, quality)
@@ -180,12 +199,14 @@ def keep_ready(layout: Layout, current: Release, clock: Clock) -> BentoRecord:
 
 
 # ---------------------------------------------------------------- reuse
-def judged_before(layout: Layout, run: RunLayout, card: CheckpointCard) -> tuple[PromotionDecision | None, str]:
+def judged_before(
+    layout: Layout, run: RunLayout, card: CheckpointCard, *, floors: bool
+) -> tuple[PromotionDecision | None, str]:
     """The decision of an earlier run about this model, and why it holds; else None and why not."""
     decision, current = PromotionDecision.read(run.decision), champion(layout)
     if decision is None or decision.challenger != card.fingerprint:
         return None, "nobody has judged this model yet"
-    if not decision.promoted and decision.policy != read_config(layout.config).promotion:
+    if not decision.promoted and decision.policy != policy_of(layout, floors=floors):
         return None, f"{layout.config.name} has another promotion policy than the one it was refused by"
     version = None if current is None else current.version
     released = current is not None and current.model_fingerprint == decision.challenger

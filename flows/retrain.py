@@ -98,7 +98,7 @@ def retrain(
             prepared = prepare_data(layout, settings, origin)
             run.data_hash = prepared.version.data_hash
             learned = learn(layout, settings.train, prepared.version.data_hash)
-            released = release(layout, learned, prepared.version.data_hash, prepared.quality)
+            released = release(layout, learned, prepared.version.data_hash, prepared.quality, floors=settings.floors)
             settle(layout, causes)
             done = show(layout, prepared, learned, released)
             run.figures |= {("stage_seconds", stage.name): stage.seconds for stage in done.stages}
@@ -162,7 +162,11 @@ def main(
     for stage in done.stages:
         print(f"{stage.name:10} {'reused: ' + stage.reason if stage.reused else f'{stage.seconds:.1f} s'}")
     print(f"\n{done.recall}\n\nThe champion is {done.version or 'nobody yet'}.")
-    print(f"Report: {done.report}\n\nServe the champion, and ask it:\n{done.serve or '(no champion)'}\n")
+    if done.refused:
+        print("\n".join(["The model of this run was refused:", *(f"- {reason}" for reason in done.refused)]))
+    print(f"Report: {done.report}\n")
+    if done.serve:
+        print(f"Serve the champion, and ask it:\n{done.serve}\n")
     reused = [stage.name for stage in done.stages if stage.reused]
     print(json.dumps({"seconds": round(time.monotonic() - started, 1), "reused": reused, "report": str(done.report)}))
 

@@ -15,7 +15,6 @@ from entityclip.layout import Layout, RunLayout
 from entityclip.presets import Preset
 from entityclip.records import Release
 from entityclip.report import StageFact
-from entityclip.train import TrainConfig
 from entityclip.workspace import read_config
 from flows import data, model, release, serving
 from flows.registry import champion, release_of
@@ -38,7 +37,7 @@ def _steps(layout: Layout, preset: Preset, origin: WorkspaceSource) -> Iterator[
     if prepared is None:
         yield from _waiting((*model.STAGES, *release.STAGES), "the version of the data that comes out decides")
     else:
-        yield from _learned(layout, preset.train, prepared.version.data_hash)
+        yield from _learned(layout, preset, prepared.version.data_hash)
 
 
 def _prepared(layout: Layout, preset: Preset, origin: WorkspaceSource) -> tuple[data.Prepared | None, str]:
@@ -52,8 +51,8 @@ def _prepared(layout: Layout, preset: Preset, origin: WorkspaceSource) -> tuple[
     return data.kept_data(layout, data.data_inputs(layout, preset, source, writer, written_by))
 
 
-def _learned(layout: Layout, config: TrainConfig, data_hash: str) -> Iterator[StageFact]:
-    inputs = train.run_inputs(config, data_hash=data_hash)
+def _learned(layout: Layout, preset: Preset, data_hash: str) -> Iterator[StageFact]:
+    inputs = train.run_inputs(preset.train, data_hash=data_hash)
     run = layout.run(inputs.key)
     trained, why = model.trained_before(layout, inputs)
     yield _step("train", why, reused=trained)
@@ -71,11 +70,11 @@ def _learned(layout: Layout, config: TrainConfig, data_hash: str) -> Iterator[St
     if evaluation is None:
         yield from _waiting(release.STAGES, "the figures decide")
     else:
-        yield from _released(layout, run, card)
+        yield from _released(layout, run, card, floors=preset.floors)
 
 
-def _released(layout: Layout, run: RunLayout, card: CheckpointCard) -> Iterator[StageFact]:
-    decision, why = release.judged_before(layout, run, card)
+def _released(layout: Layout, run: RunLayout, card: CheckpointCard, *, floors: bool) -> Iterator[StageFact]:
+    decision, why = release.judged_before(layout, run, card, floors=floors)
     yield _step("promote", why, reused=decision is not None)
     if decision is None:
         yield from _waiting(release.STAGES[1:], "the comparison with the champion decides who is packaged")

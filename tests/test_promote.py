@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from entityclip.errors import ConfigError
-from entityclip.promote import bless, decide, paired_gain
+from entityclip.presets import PRESETS, preset
+from entityclip.promote import bless, decide, judge_flaw, paired_gain
 from entityclip.records import EvalReport, Metric, PromotionDecision, PromotionPolicy, Release
 
 
@@ -20,7 +21,7 @@ def report(fingerprint: str, values: dict[str, float], *, queries: int = 100, **
         )
         for where, value in values.items()
     )
-    about = {"evaluation_hash": "set", "split": "test", "pictures": 1, "entities": 1, "seconds": 0}
+    about = {"evaluation_hash": "set", "split": "test", "pictures": 1, "entities": 1000, "seconds": 0}
     return EvalReport.model_validate(about | {"model_fingerprint": fingerprint, "metrics": figures} | fields)
 
 
@@ -66,12 +67,76 @@ def test_challenger_against_champion(new, policy, promoted, reason):
     assert PromotionDecision.model_validate_json(decision.model_dump_json()) == decision
 
 
-@pytest.mark.parametrize(("value", "needed", "promoted"), [(0.0, 0.0, True), (40.0, 40.0, True), (39.9, 40.0, False)])
+@pytest.mark.parametrize(("value", "needed", "promoted"), [(0.2, 0.0, True), (40.0, 40.0, True), (39.9, 40.0, False)])
 def test_first_champion_only_has_to_reach_the_minimal_value(value, needed, promoted):
     decision = decided(report("new", {"all": value}), None, minimal_value=needed)
     assert decision.promoted is promoted
     assert decision.reasons[0].startswith("there is no champion yet; R@1 of the mixed index is")
     assert decision.champion is None
+
+
+def with_low(fingerprint: str, value: float, low: float, *, name: str = "R@1", **fields: Any) -> EvalReport:
+    """A report with an interval of its own."""
+    made = report(fingerprint, {"all": value}, name=name, **fields)
+    return made.model_copy(update={"metrics": (made.metrics[0].model_copy(update={"low": low}),)})
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "fields", "promoted"),
+    [
+        (0.0, 0.0, {"entities": 63}, False),
+        (3.2, 0.0, {"entities": 63}, False),  # twice chance, and may be luck
+        (9.5, 1.6, {"entities": 63}, True),  # chance is 1.587
+        (1.587, 100 / 63, {"entities": 63}, False),
+        (float("nan"), float("nan"), {}, False),
+        (100.0, 100.0, {"entities": 1}, False),  # there is nothing to confuse it with
+        (60.0, 51.0, {"entities": 10, "name": "R@5"}, True),
+        (60.0, 49.0, {"entities": 10, "name": "R@5"}, False),
+        (100.0, 100.0, {"entities": 4, "name": "R@5"}, False),
+    ],
+)
+def test_a_first_champion_beats_chance_with_the_lower_end_of_its_interval(value, low, fields, promoted):
+    decision = decided(with_low("new", value, low, **fields), None, metric=fields.get("name", "R@1"))
+    assert decision.promoted is promoted
+    assert "chance is" in decision.reasons[0]
+    assert ("promotion.require_above_chance: false" in decision.reasons[-1]) is not promoted
+
+
+def test_chance_of_a_first_champion_is_written_down_even_where_it_need_not_be_beaten():
+    decision = decided(with_low("new", 0.0, 0.0, entities=63), None, require_above_chance=False)
+    assert decision.promoted
+    assert "chance is 1.6, require_above_chance is off" in decision.reasons[0]
+    assert not decision.policy.require_above_chance
+
+
+def test_a_champion_that_is_there_is_compared_and_not_held_against_chance():
+    assert decided(with_low("new", 0.2, 0.0), with_low("old", 0.1, 0.0)).promoted
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "entities", "said"),
+    [
+        (40.0, 30.0, 100, ""),
+        (12.0, 10.0, 100, ""),
+        (12.0, 9.9, 100, "R@1 of the explanation index is 12.0 [9.9, 9.9]; the lower end must be above chance, 1.0"),
+        (30.0, 20.0, 5, "above chance, 20.0"),
+        (float("nan"), float("nan"), 100, "gate.min_judge_score, 10"),
+    ],
+)
+def test_a_model_below_the_floor_is_no_judge(value, low, entities, said):
+    made = with_low("new", value, low, entities=entities)
+    figure = made.metrics[0].model_copy(update={"index": "explanation", "high": low})
+    flaw = judge_flaw(made.model_copy(update={"metrics": (figure,)}), min_score=10)
+    assert (said in flaw) if said else not flaw
+
+
+def test_a_model_that_was_not_measured_is_no_judge():
+    assert judge_flaw(None, min_score=0) == "R@1 of the explanation index was not measured"
+    assert judge_flaw(report("new", {"all": 90.0}), min_score=0) == "R@1 of the explanation index was not measured"
+
+
+def test_only_the_preset_tiny_switches_the_floors_off():
+    assert [name for name in PRESETS if not preset(name).floors] == ["tiny"]
 
 
 def test_every_slice_that_lost_is_named():

@@ -23,6 +23,10 @@ class PromotionPolicy(Record):
     )
     slice_queries: int = Field(default=30, ge=1, description="A slice with fewer queries is noted but refuses nobody.")
     minimal_value: float = Field(default=0.0, ge=0, description="A first champion must reach this many points.")
+    require_above_chance: bool = Field(
+        default=True,
+        description="Whether the lower end of a first champion's 95 % interval must be above what guessing gives.",
+    )
     surely: bool = Field(
         default=False,
         description="Whether the whole 95 % interval of the gain, over the same queries, must reach minimal_gain.",

@@ -1,0 +1,86 @@
+"""Which model looks at a batch beside the rules on words: the champion, and only if it is good enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from prefect.logging import disable_run_logger
+from tiny import tiny_data, tiny_model
+
+from entityclip.layout import CheckpointLayout, Layout
+from entityclip.records import EvalReport, Metric, PromotionDecision
+from entityclip.workspace import read_config
+from flows.judges import judges
+from flows.registry import assign_champion
+from flows.release import policy_of
+from flows.versioning import release, version_data
+
+
+def report(fingerprint: str, low: float) -> EvalReport:
+    figure = {"index": "explanation", "direction": "image_to_text", "slice": "all", "name": "R@1", "queries": 63}
+    return EvalReport(
+        model_fingerprint=fingerprint,
+        evaluation_hash="set",
+        split="test",
+        pictures=63,
+        entities=63,
+        metrics=(Metric.model_validate({**figure, "value": low + 5, "low": low, "high": low + 10}),),
+        seconds=0,
+    )
+
+
+@pytest.fixture
+def champion_with(
+    workspace: Layout, tmp_path: Path, decided: Callable[..., PromotionDecision]
+) -> Callable[[float], Layout]:
+    """Makes a model the champion whose R@1 has this lower end."""
+
+    def make(low: float) -> Layout:
+        version = version_data(workspace, tiny_data(tmp_path / "accepted"), message="Data")
+        model = tiny_model(tmp_path / "checkpoint", data_hash=version.data_hash)
+        made = release(
+            workspace,
+            checkpoint=CheckpointLayout(tmp_path / "checkpoint"),
+            reports={"evaluation": report(model.card.fingerprint, low), "card": model.card},
+            decision=decided(model.card.fingerprint, version.data_hash),
+        )
+        assign_champion(workspace, made.version, message="first")
+        return workspace
+
+    return make
+
+
+def test_a_champion_below_the_floor_never_judges_texts(champion_with: Callable[[float], Layout]) -> None:
+    layout = champion_with(0.0)
+    found = judges(layout)
+    assert (found.champion, found.soundness) == (None, None)
+    assert set(found.missing) == {"champion", "soundness"}
+    assert set(found.missing.values()) == {
+        "v1.0.0 is too weak to judge texts: R@1 of the explanation index is 5.0 [0.0, 10.0]; the lower end must be "
+        "above chance, 1.6, and at least gate.min_judge_score, 10"
+    }
+    layout.config.write_text("gate:\n  min_judge_score: 0\n")
+    assert judges(layout).champion is None  # chance is to be beaten whatever the setting
+
+
+def test_a_champion_above_the_floor_judges_texts_and_the_setting_moves_the_floor(
+    champion_with: Callable[[float], Layout],
+) -> None:
+    layout = champion_with(30.0)
+    with disable_run_logger():
+        assert judges(layout).champion is not None
+        layout.config.write_text("gate:\n  min_judge_score: 31\n")
+        assert judges(layout).champion is None
+
+
+def test_a_preset_without_floors_lets_any_champion_judge(champion_with: Callable[[float], Layout]) -> None:
+    layout = champion_with(0.0)
+    with disable_run_logger():
+        assert judges(layout, floors=False).champion is not None
+
+
+def test_without_floors_the_policy_that_decided_says_so(workspace: Layout) -> None:
+    assert policy_of(workspace, floors=True) == read_config(workspace.config).promotion
+    assert not policy_of(workspace, floors=False).require_above_chance
