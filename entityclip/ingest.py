@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import time
 import unicodedata
@@ -20,7 +19,7 @@ from entityclip.images import decode, strip_metadata
 from entityclip.layout import DataLayout
 from entityclip.records import IngestReport, Record, Rejection, Split
 from entityclip.sources.source import EntityRow, PictureRow, Source
-from entityclip.storage import atomic_path
+from entityclip.storage import csv_file
 
 _SPLIT_NAMES: dict[str, Split] = {
     "train": "train",
@@ -261,16 +260,14 @@ class _RejectedRows:
 
     def __init__(self, path: Path) -> None:
         self._path, self._file = path, ExitStack()
-        stream = self._file.enter_context(atomic_path(path)).open("w", encoding="utf-8", newline="")
-        self._writer = csv.writer(self._file.enter_context(stream))
-        self._writer.writerow(Rejection.model_fields)
+        self._writer = self._file.enter_context(csv_file(path, Rejection.model_fields))
         self._first: Rejection | None = None
         self.count = 0
 
     def add(self, rejection: Rejection) -> None:
         self._first = self._first or rejection
         self.count += 1
-        self._writer.writerow(rejection.model_dump().values())
+        self._writer.write(rejection.model_dump().values())
 
     def close(self) -> None:
         self._file.close()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from entityclip.errors import DataError
+from entityclip.storage import read_table
 
 COLUMNS = ["id", "rule", "value"]
 
@@ -18,7 +19,7 @@ def broken_texts(quarantine: Path) -> pd.DataFrame:
         DataError: The file is missing, or is no quarantine.
     """
     try:
-        lines = pd.read_csv(quarantine, dtype="str", keep_default_na=False)
+        lines = read_table(quarantine)
         return lines.loc[lines["table"] == "explanations", COLUMNS].drop_duplicates().reset_index(drop=True)
     except (OSError, ValueError, KeyError) as error:
         said = f"{quarantine}: not a quarantine file ({error}); the run that set rows aside names it"

@@ -25,6 +25,7 @@ from entityclip.records import (
     Release,
     RuleResult,
 )
+from entityclip.storage import read_table
 
 _EXCERPT_ROWS = 10
 _SEVERITIES = ("critical", "warning", "info")
@@ -189,9 +190,7 @@ def _excerpt(file: str | None) -> Excerpt | None:
     if not file:
         return None
     try:
-        frame = pd.read_csv(
-            file, dtype=str, keep_default_na=False, nrows=_EXCERPT_ROWS, encoding_errors="replace", on_bad_lines="skip"
-        )
+        frame = read_table(Path(file), most=_EXCERPT_ROWS)
     except (OSError, ValueError):
         return Excerpt(file)
     return Excerpt(file, tuple(map(str, frame.columns)), tuple(frame.itertuples(index=False, name=None)))

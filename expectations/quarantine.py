@@ -8,7 +8,7 @@ import pandas as pd
 
 from entityclip import pairs
 from entityclip.layout import DataLayout
-from entityclip.storage import atomic_path
+from entityclip.storage import write_table
 from expectations.suites import POSITION
 
 COLUMNS = ["table", "id", "entity_id", "entity", "rule", "value", "source", "file", "row", "text"]
@@ -54,5 +54,4 @@ def write(path: Path, lines: pd.DataFrame) -> None:
     if lines.empty:
         path.unlink(missing_ok=True)
         return
-    with atomic_path(path) as temporary:
-        lines.to_csv(temporary, index=False, encoding="utf-8", lineterminator="\n")
+    write_table(path, lines)

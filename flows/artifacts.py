@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from pathlib import Path
+
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from entityclip.records import Blessing, EvalReport, PromotionDecision, QualityReport
 from entityclip.report import slice_table
+from entityclip.storage import read_table
 
 ROWS_SHOWN = 20
 
@@ -31,7 +33,7 @@ def show_quality(report: QualityReport) -> None:
     verdict = f"Refused: {report.refusal}" if report.refused else f"{accepted}, {aside}"
     create_table_artifact(key="quality", table=rows, description=f"{verdict}. Data Docs: {report.data_docs}")
     if report.quarantine_file:
-        lines = pd.read_csv(report.quarantine_file, dtype="str", keep_default_na=False, nrows=ROWS_SHOWN)
+        lines = read_table(Path(report.quarantine_file), most=ROWS_SHOWN)
         create_table_artifact(
             key="set-aside",
             table=lines[["table", "entity", "rule", "value", "text"]].to_dict("list"),  # type: ignore[arg-type]

@@ -29,7 +29,15 @@ from entityclip.feedback import Intake, JudgedRow, agreement, vouched
 from entityclip.layout import Layout, StateLayout
 from entityclip.records import Record
 from entityclip.sources.joined import FEEDBACK
-from entityclip.storage import PRIVATE_FILE, atomic_path, atomic_write, close_to_others, private_folder
+from entityclip.storage import (
+    PRIVATE_FILE,
+    atomic_path,
+    atomic_write,
+    close_to_others,
+    private_folder,
+    read_rows,
+    write_table,
+)
 from entityclip.workspace import read_config
 from flows.observe import observed
 from flows.remote import bring, push
@@ -81,7 +89,7 @@ def take_in(layout: Layout, spool: Spool) -> Gathered:
         new, last = _judged(layout, spool, Intake(before, _entities(layout), pictures, policy=policy))
         table = vouched([*before, *new], policy=policy, own=len(pictures))
         if new:
-            _write(folder.judged, pd.DataFrame([row.model_dump() for row in (*before, *new)]))
+            write_table(folder.judged, pd.DataFrame([row.model_dump() for row in (*before, *new)]), mode=PRIVATE_FILE)
             _write(folder.table, table)
         if folder.root.exists():
             _close_folders(layout)
@@ -163,7 +171,7 @@ def read_judged(path: Path) -> list[JudgedRow]:
     try:
         if path.exists():
             with path.open(encoding="utf-8", newline="") as file:
-                rows.extend(JudgedRow.model_validate(cells) for cells in csv.DictReader(file, strict=True))
+                rows.extend(JudgedRow.model_validate(cells) for cells in read_rows(file))
     except (ValidationError, UnicodeDecodeError, csv.Error) as error:
         reason = faults(error) if isinstance(error, ValidationError) else str(error)
         raise DataError(
@@ -194,6 +202,7 @@ def _pictures(layout: Layout) -> dict[str, str]:
 
 
 def _write(path: Path, rows: pd.DataFrame) -> None:
+    """A table for ingest, which reads cells as they stand: without guards, that is."""
     with atomic_path(path, mode=PRIVATE_FILE) as temporary:
         rows.to_csv(temporary, index=False, lineterminator="\n")
 

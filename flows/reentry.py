@@ -19,7 +19,7 @@ from entityclip.quarantine import broken_texts
 from entityclip.records import QualityReport
 from entityclip.review import Merged, merge, read_reviews
 from entityclip.rights import read_rights
-from entityclip.storage import atomic_path
+from entityclip.storage import write_table
 from flows.repository import Repository, exclusive
 
 
@@ -44,8 +44,7 @@ def ask_again(layout: Layout, batch: str, writer: Writer) -> int:
     broken = broken_texts(layout.quarantine(batch))
     rights = read_rights(layout.pairs_suite)
     lines = write_again(layout.staging, broken, writer=writer, ledger=layout.ledger, rights=rights, progress=True)
-    with atomic_path(layout.written_again) as temporary:
-        lines.to_csv(temporary, index=False, lineterminator="\n")
+    write_table(layout.written_again, lines)
     rules = ", ".join(f"{rule} {count}" for rule, count in broken["rule"].value_counts().items())
     _record(layout, layout.written_again, message=f"Ask again for {len(lines)} texts that broke rules\n\n{rules}")
     return int((lines["written_again"] != "").sum())

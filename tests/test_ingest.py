@@ -140,6 +140,13 @@ def test_not_one_usable_picture_is_an_error_that_names_the_file_of_reasons(tmp_p
     assert not staging.marker.exists()
 
 
+def test_name_of_a_rejected_file_runs_in_no_spreadsheet(staging, picture_bytes):
+    good = PictureRow(file="a.jpg", row=1, data=picture_bytes(), caption="A", entity="A")
+    bad = PictureRow(file="=HYPERLINK(1).jpg", row=2, data=b"", caption="A", entity="A")
+    run(RowSource(good, bad), staging)
+    assert [row["file"] for row in rejected_rows(staging)] == ["'=HYPERLINK(1).jpg"]
+
+
 def test_reasons_of_an_earlier_run_do_not_stay(staging, picture_bytes):
     good = PictureRow(file="a.jpg", row=1, data=picture_bytes(), caption="A", entity="A")
     bad = PictureRow(file="b.jpg", row=2, data=b"", caption="A", entity="A")

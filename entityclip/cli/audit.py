@@ -11,6 +11,7 @@ import typer
 from entityclip.cli.options import Csv, Json, Workspace
 from entityclip.cli.printed import last_line, table
 from entityclip.layout import DataLayout, Layout
+from entityclip.storage import write_table
 
 Pictures = Annotated[bool, typer.Option("--pictures", help="Check every picture in data/ for metadata as well.")]
 
@@ -29,7 +30,7 @@ def audit(workspace: Workspace = Path(), pictures: Pictures = False, csv: Csv = 
     table([line | {"redacted": _said(line["redacted"])} for line in lines])
     typer.echo(f"\n{len(sent):,} texts were sent; ledger: {ledger}")
     if csv is not None:
-        sent.assign(redactions=sent["redactions"].map(_said)).to_csv(csv, index=False, lineterminator="\n")
+        write_table(csv, sent.assign(redactions=sent["redactions"].map(_said)))
         typer.echo(f"Each of them: {csv}")
     checked = _checked(Layout(workspace).data) if pictures else {}
     last_line({"sent": len(sent), "destinations": lines, **checked}, as_json)

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import pandas as pd
 import typer
 
 from entityclip import pairs
@@ -18,6 +17,7 @@ from entityclip.cli.printed import last_line, on_terminal, table
 from entityclip.errors import ConfigError
 from entityclip.layout import Layout
 from entityclip.records import Rejection
+from entityclip.storage import read_table
 
 # Every command imports what it runs when it runs: torch takes seconds, and --help should not wait for it.
 if TYPE_CHECKING:
@@ -98,5 +98,5 @@ def _show_columns(source: Source) -> None:
 def _show_problems(rejected: Path) -> None:
     """The first rejected rows, where there are any."""
     if rejected.is_file():
-        first = pd.read_csv(rejected, dtype="str", keep_default_na=False, nrows=PROBLEMS_SHOWN)
+        first = read_table(rejected, most=PROBLEMS_SHOWN)
         table([{name: row[name] for name in Rejection.model_fields} for row in first.to_dict("records")])

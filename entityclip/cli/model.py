@@ -14,6 +14,7 @@ from entityclip.cli.printed import last_line, on_terminal, table
 from entityclip.errors import ConfigError
 from entityclip.layout import CheckpointLayout, DataLayout, Layout, RunLayout
 from entityclip.records import Candidates, EvalReport, Split
+from entityclip.storage import write_table
 
 if TYPE_CHECKING:
     from entityclip.cards import CheckpointCard
@@ -158,7 +159,7 @@ def evaluate(
     typer.echo(slice_table(report))
     _show_figures(report)
     if csv is not None:
-        queries.to_csv(csv, index=False)
+        write_table(csv, queries)
         typer.echo(f"\nEvery query: {csv}")
     answer = report.model_dump()
     if rerank:

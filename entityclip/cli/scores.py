@@ -13,6 +13,7 @@ from entityclip.cli.folders import explained
 from entityclip.cli.options import Csv, Json
 from entityclip.cli.printed import last_line, on_terminal, table
 from entityclip.layout import CheckpointLayout, DataLayout
+from entityclip.storage import write_table
 
 SHOWN = 12
 Judge = Annotated[
@@ -50,7 +51,7 @@ def score(
     if bias:
         _show_bias(scored, entities)
     if csv is not None:
-        scored.to_csv(csv, index=False)
+        write_table(csv, scored)
         typer.echo(f"Every explanation with all of its scores: {csv}")
     medians = {str(row["score"]): row["median"] for row in spread}
     last_line({"explanations": len(scored), "faults": counts, "medians": medians}, as_json)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
@@ -17,7 +16,7 @@ from entityclip.errors import ConfigError, DataError, faults
 from entityclip.explain.stage import replace_texts
 from entityclip.layout import DataLayout
 from entityclip.records import Record
-from entityclip.storage import atomic_path
+from entityclip.storage import csv_file, read_rows
 
 Decision = Literal["accept", "edit", "reject"]
 
@@ -59,7 +58,7 @@ def read_reviews(path: Path) -> tuple[Review, ...]:
     if not path.exists():
         return ()
     try:
-        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline=""), strict=True))
+        rows = list(read_rows(path.read_bytes().decode("utf-8")))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: damaged ({error}); bring it back: git checkout HEAD -- {path.name}") from error
     reviews = [_read(row, where=f"{path}, row {number}") for number, row in enumerate(rows, 1)]
@@ -101,10 +100,9 @@ def add_reviews(path: Path, new: Iterable[Review], *, overrule: bool = False) ->
 
 
 def _write(path: Path, reviews: Iterable[Review]) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(review.model_dump(mode="json") for review in reviews)
+    with csv_file(path, COLUMNS) as writer:
+        for review in reviews:
+            writer.write(review.model_dump(mode="json").values())
 
 
 # ---------------------------------------------------------------- their effect

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,12 +17,11 @@ from entityclip.pages import write_page
 from entityclip.quarantine import broken_texts
 from entityclip.records import Record
 from entityclip.review.decisions import Review
+from entityclip.storage import csv_file, read_rows
 
 SHOWN = ("explanation_id", "entity", "language", "rules", "values", "text")
 FILLED_IN = ("decision", "edited_text", "minutes", "note")
 PICTURES_SHOWN = 3
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet runs a cell that begins like this, and texts come from strangers."""
 
 
 class Waiting(Record):
@@ -96,19 +94,9 @@ def _waiting(quarantine: Path, data: DataLayout) -> list[Waiting]:
 
 def _write_sheet(path: Path, waiting: list[Waiting]) -> None:
     # Excel takes a CSV for UTF-8 only where the mark is there.
-    with path.open("w", encoding="utf-8-sig", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([*SHOWN, *FILLED_IN])
+    with csv_file(path, [*SHOWN, *FILLED_IN], encoding="utf-8-sig") as writer:
         for text in waiting:
-            writer.writerow([*(_guarded(getattr(text, column)) for column in SHOWN), *("" for _ in FILLED_IN)])
-
-
-def _guarded(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
-
-
-def _unguarded(cell: str) -> str:
-    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
+            writer.write([*(getattr(text, column) for column in SHOWN), *("" for _ in FILLED_IN)])
 
 
 def _pictures(data: DataLayout, waiting: list[Waiting]) -> dict[str, list[bytes]]:
@@ -162,10 +150,7 @@ def _rows(sheet: Path) -> Iterator[dict[str, str]]:
     if separator is None:
         raise DataError(f"{sheet}: the columns are {head[:200]!r}; expected {', '.join(columns)}, as handed out")
     try:
-        for row in csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, strict=True):
-            if None in row or None in row.values():
-                raise DataError(f"{sheet}: the row of {row['explanation_id']!r} has more or fewer cells than columns")
-            yield row
+        yield from read_rows(text, delimiter=separator)
     except csv.Error as error:
         raise DataError(f"{sheet}: not a CSV file ({error}); save it as 'CSV UTF-8'") from error
 
@@ -180,9 +165,9 @@ def _review(row: dict[str, str], known: dict[str, Waiting], *, reviewer: str) ->
     return Review(
         **text.model_dump(include={"explanation_id", "entity_id", "entity", "rules", "text"}),
         decision=cells["decision"].lower(),  # type: ignore[arg-type]  # checked by the record
-        edited_text=_unguarded(cells["edited_text"]),
+        edited_text=cells["edited_text"],
         minutes=cells["minutes"].replace(",", "."),  # type: ignore[arg-type]
-        note=_unguarded(cells["note"]),
+        note=cells["note"],
         reviewer=reviewer.strip(),
         day=datetime.now(UTC).date(),
     )

@@ -1,6 +1,7 @@
-"""Files that appear whole or not at all, and files that only their owner can read."""
+"""Files that appear whole or not at all, files that only their owner can read, and CSV files for people."""
 
 from entityclip.storage.atomic import atomic_path, atomic_write, durable_rename, target_name, temporary_name
+from entityclip.storage.csv_files import csv_file, read_rows, read_table, write_table
 from entityclip.storage.private import PRIVATE_FILE, close_to_others, private_file, private_folder
 
 __all__ = [
@@ -8,9 +9,13 @@ __all__ = [
     "atomic_path",
     "atomic_write",
     "close_to_others",
+    "csv_file",
     "durable_rename",
     "private_file",
     "private_folder",
+    "read_rows",
+    "read_table",
     "target_name",
     "temporary_name",
+    "write_table",
 ]
