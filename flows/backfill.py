@@ -6,9 +6,11 @@ from pathlib import Path
 
 from prefect import flow
 
+from entityclip.erasure import read_erasures
 from entityclip.explain import open_writer
 from entityclip.layout import Layout
 from entityclip.presets import preset as named_preset
+from entityclip.sources.erased import without_erased
 from entityclip.workspace import read_config
 from flows.data import explain_entities, ingest_source
 from flows.lease import alone
@@ -45,5 +47,6 @@ def backfill(
     layout = open_workspace(workspace)
     with alone(layout):
         origin = source_for(layout, named)
-        ingest_source(origin.open(layout, progress=True), named_preset(origin.preset), layout, "backfill")
+        rows = without_erased(origin.open(layout, progress=True), read_erasures(layout.erasures))
+        ingest_source(rows, named_preset(origin.preset), layout, "backfill")
         return explain_entities(layout, open_writer(read_config(layout.config).explain, ledger=layout.ledger))

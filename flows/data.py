@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 import expectations
 import expectations.check as gate
+from entityclip.erasure import read_erasures
 from entityclip.errors import GateRefused
 from entityclip.explain import WriterConfig, open_writer
 from entityclip.explain.stage import explain
@@ -23,6 +24,7 @@ from entityclip.records import DataVersion, IngestReport, QualityReport, Record
 from entityclip.report import StageFact
 from entityclip.review import read_reviews, waived
 from entityclip.rights import read_rights
+from entityclip.sources.erased import without_erased
 from entityclip.sources.joined import with_feedback
 from entityclip.sources.source import Source
 from entityclip.train import code_hash
@@ -146,8 +148,9 @@ def prepare_data(layout: Layout, preset: Preset, origin: WorkspaceSource) -> Pre
 
 # ---------------------------------------------------------------- reuse
 def source_of(layout: Layout, origin: WorkspaceSource, *, progress: bool) -> Source:
-    """The source that the run reads, with what people confirmed or corrected."""
-    return with_feedback(origin.open(layout, progress=progress), layout.feedback)
+    """The source that the run reads, with what people confirmed or corrected, and without what was erased."""
+    source = with_feedback(origin.open(layout, progress=progress), layout.feedback)
+    return without_erased(source, read_erasures(layout.erasures))
 
 
 def data_inputs(layout: Layout, preset: Preset, source: Source, writer: Writer, written_by: WriterConfig) -> Inputs:

@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import sys
-import uuid
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +25,7 @@ from entityclip.layout import Layout
 from entityclip.records import Record
 from entityclip.workspace import read_config
 from flows.prefect_auth import configured_status, export_hint, status
+from flows.remote import probe
 from flows.repository import Repository
 from flows.workspace import require_no_credentials
 
@@ -169,7 +169,7 @@ def remote(layout: Layout) -> Finding:
         if store.fs.protocol == "local" and not Path(store.path).parent.parent.is_dir():
             mend = "mount the disk, or create the folder if it is new"
             return Finding(what="DVC remote", state="wrong", saw=f"{name}: its folder is missing", mend=mend)
-        _probe(store.fs, store.fs.join(store.path, f".probe-{uuid.uuid4().hex}"))
+        probe(store)
         saw = f"{name} ({store.fs.protocol}): written, read and deleted"
         inside = store.fs.protocol == "local" and Path(store.path).is_relative_to(layout.root)
         mend = "it is no backup: point DVC elsewhere before it matters, see docs/operations.md"
@@ -180,17 +180,6 @@ def remote(layout: Layout) -> Finding:
     except WorkspaceError as error:
         mend = "start its server or correct its address; credentials belong into the environment, see docs/growing.md"
         return Finding(what="DVC remote", state="wrong", saw=str(error), mend=mend)
-
-
-def _probe(fs: Any, path: str) -> None:
-    written = os.urandom(64)
-    fs.makedirs(fs.parent(path), exist_ok=True)
-    try:
-        fs.pipe_file(path, written)
-        if fs.cat_file(path) != written:
-            raise OSError(f"{path}: what came back is not what was written")
-    finally:
-        fs.remove(path)
 
 
 # ---------------------------------------------------------------- servers

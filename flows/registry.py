@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field
 
+from entityclip.erasure import read_erasures
 from entityclip.errors import WorkspaceError
 from entityclip.layout import Layout
 from entityclip.records import Record, Release
@@ -131,12 +132,25 @@ def crown(layout: Layout, version: str, *, message: str) -> None:
     """Assign the champion's stage to ``version``, with a time of its own: tags count in whole seconds."""
     import gto.api
 
+    _wait_for_a_second_of_its_own(layout)
+    _gto(layout, lambda root: gto.api.assign(root, ARTIFACT, CHAMPION, version=version, message=message, force=True))
+
+
+def unassign_champion(layout: Layout, version: str, *, message: str) -> None:
+    """Leave the workspace without a champion until a release is assigned; ``message`` is for the history."""
+    import gto.api
+
+    with exclusive(layout):
+        _wait_for_a_second_of_its_own(layout)
+        _gto(layout, lambda root: gto.api.unassign(root, ARTIFACT, version=version, stage=CHAMPION, message=message))
+
+
+def _wait_for_a_second_of_its_own(layout: Layout) -> None:
     last = max((e["timestamp"] for e in _events(layout, "assignment", "unassignment")), default=None)
     ahead = (last - datetime.now(UTC)).total_seconds() if last else -1.0
     if ahead > 5:
         raise WorkspaceError(f"{layout.root}: the last assignment lies {ahead:.0f} s in the future; set the clock")
     time.sleep(max(0.0, ahead + 1.0))
-    _gto(layout, lambda root: gto.api.assign(root, ARTIFACT, CHAMPION, version=version, message=message, force=True))
 
 
 def assign_champion(layout: Layout, version: str, *, message: str, force: bool = False) -> Release:
@@ -149,10 +163,11 @@ def assign_champion(layout: Layout, version: str, *, message: str, force: bool =
         force: Needed to go back to a version that was the champion before.
 
     Raises:
-        WorkspaceError: No such version, or it was the champion before and ``force`` is not set.
+        WorkspaceError: No such version, its data were erased, or it was the champion before and ``force`` is not set.
     """
     with exclusive(layout):
         release = release_of(layout, version)
+        require_not_erased(layout, release)
         reigns = history(layout)
         if reigns and reigns[-1].version == version and reigns[-1].until is None:
             return release
@@ -167,6 +182,23 @@ def reigned(layout: Layout, version: str) -> bool:
     return any(reign.version == version for reign in history(layout))
 
 
+def require_not_erased(layout: Layout, release: Release) -> None:
+    """Refuse a release whose data were erased at a request.
+
+    Raises:
+        WorkspaceError: It is one; names the erasure and the releases that are left.
+    """
+    records = read_erasures(layout.erasures)
+    gone = {version for record in records for version in record.releases}
+    for record in records:
+        if release.version in record.releases or release.data_hash in record.versions:
+            left = ", ".join(version for version in versions(layout) if version not in gone) or "none; train again"
+            raise WorkspaceError(
+                f"{release.version}: its data were erased at a request on {record.since:%Y-%m-%d} "
+                f"(erasure {record.id}), so nothing goes back to it; releases that are left: {left}"
+            )
+
+
 # ---------------------------------------------------------------- fetching
 def fetch_release(layout: Layout, version: str, *, data: bool = False) -> Layout:
     """A release's files under ``layout.release_copy(version)``, laid out like a workspace.
@@ -177,6 +209,8 @@ def fetch_release(layout: Layout, version: str, *, data: bool = False) -> Layout
         WorkspaceError: No such release, or its weights or data cannot be brought back whole.
     """
     release, copy = release_of(layout, version), Layout(layout.release_copy(version))
+    if data:
+        require_not_erased(layout, release)
     with exclusive(layout):
         if not copy.report("release").exists():
             with atomic_path(copy.root) as temporary:

@@ -6,7 +6,9 @@ Both work on DVC's objects: a file named by its MD5, and for a folder a ``.dir``
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,28 @@ def push(layout: Layout, hashes: dict[Path, str]) -> None:
             _complete(repo.cache.local, remote, folder)
 
     repository.dvc(work, doing=f"pushing to remote {name!r}")
+
+
+def probe(remote: Any) -> None:
+    """Write a few bytes to a remote's objects, read them back and delete them.
+
+    Raises:
+        OSError: What came back is not what was written; storage back ends raise whatever else they like.
+    """
+    path, written = remote.fs.join(remote.path, f".probe-{uuid.uuid4().hex}"), os.urandom(64)
+    remote.fs.makedirs(remote.fs.parent(path), exist_ok=True)
+    try:
+        remote.fs.pipe_file(path, written)
+        if remote.fs.cat_file(path) != written:
+            raise OSError(f"{path}: what came back is not what was written")
+    finally:
+        remote.fs.remove(path)
+
+
+def has_remote(layout: Layout) -> bool:
+    """Whether DVC has a default remote to push to."""
+    doing = "reading DVC's config"
+    return bool(Repository(layout.root).dvc(lambda repo: repo.config["core"].get("remote"), doing=doing))
 
 
 def _default_remote(repo: Any, layout: Layout) -> Any:

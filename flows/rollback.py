@@ -5,7 +5,7 @@ from __future__ import annotations
 from entityclip.errors import PackagingError
 from entityclip.layout import Layout
 from entityclip.records import Release
-from flows.registry import assign_champion, champion, fetch_release, reigned, release_of
+from flows.registry import assign_champion, champion, fetch_release, reigned, release_of, require_not_erased
 from flows.serving import ensure_proved, go_live
 from flows.versioning import restore
 
@@ -22,13 +22,14 @@ def roll_back(layout: Layout, version: str, *, reason: str) -> Release:
         reason: For the history.
 
     Raises:
-        WorkspaceError: No such release, it never was the champion, or it cannot be brought back.
+        WorkspaceError: No such release, its data were erased, or it cannot be brought back.
         PackagingError: It cannot be served any more; nothing was changed.
         SwitchError: A worker cannot follow; the others answer with it, and the same command completes the rest.
     """
     release, before = release_of(layout, version), champion(layout)
     if not reigned(layout, version):
         raise PackagingError(f"{version} never was the champion, so nothing proves it; go back to one that was")
+    require_not_erased(layout, release)
     ensure_proved(layout, release)
     restore(layout, release, fetch_release(layout, version, data=True))
     go_live(layout, release, take_back=False)  # a worker that cannot follow must not keep the others on the bad one

@@ -23,7 +23,7 @@ from flows.workspace import workspace_files
 
 # ---------------------------------------------------------------- data
 def version_data(
-    layout: Layout, accepted: DataLayout, *, message: str, together_with: Iterable[Path] = ()
+    layout: Layout, accepted: DataLayout, *, message: str, together_with: Iterable[Path] = (), pushed: bool = True
 ) -> DataVersion:
     """Make ``data/`` a copy of ``accepted``, give it to DVC, push it, and commit its hash.
 
@@ -32,6 +32,7 @@ def version_data(
         accepted: Complete data that passed the gate; stays as it is.
         message: Of the commit.
         together_with: Other files and folders that belong in that commit.
+        pushed: False only where the workspace has no remote.
 
     Raises:
         DataError: ``accepted`` is half-written.
@@ -42,7 +43,8 @@ def version_data(
         repository = Repository(layout.root)
         before = repository.committed(layout.data_dvc)
         data_hash = _replace(repository, accepted.root, layout.data.root)
-        push(layout, {layout.data_dvc: data_hash})
+        if pushed:
+            push(layout, {layout.data_dvc: data_hash})
         changed = before is None or pointer_hash(before) != data_hash
         if changed:
             parts = [*workspace_files(layout), layout.data_dvc, layout.report("quality"), *together_with]

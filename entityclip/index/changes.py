@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -148,6 +148,15 @@ class Changes:
         with self._transaction():
             self._forget_pictures(entity_id)
             self._write(entity_id, None, keeps_released=False)
+
+    def remove_pictures(self, entity_id: str, pair_ids: Iterable[str]) -> None:
+        """Take some of the pictures that were added to an entity out; the entity stays."""
+        with self._transaction():
+            gone = [(entity_id, pair_id) for pair_id in pair_ids]
+            for table in ("picture", "vector"):
+                self._connection.executemany(f"DELETE FROM {table} WHERE entity_id = ? AND pair_id = ?", gone)
+            values = (self.number() + 1, entity_id)
+            self._connection.execute("UPDATE entity SET number = ? WHERE entity_id = ?", values)
 
     def keep(self, change: Change, vectors: Mapping[str, np.ndarray]) -> None:
         """Keep what was embedded for ``change``, unless the entity was changed again meanwhile."""

@@ -105,6 +105,11 @@ class Layout:
         return self.reports / "approvals" / f"{version}.json"
 
     @property
+    def erasures(self) -> Path:
+        """One record an erasure, JSON, kept for ever; none holds personal data."""
+        return self.reports / "erasures"
+
+    @property
     def reviews(self) -> Path:
         """What people decided about texts that were set aside, CSV; holds in every later run."""
         return self.reports / "reviews.csv"

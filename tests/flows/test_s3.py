@@ -17,11 +17,13 @@ import httpx
 import pytest
 from dvc.repo import Repo
 
+from entityclip.erasure import Request
 from entityclip.errors import WorkspaceError
 from entityclip.layout import Layout
 from flows import doctor
+from flows.erasure.erase import erase
 from flows.remote import bring
-from flows.repository import Repository
+from flows.repository import Repository, pointer_hash
 from flows.versioning import data_intact, version_data
 from flows.workspace import open_workspace
 from tests.tiny import tiny_data
@@ -162,3 +164,21 @@ def test_credentials_in_the_committed_config_are_refused_unnamed(on_s3: Layout, 
     found = doctor.remote(on_s3)
     assert found.state == "wrong"
     assert s3.secret not in f"{caught.value}{found.saw}"
+
+
+def test_an_erasure_clears_the_bucket_and_refuses_before_it_deletes_while_s3_is_away(
+    on_s3: Layout, s3: S3, tmp_path: Path
+) -> None:
+    first = version_data(on_s3, tiny_data(tmp_path / "one", held_out=1), message="First")
+    second = version_data(on_s3, tiny_data(tmp_path / "two", held_out=2), message="Second")
+    request = Request(kind="entity", value="KX-RED")
+    with s3.away(), pytest.raises(WorkspaceError, match="before anything is deleted, failed"):
+        erase(on_s3, request, by="ana")
+    assert not on_s3.erasures.exists()
+    assert data_intact(on_s3, second.data_hash)
+    erase(on_s3, request, by="ana")
+    with Repo(str(on_s3.root)) as repo:
+        remote = repo.cloud.get_remote_odb("storage")
+        assert not any(map(remote.exists, (first.data_hash, second.data_hash)))
+        assert remote.exists(pointer_hash(on_s3.data_dvc.read_text()))
+    assert data_intact(pulled(on_s3, tmp_path / "clone"), pointer_hash(on_s3.data_dvc.read_text()))

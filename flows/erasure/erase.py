@@ -1,0 +1,271 @@
+"""An erasure from beginning to end: look, keep a record, make the newest data again, delete, check.
+
+The order is what makes it safe to kill: the record comes first, so that from then on nothing goes back to what is to be
+erased; versions in cache and remotes come last, since they tell a second run what to look for.
+"""
+
+from __future__ import annotations
+
+import csv
+import secrets
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from entityclip.erasure import Erasure, Request, Subject, digests_of, folded, read_erasures, without
+from entityclip.errors import WorkspaceError
+from entityclip.layout import DataLayout, Layout
+from entityclip.records import Record
+from entityclip.storage import atomic_path
+from flows.erasure import history, places
+from flows.erasure.objects import Objects
+from flows.erasure.survey import Found, Survey, feedback_rows, survey
+from flows.lease import alone
+from flows.registry import champion, release_of, unassign_champion, versions
+from flows.remote import bring, has_remote, push
+from flows.repository import Repository, exclusive, pointer_hash
+from flows.serving import served_package, state_of
+from flows.triggers import Due
+from flows.versioning import version_data
+
+T = TypeVar("T")
+
+
+class Outcome(Record):
+    """What was found, and whether it is gone."""
+
+    found: tuple[Found, ...]
+    erased: bool
+    record: str = ""
+    releases: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+
+
+def look(layout: Layout, request: Request) -> Outcome:
+    """Every place that holds what is asked for; nothing is changed.
+
+    Raises:
+        WorkspaceError: Not a workspace, or a remote cannot be reached.
+    """
+    seen, found = _seen(layout, request)
+    return Outcome(found=tuple(found), erased=False, releases=tuple(seen.releases), models=tuple(seen.models))
+
+
+def erase(layout: Layout, request: Request, *, by: str) -> Outcome:
+    """Erase it everywhere that ``look`` names; killed at any point, the same call again completes it.
+
+    Args:
+        layout: The workspace.
+        request: What is to be erased.
+        by: Who has it done; stands in the record.
+
+    Raises:
+        Busy: A run is at work here.
+        WorkspaceError: Not a workspace, another erasure is unfinished, or a remote cannot be reached; nothing was
+            deleted then.
+        DataError: No pair of data would be left.
+    """
+    _require_workspace(layout)
+    with alone(layout):
+        record = _unfinished(layout, request)
+        seen, found = _seen(layout, request)
+        if not found and record is None:
+            return Outcome(found=(), erased=True)
+        with tempfile.TemporaryDirectory(dir=layout.work) as scratch:
+            data = _prepared(layout, seen, Path(scratch))
+            record = _recorded(layout, record or _new(request, by), seen, request, found)
+            _make_again(layout, seen, data)
+        _step_down(layout, record)
+        _erase_places(layout, seen.subject, record)
+        _due(layout, record)
+        _delete_versions(layout, seen.subject, record)
+        _require_gone(layout, request)
+        _commit(layout, record.model_copy(update={"finished": datetime.now(UTC)}), "Erasure finished")
+        return Outcome(
+            found=tuple(found), erased=True, record=record.id, releases=record.releases, models=record.models
+        )
+
+
+# ---------------------------------------------------------------- looking
+def _seen(layout: Layout, request: Request) -> tuple[Survey, list[Found]]:
+    """What holds it, in rows and in places; the subject has learnt from all of them."""
+    _require_workspace(layout)
+    subject, state = Subject(request), state_of(layout)
+    erased = {hash for record in read_erasures(layout.erasures) for hash in record.versions}
+    places.learn(layout, subject)
+    seen = _with_objects(layout, lambda objects: survey(layout, subject, objects, erased=erased))
+    found = [
+        *seen.found,
+        *places.service_found(state, subject),
+        *places.ledger_found(layout, subject),
+        *history.history_found(layout, subject),
+    ]
+    if found or places.work_holds(layout, subject):
+        found += [*places.work_found(layout, seen.releases), *places.samples_found(state)]
+    return seen, [*found, *places.prefect_found(layout, subject)]
+
+
+def _require_workspace(layout: Layout) -> None:
+    if not (layout.dvc_folder / "config").exists():
+        raise WorkspaceError(f"{layout.root}: not a workspace; name the folder that runs were started with")
+
+
+def _with_objects(layout: Layout, work: Callable[[Objects], T]) -> T:
+    def inside(repo: Any) -> T:
+        layout.work.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=layout.work) as scratch:
+            return work(Objects(repo, layout, Path(scratch)))
+
+    return Repository(layout.root).dvc(inside, doing="reading cache and remotes, before anything is deleted,")
+
+
+# ---------------------------------------------------------------- the record
+def _unfinished(layout: Layout, request: Request) -> Erasure | None:
+    """The record of the same request, where it was cut off.
+
+    Raises:
+        WorkspaceError: Another request was cut off: its versions are half deleted.
+    """
+    cut_off = [record for record in read_erasures(layout.erasures) if record.finished is None]
+    for record in cut_off:
+        if not record.is_of(request):
+            raise WorkspaceError(
+                f"{layout.erasures / record.id}.json: the erasure that {record.by} began on {record.since:%Y-%m-%d} "
+                f"was cut off; run its command (--{record.kind} ...) again first"
+            )
+    return cut_off[0] if cut_off else None
+
+
+def _new(request: Request, by: str) -> Erasure:
+    record = Erasure(
+        id=uuid.uuid4().hex[:12],
+        kind=request.kind,
+        request="",
+        by=by,
+        since=datetime.now(UTC),
+        salt=secrets.token_hex(32),
+        digests=(),
+        versions=(),
+        releases=(),
+        models=(),
+        counts={},
+    )
+    return record.model_copy(update={"request": record.digest("request", f"{request.kind} {folded(request.value)}")})
+
+
+def _recorded(layout: Layout, record: Erasure, seen: Survey, request: Request, found: list[Found]) -> Erasure:
+    """The record with all that is known now, committed."""
+    known = {
+        "digests": (*record.digests, *digests_of(record, seen.subject, request)),
+        "versions": (*record.versions, *(version.hash for version in seen.doomed)),
+        "releases": (*record.releases, *seen.releases),
+        "models": (*record.models, *seen.models),
+    }
+    once = {name: tuple(dict.fromkeys(values)) for name, values in known.items()}
+    counts = {line.place: line.count for line in found} | record.counts
+    record = record.model_copy(update={**once, "counts": counts})
+    _commit(layout, record, f"Erasure {record.id} of {len(record.versions)} versions")
+    return record
+
+
+def _commit(layout: Layout, record: Erasure, message: str) -> None:
+    path = layout.erasures / f"{record.id}.json"
+    with exclusive(layout):
+        record.write(path)
+        Repository(layout.root).commit(message, [path])
+
+
+# ---------------------------------------------------------------- the newest versions
+def _prepared(layout: Layout, seen: Survey, scratch: Path) -> DataLayout | None:
+    """The newest data without it, apart; None where they do not hold it. Nothing was changed when this refuses."""
+    current = seen.current.get("data")
+    if current is None:
+        return None
+    bring(layout, current.hash, scratch / "before")
+    again = DataLayout(scratch / "again")
+    without(DataLayout(scratch / "before"), seen.subject, into=again)
+    return again
+
+
+def _make_again(layout: Layout, seen: Survey, data: DataLayout | None) -> None:
+    if data is not None:
+        version_data(layout, data, message="Data without what was erased", pushed=has_remote(layout))
+    elif places.holds(layout.data, seen.subject):  # another version was checked out by hand
+        with exclusive(layout):
+            shutil.rmtree(layout.data.root)
+            bring(layout, pointer_hash(layout.data_dvc.read_text()), layout.data.root)
+    if "feedback" in seen.current:
+        _feedback_again(layout, seen)
+
+
+def _feedback_again(layout: Layout, seen: Survey) -> None:
+    """Judgements and pictures of feedback that are about others, as a version of their own."""
+    folder, repository = layout.feedback, Repository(layout.root)
+    with exclusive(layout):
+        if not folder.root.exists():
+            bring(layout, seen.current["feedback"].hash, folder.root)
+        for table in (folder.judged, folder.table):
+            if table.exists():
+                _filter(table, seen.subject)
+        named = {row["picture"] for row in feedback_rows(folder.judged)}
+        for picture in folder.picture("x").parent.glob("*"):
+            if picture.name not in named:
+                picture.unlink()
+        hash = repository.add(folder.root)
+        if has_remote(layout):
+            push(layout, {layout.feedback_dvc: hash})
+        repository.commit("Feedback without what was erased", [layout.feedback_dvc])
+
+
+def _filter(table: Path, subject: Subject) -> None:
+    rows = [row for row in feedback_rows(table) if not subject.about(row)]
+    with table.open(encoding="utf-8", newline="") as stream:
+        columns = next(csv.reader(stream))
+    with atomic_path(table) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+# ---------------------------------------------------------------- deleting
+def _step_down(layout: Layout, record: Erasure) -> None:
+    """A champion whose data are gone is none: it could not be packaged again."""
+    current = champion(layout)
+    if current is not None and current.version in record.releases:
+        unassign_champion(layout, current.version, message=f"Its data were erased: erasure {record.id}")
+
+
+def _erase_places(layout: Layout, subject: Subject, record: Erasure) -> None:
+    state, before = state_of(layout), versions(layout)
+    gone = [served_package(layout, release_of(layout, version)) for version in record.releases]
+    places.erase_service(state, subject)
+    places.drop_live(state, gone)
+    places.erase_ledger(layout, subject)
+    places.erase_work(layout, record.releases)
+    history.rewrite(layout, subject)
+    after = versions(layout)
+    places.built_again(layout, [version for version in before if before[version] != after.get(version)])
+
+
+def _due(layout: Layout, record: Erasure) -> None:
+    """A retraining is due; ``flows.lookout`` starts it where deployments run."""
+    if record.versions:
+        told = f"data were erased (erasure {record.id}); {len(record.models)} models were trained on them"
+        Due(cause="data", key=record.id, told=told, since=datetime.now(UTC)).write(layout.due("data"))
+
+
+def _delete_versions(layout: Layout, subject: Subject, record: Erasure) -> None:
+    def work(objects: Objects) -> None:
+        objects.delete(survey(layout, subject, objects, erased=record.versions).unneeded)
+
+    _with_objects(layout, work)
+
+
+def _require_gone(layout: Layout, request: Request) -> None:
+    _, found = _seen(layout, request)
+    if still := [line.place for line in found if not line.left]:
+        raise WorkspaceError(f"{layout.root}: {', '.join(still)} still hold it; stop what writes there and run again")

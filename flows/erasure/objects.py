@@ -1,0 +1,114 @@
+"""DVC's objects in the cache and in every remote: reading them, and deleting those that no version needs any more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from entityclip.errors import WorkspaceError
+from entityclip.layout import Layout
+from flows.remote import probe
+from flows.repository import Repository, pointer_hash
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a folder that DVC keeps, and the commits that name it."""
+
+    folder: str
+    hash: str
+    commits: tuple[str, ...]
+
+
+def versions(layout: Layout) -> list[Version]:
+    """Every version of ``data/``, ``feedback/`` and ``model/`` that any branch, tag or stash names."""
+    repository = Repository(layout.root)
+    found: dict[tuple[str, str], list[str]] = {}
+    for pointer in (layout.data_dvc, layout.feedback_dvc, layout.model_dvc):
+        listed = repository.git("rev-list", "--all", "--full-history", "HEAD", "--", pointer.name).splitlines()
+        for commit in listed:
+            text = repository.committed(pointer, commit=commit)
+            if text is not None:
+                found.setdefault((pointer.stem, pointer_hash(text)), []).append(commit)
+    return [Version(folder, hash, tuple(commits)) for (folder, hash), commits in found.items()]
+
+
+class Objects:
+    """Cache and remotes of one open DVC repository.
+
+    Args:
+        repo: The repository.
+        layout: Its workspace.
+        scratch: An empty folder for what only a remote has.
+
+    Raises:
+        WorkspaceError: A remote's folder is not there, so that what it holds would survive.
+    """
+
+    def __init__(self, repo: Any, layout: Layout, scratch: Path) -> None:
+        self._cache, self._scratch, self._layout = repo.cache.local, scratch, layout
+        self.remotes: dict[str, Any] = {name: repo.cloud.get_remote_odb(name) for name in repo.config["remote"]}
+        for name, remote in self.remotes.items():
+            self._require_reachable(name, remote, repo.cloud.get_remote(name))
+
+    def _require_reachable(self, name: str, remote: Any, config: Any) -> None:
+        """Errors of a network come from the storage itself, and are wrapped by ``Repository.dvc``."""
+        folder = Path(config.path)
+        if remote.fs.protocol in ("http", "https"):
+            raise WorkspaceError(
+                f"remote {name!r}: HTTP cannot delete; nothing was erased: give DVC a remote that writes to the same "
+                f"store, or erase it on the server and `dvc remote remove {name}`"
+            )
+        local, own = remote.fs.protocol == "local", folder == self._layout.remote
+        if local and not own and (not folder.is_dir() or not any(folder.iterdir())):
+            raise WorkspaceError(
+                f"remote {name!r}: {folder} is {'empty' if folder.is_dir() else 'not a folder'}; nothing was erased: "
+                f"mount the disk and run again, or `dvc remote remove {name}` if it is gone for good"
+            )
+        if not own or folder.is_dir():
+            probe(remote)  # a look-up of a server that is away says that there is no such object
+
+    def path(self, oid: str) -> Path | None:
+        """The object as a file; None where neither the cache nor a remote has it."""
+        cached = Path(self._cache.oid_to_path(oid))
+        if cached.is_file():
+            return cached
+        fetched = self._scratch / oid
+        for remote in self.remotes.values():
+            if not fetched.exists() and remote.exists(oid):
+                remote.fs.get_file(remote.oid_to_path(oid), str(fetched))
+        return fetched if fetched.exists() else None
+
+    def listing(self, folder: str) -> dict[str, str]:
+        """Path inside the folder -> object; empty for a folder whose list is nowhere any more."""
+        listed = self.path(folder)
+        return {} if listed is None else {entry["relpath"]: entry["md5"] for entry in json.loads(listed.read_text())}
+
+    def unneeded(self, doomed: Iterable[str], kept: Iterable[str]) -> list[str]:
+        """Objects of the folders ``doomed`` that no folder of ``kept`` has; each list of a folder comes last."""
+        needed = {oid for folder in kept for oid in (*self.listing(folder).values(), folder)}
+        folders = [folder for folder in doomed if folder not in needed]
+        files = dict.fromkeys(oid for folder in folders for oid in self.listing(folder).values())
+        return [oid for oid in (*files, *folders) if oid not in needed]
+
+    def strays(self, known: Collection[str]) -> Iterator[str]:
+        """Objects of the cache that belong to no version: what a killed run, or DVC by hand, left."""
+        return (oid for oid in self._cache.all() if oid not in known)
+
+    def places(self, oid: str) -> list[str]:
+        """Where an object is: cache, or names of remotes."""
+        there = ["cache"] if Path(self._cache.oid_to_path(oid)).exists() else []
+        return there + [name for name, remote in self.remotes.items() if remote.exists(oid)]
+
+    def delete(self, oids: Iterable[str]) -> None:
+        """Delete objects, from the remotes first: while the cache has a list, a killed deletion can be completed."""
+        wanted = list(oids)
+        for remote in self.remotes.values():
+            for oid in wanted:
+                if remote.exists(oid):
+                    remote.fs.remove(remote.oid_to_path(oid))
+        for oid in wanted:
+            Path(self._cache.oid_to_path(oid)).unlink(missing_ok=True)

@@ -1,0 +1,201 @@
+"""The survey: which versions, files and databases hold what is to be erased. It changes nothing."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from entityclip.erasure import TABLES, Subject
+from entityclip.layout import Layout
+from entityclip.records import PromotionDecision, Record
+from flows.erasure.objects import Objects, Version, versions
+from flows.registry import champion, release_of
+from flows.registry import versions as released
+from flows.repository import Repository, pointer_hash
+
+
+class Found(Record):
+    """One place that holds it, and what becomes of it."""
+
+    place: str
+    what: str
+    count: int
+    action: str
+    left: bool = False
+    """Whether it is the user's own and stays."""
+
+
+@dataclass
+class Survey:
+    """What holds the subject."""
+
+    subject: Subject
+    doomed: list[Version] = field(default_factory=list)
+    kept: list[Version] = field(default_factory=list)
+    unneeded: list[str] = field(default_factory=list)
+    releases: list[str] = field(default_factory=list)
+    models: list[str] = field(default_factory=list)
+    found: list[Found] = field(default_factory=list)
+
+    @property
+    def current(self) -> dict[str, Version]:
+        """Folder -> the version that HEAD names and that is to be made again."""
+        return {version.folder: version for version in self.doomed if "HEAD" in version.commits}
+
+
+def survey(layout: Layout, subject: Subject, objects: Objects, *, erased: Collection[str] = ()) -> Survey:
+    """Read every version that is left, in cache and remotes, and extend ``subject`` by what its rows show.
+
+    Args:
+        layout: The workspace.
+        subject: What is to be erased.
+        objects: DVC's, reachable.
+        erased: Versions whose erasure has begun: they go whole, whatever is left of them.
+    """
+    result = Survey(subject)
+    known = _marked(layout, versions(layout))
+    searched = [version for version in known if version.folder != "model"]
+    size = -1
+    while size != subject.size:  # a row may name an entity or a picture that older versions hold under other texts
+        size = subject.size
+        counts = {version: _count(version, objects, subject) for version in searched}
+    begun = {version for version in searched if version.hash in erased and objects.listing(version.hash)}
+    result.doomed = [version for version in searched if counts[version] or version in begun]
+    result.kept = [version for version in known if version not in result.doomed]
+    _spare(result, objects)
+    for version in result.doomed:
+        result.found.append(_version_found(version, counts[version]))
+    _objects_found(result, objects, known)
+    _releases_found(layout, result)
+    return result
+
+
+def _marked(layout: Layout, known: list[Version]) -> list[Version]:
+    """The versions, with HEAD among the commits of those that the workspace has now."""
+    repository, now = Repository(layout.root), set()
+    for pointer in (layout.data_dvc, layout.feedback_dvc, layout.model_dvc):
+        text = repository.committed(pointer)
+        now.add((pointer.stem, pointer_hash(text) if text else ""))
+    return [Version(v.folder, v.hash, (*v.commits, "HEAD") if (v.folder, v.hash) in now else v.commits) for v in known]
+
+
+# ---------------------------------------------------------------- rows
+def _count(version: Version, objects: Objects, subject: Subject) -> Counter[str]:
+    """Table -> how many rows of a version are about the subject, which learns from them."""
+    counts: Counter[str] = Counter()
+    for relative, oid in sorted(objects.listing(version.hash).items()):  # entities before pairs
+        if (path := objects.path(oid)) is None:
+            continue
+        table = relative.partition("/")[0]
+        for row in _rows(path, relative):
+            if subject.about(row):
+                subject.learn(row)
+                counts[table] += 1
+        if version.folder == "data" and table not in TABLES and relative != "complete.json":
+            counts[table] += subject.mentioned(path.read_text(encoding="utf-8", errors="replace"))
+    return counts
+
+
+def _rows(path: Path, relative: str) -> Iterator[dict[str, Any]]:
+    """Rows of an object, by the place that it has in its folder; none of a file that is no table."""
+    if relative.partition("/")[0] in TABLES:
+        yield from shard_rows(path, TABLES[relative.partition("/")[0]])
+    elif relative.endswith(".csv") and "/" not in relative:
+        yield from feedback_rows(path)
+    elif relative.startswith("pictures/"):
+        yield {"picture": Path(relative).name}
+
+
+def shard_rows(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
+    """Rows of a Parquet file in those of ``columns`` that it has; none of a file that is not Parquet."""
+    try:
+        file = pq.ParquetFile(path)
+    except pa.ArrowException:
+        return
+    there = {name.partition(".")[0] for name in file.schema_arrow.names}
+    wanted = [name for name in columns if name.partition(".")[0] in there]
+    for batch in file.iter_batches(columns=wanted):
+        yield from batch.to_pylist()
+
+
+def feedback_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of ``judged.csv`` or ``pictures.csv``; ``picture`` is the picture's hash in both."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        for row in csv.DictReader(stream):
+            yield row | ({"picture": Path(row["file"]).name} if "file" in row else {})
+
+
+def _spare(result: Survey, objects: Objects) -> None:
+    """Texts of rows that stay in the newest data are no trace of the subject."""
+    current = next((v for v in (*result.doomed, *result.kept) if v.folder == "data" and "HEAD" in v.commits), None)
+    for relative, oid in objects.listing(current.hash).items() if current else ():
+        table, path = relative.partition("/")[0], objects.path(oid)
+        if table in TABLES and path is not None:
+            rows = shard_rows(path, TABLES[table])
+            result.subject.spare(row for row in rows if not result.subject.about(row))
+
+
+# ---------------------------------------------------------------- what that means
+def _version_found(version: Version, counts: Counter[str]) -> Found:
+    rows = ", ".join(f"{count} {table}" for table, count in sorted(counts.items()))
+    again = ", made again without it" if "HEAD" in version.commits else ""
+    return Found(
+        place=f"{version.folder}/ {version.hash[:12]}",
+        what=rows,
+        count=sum(counts.values()),
+        action=f"erased whole{again}",
+    )
+
+
+def _objects_found(result: Survey, objects: Objects, known: list[Version]) -> None:
+    doomed = [version.hash for version in result.doomed]
+    result.unneeded = objects.unneeded(doomed, [version.hash for version in result.kept])
+    named = {oid for v in known for oid in (v.hash, *objects.listing(v.hash).values())}
+    result.unneeded += [oid for oid in objects.strays(named) if _holds(objects.path(oid), result.subject)]
+    places = Counter(place for oid in result.unneeded for place in objects.places(oid))
+    for place, count in places.items():
+        name = "DVC cache" if place == "cache" else f"DVC remote {place!r}"
+        result.found.append(Found(place=name, what="objects", count=count, action="deleted"))
+
+
+def _holds(path: Path | None, subject: Subject) -> bool:
+    """Whether an object of no version is about the subject: a shard, a table of feedback, a picture."""
+    if path is None:
+        return False
+    rows = [row for columns in TABLES.values() for row in shard_rows(path, columns)]
+    if rows:
+        return any(map(subject.about, rows))
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() in subject.pictures:
+        return True
+    text = content.decode("utf-8", errors="replace")
+    return "\0" not in text and any(map(subject.mentioned, text.splitlines()))
+
+
+def _releases_found(layout: Layout, result: Survey) -> None:
+    doomed = {version.hash for version in result.doomed}
+    current = champion(layout)
+    for version in released(layout):
+        release = release_of(layout, version)
+        if release.data_hash in doomed:
+            result.releases.append(version)
+            result.models.append(release.model_fingerprint)
+            what = "the champion" if current is not None and current.version == version else "a release"
+            result.found.append(
+                Found(place=f"release {version}", what=what, count=1, action="no way back to it; its model stays")
+            )
+    for path in sorted(layout.decision("x").parent.glob("*.json")):
+        decision = PromotionDecision.read(path)
+        if decision is not None and decision.data_hash in doomed and decision.challenger not in result.models:
+            result.models.append(decision.challenger)
+    for model in result.models:
+        found = Found(place=f"model {model[:12]}", what="was trained on it", count=1, action="retraining is due")
+        result.found.append(found)
