@@ -214,27 +214,27 @@ class Preprocessing(Record):
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
     std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
-    resize: Literal["shortest", "squash"] = Field(
-        default="shortest", description="Cut the central square out, or squash the whole picture into one."
+    resize: Literal["shortest", "squash", "letterbox"] = Field(
+        default="shortest",
+        description="Cut the central square out, squash the whole picture into one, or keep its proportions and fill "
+        "the rest of the square with white.",
     )
 
     def square(self, image: Image.Image) -> np.ndarray:
-        """The central square, or the whole picture squashed into one, at ``size``: (3, size, size) uint8.
+        """What ``resize`` makes of the picture, at ``size``: (3, size, size) uint8. Of a square that is the square.
 
         Only what is shown is resized, and a very high picture is squashed downwards first: Pillow goes sideways
         first, and 224 x 8,000,000 would not fit into memory.
         """
         how = Image.Resampling[self.interpolation.upper()]
-        if self.resize == "shortest":
-            side = min(image.size)
-            left, top = (image.width - side) // 2, (image.height - side) // 2
-            box = (left, top, left + side, top + side)
+        if self.resize == "letterbox":
+            shown = _letterboxed(image, self.size, how)
         else:
-            if image.height > 16 * image.width:
+            if self.resize == "squash" and image.height > 16 * image.width:
                 image = image.resize((image.width, self.size), how)
-            box = (0, 0, *image.size)
-        resized = image.resize((self.size, self.size), how, box=box)
-        pixels = np.frombuffer(_rgb(resized).tobytes(), dtype=np.uint8)  # half the time of np.asarray(image)
+            box = (0, 0, *image.size) if self.resize == "squash" else _centre(*image.size)
+            shown = _rgb(image.resize((self.size, self.size), how, box=box))
+        pixels = np.frombuffer(shown.tobytes(), dtype=np.uint8)  # half the time of np.asarray(image)
         return pixels.reshape(self.size, self.size, 3).transpose(2, 0, 1).copy()
 
     def normalise(self, squares: torch.Tensor) -> torch.Tensor:
@@ -244,11 +244,29 @@ class Preprocessing(Record):
         return (pixels - mean) / std
 
 
+def _centre(width: int, height: int) -> tuple[int, int, int, int]:
+    """The box of the central square."""
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    return left, top, left + side, top + side
+
+
+def _letterboxed(image: Image.Image, size: int, how: Image.Resampling) -> Image.Image:
+    """The whole picture in the middle of a white square, its longer side at ``size``."""
+    longest = max(image.size)
+    width, height = (max(1, round(size * side / longest)) for side in image.size)
+    square = Image.new("RGB", (size, size), "white")
+    square.paste(_rgb(image.resize((width, height), how)), ((size - width) // 2, (size - height) // 2))
+    return square
+
+
 class Augmentation(Record):
     """How training pictures are varied; every value is the width of a uniform draw. Zero switches it off."""
 
     crop: float = Field(default=0.5, gt=0, le=1, description="Least share of the picture's area that a crop keeps.")
     rotate: float = Field(default=10, ge=0, description="Largest rotation, degrees.")
-    flip: bool = Field(default=True, description="Mirror half of the pictures.")
+    flip: bool = Field(
+        default=False, description="Mirror half of the pictures. Labels and logos of products are never seen mirrored."
+    )
     light: float = Field(default=0.3, ge=0, lt=1, description="Largest relative change of brightness and contrast.")
     saturation: float = Field(default=0.3, ge=0, lt=1, description="Largest relative change of saturation.")

@@ -129,3 +129,13 @@ def test_the_shares_of_the_processes_are_the_whole_batch(training: TrainingSet, 
     for texts, of in (("captions", "caption_of"), ("explanations", "explanation_of")):
         by_row = torch.cat([getattr(share, texts)[getattr(share, of)] for share in shares])
         assert torch.equal(by_row, getattr(whole, texts)[getattr(whole, of)])
+
+
+@pytest.mark.parametrize(("flip", "mirrored"), [(None, 0), (True, 32)])
+def test_pictures_are_mirrored_only_where_the_setting_is_on(flip: bool | None, mirrored: int) -> None:
+    config = STILL.model_copy(update={"flip": Augmentation().flip if flip is None else flip})
+    squares = torch.zeros(64, 3, 8, 8, dtype=torch.uint8)
+    squares[..., :4] = 255  # the left half
+    chance = torch.linspace(0, 0.99, 64)[:, None].expand(64, batches.CHANCES)
+    varied = batches.augment(squares, chance, size=8, config=config)
+    assert int((varied[:, 0, 0, -1] > 200).sum()) == pytest.approx(mirrored, abs=1)

@@ -144,7 +144,7 @@ def test_other_texts_find_the_pictures_decoded(data, files, tmp_path):
     assert opened(copy, tmp_path / "cache").path == path
 
 
-@pytest.mark.parametrize("how", [{"interpolation": "bilinear"}, {"resize": "squash"}])
+@pytest.mark.parametrize("how", [{"interpolation": "bilinear"}, {"resize": "squash"}, {"resize": "letterbox"}])
 def test_squares_of_another_preprocessing_are_not_used(data, tmp_path, how):
     usual, other = (opened(data, tmp_path, **fields).read(np.arange(COUNT)) for fields in ({}, how))
     assert not torch.equal(usual, other)

@@ -153,14 +153,40 @@ def test_the_square_is_the_centre_and_a_ribbon_does_not_fill_memory():
     assert (square[2] == 255).all()
 
 
-@pytest.mark.parametrize("resize", ["shortest", "squash"])
+def test_a_letterboxed_picture_is_seen_whole_and_keeps_its_proportions() -> None:
+    bottle = Image.new("RGB", (60, 200), "green")
+    bottle.paste("red", (0, 0, 60, 20))  # the cap
+    bottle.paste("blue", (0, 180, 60, 200))  # the base
+    seen = Image.fromarray(Preprocessing(size=100, resize="letterbox").square(bottle).transpose(1, 2, 0))
+    assert [seen.getpixel((50, y)) for y in (4, 50, 95)] == [(255, 0, 0), (0, 128, 0), (0, 0, 255)]
+    assert seen.getpixel((20, 50)) == seen.getpixel((80, 50)) == (255, 255, 255)
+    assert (np.asarray(seen)[50].min(axis=1) < 255).sum() == 30
+    cropped = Preprocessing(size=100).square(bottle)
+    assert not (cropped[0] == 255).any()  # neither cap nor margin
+
+
+@pytest.mark.parametrize("size", [(8, 4_000_000), (4_000_000, 8), (8, 8), (33, 32)])
+def test_any_picture_is_letterboxed_without_filling_the_memory(size: tuple[int, int]) -> None:
+    square = Preprocessing(size=32, resize="letterbox").square(Image.new("RGB", size, "blue"))
+    assert square.shape == (3, 32, 32)
+    assert (square[0] == 0).any()
+
+
+def test_letterboxing_a_square_again_changes_nothing() -> None:
+    how = Preprocessing(size=48, resize="letterbox")
+    once = how.square(Image.radial_gradient("L").resize((70, 31)).convert("RGB"))
+    assert np.array_equal(how.square(Image.fromarray(once.transpose(1, 2, 0))), once)
+
+
+@pytest.mark.parametrize("resize", ["shortest", "squash", "letterbox"])
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 def test_pictures_are_prepared_as_open_clip_prepares_them(resize: Any, interpolation: Any) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (7, 11, 3), dtype=np.uint8)
     picture = Image.fromarray(pixels).resize((200, 128), Image.Resampling.BILINEAR)
     mine = Preprocessing(size=64, resize=resize, interpolation=interpolation)
     square = mine.normalise(torch.from_numpy(mine.square(picture))[None])[0]
-    how = PreprocessCfg(size=64, resize_mode=resize, interpolation=interpolation)
+    named = {"letterbox": "longest"}.get(resize, resize)  # there, the margin is black unless it is chosen
+    how = PreprocessCfg(size=64, resize_mode=named, interpolation=interpolation, fill_color=255)
     theirs = image_transform_v2(how, is_train=False)(picture)
     difference = (square - theirs).abs() * 255 * min(mine.std)
     assert difference.mean() < 0.7  # grey levels: they resize first and cut afterwards, at whole pixels

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from entityclip import presets
 from entityclip.errors import ConfigError
 from entityclip.ingest import SplitShares
 from entityclip.model.entityclip import EntityCLIP
-from entityclip.presets import PRESETS, cpu_precision, preset
+from entityclip.presets import PRESETS, preset
 from entityclip.sources import SOURCES
-from entityclip.train import TrainConfig
+from entityclip.train import TrainConfig, read_config, run_key
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -36,11 +39,35 @@ def test_towers_of_a_preset_take_its_pictures_and_its_texts(name: str) -> None:
         assert model.encode_text(ids).shape == (1, model.dim)
 
 
+@pytest.mark.parametrize("name", PRESETS)
+def test_no_preset_mirrors_pictures(name: str) -> None:
+    assert not preset(name).train.augmentation.flip
+
+
+def test_mirroring_and_letterboxing_are_settings_of_a_run(tmp_path: Path) -> None:
+    file = tmp_path / "設定.yaml"
+    file.write_text("preprocessing: {size: 96, resize: letterbox}\naugmentation: {flip: true}\n")
+    config = read_config(file)
+    assert (config.preprocessing.resize, config.augmentation.flip) == ("letterbox", True)
+    assert run_key(config, data_hash="d") != run_key(TrainConfig(), data_hash="d")
+    file.write_text("preprocessing: {resize: longest}\n")
+    with pytest.raises(ConfigError, match=r"preprocessing.resize.*'shortest', 'squash' or 'letterbox'"):
+        read_config(file)
+
+
 def test_unknown_preset_names_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="'large' is unknown; known are demo, grocery, table, published, tiny"):
         preset("large")
 
 
-def test_half_precision_is_for_processors_that_compute_in_it() -> None:
-    can = torch.cpu.get_capabilities()
-    assert (cpu_precision() == "bf16") == any(can.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+@pytest.mark.parametrize(
+    ("flags", "precision"),
+    [("avx2", "float32"), ("avx2 avx512_vnni", "float32"), ("avx512_bf16 avx2", "bf16"), ("amx_bf16", "bf16")],
+)
+def test_half_precision_is_for_processors_that_compute_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, precision: str
+) -> None:
+    monkeypatch.setattr(presets, "_CPU", tmp_path / "cpuinfo")
+    assert presets.cpu_precision() == "float32"
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: fpu {flags} sse2\n")
+    assert presets.cpu_precision() == precision

@@ -34,7 +34,7 @@ def expected_preprocessing(config: TowerConfig) -> Preprocessing | None:
     architecture do, as long as they agree.
 
     Raises:
-        ConfigError: They want something that is not done here, like padding to the longer side.
+        ConfigError: They want something that is not done here, like padding to the longer side in black.
     """
     known = _trained_with(config)
     if not known:
