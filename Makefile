@@ -18,7 +18,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 # Where the deployments of prefect.yaml run.
 export ENTITYCLIP_HOME := $(CURDIR)
 
-.PHONY: help setup demo test check up down sample lock clean
+.PHONY: help setup demo test check docs debian up down sample lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -50,6 +50,13 @@ check: setup ## lint, format, types, import law
 	$(BIN)/mypy
 	MYPYPATH=benchmarks $(BIN)/mypy benchmarks
 	$(BIN)/lint-imports
+
+docs: setup ## the documentation site, in build/site
+	$(BIN)/python docs/build.py build/docs
+	$(BIN)/mkdocs build --strict --quiet
+
+debian: ## Debian packages that some tests need; as root
+	.ci/install-packages
 
 sample: setup ## data.dvc of this repository, made again from the catalogue and the rules
 	$(BIN)/python -m flows.sample
