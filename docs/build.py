@@ -196,8 +196,8 @@ def _statuses(responses: dict[str, Any]) -> list[str]:
 # ---------------------------------------------------------------- settings
 def settings_reference() -> str:
     """Every setting of ``entityclip.yaml`` and of a training, from the models that read them."""
-    from entityclip.workspace import WorkspaceConfig
     from entityclip.train.config import TrainConfig
+    from entityclip.workspace import WorkspaceConfig
 
     lines = [
         "# Settings",
