@@ -21,9 +21,11 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext, redirect_stdout
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -135,8 +137,17 @@ def main(
     only: Annotated[str | None, typer.Option(help=f"One stage alone: {', '.join(STAGES)}.")] = None,
     other: Annotated[bool, typer.Option("--others", help="Other faults first.")] = False,
     folder: Annotated[Path | None, typer.Option(help="Where to work; a failed round's workspace stays there.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Only the JSON object; progress goes to standard error.")
+    ] = False,
 ) -> None:
     """Kill, go on, look; print one JSON object, last."""
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        answer = _measure(kills, seed, only=only, other=other, folder=folder)
+    print(json.dumps(answer | facts()))
+
+
+def _measure(kills: int, seed: int, *, only: str | None, other: bool, folder: Path | None) -> dict[str, Any]:
     root = Path(tempfile.mkdtemp(prefix="faults-", dir=folder))
     ground, started = Ground(root).prepare(), time.monotonic()
     reference = undisturbed(ground, root / "reference")
@@ -155,8 +166,7 @@ def main(
         seed += 1
     if not failures:
         shutil.rmtree(root)
-    answer = {"kills": done, "survived": survived, "failures": failures, "seconds": round(time.monotonic() - started)}
-    print(json.dumps(answer | facts()))
+    return {"kills": done, "survived": survived, "failures": failures, "seconds": round(time.monotonic() - started)}
 
 
 if __name__ == "__main__":
