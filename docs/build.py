@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TOP = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "SECURITY.md": "security.md"}
 """Document at the top of the repository -> its page."""
 
+_FENCED = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
+
 
 def build(target: Path) -> None:
     """Write all pages into ``target``, which is replaced."""
@@ -27,8 +29,9 @@ def build(target: Path) -> None:
     for name, page in TOP.items():
         text = (ROOT / name).read_text(encoding="utf-8")
         (target / page).write_text(re.sub(r"\]\((?:docs/)?(?=[\w./-]+\.(?:md|png|svg))", "](", text), encoding="utf-8")
-    for page in target.rglob("*.md"):
-        page.write_text(_point_to_pages(page.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in target.rglob("*.md"):
+        text = _point_to_pages(path.read_text(encoding="utf-8"))
+        path.write_text(_join_japanese(text) if path.name.endswith(".ja.md") else text, encoding="utf-8")
     for name, text in {"cli": cli_reference(), "http": http_reference(), "settings": settings_reference()}.items():
         (target / "reference" / f"{name}.md").write_text(text, encoding="utf-8")
 
@@ -38,6 +41,13 @@ def _point_to_pages(text: str) -> str:
     for name, page in TOP.items():
         text = re.sub(rf"\]\((?:\.\./)?{re.escape(name)}", f"]({page}", text)
     return text
+
+
+def _join_japanese(text: str) -> str:
+    """Lines of one paragraph joined where Markdown would show a blank between two Japanese characters."""
+    wide = r"[\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef]"
+    seam = re.compile(rf"(?<={wide})\n *(?![\s\-#|`>]|\d+\.)|(?<=[^\s|`>])\n *(?={wide})")
+    return "".join(part if part.startswith("```") else seam.sub("", part) for part in _FENCED.split(text))
 
 
 # ---------------------------------------------------------------- command line
@@ -72,9 +82,10 @@ def _command(command: Any, name: str) -> list[str]:
     options = [one for one in command.params if one.param_type_name == "option" and not getattr(one, "hidden", False)]
     wanted = [one.metavar or one.name.upper() for one in arguments]
     usage = " ".join([name, *wanted, *(["[OPTIONS]"] if options else [])])
-    lines = [f"{'#' * min(2 + max(name.count(' ') - 1, 0), 4)} {name}", "", *_help(command.help or "")]
+    lines = [f"{'#' * min(2 + max(name.count(' ') - 1, 0), 4)} {name}", ""]
     if not hasattr(command, "list_commands"):
-        lines += ["", "```text", usage, "```"]
+        lines += ["```text", usage, "```", ""]
+    lines += _help(command.help or "")
     rows = [_row(f"`{one.metavar or one.name.upper()}`", one) for one in arguments if getattr(one, "help", None)]
     rows += [_row(", ".join(f"`{flag}`" for flag in [*one.opts, *one.secondary_opts]), one) for one in options]
     rows = [row for row in rows if not row.startswith(("| `--install-completion", "| `--show-completion"))]
@@ -98,7 +109,7 @@ def _help(text: str) -> list[str]:
 def _row(name: str, option: Any) -> str:
     """One line of the table of options."""
     needed = getattr(option, "required", False)
-    default = "required" if needed else "" if option.default in (None, (), []) else f"`{_value(option.default)}`"
+    default = "required" if needed else "" if option.default in (None, False, (), []) else f"`{_value(option.default)}`"
     return f"| {name} | {default} | {_plain(getattr(option, 'help', None) or '')} |"
 
 
@@ -130,17 +141,28 @@ def http_reference() -> str:
         "The same as `/docs.json`, the OpenAPI description of a running service. Send `Authorization: Bearer KEY` with "
         "each request, JSON or a multipart form; [Serving](../serving.md) has examples.",
     ]
-    for path, methods in document["paths"].items():
-        for method, operation in methods.items():
-            lines += ["", f"## {method.upper()} {path}", "", _html(operation.get("description", ""))]
-            lines += _fields("Request", _body(operation.get("requestBody", {}), schemas))
-            lines += _fields("Answer", _body(operation["responses"]["200"], schemas))
-            lines += _statuses(operation["responses"])
+    meanings: dict[str, str] = {}
+    for path, method, operation in _operations(document):
+        refusals = {status: one["description"] for status, one in operation["responses"].items() if status != "200"}
+        meanings |= refusals
+        lines += ["", f"## {method.upper()} {path}", "", _html(operation.get("description", ""))]
+        lines += _fields("Request", _body(operation.get("requestBody", {}), schemas))
+        lines += _fields("Answer", _body(operation["responses"]["200"], schemas))
+        lines += ["", f"Refused with [{', '.join(refusals)}](#statuses)."] if refusals else []
+    lines += ["", "## Statuses", "", 'Each refusal is JSON: `{"error": REASON}`. 429 and 503 have `Retry-After`.']
+    lines += ["", "| status | meaning |", "|---|---|"]
+    lines += [f"| {status} | {_plain(meaning)} |" for status, meaning in sorted(meanings.items())]
     lines += ["", "## Objects"]
     for name, schema in sorted(schemas.items()):
         if not name.endswith("Request"):
             lines += ["", f"### {name}", "", _html(schema.get("description", "")), *_fields("", schema)]
     return "\n".join(lines) + "\n"
+
+
+def _operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    """Path, method and description of every endpoint; probes, which are read with GET, come last."""
+    found = [(path, method, one) for path, methods in document["paths"].items() for method, one in methods.items()]
+    return sorted(found, key=lambda operation: operation[1] == "get")
 
 
 def _html(text: str) -> str:
@@ -151,7 +173,7 @@ def _html(text: str) -> str:
 def _body(message: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
     """The schema of a request or an answer, of a form where it takes both."""
     content = message.get("content", {})
-    schema = next((one["schema"] for one in content.values()), {})
+    schema: dict[str, Any] = next((one["schema"] for one in content.values()), {})
     return schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
 
 
@@ -188,11 +210,6 @@ def _type(field: dict[str, Any]) -> str:
     return " ".join([kind, *bounds])
 
 
-def _statuses(responses: dict[str, Any]) -> list[str]:
-    rows = [f"| {status} | {_plain(one['description'])} |" for status, one in responses.items() if status != "200"]
-    return ["", "| status | meaning |", "|---|---|", *rows] if rows else []
-
-
 # ---------------------------------------------------------------- settings
 def settings_reference() -> str:
     """Every setting of ``entityclip.yaml`` and of a training, from the models that read them."""
@@ -207,8 +224,9 @@ def settings_reference() -> str:
     ]
     for section, about in WorkspaceConfig.model_fields.items():
         lines += ["", f"## {section}", "", _plain(about.description or "")]
-        for model in _models(about.annotation):
-            lines += _settings(model)
+        models = _models(about.annotation)
+        for model in models:
+            lines += [*_title(model, len(models)), *_settings(model)]
     lines += ["", "## Training", "", "`entityclip train --dry-run` prints them for a preset."]
     lines += _settings(TrainConfig)
     return "\n".join(lines) + "\n"
@@ -225,10 +243,14 @@ def _models(annotation: Any) -> list[Any]:
     return [model for part in get_args(annotation) for model in _models(part)]
 
 
-def _settings(model: Any, prefix: str = "") -> list[str]:
+def _title(model: Any, alternatives: int) -> list[str]:
+    """What a model is for, where a section may be one of several."""
+    return ["", f"**{_plain((model.__doc__ or model.__name__).splitlines()[0])}**"] if alternatives > 1 else []
+
+
+def _settings(model: Any) -> list[str]:
     """A table with one row for each setting, those of nested models included."""
-    title = [] if prefix else ["", f"**{_plain((model.__doc__ or model.__name__).splitlines()[0])}**"]
-    return [*title, "", "| setting | default | meaning |", "|---|---|---|", *_setting_rows(model, prefix)]
+    return ["", "| setting | default | meaning |", "|---|---|---|", *_setting_rows(model, "")]
 
 
 def _setting_rows(model: Any, prefix: str) -> Iterator[str]:
