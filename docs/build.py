@@ -146,7 +146,7 @@ def http_reference() -> str:
         refusals = {status: one["description"] for status, one in operation["responses"].items() if status != "200"}
         meanings |= refusals
         lines += ["", f"## {method.upper()} {path}", "", _html(operation.get("description", ""))]
-        lines += _fields("Request", _body(operation.get("requestBody", {}), schemas))
+        lines += _fields("Request", _body(operation.get("requestBody", {}), schemas), defaults=True)
         lines += _fields("Answer", _body(operation["responses"]["200"], schemas))
         lines += ["", f"Refused with [{', '.join(refusals)}](#statuses)."] if refusals else []
     lines += ["", "## Statuses", "", 'Each refusal is JSON: `{"error": REASON}`. 429 and 503 have `Retry-After`.']
@@ -177,16 +177,19 @@ def _body(message: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
     return schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
 
 
-def _fields(title: str, schema: dict[str, Any]) -> list[str]:
+def _fields(title: str, schema: dict[str, Any], *, defaults: bool = False) -> list[str]:
+    """A table of an object's fields; what a caller sends has defaults."""
     properties = schema.get("properties", {})
     if not properties:
         return []
     rows = []
     for name, field in properties.items():
         default = "required" if name in schema.get("required", ()) else _default(field)
-        rows.append(f"| `{name}` | {_type(field)} | {default} | {_plain(field.get('description', ''))} |")
-    heading = ["", f"**{title}**"] if title else []
-    return [*heading, "", "| field | type | default | meaning |", "|---|---|---|---|", *rows]
+        cells = [f"`{name}`", _type(field), *([default] if defaults else []), _plain(field.get("description", ""))]
+        rows.append(f"| {' | '.join(cells)} |")
+    head = ["field", "type", *(["default"] if defaults else []), "meaning"]
+    table = [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *rows]
+    return [*(["", f"**{title}**"] if title else []), "", *table]
 
 
 def _default(field: dict[str, Any]) -> str:
