@@ -52,8 +52,8 @@ check: setup ## lint, format, types, import law
 	$(BIN)/lint-imports
 
 docs: setup ## the documentation site, in build/site
-	$(BIN)/python docs/build.py build/docs
-	$(BIN)/mkdocs build --strict --quiet
+	BENTOML_HOME=$(CURDIR)/build/bentoml $(BIN)/python docs/build.py build/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 debian: ## Debian packages that some tests need; as root
 	.ci/install-packages
