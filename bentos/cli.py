@@ -40,7 +40,7 @@ def make_key(
     state: State,
     scope: Annotated[list[str], typer.Option(help="ask, feedback, entities, metrics; repeat for several.")] = ["ask"],  # noqa: B006
     per_minute: Annotated[int, typer.Option(min=1, help="Requests a minute.")] = 600,
-    at_once: Annotated[int, typer.Option(min=1, help="Requests in work at the same time.")] = 16,
+    at_once: Annotated[int, typer.Option(min=1, help="Requests in work at the same time, in each worker.")] = 16,
     days: Annotated[int | None, typer.Option(min=1, help="Until it expires; never when left out.")] = None,
 ) -> None:
     """Make a key and print it: it is shown this once."""

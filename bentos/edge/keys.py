@@ -41,7 +41,7 @@ class Key(Record):
     secret_sha256: str
     scopes: tuple[Scope, ...]
     per_minute: int = Field(gt=0, description="Requests a minute; a sixth of them may come at once.")
-    at_once: int = Field(gt=0, description="Requests that may be in work at the same time.")
+    at_once: int = Field(gt=0, description="Requests that may be in work at the same time, in each worker.")
     made: datetime
     expires: datetime | None = None
     revoked: datetime | None = None

@@ -39,7 +39,10 @@ class Allowance:
 
 
 class Limits:
-    """The allowances of all keys that asked this worker; each of ``workers`` grants its share of every rate."""
+    """The allowances of all keys that asked this worker; each of ``workers`` grants its share of every rate.
+
+    ``at_once`` is not shared out: connections spread unevenly, and callers would be refused far below their number.
+    """
 
     def __init__(self, *, workers: int = 1) -> None:
         self.workers = workers
