@@ -96,7 +96,10 @@ def read_soundness(path: Path) -> SoundnessModel:
     """
     model = SoundnessModel.read(path)
     if model is None:
-        raise DataError(f"{path}: no soundness model of this version; learn one with 'entityclip soundness'")
+        raise DataError(
+            f"{path}: no soundness model of this version; `python -m flows.retrain` writes one to "
+            "reports/soundness.json of a workspace that has a champion"
+        )
     return model
 
 
