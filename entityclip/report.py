@@ -141,7 +141,7 @@ def write_report(
         quality=quality,
         rules=_by_severity(quality.rules if quality else ()),
         quarantined=_excerpt(quality.quarantine_file if quality else None),
-        data_docs=_link(quality.data_docs if quality else None),
+        validation_page=_link(quality.validation_page if quality else None),
         evaluation=evaluation,
         index_kinds=INDEX_KINDS,
         slice_titles=SLICE_TITLES,

@@ -19,6 +19,7 @@ from entityclip.records import QualityReport
 from entityclip.rights import read_rights
 from expectations import quarantine as set_aside
 from expectations.judges import NOBODY, Judges
+from expectations.page import Found, write_validation_page
 from expectations.suites import (
     POSITION,
     Need,
@@ -53,7 +54,7 @@ def check(
     refused when more rows of a table do so than its suite's ``max_quarantined_share`` allows, when a critical rule
     fails that is about no row in particular, or when a check could not be run. ``accepted`` is then empty, so that
     nobody can read it, and the report says why: a refusal is a verdict, not an error, and raising is up to the
-    caller. Data Docs are written either way.
+    caller. The page of what every rule found is written either way.
 
     Args:
         staging: Complete, explanations included. Read only.
@@ -92,7 +93,8 @@ def check(
     refusals = of_pairs.refusals + of_texts.refusals
     if not refusals:
         _accept(staging, accepted, bad_pairs=bad_pairs, bad_texts=bad_texts, progress=progress)
-    docs = of_pairs.data_docs or of_texts.data_docs
+    found = (Found("pairs", photographed, of_pairs), Found("explanations", written, of_texts))
+    page = write_validation_page(found, context_root=context_root)
     return QualityReport(
         accepted_pairs=0 if refusals else len(photographed) - len(bad_pairs),
         accepted_explanations=0 if refusals else len(written) - len(bad_texts),
@@ -103,7 +105,7 @@ def check(
         refusal="; ".join(refusals) or None,
         rules=of_pairs.rules + of_texts.rules,
         suite_hash=suite_hash(context_root),
-        data_docs=str(docs) if docs else None,
+        validation_page=str(page),
     )
 
 

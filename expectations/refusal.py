@@ -32,8 +32,8 @@ def explain_refusal(report: QualityReport, layout: Layout) -> str:
     lines += [_limits(suite, layout.expectations) for suite in get_args(Suite) if (aside["table"] == suite).any()]
     if report.quarantine_file:
         lines.append(f"All rows: {report.quarantine_file}")
-    if report.data_docs:
-        lines.append(f"All rules: {report.data_docs}")
+    if report.validation_page:
+        lines.append(f"All rules: {report.validation_page}")
     return "\n".join([*lines, *_remedies(report, aside, layout.root)])
 
 

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
-from urllib.parse import urlparse
-from urllib.request import url2pathname
 
 import pandas as pd
 
@@ -33,6 +31,7 @@ Need = Literal["champion", "soundness"]
 and what sound texts look like to it."""
 
 _MOST_TOLD = 3
+EXAMPLES = 20
 
 POSITION = "position"
 """Column with a row's place in the table. Ids will not do: rows that are there twice share theirs."""
@@ -104,7 +103,8 @@ class Verdict:
     """One row per table row and critical rule that it breaks: position, rule, value."""
     refusals: tuple[str, ...]
     """Why the batch as a whole cannot pass; empty when it can."""
-    data_docs: Path | None
+    examples: pd.DataFrame
+    """The first rows that break a rule, whatever its severity: position, rule, value; at most ``EXAMPLES`` a rule."""
 
 
 def validate(
@@ -116,7 +116,7 @@ def validate(
     waived: Collection[tuple[int, str]] = (),
     unscored: str = "",
 ) -> Verdict:
-    """Run ``suite`` on a scored table and keep the result in the context's Data Docs.
+    """Run ``suite`` on a scored table; Great Expectations keeps the result in the context as JSON.
 
     Args:
         scored: The table with its scores.
@@ -132,18 +132,18 @@ def validate(
     """
     written = read_suite(suite, context_root)
     try:
-        results, data_docs = _run(scored, suite=suite, context_root=context_root)
+        results = _run(scored, suite=suite, context_root=context_root)
     except Exception as error:
         # Whatever went wrong in there, nothing was checked.
         rules = [failed_check("great_expectations", error, suite=suite)]
-        return _collected(rules, [], written=written, rows=len(scored), data_docs=None)
+        return _collected(rules, [], [], written=written, rows=len(scored))
     said = {_name(result): result for result in results}
-    rules, broken = [], []
+    rules, broken, examples = [], [], []
     for expectation in written["expectations"]:
         rule, column = expectation["meta"]["rule"], expectation["kwargs"].get("column")
         lacking = unscored if column is not None and column not in scored else ""
         if why := missing.get(expectation["meta"].get("needs")) or lacking:
-            # Great Expectations ran it on columns that are not there, and its Data Docs show it as failed.
+            # Great Expectations ran it on columns that are not there.
             rules.append(_skipped(expectation, why=why, suite=suite))
         elif rule not in said:
             unknown = LookupError(f"{expectation['type']} did not run; does Great Expectations know this type?")
@@ -154,7 +154,8 @@ def validate(
             found = _rule(said[rule], suite=suite, rows=len(scored), waived=len(rows) - len(kept))
             rules.append(found)
             broken += kept if found.severity == "critical" and not found.error else []
-    return _collected(rules, broken, written=written, rows=len(scored), data_docs=data_docs)
+            examples += kept[:EXAMPLES]
+    return _collected(rules, broken, examples, written=written, rows=len(scored))
 
 
 def _skipped(expectation: dict[str, Any], *, why: str, suite: Suite) -> RuleResult:
@@ -178,27 +179,30 @@ def failed_check(rule: str, error: Exception, *, suite: Suite) -> RuleResult:
     )
 
 
-def _run(scored: pd.DataFrame, *, suite: Suite, context_root: Path) -> tuple[list[Any], Path]:
-    """Every expectation's result, and the index page of the Data Docs."""
+def _run(scored: pd.DataFrame, *, suite: Suite, context_root: Path) -> list[Any]:
+    """Every expectation's result."""
     import great_expectations as gx
 
     load_plugins(context_root)
     context = gx.get_context(mode="file", project_root_dir=str(context_root))
     frame = scored.reset_index(drop=True).rename_axis(POSITION).reset_index()
-    (result,) = context.checkpoints.get(suite).run(batch_parameters={"dataframe": frame}).run_results.values()
-    site = context.get_docs_sites_urls(only_if_exists=False)[0]["site_url"]
-    return list(result.results), Path(url2pathname(urlparse(site).path))
+    checkpoint = context.checkpoints.get(suite)
+    # Data Docs show values unescaped and load scripts from the internet: expectations/page.py has what they would.
+    checkpoint.actions = [action for action in checkpoint.actions if action.type != "update_data_docs"]
+    (result,) = checkpoint.run(batch_parameters={"dataframe": frame}).run_results.values()
+    return list(result.results)
 
 
 def _collected(
     rules: list[RuleResult],
     lines: list[tuple[int, str, str]],
+    examples: list[tuple[int, str, str]],
     *,
     written: dict[str, Any],
     rows: int,
-    data_docs: Path | None,
 ) -> Verdict:
-    broken = pd.DataFrame(lines, columns=[POSITION, "rule", "value"]).sort_values(POSITION, kind="stable")
+    columns = [POSITION, "rule", "value"]
+    broken = pd.DataFrame(lines, columns=columns).sort_values(POSITION, kind="stable")
     refusals = [
         *_unchecked([rule for rule in rules if rule.error]),
         *(f"{r.suite}: rule {r.rule} failed" for r in rules if not r.error and _fails_as_a_whole(r, broken)),
@@ -207,7 +211,8 @@ def _collected(
     if bad > most * rows:
         often = ", ".join(f"{rule} {count:,}" for rule, count in broken["rule"].value_counts().items())
         refusals.append(f"{bad:,} of {rows:,} {written['name']} break critical rules, at most {most:.0%} may: {often}")
-    return Verdict(rules=tuple(rules), broken=broken, refusals=tuple(refusals), data_docs=data_docs)
+    shown = pd.DataFrame(examples, columns=columns)
+    return Verdict(rules=tuple(rules), broken=broken, refusals=tuple(refusals), examples=shown)
 
 
 def _fails_as_a_whole(rule: RuleResult, broken: pd.DataFrame) -> bool:

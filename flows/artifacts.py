@@ -31,7 +31,7 @@ def show_quality(report: QualityReport) -> None:
     accepted = f"{report.accepted_pairs} pairs and {report.accepted_explanations} explanations accepted"
     aside = f"{report.quarantined_pairs} and {report.quarantined_explanations} set aside"
     verdict = f"Refused: {report.refusal}" if report.refused else f"{accepted}, {aside}"
-    create_table_artifact(key="quality", table=rows, description=f"{verdict}. Data Docs: {report.data_docs}")
+    create_table_artifact(key="quality", table=rows, description=f"{verdict}. Every rule: {report.validation_page}")
     if report.quarantine_file:
         lines = read_table(Path(report.quarantine_file), most=ROWS_SHOWN)
         create_table_artifact(

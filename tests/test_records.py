@@ -111,7 +111,7 @@ def test_a_quality_report_is_committed_without_the_machines_paths(tmp_path: Path
         refused=False,
         rules=(),
         suite_hash="s",
-        data_docs=None,
+        validation_page=None,
     )
     portable = report.portable(tmp_path)
-    assert (portable.quarantine_file, portable.data_docs) == ("work/quarantine.csv", None)
+    assert (portable.quarantine_file, portable.validation_page) == ("work/quarantine.csv", None)

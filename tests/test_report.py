@@ -104,7 +104,7 @@ def quality(quarantine: Path, *rules: RuleResult) -> QualityReport:
         refused=False,
         rules=rules,
         suite_hash="77ab",
-        data_docs=None,
+        validation_page=None,
     )
 
 

@@ -92,11 +92,11 @@ class QualityReport(Record):
     refusal: str | None = Field(default=None, description="Why the batch was refused; None when it was accepted.")
     rules: tuple[RuleResult, ...]
     suite_hash: str
-    data_docs: str | None
+    validation_page: str | None = Field(description="HTML page of what every rule found; None: not written.")
 
     def portable(self, root: Path) -> Self:
         """The same with its files named relative to the workspace, as a commit should have them."""
-        named = {"quarantine_file": self.quarantine_file, "data_docs": self.data_docs}
+        named = {"quarantine_file": self.quarantine_file, "validation_page": self.validation_page}
         return self.model_copy(update={k: os.path.relpath(v, root) for k, v in named.items() if v})
 
 

@@ -27,9 +27,9 @@ def test_a_sound_batch_passes_whole_with_its_pictures_and_texts(batch: Batch) ->
     assert (report.refused, report.accepted_pairs, report.accepted_explanations) == (False, 40, 40)
     assert all(rule.passed or rule.skipped for rule in report.rules)
     assert not batch.quarantine.exists()
-    assert report.data_docs is not None
-    assert Path(report.data_docs).name == "index.html"
-    assert Path(report.data_docs).is_file()
+    assert report.validation_page is not None
+    assert Path(report.validation_page).name == "validation.html"
+    assert Path(report.validation_page).is_file()
     assert pairs.require_complete(batch.accepted)["pairs"] == 40
     accepted = {row["pair_id"]: row for row in pairs.iter_rows(batch.accepted.pairs)}
     for picture, text in zip(batch.pictures, batch.texts, strict=True):
@@ -84,7 +84,7 @@ def test_too_many_broken_rows_refuse_the_batch_and_nothing_can_be_read(batch: Ba
     )
     assert (report.accepted_pairs, report.quarantined_explanations) == (0, 5)
     assert lines(batch)["id"].nunique() == 5
-    assert Path(report.data_docs or "").is_file()
+    assert Path(report.validation_page or "").is_file()
     with pytest.raises(DataError, match="half-written"):
         pairs.require_complete(batch.accepted)
 
@@ -106,7 +106,7 @@ def test_a_batch_without_the_caption_column_is_refused(batch: Batch) -> None:
     failed = {rule.rule: rule for rule in report.rules if rule.suite == "pairs" and not rule.passed}
     assert "caption" in (failed["scores"].error or "")
     assert {"columns", "caption_missing"} <= failed.keys()
-    assert Path(report.data_docs or "").is_file()
+    assert Path(report.validation_page or "").is_file()
     assert not batch.accepted.marker.exists()
 
 

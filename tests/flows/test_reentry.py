@@ -140,7 +140,7 @@ def test_the_data_versions_commit_tells_the_way_of_its_rows() -> None:
     )
     quality = QualityReport(
         accepted_pairs=9, accepted_explanations=6, quarantined_pairs=0, quarantined_explanations=3,
-        quarantine_file=None, refused=False, rules=(rule,), suite_hash="", data_docs=None,
+        quarantine_file=None, refused=False, rules=(rule,), suite_hash="", validation_page=None,
     )  # fmt: skip
     merged = Merged(accepted=1, edited=2, reviewers=("Ana", "Ben"))
     assert reentry.told("shop", quality, merged, 4).splitlines() == [
