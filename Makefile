@@ -36,10 +36,10 @@ demo: setup ## the main job on the built-in sample, in WORKSPACE (build/demo)
 	$(BIN)/python -m flows.retrain --preset demo --workspace $(WORKSPACE)
 
 up: setup ## Prefect server, worker, schedules and the champion's service, for WORKSPACE (build/demo)
-	$(BIN)/python -m flows.up --workspace $(WORKSPACE)
+	$(BIN)/python -m flows.platform.local_stack --workspace $(WORKSPACE)
 
 down: setup ## stop them
-	$(BIN)/python -m flows.up --workspace $(WORKSPACE) --down
+	$(BIN)/python -m flows.platform.local_stack --workspace $(WORKSPACE) --down
 
 test: setup ## every test, a file for each core at a time
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --dist loadfile --no-loadscope-reorder
@@ -59,7 +59,7 @@ debian: ## Debian packages that some tests need; as root
 	.ci/install-packages
 
 sample: setup ## data.dvc of this repository, made again from the catalogue and the rules
-	$(BIN)/python -m flows.sample
+	$(BIN)/python -m flows.workspace.sample
 
 lock: setup ## newest versions that pyproject.toml allows, written to requirements.lock and requirements-cpu.lock
 	$(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --all-extras --no-annotate --no-header \

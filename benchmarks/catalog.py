@@ -17,20 +17,20 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from machine import facts, peak_gib
+from lib.machine import facts, peak_gib
 
-from entityclip import checkpoint, presets
-from entityclip.calibrate import calibrate
-from entityclip.evaluate import evaluate
-from entityclip.explain import BroughtWriter, explain
-from entityclip.ingest import ingest
-from entityclip.layout import DataLayout, Layout
+from entityclip.data.ingest import ingest
+from entityclip.data.sources.catalog import CatalogSource
+from entityclip.evaluation.calibrate import calibrate
+from entityclip.evaluation.evaluate import evaluate
+from entityclip.explanations import BroughtWriter, explain
+from entityclip.model import checkpoint
 from entityclip.model.config import LossConfig
-from entityclip.records import SLICES, EvalReport
-from entityclip.report import slice_table
-from entityclip.sources.catalog import CatalogSource
-from entityclip.train import TrainConfig
-from entityclip.train.fit import fit
+from entityclip.paths import DataLayout, Layout
+from entityclip.reports.run_report import slice_table
+from entityclip.schemas import SLICES, EvalReport
+from entityclip.training import TrainConfig, presets
+from entityclip.training.trainer import fit
 
 SLICE_KEYS = dict(zip(SLICES, ("frequent", "two", "one", "none"), strict=True))
 

@@ -26,19 +26,22 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 import torch
 import typer
-from machine import facts, peak_gib
+from lib.machine import facts, peak_gib
 
-from entityclip import checkpoint, pairs, presets, train
-from entityclip.calibrate import calibrate
-from entityclip.checkpoint import LoadedModel
-from entityclip.explain import BroughtWriter, explain
-from entityclip.export import LIBRARIES, RUNTIMES, export
-from entityclip.exported import on
-from entityclip.images import decode
-from entityclip.ingest import ingest
-from entityclip.layout import CheckpointLayout, DataLayout, ExportedLayout, Layout
-from entityclip.sources.catalog import CatalogSource
-from entityclip.train.fit import fit
+from entityclip import training
+from entityclip.data import pairs
+from entityclip.data.images import decode
+from entityclip.data.ingest import ingest
+from entityclip.data.sources.catalog import CatalogSource
+from entityclip.evaluation.calibrate import calibrate
+from entityclip.evaluation.onnx_export import LIBRARIES, RUNTIMES, export
+from entityclip.explanations import BroughtWriter, explain
+from entityclip.model import checkpoint
+from entityclip.model.checkpoint import LoadedModel
+from entityclip.model.onnx_runtime import on
+from entityclip.paths import CheckpointLayout, DataLayout, ExportedLayout, Layout
+from entityclip.training import presets
+from entityclip.training.trainer import fit
 
 PICTURES = 32
 """Different pictures that take turns."""
@@ -64,7 +67,7 @@ def trained(layout: Layout, *, minutes: float) -> tuple[CheckpointLayout, DataLa
     return layout.run("whole").checkpoint, data
 
 
-def _fit(config: train.TrainConfig, data: DataLayout, layout: Layout, *, name: str) -> None:
+def _fit(config: training.TrainConfig, data: DataLayout, layout: Layout, *, name: str) -> None:
     fit(config, data=data, data_hash="", run=layout.run(name), report=lambda *_: None, progress=False)
 
 

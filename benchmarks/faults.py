@@ -32,10 +32,10 @@ from random import Random
 from typing import Annotated, Any
 
 import typer
-from killing import STAGES, Ground, Reference, forget, kill_in, undisturbed, wrong
-from machine import facts
+from lib.kill_harness import STAGES, Ground, Reference, forget, kill_in, undisturbed, wrong
+from lib.machine import facts
 
-from entityclip.layout import Layout
+from entityclip.paths import Layout
 
 DISKS = (1, 6, 20, 40)
 """Megabytes: full while the workspace is made, while data are versioned, at the model, at the Bento."""

@@ -33,22 +33,25 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 import numpy as np
 import pandas as pd
 import typer
-from machine import facts, peak_gib
+from lib.machine import facts, peak_gib
 
-from entityclip import checkpoint, pairs, presets, train
-from entityclip.checkpoint import LoadedModel
-from entityclip.derived import with_explanations
-from entityclip.explain import BroughtWriter, explain
-from entityclip.ingest import ingest
-from entityclip.judge import Seen, judged, look
-from entityclip.layout import CheckpointLayout, DataLayout, Layout
+from entityclip import training
+from entityclip.data import pairs
+from entityclip.data.ingest import ingest
+from entityclip.data.sources.catalog import CatalogSource
+from entityclip.data.sources.grocery import GrocerySource
+from entityclip.data.variants import with_explanations
+from entityclip.explanations import BroughtWriter, explain
+from entityclip.model import checkpoint
+from entityclip.model.checkpoint import LoadedModel
+from entityclip.paths import CheckpointLayout, DataLayout, Layout
 from entityclip.quality import score_explanations
-from entityclip.quality.overall import FAULTS
-from entityclip.quality.planted import KINDS, Kind, plant
-from entityclip.quality.soundness import SoundnessModel, learn
-from entityclip.sources.catalog import CatalogSource
-from entityclip.sources.grocery import GrocerySource
-from entityclip.train.fit import fit
+from entityclip.quality.fault_injection import KINDS, Kind, plant
+from entityclip.quality.model_scores import Seen, judged, look
+from entityclip.quality.quality_score import FAULTS
+from entityclip.quality.text_quality_model import SoundnessModel, learn
+from entityclip.training import presets
+from entityclip.training.trainer import fit
 
 By = Literal["text", "entity"]
 WAYS: tuple[By, ...] = get_args(By)
@@ -74,7 +77,7 @@ class Judge(NamedTuple):
 class Bench:
     """One data set with everything that is planted into it, scored and judged."""
 
-    def __init__(self, layout: Layout, config: train.TrainConfig, *, progress: bool) -> None:
+    def __init__(self, layout: Layout, config: training.TrainConfig, *, progress: bool) -> None:
         self._layout, self._config, self._progress = layout, config, progress
         self.data = layout.staging
         self.texts = pairs.read_frame(self.data.explanations)

@@ -26,10 +26,10 @@ from typing import Annotated, Any
 
 import pandas as pd
 import typer
-from machine import facts, peak_gib
+from lib.machine import facts, peak_gib
 
 from entityclip.quality import score_shards
-from entityclip.quality.planted import plant
+from entityclip.quality.fault_injection import plant
 
 TEXTS_EACH, SHARD_ROWS, PER_CATEGORY, FAULTY = 5, 50_000, 200, 0.02
 JUDGED_AT_ONCE = 5

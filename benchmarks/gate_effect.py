@@ -24,21 +24,22 @@ from typing import Annotated, Any, NamedTuple
 
 import pandas as pd
 import typer
-from machine import facts, peak_gib
+from lib.machine import facts, peak_gib
 
-from entityclip import checkpoint, pairs, presets
-from entityclip.derived import with_explanations
-from entityclip.explain import BroughtWriter, explain
-from entityclip.explain.again import write_again
-from entityclip.ingest import ingest
-from entityclip.layout import AblationLayout, DataLayout, Layout, RunLayout
-from entityclip.measure import measure
-from entityclip.quality.planted import SWAPS, plant
-from entityclip.quarantine import broken_texts
-from entityclip.records import SLICES, QualityReport
-from entityclip.soundness import learn_soundness
-from entityclip.sources.catalog import CatalogSource
-from entityclip.train import TrainConfig, run_key
+from entityclip.data import pairs
+from entityclip.data.ingest import ingest
+from entityclip.data.sources.catalog import CatalogSource
+from entityclip.data.variants import with_explanations
+from entityclip.experiments.train_and_evaluate import measure
+from entityclip.explanations import BroughtWriter, explain
+from entityclip.explanations.retry_rejected import write_again
+from entityclip.model import checkpoint
+from entityclip.paths import AblationLayout, DataLayout, Layout, RunLayout
+from entityclip.quality.fault_injection import SWAPS, plant
+from entityclip.quality.fit_text_quality import learn_soundness
+from entityclip.quality.quarantine import broken_texts
+from entityclip.schemas import SLICES, QualityReport
+from entityclip.training import TrainConfig, presets, run_key
 from expectations.check import Judges, check, copy_context
 
 SLICE_KEYS = dict(zip(SLICES, ("frequent", "two", "one", "none"), strict=True))

@@ -16,19 +16,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from machine import facts, peak_gib
+from lib.machine import facts, peak_gib
 
-from entityclip import batches, checkpoint, presets
-from entityclip.evaluate import evaluate
-from entityclip.explain import BroughtWriter, explain
-from entityclip.ingest import ingest
-from entityclip.layout import DataLayout, Layout
-from entityclip.pairs import require_complete
-from entityclip.report import slice_table
-from entityclip.sources import open_source
-from entityclip.train import TrainConfig
-from entityclip.train.fit import fit
-from entityclip.train.job import Job
+from entityclip.data.ingest import ingest
+from entityclip.data.pairs import require_complete
+from entityclip.data.sources import open_source
+from entityclip.evaluation.evaluate import evaluate
+from entityclip.explanations import BroughtWriter, explain
+from entityclip.model import checkpoint
+from entityclip.paths import DataLayout, Layout
+from entityclip.reports.run_report import slice_table
+from entityclip.training import TrainConfig, batches, presets
+from entityclip.training.step import Job
+from entityclip.training.trainer import fit
 
 SPARE = 0.23
 """Share of the time kept for reading, evaluation and saved states; long runs also step slower than a few steps do."""

@@ -22,15 +22,15 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 import typer
-from machine import facts, peak_gib
+from lib.machine import facts, peak_gib
 
-from entityclip.index import EntityIndex, FullText, PictureIndex, Released, Words
-from entityclip.index.approximate import exact
-from entityclip.index.ranking import Question, picture_hits
-from entityclip.index.snapshot import Pictures, Snapshot
-from entityclip.layout import PackageLayout
-from entityclip.records import Filter
-from entityclip.vectors import unit
+from entityclip.paths import PackageLayout
+from entityclip.retrieval.index import EntityIndex, FullText, PictureIndex, Released, Words
+from entityclip.retrieval.index.approximate import exact
+from entityclip.retrieval.index.ranking import Question, picture_hits
+from entityclip.retrieval.index.snapshot import Pictures, Snapshot
+from entityclip.retrieval.vectors import unit
+from entityclip.schemas import Filter
 
 PER_ENTITY = 8
 QUESTIONS = 200

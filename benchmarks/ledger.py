@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
-from machine import facts, peak_gib
+from lib.machine import facts, peak_gib
 
-from entityclip import pairs
-from entityclip.explain import BroughtWriter, explain
-from entityclip.layout import DataLayout, Layout
+from entityclip.data import pairs
+from entityclip.explanations import BroughtWriter, explain
+from entityclip.paths import DataLayout, Layout
 
 
 class Stage(NamedTuple):

@@ -24,14 +24,14 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from machine import facts
+from lib.machine import facts
 from PIL import Image
 
-from entityclip import pairs
-from entityclip.decoded import Pictures, open_pictures
-from entityclip.images import Preprocessing
-from entityclip.layout import DataLayout, DecodedLayout, Layout
-from entityclip.streamed import Streamed
+from entityclip.data import pairs
+from entityclip.data.image_cache import Pictures, open_pictures
+from entityclip.data.image_stream import Streamed
+from entityclip.data.images import Preprocessing
+from entityclip.paths import DataLayout, DecodedLayout, Layout
 
 
 def generated(count: int) -> list[bytes]:

@@ -25,15 +25,15 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 import typer
-from machine import facts, peak_gib
+from lib.machine import facts, peak_gib
+from lib.unit_costs import Done, Some, done, index_seconds, step_seconds, untrained
 from step import Place
-from unit_costs import Done, Some, done, index_seconds, step_seconds, untrained
 
-from entityclip.explain.stage import Estimate
-from entityclip.layout import Layout
-from entityclip.presets import Preset, preset
-from entityclip.sources import open_source
-from entityclip.sources.source import Source
+from entityclip.data.sources import open_source
+from entityclip.data.sources.base import Source
+from entityclip.explanations.stage import Estimate
+from entityclip.paths import Layout
+from entityclip.training.presets import Preset, preset
 
 BY_ENTITY = ("explain (brought texts)", "embed texts")
 

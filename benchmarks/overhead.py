@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from machine import facts
+from lib.machine import facts
 
-from entityclip.sources.catalog import MAPPING, draw_catalog
+from entityclip.data.sources.catalog import MAPPING, draw_catalog
 
 TEN_MINUTES = 600.0
 
@@ -52,7 +52,7 @@ class Ground:
 
     def plainly(self, name: str) -> tuple[float, dict[str, Any]]:
         """Seconds of the same steps without orchestration, and the last line."""
-        script = str(Path(__file__).with_name("plainly.py"))
+        script = str(Path(__file__).with_name("lib") / "no_orchestrator.py")
         return self._timed(
             [script, str(self._catalog), str(self._mapping), str(self._root / name), f"--preset={self._preset}"]
         )

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from machine import facts
+from lib.machine import facts
 
-from entityclip.explain.personal import my_number_check, upc_check
-from entityclip.explain.privacy import Redacted, redact
-from entityclip.records import Rejection
-from entityclip.sources.drawn.products import explain, invent
-from entityclip.sources.grocery import GrocerySource
+from entityclip.data.sources.drawn.products import explain, invent
+from entityclip.data.sources.grocery import GrocerySource
+from entityclip.explanations.pii import Redacted, redact
+from entityclip.explanations.pii_recognizers import my_number_check, upc_check
+from entityclip.schemas import Rejection
 
 SENTENCES = {"en": "A red kettle with white dots, {} on the label.", "ja": "白い水玉の赤いやかん、ラベルに{}とある。"}
 CATALOGUE_SEED = 7

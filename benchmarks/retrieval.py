@@ -15,10 +15,10 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from machine import facts
+from lib.machine import facts
 
-from entityclip import metrics
-from entityclip.vectors import unit
+from entityclip.retrieval import metrics
+from entityclip.retrieval.vectors import unit
 
 
 def peak_gib() -> float:

@@ -21,14 +21,16 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 from gate_effect import LEARNED_SEED, Bench, clean_catalog, found_share, gated, trained, with_texts
-from machine import facts, peak_gib
+from lib.machine import facts, peak_gib
 
-from entityclip import checkpoint, pairs, presets
-from entityclip.gate_report import Study, Trained, recall_table, retrain, variants, worth_table
-from entityclip.gate_report.page import markdown
-from entityclip.layout import CheckpointLayout, GateLayout, Layout
-from entityclip.quality.planted import plant
-from entityclip.soundness import learn_soundness
+from entityclip.data import pairs
+from entityclip.experiments.gate_report import Study, Trained, recall_table, retrain, variants, worth_table
+from entityclip.experiments.gate_report.page import markdown
+from entityclip.model import checkpoint
+from entityclip.paths import CheckpointLayout, GateLayout, Layout
+from entityclip.quality.fault_injection import plant
+from entityclip.quality.fit_text_quality import learn_soundness
+from entityclip.training import presets
 from expectations.check import Judges
 
 

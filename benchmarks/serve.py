@@ -35,15 +35,15 @@ from typing import Annotated, Any
 import numpy as np
 import psutil
 import typer
-from asking import TEXTS
-from machine import facts
+from lib.load_client import TEXTS
+from lib.machine import facts
 from PIL import Image
 
 from bentos import settings
-from bentos.inputs import MOST_PICTURES, MOST_TEXTS
-from bentos.smoke import serving
-from entityclip.images import decode
-from entityclip.predict import Predictor
+from bentos.build.smoke_test import serving
+from bentos.schemas.requests import MOST_PICTURES, MOST_TEXTS
+from entityclip.data.images import decode
+from entityclip.retrieval.predictor import Predictor
 
 SIDE = 348
 PICTURES = 64
@@ -99,7 +99,7 @@ def inprocess(package: Path, files: list[bytes], *, seconds: float) -> dict[str,
 # ---------------------------------------------------------------- over loopback
 def load(url: str, path: str, files: Path, at_once: int, seconds: float, *, count: int = 1) -> dict[str, Any]:
     """Ask with ``at_once`` connections for ``count`` things a time, from a process of its own; CPU ms of each thing."""
-    asking = Path(__file__).with_name("asking.py")
+    asking = Path(__file__).with_name("lib") / "load_client.py"
     asked = [sys.executable, str(asking), url, path, str(files), str(at_once), str(count), str(seconds)]
     before = server_cpu_seconds()
     done = subprocess.run(asked, stdout=subprocess.PIPE, text=True, check=True, timeout=seconds + 300)

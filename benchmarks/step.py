@@ -23,8 +23,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 import typer
-from machine import facts, peak_gib
-from plain import PlainMMAE, plain_losses, plain_vtc
+from lib.machine import facts, peak_gib
+from lib.reference_model import PlainMMAE, plain_losses, plain_vtc
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 

@@ -9,10 +9,10 @@ from typing import Annotated, get_args
 
 import typer
 
-from bentos.edge import keys
-from bentos.running import followers, live
+from bentos.middleware import keys
+from bentos.runtime import active_release, followers
 from entityclip.errors import ConfigError, EntityClipError
-from entityclip.layout import StateLayout
+from entityclip.paths import StateLayout
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 keys_app = typer.Typer(no_args_is_help=True, help="API keys. A change is in force within a second, without a restart.")
@@ -85,14 +85,14 @@ Seconds = Annotated[float, typer.Option(min=0, help="Until workers that have not
 def switch(package: Package, state: State, seconds: Seconds = followers.SWITCH_SECONDS) -> None:
     """Let another release answer. No request is dropped; the one before stays in memory."""
     layout = StateLayout(state)
-    _show(*followers.carry_out(layout, lambda: live.switch(layout, package), seconds=seconds))
+    _show(*followers.carry_out(layout, lambda: active_release.switch(layout, package), seconds=seconds))
 
 
 @live_app.command("rollback")
 def rollback(state: State, seconds: Seconds = followers.SWITCH_SECONDS) -> None:
     """Let the previous release answer again, at once. A worker that cannot follow takes nothing back."""
     layout = StateLayout(state)
-    _show(*followers.carry_out(layout, lambda: live.rollback(layout), seconds=seconds, take_back=False))
+    _show(*followers.carry_out(layout, lambda: active_release.rollback(layout), seconds=seconds, take_back=False))
 
 
 @live_app.command("shadow")
@@ -106,8 +106,8 @@ def shadow(
     """Let a second release answer a share of the requests too, for the record alone."""
     layout = StateLayout(state)
 
-    def decide() -> live.Live:
-        return live.shadow(layout, champion, challenger=challenger, share=share)
+    def decide() -> active_release.Live:
+        return active_release.shadow(layout, champion, challenger=challenger, share=share)
 
     _show(*followers.carry_out(layout, decide, seconds=seconds))
 
@@ -115,7 +115,7 @@ def shadow(
 @live_app.command("show")
 def show(state: State) -> None:
     """Print what is decided."""
-    _show(live.read(StateLayout(state)))
+    _show(active_release.read(StateLayout(state)))
 
 
 @live_app.command("status")
@@ -127,7 +127,7 @@ def status(state: State) -> None:
         print(name, worker.release, worker.failed or ("live" if worker.seen == wanted else "switching"), sep="\t")
 
 
-def _show(decided: live.Live | None, workers: int | None = None) -> None:
+def _show(decided: active_release.Live | None, workers: int | None = None) -> None:
     print("the release that is packed with the service" if decided is None else decided.model_dump_json(indent=1))
     if workers is not None:
         print(f"{workers} workers answer with it", file=sys.stderr)

@@ -17,7 +17,8 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
-from bentos.answers import (
+from bentos.runtime.feedback import Verdict
+from bentos.schemas.responses import (
     AboutAnswer,
     Answer,
     EmbedAnswer,
@@ -27,9 +28,8 @@ from bentos.answers import (
     SearchAnswer,
     TagAnswer,
 )
-from bentos.running.feedback import Verdict
 from entityclip.errors import EntityClipError
-from entityclip.records import EntityEntry, Filter, IndexKind, Record
+from entityclip.schemas import EntityEntry, Filter, IndexKind, Record
 
 Picture = bytes | Path
 """A picture file: its bytes, or where it lies."""

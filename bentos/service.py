@@ -21,23 +21,18 @@ from bentoml.exceptions import ServiceUnavailable
 from pydantic import BaseModel, Field
 
 from bentos import settings
-from bentos.answers import (
-    AboutAnswer,
-    EmbedAnswer,
-    EntityAnswer,
-    FeedbackAnswer,
-    MatchAnswer,
-    SearchAnswer,
-    TagAnswer,
-)
-from bentos.edge import connections
-from bentos.edge.body import BodyLimit
-from bentos.edge.description import Description
-from bentos.edge.errors import OneForm, Unusable, log_failures_only
-from bentos.edge.guard import Guard, caller
-from bentos.edge.log_lines import protect_logs
-from bentos.edge.service import EdgeService
-from bentos.inputs import (
+from bentos.middleware import connections
+from bentos.middleware.auth import Guard, caller
+from bentos.middleware.body import BodyLimit
+from bentos.middleware.errors import OneForm, Unusable, log_failures_only
+from bentos.middleware.log_lines import protect_logs
+from bentos.middleware.openapi import Description
+from bentos.middleware.service import EdgeService
+from bentos.runtime import metrics, metrics_folder
+from bentos.runtime.feedback import Feedback, Spool, Verdict
+from bentos.runtime.releases import Found, Release, Releases
+from bentos.runtime.samples import Samples
+from bentos.schemas.requests import (
     AboutRequest,
     EntityRequest,
     FeedbackRequest,
@@ -48,20 +43,25 @@ from bentos.inputs import (
     TagRequest,
     TextsRequest,
 )
-from bentos.running import metrics_folder, stages
-from bentos.running.feedback import Feedback, Spool, Verdict
-from bentos.running.releases import Found, Release, Releases
-from bentos.running.samples import Samples
+from bentos.schemas.responses import (
+    AboutAnswer,
+    EmbedAnswer,
+    EntityAnswer,
+    FeedbackAnswer,
+    MatchAnswer,
+    SearchAnswer,
+    TagAnswer,
+)
+from entityclip.data.images import strip_metadata
 from entityclip.errors import ConfigError, DataError, ImageError
-from entityclip.images import strip_metadata
-from entityclip.records import EntityEntry, Filter, Hit, IndexKind
+from entityclip.schemas import EntityEntry, Filter, Hit, IndexKind
 
 metrics_folder.use_own_folder()
 connections.use()
 
 
 class Arguments(BaseModel):
-    """What ``bentos.package`` fixes in the Bento."""
+    """What ``bentos.build.package`` fixes in the Bento."""
 
     model: str = Field(default="entityclip-model:none", description="Tag of the BentoML model to serve.")
 
@@ -139,14 +139,14 @@ class EntityClip:
         )
         self.samples.offer(release, picture=image)
         unknown = not any(tag.above_threshold for tag in tags)
-        stages.tagged(unknown=unknown)
+        metrics.tagged(unknown=unknown)
         return TagAnswer(release=release.version, unknown=unknown, tags=tags)
 
     @bentoml.api(input_spec=MatchRequest)
     def match(self, image: bytes, text: str) -> MatchAnswer:
         """How well a text fits a picture: similarity, probability, and what speaks for and against it."""
         release = self.releases.champion
-        with explained(), stages.timed("search"):
+        with explained(), metrics.timed("search"):
             match = release.predictor.judge(release.decode(image), text)
         self.samples.offer(release, picture=image, text=text)
         return MatchAnswer(release=release.version, **dict(match))
@@ -226,7 +226,7 @@ class EntityClip:
         release = self.releases.champion
         return AboutAnswer(**dict(release.card), model=release.predictor.about(), behind=self.releases.behind)
 
-    def _ask(self, question: Callable[[Release], Found], *, stage: stages.Stage) -> tuple[Release, Found]:
+    def _ask(self, question: Callable[[Release], Found], *, stage: metrics.Stage) -> tuple[Release, Found]:
         with explained():
             return self.releases.ask(question, stage=stage)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import get_args
 
 from entityclip.errors import ConfigError
-from entityclip.layout import StateLayout
-from entityclip.records import Runtime
+from entityclip.paths import StateLayout
+from entityclip.schemas import Runtime
 
 AT_ONCE = 64
 """Requests in work per worker, each in a thread that mostly waits for the next batch: a full one is cheapest. The next

@@ -216,8 +216,8 @@ def _type(field: dict[str, Any]) -> str:
 # ---------------------------------------------------------------- settings
 def settings_reference() -> str:
     """Every setting of ``entityclip.yaml`` and of a training, from the models that read them."""
-    from entityclip.train.config import TrainConfig
-    from entityclip.workspace import WorkspaceConfig
+    from entityclip.settings import WorkspaceConfig
+    from entityclip.training.config import TrainConfig
 
     lines = [
         "# Settings",

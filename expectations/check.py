@@ -12,11 +12,11 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from entityclip import pairs
-from entityclip.layout import DataLayout
+from entityclip.data import pairs
+from entityclip.data.rights import read_rights
+from entityclip.paths import DataLayout
 from entityclip.quality import score_pairs
-from entityclip.records import QualityReport
-from entityclip.rights import read_rights
+from entityclip.schemas import QualityReport
 from expectations import quarantine as set_aside
 from expectations.judges import NOBODY, Judges
 from expectations.page import Found, write_validation_page

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from entityclip import pairs
-from entityclip.explain.rules import DomainRules, broken_rules
-from entityclip.layout import DataLayout
+from entityclip.data import pairs
+from entityclip.explanations.rules import DomainRules, broken_rules
+from entityclip.paths import DataLayout
 from entityclip.quality import score_explanations
-from entityclip.quality.soundness import SoundnessModel
+from entityclip.quality.text_quality_model import SoundnessModel
 from expectations.suites import Need
 
 if TYPE_CHECKING:
-    from entityclip.checkpoint import LoadedModel
+    from entityclip.model.checkpoint import LoadedModel
 
 NO_CHAMPION = "no model is in service that could look at the pictures"
 NO_SOUNDNESS = "nobody has learned yet what sound texts look like to the model in service"
@@ -45,7 +45,7 @@ class Judges(NamedTuple):
         scored = score_explanations(written, entities, brought=brought, broken_rule=self._broken_rule)
         if self.champion is None:
             return scored
-        from entityclip.judge import judged  # loads torch, and rules on words alone do not need it
+        from entityclip.quality.model_scores import judged  # loads torch, and rules on words alone do not need it
 
         scored = judged(self.champion, scored, staging)
         if self.soundness is None:

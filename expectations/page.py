@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from entityclip.pages import write_page
-from entityclip.records import RuleResult
+from entityclip.reports.pages import write_page
+from entityclip.schemas import RuleResult
 from expectations.suites import POSITION, Suite, Verdict, read_suite, suite_file
 
 _LONGEST_SHOWN = 300

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from entityclip.pairs import digest
+from entityclip.data.pairs import digest
 
 _loaded: dict[str, str] = {}
 """Module -> hash of the source that it was last made from. Great Expectations knows classes by name alone, so that

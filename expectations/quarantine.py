@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from entityclip import pairs
-from entityclip.layout import DataLayout
+from entityclip.data import pairs
+from entityclip.paths import DataLayout
 from entityclip.storage import write_table
 from expectations.suites import POSITION
 

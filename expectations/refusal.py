@@ -8,8 +8,8 @@ from typing import get_args
 
 import pandas as pd
 
-from entityclip.layout import Layout
-from entityclip.records import QualityReport
+from entityclip.paths import Layout
+from entityclip.schemas import QualityReport
 from expectations.suites import Suite, read_suite, suite_file
 
 RULES_SHOWN, EXAMPLES = 5, 3

@@ -16,9 +16,9 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 
+from entityclip.data.pairs import digest
 from entityclip.errors import ConfigError
-from entityclip.pairs import digest
-from entityclip.records import RuleResult
+from entityclip.schemas import RuleResult
 from entityclip.storage import atomic_path
 from expectations.plugins import load_plugins, plugins
 

@@ -6,17 +6,17 @@ from pathlib import Path
 
 from prefect import flow
 
-from entityclip.erasure import read_erasures
-from entityclip.explain import open_writer
-from entityclip.layout import Layout
-from entityclip.presets import preset as named_preset
-from entityclip.sources.erased import without_erased
-from entityclip.workspace import read_config
-from flows.data import explain_entities, ingest_source
-from flows.lease import alone
+from entityclip.data.erasure import read_erasures
+from entityclip.data.sources.erased import without_erased
+from entityclip.explanations import open_writer
+from entityclip.paths import Layout
+from entityclip.settings import read_config
+from entityclip.training.presets import preset as named_preset
 from flows.retrain import PresetName, SourceName
-from flows.source import Origin, source_for
-from flows.workspace import open_workspace
+from flows.steps.data import explain_entities, ingest_source
+from flows.workspace.create import open_workspace
+from flows.workspace.locks import alone
+from flows.workspace.source import Origin, source_for
 
 
 @flow(name="backfill")

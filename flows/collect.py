@@ -18,13 +18,13 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 from pydantic import Field
 
-from bentos.running import live
+from bentos.runtime import active_release
 from entityclip.errors import EntityClipError
-from entityclip.layout import Layout, StoreLayout
-from entityclip.records import Approval, Record
-from flows.lease import alone
-from flows.registry import champion, history, versions
-from flows.serving import state_of
+from entityclip.paths import Layout, StoreLayout
+from entityclip.schemas import Approval, Record
+from flows.steps.deploy_release import state_of
+from flows.workspace.locks import alone
+from flows.workspace.registry import champion, history, versions
 
 REIGNS_KEPT = 2
 """The champion and the one before it stay ready, so that going back takes a second."""
@@ -86,7 +86,7 @@ def needed_versions(layout: Layout) -> set[str]:
     """The champion, the one before it, what waits for a person, and whatever a service has in its memory."""
     reigns, current = [r.version for r in history(layout)], champion(layout)
     recent = {*list(dict.fromkeys(reversed(reigns)))[:REIGNS_KEPT], *([current.version] if current else [])}
-    decided = live.read(state_of(layout))
+    decided = active_release.read(state_of(layout))
     folders = (decided.champion, decided.previous, decided.challenger) if decided else ()
     asked = (Approval.read(layout.approval(version)) for version in versions(layout))
     waiting = [approval.version for approval in asked if approval is not None and approval.approved is None]

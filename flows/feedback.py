@@ -22,13 +22,14 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import Field, ValidationError
 
 from bentos import settings
-from bentos.running.feedback import Spool
-from entityclip import pairs
+from bentos.runtime.feedback import Spool
+from entityclip.data import pairs
+from entityclip.data.sources.with_feedback import FEEDBACK
 from entityclip.errors import DataError, EntityClipError, faults
-from entityclip.feedback import Intake, JudgedRow, agreement, vouched
-from entityclip.layout import Layout, StateLayout
-from entityclip.records import Record
-from entityclip.sources.joined import FEEDBACK
+from entityclip.monitoring.feedback import Intake, JudgedRow, agreement, vouched
+from entityclip.paths import Layout, StateLayout
+from entityclip.schemas import Record
+from entityclip.settings import read_config
 from entityclip.storage import (
     PRIVATE_FILE,
     atomic_path,
@@ -38,12 +39,11 @@ from entityclip.storage import (
     read_rows,
     write_table,
 )
-from entityclip.workspace import read_config
-from flows.observe import observed
-from flows.remote import bring, push
-from flows.repository import Repository, exclusive, pointer_hash
-from flows.temporary import begin
-from flows.triggers import announce
+from flows.platform.ephemeral_server import begin
+from flows.platform.telemetry import observed
+from flows.workspace.dvc_remote import bring, push
+from flows.workspace.repository import Repository, exclusive, pointer_hash
+from flows.workspace.triggers import announce
 
 
 class Gathered(Record):

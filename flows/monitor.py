@@ -18,23 +18,23 @@ from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from bentos import settings
-from bentos.running.samples import Samples
-from entityclip.baseline import baseline, seen
-from entityclip.checkpoint import load
-from entityclip.drift import NUMBERS, DriftReport, compare
+from bentos.runtime.samples import Samples
+from entityclip.data.pairs import digest
 from entityclip.errors import EntityClipError
-from entityclip.index import EntityIndex
-from entityclip.layout import Layout, StateLayout, StoreLayout
-from entityclip.pages import as_markup, write_page
-from entityclip.pairs import digest
-from entityclip.plots import distributions
-from entityclip.records import Release
+from entityclip.model.checkpoint import load
+from entityclip.monitoring.baseline import baseline, seen
+from entityclip.monitoring.drift import NUMBERS, DriftReport, compare
+from entityclip.paths import Layout, StateLayout, StoreLayout
+from entityclip.reports.pages import as_markup, write_page
+from entityclip.reports.plots import distributions
+from entityclip.retrieval.index import EntityIndex
+from entityclip.schemas import Release
+from entityclip.settings import read_config
 from entityclip.storage import atomic_path
-from entityclip.workspace import read_config
-from flows.observe import observed
-from flows.registry import champion, fetch_release
-from flows.temporary import begin
-from flows.triggers import announce
+from flows.platform.ephemeral_server import begin
+from flows.platform.telemetry import observed
+from flows.workspace.registry import champion, fetch_release
+from flows.workspace.triggers import announce
 
 
 @flow(name="monitor", log_prints=True)

@@ -21,13 +21,13 @@ from prefect.states import Cancelled
 from pydantic import Field
 
 from entityclip.errors import Busy, EntityClipError
-from entityclip.layout import Layout
-from flows.source import Origin, source_for
+from entityclip.paths import Layout
+from flows.workspace.source import Origin, source_for
 
 if TYPE_CHECKING:
-    from entityclip.presets import Preset
-    from flows.page import Retrained
-    from flows.source import WorkspaceSource
+    from entityclip.training.presets import Preset
+    from flows.steps.run_report import Retrained
+    from flows.workspace.source import WorkspaceSource
 
 PresetName = Literal["demo", "grocery", "table", "tiny"]
 SourceName = Literal["catalog", "grocery", "table"]
@@ -71,15 +71,15 @@ def retrain(
     Returns:
         Retrained; a cancelled state where another run was at work and this one did not wait.
     """
-    from flows.aftermath import stay_known
-    from flows.data import prepare_data
-    from flows.lease import alone
-    from flows.model import learn
-    from flows.observe import observed
-    from flows.page import show
-    from flows.release import release
-    from flows.triggers import due, settle
-    from flows.workspace import open_workspace, require_usable
+    from flows.platform.orphaned_runs import stay_known
+    from flows.platform.telemetry import observed
+    from flows.steps.data import prepare_data
+    from flows.steps.model import learn
+    from flows.steps.release import release
+    from flows.steps.run_report import show
+    from flows.workspace.create import open_workspace, require_usable
+    from flows.workspace.locks import alone
+    from flows.workspace.triggers import due, settle
 
     require_usable(layout := Layout(workspace.resolve()))
     named = Origin(preset=preset, source=source, path=source_path, mapping=mapping, products=products)
@@ -109,8 +109,8 @@ def retrain(
 
 def settings_of(preset: str, *, epochs: int | None, device: Device, config: Path | None) -> Preset:
     """The preset with what was asked for instead; arguments as of ``retrain``."""
-    from entityclip.presets import preset as named_preset
-    from entityclip.train import read_config
+    from entityclip.training import read_config
+    from entityclip.training.presets import preset as named_preset
 
     settings = named_preset(preset)
     train = settings.train if config is None else read_config(config)
@@ -173,12 +173,12 @@ def main(
 
 def _run(*arguments: Any) -> Retrained:
     """The flow with a server for it: a configured one, or one of its own that starts while the steps are loaded."""
-    from flows.temporary import begin
+    from flows.platform.ephemeral_server import begin
 
     _speak_plainly()
     try:
         with begin() as server_answers:
-            from flows.page import Retrained
+            from flows.steps.run_report import Retrained
 
             server_answers()
             done = retrain(*arguments)
@@ -190,7 +190,7 @@ def _run(*arguments: Any) -> Retrained:
 
 def print_look(settings: Preset, layout: Layout, origin: WorkspaceSource) -> None:
     """A line for each step, then one JSON object: would_run, would_reuse."""
-    from flows.reuse import look
+    from flows.steps.plan import look
 
     steps = look(layout, settings, origin)
     for step in steps:

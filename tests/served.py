@@ -15,10 +15,10 @@ from callers import FROM_HERE
 from starlette.testclient import TestClient
 from tiny import tiny_data, tiny_model
 
-from bentos.package import lay_out
-from entityclip.layout import Layout, PackageLayout
-from entityclip.predict import Predictor
-from entityclip.records import PackageCard, PromotionDecision, PromotionPolicy, Release
+from bentos.build.package import lay_out
+from entityclip.paths import Layout, PackageLayout
+from entityclip.retrieval.predictor import Predictor
+from entityclip.schemas import PackageCard, PromotionDecision, PromotionPolicy, Release
 
 # BentoML reads these once, at its first import, so that a fixture would come too late.
 os.environ["BENTOML_HOME"] = tempfile.mkdtemp(prefix="entityclip-tests-")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from entityclip import pairs
-from entityclip.layout import DataLayout
+from entityclip.data import pairs
+from entityclip.paths import DataLayout
 
 
 def write_pictures(

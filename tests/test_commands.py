@@ -93,7 +93,7 @@ def subcommand_count(program: str, words: list[str]) -> int:
     """How many of the words name a command: the others are its arguments."""
     if program in ("entityclip", "python -m entityclip"):
         return depth(get_command(app), words)
-    most = {"python -m bentos": 2, "python -m flows.release": 1}.get(program, 0)
+    most = {"python -m bentos": 2, "python -m flows.steps.release": 1}.get(program, 0)
     return next((i for i, word in enumerate(words[:most]) if not NAME.fullmatch(word)), len(words[:most]))
 
 

@@ -18,15 +18,15 @@ import pandas as pd
 import pytest
 from safetensors import safe_open
 
-from entityclip.layout import Layout
-from entityclip.quality.soundness import SoundnessModel
-from entityclip.records import BentoRecord, PromotionDecision, QualityReport
-from entityclip.sources.catalog import MAPPING, draw_catalog
-from flows.registry import champion, history
-from flows.repository import folder_hash
+from entityclip.data.sources.catalog import MAPPING, draw_catalog
+from entityclip.paths import Layout
+from entityclip.quality.text_quality_model import SoundnessModel
+from entityclip.schemas import BentoRecord, PromotionDecision, QualityReport
 from flows.retrain import settings_of
-from flows.reuse import look
-from flows.source import Origin, source_for
+from flows.steps.plan import look
+from flows.workspace.registry import champion, history
+from flows.workspace.repository import folder_hash
+from flows.workspace.source import Origin, source_for
 
 pytestmark = pytest.mark.slow
 MINUTES = 60.0
@@ -133,8 +133,8 @@ def test_an_unchanged_second_run_reuses_every_step_and_says_why(first: Journey, 
 
 LOOK = """
 import pathlib, sys
-from flows.lookout import lookout
-from flows.temporary import begin
+from flows.poll import lookout
+from flows.platform.ephemeral_server import begin
 with begin() as answers:
     answers()
     print([lookout(pathlib.Path(sys.argv[1])).new_rows for _ in range(2)])

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from PIL import Image, ImageDraw
 
-from entityclip import checkpoint, pairs
-from entityclip.checkpoint import LoadedModel
-from entityclip.images import Preprocessing
-from entityclip.layout import CheckpointLayout, DataLayout
+from entityclip.data import pairs
+from entityclip.data.images import Preprocessing
+from entityclip.data.text import Tokenisation
+from entityclip.model import checkpoint
+from entityclip.model.checkpoint import LoadedModel
 from entityclip.model.config import ExpertConfig, ModelConfig, TowerConfig
 from entityclip.model.entityclip import EntityCLIP
-from entityclip.text import Tokenisation
+from entityclip.paths import CheckpointLayout, DataLayout
 
 COLOURS = ("red", "green", "blue", "orange", "purple", "black")
 TRAIN_PICTURES = (10, 3, 2, 1, 0, 0)

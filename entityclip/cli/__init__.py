@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from entityclip.cli import ablation, ask, audit, data, explain, export, gate, model, review, scores, tuning
+from entityclip.cli import ablate, audit, data, explain, export, gate, model, query, review, score, tune
 from entityclip.cli.contributed import contributed, load
 from entityclip.errors import EntityClipError
 
@@ -69,16 +69,16 @@ for command in (
     data.ingest,
     explain.explain,
     audit.audit,
-    scores.score,
+    score.score,
     model.train,
-    tuning.calibrate,
+    tune.calibrate,
     model.evaluate,
     export.export,
-    ablation.ablate,
+    ablate.ablate,
     gate.gate_report,
-    tuning.tune,
-    ask.search,
-    ask.tag,
+    tune.tune,
+    query.search,
+    query.tag,
 ):
     app.command()(command)
 app.add_typer(review.app, name="review")

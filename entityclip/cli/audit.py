@@ -9,8 +9,8 @@ import pandas as pd
 import typer
 
 from entityclip.cli.options import Csv, Json, Workspace
-from entityclip.cli.printed import last_line, table
-from entityclip.layout import DataLayout, Layout
+from entityclip.cli.output import last_line, table
+from entityclip.paths import DataLayout, Layout
 from entityclip.storage import write_table
 
 Pictures = Annotated[bool, typer.Option("--pictures", help="Check every picture in data/ for metadata as well.")]
@@ -22,7 +22,7 @@ def audit(workspace: Workspace = Path(), pictures: Pictures = False, csv: Csv = 
     The texts themselves are not kept, only their hash and length; --csv lists them one by one.
     --pictures reads every picture of the current data version and exits with 1 if one holds metadata.
     """
-    from entityclip.explain.audit import Sent, read_audit
+    from entityclip.explanations.audit import Sent, read_audit
 
     ledger = Layout(workspace).ledger
     sent = pd.DataFrame([row.model_dump() for row in read_audit(ledger)], columns=list(Sent.model_fields))
@@ -40,8 +40,8 @@ def audit(workspace: Workspace = Path(), pictures: Pictures = False, csv: Csv = 
 
 def _checked(data: DataLayout) -> dict[str, Any]:
     """How many pictures there are, and which of them hold more than pixels."""
-    from entityclip import pairs
-    from entityclip.images import strip_metadata
+    from entityclip.data import pairs
+    from entityclip.data.images import strip_metadata
 
     pairs.require_complete(data)
     found, count = [], 0

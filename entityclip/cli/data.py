@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from entityclip import pairs
-from entityclip.cli.folders import replaceable
 from entityclip.cli.options import Json, Workspace
-from entityclip.cli.printed import last_line, on_terminal, table
+from entityclip.cli.output import last_line, on_terminal, table
+from entityclip.cli.validate_paths import replaceable
+from entityclip.data import pairs
 from entityclip.errors import ConfigError
-from entityclip.layout import Layout
-from entityclip.records import Rejection
+from entityclip.paths import Layout
+from entityclip.schemas import Rejection
 from entityclip.storage import read_table
 
 # Every command imports what it runs when it runs: torch takes seconds, and --help should not wait for it.
 if TYPE_CHECKING:
-    from entityclip.sources.source import Source
+    from entityclip.data.sources.base import Source
 
 PROBLEMS_SHOWN = 5
 
@@ -43,8 +43,8 @@ def ingest(
 
     Rows that cannot be used are listed with their reasons in DIR/rejected.csv; that is no error.
     """
-    from entityclip.ingest import ingest as read
-    from entityclip.sources import open_source
+    from entityclip.data.ingest import ingest as read
+    from entityclip.data.sources import open_source
 
     target = replaceable(to)
     if dry_run and source == "grocery" and path is None:
@@ -84,8 +84,8 @@ def _scratch(workspace: Path, *, dry_run: bool) -> Iterator[Layout]:
 
 
 def _show_columns(source: Source) -> None:
-    from entityclip.sources.shared_pictures import MergedSource
-    from entityclip.sources.table import TableSource
+    from entityclip.data.sources.shared_pictures import MergedSource
+    from entityclip.data.sources.table import TableSource
 
     if isinstance(source, TableSource | MergedSource):
         table([{"table": t, "column": c, "read as": role or "-"} for t, c, role in source.columns()])

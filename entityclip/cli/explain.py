@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from entityclip import pairs
 from entityclip.cli.options import Json, Workspace
-from entityclip.cli.printed import last_line, on_terminal
-from entityclip.layout import DataLayout, Layout
-from entityclip.rights import read_rights
+from entityclip.cli.output import last_line, on_terminal
+from entityclip.data import pairs
+from entityclip.data.rights import read_rights
+from entityclip.paths import DataLayout, Layout
 
 if TYPE_CHECKING:
-    from entityclip.explain import Writer
+    from entityclip.explanations import Writer
 
 
 def explain(
@@ -47,7 +47,7 @@ def explain(
     if dry_run:
         _show_estimate(data, opened, layout, again=again, as_json=as_json)
         return
-    from entityclip.explain import explain as write
+    from entityclip.explanations import explain as write
 
     rights = read_rights(layout.pairs_suite)
     count = write(data, writer=opened, ledger=layout.ledger, rights=rights, progress=on_terminal(), again=again)
@@ -60,8 +60,8 @@ def explain(
 
 def _writer(layout: Layout, config: Path | None, given: dict[str, Any]) -> Writer:
     """The writer by file or workspace, with what was given on the command line in its place."""
-    from entityclip.explain import open_writer, read_writer_settings, writer_config
-    from entityclip.workspace import read_config
+    from entityclip.explanations import open_writer, read_writer_settings, writer_config
+    from entityclip.settings import read_config
 
     if config is not None:
         settings, origin = read_writer_settings(config), str(config)
@@ -75,7 +75,7 @@ def _writer(layout: Layout, config: Path | None, given: dict[str, Any]) -> Write
 
 
 def _show_estimate(data: DataLayout, writer: Writer, layout: Layout, *, again: bool, as_json: bool) -> None:
-    from entityclip.explain import estimate
+    from entityclip.explanations import estimate
 
     rights = read_rights(layout.pairs_suite)
     told = estimate(data, writer=writer, ledger=layout.ledger, rights=rights, again=again)

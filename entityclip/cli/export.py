@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from entityclip.cli.folders import explained
 from entityclip.cli.options import Checkpoint, Data, Json
-from entityclip.cli.printed import last_line, on_terminal, table
-from entityclip.layout import CheckpointLayout, ExportedLayout
-from entityclip.records import Split
+from entityclip.cli.output import last_line, on_terminal, table
+from entityclip.cli.validate_paths import explained
+from entityclip.paths import CheckpointLayout, ExportedLayout
+from entityclip.schemas import Split
 
 
 def export(
@@ -28,8 +28,8 @@ def export(
     Needs the extra: pip install 'entityclip[onnx]'. A package whose onnx/ holds the files is served with them where
     ENTITYCLIP_RUNTIME says onnx or onnx-int8.
     """
-    from entityclip import checkpoint as checkpoints
-    from entityclip.export import export as write
+    from entityclip.evaluation.onnx_export import export as write
+    from entityclip.model import checkpoint as checkpoints
 
     source, layout = explained(data), CheckpointLayout(checkpoint)
     target = layout.exported if to is None else ExportedLayout(to)

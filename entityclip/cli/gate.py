@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from entityclip import pairs
-from entityclip.cli.folders import content_hash, explained
 from entityclip.cli.options import Json, Workspace
-from entityclip.cli.printed import last_line, on_terminal, table
-from entityclip.layout import GateLayout, Layout
-from entityclip.records import Split
+from entityclip.cli.output import last_line, on_terminal, table
+from entityclip.cli.validate_paths import content_hash, explained
+from entityclip.data import pairs
+from entityclip.paths import GateLayout, Layout
+from entityclip.schemas import Split
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from entityclip.gate_report import Limit, Study, Trained
+    from entityclip.experiments.gate_report import Limit, Study, Trained
 
 
 def gate_report(
@@ -43,12 +43,20 @@ def gate_report(
     Ends with a page of tables and plots, and what a point of recall has cost. A training that was measured is never
     made again. --tune trains with each limit of one rule and picks the best on validation pictures.
     """
-    from entityclip.gate_report import Study, costs, parse_limit, recall_table, retrain, variants, worth_table
-    from entityclip.gate_report.costs import spent
-    from entityclip.gate_report.page import markdown, write_gate_page
-    from entityclip.presets import preset as named_preset
-    from entityclip.quarantine import broken_texts
-    from entityclip.review import read_reviews
+    from entityclip.experiments.gate_report import (
+        Study,
+        costs,
+        parse_limit,
+        recall_table,
+        retrain,
+        variants,
+        worth_table,
+    )
+    from entityclip.experiments.gate_report.costs import spent
+    from entityclip.experiments.gate_report.page import markdown, write_gate_page
+    from entityclip.quality.quarantine import broken_texts
+    from entityclip.quality.review import read_reviews
+    from entityclip.training.presets import preset as named_preset
 
     layout, kept = Layout(workspace), GateLayout(to)
     source, limit = explained(layout.staging.root if data is None else data), parse_limit(tune) if tune else None
@@ -85,8 +93,8 @@ def _tell(trained: Trained) -> None:
 
 def _tuned(study: Study, limit: Limit, broken: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Recall by limit on validation pictures, and what follows for the suite."""
-    from entityclip.gate_report import tune as try_limits
-    from entityclip.gate_report.tuning import best_limit
+    from entityclip.experiments.gate_report import tune as try_limits
+    from entityclip.experiments.gate_report.tuning import best_limit
     from entityclip.quality import score_explanations
 
     texts, entities = pairs.read_frame(study.data.explanations), pairs.read_frame(study.data.entities)

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from entityclip.cli.folders import claim, content_hash, explained
 from entityclip.cli.options import Checkpoint, Csv, Data, Json, Rerank
-from entityclip.cli.printed import last_line, on_terminal, table
+from entityclip.cli.output import last_line, on_terminal, table
+from entityclip.cli.validate_paths import claim, content_hash, explained
 from entityclip.errors import ConfigError
-from entityclip.layout import CheckpointLayout, DataLayout, Layout, RunLayout
-from entityclip.records import Candidates, EvalReport, Split
+from entityclip.paths import CheckpointLayout, DataLayout, Layout, RunLayout
+from entityclip.schemas import Candidates, EvalReport, Split
 from entityclip.storage import write_table
 
 if TYPE_CHECKING:
-    from entityclip.cards import CheckpointCard
-    from entityclip.checkpoint import LoadedModel
-    from entityclip.rerank import RerankReport
-    from entityclip.train import TrainConfig
+    from entityclip.model.checkpoint import LoadedModel
+    from entityclip.model.checkpoint_card import CheckpointCard
+    from entityclip.retrieval.rerank import RerankReport
+    from entityclip.training import TrainConfig
 
 
 def train(
@@ -47,9 +47,9 @@ def train(
     Several processes train one model together:
     torchrun --nproc-per-node 2 -m entityclip train ...
     """
-    from entityclip.train import run_key
-    from entityclip.train.fit import fit
-    from entityclip.train.job import join
+    from entityclip.training import run_key
+    from entityclip.training.step import join
+    from entityclip.training.trainer import fit
 
     settings, warning = _settings(preset, config, pretrained=pretrained, epochs=epochs, device=device)
     target, processes = RunLayout(run), join(settings)
@@ -79,8 +79,8 @@ def _settings(
 ) -> tuple[TrainConfig, str]:
     """The preset's or the file's, with what the options change; and a warning where they cannot be had as they are."""
     from entityclip.model.weights import weights_file
-    from entityclip.presets import preset as named_preset
-    from entityclip.train import read_config
+    from entityclip.training import read_config
+    from entityclip.training.presets import preset as named_preset
 
     settings = named_preset(preset).train if config is None else read_config(config)
     settings = settings.changed(epochs=epochs, device=device)
@@ -102,10 +102,10 @@ def read_source(source: str | None, path: Path | None, layout: Layout) -> DataLa
     Raises:
         ConfigError: No source is named, or the folder holds another one, or this one as it was before.
     """
-    from entityclip.explain import BroughtWriter, explain
-    from entityclip.ingest import ingest
-    from entityclip.pairs import digest
-    from entityclip.sources import open_source
+    from entityclip.data.ingest import ingest
+    from entityclip.data.pairs import digest
+    from entityclip.data.sources import open_source
+    from entityclip.explanations import BroughtWriter, explain
     from entityclip.storage import atomic_write
 
     if source is None:
@@ -149,9 +149,9 @@ def evaluate(
     The rows of --csv are the single queries with the rank of the truth. With --rerank also what re-ranking the first
     K entities of the mixed index would gain with each weight of the matching head, and what it costs.
     """
-    from entityclip import checkpoint as checkpoints
-    from entityclip.evaluate import evaluate as measure
-    from entityclip.report import slice_table
+    from entityclip.evaluation.evaluate import evaluate as measure
+    from entityclip.model import checkpoint as checkpoints
+    from entityclip.reports.run_report import slice_table
 
     source = explained(data)
     model = checkpoints.load(CheckpointLayout(checkpoint))
@@ -168,7 +168,7 @@ def evaluate(
 
 
 def _reranked(model: LoadedModel, data: DataLayout, *, split: Split, first: int) -> RerankReport:
-    from entityclip.rerank import measure_rerank
+    from entityclip.retrieval.rerank import measure_rerank
 
     report = measure_rerank(model, data, split=split, first=first, progress=on_terminal())
     typer.echo(f"\nfirst {first} of the mixed index judged again: R@1, and the points gained over all pictures")

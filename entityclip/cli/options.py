@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from entityclip.records import IndexKind
+from entityclip.schemas import IndexKind
 
 Data = Annotated[Path, typer.Option(metavar="DIR", help="Folder that 'explain' completed, or data/.")]
 Workspace = Annotated[

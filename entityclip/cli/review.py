@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from entityclip.cli.options import Json, Workspace
-from entityclip.cli.printed import last_line
-from entityclip.layout import DataLayout, Layout, ReviewLayout
+from entityclip.cli.output import last_line
+from entityclip.paths import DataLayout, Layout, ReviewLayout
 
 app = typer.Typer(no_args_is_help=True, help="Texts that the gate set aside: hand them out, take decisions back.")
 
@@ -26,7 +26,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write DIR/review.csv to fill in and DIR/review.html to look at: one row a text, with the rule that it broke."""
-    from entityclip.review import hand_out, read_reviews
+    from entityclip.quality.review import hand_out, read_reviews
 
     layout, folder = Layout(workspace), ReviewLayout(to)
     decided = {review.explanation_id for review in read_reviews(layout.reviews)}
@@ -49,7 +49,7 @@ def take(
 
     A row that is wrong is named, and nothing is kept then. A row that was left empty goes on waiting.
     """
-    from entityclip.review import add_reviews, take_back
+    from entityclip.quality.review import add_reviews, take_back
 
     layout = Layout(workspace)
     reviews = take_back(ReviewLayout(folder), reviewer=reviewer)

@@ -6,8 +6,8 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from entityclip.architecture import Architecture, portable
-from entityclip.records import Record
+from entityclip.architectures import Architecture, portable
+from entityclip.schemas import Record
 
 
 class ExpertConfig(Record):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from entityclip.model.config import LossConfig, ModelConfig
-from entityclip.model.gather import gather, process
+from entityclip.model.distributed import gather, process
 from entityclip.model.losses import contrastive, cosine, hard_negatives, matching
 from entityclip.model.mmae import MMAE, Attended
 from entityclip.model.towers import Tokens, Towers

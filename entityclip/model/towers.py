@@ -11,13 +11,11 @@ from open_clip.modified_resnet import ModifiedResNet
 from torch import nn
 from torch.nn import functional as F
 
-from entityclip.architecture import name_of, settings
+from entityclip.architectures import name_of, settings
 from entityclip.errors import ConfigError
+from entityclip.model.activation_checkpointing import recompute
 from entityclip.model.config import TowerConfig
-from entityclip.model.recompute import recompute
-from entityclip.model.textual import TextTower, longest_text, require_known_text_tower, text_blocks, text_tokens
-from entityclip.model.tokens import Tokens as Tokens
-from entityclip.model.vision import (
+from entityclip.model.image_towers import (
     ImageTower,
     MeanPool,
     image_blocks,
@@ -25,6 +23,8 @@ from entityclip.model.vision import (
     picture_size,
     require_known_image_tower,
 )
+from entityclip.model.text_towers import TextTower, longest_text, require_known_text_tower, text_blocks, text_tokens
+from entityclip.model.tokens import Tokens as Tokens
 from entityclip.model.weights import ClipModel, load_weights, weights_file
 
 

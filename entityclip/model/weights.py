@@ -14,7 +14,7 @@ from open_clip.model import convert_to_custom_text_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from entityclip.architecture import Architecture, settings
+from entityclip.architectures import Architecture, settings
 from entityclip.errors import ConfigError
 
 ClipModel: TypeAlias = open_clip.CustomTextCLIP | open_clip.CoCa

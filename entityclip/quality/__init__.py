@@ -5,7 +5,7 @@ A score is either a number, or a *fault column*: empty where all is well, else t
 that the quarantine shows them.
 """
 
-from entityclip.quality.pictures import score_pairs
-from entityclip.quality.scored import score_explanations, score_shards
+from entityclip.quality.pair_scores import score_pairs
+from entityclip.quality.scorer import score_explanations, score_shards
 
 __all__ = ["score_explanations", "score_pairs", "score_shards"]

@@ -1,1 +1,1 @@
-"""What ``flows.forget`` is made of: versions and their objects, the local places, Git's history."""
+"""What ``flows.cli.forget`` is made of: versions and their objects, the local places, Git's history."""

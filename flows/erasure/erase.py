@@ -16,21 +16,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from entityclip.erasure import Erasure, Request, Subject, digests_of, folded, read_erasures, without
+from entityclip.data.erasure import Erasure, Request, Subject, digests_of, folded, read_erasures, without
 from entityclip.errors import WorkspaceError
-from entityclip.layout import DataLayout, Layout
-from entityclip.records import Record
+from entityclip.paths import DataLayout, Layout
+from entityclip.schemas import Record
 from entityclip.storage import atomic_path
 from flows.erasure import history, places
 from flows.erasure.objects import Objects
 from flows.erasure.survey import Found, Survey, feedback_rows, survey
-from flows.lease import alone
-from flows.registry import champion, release_of, unassign_champion, versions
-from flows.remote import bring, has_remote, push
-from flows.repository import Repository, exclusive, pointer_hash
-from flows.serving import served_package, state_of
-from flows.triggers import Due
-from flows.versioning import version_data
+from flows.steps.deploy_release import served_package, state_of
+from flows.workspace.dvc_remote import bring, has_remote, push
+from flows.workspace.locks import alone
+from flows.workspace.registry import champion, release_of, unassign_champion, versions
+from flows.workspace.repository import Repository, exclusive, pointer_hash
+from flows.workspace.triggers import Due
+from flows.workspace.versions import version_data
 
 T = TypeVar("T")
 
@@ -252,7 +252,7 @@ def _erase_places(layout: Layout, subject: Subject, record: Erasure) -> None:
 
 
 def _due(layout: Layout, record: Erasure) -> None:
-    """A retraining is due; ``flows.lookout`` starts it where deployments run."""
+    """A retraining is due; ``flows.poll`` starts it where deployments run."""
     if record.versions:
         told = f"data were erased (erasure {record.id}); {len(record.models)} models were trained on them"
         Due(cause="data", key=record.id, told=told, since=datetime.now(UTC)).write(layout.due("data"))

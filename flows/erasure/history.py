@@ -14,12 +14,12 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
-from entityclip.erasure import Subject
+from entityclip.data.erasure import Subject
 from entityclip.errors import WorkspaceError
-from entityclip.layout import Layout
+from entityclip.paths import Layout
 from entityclip.storage import atomic_write
 from flows.erasure.survey import Found
-from flows.repository import Repository
+from flows.workspace.repository import Repository
 
 MARK = "[erased]"
 

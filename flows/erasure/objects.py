@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from entityclip.errors import WorkspaceError
-from entityclip.layout import Layout
-from flows.remote import probe
-from flows.repository import Repository, pointer_hash
+from entityclip.paths import Layout
+from flows.workspace.dvc_remote import probe
+from flows.workspace.repository import Repository, pointer_hash
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from bentos.running import live
-from entityclip import pairs
-from entityclip.erasure import SHORTEST, TABLES, Subject
+from bentos.runtime import active_release
+from entityclip.data import pairs
+from entityclip.data.erasure import SHORTEST, TABLES, Subject
 from entityclip.errors import ConfigError, WorkspaceError
-from entityclip.index import Changes
-from entityclip.layout import ChangesLayout, DataLayout, Layout, StateLayout, StoreLayout
+from entityclip.paths import ChangesLayout, DataLayout, Layout, StateLayout, StoreLayout
+from entityclip.retrieval.index import Changes
 from flows.erasure.survey import Found, shard_rows
 
 KEPT = {"lock", "unfinished", "running", "running.holder", "alive", "due", "up", "metrics", "catalog", "fetched"}
@@ -124,7 +124,7 @@ def prefect_found(layout: Layout, subject: Subject) -> list[Found]:
     for file in layout.prefect_home.rglob("*.db*"):
         content = file.read_bytes()
         if any(word in content for word in words):
-            action = f"NOT erased: python -m flows.up --down, then delete {layout.prefect_home}"
+            action = f"NOT erased: python -m flows.platform.local_stack --down, then delete {layout.prefect_home}"
             return [Found(place="Prefect database", what=file.name, count=1, action=action, left=True)]
     return []
 
@@ -241,16 +241,16 @@ def drop_live(state: StateLayout, gone: Iterable[Path]) -> None:
     """Let no service start with a package that is deleted; those that run go on from memory until they end."""
     folders = {path.resolve() for path in gone}
     try:
-        now = live.read(state)
+        now = active_release.read(state)
     except ConfigError:  # damaged: it names no package
         return
     if now is None:
         return
     kept = {name: None for name in ("previous", "challenger") if getattr(now, name) in folders}
     if now.champion in folders:
-        live.put_back(state, None)
+        active_release.put_back(state, None)
     elif kept:
-        live.put_back(state, now.model_copy(update=kept))
+        active_release.put_back(state, now.model_copy(update=kept))
 
 
 # ---------------------------------------------------------------- the ledger

@@ -13,13 +13,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from entityclip.erasure import TABLES, Subject
-from entityclip.layout import Layout
-from entityclip.records import PromotionDecision, Record
+from entityclip.data.erasure import TABLES, Subject
+from entityclip.paths import Layout
+from entityclip.schemas import PromotionDecision, Record
 from flows.erasure.objects import Objects, Version, versions
-from flows.registry import champion, release_of
-from flows.registry import versions as released
-from flows.repository import Repository, pointer_hash
+from flows.workspace.registry import champion, release_of
+from flows.workspace.registry import versions as released
+from flows.workspace.repository import Repository, pointer_hash
 
 
 class Found(Record):

@@ -8,7 +8,7 @@ from tiny import tiny_picture
 
 from bentos import client as clients
 from bentos.client import Client, ServiceError
-from entityclip.records import Filter
+from entityclip.schemas import Filter
 
 
 @pytest.fixture

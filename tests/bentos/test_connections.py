@@ -12,8 +12,8 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from bentos.edge import connections
-from bentos.edge.connections import HEADER_BYTES, Connection
+from bentos.middleware import connections
+from bentos.middleware.connections import HEADER_BYTES, Connection
 
 SECONDS = 0.4
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -14,9 +14,9 @@ import pytest
 import rubbish
 from callers import bearer
 
-from bentos.edge import keys
-from bentos.smoke import serving
-from entityclip.layout import StateLayout
+from bentos.build.smoke_test import serving
+from bentos.middleware import keys
+from entityclip.paths import StateLayout
 
 REQUESTS = int(os.environ.get("ENTITYCLIP_FUZZ", "400"))
 AT_ONCE = 4

@@ -10,14 +10,15 @@ import pytest
 from served import Released
 from tiny import tiny_model
 
-from bentos.package import lay_out
-from bentos.running.releases import Release
-from entityclip import checkpoint, exported, pairs
-from entityclip.decoded import open_pictures
-from entityclip.images import Preprocessing, decode
-from entityclip.index import PictureIndex
-from entityclip.layout import DecodedLayout, ExportedLayout, Layout, PackageLayout
-from entityclip.records import PackageCard
+from bentos.build.package import lay_out
+from bentos.runtime.releases import Release
+from entityclip.data import pairs
+from entityclip.data.image_cache import open_pictures
+from entityclip.data.images import Preprocessing, decode
+from entityclip.model import checkpoint, onnx_runtime
+from entityclip.paths import DecodedLayout, ExportedLayout, Layout, PackageLayout
+from entityclip.retrieval.index import PictureIndex
+from entityclip.schemas import PackageCard
 
 HOW = Preprocessing(size=32, resize="letterbox")
 
@@ -69,11 +70,11 @@ def test_training_sees_what_the_service_sees(source: Layout, package: PackageLay
 
 def test_exported_towers_see_what_the_service_sees(source: Layout, package: PackageLayout, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
-    from entityclip.export import export
+    from entityclip.evaluation.onnx_export import export
 
     model, to = checkpoint.load(source.model), ExportedLayout(tmp_path)
     export(model, source.data, to=to)
     pictures = [decode(upload) for upload in uploads(source)]
     release = Release.load(package.root, changes=None, decoders=1)
     served = release.predictor.model.embed_images(pictures)
-    assert np.allclose(exported.on("onnx", model, to).embed_images(pictures), served, atol=1e-5)
+    assert np.allclose(onnx_runtime.on("onnx", model, to).embed_images(pictures), served, atol=1e-5)

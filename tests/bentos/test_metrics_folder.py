@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bentos.running.metrics_folder import OTHERS_SECONDS, SHARED, VARIABLE, claim, use_own_folder
-from entityclip.layout import StoreLayout
+from bentos.runtime.metrics_folder import OTHERS_SECONDS, SHARED, VARIABLE, claim, use_own_folder
+from entityclip.paths import StoreLayout
 
 
 @pytest.fixture

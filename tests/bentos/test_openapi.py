@@ -16,9 +16,9 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi import checks
 from tiny import tiny_picture
 
-from bentos.edge import keys
-from bentos.smoke import serving
-from entityclip.layout import StateLayout
+from bentos.build.smoke_test import serving
+from bentos.middleware import keys
+from entityclip.paths import StateLayout
 
 EXAMPLES = int(os.environ.get("ENTITYCLIP_SCHEMA", "15"))
 """Requests for each endpoint, and each of sound and broken."""

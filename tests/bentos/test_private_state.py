@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from bentos.edge import keys
-from bentos.running import live
-from bentos.running.feedback import Feedback, Spool
-from bentos.running.releases import Releases
-from bentos.running.samples import Samples
-from bentos.running.shadow import Shadow
-from entityclip.database import open_shared
-from entityclip.index import Changes
-from entityclip.layout import ChangesLayout, StateLayout
-from entityclip.pairs import entity_id
-from entityclip.records import EntityEntry
+from bentos.middleware import keys
+from bentos.runtime import active_release
+from bentos.runtime.feedback import Feedback, Spool
+from bentos.runtime.releases import Releases
+from bentos.runtime.samples import Samples
+from bentos.runtime.shadow import Shadow
+from entityclip.data.pairs import entity_id
+from entityclip.paths import ChangesLayout, StateLayout
+from entityclip.retrieval.index import Changes
+from entityclip.schemas import EntityEntry
+from entityclip.storage.sqlite import open_shared
 
 JUDGED = Feedback(
     release="v1.0.0", key="ana", verdict="right", entity_id="e", entity="青いポンプ", picture=b"a picture"
@@ -48,7 +48,7 @@ def use(state: StateLayout) -> list[Changes]:
     changes = Changes(ChangesLayout(state.entities), fingerprint="m")
     entry = EntityEntry(entity="青いポンプ")
     changes.put(entity_id("x"), entry, pictures=[b"a picture"], keep_pictures=True, vectors={})
-    live._write(state, live.Live(champion=Path("/package")))
+    active_release._write(state, active_release.Live(champion=Path("/package")))
     return [changes]
 
 

@@ -26,11 +26,11 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from tiny import tiny_picture
 
-from bentos.edge import keys
-from bentos.edge.body import BODY_BYTES
-from bentos.edge.guard import Guard
-from bentos.smoke import serving
-from entityclip.layout import StateLayout
+from bentos.build.smoke_test import serving
+from bentos.middleware import keys
+from bentos.middleware.auth import Guard
+from bentos.middleware.body import BODY_BYTES
+from entityclip.paths import StateLayout
 
 CONFIG = Path(__file__).resolve().parents[2] / "deploy" / "nginx" / "entityclip.conf"
 NAME = "photos.example.com"

@@ -12,8 +12,8 @@ from anyio.to_thread import current_default_thread_limiter
 from prometheus_client import REGISTRY
 from tiny import tiny_picture
 
-from bentos import inputs
-from bentos.edge.body import BODY_BYTES
+from bentos.middleware.body import BODY_BYTES
+from bentos.schemas import requests
 
 JSON = {"content-type": "application/json"}
 URLENCODED = {"content-type": "application/x-www-form-urlencoded"}
@@ -181,7 +181,7 @@ def test_openapi_describes_every_field(client):
     spec = client.get("/docs.json").json()
     assert {"/search", "/tag", "/match", "/embed_texts", "/embed_images", "/about"} <= spec["paths"].keys()
     fields = spec["components"]["schemas"]["SearchRequest"]["properties"]
-    assert fields["k"]["maximum"] == inputs.MOST_HITS
+    assert fields["k"]["maximum"] == requests.MOST_HITS
     assert fields["text"]["examples"]
     assert all(field["description"] for field in fields.values())
     assert spec["components"]["schemas"]["TagRequest"]["properties"]["image"]["format"] == "binary"
@@ -270,7 +270,7 @@ def test_fields_in_the_wrong_number_or_kind_are_refused(client):
     _refused(client.post("/tag", files=[("image", ("a", png())), ("image", ("b", png()))]), reason="2 times")
     _refused(client.post("/search", files={"text": ("a", b"\xff\xff")}), reason="is a file, expected text")
     _refused(client.post("/embed_texts", json={"texts": []}), reason="at least 1 item")
-    _refused(client.post("/embed_texts", json={"texts": ["a"] * (inputs.MOST_TEXTS + 1)}), reason="at most")
+    _refused(client.post("/embed_texts", json={"texts": ["a"] * (requests.MOST_TEXTS + 1)}), reason="at most")
     _refused(client.post("/embed_texts", json={"texts": ["a", ""]}), reason="at least 1 character")
 
 

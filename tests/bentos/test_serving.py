@@ -11,13 +11,13 @@ import httpx
 import pytest
 from tiny import tiny_picture
 
+from bentos.build.smoke_test import serving
 from bentos.client import Client, ServiceError
-from bentos.edge import keys
-from bentos.running import live
-from bentos.running.feedback import Spool
-from bentos.smoke import serving
-from entityclip.layout import StateLayout
-from entityclip.records import EntityEntry
+from bentos.middleware import keys
+from bentos.runtime import active_release
+from bentos.runtime.feedback import Spool
+from entityclip.paths import StateLayout
+from entityclip.schemas import EntityEntry
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -114,9 +114,9 @@ def test_switch_and_rollback_fail_no_request(url, key, state, other_package):
     threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:
         thread.start()
-    live.switch(state, other_package)
+    active_release.switch(state, other_package)
     until_all_say("v1.1.0")
-    live.rollback(state)
+    active_release.rollback(state)
     until_all_say("v1.0.0")
     stop.set()
     for thread in threads:

@@ -12,8 +12,8 @@ from typing import Any
 import promql_parser
 import yaml
 
-from entityclip.layout import Layout
-from flows.observe import observed
+from entityclip.paths import Layout
+from flows.platform.telemetry import observed
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "alarms.yml"

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from entityclip import pairs
-from entityclip.explain import BroughtWriter, record
-from entityclip.layout import DataLayout
-from entityclip.records import ExplanationRequest, QualityReport
+from entityclip.data import pairs
+from entityclip.explanations import BroughtWriter, record
+from entityclip.paths import DataLayout
+from entityclip.schemas import ExplanationRequest, QualityReport
 from expectations.check import check, copy_context
 
 SENTENCE = "The {kind} numbered {code} has a red body with {number} white dots on the front."

@@ -7,14 +7,14 @@ import pyarrow.parquet as pq
 import pytest
 from small_batch import Batch
 
-from entityclip import pairs
+from entityclip.data import pairs
+from entityclip.data.ingest import ingest
+from entityclip.data.sources.catalog import CatalogSource, planted_faults
 from entityclip.errors import DataError
-from entityclip.explain import BroughtWriter, explain
-from entityclip.ingest import ingest
-from entityclip.layout import DataLayout, Layout
+from entityclip.explanations import BroughtWriter, explain
+from entityclip.paths import DataLayout, Layout
 from entityclip.quality import score_explanations
-from entityclip.quarantine import broken_texts
-from entityclip.sources.catalog import CatalogSource, planted_faults
+from entityclip.quality.quarantine import broken_texts
 from expectations.check import Judges, check, copy_context
 
 

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from small_batch import Batch
 
-from entityclip import pairs
+from entityclip.data import pairs
+from entityclip.data.rights import DEFAULT_RIGHTS, read_rights
 from entityclip.errors import ConfigError
-from entityclip.rights import DEFAULT_RIGHTS, read_rights
 from expectations.suites import COMMITTED, suite_file
 
 

@@ -10,8 +10,8 @@ import pytest
 from small_batch import Batch
 
 from entityclip.errors import ConfigError
-from entityclip.explain.rules import DomainRules
-from entityclip.records import QualityReport, RuleResult
+from entityclip.explanations.rules import DomainRules
+from entityclip.schemas import QualityReport, RuleResult
 from expectations.check import Judges
 from expectations.suites import suite_hash
 

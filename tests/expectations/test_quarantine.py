@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from entityclip.quarantine import broken_texts
+from entityclip.quality.quarantine import broken_texts
 from expectations import quarantine
 
 

@@ -10,7 +10,7 @@ from small_batch import Batch
 from typer.testing import CliRunner
 
 from entityclip.cli import app
-from entityclip.layout import Layout
+from entityclip.paths import Layout
 from expectations.check import check, copy_context
 from expectations.refusal import EXAMPLES, explain_refusal
 

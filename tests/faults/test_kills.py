@@ -8,16 +8,16 @@ from random import Random
 
 import pytest
 
-from benchmarks.killing import Ground, kill_in, of_home, unclean, unproved
-from entityclip.explain import BroughtWriter, explain
-from entityclip.ingest import ingest
-from entityclip.layout import Layout
-from entityclip.presets import tiny
-from entityclip.sources.catalog import MAPPING
-from entityclip.sources.table import TableSource
+from benchmarks.lib.kill_harness import Ground, kill_in, of_home, unclean, unproved
+from entityclip.data.ingest import ingest
+from entityclip.data.sources.catalog import MAPPING
+from entityclip.data.sources.table import TableSource
+from entityclip.explanations import BroughtWriter, explain
+from entityclip.paths import Layout
+from entityclip.training.presets import tiny
 from expectations.check import check, copy_context
-from flows.registry import champion
-from flows.repository import folder_hash
+from flows.workspace.registry import champion
+from flows.workspace.repository import folder_hash
 
 pytestmark = pytest.mark.slow
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from entityclip.layout import CheckpointLayout, DataLayout, Layout
-from entityclip.pairs import finish, start
-from entityclip.records import PromotionDecision, PromotionPolicy
-from flows.workspace import open_workspace
+from entityclip.data.pairs import finish, start
+from entityclip.paths import CheckpointLayout, DataLayout, Layout
+from entityclip.schemas import PromotionDecision, PromotionPolicy
+from flows.workspace.create import open_workspace
 
 
 @pytest.fixture(autouse=True)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from bentos.running.live import Live
-from entityclip.layout import CheckpointLayout, DataLayout, Layout, StoreLayout
-from entityclip.records import Approval, PromotionDecision
+from bentos.runtime.active_release import Live
+from entityclip.paths import CheckpointLayout, DataLayout, Layout, StoreLayout
+from entityclip.schemas import Approval, PromotionDecision
 from flows.collect import needed_versions, sweep
-from flows.registry import assign_champion
-from flows.versioning import release, version_data
+from flows.workspace.registry import assign_champion
+from flows.workspace.versions import release, version_data
 
 Decided = Callable[..., PromotionDecision]
 

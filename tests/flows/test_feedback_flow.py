@@ -9,16 +9,16 @@ import stat
 import pytest
 from tiny import tiny_data, tiny_picture
 
-from bentos.running.feedback import Feedback, Spool
-from entityclip import pairs
+from bentos.runtime.feedback import Feedback, Spool
+from entityclip.data import pairs
+from entityclip.data.ingest import ingest
+from entityclip.data.sources.table import TableSource
+from entityclip.data.sources.with_feedback import with_feedback
 from entityclip.errors import DataError, WorkspaceError
-from entityclip.ingest import ingest
-from entityclip.layout import DataLayout, Layout
-from entityclip.sources.joined import with_feedback
-from entityclip.sources.table import TableSource
+from entityclip.paths import DataLayout, Layout
 from flows import feedback as flow
 from flows.feedback import read_judged, take_in
-from flows.repository import Repository
+from flows.workspace.repository import Repository
 
 
 def file_of(colour: str, number: int) -> bytes:

@@ -22,29 +22,29 @@ from PIL import Image
 from tiny import tiny_data, tiny_model
 from typer.testing import CliRunner
 
-from bentos.running.feedback import Feedback, Spool
-from bentos.running.samples import Samples
-from entityclip import pairs
-from entityclip.erasure import Request, read_erasures
+from bentos.runtime.feedback import Feedback, Spool
+from bentos.runtime.samples import Samples
+from entityclip.data import pairs
+from entityclip.data.erasure import Request, read_erasures
 from entityclip.errors import Busy, ConfigError, DataError, WorkspaceError
-from entityclip.evaluate import evaluate
-from entityclip.explain.ledger import Ledger
-from entityclip.explain.writer import Answer
-from entityclip.index import Changes
-from entityclip.layout import ChangesLayout, CheckpointLayout, DataLayout, Layout
-from entityclip.records import EntityEntry, ExplanationRecord, ExplanationRequest, PromotionDecision
-from entityclip.review import Review, add_reviews
+from entityclip.evaluation.evaluate import evaluate
+from entityclip.explanations.ledger import Ledger
+from entityclip.explanations.source_writer import Answer
+from entityclip.paths import ChangesLayout, CheckpointLayout, DataLayout, Layout
+from entityclip.quality.review import Review, add_reviews
+from entityclip.retrieval.index import Changes
+from entityclip.schemas import EntityEntry, ExplanationRecord, ExplanationRequest, PromotionDecision
+from flows.cli.forget import forget
 from flows.erasure import erase as erasing
 from flows.erasure.erase import erase, look
 from flows.feedback import take_in
-from flows.forget import forget
-from flows.lease import alone
-from flows.registry import assign_champion, champion, history, versions
-from flows.repository import Repository, folder_hash, pointer_hash
-from flows.rollback import roll_back
-from flows.serving import go_live, packaged, served_package
-from flows.triggers import due
-from flows.versioning import release, version_data
+from flows.steps.deploy_release import go_live, packaged, served_package
+from flows.steps.rollback import roll_back
+from flows.workspace.locks import alone
+from flows.workspace.registry import assign_champion, champion, history, versions
+from flows.workspace.repository import Repository, folder_hash, pointer_hash
+from flows.workspace.triggers import due
+from flows.workspace.versions import release, version_data
 
 NAME, ALIAS = "山田花子", "hanako@example.jp"
 TEXT = f"{NAME}の肖像。連絡先は{ALIAS}です。"
@@ -252,8 +252,8 @@ STEPS = ("_recorded", "_make_again", "_erase_places", "_delete_versions")
 @pytest.mark.parametrize("step", STEPS)
 def test_killed_after_any_step_the_same_call_completes_it(filled: Layout, step: str) -> None:
     script = (
-        "import os, sys; from pathlib import Path; from entityclip.layout import Layout;"
-        "from entityclip.erasure import Request; from flows.erasure import erase as e;"
+        "import os, sys; from pathlib import Path; from entityclip.paths import Layout;"
+        "from entityclip.data.erasure import Request; from flows.erasure import erase as e;"
         f"real = e.{step};"
         f"e.{step} = lambda *a: (real(*a), os.kill(os.getpid(), 9));"
         "e.erase(Layout(Path(sys.argv[1])), Request(kind='entity', value=sys.argv[2]), by='ana')"
@@ -358,9 +358,9 @@ def test_data_of_her_alone_are_refused_with_the_remedy(workspace: Layout, tmp_pa
 
 # ---------------------------------------------------------------- the source, the record
 def test_a_source_that_still_has_the_row_brings_nothing_back(filled: Layout, tmp_path: Path) -> None:
-    from entityclip.ingest import ingest
-    from entityclip.sources.erased import without_erased
-    from entityclip.sources.table import TableSource
+    from entityclip.data.ingest import ingest
+    from entityclip.data.sources.erased import without_erased
+    from entityclip.data.sources.table import TableSource
 
     for number, picture in enumerate((*PICTURES, portrait(7))):
         (tmp_path / f"{number}.jpg").write_bytes(picture)
@@ -490,7 +490,7 @@ def test_a_release_of_such_data_is_gone_with_its_bento_and_the_one_before_stays(
 
 
 def release_of_first(layout: Layout) -> Any:
-    from flows.registry import release_of
+    from flows.workspace.registry import release_of
 
     return release_of(layout, "v1.0.0")
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from entityclip.layout import Layout
-from flows.repository import Repository, exclusive
+from entityclip.paths import Layout
+from flows.workspace.repository import Repository, exclusive
 
 Start = Callable[..., subprocess.Popen[bytes]]
 

@@ -9,13 +9,13 @@ import pytest
 from prefect.logging import disable_run_logger
 from tiny import tiny_data, tiny_model
 
-from entityclip.layout import CheckpointLayout, Layout
-from entityclip.records import EvalReport, Metric, PromotionDecision
-from entityclip.workspace import read_config
-from flows.judges import judges
-from flows.registry import assign_champion
-from flows.release import policy_of
-from flows.versioning import release, version_data
+from entityclip.paths import CheckpointLayout, Layout
+from entityclip.schemas import EvalReport, Metric, PromotionDecision
+from entityclip.settings import read_config
+from flows.steps.gate_models import judges
+from flows.steps.release import policy_of
+from flows.workspace.registry import assign_champion
+from flows.workspace.versions import release, version_data
 
 
 def report(fingerprint: str, low: float) -> EvalReport:

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from tiny import tiny_data, tiny_model
 
-from bentos.running.samples import Samples
-from entityclip.baseline import baseline
-from entityclip.drift import STATISTICS, DriftReport
-from entityclip.index import EntityIndex
-from entityclip.layout import Layout, StateLayout, StoreLayout
-from entityclip.records import Release
+from bentos.runtime.samples import Samples
+from entityclip.monitoring.baseline import baseline
+from entityclip.monitoring.drift import STATISTICS, DriftReport
+from entityclip.paths import Layout, StateLayout, StoreLayout
+from entityclip.retrieval.index import EntityIndex
+from entityclip.schemas import Release
 from flows.monitor import look
 
 

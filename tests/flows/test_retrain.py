@@ -5,8 +5,8 @@ import sys
 
 LOADED = """
 import sys
-import flows.page, flows.reuse
-from entityclip.presets import preset
+import flows.steps.run_report, flows.steps.plan
+from entityclip.training.presets import preset
 preset("demo")
 print(sorted({"torch", "open_clip", "transformers", "great_expectations", "bentoml"} & set(sys.modules)))
 """

@@ -9,10 +9,10 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.plain import PlainMMAE, as_plain, plain_losses
+from benchmarks.lib.reference_model import PlainMMAE, as_plain, plain_losses
+from entityclip.data.text import Tokenisation
 from entityclip.model.config import ExpertConfig, LossConfig, ModelConfig, TowerConfig
 from entityclip.model.entityclip import Batch, EntityCLIP
-from entityclip.text import Tokenisation
 
 TEXTS = ["a red kettle", "a blue lamp", "a green chair with three legs", "KX-204B", "sour cream of the north"]
 READ = Tokenisation(context=16).load()

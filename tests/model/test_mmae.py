@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.plain import PlainExpert, PlainMMAE, as_plain
+from benchmarks.lib.reference_model import PlainExpert, PlainMMAE, as_plain
 from entityclip.model.config import ExpertConfig
 from entityclip.model.mmae import MMAE, Experts
 from entityclip.model.tokens import Tokens

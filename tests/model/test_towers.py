@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from architectures import IMAGE_TOWERS, ROBERTA, TEXT, VIT, architecture, hugging_face_text
 from pydantic import ValidationError
+from small_architectures import IMAGE_TOWERS, ROBERTA, TEXT, VIT, architecture, hugging_face_text
 
 from entityclip.errors import ConfigError
 from entityclip.model.config import TowerConfig

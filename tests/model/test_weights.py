@@ -10,8 +10,8 @@ from typing import Any
 import open_clip
 import pytest
 import torch
-from architectures import architecture
 from safetensors.torch import save_file
+from small_architectures import architecture
 
 from entityclip.errors import ConfigError
 from entityclip.model.config import TowerConfig

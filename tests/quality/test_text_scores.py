@@ -7,10 +7,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from entityclip.data.sources.base import EntityRow
+from entityclip.data.sources.grocery import GrocerySource
 from entityclip.quality import score_explanations
 from entityclip.quality.patterns import PATTERNS
-from entityclip.sources.grocery import GrocerySource
-from entityclip.sources.source import EntityRow
 
 ENTITIES = pd.DataFrame(
     [

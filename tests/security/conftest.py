@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from entityclip.layout import Layout
-from flows.workspace import open_workspace
+from entityclip.paths import Layout
+from flows.workspace.create import open_workspace
 
 
 @pytest.fixture(autouse=True)

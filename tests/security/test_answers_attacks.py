@@ -12,10 +12,10 @@ import pytest
 from callers import bearer
 from served import other_package, package, released, store_home  # noqa: F401  (fixtures)
 
-from bentos.edge import keys
-from bentos.running import followers, live
-from bentos.smoke import serving
-from entityclip.layout import PackageLayout, StateLayout
+from bentos.build.smoke_test import serving
+from bentos.middleware import keys
+from bentos.runtime import active_release, followers
+from entityclip.paths import PackageLayout, StateLayout
 
 PUTS = 100
 
@@ -71,16 +71,16 @@ def test_switch_waits_for_both_workers_and_replaces_a_decision_whose_package_is_
     assert (done.returncode, done.stderr) == (0, "2 workers answer with it\n")
     assert {target.ask("/about")["release"]["version"] for _ in range(10)} == {"v1.1.0"}
     shutil.copytree(other_package, tmp_path / "package")
-    live.switch(target.state, tmp_path / "package")  # a decision of another program, and nobody waits
+    active_release.switch(target.state, tmp_path / "package")  # a decision of another program, and nobody waits
     shutil.rmtree(tmp_path / "package")
     done = target.command("switch", str(other_package))
     assert (done.returncode, {worker.release for worker in followers.living(target.state).values()}) == (0, {"v1.1.0"})
 
 
 def test_decision_for_a_package_that_is_gone_is_seen_in_metrics_about_and_status(target, tmp_path):
-    live.Live(champion=tmp_path / "gone").write(target.state.live)
+    active_release.Live(champion=tmp_path / "gone").write(target.state.live)
     with pytest.raises(followers.SwitchError, match=r"2 of 2 workers .*no release\.json"):
-        followers.carry_out(target.state, lambda: live.read(target.state), take_back=False)
+        followers.carry_out(target.state, lambda: active_release.read(target.state), take_back=False)
     assert httpx.get(f"{target.url}/readyz").status_code == 200
     assert all(target.ask("/about")["behind"] for _ in range(5))
     metrics = httpx.get(f"{target.url}/metrics", headers=target.administrator, timeout=30).text

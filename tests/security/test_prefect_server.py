@@ -20,11 +20,11 @@ import yaml
 from prefect.context import refresh_global_settings_context
 
 from entityclip.errors import WorkspaceError
-from entityclip.layout import Layout
-from flows import doctor
-from flows.triggers import RESOURCE
-from flows.up import down, prefect_environment, running, start, up
-from flows.workspace import open_workspace
+from entityclip.paths import Layout
+from flows.platform import doctor
+from flows.platform.local_stack import down, prefect_environment, running, start, up
+from flows.workspace.create import open_workspace
+from flows.workspace.triggers import RESOURCE
 
 pytestmark = pytest.mark.slow
 SECONDS = 300.0
@@ -33,7 +33,7 @@ DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 FOREIGN = {"Origin": "https://evil.example", "Host": "evil.example"}
 TEMPORARY = """
 import os, sys
-from flows.temporary import begin
+from flows.platform.ephemeral_server import begin
 with begin() as answers:
     answers()
     print(os.environ["PREFECT_API_URL"], flush=True)

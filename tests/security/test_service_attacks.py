@@ -14,11 +14,11 @@ import pytest
 from callers import bearer
 from served import package, released, store_home  # noqa: F401  (fixtures)
 
-from bentos.edge import keys
-from bentos.edge.body import BODY_SECONDS
-from bentos.edge.connections import HEADER_SECONDS
-from bentos.smoke import serving
-from entityclip.layout import StateLayout, StoreLayout
+from bentos.build.smoke_test import serving
+from bentos.middleware import keys
+from bentos.middleware.body import BODY_SECONDS
+from bentos.middleware.connections import HEADER_SECONDS
+from entityclip.paths import StateLayout, StoreLayout
 
 SERVICE = "bentos.service:EntityClip"
 FILES = 256

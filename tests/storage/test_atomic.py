@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from entityclip.records import Release
+from entityclip.schemas import Release
 from entityclip.storage import atomic_path, atomic_write, target_name, temporary_name
 
 RELEASE = Release(version="v1.0.0", commit="abc", model_fingerprint="m", data_hash="d")

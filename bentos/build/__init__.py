@@ -1,0 +1,1 @@
+"""Builds a Bento from a release and tests it before it ships."""

@@ -1,0 +1,316 @@
+"""A Bento from a promoted release and from nothing else.
+
+The package (weights, card, indexes, reports) becomes a BentoML model, the service's sources become a Bento
+that names it. A receipt with the hash of every file comes last: a Bento without one is built again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+from pydantic import Field, ValidationError
+
+import entityclip
+from bentos.build.requirements import hashed_requirements, serving_requirements
+from bentos.runtime.manifest import seal
+from entityclip.data import pairs
+from entityclip.errors import PackagingError
+from entityclip.model.checkpoint_card import copy_checkpoint, file_sha256, read_card
+from entityclip.paths import DataLayout, Layout, PackageLayout, StoreLayout
+from entityclip.schemas import BentoRecord, PackageCard, PromotionDecision, Record, Release
+from entityclip.settings import read_config
+
+if TYPE_CHECKING:
+    from entityclip.retrieval.index import Over
+
+BUILD_SECONDS = 600
+log = logging.getLogger("entityclip.package")
+DESCRIPTION = """# EntityCLIP {version}
+
+Finds, tags and matches specific things in pictures: `/search` by text, picture or both, `/tag` for a picture,
+`/match` for a picture and a text, `/embed_texts`, `/embed_images`; `/about` names release, data and licences.
+
+Built from release {version}, commit {commit}, model {model_fingerprint}, data {data_hash}.
+"""
+
+
+class Receipt(Record):
+    """Says that a build is complete, and of what."""
+
+    release: Release
+    files: dict[str, str] = Field(description="File of the store -> SHA-256, for the Bento and its model.")
+    bento: BentoRecord
+
+
+# ---------------------------------------------------------------- build
+def build(release_dir: Path, *, release: Release, data: DataLayout, store: Path, over: Over = map) -> BentoRecord:
+    """Build ``entityclip-service:VERSION``; one that is there and whole is returned as it is.
+
+    The sources count as well: after a change in the service, the Bento is built again. Processes that build in the same
+    store take turns.
+
+    Args:
+        release_dir: The release's files, laid out like a workspace: ``model/`` and ``reports/``.
+        release: Which release it is.
+        data: The release's version of the data, verified by the caller; the indexes are made from it.
+        store: BENTOML_HOME.
+        over: Embeds the pictures' shards, as ``PictureIndex.build`` says.
+
+    Raises:
+        PackagingError: The folder is not this release or was never promoted, the store holds another release
+            under this version, or BentoML could not build.
+        CheckpointError, DataError: Weights or data are missing or damaged.
+    """
+    layout, source = StoreLayout(store.resolve()), Layout(release_dir)
+    suite_hash = _require_promoted(source, release)
+    if (built := ready(store, release)) is not None:
+        return built
+    card = PackageCard(release=release, suite_hash=suite_hash, licences=_licences(data))
+    with _build_lock(layout):
+        return _build(layout, source, card, data=data, over=over)
+
+
+def _build(layout: StoreLayout, source: Layout, card: PackageCard, *, data: DataLayout, over: Over) -> BentoRecord:
+    """Build, unless the process that held the lock before has done so."""
+    release = card.release
+    if (built := ready(layout.root, release)) is not None:
+        return built
+    building = layout.building(release.version)
+    shutil.rmtree(building, ignore_errors=True)
+    try:
+        _copy_sources(layout.sources(release.version))
+        lay_out(layout.package(release.version), source, data, card, over=over)
+        _put(layout, release)
+        return _complete(layout, release, data)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+@contextmanager
+def _build_lock(layout: StoreLayout) -> Iterator[None]:
+    """Be the only process that builds in this store; it ends with the process. Waits as long as another one builds."""
+    layout.root.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(layout.lock)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.warning("%s: another process builds here; waiting until it ends", layout.root)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _require_promoted(source: Layout, release: Release) -> str:
+    """Hash of the rules that the release's data passed, from the decision that promoted it."""
+    if not re.fullmatch(r"v\d+\.\d+\.\d+", release.version):
+        raise PackagingError(f"version {release.version!r}: expected one like v1.0.0")
+    fingerprint = read_card(source.model).fingerprint
+    if fingerprint != release.model_fingerprint:
+        raise PackagingError(
+            f"{source.model.root}: holds model {fingerprint}, but release {release.version} is model "
+            f"{release.model_fingerprint}; fetch the release again"
+        )
+    path = source.report("promotion")
+    try:
+        decision = PromotionDecision.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValidationError) as error:
+        raise PackagingError(f"{path}: no promotion decision to read, so nothing says that it was promoted") from error
+    if not decision.promoted or decision.challenger != fingerprint:
+        raise PackagingError(f"{path}: does not promote model {fingerprint}; only a promoted release is packaged")
+    return decision.suite_hash
+
+
+def ready(store: Path, release: Release) -> BentoRecord | None:
+    """The Bento of an earlier build in ``store`` when it is whole; None when it has to be built.
+
+    Raises:
+        PackagingError: The store holds another release under this version.
+    """
+    layout = StoreLayout(store.resolve())
+    receipt = Receipt.read(layout.receipt(release.version))
+    if receipt is None:
+        return None
+    if receipt.release != release:
+        raise PackagingError(
+            f"{layout.root}: holds {release.version} of another release (commit {receipt.release.commit[:12]}, wanted "
+            f"{release.commit[:12]}); use another store, or delete {layout.receipt(release.version).name} to replace it"
+        )
+    whole = receipt.files == _stored(layout, release.version)
+    if not whole or not _same_sources(layout, receipt):
+        return None
+    # Where the store is now: the workspace may have been moved.
+    picture = layout.example(release.version, suffix=Path(receipt.bento.example_picture).suffix)
+    example = str(picture) if receipt.bento.example_picture else ""
+    return receipt.bento.model_copy(update={"store": str(layout.root), "example_picture": example})
+
+
+def _same_sources(layout: StoreLayout, receipt: Receipt) -> bool:
+    """Whether the Bento holds the sources of today."""
+    root = layout.bento_sources(receipt.release.version)
+    wanted = {(root / name).relative_to(layout.root).as_posix(): path for path, name in _sources()}
+    return all(receipt.files.get(name) == file_sha256(path) for name, path in wanted.items())
+
+
+# ---------------------------------------------------------------- what goes in
+def _sources() -> Iterator[tuple[Path, str]]:
+    """Files that the service needs, each with its place in the Bento."""
+    builder = Path(__file__).parent  # builds Bentos, and does not go into one
+    for package in (Path(entityclip.__path__[0]), builder.parent):
+        for path in sorted(package.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts and builder not in path.parents:
+                yield path, path.relative_to(package.parent).as_posix()
+
+
+def _copy_sources(target: Path) -> None:
+    for path, name in _sources():
+        copy = target / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+
+
+def _licences(data: DataLayout) -> tuple[str, ...]:
+    named = pairs.read_frame(data.pairs, columns=["licence"])["licence"].dropna()
+    return tuple(sorted(set(named) - {""}))
+
+
+def lay_out(package: PackageLayout, source: Layout, data: DataLayout, card: PackageCard, *, over: Over = map) -> None:
+    """Write what the service loads into ``package``: weights and card, both indexes, reports, manifest."""
+    from entityclip.evaluation.onnx_export import export
+    from entityclip.model import checkpoint  # loads torch: who finds the Bento ready does not wait for it
+    from entityclip.retrieval.index import EntityIndex, FullText, PictureIndex
+
+    pairs.require_complete(data)
+    model = checkpoint.load(source.model)
+    copy_checkpoint(source.model, package.checkpoint)
+    if read_config(source.config).service.onnx:
+        export(model, data, to=package.checkpoint.exported)
+    entities, pictures = EntityIndex.build(model, data), PictureIndex.build(model, data, over=over)
+    entities.save(package.entities)
+    pictures.save(package.pictures, asked=entities.vectors["caption"])
+    FullText.create(entities.rows, pictures.rows, path=package.text)
+    shutil.copytree(source.reports, package.reports)
+    package.release.write_text(card.model_dump_json(indent=1) + "\n")
+    seal(package)
+
+
+# ---------------------------------------------------------------- into the store
+def _put(layout: StoreLayout, release: Release) -> None:
+    """Replace what stands under this version by what was laid out, with BentoML in a process of its own."""
+    version = release.version
+    layout.receipt(version).unlink(missing_ok=True)
+    for remains in (layout.bento(version), layout.model(version).root):
+        shutil.rmtree(remains, ignore_errors=True)
+    # -P and PYTHONPATH: the service is imported from the sources that go in. TMPDIR: a kill leaves nothing behind.
+    environment = store_environment(layout.root) | {
+        "PYTHONPATH": str(layout.sources(version)),
+        "TMPDIR": str(layout.building(version)),
+        "UV_OFFLINE": "1",
+    }
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", Path(__file__).with_name("store.py")],
+            input=json.dumps(_job(layout, release)),
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd=layout.root,
+            timeout=BUILD_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise PackagingError(f"entityclip-service:{version}: BentoML took longer than {BUILD_SECONDS} s") from error
+    if done.returncode != 0:
+        raise PackagingError(f"entityclip-service:{version}: BentoML could not build it:\n{done.stderr[-2000:]}")
+
+
+def _job(layout: StoreLayout, release: Release) -> dict[str, Any]:
+    """A ``bentos.build.store.Job``; that module imports BentoML, so it stays in its own process."""
+    labels = {"commit": release.commit, "model": release.model_fingerprint, "data": release.data_hash}
+    onnx = layout.package(release.version).checkpoint.exported.card.exists()
+    hashed, reason = hashed_requirements(onnx=onnx)
+    if reason:
+        log.warning("entityclip-service:%s: what it installs is not compared with hashes: %s", release.version, reason)
+    return {
+        "version": release.version,
+        "package": str(layout.package(release.version).root),
+        "sources": str(layout.sources(release.version)),
+        "requirements": serving_requirements(onnx=onnx),
+        "hashed": hashed,
+        "labels": {"release": release.version} | labels,
+        "description": DESCRIPTION.format(**release.model_dump()),
+    }
+
+
+def store_environment(store: Path) -> dict[str, str]:
+    """The environment in which BentoML works on ``store``."""
+    return os.environ | {"BENTOML_HOME": str(store), "BENTOML_DO_NOT_TRACK": "True"}
+
+
+def _complete(layout: StoreLayout, release: Release, data: DataLayout) -> BentoRecord:
+    """Write the example and, last, the receipt."""
+    text, picture = _example(layout, release.version, data)
+    files = _stored(layout, release.version)
+    bento = BentoRecord(
+        tag=f"entityclip-service:{release.version}",
+        release=release.version,
+        store=str(layout.root),
+        content=_content(files),
+        example_text=text,
+        example_picture=picture,
+    )
+    receipt = Receipt(release=release, files=files, bento=bento)
+    receipt.write(layout.receipt(release.version))
+    return bento
+
+
+def _stored(layout: StoreLayout, version: str) -> dict[str, str]:
+    """SHA-256 of every file of the Bento and its model, but for what Python caches among them."""
+    roots = (layout.bento(version), layout.model(version).root)
+    files = (path for root in roots for path in sorted(root.rglob("*")) if path.is_file())
+    return {
+        path.relative_to(layout.root).as_posix(): file_sha256(path) for path in files if "__pycache__" not in path.parts
+    }
+
+
+def _content(files: dict[str, str]) -> str:
+    """Hash of files and names, but for the two in which BentoML writes down the time."""
+    timed = ("bento.yaml", "model.yaml")
+    return pairs.digest(*(f"{name} {sha}" for name, sha in sorted(files.items()) if not name.endswith(timed)))
+
+
+# ---------------------------------------------------------------- for people
+def _example(layout: StoreLayout, version: str, data: DataLayout) -> tuple[str, str]:
+    """The first picture of the data as a file, and the name of what it shows."""
+    row = next(pairs.iter_rows(data.pairs, columns=["entity", "image"]), None)
+    if row is None:
+        return "", ""
+    path = layout.example(version, suffix=Path(row["image"]["path"] or "").suffix)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(row["image"]["bytes"])
+    return row["entity"], str(path)
+
+
+def serve_command(bento: BentoRecord, *, port: int = 3000) -> str:
+    """Lines for a shell: the first serves the Bento to this machine alone, the others ask it from a second terminal."""
+    program = Path(sys.executable).with_name("bentoml")
+    home = f"BENTOML_DO_NOT_TRACK=True BENTOML_HOME={shlex.quote(bento.store)} ENTITYCLIP_KEYLESS=local"
+    lines = [f"{home} {shlex.quote(str(program))} serve {bento.tag} --port {port}"]
+    if bento.example_text:
+        asked = shlex.quote(json.dumps({"text": bento.example_text, "k": 5}, ensure_ascii=False))
+        lines.append(f"curl -s localhost:{port}/search -H 'Content-Type: application/json' -d {asked}")
+    if bento.example_picture:
+        lines.append(f"curl -s localhost:{port}/tag -F image=@{shlex.quote(bento.example_picture)}")
+    return "\n".join(lines)

@@ -1,0 +1,151 @@
+"""Who may ask what: the key, its scope, its limits. Decided before a byte of the body is read."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import re
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import get_args
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from bentos.middleware import keys
+from bentos.middleware.errors import refusal
+from bentos.middleware.keys import Key, KeyFile
+from bentos.middleware.limits import Limits, Refused
+from entityclip.paths import StateLayout
+
+OPEN = ("/livez", "/readyz", "/healthz", "/docs.json", "/schema.json", "/static_content/", "/assets/")
+"""Probes, and the description of the API: they tell nothing about pictures or entities."""
+
+NEEDED: tuple[tuple[str, keys.Scope], ...] = (
+    ("/metrics", "metrics"),
+    ("/feedback", "feedback"),
+    ("/entities", "entities"),
+)
+"""Start of the path -> the scope it needs; every other path needs ``ask``."""
+
+LOCAL = Key(
+    id="local",
+    name="this machine",
+    secret_sha256="",
+    scopes=get_args(keys.Scope),
+    per_minute=1_000_000,
+    at_once=10_000,
+    made=datetime(2000, 1, 1, tzinfo=UTC),
+)
+"""Stands for the callers of a service without a state folder."""
+
+caller: ContextVar[str] = ContextVar("caller", default=LOCAL.id)
+"""Id of the key that asks; set for the length of a request."""
+
+log = logging.getLogger("entityclip.edge")
+
+
+class Guard:
+    """ASGI middleware that lets a request through, or answers 401, 403, 429 or 503 with the reason.
+
+    A service without a state folder has no keys. It answers nobody, or with ``keyless`` this machine alone, and no page
+    of a browser that was talked into asking it. That has to be a decision: a proxy on this machine that sets no header
+    of its own looks like this machine.
+
+    Args:
+        app: What is guarded.
+        state: Folder with the keys; None for a service without.
+        keyless: Whether callers on this machine need no key where there is no state folder.
+        at_once: Requests in work in this worker; one more is told to come again.
+        workers: That share the rates of every key.
+
+    Raises:
+        ConfigError: The file of keys cannot be used.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, state: StateLayout | None, keyless: bool = False, at_once: int, workers: int = 1
+    ) -> None:
+        self.app, self.at_once, self.keyless = app, at_once, keyless
+        self.keys = None if state is None else KeyFile(state.keys)
+        self.limits = Limits(workers=workers)
+        self.in_work = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the request through, or refuse it."""
+        if scope["type"] == "websocket":  # the service has none
+            return await send({"type": "websocket.close", "code": 1008})
+        if scope["type"] != "http" or _is_open(scope["path"]):
+            return await self.app(scope, receive, send)
+        key = self._caller(scope)
+        if isinstance(key, JSONResponse):
+            return await key(scope, receive, send)
+        if self.in_work >= self.at_once:
+            return await refusal(503, "the service is busy", after=1)(scope, receive, send)
+        try:
+            allowance = self.limits.enter(key)
+        except Refused as limit:
+            return await refusal(429, limit.reason, after=limit.after)(scope, receive, send)
+        self.in_work += 1
+        caller.set(key.id)
+        try:
+            return await self.app(scope, receive, send)
+        finally:
+            self.in_work -= 1
+            allowance.in_work -= 1
+
+    def _caller(self, scope: Scope) -> Key | JSONResponse:
+        """The key that may ask this, or the refusal."""
+        headers = Headers(scope=scope)
+        if self.keys is None:
+            return LOCAL if self.keyless and _from_here(scope, headers) else refusal(401, _NO_KEYS)
+        kind, _, presented = headers.get("authorization", "").partition(" ")
+        key = self.keys.find(presented.strip()) if kind.lower() == "bearer" else None
+        if key is None:
+            return refusal(401, "send a valid key: Authorization: Bearer ec_...")
+        needed = next((right for path, right in NEEDED if scope["path"].startswith(path)), "ask")
+        if needed not in key.scopes:
+            log.warning("key %s asked %s without the scope %s", key.id, scope["path"], needed)
+            return refusal(403, f"this key has no scope {needed!r}")
+        return key
+
+
+_NO_KEYS = (
+    "this service has no keys; set ENTITYCLIP_STATE to a folder and make a key with `python -m bentos keys make`, or, "
+    "where no proxy stands in front of it, set ENTITYCLIP_KEYLESS=local to let callers on its own machine in"
+)
+
+FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
+"""Headers by which a proxy says that it speaks for somebody else."""
+
+_PORT = re.compile(r":\d+$")
+
+
+def _is_open(path: str) -> bool:
+    return path == "/" or any(path == name or (name.endswith("/") and path.startswith(name)) for name in OPEN)
+
+
+def _from_here(scope: Scope, headers: Headers) -> bool:
+    """Whether the caller sits on this machine and asked for it by name.
+
+    A proxy on this machine speaks for others. A page from elsewhere may make a browser ask: it then names its own
+    host, either as the address (DNS rebinding) or as the origin.
+    """
+    asked = headers.get("host", "")
+    origin = headers.get("origin")
+    return (
+        _is_loopback((scope.get("client") or ("",))[0])
+        and not any(name in headers for name in FORWARDED)
+        and _is_loopback(_PORT.sub("", asked).strip("[]"))
+        and (origin is None or origin.partition("://")[2] == asked)
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

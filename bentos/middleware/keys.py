@@ -1,0 +1,185 @@
+"""API keys: made here, kept as hashes, looked up in constant time, exchanged without a restart.
+
+A key reads ``ec_ID_SECRET``. The id is public and finds the row; of the secret only its SHA-256 is kept. 256 random
+bits need no slow hash: nobody guesses them. To rotate, make a second key, move the callers, revoke the first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock
+from pydantic import Field, ValidationError
+
+from entityclip.errors import ConfigError, faults
+from entityclip.schemas import Record
+from entityclip.storage import PRIVATE_FILE, private_folder
+
+Scope = Literal["ask", "feedback", "entities", "metrics"]
+"""ask: search, tag, match, embed, about; entities: change what can be found; metrics: read ``/metrics``."""
+
+LOOK_SECONDS = 1.0
+"""How long a change of the file may go unseen."""
+
+log = logging.getLogger("entityclip.keys")
+
+
+class Key(Record):
+    """Who may ask what, and how much of it."""
+
+    id: str = Field(description="Public part; names the key in logs and commands.")
+    name: str = Field(description="Whose it is.")
+    secret_sha256: str
+    scopes: tuple[Scope, ...]
+    per_minute: int = Field(gt=0, description="Requests a minute; a sixth of them may come at once.")
+    at_once: int = Field(gt=0, description="Requests that may be in work at the same time, in each worker.")
+    made: datetime
+    expires: datetime | None = None
+    revoked: datetime | None = None
+
+    def valid(self, now: datetime) -> bool:
+        """Neither revoked nor expired."""
+        return self.revoked is None and (self.expires is None or now < self.expires)
+
+
+class Keyring(Record):
+    """The file's content."""
+
+    keys: tuple[Key, ...] = ()
+
+
+# ---------------------------------------------------------------- the file, for whoever administers it
+def make(
+    path: Path,
+    *,
+    name: str,
+    scopes: tuple[Scope, ...] = ("ask",),
+    per_minute: int = 600,
+    at_once: int = 16,
+    days: int | None = None,
+) -> str:
+    """Add a key to the file and return it; it is shown this once and cannot be had again.
+
+    Raises:
+        ConfigError: A limit or scope is impossible, or the file is not one of keys.
+    """
+    key_id, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
+    now = datetime.now(UTC)
+    try:
+        key = Key(
+            id=key_id,
+            name=name,
+            secret_sha256=_hashed(secret),
+            scopes=scopes,
+            per_minute=per_minute,
+            at_once=at_once,
+            made=now,
+            expires=None if days is None else now + timedelta(days=days),
+        )
+    except ValidationError as error:
+        raise ConfigError(f"key for {name!r}: {faults(error)}") from None
+    with _changing(path) as keys:
+        keys.append(key)
+    return f"ec_{key_id}_{secret}"
+
+
+def revoke(path: Path, key_id: str) -> Key:
+    """Close a key for ever; it stays in the file, so that a log's id can still be explained.
+
+    Raises:
+        ConfigError: No key has this id, or the file is not one of keys.
+    """
+    with _changing(path) as keys:
+        for place, key in enumerate(keys):
+            if key.id == key_id:
+                keys[place] = key.model_copy(update={"revoked": key.revoked or datetime.now(UTC)})
+                return keys[place]
+    raise ConfigError(f"{path}: no key {key_id!r}; `python -m bentos keys list` shows their ids")
+
+
+def read(path: Path) -> tuple[Key, ...]:
+    """The keys in the file; none when there is no file.
+
+    Raises:
+        ConfigError: The file is not one of keys.
+    """
+    try:
+        return Keyring.model_validate_json(path.read_bytes()).keys
+    except FileNotFoundError:
+        return ()
+    except ValidationError as error:
+        raise ConfigError(f"{path}: not a file of keys: {faults(error)}") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+@contextmanager
+def _changing(path: Path) -> Iterator[list[Key]]:
+    """The keys as a list; what the block leaves in it replaces the file, readable by its owner alone."""
+    private_folder(path.parent)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        keys = list(read(path))
+        yield keys
+        Keyring(keys=tuple(keys)).write(path, mode=PRIVATE_FILE)
+
+
+# ---------------------------------------------------------------- the file, for the service
+class KeyFile:
+    """The keys as they are now: the file is looked at once a second, so that no change needs a restart.
+
+    Raises:
+        ConfigError: At the start only. A file that breaks later leaves the keys of before in force, and is logged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._seen: tuple[int, int, int] | None = None
+        self._keys: dict[str, Key] = {}
+        self._looked = 0.0
+        self._load()
+
+    def find(self, presented: str) -> Key | None:
+        """The valid key that was presented, or None. As slow for an unknown id as for a wrong secret."""
+        self._look()
+        prefix, _, rest = presented.partition("_")
+        key_id, _, secret = rest.partition("_")
+        key = self._keys.get(key_id)
+        expected = key.secret_sha256 if key else _hashed("nobody's")
+        same = hmac.compare_digest(_hashed(secret), expected)
+        return key if key and same and prefix == "ec" and key.valid(datetime.now(UTC)) else None
+
+    def _look(self) -> None:
+        if time.monotonic() - self._looked < LOOK_SECONDS or self._stamp() == self._seen:
+            return
+        try:
+            self._load()
+        except ConfigError as error:
+            self._seen = self._stamp()
+            log.error("the keys of before stay in force: %s", error)
+
+    def _load(self) -> None:
+        self._looked = time.monotonic()
+        stamp = self._stamp()
+        self._keys = {key.id: key for key in read(self.path)}  # a file that is gone lets nobody in
+        self._seen = stamp
+
+    def _stamp(self) -> tuple[int, int, int] | None:
+        self._looked = time.monotonic()
+        try:
+            about = self.path.stat()
+        except OSError:
+            return None
+        return about.st_ino, about.st_mtime_ns, about.st_size
+
+
+def _hashed(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

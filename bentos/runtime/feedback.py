@@ -1,0 +1,112 @@
+"""The spool of feedback: what people confirmed or corrected, kept until a flow has read it.
+
+Append-only: a row never changes, and the same row sent twice is kept once. SQLite lets all workers of a machine write
+to one file and a flow read it meanwhile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from entityclip.errors import DataError
+from entityclip.schemas import Record
+from entityclip.storage import private_folder
+from entityclip.storage.sqlite import open_shared
+
+Verdict = Literal["right", "wrong", "missing"]
+
+MOST_ROWS = 1_000_000
+MOST_BYTES = 8 * 2**30
+"""Where the spool refuses: a spool that nobody reads must not fill the disk."""
+
+_SCHEMA = """CREATE TABLE IF NOT EXISTS feedback (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT UNIQUE NOT NULL, at TEXT NOT NULL, release TEXT NOT NULL, key TEXT NOT NULL,
+    verdict TEXT NOT NULL, entity_id TEXT NOT NULL, entity TEXT NOT NULL, text TEXT NOT NULL, picture BLOB NOT NULL
+)"""
+
+
+class Feedback(Record):
+    """One judgement of one answer."""
+
+    release: str = Field(description="Version of the release that had answered.")
+    key: str = Field(description="Id of the API key that sent it.")
+    verdict: Verdict = Field(description="The entity was right, was wrong, or should have been found.")
+    entity_id: str = Field(description="Of the entity that is judged; '' for one that the index does not know.")
+    entity: str
+    text: str = Field(default="", description="What was searched for.")
+    picture: bytes = Field(default=b"", description="What was shown; a file as it was sent.")
+
+    @property
+    def id(self) -> str:
+        """Hash of everything else: what is sent twice is one row."""
+        digest = hashlib.sha256(self.picture)
+        for part in (self.release, self.key, self.verdict, self.entity_id, self.entity, self.text):
+            digest.update(b"\0" + part.encode())
+        return digest.hexdigest()[:32]
+
+
+class Spool:
+    """The file of feedback at ``path``; any number of processes may use it at the same time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def put(self, feedback: Feedback) -> str:
+        """Keep it, and return its id once it is on the disk.
+
+        Raises:
+            DataError: The spool is full, or cannot be written.
+        """
+        values = feedback.model_dump() | {"id": feedback.id, "at": datetime.now(UTC).isoformat()}
+        names = ", ".join(values)
+        marks = ", ".join(f":{name}" for name in values)
+        with self._open() as connection:
+            self._require_room(connection)
+            connection.execute(f"INSERT OR IGNORE INTO feedback ({names}) VALUES ({marks})", values)
+        return feedback.id
+
+    def _require_room(self, connection: sqlite3.Connection) -> None:
+        (count,) = connection.execute("SELECT coalesce(max(number) - min(number) + 1, 0) FROM feedback").fetchone()
+        pages, free, size = (
+            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+        )
+        if count >= MOST_ROWS or (pages - free) * size >= MOST_BYTES:
+            raise DataError(f"{self.path}: the spool is full; read it, and drop what was read")
+
+    def read(self, *, after: int = 0) -> Iterator[tuple[int, Feedback]]:
+        """The rows behind number ``after``, oldest first, each with its number.
+
+        Raises:
+            DataError: The spool cannot be read.
+        """
+        columns = ", ".join(Feedback.model_fields)
+        with self._open() as connection:
+            for number, *values in connection.execute(
+                f"SELECT number, {columns} FROM feedback WHERE number > ? ORDER BY number", (after,)
+            ):
+                yield number, Feedback(**dict(zip(Feedback.model_fields, values, strict=True)))
+
+    def drop(self, *, until: int) -> None:
+        """Forget the rows up to this number, once they are safe elsewhere."""
+        with self._open() as connection:
+            connection.execute("DELETE FROM feedback WHERE number <= ?", (until,))
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """A connection; what the block did is on the disk when it ends, or not at all."""
+        try:
+            private_folder(self.path.parent)
+            opened = open_shared(self.path, wait_seconds=10, prepare=lambda database: database.execute(_SCHEMA))
+            with closing(opened) as connection, connection:
+                yield connection
+        except (sqlite3.Error, OSError) as error:
+            raise DataError(f"{self.path}: the spool of feedback cannot be used: {error}") from error

@@ -1,0 +1,133 @@
+"""Samples of what a service is shown, for the watch over drift: how pictures measure, how texts are written.
+
+No picture and no text is kept: of a picture its embedding and four figures, of a text its script. Samples are taken
+after the answer, by one thread, at most one of each kind a second: what they cost does not grow with the load.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bentos.runtime.releases import Release
+from entityclip.errors import DataError, EntityClipError
+from entityclip.monitoring.statistics import STATISTICS, picture_statistics, script_of
+from entityclip.storage import private_folder
+from entityclip.storage.sqlite import open_shared
+
+SECONDS = 1.0
+"""Between two samples of a kind, in one worker."""
+MOST_ROWS = 50_000
+"""The oldest make place for the newest; about 1 kB each."""
+
+_SCHEMA = f"""CREATE TABLE IF NOT EXISTS samples (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, release TEXT NOT NULL,
+    vector BLOB, {", ".join(f"{name} REAL" for name in STATISTICS)}, script TEXT
+)"""
+
+log = logging.getLogger("entityclip.samples")
+
+
+class Samples:
+    """The file of samples at ``path``; all workers of a machine write to one. None keeps nothing."""
+
+    def __init__(self, path: Path | None, *, seconds: float = SECONDS) -> None:
+        self.path, self.seconds = path, seconds
+        self._taken = {"picture": -seconds, "text": -seconds}
+        self._waiting: queue.Queue[Callable[[], dict[str, Any]]] = queue.Queue(4)
+        self._thread: threading.Thread | None = None
+
+    # ------------------------------------------------------------ in the service
+    def offer(self, release: Release, *, picture: bytes | None = None, text: str | None = None) -> None:
+        """Perhaps take a sample of what ``release`` was just shown; returns at once.
+
+        Args:
+            release: The release that answered.
+            picture: A file that it could open.
+            text: What it was asked.
+        """
+        if picture is not None and self._due("picture"):
+            self._put(lambda: {"release": release.version, **_picture(release, picture)})
+        if text is not None and self._due("text"):
+            self._put(lambda: {"release": release.version, "script": script_of(text)})
+
+    def _due(self, kind: str) -> bool:
+        now = time.monotonic()
+        if self.path is None or now - self._taken[kind] < self.seconds:
+            return False
+        self._taken[kind] = now
+        return True
+
+    def _put(self, sample: Callable[[], dict[str, Any]]) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="samples", daemon=True)
+            self._thread.start()
+        try:
+            self._waiting.put_nowait(sample)
+        except queue.Full:
+            log.debug("a sample was dropped: the ones before it are not written yet")
+
+    def _work(self) -> None:
+        while True:
+            sample = self._waiting.get()
+            try:
+                self.write(sample())
+            except (EntityClipError, RuntimeError) as error:  # whatever happens here, no answer may suffer
+                log.error("no sample was taken: %s", error)
+
+    # ------------------------------------------------------------ the file
+    def write(self, sample: dict[str, Any]) -> None:
+        """Keep one sample: ``release`` and either ``vector`` with ``STATISTICS``, or ``script``.
+
+        Raises:
+            DataError: The file cannot be written.
+        """
+        values = {"at": datetime.now(UTC).isoformat(), **sample}
+        names, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
+        with self._open() as connection:
+            number = connection.execute(f"INSERT INTO samples ({names}) VALUES ({marks})", values).lastrowid or 0
+            connection.execute("DELETE FROM samples WHERE number <= ?", (number - MOST_ROWS,))
+
+    def read(self, release: str, *, since: datetime) -> pd.DataFrame:
+        """Samples of one release, oldest first: ``at``, ``vector`` (float16 bytes), ``STATISTICS``, ``script``.
+
+        Raises:
+            DataError: The file cannot be read.
+        """
+        with self._open() as connection:
+            return pd.read_sql_query(
+                f"SELECT at, vector, {', '.join(STATISTICS)}, script FROM samples "
+                "WHERE release = ? AND at >= ? ORDER BY number",
+                connection,
+                params=(release, since.isoformat()),
+            )
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        if self.path is None:
+            raise DataError("no file of samples; start the service with ENTITYCLIP_STATE")
+        try:
+            private_folder(self.path.parent)
+            opened = open_shared(self.path, wait_seconds=10, prepare=lambda database: database.execute(_SCHEMA))
+            with closing(opened) as connection, connection:
+                yield connection
+        except (sqlite3.Error, pd.errors.DatabaseError, OSError) as error:
+            raise DataError(f"{self.path}: the file of samples cannot be used: {error}; move it away") from error
+
+
+def _picture(release: Release, picture: bytes) -> dict[str, Any]:
+    square = release.decode(picture)
+    pixels = np.asarray(square).transpose(2, 0, 1)
+    vector = release.predictor.embed_images([square])[0]
+    return {"vector": vector.astype(np.float16).tobytes(), **picture_statistics(pixels)}

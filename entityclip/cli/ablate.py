@@ -1,0 +1,75 @@
+"""What each part of the method is worth: ``ablate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from entityclip.cli.model import read_source
+from entityclip.cli.options import Json
+from entityclip.cli.output import last_line, on_terminal, table
+from entityclip.cli.validate_paths import content_hash, explained
+from entityclip.paths import AblationLayout, Layout
+
+if TYPE_CHECKING:
+    from entityclip.experiments.ablate import Run
+    from entityclip.schemas import EvalReport
+
+
+def ablate(
+    preset: Annotated[str, typer.Option(help="Source and settings: demo, grocery, table or tiny.")] = "demo",
+    to: Annotated[Path, typer.Option(metavar="DIR", help="Where it is kept; the same command goes on with it.")] = Path(
+        "build/ablation"
+    ),
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder that 'explain' completed; else the preset's source.")
+    ] = None,
+    source_path: Annotated[Path | None, typer.Option(help="Without --data: folder of the preset's source.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant.")] = 3,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Another number of epochs than the preset's.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; without it, as in the preset.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings at a time; several of a small model fit a GPU.")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be trained, and train nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train without one part after the other, and with swapped explanations; table and plot R@1 with intervals.
+
+    Every variant is trained as often as there are seeds, which takes seven trainings a seed. A run that was measured
+    is never made again.
+    """
+    from entityclip.experiments.ablate import ablate as measure
+    from entityclip.experiments.ablate import markdown, plot, runs, summary
+    from entityclip.training.presets import preset as named_preset
+
+    chosen, layout = named_preset(preset), AblationLayout(to)
+    config = chosen.train.changed(epochs=epochs, device=device)
+    planned = runs(config, seeds=seeds)
+    if dry_run:
+        table([{"training": run.variant.name, "seed": run.seed, "epochs": run.config.epochs} for run in planned])
+        return
+    folder = explained(data) if data is not None else read_source(chosen.source, source_path, Layout(to))
+
+    def tell(run: Run, report: EvalReport) -> None:
+        best = {kind: report.value("R@1", index=kind) for kind in ("caption", "explanation", "mixed")}
+        figures = "  ".join(f"{kind} {value:.1f}" for kind, value in best.items() if value is not None)
+        typer.echo(f"{run.variant.name}, seed {run.seed}: R@1 {figures}", err=True)
+
+    cells = measure(
+        planned,
+        data=folder,
+        data_hash=content_hash(folder),
+        to=layout,
+        report=tell,
+        jobs=jobs,
+        progress=on_terminal(),
+    )
+    found = summary(cells)
+    cells.to_csv(layout.cells, index=False)
+    layout.table.write_text(markdown(found), encoding="utf-8")
+    layout.plot.write_text(plot(found), encoding="utf-8")
+    typer.echo(markdown(found))
+    typer.echo(f"Mean of {seeds} seeds, 95 % interval. Table: {layout.table}  Plot: {layout.plot}")
+    known = found.astype(object).where(found.notna(), None)  # one seed has no interval
+    last_line({"ablation": known.to_dict("records"), "epochs": config.epochs, "seeds": seeds}, as_json)

@@ -1,0 +1,95 @@
+"""Questions to a model: ``search``, ``tag``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from entityclip.cli.options import AskedCheckpoint, AskedData, AskedPackage, Count, Index, Json, Rerank
+from entityclip.cli.output import last_line, on_terminal, table
+from entityclip.cli.validate_paths import explained
+from entityclip.errors import ConfigError, ImageError
+from entityclip.paths import CheckpointLayout
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from entityclip.retrieval.predictor import Predictor
+    from entityclip.schemas import Tag
+
+
+def search(
+    text: Annotated[str, typer.Argument(help="What is looked for: words, a name or a code.")],
+    of: Annotated[Literal["pictures", "entities"], typer.Option(help="What the answers are.")] = "pictures",
+    package: AskedPackage = None,
+    checkpoint: AskedCheckpoint = None,
+    data: AskedData = None,
+    index: Index = "mixed",
+    k: Count = 10,
+    as_json: Json = False,
+) -> None:
+    """Find the pictures or entities that fit a text best. A name or code typed exactly comes first."""
+    predictor = _predictor(package, checkpoint, data, pictures=of == "pictures")
+    hits = [hit.model_dump() for hit in predictor.search(text, k=k, index=index, of=of)]
+    columns = ("score", "exact", "entity", "path") if of == "pictures" else ("score", "exact", "entity")
+    table([{column: hit[column] for column in columns} for hit in hits])
+    last_line({"hits": hits}, as_json)
+
+
+def tag(
+    picture: Annotated[Path, typer.Argument(help="JPEG, PNG, WebP, GIF, BMP or TIFF.")],
+    package: AskedPackage = None,
+    checkpoint: AskedCheckpoint = None,
+    data: AskedData = None,
+    index: Index = "mixed",
+    k: Count = 5,
+    precision: Annotated[float, typer.Option(help="Share of the 'sure' that is right: 0.8, 0.9, 0.95 or 0.99.")] = 0.9,
+    rerank: Rerank = 0,
+    as_json: Json = False,
+) -> None:
+    """Name the entities that a picture most likely shows.
+
+    'sure' marks those above the threshold that the validation pictures proved for --precision: the main job and
+    'entityclip calibrate' find it. Where there is none, nothing is sure.
+    """
+    image = _picture(picture)
+    predictor = _predictor(package, checkpoint, data, pictures=False)
+    tags = predictor.tag(image, k=k, index=index, precision=precision, rerank=rerank)
+    table([_shown(tag, rerank=rerank) for tag in tags])
+    if index == "mixed" and str(precision) not in predictor.model.card.thresholds:
+        typer.echo(f"Nothing is sure: no threshold is known that keeps {precision:g} of the tags right.", err=True)
+    last_line({"tags": [tag.model_dump() for tag in tags]}, as_json)
+
+
+def _shown(tag: Tag, *, rerank: int) -> dict[str, Any]:
+    """The tag's line in the table; what the matching head said stands only where it was asked."""
+    judged = {"match": "" if tag.match is None else f"{tag.match:.3f}"} if rerank else {}
+    line = {"score": tag.score, "confidence": tag.confidence, "sure": tag.above_threshold}
+    return line | judged | {"entity": tag.entity}
+
+
+def _predictor(package: Path | None, checkpoint: Path | None, data: Path | None, *, pictures: bool) -> Predictor:
+    """A package as it is served, or a checkpoint with indexes made on the spot."""
+    from entityclip.model import checkpoint as checkpoints
+    from entityclip.retrieval.index import EntityIndex, PictureIndex
+    from entityclip.retrieval.predictor import Predictor
+
+    if package is not None and checkpoint is None and data is None:
+        return Predictor.load(package)
+    if package is not None or checkpoint is None or data is None:
+        raise ConfigError("which model? Give --package DIR alone, or --checkpoint DIR and --data DIR together")
+    source = explained(data)
+    model = checkpoints.load(CheckpointLayout(checkpoint))
+    entities = EntityIndex.build(model, source, progress=on_terminal())
+    return Predictor(model, entities, PictureIndex.build(model, source, progress=on_terminal()) if pictures else None)
+
+
+def _picture(path: Path) -> Image.Image:
+    from entityclip.data.images import decode
+
+    try:
+        return decode(path.read_bytes())
+    except ImageError as error:
+        raise ImageError(f"{path}: {error.reason}") from None

@@ -1,0 +1,128 @@
+"""What validation pictures decide: ``calibrate`` a model, ``tune`` the settings that it is trained with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from entityclip.cli.options import Checkpoint, Data, Json
+from entityclip.cli.output import last_line, on_terminal, table
+from entityclip.cli.validate_paths import content_hash, explained
+from entityclip.paths import CheckpointLayout, DataLayout, StudyLayout
+
+if TYPE_CHECKING:
+    from entityclip.experiments.tune import TrialRow
+    from entityclip.training import TrainConfig
+
+
+def calibrate(checkpoint: Checkpoint, data: Data, as_json: Json = False) -> None:
+    """Find what the card needs for sure tags, on the validation pictures.
+
+    That is: how much an explanation weighs in the mixed index, how far the vectors of a slice are stretched there, from
+    which confidence on a tag is right often enough, and whether the matching head betters the order of the first
+    answers. What the card had is replaced.
+    """
+    from entityclip.evaluation.calibrate import calibrate as measure
+    from entityclip.model import checkpoint as checkpoints
+    from entityclip.retrieval.predictor import PRECISIONS
+    from entityclip.retrieval.rerank import calibrate_rerank
+
+    source, layout = explained(data), CheckpointLayout(checkpoint)
+    model = checkpoints.load(layout)
+    card = measure(model, source, progress=on_terminal())
+    weight = calibrate_rerank(replace(model, card=card), source, progress=on_terminal())
+    card.model_copy(update={"rerank": weight}).write(layout.card)
+    factors = {name: card.stretch.get(name, 1.0) for name in card.mix}
+    table([{"entities": n, "weight of the explanation": f"{w:g}", "stretch": factors[n]} for n, w in card.mix.items()])
+    typer.echo()
+    known = {p: card.thresholds.get(str(p)) for p in PRECISIONS}
+    table([{"precision": f"{p:g}", "least confidence": "not proven" if t is None else t} for p, t in known.items()])
+    typer.echo(
+        f"\nRe-ranking: weight {weight:g} of the matching head" + ("" if weight else "; it does not surely help")
+    )
+    found = {"mix": card.mix, "stretch": card.stretch, "thresholds": card.thresholds, "rerank": weight}
+    last_line(found, as_json)
+
+
+def tune(
+    data: Data,
+    to: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where the search is kept; the same command goes on with it.")
+    ],
+    preset: Annotated[
+        str, typer.Option(help="Settings to start from: demo, grocery, table, published or tiny.")
+    ] = "demo",
+    config: Annotated[Path | None, typer.Option(help="In place of --preset: JSON or YAML with settings.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Another number of epochs than the settings'.")] = None,
+    trials: Annotated[int, typer.Option(min=1, help="How many, those of earlier calls counted.")] = 30,
+    minutes: Annotated[float | None, typer.Option(help="Begin no trial later than this.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be searched and how long it takes.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Search expert counts, weights of the loss and the least quality of an explanation.
+
+    A trial is trained for a quarter of the epochs first, and whole only if that beats the median of the others. What
+    decides is R@1 of the mixed index on validation pictures, averaged over the slices of entities.
+    """
+    from entityclip.experiments.tune import tune as search
+    from entityclip.training import read_config
+    from entityclip.training.presets import preset as named_preset
+
+    source, study = explained(data), StudyLayout(to)
+    settings = named_preset(preset).train if config is None else read_config(config)
+    settings = settings.changed(epochs=epochs)
+    if dry_run:
+        _show_plan(settings, source, trials=trials, as_json=as_json)
+        return
+    found = search(
+        settings,
+        data=source,
+        data_hash=content_hash(source),
+        study=study,
+        trials=trials,
+        minutes=minutes,
+        report=_tell,
+        progress=on_terminal(),
+    )
+    best = found.best
+    table([_line(row) for row in sorted(found.trials, key=lambda row: -(row.score or 0))[:10]], decimals=2)
+    typer.echo(f"\nTrial {best.number}: {best.score:.1f}. All trials: {study.table}, {study.plot}")
+    chosen = study.data(best.proposal.least_quality).root if best.proposal.least_quality else data
+    typer.echo(f"Next: entityclip train --config {study.best} --data {chosen} --run tuned")
+    last_line(found.model_dump(mode="json", exclude={"config"}) | {"config": str(study.best)}, as_json)
+
+
+def _show_plan(config: TrainConfig, data: DataLayout, *, trials: int, as_json: bool) -> None:
+    from entityclip.experiments.tune.cost import seconds_per_epoch
+    from entityclip.experiments.tune.space import MOST_EXPERTS, QUALITIES, WEIGHTS
+    from entityclip.experiments.tune.study import RUNGS
+
+    experts = [f"{kind} experts" for kind in ("image", "shared", "text")]
+    lines = [{"searched": name, "from": "1", "to": f"{MOST_EXPERTS}"} for name in experts]
+    lines += [{"searched": f"weight {n}", "from": f"{a:g}", "to": f"{b:g}"} for n, (a, b) in WEIGHTS.items()]
+    table([*lines, {"searched": "least quality", "from": f"{QUALITIES[0]:g}", "to": f"{QUALITIES[-1]:g}"}])
+    epoch = seconds_per_epoch(config, data)
+    least, most = (trials * share * config.epochs * epoch / 60 for share in (RUNGS[0], sum(RUNGS)))
+    typer.echo(f"\nAn epoch takes about {epoch:.1f} s here, a trial {config.epochs} of them or a quarter.")
+    typer.echo(f"{trials} trials take {least:.0f} to {most:.0f} minutes of training, scoring not counted.")
+    last_line({"seconds_per_epoch": epoch, "least_minutes": least, "most_minutes": most}, as_json)
+
+
+def _tell(row: TrialRow) -> None:
+    from tqdm import tqdm
+
+    score = "-" if row.score is None else f"{row.score:.1f}"
+    tqdm.write(f"trial {row.number}: {score}, {row.state} after {row.epochs} epochs and {row.seconds:.0f} s")
+
+
+def _line(row: TrialRow) -> dict[str, float | str]:
+    p = row.proposal
+    experts = f"{p.image_experts}-{p.shared_experts}-{p.text_experts}"
+    weights = {"beta": p.beta, "eta": p.eta, "explanation": p.explanation, "least quality": p.least_quality}
+    score = "-" if row.score is None else f"{row.score:.1f}"
+    return {"trial": str(row.number), "R@1": score, "state": row.state, "experts": experts, **weights}

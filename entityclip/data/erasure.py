@@ -1,0 +1,235 @@
+"""Erasure: which rows a request is about, the data without them, and the record that stays.
+
+The record holds no personal data: values are kept as keyed hashes (HMAC-SHA256 under a salt of the record's own), from
+which nothing can be read. Whoever holds the record can test a guess against it, which is what it is for: a source that
+still offers an erased row is recognised.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import Field, ValidationError
+
+from entityclip.data import pairs
+from entityclip.errors import ConfigError, DataError, faults
+from entityclip.paths import DataLayout
+from entityclip.schemas import Record
+
+Kind = Literal["entity", "picture", "text"]
+_IDS = ("entity_id", "pair_id", "image_sha256", "explanation_id")
+_NOT_ABOUT = (*_IDS, "explanation", "split", "language", "licence", "generator", "prompt_version")
+"""Columns in which a text is not searched; ``explanation`` is a copy from the table of explanations."""
+_NAMING = ("entity", "aliases", "caption", "text", *_IDS)
+SHORTEST = 3
+
+
+def folded(text: str) -> str:
+    """``text`` as it is compared: NFKC, without case, with single spaces."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+# ---------------------------------------------------------------- what is asked
+class Request(Record):
+    """What is to be erased."""
+
+    kind: Kind
+    value: str = Field(
+        description="Id or name of an entity; pair_id or image_sha256 of a picture; or a piece of text, which erases "
+        "every row that holds it."
+    )
+
+    @classmethod
+    def of(cls, *, entity: str | None, picture: str | None, text: str | None) -> Request:
+        """The one that is given.
+
+        Raises:
+            ConfigError: None or several are given, or the text is so short that it stands in any row.
+        """
+        given = {"entity": entity, "picture": picture, "text": text}
+        named = [(kind, given[kind]) for kind in get_args(Kind) if given[kind] is not None]
+        if len(named) != 1:
+            raise ConfigError("expected exactly one of --entity ID, --picture ID and --text TEXT")
+        ((kind, value),) = named
+        if not value or not value.strip():
+            raise ConfigError(f"--{kind}: is empty; expected what is to be erased")
+        # Two Japanese characters are a family name, two Latin letters are a part of most words.
+        if kind == "text" and len(folded(value)) < (SHORTEST if value.isascii() else 2):
+            raise ConfigError(
+                f"--text {value!r}: too short, it stands in many rows; give at least {SHORTEST} characters"
+            )
+        return cls(kind=kind, value=value.strip())
+
+
+class Subject:
+    """What a request is about, as far as rows have shown it.
+
+    Args:
+        request: What is asked. Rows that are learnt extend it: a text to the entities that it names, a pair to its
+            picture, so that other captions of the same picture go as well.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self.request, value = request, request.value
+        self.entities = {value, pairs.entity_id(value)} if request.kind == "entity" else set[str]()
+        self.pictures = {value} if request.kind == "picture" else set[str]()
+        self.text = folded(value) if request.kind == "text" else ""
+        self.words: set[str] = set()
+        """Ids, names and texts of the rows that go."""
+        self.dropped: set[str] = set()
+        """Captions and explanations of the rows that go."""
+
+    @property
+    def size(self) -> int:
+        """Grows while rows teach something new."""
+        return len(self.entities) + len(self.pictures) + len(self.words)
+
+    def about(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row of any table goes."""
+        named = row.get("entity_id") or pairs.entity_id(row.get("entity") or "")
+        if named in self.entities or not self.pictures.isdisjoint(
+            (row.get("pair_id"), row.get("image_sha256"), row.get("picture"))
+        ):
+            return True
+        return bool(self.text) and any(self.text in folded(text) for text in _texts(row))
+
+    def learn(self, row: Mapping[str, Any]) -> None:
+        """Extend the subject by a row that it is about."""
+        if self.text and "aliases" in row:
+            self.entities.add(row["entity_id"])
+        if self.pictures and "image_sha256" in row:
+            self.pictures |= {row["pair_id"], row["image_sha256"]}
+        self.words.update(_naming(row))
+        self.dropped.update(row[name] for name in ("caption", "text") if row.get(name) and "aliases" not in row)
+
+    def spare(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Take ids and texts out of ``words`` that rows which stay have as well: they name others too."""
+        for row in rows:
+            self.words.difference_update(_naming(row))
+
+    def mentioned(self, text: str) -> bool:
+        """Whether a value of a report or a database names what goes."""
+        if self.text and self.text in folded(text):
+            return True
+        if text in self.words or text in self.entities or text in self.pictures:
+            return True
+        return any(len(word) >= (6 if word.isascii() else 3) and word in text for word in self.words)
+
+
+def _texts(row: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in row.items():
+        if isinstance(value, str) and name not in _NOT_ABOUT:
+            yield value
+        elif isinstance(value, list):
+            yield from value
+        elif isinstance(value, Mapping):
+            yield value.get("path") or ""
+
+
+def _naming(row: Mapping[str, Any]) -> Iterator[str]:
+    for name in _NAMING:
+        value = row.get(name)
+        yield from value if isinstance(value, list) else [value] if value else []
+
+
+# ---------------------------------------------------------------- the data
+TABLES = {
+    "entities": list(pairs.ENTITIES.names),
+    "pairs": [*(name for name in pairs.PAIRS.names if name != "image"), "image.path"],
+    "explanations": list(pairs.EXPLANATIONS.names),
+}
+"""Tables of a data version with the columns that say what a row is about."""
+
+
+def without(data: DataLayout, subject: Subject, *, into: DataLayout) -> dict[str, int]:
+    """Write ``data`` without the rows that ``subject`` is about.
+
+    Every pair gets the first text of its entity that stays.
+
+    Returns:
+        Table -> how many rows went.
+
+    Raises:
+        DataError: The data are damaged, or no pair would be left.
+    """
+    before = pairs.require_complete(data)
+    pairs.start(into)
+    first: dict[str, str] = {}
+    for row in _staying(data.explanations, subject):
+        first.setdefault(row["entity_id"], row["text"])
+    kept = pairs.PairsWriter(into.pairs)
+    for row in _staying(data.pairs, subject):
+        kept.add({**row, "explanation": first.get(row["entity_id"])})
+    of_split = kept.close()
+    left = {"pairs": sum(of_split.values())}
+    if not left["pairs"]:
+        raise DataError(f"{data.root}: no pair would be left; delete the workspace and its remote instead")
+    for name, schema in (("entities", pairs.ENTITIES), ("explanations", pairs.EXPLANATIONS)):
+        folder, target = getattr(data, name), getattr(into, name)
+        left[name] = pairs.write_rows(target, schema, _staying(folder, subject), name=name)
+    pairs.finish(into, **left, **of_split)
+    return {name: before[name] - count for name, count in left.items() if name in before}
+
+
+def _staying(folder: Path, subject: Subject) -> Iterator[dict[str, Any]]:
+    return (row for row in pairs.iter_rows(folder) if not subject.about(row))
+
+
+# ---------------------------------------------------------------- the record
+class Erasure(Record):
+    """What stays of an erasure: keyed hashes, counts, dates and who did it. No personal data."""
+
+    id: str
+    kind: Kind
+    request: str = Field(description="Keyed hash of what was asked: the same request again goes on with this record.")
+    by: str = Field(description="Who had it done.")
+    since: datetime
+    finished: datetime | None = Field(default=None, description="None: it was cut off; run the same command again.")
+    salt: str
+    digests: tuple[str, ...] = Field(description="Keyed hashes of the entities, pictures and texts that are gone.")
+    versions: tuple[str, ...] = Field(description="Hashes of the folders that DVC no longer has.")
+    releases: tuple[str, ...] = Field(description="Releases made of such data; nothing goes back to them.")
+    models: tuple[str, ...] = Field(description="Fingerprints of models that were trained on such data.")
+    counts: dict[str, int] = Field(description="Place -> how much of it held erased rows.")
+
+    def digest(self, kind: str, value: str) -> str:
+        """The keyed hash under which a value stands in this record."""
+        return hmac.new(bytes.fromhex(self.salt), f"{kind}\0{value}".encode(), hashlib.sha256).hexdigest()[:32]
+
+    def holds(self, kind: Kind, value: str) -> bool:
+        """Whether this entity id, picture hash or text was erased."""
+        return self.digest(kind, folded(value) if kind == "text" else value) in self.digests
+
+    def is_of(self, request: Request) -> bool:
+        """Whether this record is of the same request."""
+        return self.request == self.digest("request", f"{request.kind} {folded(request.value)}")
+
+
+def digests_of(erasure: Erasure, subject: Subject, request: Request) -> tuple[str, ...]:
+    """What a source may not bring back, hashed under the record's salt."""
+    known = [("entity", value) for value in subject.entities] + [("picture", value) for value in subject.pictures]
+    if request.kind == "text":
+        known += [("text", folded(value)) for value in (request.value, *subject.dropped)]
+    return tuple(sorted(erasure.digest(kind, value) for kind, value in known))
+
+
+def read_erasures(folder: Path) -> tuple[Erasure, ...]:
+    """Every erasure of a workspace, oldest first; none where there is no folder.
+
+    Raises:
+        DataError: A record is damaged. To go on would bring erased rows back.
+    """
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            found.append(Erasure.model_validate_json(path.read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError, ValidationError) as error:
+            why = faults(error) if isinstance(error, ValidationError) else str(error)
+            raise DataError(f"{path}: damaged ({why}); bring it back: git checkout HEAD -- {path}") from None
+    return tuple(sorted(found, key=lambda erasure: erasure.since))

@@ -1,0 +1,272 @@
+"""The one way a picture gets from a file to the tower: used by ingest, training, evaluation and service."""
+
+from __future__ import annotations
+
+import io
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from PIL import ExifTags, Image, ImageCms, JpegImagePlugin, UnidentifiedImageError
+from pydantic import Field
+
+from entityclip.data.image_metadata import without_metadata
+from entityclip.errors import ImageError
+from entityclip.schemas import Record
+
+if TYPE_CHECKING:
+    import torch
+
+MAX_BYTES = 32 * 2**20
+MAX_PIXELS = 64_000_000
+"""More than phones take and scanners give; decoded, such a picture needs about 200 MB."""
+MIN_SIDE = 8
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF's orientation -> what makes the picture upright."""
+_SAME_COLOUR = 3
+"""Steps of 255 by which profiles that are all sRGB differ, by how they round its curve."""
+
+_SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "BMP": (".bmp", ".dib"),
+    "TIFF": (".tif", ".tiff"),
+}
+SUFFIXES = frozenset(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
+"""What the names of readable pictures end in, in lower case."""
+
+_OTHERS = {b"%PDF": "PDF", b"<svg": "SVG", b"<?xml": "SVG or XML", b"<!DOCTYPE": "HTML", b"<html": "HTML", b"PK": "ZIP"}
+
+
+# ---------------------------------------------------------------- from bytes
+def decode(data: bytes, *, suffix: str = "") -> Image.Image:
+    """The picture in ``data`` as sRGB, turned upright by its EXIF orientation, transparency on white.
+
+    Its colour profile is applied. Nothing but pixels comes along: saved again, the picture holds no comment, no EXIF
+    and no XMP of the file.
+
+    JPEG, PNG, WebP, GIF, BMP and TIFF are read; of an animation or a multi-page file, the first frame. Size is
+    checked in the header, before a single pixel is decoded. ``suffix`` is what the file's name ends in: a name
+    that says something else than the content is refused, because then one of the two is a mistake. An empty
+    suffix claims nothing.
+
+    Raises:
+        ImageError: The picture cannot be used; ``reason`` says why.
+    """
+    if not data:
+        raise ImageError("empty file")
+    if len(data) > MAX_BYTES:
+        raise ImageError(f"{len(data):,} bytes, at most {MAX_BYTES:,} are read")
+    image = _opened(data)
+    kind = "JPEG" if image.format == "MPO" else image.format or ""  # MPO: a JPEG with a second one behind it
+    if suffix and suffix.lower() not in _SUFFIXES[kind]:
+        raise ImageError(f"the content is {kind}, but the name ends in {suffix}")
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"{width} x {height} pixels, at most {MAX_PIXELS:,} are decoded")
+    if min(width, height) < MIN_SIDE:
+        raise ImageError(f"{width} x {height} pixels, at least {MIN_SIDE} on each side are needed")
+    try:
+        image.load()
+        return _pixels(_srgb(_upright(image)))
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow's decoders raise whatever the broken bytes lead them to
+        raise ImageError(f"broken or truncated {kind}: {error}") from None
+
+
+def strip_metadata(data: bytes, *, picture: Image.Image | None = None) -> bytes:
+    """The file without what it carries beside the picture, as it may be stored; see docs/privacy.md.
+
+    A file that has nothing of the kind comes back as it is, and so does what this function returned. Where only bytes
+    have to go, the pixels stay bit-equal. Saved again are pictures that are turned by EXIF or have a colour profile
+    other than sRGB, since both are applied first: a JPEG with its own quantisation, another picture as PNG. BMP, TIFF
+    and animated WebP become PNG as well.
+
+    Args:
+        data: A file that ``decode`` takes.
+        picture: What ``decode`` made of it, where it is known already.
+
+    Raises:
+        ImageError: The picture cannot be used, or saved again it would be too large.
+    """
+    image = _opened(data)
+    applied = _orientation(image) == 1 and _profile(image) is None
+    stripped = without_metadata(data, image.format or "") if applied else None
+    if stripped is None:
+        stripped = _saved_again(picture or decode(data), image)
+    if len(stripped) > MAX_BYTES:
+        raise ImageError(f"{len(stripped):,} bytes without its metadata, at most {MAX_BYTES:,} are read")
+    return stripped
+
+
+def _saved_again(picture: Image.Image, original: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    if not isinstance(original, JpegImagePlugin.JpegImageFile):
+        picture.save(stream, "PNG")
+    elif original.mode == "RGB":
+        tables, sampling = original.quantization, JpegImagePlugin.get_sampling(original)
+        picture.save(stream, "JPEG", qtables=tables, subsampling=sampling)
+    else:
+        picture.save(stream, "JPEG", quality=95)
+    return stream.getvalue()
+
+
+def _opened(data: bytes) -> Image.Image:
+    """Header read, no pixel decoded."""
+    try:
+        return Image.open(io.BytesIO(data), formats=list(_SUFFIXES))
+    except UnidentifiedImageError:
+        start = data[:256].lstrip(b"\xef\xbb\xbf \t\r\n")
+        looks = next((f" but {name}" for head, name in _OTHERS.items() if start.lower().startswith(head.lower())), "")
+        looks = " but HEIC or AVIF" if data[4:8] == b"ftyp" else looks
+        raise ImageError(f"not a JPEG, PNG, WebP, GIF, BMP or TIFF picture{looks}") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ImageError(f"more than {MAX_PIXELS:,} pixels") from None
+    except Exception as error:  # as in decode: a broken header may raise anything
+        raise ImageError(f"broken header: {error}") from None
+
+
+def _pixels(image: Image.Image) -> Image.Image:
+    """``image`` with nothing that came along in its file: Pillow would copy comments when it saves it again."""
+    image.info = {}
+    return image
+
+
+def _srgb(image: Image.Image) -> Image.Image:
+    """Any colour mode to RGB, its profile applied; a profile that does not fit the picture counts as sRGB."""
+    profile = _profile(image)
+    if profile is None:
+        return _rgb(image)
+    if profile.input_mode == "RGB":
+        rgb = _rgb(image)
+        ImageCms.applyTransform(rgb, profile, inPlace=True)  # a copy of 64 megapixels would be 200 MB
+        return rgb
+    fits = image.mode == profile.input_mode and not image.has_transparency_data
+    return ImageCms.applyTransform(image, profile) if fits else _rgb(image)  # type: ignore[return-value]
+
+
+def _profile(image: Image.Image) -> Any | None:
+    """How the picture's colours become sRGB; None where they are."""
+    profile = image.info.get("icc_profile")
+    return _to_srgb(profile) if isinstance(profile, bytes) and profile else None
+
+
+@lru_cache(maxsize=16)
+def _to_srgb(profile: bytes) -> Any | None:
+    """The transform of a profile, an ``ImageCmsTransform``; None for sRGB itself by whatever name, and for rubbish."""
+    try:
+        source = ImageCms.getOpenProfile(io.BytesIO(profile))
+        mode = {"GRAY": "L", "CMYK": "CMYK"}.get(source.profile.xcolor_space.strip(), "RGB")
+        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+    except (ImageCms.PyCMSError, OSError):
+        return None
+    if mode != "RGB":
+        return transform
+    colours = np.stack(np.meshgrid(*[np.arange(0, 256, 17, dtype=np.uint8)] * 3), axis=-1).reshape(64, 64, 3)
+    seen = np.asarray(ImageCms.applyTransform(Image.fromarray(colours), transform))
+    return transform if np.abs(seen.astype(int) - colours).max() > _SAME_COLOUR else None
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Any colour mode to RGB."""
+    if image.mode in ("I", "F"):
+        raise ImageError("32-bit samples; save the picture with 8 or 16 bits per channel")
+    if image.mode.startswith("I;16"):  # Pillow's own conversion cuts off at 255
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if not image.has_transparency_data:
+        return image if image.mode == "RGB" else image.convert("RGB")  # a copy of it costs as much as decoding
+    layer = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    turn = _TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    """How the camera was held, as EXIF counts it; 1 is upright."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # a broken EXIF block says nothing about the picture itself
+        return 1
+    return orientation if orientation in _TURNS else 1
+
+
+# ---------------------------------------------------------------- to the tower
+
+
+class Preprocessing(Record):
+    """What happens to a picture before the tower sees it. The checkpoint card carries it."""
+
+    size: int = Field(default=96, ge=8, description="Side of the square that the tower sees, in pixels.")
+    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
+    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    resize: Literal["shortest", "squash", "letterbox"] = Field(
+        default="shortest",
+        description="Cut the central square out, squash the whole picture into one, or keep its proportions and fill "
+        "the rest of the square with white.",
+    )
+
+    def square(self, image: Image.Image) -> np.ndarray:
+        """What ``resize`` makes of the picture, at ``size``: (3, size, size) uint8. Of a square that is the square.
+
+        Only what is shown is resized, and a very high picture is squashed downwards first: Pillow goes sideways
+        first, and 224 x 8,000,000 would not fit into memory.
+        """
+        how = Image.Resampling[self.interpolation.upper()]
+        if self.resize == "letterbox":
+            shown = _letterboxed(image, self.size, how)
+        else:
+            if self.resize == "squash" and image.height > 16 * image.width:
+                image = image.resize((image.width, self.size), how)
+            box = (0, 0, *image.size) if self.resize == "squash" else _centre(*image.size)
+            shown = _rgb(image.resize((self.size, self.size), how, box=box))
+        pixels = np.frombuffer(shown.tobytes(), dtype=np.uint8)  # half the time of np.asarray(image)
+        return pixels.reshape(self.size, self.size, 3).transpose(2, 0, 1).copy()
+
+    def normalise(self, squares: torch.Tensor) -> torch.Tensor:
+        """(B, 3, S, S) uint8 -> the same shape in float32, zero mean and unit spread per channel."""
+        pixels = squares.float() / 255
+        mean, std = (pixels.new_tensor(values).view(1, 3, 1, 1) for values in (self.mean, self.std))
+        return (pixels - mean) / std
+
+
+def _centre(width: int, height: int) -> tuple[int, int, int, int]:
+    """The box of the central square."""
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    return left, top, left + side, top + side
+
+
+def _letterboxed(image: Image.Image, size: int, how: Image.Resampling) -> Image.Image:
+    """The whole picture in the middle of a white square, its longer side at ``size``."""
+    longest = max(image.size)
+    width, height = (max(1, round(size * side / longest)) for side in image.size)
+    square = Image.new("RGB", (size, size), "white")
+    square.paste(_rgb(image.resize((width, height), how)), ((size - width) // 2, (size - height) // 2))
+    return square
+
+
+class Augmentation(Record):
+    """How training pictures are varied; every value is the width of a uniform draw. Zero switches it off."""
+
+    crop: float = Field(default=0.5, gt=0, le=1, description="Least share of the picture's area that a crop keeps.")
+    rotate: float = Field(default=10, ge=0, description="Largest rotation, degrees.")
+    flip: bool = Field(
+        default=False, description="Mirror half of the pictures. Labels and logos of products are never seen mirrored."
+    )
+    light: float = Field(default=0.3, ge=0, lt=1, description="Largest relative change of brightness and contrast.")
+    saturation: float = Field(default=0.3, ge=0, lt=1, description="Largest relative change of saturation.")

@@ -1,0 +1,51 @@
+"""The versioned tables: pairs, entities, explanations, as Parquet shards that pandas and ``datasets`` read.
+
+Pairs hold their picture's bytes in a struct ``image: {bytes, path}``, so a million pictures are a few files
+and the other columns are read without them. Ids are hashes of content: the same row has the same id in
+every version, on every machine.
+"""
+
+from entityclip.data.pairs.ids import digest, entity_id, normalised, pair_id, sources_hash, split_of
+from entityclip.data.pairs.schemas import BROUGHT, ENTITIES, EXPLANATIONS, PAIRS, SCHEMA_VERSION
+from entityclip.data.pairs.tables import (
+    ROW_GROUP_BYTES,
+    SHARD_BYTES,
+    PairsWriter,
+    ShardWriter,
+    finish,
+    iter_rows,
+    iter_shard,
+    read_frame,
+    reading,
+    require_complete,
+    shards,
+    start,
+    write_rows,
+)
+
+__all__ = [
+    "BROUGHT",
+    "ENTITIES",
+    "EXPLANATIONS",
+    "PAIRS",
+    "ROW_GROUP_BYTES",
+    "SCHEMA_VERSION",
+    "SHARD_BYTES",
+    "PairsWriter",
+    "ShardWriter",
+    "digest",
+    "entity_id",
+    "finish",
+    "iter_rows",
+    "iter_shard",
+    "normalised",
+    "pair_id",
+    "read_frame",
+    "reading",
+    "require_complete",
+    "shards",
+    "sources_hash",
+    "split_of",
+    "start",
+    "write_rows",
+]

@@ -1,0 +1,87 @@
+"""The columns of the versioned tables."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow as pa
+
+from entityclip.schemas import ExplanationRecord
+
+SCHEMA_VERSION = 1
+
+_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def _features(schema: pa.Schema) -> dict[str, Any]:
+    """Hugging Face's description of ``schema``: the image column is a picture, the others plain values."""
+    features: dict[str, Any] = {}
+    for field in schema:
+        if field.name == "image":
+            features["image"] = {"_type": "Image"}
+        elif pa.types.is_list(field.type):
+            features[field.name] = {"feature": {"dtype": "string", "_type": "Value"}, "_type": "List"}
+        else:
+            features[field.name] = {"dtype": str(field.type), "_type": "Value"}
+    return features
+
+
+def _described(fields: list[tuple[str, pa.DataType]]) -> pa.Schema:
+    schema = pa.schema(fields)
+    return schema.with_metadata({"huggingface": json.dumps({"info": {"features": _features(schema)}})})
+
+
+PAIRS = _described(
+    [
+        ("pair_id", pa.string()),
+        ("image", _IMAGE),
+        ("image_sha256", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("caption", pa.string()),
+        ("entity_id", pa.string()),
+        ("entity", pa.string()),
+        ("explanation", pa.string()),
+        ("split", pa.string()),
+        ("category", pa.string()),
+        ("language", pa.string()),
+        ("licence", pa.string()),
+        ("consent", pa.string()),
+        ("source", pa.string()),
+        ("row", pa.int32()),
+    ]
+)
+"""One row per picture. ``explanation`` is the first accepted text of the entity, or null."""
+
+ENTITIES = _described(
+    [
+        ("entity_id", pa.string()),
+        ("entity", pa.string()),
+        ("aliases", pa.list_(pa.string())),
+        ("category", pa.string()),
+        ("tags", pa.list_(pa.string())),
+        ("date", pa.string()),
+        ("language", pa.string()),
+        ("licence", pa.string()),
+        ("consent", pa.string()),
+        ("source", pa.string()),
+    ]
+)
+"""One row per entity, photographed or not. ``aliases`` are its other names and codes; ``tags`` and ``date`` (an ISO
+day) are there to filter by; data of an earlier version lack both."""
+
+BROUGHT = _described(
+    [
+        ("entity_id", pa.string()),
+        ("text", pa.string()),
+        ("language", pa.string()),
+        ("licence", pa.string()),
+        ("consent", pa.string()),
+        ("row", pa.int32()),
+    ]
+)
+"""Staging only: explanations that the source brought along, one row per text."""
+
+EXPLANATIONS = _described([(name, pa.string()) for name in ExplanationRecord.model_fields])
+"""One row per text about an entity; an entity may have several."""

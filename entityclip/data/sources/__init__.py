@@ -1,0 +1,92 @@
+"""Where pictures come from: one file per data layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from entityclip.data.sources.base import Source
+from entityclip.errors import ConfigError
+from entityclip.paths import Layout
+
+NEWS = ("n24news", "visualnews", "goodnews")
+"""Published sets of news pictures; who measures on them compares with what was published."""
+
+CATALOG_PRODUCTS = 300
+"""Products of the catalogue where nobody says how many."""
+
+SOURCES = ("catalog", "grocery", "table", *NEWS)
+
+
+def open_source(
+    name: str,
+    *,
+    layout: Layout,
+    path: Path | None = None,
+    mapping: Path | None = None,
+    products: int | None = None,
+    progress: bool = False,
+) -> Source:
+    """The source called ``name``, ready to be read.
+
+    Args:
+        name: ``catalog`` (the built-in sample, drawn where it is not there yet), ``grocery``, ``table``, or one
+            of ``NEWS``.
+        layout: Says where a drawn or fetched data set is kept that has no ``path`` of its own.
+        path: Folder of the data, or the picture table. Without it, ``grocery`` is fetched from its repository.
+        mapping: YAML file with a TableMapping; for ``table`` only.
+        products: How many products to draw; for ``catalog`` only.
+        progress: Show a progress bar while drawing.
+
+    Raises:
+        ConfigError: The name is unknown, or an argument does not belong to this source.
+        SourceError: The source cannot be read, drawn or fetched.
+    """
+    if mapping is not None and name != "table":
+        raise ConfigError(f"source {name}: a mapping belongs to the source 'table' only; leave it out")
+    if products is not None and name != "catalog":
+        raise ConfigError(f"source {name}: a number of products belongs to the source 'catalog' only; leave it out")
+    # Each source is imported when it is asked for: drawing needs what reading a table does not.
+    if name == "catalog":
+        from entityclip.data.sources.catalog import CatalogSource
+
+        return CatalogSource(
+            path or layout.drawn, products=CATALOG_PRODUCTS if products is None else products, progress=progress
+        )
+    if name == "grocery":
+        from entityclip.data.sources.grocery import GrocerySource, fetch
+
+        return GrocerySource(path or fetch(layout.fetched("grocery")))
+    if name == "table":
+        return _open_table(path, mapping)
+    if name in NEWS:
+        from entityclip.data.sources.news import NewsSource
+
+        if path is None:
+            raise ConfigError(f"source {name}: name the folder of the data set as the path; it is not fetched")
+        return NewsSource(path, name=name)
+    raise ConfigError(f"source {name!r} is unknown; known are {', '.join(SOURCES)}")
+
+
+def _open_table(path: Path | None, mapping: Path | None) -> Source:
+    from entityclip.data.sources.mapping import TableMapping
+    from entityclip.data.sources.shared_pictures import MergedSource
+    from entityclip.data.sources.table import TableSource
+
+    if path is None:
+        raise ConfigError("source table: name the picture table, or the folder that holds it, as the path")
+    roles = TableMapping.read(mapping) if mapping else TableMapping()
+    source = TableSource(path, mapping=roles)
+    return MergedSource(source) if roles.shared_pictures == "merge" else source
+
+
+def to_be_made(name: str, *, layout: Layout, path: Path | None = None, products: int | None = None) -> str:
+    """What ``open_source`` would first have to draw or fetch, and where; empty where nothing is missing."""
+    if name == "catalog":
+        from entityclip.data.sources.catalog import is_drawn
+
+        folder = path or layout.drawn
+        whole = is_drawn(folder, products=CATALOG_PRODUCTS if products is None else products)
+        return "" if whole else f"{folder}: the catalogue is not drawn yet, damaged, or of another recipe"
+    if name == "grocery" and path is None and not layout.fetched("grocery").is_dir():
+        return f"{layout.fetched('grocery')}: the data set is not fetched yet"
+    return ""

@@ -1,0 +1,193 @@
+"""The built-in sample: a drawn product catalogue with a long tail, human-like texts and planted faults.
+
+``draw_catalog`` writes a folder of pictures and tables, the same bytes for the same arguments; ``CatalogSource``
+draws it where it is not there yet and reads it as any table of a user's.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+from pydantic import Field, ValidationError
+from tqdm import tqdm
+
+from entityclip.data.pairs import digest
+from entityclip.data.sources import drawn
+from entityclip.data.sources.drawn.faults import FEWEST_PRODUCTS, Fault, plant_pictures, plant_texts
+from entityclip.data.sources.drawn.products import FORMS, Product, explain
+from entityclip.data.sources.drawn.render_photos import LICENCE, Studio, shots
+from entityclip.data.sources.mapping import EntityMapping, TableMapping
+from entityclip.data.sources.table import TableSource
+from entityclip.errors import ConfigError, SourceError
+from entityclip.schemas import Record
+from entityclip.storage import atomic_path
+
+MAPPING = TableMapping(
+    entity="code",
+    category="kind",
+    entities=EntityMapping(entity="code", aliases=("name_en", "name_ja"), explanations=FORMS, category="kind"),
+)
+"""How the catalogue's tables are read."""
+
+_PICTURES, _PRODUCTS, _FAULTS, _MARKER = "pictures.csv", "products.csv", "faults.csv", "catalog.json"
+
+
+class Recipe(Record):
+    """Everything that decides what is drawn."""
+
+    products: int = Field(ge=1, le=5000)
+    seed: int = Field(ge=0)
+    faults: bool = Field(description="Plant the faults that faults.csv then lists.")
+    size: int = Field(ge=32, le=512, description="Side of the pictures, in pixels.")
+
+
+class CatalogSource(TableSource):
+    """The drawn catalogue in ``folder``, drawn first unless it is there, whole and of this recipe.
+
+    Raises:
+        ConfigError: The recipe is impossible.
+        SourceError: ``folder`` holds something else than a catalogue, or cannot be written.
+    """
+
+    def __init__(
+        self, folder: Path, *, products: int = 300, seed: int = 7, faults: bool = True, progress: bool = False
+    ) -> None:
+        draw_catalog(folder, products=products, seed=seed, faults=faults, progress=progress)
+        super().__init__(folder, mapping=MAPPING, name="catalog")
+        self._content = str(_marker(folder)["content"])
+
+    def fingerprint(self) -> str:
+        """Hash of what was drawn: the same wherever and whenever it was drawn."""
+        return digest("catalog", self._content, MAPPING.model_dump_json(), length=64)
+
+
+def planted_faults(folder: Path) -> tuple[Fault, ...]:
+    """The faults of the catalogue in ``folder``; none where it was drawn without."""
+    if not (folder / _FAULTS).is_file():
+        return ()
+    with (folder / _FAULTS).open(encoding="utf-8", newline="") as stream:
+        return tuple(Fault.model_validate(row) for row in csv.DictReader(stream))
+
+
+# ---------------------------------------------------------------- drawing it once
+def draw_catalog(
+    folder: Path,
+    *,
+    products: int = 300,
+    seed: int = 7,
+    faults: bool = True,
+    size: int = 96,
+    progress: bool = False,
+) -> None:
+    """Write the catalogue into ``folder``; nothing is done where it is there, whole and of this recipe.
+
+    Pictures lie in ``images/CODE/N.jpg``. ``pictures.csv`` has a row for each, ``products.csv`` one for each
+    product, ``faults.csv`` one for each planted fault. The faults are as many whatever ``products`` is: among
+    fewer than 60 products they are a share that a quality gate may well refuse. Drawing happens beside the
+    folder, which is replaced at the end.
+
+    Raises:
+        ConfigError: The recipe is impossible.
+        SourceError: ``folder`` holds something else than a catalogue (nothing is touched), or cannot be written.
+    """
+    recipe = _recipe(products=products, seed=seed, faults=faults, size=size)
+    if _is_drawn(folder, recipe):
+        return
+    if folder.exists() and not _may_be_replaced(folder):
+        raise SourceError(f"{folder}: holds something else than a drawn catalogue; name an empty or a new folder")
+    try:
+        with atomic_path(folder, durable=False) as temporary:
+            temporary.mkdir()
+            _draw(temporary, recipe, progress=progress)
+            marker = {**_expected(recipe), "content": _content(temporary)}
+            (temporary / _MARKER).write_text(json.dumps(marker, indent=1) + "\n")
+    except OSError as error:
+        raise SourceError(f"{folder}: the catalogue cannot be written: {error.strerror}") from error
+
+
+def is_drawn(folder: Path, *, products: int, seed: int = 7, faults: bool = True, size: int = 96) -> bool:
+    """Whether ``draw_catalog`` with the same arguments would find its work done."""
+    return _is_drawn(folder, _recipe(products=products, seed=seed, faults=faults, size=size))
+
+
+def _recipe(**values: int | bool) -> Recipe:
+    try:
+        recipe = Recipe.model_validate(values)
+    except ValidationError as error:
+        wrong = "; ".join(f"{e['loc'][0]}={e['input']!r}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"no catalogue can be drawn with {wrong}") from None
+    if recipe.faults and recipe.products < FEWEST_PRODUCTS:
+        raise ConfigError(
+            f"{recipe.products} products have no room for the faults; ask for {FEWEST_PRODUCTS} or for no faults"
+        )
+    return recipe
+
+
+def _is_drawn(folder: Path, recipe: Recipe) -> bool:
+    """Whether ``folder`` is what this code draws by ``recipe``, to the last byte."""
+    marker = _marker(folder)
+    return bool(marker) and marker == {**_expected(recipe), "content": _content(folder)}
+
+
+def _may_be_replaced(folder: Path) -> bool:
+    return folder.is_dir() and (bool(_marker(folder)) or not any(folder.iterdir()))
+
+
+def _marker(folder: Path) -> dict[str, Any]:
+    """What stands in the marker of a complete catalogue; empty where there is none."""
+    try:
+        marker = json.loads((folder / _MARKER).read_text())
+    except (OSError, ValueError):
+        return {}
+    return marker if isinstance(marker, dict) and "recipe" in marker else {}
+
+
+def _expected(recipe: Recipe) -> dict[str, Any]:
+    """Recipe and hash of the code that draws, itself and the two libraries that make pixels."""
+    code = [Path(__file__), *sorted(Path(drawn.__path__[0]).glob("*.py"))]
+    generator = digest(PIL.__version__, np.__version__, *(path.read_bytes() for path in code))
+    return {"recipe": recipe.model_dump(), "generator": generator}
+
+
+def _content(folder: Path) -> str:
+    """Hash of every file's name and bytes, the marker left out."""
+    h = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != _MARKER:
+            h.update(digest(path.relative_to(folder).as_posix(), path.read_bytes()).encode())
+    return h.hexdigest()
+
+
+# ---------------------------------------------------------------- the catalogue itself
+def _draw(folder: Path, recipe: Recipe, *, progress: bool) -> None:
+    """All pictures and tables."""
+    studio = Studio(folder, products=recipe.products, seed=recipe.seed, size=recipe.size)
+    lines = [
+        studio.file_away(studio.shoot(index, number), index, number, split=split)
+        for index in tqdm(range(recipe.products), desc="draw", unit="product", disable=not progress)
+        for number, split in shots(index)
+    ]
+    texts = {product.code: explain(product, seed=recipe.seed) for product in studio.products}
+    if recipe.faults:
+        planted = [*plant_pictures(studio, lines), *plant_texts(studio, texts, table=_PRODUCTS)]
+        _write_table(folder / _FAULTS, [fault.model_dump() for fault in planted])
+    _write_table(folder / _PICTURES, [line.model_dump() for line in lines])
+    _write_table(folder / _PRODUCTS, [_product_line(product, texts[product.code]) for product in studio.products])
+
+
+def _product_line(product: Product, texts: dict[str, str]) -> dict[str, str]:
+    names = {"code": product.code, "name_en": product.name_en, "name_ja": product.name_ja, "kind": product.look.kind}
+    return {**names, "language": "en", "licence": LICENCE, **texts}
+
+
+def _write_table(path: Path, rows: list[dict[str, str]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

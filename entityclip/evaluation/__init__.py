@@ -1,0 +1,1 @@
+"""Metrics of a checkpoint, calibration, the promotion decision and the export to ONNX."""

@@ -1,0 +1,213 @@
+"""Evaluation of one model on one frozen set: every entity is a candidate, photographed in training or not.
+
+Pictures ask for their entity in each of the three indexes; entities ask for their pictures; where captions
+are distinct, pictures and captions ask for each other. Every figure has an interval and is given for all queries
+and by slice.
+
+Published news sets are measured as their papers do: the candidates are those of the split, every picture has a
+caption and an explanation of its own, and they are asked for in both directions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import get_args
+
+import numpy as np
+import pandas as pd
+
+from entityclip.data import pairs
+from entityclip.data.pairs import digest
+from entityclip.data.sources import NEWS
+from entityclip.errors import DataError
+from entityclip.model.checkpoint import LoadedModel
+from entityclip.paths import DataLayout
+from entityclip.retrieval import metrics
+from entityclip.retrieval.index import EntityIndex, PictureIndex
+from entityclip.retrieval.metrics import Figure, Ranked
+from entityclip.retrieval.vectors import nearest
+from entityclip.schemas import SLICES, Candidates, EvalReport, IndexKind, Metric, Probe, Split
+
+SLICE_MINIMUM = 5
+"""Slices with fewer queries are not reported: their figures would say nothing."""
+
+DISTINCT = 0.9
+"""Share of distinct captions from which on pictures and captions are asked for each other. A catalogue repeats
+the entity's name as caption, and which of its pictures is meant then has no answer."""
+
+PROBES = 5
+"""Pictures whose scores go into the report."""
+
+
+def evaluate(
+    model: LoadedModel,
+    data: DataLayout,
+    *,
+    split: Split = "test",
+    candidates: Candidates | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> tuple[EvalReport, pd.DataFrame]:
+    """Measure ``model`` on one split of ``data``.
+
+    Args:
+        model: What is measured.
+        data: The data version.
+        split: Whose pictures are the queries.
+        candidates: Among which entities a picture is to find its own; by default what ``usual_candidates`` says.
+        seed: Of the bootstrap.
+        progress: Show bars.
+
+    Returns:
+        The report, and one row per query of a picture or caption: ``pair_id, entity_id, slice, category, language,
+        index, direction, rank, best, score, true_score``, where ``best`` is the entity_id (for the index 'pairs'
+        the pair_id) that came first, with its similarity ``score``. Explanations that ask have no rows.
+
+    Raises:
+        DataError: The split holds no picture, or a picture shows an entity that is not in the table.
+    """
+    started = time.monotonic()
+    candidates = candidates or usual_candidates(data, split=split)
+    pictures = PictureIndex.build(model, data, split=split, progress=progress)
+    if pictures.rows.empty:
+        raise DataError(f"{data.pairs}: split {split!r} holds no picture, so there is nothing to evaluate on")
+    shown = set(pictures.rows["entity_id"])
+    among = shown if candidates == "split" else None
+    entities = EntityIndex.build(model, data, among=among, progress=progress)
+    truth = entities.rows_of(pictures.rows["entity_id"])
+    own = candidates == "split" and len(shown) == len(pictures.rows)  # every picture has an entity to itself
+    answers = pd.concat(_answers(model, entities, pictures, truth, own=own), ignore_index=True)
+    figures = [*_rank_metrics(answers, entities=len(entities.rows), pictures=len(pictures.rows), seed=seed)]
+    if not own:
+        figures += _retrieval_metrics(entities, pictures, truth, seed=seed)
+    report = EvalReport(
+        model_fingerprint=model.card.fingerprint,
+        evaluation_hash=evaluation_hash(entities, pictures, split=split),
+        split=split,
+        pictures=len(pictures.rows),
+        entities=len(entities.rows),
+        candidates=candidates,
+        metrics=tuple(figures),
+        probes=probes(entities, pictures, truth),
+        seconds=time.monotonic() - started,
+    )
+    told = (answers["direction"] == "image_to_text") | (answers["index"] == "pairs")
+    return report, answers[told].reset_index(drop=True)
+
+
+def usual_candidates(data: DataLayout, *, split: Split) -> Candidates:
+    """``split`` for the published news sets, whose figures are about the split's own pictures and texts; else ``all``.
+
+    A catalogue is asked among all of its entities: whoever searches it does not know which were photographed when.
+    """
+    sources = set(pairs.read_frame(data.pairs, name=split, columns=["source"])["source"])
+    return "split" if sources <= set(NEWS) else "all"
+
+
+# ---------------------------------------------------------------- what is asked
+def _asked(entities: EntityIndex, pictures: PictureIndex, truth: np.ndarray) -> pd.DataFrame:
+    """pair_id, entity_id, slice, category, language of each picture."""
+    of_entity = entities.rows[["slice", "category"]].iloc[truth].reset_index(drop=True)
+    asked = pd.concat([pictures.rows[["pair_id", "entity_id", "language"]], of_entity], axis=1)
+    return asked[["pair_id", "entity_id", "slice", "category", "language"]]
+
+
+def _answers(
+    model: LoadedModel, entities: EntityIndex, pictures: PictureIndex, truth: np.ndarray, *, own: bool
+) -> Iterator[pd.DataFrame]:
+    """A row per query. Texts ask too where every picture has its ``own`` entity, captions also where distinct."""
+    asked, names = _asked(entities, pictures, truth), entities.rows["entity"].to_numpy()
+    entity_ids, pair_ids = entities.rows["entity_id"].to_numpy(), pictures.rows["pair_id"].to_numpy()
+    for kind in get_args(IndexKind):
+        vectors = entities.vectors[kind]
+        if own:
+            to_text, to_image = metrics.both_ways(pictures.vectors, vectors[truth])
+            yield asked.assign(index=kind, direction="image_to_text", **_outcome(to_text, entity_ids[truth]))
+            yield asked.assign(index=kind, direction="text_to_image", **_outcome(to_image, pair_ids))
+        else:
+            ranked = metrics.ranks(pictures.vectors, vectors, truth)
+            yield asked.assign(index=kind, direction="image_to_text", **_outcome(ranked, entity_ids))
+    captions = pictures.rows["caption"]
+    if own or captions.nunique() >= DISTINCT * len(captions):
+        same = bool((captions == names[truth]).all())  # then they are embedded already
+        texts = entities.vectors["caption"][truth] if same else model.embed_texts(list(captions))
+        to_text, to_image = metrics.both_ways(pictures.vectors, texts)
+        yield asked.assign(index="pairs", direction="image_to_text", **_outcome(to_text, pair_ids))
+        yield asked.assign(index="pairs", direction="text_to_image", **_outcome(to_image, pair_ids))
+
+
+def _outcome(ranked: Ranked, ids: np.ndarray) -> dict[str, np.ndarray]:
+    return {
+        "rank": ranked.rank,
+        "best": ids[ranked.best],
+        "score": ranked.best_score,
+        "true_score": ranked.true_score,
+    }
+
+
+# ---------------------------------------------------------------- figures
+def _rank_metrics(answers: pd.DataFrame, *, entities: int, pictures: int, seed: int) -> Iterator[Metric]:
+    for (index, direction), part in answers.groupby(["index", "direction"], sort=False):
+        candidates = pictures if index == "pairs" or direction == "text_to_image" else entities
+
+        def figures(rows: pd.DataFrame, candidates: int = candidates) -> list[Figure]:
+            ranks, groups = rows["rank"].to_numpy(), rows["entity_id"].to_numpy()
+            return metrics.rank_figures(ranks, groups, candidates=candidates, seed=seed)
+
+        whole = figures(part)
+        for name, rows in slices(part):
+            for figure in whole if len(rows) == len(part) else figures(rows):
+                where = {"index": index, "direction": direction, "slice": name}
+                yield Metric.model_validate(where | figure._asdict())
+
+
+def _retrieval_metrics(
+    entities: EntityIndex, pictures: PictureIndex, truth: np.ndarray, *, seed: int
+) -> Iterator[Metric]:
+    """Entities ask for their pictures, of which they may have several: mAP and P@10."""
+    for kind in get_args(IndexKind):
+        found = metrics.picture_retrieval(entities.vectors[kind], pictures.vectors, truth)
+        asked = entities.rows.iloc[found.index].assign(found=found.index)
+        for name, rows in slices(asked):
+            values = {figure: found.loc[rows["found"], figure].to_numpy() for figure in ("mAP", "P@10")}
+            for figure in metrics.mean_figures(values, rows["entity_id"].to_numpy(), seed=seed):
+                yield Metric(index=kind, direction="text_to_image", slice=name, **figure._asdict())
+
+
+def slices(queries: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """'all', each of SLICES, each category and each language, with their rows; small ones are left out."""
+    yield "all", queries
+    parts = [(name, queries[queries["slice"] == name]) for name in SLICES]
+    for column in ("category", "language"):
+        parts += [(f"{column}={value!s}", rows) for value, rows in queries.groupby(column) if value]
+    yield from ((name, rows) for name, rows in parts if len(rows) >= SLICE_MINIMUM)
+
+
+# ---------------------------------------------------------------- what others compare with
+def evaluation_hash(entities: EntityIndex, pictures: PictureIndex, *, split: Split) -> str:
+    """Hash of what was asked: pictures with their entities, and the candidates with the slice that each is in.
+
+    Slices are part of it: once an entity has new training pictures, figures by slice are about other queries,
+    and two reports cannot be compared. Names and explanations are not: to improve them is fair.
+    """
+    asked = sorted(pictures.rows["pair_id"] + " " + pictures.rows["entity_id"])
+    candidates = sorted(entities.rows["entity_id"] + " " + entities.rows["slice"])
+    return digest("evaluation", split, *asked, "candidates", *candidates)
+
+
+def probes(entities: EntityIndex, pictures: PictureIndex, truth: np.ndarray) -> tuple[Probe, ...]:
+    """A few pictures, spread over the slices, with the scores of their best five entities in the mixed index.
+
+    Whoever serves the model has to give the same scores.
+    """
+    asked = _asked(entities, pictures, truth).sort_values("pair_id")
+    turn = asked.groupby("slice").cumcount()  # the first picture of each slice, then the second of each ...
+    chosen = asked.assign(turn=turn).sort_values(["turn", "slice"], kind="stable").index[:PROBES]
+    names, found = entities.rows["entity"].to_numpy(), []
+    for row in chosen:
+        best, scores = nearest(pictures.vectors[row], entities.vectors["mixed"], k=5)
+        picture = pictures.rows.loc[row]
+        top = dict(zip(names[best], scores.tolist(), strict=True))
+        found.append(Probe(pair_id=picture["pair_id"], entity=picture["entity"], scores=top))
+    return tuple(found)

@@ -1,0 +1,204 @@
+"""What each part of the method is worth: the same training without it, over several seeds.
+
+Whoever changes a loss, a source or a writer wants to see this table again: plain CLIP, one term more at a time, and
+the whole with explanations that describe something else.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from typing import NamedTuple, get_args
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from scipy import stats
+
+from entityclip.data import pairs
+from entityclip.data.variants import with_explanations
+from entityclip.experiments.train_and_evaluate import measure
+from entityclip.model.config import LossConfig
+from entityclip.paths import AblationLayout, DataLayout
+from entityclip.reports.plots import SLICE_TITLES
+from entityclip.schemas import SLICES, EvalReport, IndexKind
+from entityclip.training import TrainConfig, run_key
+
+
+class Variant(NamedTuple):
+    """One line of the table."""
+
+    name: str
+    terms: tuple[str, ...]
+    """Weights of the loss that keep their value; the others are 0."""
+    swapped: float = 0.0
+    """Share of the explanations that describe another entity, in training and in the index."""
+
+
+WHOLE = ("explanation", "beta", "eta")
+VARIANTS = (
+    Variant("plain CLIP", ()),
+    Variant("+ image-explanation", ("explanation",)),
+    Variant("+ MMAE", ("explanation", "beta")),
+    Variant("+ GI-ITM: the whole", WHOLE),
+    Variant("whole, 25 % swapped", WHOLE, 0.25),
+    Variant("whole, 50 % swapped", WHOLE, 0.5),
+    Variant("whole, 100 % swapped", WHOLE, 1.0),
+)
+
+
+class Run(NamedTuple):
+    """One training of the ablation."""
+
+    variant: Variant
+    seed: int
+    config: TrainConfig
+
+    @property
+    def name(self) -> str:
+        """As its folder is called."""
+        return f"{VARIANTS.index(self.variant)}-{self.seed}"
+
+
+def runs(config: TrainConfig, *, seeds: int) -> list[Run]:
+    """All trainings, seed by seed: an ablation that is cut off has whole tables of fewer seeds."""
+    return [
+        Run(variant, seed, config.model_copy(update={"seed": seed, "loss": _loss(config.loss, variant)}))
+        for seed in range(seeds)
+        for variant in VARIANTS
+    ]
+
+
+def _loss(loss: LossConfig, variant: Variant) -> LossConfig:
+    return loss.model_copy(update={term: 0.0 for term in WHOLE if term not in variant.terms})
+
+
+def ablate(
+    planned: Iterable[Run],
+    *,
+    data: DataLayout,
+    data_hash: str,
+    to: AblationLayout,
+    report: Callable[[Run, EvalReport], None],
+    jobs: int = 1,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Train and measure every run; what an earlier call has measured is taken as it is.
+
+    Args:
+        planned: The trainings.
+        data: What the runs learn from, before any text is swapped.
+        data_hash: Its hash.
+        to: Where all is kept.
+        report: Told of each run, in the order planned.
+        jobs: Trainings at a time, each in its own process: several of a small model share a GPU well.
+        progress: Show bars, where one training runs at a time.
+
+    Returns:
+        ``variant, seed, index, slice, recall``: R@1 in percent on the test pictures, for each index and slice.
+    """
+    planned = list(planned)
+    measured = partial(_measured, data=data, data_hash=data_hash, to=to, progress=progress and jobs == 1)
+    if jobs == 1:
+        return _tabled(planned, map(measured, planned), report)
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
+        return _tabled(planned, pool.map(measured, planned), report)
+
+
+def _measured(run: Run, *, data: DataLayout, data_hash: str, to: AblationLayout, progress: bool) -> EvalReport:
+    key = run_key(run.config, data_hash=f"{data_hash} {run.variant.swapped}")
+    make = partial(swapped, data, to.data(run.name), share=run.variant.swapped, seed=run.seed)
+    folder = to.run(run.name, key=key)
+    found = measure(run.config, make_data=make, key=key, run=folder, decoded=to.decoded, progress=progress)
+    return found.measured.evaluation
+
+
+def _tabled(
+    planned: list[Run], evaluations: Iterable[EvalReport], report: Callable[[Run, EvalReport], None]
+) -> pd.DataFrame:
+    rows: list[dict[str, object]] = []
+    for run, evaluation in zip(planned, evaluations, strict=True):
+        report(run, evaluation)
+        rows += [{"variant": run.variant.name, "seed": run.seed} | cell for cell in _cells(evaluation)]
+    return pd.DataFrame(rows)
+
+
+def swapped(data: DataLayout, into: DataLayout, *, share: float, seed: int) -> DataLayout:
+    """``data`` with the explanations of a ``share`` of the entities handed round among these; nothing else differs.
+
+    The copy shares all files but the explanations with the original.
+    """
+    if not share:
+        return data
+    texts = pairs.read_frame(data.explanations)
+    entities = texts["entity_id"].unique()
+    chosen = np.random.default_rng(seed).permutation(entities)[: max(2, round(share * len(entities)))]
+    to = dict(zip(chosen, np.roll(chosen, 1), strict=True))
+    with_explanations(data, texts.assign(entity_id=[to.get(e, e) for e in texts["entity_id"]]), into=into)
+    return into
+
+
+# ---------------------------------------------------------------- the table
+def _cells(measured: EvalReport) -> Iterator[dict[str, object]]:
+    for index in get_args(IndexKind):
+        for name in (*SLICES, "all"):
+            recall = measured.value("R@1", index=index, slice=name)
+            if recall is not None:
+                yield {"index": index, "slice": name, "recall": recall}
+
+
+def summary(cells: pd.DataFrame) -> pd.DataFrame:
+    """``variant, index, slice, mean, half``: mean over the seeds and half of its 95 % interval (Student's t; wide,
+    since seeds are few; not known for one seed).
+    """
+    by = cells.groupby(["variant", "index", "slice"], sort=False)["recall"]
+    found = by.agg(["mean", "std", "count"]).reset_index()
+    factor = [stats.t.ppf(0.975, n - 1) / math.sqrt(n) if n > 1 else math.nan for n in found["count"]]
+    return found.assign(half=found["std"] * factor)[["variant", "index", "slice", "mean", "half"]]
+
+
+def markdown(found: pd.DataFrame) -> str:
+    """The summary as a table for a document: one line a variant and index, one column a slice."""
+    present = [name for name in (*SLICES, "all") if (found["slice"] == name).any()]
+    head = ["training", "index", *present]
+    lines = [head, ["---"] * 2 + ["---:"] * len(present)]
+    for (variant, index), part in found.groupby(["variant", "index"], sort=False):
+        cells = part.set_index("slice")
+        lines.append([str(variant), str(index), *(_figure(cells, name) for name in present)])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def _figure(cells: pd.DataFrame, name: str) -> str:
+    if name not in cells.index:
+        return ""
+    mean, half = (float(cells.at[name, column]) for column in ("mean", "half"))  # type: ignore[arg-type]
+    return f"{mean:.1f}" if math.isnan(half) else f"{mean:.1f} ± {half:.1f}"
+
+
+def plot(found: pd.DataFrame) -> str:
+    """SVG: one panel a slice, one line a variant, a dot with its interval for each index."""
+    variants = list(dict.fromkeys(found["variant"]))
+    present = [name for name in (*SLICES, "all") if (found["slice"] == name).any()]
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "ablation", "font.size": 9}):
+        figure = Figure(figsize=(2.3 * len(present) + 1.6, 0.42 * len(variants) + 1.2), layout="constrained")
+        panels = figure.subplots(1, len(present), sharey=True, squeeze=False)[0]
+        for axes, name in zip(panels, present, strict=True):
+            for offset, index in zip((-0.22, 0.0, 0.22), get_args(IndexKind), strict=True):
+                part = found[(found["slice"] == name) & (found["index"] == index)]
+                rows = [variants.index(variant) + offset for variant in part["variant"]]
+                axes.errorbar(part["mean"], rows, xerr=part["half"].fillna(0), fmt="o", markersize=4, label=index)
+            axes.set(title=SLICE_TITLES[name], xlabel="R@1, %", yticks=range(len(variants)), yticklabels=variants)
+            axes.grid(axis="x", linewidth=0.4)
+        panels[0].invert_yaxis()
+        panels[0].legend(loc="lower left", frameon=False)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        return buffer.getvalue()

@@ -1,0 +1,26 @@
+"""What the gate and each of its rules are worth: the same training with their texts in and out.
+
+The gate's own figure of merit is the recall that it gives back, not the rows that it finds.
+"""
+
+from entityclip.experiments.gate_report.costs import CostLine, costs
+from entityclip.experiments.gate_report.page import write_gate_page
+from entityclip.experiments.gate_report.study import Study, Trained, Variant, retrain, variants
+from entityclip.experiments.gate_report.tuning import Limit, parse_limit, tune
+from entityclip.experiments.gate_report.worth import recall_table, worth_table
+
+__all__ = [
+    "CostLine",
+    "Limit",
+    "Study",
+    "Trained",
+    "Variant",
+    "costs",
+    "parse_limit",
+    "recall_table",
+    "retrain",
+    "tune",
+    "variants",
+    "worth_table",
+    "write_gate_page",
+]

@@ -1,0 +1,124 @@
+"""Which texts each variant of the gate lets through, and a training on each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import NamedTuple
+
+import pandas as pd
+
+from entityclip.data import pairs
+from entityclip.data.variants import with_explanations
+from entityclip.errors import DataError
+from entityclip.experiments.train_and_evaluate import Measurement, measure
+from entityclip.paths import AblationLayout, DataLayout
+from entityclip.schemas import Split
+from entityclip.training import TrainConfig, run_key
+
+OFF, ON = "gate off", "gate on"
+
+
+class Variant(NamedTuple):
+    """One way to set the gate."""
+
+    name: str
+    rule: str
+    """The rule that is left out; empty for the gate as a whole."""
+    texts: pd.DataFrame
+    """Rows of the table of explanations that are trained on."""
+
+
+class Trained(NamedTuple):
+    """One training of the report."""
+
+    variant: Variant
+    seed: int
+    result: Measurement
+
+
+class Study(NamedTuple):
+    """What is trained on, how often, and where it is kept."""
+
+    data: DataLayout
+    """Before the gate: every text, sound or not."""
+    data_hash: str
+    config: TrainConfig
+    seeds: int
+    to: AblationLayout
+
+
+def variants(texts: pd.DataFrame, broken: pd.DataFrame) -> list[Variant]:
+    """The gate off, on, and without one rule after the other, the rule with the most rows first.
+
+    A text that breaks two rules stays out when one of them is left out. A rule that sets nothing aside alone has no
+    variant: without it, the same texts pass.
+
+    Args:
+        texts: Every explanation, before the gate.
+        broken: As ``quarantine.broken_texts`` gives it.
+
+    Raises:
+        DataError: No text was set aside, or one that is not among ``texts``.
+    """
+    strange = sorted(set(broken["id"]) - set(texts["explanation_id"]))
+    if strange:
+        raise DataError(f"text {strange[0]} was set aside, but is not in the data; they are of different batches")
+    if broken.empty:
+        raise DataError("the gate has set no text aside, so that there is nothing to compare")
+    aside = texts["explanation_id"].isin(broken["id"])
+    found = [Variant(OFF, "", texts), Variant(ON, "", texts[~aside])]
+    for rule, alone in alone_by_rule(broken).items():
+        if alone:
+            found.append(Variant(f"without {rule}", rule, texts[~aside | texts["explanation_id"].isin(alone)]))
+    return found
+
+
+def alone_by_rule(broken: pd.DataFrame) -> dict[str, set[str]]:
+    """Rule -> the texts that no other rule sets aside; the rule that most texts break comes first."""
+    rules_of = broken.groupby("id")["rule"].nunique()
+    single = set(rules_of.index[rules_of == 1])
+    return {
+        str(rule): set(broken.loc[broken["rule"] == rule, "id"]) & single
+        for rule in broken["rule"].value_counts(sort=True).index
+    }
+
+
+def retrain(
+    study: Study,
+    some: Iterable[Variant],
+    *,
+    split: Split = "test",
+    report: Callable[[Trained], None] = lambda _: None,
+    progress: bool = True,
+) -> Iterator[Trained]:
+    """Train on each variant with each seed; what an earlier call has measured is taken as it is.
+
+    Seed by seed, so that a report that is cut off has whole tables of fewer seeds.
+    """
+    listed = list(some)
+    for seed in range(study.seeds):
+        for variant in listed:
+            trained = Trained(variant, seed, _measured(study, variant, seed, split=split, progress=progress))
+            report(trained)
+            yield trained
+
+
+def _measured(study: Study, variant: Variant, seed: int, *, split: Split, progress: bool) -> Measurement:
+    config = study.config.model_copy(update={"seed": seed})
+    kept = pairs.digest(*(str(key) for key in variant.texts["explanation_id"]), *map(str, variant.texts["entity_id"]))
+    key = run_key(config, data_hash=f"{study.data_hash} {kept} {split}")
+    return measure(
+        config,
+        make_data=partial(_with_texts, study, variant.texts, study.to.data(kept)),
+        key=key,
+        run=study.to.run(f"{kept}-{seed}", key=key),
+        decoded=study.to.decoded,
+        split=split,
+        progress=progress,
+    )
+
+
+def _with_texts(study: Study, texts: pd.DataFrame, into: DataLayout) -> DataLayout:
+    with_explanations(study.data, texts, into=into)
+    return into

@@ -1,0 +1,95 @@
+"""A rule's limit, chosen by the recall that a training with it reaches on validation pictures."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from entityclip.errors import ConfigError
+from entityclip.experiments.gate_report.study import Study, Trained, Variant, retrain
+from entityclip.experiments.gate_report.worth import recall_table
+
+_FORM = re.compile(r"\s*(?P<rule>\w+)\s*:\s*(?P<column>\w+)\s*(?P<sign>>=|<=)\s*(?P<limits>[-\d.,\s]+)")
+_HOLDS = {">=": (operator.ge, "min_value"), "<=": (operator.le, "max_value")}
+
+
+class Limit(NamedTuple):
+    """A rule on a number, with the limits to try: ``too_short: words >= 2, 4, 8``."""
+
+    rule: str
+    column: str
+    sign: str
+    limits: tuple[float, ...]
+
+    @property
+    def keyword(self) -> str:
+        """What the limit is called in the suite's JSON."""
+        return _HOLDS[self.sign][1]
+
+    def holds(self, scores: pd.Series, limit: float) -> pd.Series:
+        """Which scores keep the rule; one that is missing does, as it does at the gate."""
+        return scores.isna() | _HOLDS[self.sign][0](scores, limit)
+
+
+def parse_limit(text: str) -> Limit:
+    """``RULE: COLUMN >= LIMIT, LIMIT ...`` or with ``<=``.
+
+    Raises:
+        ConfigError: The text has another form, or names fewer than two limits.
+    """
+    found = _FORM.fullmatch(text)
+    try:
+        limits = tuple(float(part) for part in found["limits"].split(",")) if found else ()
+    except ValueError:
+        limits = ()
+    if not found or len(set(limits)) < 2:
+        raise ConfigError(f"{text!r}: expected a rule and limits to try, as in 'too_short: words >= 2, 4, 8'")
+    return Limit(found["rule"], found["column"], found["sign"], limits)
+
+
+def tune(
+    study: Study,
+    limit: Limit,
+    *,
+    scored: pd.DataFrame,
+    broken: pd.DataFrame,
+    report: Callable[[Trained], None] = lambda _: None,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Train with each limit while all other rules stand: ``limit, texts, slice, value, low, high``, on validation
+    pictures; test pictures choose nothing.
+
+    Args:
+        study: As for the report.
+        limit: The rule, and what to try.
+        scored: Every text before the gate, with its scores.
+        broken: As ``quarantine.broken_texts`` gives it.
+        report: Told of each training.
+        progress: Show bars.
+
+    Raises:
+        ConfigError: The texts have no such score, or none that is a number.
+    """
+    if limit.column not in scored or not pd.api.types.is_numeric_dtype(scored[limit.column]):
+        known = scored.select_dtypes("number").columns
+        raise ConfigError(f"{limit.column}: no number that texts are scored with; known are {', '.join(known)}")
+    others = broken[broken["rule"] != limit.rule]
+    rest = scored[~scored["explanation_id"].isin(others["id"])]
+    tried = [Variant(f"{value:g}", limit.rule, rest[limit.holds(rest[limit.column], value)]) for value in limit.limits]
+    empty = [variant.name for variant in tried if variant.texts.empty]
+    if empty:
+        raise ConfigError(f"{limit.column} {limit.sign} {empty[0]}: lets no text pass, so there is nothing to train on")
+    found = recall_table(list(retrain(study, tried, split="val", report=report, progress=progress)))
+    return found.rename(columns={"variant": "limit"}).astype({"limit": float})
+
+
+def best_limit(tuned: pd.DataFrame, *, limit: Limit) -> float:
+    """The limit with the highest mean over the slices, each of which counts the same; of equal ones the mildest."""
+    slices = tuned[tuned["slice"] != "all"] if (tuned["slice"] != "all").any() else tuned
+    means = slices.groupby("limit")["value"].mean()
+    best: Sequence[float] = [float(value) for value in means.index[means >= means.max() - 1e-9]]
+    return min(best) if limit.sign == ">=" else max(best)

@@ -1,0 +1,91 @@
+"""What a run with a server has spent so far, what failed, and whether it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+
+from entityclip.errors import BudgetSpent, WriterError
+from entityclip.explanations.config import OpenAIConfig
+from entityclip.explanations.openai_client import RequestFailed, RequestRefused, ServerUnusable
+from entityclip.explanations.source_writer import Answer, Cost
+from entityclip.schemas import ExplanationRequest
+
+LEAST_IN_A_ROW = 5
+
+
+class Tally:
+    """Counts costs and failures.
+
+    It stops the run where the next request might pass the budget, where the server is unusable, and where as many
+    requests failed in a row as may be in flight: a server that is down is not asked a million times. A request that
+    the server refuses is set aside; but while it has answered none at all, the fault is in the settings.
+    """
+
+    def __init__(self, config: OpenAIConfig) -> None:
+        self._config = config
+        self._spent = Cost()
+        self._answered = self._failed = self._in_a_row = 0
+        self._last = ""
+        self._refused: list[Answer] = []
+        self._stop: WriterError | None = None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether another request may be sent."""
+        return self._stop is None
+
+    def affords(self, expected: Cost, *, flying: Iterable[Cost]) -> bool:
+        """Whether a request fits into the budget beside what was spent and what is in flight; if not, that is it."""
+        total = sum(flying, self._spent + expected)
+        tokens, money = self._config.budget_tokens, self._config.budget_money
+        if tokens is not None and total.tokens_in + total.tokens_out > tokens:
+            self._stop = BudgetSpent(f"the budget of {tokens:,} tokens is used up; {self._so_far()}")
+        elif money is not None and total.money > money:
+            self._stop = BudgetSpent(f"the budget of {money:g} is used up; {self._so_far()}")
+        return self.goes_on
+
+    def taken(self, request: ExplanationRequest, done: Future[Answer]) -> Iterator[Answer]:
+        """The answer to ``request``, if there is one, and what had waited for the first."""
+        try:
+            answer = done.result()
+        except RequestRefused as refusal:
+            self._note(refusal)
+            self._refused.append(Answer(request=request, cost=refusal.cost, set_aside=str(refusal)))
+        except RequestFailed as failure:
+            self._failed += 1
+            self._note(failure)
+        else:
+            self._spent += answer.cost
+            self._answered, self._in_a_row = self._answered + 1, 0
+            yield answer
+        if self._answered:
+            yield from self._refused
+            self._refused.clear()
+
+    def _note(self, failure: RequestFailed) -> None:
+        self._spent += failure.cost
+        self._last = str(failure)
+        # Some entities may be refused for what they are, as long as others are answered.
+        self._in_a_row += not (isinstance(failure, RequestRefused) and self._answered)
+        given_up = self._in_a_row >= max(LEAST_IN_A_ROW, self._config.at_once)
+        if self._stop is None and (isinstance(failure, ServerUnusable) or given_up):
+            self._stop = WriterError(f"{self._config.base_url}: {self._last}; {self._so_far()}")
+
+    def settled(self) -> None:
+        """The end of the run.
+
+        Raises:
+            WriterError: It was stopped, or some requests have no answer.
+        """
+        if self._stop is not None:
+            raise self._stop
+        if self._refused:
+            raise WriterError(f"{self._config.base_url}: refuses every request: {self._last}; look at the settings")
+        if self._failed:
+            failed = f"{self._failed:,} requests have no answer, the last one because: {self._last}"
+            raise WriterError(f"{self._config.base_url}: {failed}")
+
+    def _so_far(self) -> str:
+        spent = f"{self._spent.tokens_in + self._spent.tokens_out:,} tokens"
+        return f"spent {spent}{f' and {self._spent.money:.4f}' if self._spent.money else ''} in this run"

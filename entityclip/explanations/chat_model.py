@@ -1,0 +1,127 @@
+"""A chat model or vision-language model of transformers, loaded from a folder and asked in batches."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from entityclip.data.pairs import digest
+from entityclip.errors import ConfigError
+from entityclip.explanations.config import TransformersConfig
+from entityclip.explanations.prompting import Said
+from entityclip.explanations.source_writer import Cost
+
+if TYPE_CHECKING:
+    import torch
+
+Chat = list[dict[str, Any]]
+"""Turns of one conversation; their content is a list of parts: texts and PIL pictures."""
+_SAMPLE = 2**16
+_SAMPLES = 16
+
+
+class ChatModel:
+    """Says what comes next in conversations.
+
+    Raises:
+        ConfigError: The folder holds no model that can chat, or one that takes no pictures where it should.
+    """
+
+    def __init__(self, config: TransformersConfig) -> None:
+        import transformers
+        from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as SEEING
+
+        self._config, folder = config, config.model
+        offline: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+        try:
+            kind = transformers.AutoConfig.from_pretrained(folder, **offline).model_type
+            if config.pictures and kind not in SEEING:
+                raise ConfigError(f"pictures: the model in {folder} ({kind}) takes none; set pictures to false")
+            auto = transformers.AutoModelForImageTextToText if kind in SEEING else transformers.AutoModelForCausalLM
+            reader = transformers.AutoProcessor if config.pictures else transformers.AutoTokenizer
+            self._reader = reader.from_pretrained(folder, **offline)
+            loaded = auto.from_pretrained(folder, dtype=config.dtype, device_map=config.device_map, **offline)
+        except (OSError, ValueError, ImportError, RuntimeError, KeyError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(f"model: {folder} cannot be loaded by transformers: {reason[:300]}") from None
+        self._model = loaded.eval()
+        self._tokenizer = self._reader.tokenizer if config.pictures else self._reader
+        if not self._reader.chat_template and not self._tokenizer.chat_template:
+            raise ConfigError(f"model: {folder} has no chat template; take a model that was trained to chat")
+        self._tokenizer.padding_side = "left"  # what is written follows what is read, without a gap
+        if self._tokenizer.pad_token is None:
+            self._tokenizer.pad_token = self._tokenizer.eos_token
+
+    def said(self, chats: list[Chat]) -> list[Said]:
+        """What the model says next in each conversation. Those with pictures and those without go apart."""
+        said: dict[int, Said] = {}
+        for seen in (True, False):
+            some = [i for i, chat in enumerate(chats) if _has_picture(chat) is seen]
+            if some:
+                said.update(zip(some, self._batch([chats[i] for i in some]), strict=True))
+        return [said[i] for i in range(len(chats))]
+
+    def _batch(self, chats: list[Chat]) -> list[Said]:
+        import torch
+
+        started = time.monotonic()
+        read = self._read(chats)
+        drawn = {"do_sample": True, "temperature": self._config.temperature} if self._config.temperature else {}
+        settings = {"do_sample": False, **drawn, "max_new_tokens": self._config.most_tokens}
+        with torch.inference_mode():
+            written = self._model.generate(**read, **settings, pad_token_id=self._tokenizer.pad_token_id)
+        new = written[:, read["input_ids"].shape[1] :]
+        seconds = (time.monotonic() - started) / len(chats)
+        tokens_in = read["attention_mask"].sum(dim=1).tolist()
+        return [self._said(row, tokens_in=count, seconds=seconds) for row, count in zip(new, tokens_in, strict=True)]
+
+    def _read(self, chats: list[Chat]) -> Any:
+        """Tokens (B, L), padded on the left, and pixels where there are pictures, on the model's device."""
+        told = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, "return_tensors": "pt"}
+        # What stands in the data never becomes a token that says who speaks.
+        told["sanitize_control_tokens"] = True
+        if self._config.pictures:
+            read = self._reader.apply_chat_template(chats, **told, processor_kwargs={"padding": True})
+            return read.to(self._model.device, dtype=self._model.dtype)
+        texts = [_texts(chat) for chat in chats]
+        return self._reader.apply_chat_template(texts, **told, padding=True).to(self._model.device)
+
+    def _said(self, row: torch.Tensor, *, tokens_in: int, seconds: float) -> Said:
+        ends = self._model.generation_config.eos_token_id
+        stops = {*(ends if isinstance(ends, list) else [ends]), self._tokenizer.pad_token_id}
+        length = next((i for i, token in enumerate(row.tolist()) if token in stops), None)
+        text = self._tokenizer.decode(row[:length], skip_special_tokens=True)
+        tokens_out = len(row) if length is None else length + 1
+        cost = Cost(tokens_in=tokens_in, tokens_out=tokens_out, seconds=seconds)
+        return Said(text=text, whole=length is not None, cost=cost)
+
+
+def fingerprint(folder: Path) -> str:
+    """Hash of a model's folder: small files whole, of large ones the size and samples, so that it takes a moment."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    parts: list[str | bytes] = []
+    for path in files:
+        parts += [path.relative_to(folder).as_posix(), str(path.stat().st_size), _sampled(path)]
+    return digest(*parts, length=12)
+
+
+def _sampled(path: Path) -> bytes:
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        if size <= _SAMPLE * _SAMPLES:
+            return stream.read()
+        samples = []
+        for i in range(_SAMPLES):
+            stream.seek((size - _SAMPLE) * i // (_SAMPLES - 1))
+            samples.append(stream.read(_SAMPLE))
+        return b"".join(samples)
+
+
+def _has_picture(chat: Chat) -> bool:
+    return any(part["type"] == "image" for turn in chat for part in turn["content"])
+
+
+def _texts(chat: Chat) -> Chat:
+    """The same with plain texts as contents, which is all that the templates of text models know."""
+    return [{**turn, "content": "\n".join(part["text"] for part in turn["content"])} for turn in chat]

@@ -1,0 +1,161 @@
+"""The ledger: every answer of every writer, kept the moment it arrives, so that nothing is paid for twice."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+
+from pydantic import TypeAdapter
+
+from entityclip.data.pairs import digest
+from entityclip.errors import DataError
+from entityclip.explanations.source_writer import Answer, Cost, Writer
+from entityclip.paths.workspace import former_ledger
+from entityclip.schemas import ExplanationRecord, ExplanationRequest
+from entityclip.storage import atomic_path
+from entityclip.storage.sqlite import open_shared
+
+_RECORDS = TypeAdapter(tuple[ExplanationRecord, ...])
+_TEXTS = TypeAdapter(tuple[str, ...])
+VERSION = 1
+_MIGRATIONS = (
+    (
+        # What the first version of this project wrote, before it counted versions.
+        """CREATE TABLE IF NOT EXISTS answers (
+            key TEXT PRIMARY KEY, generator TEXT NOT NULL, prompt_version TEXT NOT NULL,
+            written_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, records TEXT NOT NULL
+        ) WITHOUT ROWID""",
+        "ALTER TABLE answers ADD COLUMN entity TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE answers ADD COLUMN visible TEXT NOT NULL DEFAULT '[]'",
+        "ALTER TABLE answers ADD COLUMN doubts TEXT NOT NULL DEFAULT '[]'",
+        "ALTER TABLE answers ADD COLUMN set_aside TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE answers ADD COLUMN tokens_in INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE answers ADD COLUMN tokens_out INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE answers ADD COLUMN seconds REAL NOT NULL DEFAULT 0",
+        "ALTER TABLE answers ADD COLUMN money REAL NOT NULL DEFAULT 0",
+    ),
+)
+"""Statements that bring a ledger from version i to version i + 1; none of them ever changes."""
+_KEEP = """INSERT INTO answers (
+    key, generator, prompt_version, records, entity, visible, doubts, set_aside, tokens_in, tokens_out, seconds, money
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (key) DO UPDATE SET
+    records = excluded.records, visible = excluded.visible, doubts = excluded.doubts, set_aside = excluded.set_aside,
+    tokens_in = tokens_in + excluded.tokens_in, tokens_out = tokens_out + excluded.tokens_out,
+    seconds = seconds + excluded.seconds, money = money + excluded.money, written_at = CURRENT_TIMESTAMP
+WHERE set_aside != ''"""
+_AT_ONCE = 500
+
+
+def key_of(request: ExplanationRequest, *, writer: Writer) -> str:
+    """Where the answer of ``writer`` to ``request`` stands: a hash of all that the texts may depend on."""
+    asked = (request.caption, request.entity, request.category, request.language)
+    version = writer.prompt_version(request)
+    key = digest("answer", writer.generator, version, *asked, *request.brought, length=32)
+    if (
+        request.reason or request.picture_sha256
+    ):  # hashed apart, so that answers from before there were any are still found
+        key = digest("answer again", key, request.reason, request.picture_sha256, length=32)
+    return key
+
+
+class Ledger:
+    """A SQLite file with one row per answered request.
+
+    An answer with all its texts is one row and one transaction: after ``kill -9`` it is there whole or not at
+    all. Several processes may share the file. The first text for a request stays; an answer that was set aside
+    gives way to the next one, and what both cost is added up.
+
+    Raises:
+        DataError: The file is not a ledger, or one of a newer version of this project.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _bring_over(path)
+        try:
+            self._db = open_shared(path, wait_seconds=60, prepare=_prepare, isolation_level=None)
+        except sqlite3.DatabaseError as e:
+            raise DataError(f"{path}: cannot be used as the ledger ({e}); move it away and run again") from e
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._db.close()
+
+    def get(self, keys: Iterable[str]) -> dict[str, tuple[ExplanationRecord, ...]]:
+        """The texts of the answers that are known, by key; none for an answer that was set aside."""
+        rows = self._select("records", keys)
+        return {key: _RECORDS.validate_json(records) for key, records in rows}
+
+    def known(self, keys: Iterable[str]) -> dict[str, str]:
+        """Which keys have an answer, and why it was set aside; empty where it was not."""
+        return dict(self._select("set_aside", keys))
+
+    def _select(self, column: str, keys: Iterable[str]) -> Iterable[tuple[str, str]]:
+        wanted = list(keys)
+        for start in range(0, len(wanted), _AT_ONCE):
+            some = wanted[start : start + _AT_ONCE]
+            marks = ",".join("?" * len(some))
+            yield from self._db.execute(f"SELECT key, {column} FROM answers WHERE key IN ({marks})", some)
+
+    def keep(self, key: str, answer: Answer, *, writer: Writer) -> None:
+        """Keep one answer. When this returns, no kill can lose it."""
+        lists = (_RECORDS.dump_json(answer.records), _TEXTS.dump_json(answer.visible), _TEXTS.dump_json(answer.doubts))
+        records, visible, doubts = (raw.decode() for raw in lists)
+        origin = (key, writer.generator, writer.prompt_version(answer.request))
+        said = (records, answer.request.entity, visible, doubts, answer.set_aside)
+        cost = answer.cost
+        self._db.execute(_KEEP, (*origin, *said, cost.tokens_in, cost.tokens_out, cost.seconds, cost.money))
+
+    def spent(self) -> Cost:
+        """What all answers took together."""
+        sums = ", ".join(f"total({name})" for name in Cost.model_fields)
+        tokens_in, tokens_out, seconds, money = self._db.execute(f"SELECT {sums} FROM answers").fetchone()
+        return Cost(tokens_in=int(tokens_in), tokens_out=int(tokens_out), seconds=seconds, money=money)
+
+    def __len__(self) -> int:
+        return int(self._db.execute("SELECT count(*) FROM answers").fetchone()[0])
+
+
+def _prepare(db: sqlite3.Connection) -> None:
+    # Survives a killed process; only a power cut may lose the last answers, never the file.
+    db.execute("PRAGMA synchronous = NORMAL")
+    _migrate(db)
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    """Bring the tables to ``VERSION``, whole or not at all; several processes may come here at once."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        version = int(db.execute("PRAGMA user_version").fetchone()[0])
+        if version > VERSION:
+            raise sqlite3.DatabaseError(f"it is of version {version}, this program knows {VERSION}: update the program")
+        for statements in _MIGRATIONS[version:]:
+            for statement in statements:
+                db.execute(statement)
+        db.execute(f"PRAGMA user_version = {VERSION}")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+def _bring_over(path: Path) -> None:
+    """Copy the ledger from where earlier versions kept it, unless there is one here already."""
+    former = former_ledger(path)
+    if path.exists() or not former.is_file():
+        return
+    try:
+        # Never in the place of what another run has just brought over and written into.
+        with (
+            atomic_path(path, replace=False) as temporary,
+            contextlib.closing(sqlite3.connect(former, timeout=60)) as db,
+        ):
+            db.execute("VACUUM INTO ?", (str(temporary),))
+    except sqlite3.DatabaseError as e:
+        raise DataError(f"{former}: cannot be read as the ledger ({e}); move it away and run again") from e

@@ -1,0 +1,80 @@
+"""Prompts: versioned files in ``prompts/``, one for each domain and language, filled with rules and data.
+
+Captions and all else that comes with an entity are data, never instructions: they stand as one JSON object between
+tags that nothing in them can close.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from functools import cache
+from importlib.resources import files
+from typing import Literal, TypedDict
+
+from jinja2 import StrictUndefined, Template
+from jinja2.sandbox import SandboxedEnvironment
+
+from entityclip.explanations.rules import DomainRules
+from entityclip.schemas import ExplanationRequest
+
+Domain = Literal["product", "news", "free"]
+VERSION = "v1"
+MOST_CHARACTERS = 4_000
+"""So much of each entry reaches a model; a brought article may be as long as a book."""
+_JOINERS = "\u200c\u200d"  # emoji and Persian are written with them
+# A tag in the data could close ours, and with "<|" or "[INST]" some models mark who speaks.
+_ESCAPED = str.maketrans({c: f"\\u{ord(c):04x}" for c in "<>[]"})
+_LANGUAGES = {"en": "English", "ja": "日本語"}
+
+
+class Prompt(TypedDict):
+    """What a model is told: its task, and the data."""
+
+    system: str
+    user: str
+
+
+def render(request: ExplanationRequest, *, domain: Domain, rules: DomainRules) -> Prompt:
+    """The prompt about one entity, in Japanese for Japanese texts and else in English."""
+    template = _template(prompt_name(domain, request.language))
+    data = {
+        "name": request.entity,
+        "caption": request.caption,
+        "category": request.category,
+        "notes": "\n".join(request.brought),
+        "refused": request.reason,
+    }
+    context = template.new_context(
+        {
+            "data": json.dumps({k: _plain(v) for k, v in data.items() if v}, ensure_ascii=False).translate(_ESCAPED),
+            "language": _LANGUAGES.get(request.language, f"the language with the ISO 639-1 code {request.language!r}"),
+            "picture": bool(request.picture_sha256),
+            "rules": rules,
+        }
+    )
+    blocks = {name: "".join(template.blocks[name](context)).strip() for name in ("system", "user")}
+    return Prompt(system=blocks["system"], user=blocks["user"])
+
+
+def prompt_name(domain: Domain, language: str) -> str:
+    """The prompt that texts in ``language`` are asked with: ``product.ja.v1``."""
+    return f"{domain}.{'ja' if language == 'ja' else 'en'}.{VERSION}"
+
+
+@cache
+def prompt_source(name: str) -> str:
+    """The prompt as it stands in its file."""
+    return files(__package__).joinpath("prompts", f"{name}.jinja").read_text(encoding="utf-8")
+
+
+@cache
+def _template(name: str) -> Template:
+    environment = SandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(prompt_source(name))
+
+
+def _plain(text: str) -> str:
+    """``text`` without what nobody sees but a model reads: zero-width, direction and tag characters, controls."""
+    spaced = " ".join(text[:MOST_CHARACTERS].split())
+    return "".join(c for c in spaced if c in _JOINERS or unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Co", "Cn"})

@@ -1,0 +1,146 @@
+"""What a writer gets to know about the entities in staging."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from entityclip.data import pairs
+from entityclip.data.rights import DEFAULT_RIGHTS, Rights
+from entityclip.paths import DataLayout
+from entityclip.schemas import ExplanationRequest
+
+_RIGHTS = ["licence", "consent"]
+
+
+class Requests:
+    """One request per entity, in the order of the entity table; may be gone through again and again.
+
+    An entity whose brought texts are in several languages gives one request per language. Its caption is the
+    alphabetically first of its pictures' captions, so that a new picture rarely changes it; without one, its name.
+    Rows without the right to be used are as if they were not there; an entity that has no others is not asked about.
+
+    Args:
+        staging: What ``ingest`` wrote.
+        pictures: Whether each request names a picture: the one that its caption belongs to.
+        reasons: Entity id and language -> why the gate set an earlier text aside. Only these are asked then.
+        rights: Which rows may be used.
+    """
+
+    def __init__(
+        self,
+        staging: DataLayout,
+        *,
+        pictures: bool = False,
+        reasons: Mapping[tuple[str, str], str] | None = None,
+        rights: Rights = DEFAULT_RIGHTS,
+    ) -> None:
+        self._reasons = reasons
+        self._entities = staging.entities
+        self._usable = _Usable(rights)
+        self._captions = _first_captions(staging, self._usable)
+        self._brought = _brought(staging, self._usable)
+        self._pictures = _Pictures(staging, self._captions, self._usable) if pictures else None
+
+    def __iter__(self) -> Iterator[ExplanationRequest]:
+        for row in pairs.iter_rows(self._entities, columns=["entity_id", "entity", "category", "language", *_RIGHTS]):
+            entity_id = row["entity_id"]
+            if self._usable.nothing_of(row):
+                continue
+            known = {"entity_id": entity_id, "entity": row["entity"], "category": row["category"] or ""}
+            caption = self._captions.get(entity_id) or row["entity"]
+            picture = self._pictures.hash_of(entity_id) if self._pictures else ""
+            for language, brought in self._brought.get(entity_id, {row["language"] or "en": {}}).items():
+                if self._reasons is not None and (entity_id, language) not in self._reasons:
+                    continue
+                asked = {"language": language, "brought": tuple(brought), "picture_sha256": picture}
+                reason = self._reasons[entity_id, language] if self._reasons is not None else ""
+                yield ExplanationRequest(**known, caption=caption, reason=reason, **asked)
+
+    def with_picture(self, request: ExplanationRequest) -> ExplanationRequest:
+        """``request`` with the file of the picture that it names."""
+        if self._pictures is None or not request.picture_sha256:
+            return request
+        return request.model_copy(update={"picture": self._pictures.read(request.entity_id)})
+
+
+class _Pictures:
+    """For each entity, the picture that its caption belongs to."""
+
+    def __init__(self, staging: DataLayout, captions: dict[str, str], usable: _Usable) -> None:
+        self._files = [pq.ParquetFile(path) for path in pairs.shards(staging.pairs)]
+        self._found: dict[str, tuple[str, int, int, int]] = {}  # entity id -> hash, shard, row group, row in it
+        for shard, file in enumerate(self._files):
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group, columns=["entity_id", "caption", "image_sha256", *_RIGHTS])
+                for row, (pair, may) in enumerate(zip(table.to_pylist(), usable.mask(table), strict=True)):
+                    entity = pair["entity_id"]
+                    if may and captions.get(entity, pair["caption"]) == pair["caption"]:
+                        self._found.setdefault(entity, (pair["image_sha256"], shard, group, row))
+
+    def hash_of(self, entity_id: str) -> str:
+        """SHA-256 of the picture's file; empty for an entity that was never photographed."""
+        return self._found[entity_id][0] if entity_id in self._found else ""
+
+    def read(self, entity_id: str) -> bytes:
+        """The picture's file."""
+        _, shard, group, row = self._found[entity_id]
+        images = self._files[shard].read_row_group(group, columns=["image"])["image"]
+        content: bytes = images[row].as_py()["bytes"]
+        return content
+
+
+class _Usable:
+    """Tells rows that may be used from others, and remembers which entities have rows of each kind."""
+
+    def __init__(self, rights: Rights) -> None:
+        self._rights = rights
+        self._with: set[str] = set()
+        self._without: set[str] = set()
+
+    def mask(self, table: pa.Table) -> list[bool]:
+        """For each row, whether it may be used. Data of an earlier version say nothing about consent."""
+        licences, consents = (
+            table[name].to_pylist() if name in table.column_names else [None] * len(table) for name in _RIGHTS
+        )
+        return [not missing for missing in self._rights.missing_each(licences=licences, consents=consents)]
+
+    def of(self, table: pa.Table) -> pa.Table:
+        """The rows of ``table`` that may be used."""
+        mask = pa.array(self.mask(table), pa.bool_())
+        self._with.update(table.filter(mask)["entity_id"].to_pylist())
+        self._without.update(table.filter(pc.invert(mask))["entity_id"].to_pylist())
+        return table.filter(mask)
+
+    def nothing_of(self, entity: Mapping[str, str | None]) -> bool:
+        """Whether an entity's own row or others of it may not be used, and none of its pictures and texts may."""
+        own = self._rights.missing(licence=entity.get("licence"), consent=entity.get("consent"))
+        return (bool(own) or entity["entity_id"] in self._without) and entity["entity_id"] not in self._with
+
+
+def _first_captions(staging: DataLayout, usable: _Usable) -> dict[str, str]:
+    """Entity id -> the alphabetically first caption among its pictures that is not empty."""
+    first: dict[str, str] = {}
+    for path in pairs.shards(staging.pairs):
+        with pairs.reading(path):
+            table = usable.of(pq.ParquetFile(path).read(columns=["entity_id", "caption", *_RIGHTS]))
+        said = table.filter(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(table["caption"])), 0))
+        for row in said.group_by("entity_id").aggregate([("caption", "min")]).to_pylist():
+            entity, caption = row["entity_id"], row["caption_min"]
+            first[entity] = min(first.get(entity, caption), caption)
+    return first
+
+
+def _brought(staging: DataLayout, usable: _Usable) -> dict[str, dict[str, dict[str, None]]]:
+    """Entity id -> language -> the distinct texts that the source brought along (keys, in its order)."""
+    texts: dict[str, dict[str, dict[str, None]]] = defaultdict(dict)
+    for path in pairs.shards(staging.brought):
+        with pairs.reading(path):
+            rows = usable.of(pq.ParquetFile(path).read()).to_pylist()
+        for row in rows:
+            texts[row["entity_id"]].setdefault(row["language"] or "en", {})[row["text"]] = None
+    return texts

@@ -1,0 +1,179 @@
+"""Towers on ONNX Runtime: a checkpoint whose pictures and texts go through exported towers in place of PyTorch's.
+
+Everything else is the checkpoint's own: preprocessing, tokenizer, fingerprint, and the matching head of re-ranking,
+which needs every token and stays with PyTorch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field, ValidationError
+
+from entityclip.errors import CheckpointError, ConfigError, faults
+from entityclip.model.checkpoint import LoadedModel
+from entityclip.paths import ExportedLayout
+from entityclip.schemas import Record, Runtime, Split
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+Method = Literal["static", "dynamic"]
+
+TOWERS = {"image": "pictures", "text": "ids"}
+"""Tower -> the name of its one input; what comes out is called ``vectors``."""
+
+X86_64 = ("vnni", "avx512", "avx2", "x86-64")
+"""What ``instruction_set`` distinguishes among processors of this architecture."""
+
+
+class Parity(Record):
+    """How near an exported tower comes to PyTorch's."""
+
+    largest: float = Field(description="Largest difference of any coordinate of a unit vector.")
+    cosine: float = Field(description="Least cosine of the two vectors of one picture or text.")
+    rows: int = Field(description="Pictures or texts compared.")
+
+
+class ExportCard(Record):
+    """What was exported from which checkpoint, and what it is worth."""
+
+    fingerprint: str = Field(description="Of the checkpoint.")
+    files: dict[str, str] = Field(description="File beside the card -> SHA-256.")
+    methods: dict[str, Method] = Field(description="Tower -> how it became int8.")
+    calibrated_on: int = Field(description="Training pictures that set the ranges of static int8.")
+    parity: dict[str, dict[str, Parity]] = Field(description="Runtime -> tower -> distance from PyTorch.")
+    split: Split = Field(description="Whose pictures asked for the recall.")
+    recall: dict[str, dict[str, float]] = Field(
+        description="What answers -> slice, or 'all' -> R@1 in percent, picture to entity, mixed index. The index is "
+        "PyTorch's; that of 'onnx-int8, its own index' was made in int8 as well."
+    )
+    measured_on: str = Field(default="", description="Instruction set of the processor that measured all of this.")
+    int8_proven: tuple[str, ...] = Field(
+        default=(),
+        description="Instruction sets whose int8 sums are exact: int8 runs on these processors and no others.",
+    )
+    versions: dict[str, str] = Field(description="Library -> version at the time of the export.")
+
+
+@dataclass(frozen=True)
+class ExportedModel(LoadedModel):
+    """A model whose towers run on ONNX Runtime, on the CPU."""
+
+    image: InferenceSession
+    text: InferenceSession
+
+    def read_ids(self, ids: torch.Tensor) -> np.ndarray:
+        """(B, L) token ids -> (B, D) float32, unit rows."""
+        return self.text.run(None, {TOWERS["text"]: ids.numpy()})[0]
+
+    def read_pictures(self, pictures: torch.Tensor) -> np.ndarray:
+        """(B, 3, S, S) normalised pictures -> (B, D) float32, unit rows."""
+        return self.image.run(None, {TOWERS["image"]: pictures.cpu().numpy()})[0]
+
+
+def on(runtime: Runtime, model: LoadedModel, layout: ExportedLayout) -> LoadedModel:
+    """``model`` with its towers on ``runtime``; for 'torch' that is ``model`` itself, and nothing is read.
+
+    The sessions take as many threads as PyTorch has at this moment.
+
+    Raises:
+        CheckpointError: Nothing was exported, from another checkpoint, or a file is not the one that was.
+        ConfigError: ONNX Runtime is not installed, or int8 is not proven for this processor.
+    """
+    if runtime == "torch":
+        return model
+    card = read_card(layout)
+    if card.fingerprint != model.card.fingerprint:
+        raise CheckpointError(
+            f"{layout.card}: exported from model {card.fingerprint}, but the weights are model "
+            f"{model.card.fingerprint}; export them again: entityclip export"
+        )
+    if runtime == "onnx-int8":
+        _require_proven(card, layout)
+    image, text = (session(_verified(layout.tower(tower, runtime=runtime), card)) for tower in TOWERS)
+    return ExportedModel(model.model, model.card, model.tokenizer, model.device, image=image, text=text)
+
+
+def instruction_set() -> str:
+    """The best instructions of this processor for products of int8: one of ``X86_64``, or another architecture's name
+    in lower case, such as 'aarch64'.
+    """
+    can = torch.cpu.get_capabilities()
+    if any(can.get(name) for name in ("avx512_vnni", "avx_vnni")):
+        return "vnni"
+    if can.get("avx512_bw"):
+        return "avx512"
+    if can.get("avx2"):
+        return "avx2"
+    return {"x86_64": "x86-64", "amd64": "x86-64"}.get(machine := platform.machine().lower(), machine)
+
+
+def _require_proven(card: ExportCard, layout: ExportedLayout) -> None:
+    if (here := instruction_set()) not in card.int8_proven:
+        proven = ", ".join(card.int8_proven) or "no processor, since its export is from an older version"
+        raise ConfigError(
+            f"{layout.card}: int8 is proven for {proven}; this processor has {here}, where int8 sums may saturate and "
+            "recall drop without a sign; use the runtime onnx, or export on a processor of this kind: entityclip export"
+        )
+
+
+def read_card(layout: ExportedLayout) -> ExportCard:
+    """The card of an export.
+
+    Raises:
+        CheckpointError: There is none, or it is not one of ours.
+    """
+    try:
+        return ExportCard.model_validate_json(layout.card.read_bytes())
+    except OSError as error:
+        raise CheckpointError(
+            f"{layout.root}: no {layout.card.name}, so no towers were exported; run: entityclip export"
+        ) from error
+    except ValidationError as error:
+        raise CheckpointError(f"{layout.card}: not the card of an export: {faults(error)}") from None
+
+
+def session(tower: bytes) -> InferenceSession:
+    """A tower, ready to run on the CPU with PyTorch's number of threads.
+
+    Raises:
+        ConfigError: ONNX Runtime is not installed.
+    """
+    runtime = imported()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
+    # Threads that wait for work would otherwise take the cores from decoding.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return runtime.InferenceSession(tower, options, providers=["CPUExecutionProvider"])
+
+
+def imported() -> Any:
+    """The module ``onnxruntime``, its telemetry off.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ConfigError(f"ONNX Runtime is not installed ({error}); run: pip install 'entityclip[onnx]'") from error
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime
+
+
+def _verified(path: Path, card: ExportCard) -> bytes:
+    """The file's bytes, if they are those that the card names."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error}); run: entityclip export") from error
+    if hashlib.sha256(content).hexdigest() != card.files.get(path.name):
+        raise CheckpointError(f"{path}: not the file that the card beside it names; export again: entityclip export")
+    return content

@@ -1,0 +1,1 @@
+"""Drift of what a service is sent, and feedback of its users."""

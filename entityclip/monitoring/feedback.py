@@ -1,0 +1,260 @@
+"""What becomes of people's judgements: which are usable, which pictures they vouch for, how often they agree.
+
+A judgement that cannot be used is kept with the reason. What one caller can do is bounded: so many judgements a day,
+so many about one entity, none that outweighs what others say, and a small share of all pictures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import date
+from typing import Literal, Protocol
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from entityclip.data.images import decode
+from entityclip.errors import ImageError
+from entityclip.schemas import Record
+
+Verdict = Literal["right", "wrong", "missing"]
+
+
+class FeedbackPolicy(Record):
+    """Which judgements count. Stands in the workspace's ``entityclip.yaml``."""
+
+    enough: int = Field(default=100, ge=1, description="So many new pictures make a retraining due.")
+    callers: int = Field(default=1, ge=1, description="So many API keys must say the same before a picture counts.")
+    most_a_day: int = Field(default=200, ge=1, description="Judgements of one API key that count on one day.")
+    most_about_one: int = Field(
+        default=20, ge=1, description="Pictures of one entity that one API key may bring, for ever."
+    )
+    max_share_per_key: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Pictures for which one API key alone vouches, as a share of the source's own pictures.",
+    )
+    licence: str = Field(default="", description="What callers grant for their pictures; the gate judges it.")
+    consent: str = Field(default="", description="The same for whoever is to be seen on them.")
+
+
+class Judgement(Protocol):
+    """One row of the service's spool."""
+
+    @property
+    def id(self) -> str:
+        """Hash of the rest."""
+        ...
+
+    @property
+    def release(self) -> str:
+        """Version that had answered."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """Id of the caller's API key."""
+        ...
+
+    @property
+    def verdict(self) -> Verdict:
+        """The entity was right, was wrong, or should have been found."""
+        ...
+
+    @property
+    def entity_id(self) -> str:
+        """Of the entity that is judged; '' where only its name is known."""
+        ...
+
+    @property
+    def entity(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def picture(self) -> bytes:
+        """What was shown; b'' where only a text was."""
+        ...
+
+
+class JudgedRow(Record):
+    """One judgement and what became of it; a row of ``judged.csv``."""
+
+    id: str
+    day: date = Field(description="When it was taken in.")
+    release: str
+    key: str
+    verdict: Verdict
+    entity_id: str
+    entity: str
+    picture: str = Field(description="SHA-256 of the picture; '' where there was none.")
+    unusable: str = Field(default="", description="Why it brings no picture; '' where it may.")
+    flood: bool = Field(default=False, description="Beyond what one caller may say; not counted anywhere.")
+
+
+# ---------------------------------------------------------------- taking in
+class Intake:
+    """Judges judgements, one after the other.
+
+    Args:
+        before: Everything that was taken in so far.
+        entities: entity_id -> name, of the data.
+        pictures: SHA-256 of the data's own pictures -> entity_id.
+        policy: Bounds.
+    """
+
+    def __init__(
+        self,
+        before: Iterable[JudgedRow],
+        entities: Mapping[str, str],
+        pictures: Mapping[str, str],
+        *,
+        policy: FeedbackPolicy,
+    ) -> None:
+        self._entities, self._pictures, self._policy = entities, pictures, policy
+        self._seen: set[str] = set()
+        self._a_day: Counter[tuple[str, date]] = Counter()
+        self._about: Counter[tuple[str, str]] = Counter()
+        for row in before:
+            self._count(row)
+
+    def take(self, judgement: Judgement, *, day: date) -> JudgedRow | None:
+        """What becomes of a judgement; None for one that was taken in before."""
+        if judgement.id in self._seen:
+            return None
+        row = self._judged(judgement, day)
+        self._count(row)
+        return row
+
+    def _judged(self, judgement: Judgement, day: date) -> JudgedRow:
+        entity_id = judgement.entity_id or next(
+            (key for key, name in self._entities.items() if name == judgement.entity), ""
+        )
+        row = JudgedRow(
+            id=judgement.id,
+            day=day,
+            release=judgement.release,
+            key=judgement.key,
+            verdict=judgement.verdict,
+            entity_id=entity_id,
+            entity=self._entities.get(entity_id, judgement.entity),
+            picture=hashlib.sha256(judgement.picture).hexdigest() if judgement.picture else "",
+        )
+        flood = self._flood(row)
+        return row.model_copy(
+            update={"flood": bool(flood), "unusable": flood or self._unusable(row, judgement.picture)}
+        )
+
+    def _flood(self, row: JudgedRow) -> str:
+        policy = self._policy
+        if self._a_day[row.key, row.day] >= policy.most_a_day:
+            return f"more than {policy.most_a_day} judgements of one key on one day"
+        if row.verdict != "wrong" and self._about[row.key, row.entity_id] >= policy.most_about_one:
+            return f"more than {policy.most_about_one} pictures of one entity from one key"
+        return ""
+
+    def _unusable(self, row: JudgedRow, picture: bytes) -> str:
+        if not picture:
+            return "no picture"
+        if row.entity_id not in self._entities:
+            return "the data know no such entity"
+        if (owner := self._pictures.get(row.picture)) is not None:
+            same = owner == row.entity_id
+            return "the data have this picture" if same else f"the data have this picture, of {self._entities[owner]}"
+        try:
+            decode(picture)
+        except ImageError as error:
+            return error.reason
+        return ""
+
+    def _count(self, row: JudgedRow) -> None:
+        self._seen.add(row.id)
+        self._a_day[row.key, row.day] += 1
+        if row.verdict != "wrong" and not row.unusable:
+            self._about[row.key, row.entity_id] += 1
+
+
+# ---------------------------------------------------------------- what they vouch for
+def vouched(rows: Iterable[JudgedRow], *, policy: FeedbackPolicy, own: int) -> pd.DataFrame:
+    """Pictures that become rows of the data, as a table that ``sources.table`` reads; all of them are trained on.
+
+    A picture counts for the one entity that more callers say it shows than deny; where two entities claim it, it
+    counts for neither. Of one caller's judgements about one picture and entity the last one holds. Pictures for which
+    one key alone vouches are bounded, the oldest first: ``max_share_per_key`` of ``own``, the number of the source's
+    own pictures, or as many as the key may bring of one entity where that is more.
+    """
+    last = {(row.key, row.picture, row.entity_id): row for row in rows if row.picture and not row.unusable}
+    votes: Counter[tuple[str, str]] = Counter()
+    against: Counter[tuple[str, str]] = Counter()
+    for row in last.values():
+        (against if row.verdict == "wrong" else votes)[row.picture, row.entity_id] += 1
+    names = {row.entity_id: row.entity for row in last.values()}
+    sure = sorted(pair for pair, n in votes.items() if n >= policy.callers and n > against[pair])
+    claims = Counter(picture for picture, _ in sure)
+    most = max(policy.most_about_one, int(policy.max_share_per_key * own))
+    beyond = _beyond(last.values(), {pair for pair in sure if claims[pair[0]] == 1 and votes[pair] == 1}, most=most)
+    return pd.DataFrame(
+        [
+            {
+                "file": f"pictures/{picture}",
+                "entity": names[entity_id],
+                "caption": names[entity_id],
+                "split": "train",  # the frozen evaluation set stays as it is
+                "licence": policy.licence,
+                "consent": policy.consent,
+                "callers": votes[picture, entity_id],
+            }
+            for picture, entity_id in sure
+            if claims[picture] == 1 and (picture, entity_id) not in beyond
+        ],
+        columns=["file", "entity", "caption", "split", "licence", "consent", "callers"],
+    )
+
+
+def _beyond(rows: Iterable[JudgedRow], alone: set[tuple[str, str]], *, most: int) -> set[tuple[str, str]]:
+    """Of the pairs of picture and entity that rest on one key ``alone``, those after the first ``most`` of each key."""
+    count: Counter[str] = Counter()
+    beyond: set[tuple[str, str]] = set()
+    for row in rows:
+        pair = row.picture, row.entity_id
+        if row.verdict != "wrong" and pair in alone:
+            count[row.key] += 1
+            if count[row.key] > most:
+                beyond.add(pair)
+    return beyond
+
+
+# ---------------------------------------------------------------- how good the answers were
+def agreement(rows: Iterable[JudgedRow]) -> pd.DataFrame:
+    """How people judged the answers, by week and release, in percent with Wilson's 95 % intervals.
+
+    Columns: week (its Monday), release, figure, value, low, high, judged. ``recall``: of the entities that people
+    say were to be found, those that were; ``precision``: of the answers that were judged, those that were right.
+    """
+    counted = pd.DataFrame([{**row.model_dump(), "week": _monday(row.day)} for row in rows if not row.flood])
+    columns = ["week", "release", "figure", "value", "low", "high", "judged"]
+    lines: list[dict[str, object]] = []
+    for (week, release), part in counted.groupby(["week", "release"]) if len(counted) else ():
+        right = int((part["verdict"] == "right").sum())
+        for figure, failed in (("recall", "missing"), ("precision", "wrong")):
+            judged = right + int((part["verdict"] == failed).sum())
+            if judged:
+                value, low, high = _share(right, judged)
+                line = (week, release, figure, value, low, high, judged)
+                lines.append(dict(zip(columns, line, strict=True)))
+    return pd.DataFrame(lines, columns=columns)
+
+
+def _share(right: int, judged: int) -> tuple[float, float, float]:
+    z, p = 1.96, right / judged
+    middle = (p + z**2 / (2 * judged)) / (1 + z**2 / judged)
+    half = z / (1 + z**2 / judged) * float(np.sqrt(p * (1 - p) / judged + z**2 / (4 * judged**2)))
+    return 100 * p, 100 * max(0.0, middle - half), 100 * min(1.0, middle + half)
+
+
+def _monday(day: date) -> date:
+    return date.fromordinal(day.toordinal() - day.weekday())

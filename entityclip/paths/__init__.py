@@ -1,0 +1,43 @@
+"""Layout: the only place where a workspace's paths are joined.
+
+A workspace is a Git and DVC repository. What a release consists of is tracked; everything under
+``.entityclip/`` is work in progress, ignored by Git, and can be deleted at any time.
+"""
+
+from entityclip.paths.feedback import FeedbackLayout
+from entityclip.paths.parts import (
+    ChangesLayout,
+    CheckpointLayout,
+    DataLayout,
+    DecodedLayout,
+    ExportedLayout,
+    IndexLayout,
+    PackageLayout,
+    RunLayout,
+    StoreLayout,
+)
+from entityclip.paths.review import ReviewLayout
+from entityclip.paths.state import StateLayout
+from entityclip.paths.study import AblationLayout, GateLayout, StudyLayout
+from entityclip.paths.watch import WatchLayout
+from entityclip.paths.workspace import Layout
+
+__all__ = [
+    "AblationLayout",
+    "ChangesLayout",
+    "CheckpointLayout",
+    "DataLayout",
+    "DecodedLayout",
+    "ExportedLayout",
+    "FeedbackLayout",
+    "GateLayout",
+    "IndexLayout",
+    "Layout",
+    "PackageLayout",
+    "ReviewLayout",
+    "RunLayout",
+    "StateLayout",
+    "StoreLayout",
+    "StudyLayout",
+    "WatchLayout",
+]

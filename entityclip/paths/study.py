@@ -1,0 +1,119 @@
+"""The folders of studies: a search for better settings, an ablation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from entityclip.paths.parts import DataLayout, DecodedLayout, RunLayout
+
+
+@dataclass(frozen=True)
+class StudyLayout:
+    """What a search for better settings leaves behind."""
+
+    root: Path
+
+    @property
+    def storage(self) -> Path:
+        """Every trial, Optuna's SQLite: what a killed search goes on from."""
+        return self.root / "trials.sqlite"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one search that is at work here."""
+        return self.root / ".lock"
+
+    def data(self, least_quality: float) -> DataLayout:
+        """The data without the explanations whose quality is lower; pictures and entities are links."""
+        return DataLayout(self.root / "data" / f"{least_quality:g}")
+
+    def run(self, key: str) -> RunLayout:
+        """One training run; its weights are gone once it has its score."""
+        return RunLayout(self.root / "runs" / key)
+
+    def score(self, key: str) -> Path:
+        """Score of that run, as JSON."""
+        return self.root / "runs" / f"{key}.json"
+
+    @property
+    def decoded(self) -> DecodedLayout:
+        """Decoded pictures that all trials share."""
+        return DecodedLayout(self.root / "decoded")
+
+    @property
+    def best(self) -> Path:
+        """The best trial's training settings as JSON."""
+        return self.root / "best.json"
+
+    @property
+    def table(self) -> Path:
+        """All trials, CSV."""
+        return self.root / "trials.csv"
+
+    @property
+    def plot(self) -> Path:
+        """All trials, SVG."""
+        return self.root / "trials.svg"
+
+
+@dataclass(frozen=True)
+class AblationLayout:
+    """What an ablation leaves behind."""
+
+    root: Path
+
+    @property
+    def table(self) -> Path:
+        """The summary, Markdown."""
+        return self.root / "ablation.md"
+
+    @property
+    def cells(self) -> Path:
+        """Every figure of every run, CSV."""
+        return self.root / "ablation.csv"
+
+    @property
+    def plot(self) -> Path:
+        """The summary as a picture, SVG."""
+        return self.root / "ablation.svg"
+
+    def data(self, name: str) -> DataLayout:
+        """The data of a run whose explanations are swapped."""
+        return DataLayout(self.root / "data" / name)
+
+    def run(self, name: str, *, key: str) -> RunLayout:
+        """One training."""
+        return RunLayout(self.root / "runs" / f"{name}-{key}")
+
+    @property
+    def decoded(self) -> DecodedLayout:
+        """Decoded pictures that all runs share."""
+        return DecodedLayout(self.root / "decoded")
+
+
+@dataclass(frozen=True)
+class GateLayout:
+    """What a report on the gate leaves behind."""
+
+    root: Path
+
+    @property
+    def page(self) -> Path:
+        """The report for people, HTML."""
+        return self.root / "gate.html"
+
+    @property
+    def recall(self) -> Path:
+        """Recall by variant of the gate, Markdown."""
+        return self.root / "recall.md"
+
+    @property
+    def worth(self) -> Path:
+        """What each rule is worth, Markdown."""
+        return self.root / "worth.md"
+
+    @property
+    def runs(self) -> AblationLayout:
+        """The trainings, as an ablation keeps them."""
+        return AblationLayout(self.root)

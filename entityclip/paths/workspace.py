@@ -1,0 +1,281 @@
+"""The paths of one workspace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from entityclip.paths.feedback import FeedbackLayout
+from entityclip.paths.parts import CheckpointLayout, DataLayout, DecodedLayout, RunLayout
+from entityclip.paths.state import StateLayout
+from entityclip.paths.watch import WatchLayout
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths of one workspace."""
+
+    root: Path
+
+    # --- tracked: together they are a release
+    @property
+    def config(self) -> Path:
+        """Workspace config (promotion policy and such), YAML."""
+        return self.root / "entityclip.yaml"
+
+    @property
+    def source(self) -> Path:
+        """Where the data come from: WorkspaceSource as JSON."""
+        return self.root / "source.json"
+
+    @property
+    def data(self) -> DataLayout:
+        """The versioned data, replaced whole."""
+        return DataLayout(self.root / "data")
+
+    @property
+    def data_dvc(self) -> Path:
+        """DVC's pointer to ``data/``."""
+        return self.root / "data.dvc"
+
+    @property
+    def feedback(self) -> FeedbackLayout:
+        """What people confirmed or corrected in service."""
+        return FeedbackLayout(self.root / "feedback")
+
+    @property
+    def feedback_dvc(self) -> Path:
+        """DVC's pointer to ``feedback/``."""
+        return self.root / "feedback.dvc"
+
+    @property
+    def expectations(self) -> Path:
+        """Project root of the Great Expectations file context."""
+        return self.root / "expectations"
+
+    @property
+    def model(self) -> CheckpointLayout:
+        """The weights of the release."""
+        return CheckpointLayout(self.root / "model")
+
+    @property
+    def model_dvc(self) -> Path:
+        """DVC's pointer to ``model/``."""
+        return self.root / "model.dvc"
+
+    @property
+    def dvc_yaml(self) -> Path:
+        """Declares the artifact that GTO's tags version."""
+        return self.root / "dvc.yaml"
+
+    @property
+    def dvc_folder(self) -> Path:
+        """DVC's own folder: its config is tracked, its cache is not."""
+        return self.root / ".dvc"
+
+    @property
+    def rules(self) -> Path:
+        """The part of the Great Expectations context that belongs to a release."""
+        return self.expectations / "gx"
+
+    @property
+    def pairs_suite(self) -> Path:
+        """Rules for pairs, JSON; it also says which licences and consents are refused."""
+        return self.rules / "expectations" / "pairs.json"
+
+    @property
+    def reports(self) -> Path:
+        """Quality, evaluation and promotion records of this release, as JSON."""
+        return self.root / "reports"
+
+    def report(self, name: str) -> Path:
+        """One JSON record beside the release: ``quality``, ``evaluation``, ``promotion`` ..."""
+        return self.reports / f"{name}.json"
+
+    def decision(self, key: str) -> Path:
+        """One promotion decision, kept for ever."""
+        return self.reports / "decisions" / f"{key}.json"
+
+    def blessing(self, version: str) -> Path:
+        """Whether this release can be served, kept for ever."""
+        return self.reports / "blessings" / f"{version}.json"
+
+    def approval(self, version: str) -> Path:
+        """What a person was asked about this release, and the answer; kept for ever."""
+        return self.reports / "approvals" / f"{version}.json"
+
+    @property
+    def erasures(self) -> Path:
+        """One record an erasure, JSON, kept for ever; none holds personal data."""
+        return self.reports / "erasures"
+
+    @property
+    def reviews(self) -> Path:
+        """What people decided about texts that were set aside, CSV; holds in every later run."""
+        return self.reports / "reviews.csv"
+
+    @property
+    def soundness(self) -> Path:
+        """What sound texts look like to the champion, SoundnessModel as JSON."""
+        return self.report("soundness")
+
+    @property
+    def written_again(self) -> Path:
+        """Texts of the last batch that broke a rule, each with what was written in its place, CSV."""
+        return self.reports / "written_again.csv"
+
+    # --- paid for once, ignored by Git, and never to be deleted
+    @property
+    def ledger(self) -> Path:
+        """Every explanation ever written, SQLite. What a writer was paid for stands here and nowhere else."""
+        return self.root / "ledger.sqlite"
+
+    @property
+    def service(self) -> StateLayout:
+        """State of the service on this machine: keys, feedback, which release answers."""
+        return StateLayout(self.root / ".service")
+
+    # --- work in progress, ignored by Git
+    def incoming(self, name: str) -> Path:
+        """The folder that is about to become ``data/`` or ``model/``; beside them, so that a rename is enough."""
+        return self.root / f".{name}.incoming"
+
+    def outgoing(self, name: str) -> Path:
+        """The folder that was ``data/`` or ``model/`` until a moment ago."""
+        return self.root / f".{name}.outgoing"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one run that writes Git or DVC."""
+        return self.work / "lock"
+
+    @property
+    def unfinished(self) -> Path:
+        """Exists while a run writes Git or DVC; found without its holder, it tells of a kill."""
+        return self.work / "unfinished"
+
+    @property
+    def work(self) -> Path:
+        """Everything that can be made again from data, rules and models; may be deleted at any time."""
+        return self.root / ".entityclip"
+
+    @property
+    def staging(self) -> DataLayout:
+        """Pairs on their way from a source to the gate."""
+        return DataLayout(self.work / "staging")
+
+    @property
+    def accepted(self) -> DataLayout:
+        """What passed the gate and is about to be versioned."""
+        return DataLayout(self.work / "accepted")
+
+    def rejected(self, batch: str) -> Path:
+        """Rows of a batch that the source could not use: file, row, reason."""
+        return self.work / "batches" / batch / "rejected.csv"
+
+    def quarantine(self, batch: str) -> Path:
+        """Rows of a batch that broke a critical rule: row, rule, value."""
+        return self.work / "batches" / batch / "quarantine.csv"
+
+    def due(self, cause: str) -> Path:
+        """A reason to train again that nobody has dealt with yet."""
+        return self.work / "due" / f"{cause}.json"
+
+    def dealt(self, cause: str) -> Path:
+        """The last reason of this kind that a retraining dealt with."""
+        return self.work / "due" / f"{cause}.dealt.json"
+
+    def process(self, name: str) -> Path:
+        """Which process ``flows.platform.local_stack`` started under this name; JSON."""
+        return self.work / "up" / f"{name}.json"
+
+    def process_log(self, name: str) -> Path:
+        """What that process wrote."""
+        return self.work / "up" / f"{name}.log"
+
+    @property
+    def prefect_home(self) -> Path:
+        """Database and settings of the Prefect server that ``flows.platform.local_stack`` started."""
+        return self.root / ".prefect"
+
+    @property
+    def prefect_auth(self) -> Path:
+        """``USER:PASSWORD`` of that server's API, for its owner alone."""
+        return self.prefect_home / "auth"
+
+    @property
+    def run_lock(self) -> Path:
+        """Held by the one run of the main job that is at work here."""
+        return self.work / "running"
+
+    def alive(self, run: str) -> Path:
+        """Locked by the process of this run of the main job for as long as it lives."""
+        return self.work / "alive" / run
+
+    @property
+    def drawn(self) -> Path:
+        """The built-in catalogue as files, when it is the source."""
+        return self.work / "catalog"
+
+    def fetched(self, name: str) -> Path:
+        """A public data set that was fetched because a source asked for it."""
+        return self.work / "fetched" / name
+
+    @property
+    def decoded(self) -> DecodedLayout:
+        """Training pictures that were decoded once, shared by all runs."""
+        return DecodedLayout(self.work / "decoded")
+
+    @property
+    def brought_ledger(self) -> Path:
+        """Commands without orchestration: the texts that the source brought along; nobody was paid for them."""
+        return self.work / "brought.sqlite"
+
+    @property
+    def origin(self) -> Path:
+        """Commands without orchestration: hash of the source that ``staging`` was read from, written last."""
+        return self.work / "origin"
+
+    def receipt(self, stage: str) -> Path:
+        """What a stage made, from which inputs, with the hashes of what it made."""
+        return self.work / "receipts" / f"{stage}.json"
+
+    def run(self, key: str) -> RunLayout:
+        """One training run; ``key`` is the hash of its data, config and code."""
+        return RunLayout(self.work / "runs" / key)
+
+    def release_copy(self, version: str) -> Path:
+        """A release's files, brought back from Git and DVC."""
+        return self.work / "releases" / version
+
+    def log(self, flow: str) -> Path:
+        """What runs of a flow said, one JSON object a line."""
+        return self.work / "logs" / f"{flow}.jsonl"
+
+    def metrics(self, flow: str) -> Path:
+        """Figures of a flow's last run, in Prometheus' text format."""
+        return self.work / "metrics" / f"{flow}.prom"
+
+    def watch(self, version: str) -> WatchLayout:
+        """What the watch over one release in service keeps."""
+        return WatchLayout(self.work / "watch" / version)
+
+    @property
+    def bento_home(self) -> Path:
+        """BentoML's local store for this workspace."""
+        return self.work / "bentoml"
+
+    @property
+    def remote(self) -> Path:
+        """The default DVC remote: a folder beside the work. Point DVC elsewhere before it matters."""
+        return self.root / ".remote"
+
+
+def former_ledger(ledger: Path) -> Path:
+    """Where earlier versions of this project kept the ledger of the same workspace."""
+    return Layout(ledger.parent).work / "ledger.sqlite"
+
+
+def ledger_lock(ledger: Path, *, writer: str) -> Path:
+    """Held by the one run that has ``writer``, named by a hash, write into this ledger."""
+    return ledger.with_name(f"{ledger.name}.{writer}.lock")

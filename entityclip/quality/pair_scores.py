@@ -1,0 +1,68 @@
+"""Scores of pairs: what is told from the columns, without opening a picture."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from entityclip.data.rights import DEFAULT_RIGHTS, Rights
+
+_TRAINING_ORDER = {"train": 0, "val": 1, "test": 2}
+
+
+def score_pairs(pairs: pd.DataFrame, *, rights: Rights = DEFAULT_RIGHTS) -> pd.DataFrame:
+    """``pairs`` with these columns added:
+
+    - ``caption_length``: characters of the caption without outer space, 0 and up; 0 when it is missing.
+    - ``shorter_side``: pixels of the picture's shorter side.
+    - ``elongation``: longer side by shorter side, 1 and up; banners and strips are far above 3.
+    - ``duplicate_of``: pair id of the row with the same picture of the same entity that comes first in training
+      order (train, val, test); empty for that first row. Catches a picture listed twice.
+    - ``also_shows``: another entity that has the very same picture; on every row of that picture, since nobody
+      can tell here which one is right.
+    - ``leaked_from``: ``train`` on a row of val or test whose picture is also trained on: it would flatter recall.
+    - ``no_right``: the licence or the consent by which ``rights`` refuses the row.
+
+    Pictures are the same when their bytes are. A picture saved anew is another one to these scores.
+    """
+    scored = pairs.copy()
+    scored["caption_length"] = pairs["caption"].fillna("").str.strip().str.len().astype("int64")
+    shorter, longer = pairs[["width", "height"]].min(axis=1), pairs[["width", "height"]].max(axis=1)
+    scored["shorter_side"] = shorter
+    scored["elongation"] = longer / shorter.where(shorter > 0)
+    scored["duplicate_of"] = _duplicate_of(pairs)
+    scored["also_shows"] = _also_shows(pairs)
+    scored["leaked_from"] = _leaked_from(pairs)
+    scored["no_right"] = _no_right(pairs, rights)
+    return scored
+
+
+def _duplicate_of(pairs: pd.DataFrame) -> pd.Series:
+    order = pairs["split"].map(_TRAINING_ORDER).fillna(len(_TRAINING_ORDER)).sort_values(kind="stable").index
+    same = pairs.loc[order].groupby(["image_sha256", "entity_id"], sort=False)["pair_id"]
+    first, nth = same.transform("first"), same.cumcount()
+    return first.where(nth > 0).astype("str").reindex(pairs.index)
+
+
+def _also_shows(pairs: pd.DataFrame) -> pd.Series:
+    # Few pictures have several entities; only those are looked at one by one.
+    owners = pairs.groupby("image_sha256")["entity_id"].transform("nunique")
+    shared = pairs.loc[owners > 1]
+    names = shared.groupby("image_sha256")["entity"].agg(lambda entities: sorted(set(entities)))
+    others = [
+        next(name for name in names[picture] if name != entity or len(names[picture]) == 1)
+        for picture, entity in zip(shared["image_sha256"], shared["entity"], strict=True)
+    ]
+    return pd.Series(others, index=shared.index, dtype="str").reindex(pairs.index)
+
+
+def _leaked_from(pairs: pd.DataFrame) -> pd.Series:
+    trained = set(pairs.loc[pairs["split"] == "train", "image_sha256"])
+    leaked = (pairs["split"] != "train") & pairs["image_sha256"].isin(trained)
+    return pd.Series("train", index=pairs.index, dtype="str").where(leaked)
+
+
+def _no_right(pairs: pd.DataFrame, rights: Rights) -> pd.Series:
+    silent = pd.Series("", index=pairs.index)  # data of an earlier version have no consent
+    licences, consents = (pairs.get(column, silent).fillna("") for column in ("licence", "consent"))
+    missing = pd.Series(rights.missing_each(licences=licences, consents=consents), index=pairs.index, dtype="str")
+    return missing.where(missing != "")

@@ -1,0 +1,173 @@
+"""The sheet: texts that were set aside, handed out with their pictures and taken back with what was decided."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from entityclip.data import pairs
+from entityclip.errors import ConfigError, DataError, faults
+from entityclip.paths import DataLayout, ReviewLayout
+from entityclip.quality.quarantine import broken_texts
+from entityclip.quality.review.decisions import Review
+from entityclip.reports.examples import read_pictures
+from entityclip.reports.pages import write_page
+from entityclip.schemas import Record
+from entityclip.storage import csv_file, read_rows
+
+SHOWN = ("explanation_id", "entity", "language", "rules", "values", "text")
+FILLED_IN = ("decision", "edited_text", "minutes", "note")
+PICTURES_SHOWN = 3
+
+
+class Waiting(Record):
+    """One text that waits for a person."""
+
+    explanation_id: str
+    entity_id: str
+    entity: str
+    category: str
+    language: str
+    rules: str
+    values: str
+    text: str
+    generator: str
+
+
+class Waitings(Record):
+    """Every text that was handed out together."""
+
+    texts: tuple[Waiting, ...]
+
+
+# ---------------------------------------------------------------- out
+def hand_out(quarantine: Path, *, data: DataLayout, to: ReviewLayout, decided: Collection[str] = ()) -> int:
+    """Write the texts that ``quarantine`` lists to a folder for a person; returns how many.
+
+    Args:
+        quarantine: CSV that the gate wrote.
+        data: The staging that it was written about: it has the texts in full, and the pictures.
+        to: The folder; new, so that nobody's decisions are overwritten.
+        decided: Ids of texts that need no person any more.
+
+    Raises:
+        ConfigError: The folder holds a sheet, or there is nothing to decide.
+        DataError: The file is no quarantine, or of another batch than the staging.
+    """
+    if to.sheet.exists():
+        raise ConfigError(f"{to.sheet}: would be overwritten, with what was decided in it; name a new folder")
+    waiting = [text for text in _waiting(quarantine, data) if text.explanation_id not in decided]
+    if not waiting:
+        raise ConfigError(f"{quarantine}: no text in it waits for a decision")
+    to.root.mkdir(parents=True, exist_ok=True)
+    _write_sheet(to.sheet, waiting)
+    write_page(to.page, "review.html.j2", texts=waiting, pictures=_pictures(data, waiting), sheet=to.sheet.name)
+    Waitings(texts=tuple(waiting)).write(to.texts)
+    return len(waiting)
+
+
+def _waiting(quarantine: Path, data: DataLayout) -> list[Waiting]:
+    lines = broken_texts(quarantine)
+    texts = pairs.read_frame(data.explanations).drop_duplicates("explanation_id")
+    entities = pairs.read_frame(data.entities, columns=["entity_id", "entity", "category"])
+    known = texts.merge(entities, on="entity_id", how="left").set_index("explanation_id").fillna("")
+    strange = sorted(set(lines["id"]) - set(known.index))
+    if strange:
+        raise DataError(
+            f"{quarantine}: text {strange[0]} is not in {data.explanations}, which is of another batch by now"
+        )
+    columns = ["entity_id", "entity", "category", "language", "text", "generator"]
+    return [
+        Waiting(
+            explanation_id=str(key),
+            rules=" ".join(dict.fromkeys(broken["rule"])),
+            values="; ".join(value for value in broken["value"] if value),
+            **known.loc[key, columns],
+        )
+        for key, broken in lines.groupby("id", sort=False)
+    ]
+
+
+def _write_sheet(path: Path, waiting: list[Waiting]) -> None:
+    # Excel takes a CSV for UTF-8 only where the mark is there.
+    with csv_file(path, [*SHOWN, *FILLED_IN], encoding="utf-8-sig") as writer:
+        for text in waiting:
+            writer.write([*(getattr(text, column) for column in SHOWN), *("" for _ in FILLED_IN)])
+
+
+def _pictures(data: DataLayout, waiting: list[Waiting]) -> dict[str, list[bytes]]:
+    """entity_id -> a few of its pictures, always the same ones; none for what was never photographed."""
+    rows = pairs.read_frame(data.pairs, columns=["pair_id", "entity_id"])
+    rows = rows[rows["entity_id"].isin({text.entity_id for text in waiting})].drop_duplicates("pair_id")
+    few = rows.sort_values("pair_id").groupby("entity_id").head(PICTURES_SHOWN)
+    pictures = read_pictures(data, set(few["pair_id"]))
+    return {str(key): [pictures[pair] for pair in part["pair_id"]] for key, part in few.groupby("entity_id")}
+
+
+# ---------------------------------------------------------------- back
+def take_back(folder: ReviewLayout, *, reviewer: str) -> tuple[Review, ...]:
+    """The decisions that a person filled in; texts without one go on waiting.
+
+    Raises:
+        DataError: The folder was not handed out, or the sheet is not what was handed out with decisions filled in;
+            names every row that is wrong.
+    """
+    handed = Waitings.read(folder.texts)
+    if handed is None:
+        raise DataError(f"{folder.texts}: missing or damaged; name the folder that was handed out, as it was")
+    known = {text.explanation_id: text for text in handed.texts}
+    reviews: dict[str, Review] = {}
+    wrong: list[str] = []
+    for number, row in enumerate(_rows(folder.sheet), 2):
+        try:
+            review = _review(row, known, reviewer=reviewer)
+            if review and review.explanation_id in reviews:
+                raise ValueError("this text is there twice")
+        except ValidationError as error:
+            wrong.append(f"line {number}: {faults(error)}")
+        except ValueError as error:
+            wrong.append(f"line {number}: {error}")
+        else:
+            reviews |= {review.explanation_id: review} if review else {}
+    if wrong:
+        raise DataError(f"{folder.sheet}: nothing was taken over; {'; '.join(wrong)}")
+    return tuple(reviews.values())
+
+
+def _rows(sheet: Path) -> Iterator[dict[str, str]]:
+    """The sheet's rows, whichever separator the spreadsheet has saved it with."""
+    columns = [*SHOWN, *FILLED_IN]
+    try:
+        text = sheet.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{sheet}: cannot be read ({error}); save it as 'CSV UTF-8'") from error
+    head = text.split("\n", 1)[0].rstrip("\r")
+    separator = next((s for s in ",;\t" if [c.strip('"') for c in head.split(s)] == columns), None)
+    if separator is None:
+        raise DataError(f"{sheet}: the columns are {head[:200]!r}; expected {', '.join(columns)}, as handed out")
+    try:
+        yield from read_rows(text, delimiter=separator)
+    except csv.Error as error:
+        raise DataError(f"{sheet}: not a CSV file ({error}); save it as 'CSV UTF-8'") from error
+
+
+def _review(row: dict[str, str], known: dict[str, Waiting], *, reviewer: str) -> Review | None:
+    """The decision in a row; None where the person left it open."""
+    if (text := known.get(row["explanation_id"].strip())) is None:
+        raise ValueError(f"explanation_id {row['explanation_id']!r} was not handed out")
+    cells = {column: row[column].strip() for column in FILLED_IN}
+    if not any(cells.values()):
+        return None
+    return Review(
+        **text.model_dump(include={"explanation_id", "entity_id", "entity", "rules", "text"}),
+        decision=cells["decision"].lower(),  # type: ignore[arg-type]  # checked by the record
+        edited_text=cells["edited_text"],
+        minutes=cells["minutes"].replace(",", "."),  # type: ignore[arg-type]
+        note=cells["note"],
+        reviewer=reviewer.strip(),
+        day=datetime.now(UTC).date(),
+    )

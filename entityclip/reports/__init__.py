@@ -1,0 +1,1 @@
+"""Reports and plots as self-contained HTML."""

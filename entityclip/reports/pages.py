@@ -1,0 +1,64 @@
+"""What every HTML page for people shares: everything inside one file, and data never taken for HTML."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from entityclip.data.images import decode
+from entityclip.errors import ImageError
+from entityclip.storage import atomic_write
+
+_THUMBNAIL = 224
+"""Longest side of a picture on a page, in pixels."""
+
+
+def write_page(path: Path, template: str, *, filters: dict[str, Callable[..., Any]] | None = None, **said: Any) -> None:
+    """Render ``template`` to ``path``, whole or not at all; an older page is replaced.
+
+    Args:
+        path: The HTML file.
+        template: Name of a file in ``templates/``.
+        filters: For the template, beside ``picture``, which turns a picture's bytes into a data URI.
+        **said: What the template shows.
+    """
+    environment = _environment()
+    environment.filters.update(filters or {})
+    html = environment.get_template(template).render(**said)
+    atomic_write(path, html.encode("utf-8", errors="replace"))
+
+
+def _environment() -> jinja2.Environment:
+    """Every value is escaped and a misspelt name is an error: captions and file names are data, never HTML."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("entityclip.reports"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["picture"] = _data_uri
+    return environment
+
+
+def as_markup(svg: str | None) -> Markup | None:
+    """Our own plots go in as they are: matplotlib has escaped their text."""
+    return Markup(svg) if svg else None
+
+
+def _data_uri(picture: bytes) -> str | None:
+    """A small JPEG of the picture as a data URI; None for bytes that are no picture."""
+    try:
+        small = decode(picture)
+    except ImageError:
+        return None
+    small.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    buffer = io.BytesIO()
+    small.save(buffer, format="JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,206 @@
+"""The page for people: one HTML file that shows what a run did, with everything it needs inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+from pydantic import Field
+
+from entityclip.errors import DataError
+from entityclip.reports.examples import Example
+from entityclip.reports.pages import as_markup, write_page
+from entityclip.reports.plots import INDEX_KINDS, SLICE_TITLES, found_within, loss_curve, recall_by_slice
+from entityclip.schemas import (
+    SLICES,
+    EvalReport,
+    IngestReport,
+    Metric,
+    PromotionDecision,
+    QualityReport,
+    Record,
+    Release,
+    RuleResult,
+)
+from entityclip.storage import read_table
+
+_EXCERPT_ROWS = 10
+_SEVERITIES = ("critical", "warning", "info")
+
+
+# ---------------------------------------------------------------- what the page takes beside the stages' records
+class StageFact(Record):
+    """How one stage went in this run."""
+
+    name: str
+    seconds: float
+    reused: bool = False
+    reason: str = Field(default="", description="Why it was reused, or why it has to run.")
+
+
+class RunFacts(Record):
+    """What is known of the run as a whole."""
+
+    finished: datetime
+    stages: tuple[StageFact, ...] = ()
+    data_hash: str | None = None
+    model_fingerprint: str | None = None
+
+
+# ---------------------------------------------------------------- recall by slice, for the page and the terminal
+@dataclass(frozen=True)
+class RecallRow:
+    """One slice: a figure per index kind, in the order of INDEX_KINDS; None where it was not measured."""
+
+    slice: str
+    title: str
+    queries: int
+    cells: tuple[Metric | None, ...]
+
+    def is_best(self, cell: Metric) -> bool:
+        """Whether no other index found more in this slice."""
+        return cell.value == max(c.value for c in self.cells if c)
+
+
+def recall_rows(evaluation: EvalReport, *, metric: str = "R@1") -> list[RecallRow]:
+    """Picture-to-entity recall of the slices that were measured, the rarest last, then all together."""
+    found = {(m.slice, m.index): m for m in evaluation.metrics if (m.name, m.direction) == (metric, "image_to_text")}
+    rows = []
+    for name in (*SLICES, "all"):
+        cells = tuple(found.get((name, index)) for index in INDEX_KINDS)
+        measured = [c.queries for c in cells if c]
+        if measured:
+            rows.append(RecallRow(name, SLICE_TITLES[name], max(measured), cells))
+    return rows
+
+
+def slice_table(evaluation: EvalReport, *, metric: str = "R@1") -> str:
+    """The same as plain text for a terminal: aligned, each figure with its 95 % interval."""
+    header = ("entities by training pictures", "asked", *(f"{kind} index" for kind in INDEX_KINDS))
+    lines = [header] + [
+        (row.title, f"{row.queries:,}", *(_with_interval(cell) for cell in row.cells))
+        for row in recall_rows(evaluation, metric=metric)
+    ]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in lines]
+    rule = "  ".join("-" * width for width in widths)
+    chance = f"; chance {100 / evaluation.entities:.1f}" if metric == "R@1" and evaluation.entities else ""
+    title = f"{metric} in percent, picture to entity, among {evaluation.entities:,} entities [95 % interval]{chance}"
+    return "\n".join([title, text[0], rule, *text[1:]])
+
+
+def _with_interval(cell: Metric | None) -> str:
+    return f"{cell.value:.1f} [{cell.low:.1f}, {cell.high:.1f}]" if cell else "-"
+
+
+# ---------------------------------------------------------------- the page
+def write_report(
+    path: Path,
+    *,
+    facts: RunFacts,
+    ingest: IngestReport | None = None,
+    quality: QualityReport | None = None,
+    evaluation: EvalReport | None = None,
+    queries: pd.DataFrame | None = None,
+    losses: pd.DataFrame | None = None,
+    examples: Sequence[Example] = (),
+    decision: PromotionDecision | None = None,
+    release: Release | None = None,
+    commands: Mapping[str, str] | None = None,
+) -> None:
+    """Write the run's page to ``path``, whole or not at all; what is not given is left out of it.
+
+    Args:
+        path: the HTML file; an older one is replaced.
+        facts: when the run ended, its stages, its hashes.
+        ingest: what came in; the rejected rows' file is quoted when it can be read.
+        quality: the gate's verdict; the quarantine file likewise.
+        evaluation: figures by slice.
+        queries: one row per query with ``index``, ``slice``, ``rank``.
+        losses: ``epoch`` or ``step``, ``loss`` and a column per term of the loss.
+        examples: hits and misses to show, in the order to show them.
+        decision: who won, and why.
+        release: what the decision led to.
+        commands: what one can do next -> the command for a shell.
+
+    Raises:
+        DataError: ``queries`` or ``losses`` lacks a column.
+    """
+    _require_columns(queries, ("index", "slice", "rank"), what="queries")
+    _require_columns(losses, ("loss", "step" if losses is None or "epoch" not in losses else "epoch"), what="losses")
+    write_page(
+        path,
+        "report.html.j2",
+        filters={"duration": _duration, "slice_title": _slice_title},
+        facts=facts,
+        ingest=ingest,
+        rejected=_excerpt(ingest.rejected_file if ingest else None),
+        quality=quality,
+        rules=_by_severity(quality.rules if quality else ()),
+        quarantined=_excerpt(quality.quarantine_file if quality else None),
+        validation_page=_link(quality.validation_page if quality else None),
+        evaluation=evaluation,
+        index_kinds=INDEX_KINDS,
+        slice_titles=SLICE_TITLES,
+        recall=recall_rows(evaluation) if evaluation else [],
+        recall_plot=as_markup(recall_by_slice(evaluation) if evaluation else None),
+        rank_plot=as_markup(found_within(queries) if queries is not None else None),
+        loss_plot=as_markup(loss_curve(losses) if losses is not None else None),
+        hits=[e for e in examples if e.rank == 1],
+        misses=[e for e in examples if e.rank > 1],
+        decision=decision,
+        release=release,
+        commands=commands or {},
+    )
+
+
+def _require_columns(frame: pd.DataFrame | None, columns: Iterable[str], *, what: str) -> None:
+    missing = [c for c in columns if frame is not None and c not in frame]
+    if frame is not None and missing:
+        raise DataError(f"{what}: no column {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}")
+
+
+def _slice_title(name: str) -> str:
+    return SLICE_TITLES.get(name, name)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [(hours, "h"), (minutes, "min"), (rest, "s")]
+    return " ".join(f"{n} {unit}" for n, unit in parts if n)
+
+
+# ---------------------------------------------------------------- parts of the page
+@dataclass(frozen=True)
+class Excerpt:
+    """The first rows of a CSV that a stage left behind; no columns when it cannot be read any more."""
+
+    path: str
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+
+
+def _excerpt(file: str | None) -> Excerpt | None:
+    if not file:
+        return None
+    try:
+        frame = read_table(Path(file), most=_EXCERPT_ROWS)
+    except (OSError, ValueError):
+        return Excerpt(file)
+    return Excerpt(file, tuple(map(str, frame.columns)), tuple(frame.itertuples(index=False, name=None)))
+
+
+def _by_severity(rules: Sequence[RuleResult]) -> list[RuleResult]:
+    """The rules that somebody should look at first stand first."""
+    return sorted(rules, key=lambda r: (r.passed, not r.failed, _SEVERITIES.index(r.severity), -r.failed, r.rule))
+
+
+def _link(file: str | None) -> str | None:
+    """A ``file:`` address where the file exists here."""
+    return Path(file).resolve().as_uri() if file and Path(file).is_file() else None

@@ -1,0 +1,1 @@
+"""Vectors, indexes, ranking and the predictor that serves them."""

@@ -1,0 +1,25 @@
+"""Indexes: entities and pictures as one model sees them, how they are searched, and what was changed since.
+
+An index carries the fingerprint of the model that made it and is refused by every other model.
+"""
+
+from entityclip.retrieval.index.catalog import Catalog, Words
+from entityclip.retrieval.index.changes import Changes
+from entityclip.retrieval.index.entities import DEFAULT_MIX, EntityIndex, slice_of
+from entityclip.retrieval.index.fulltext import FullText
+from entityclip.retrieval.index.pictures import Over, PictureIndex
+from entityclip.retrieval.index.snapshot import Released, Snapshot
+
+__all__ = [
+    "DEFAULT_MIX",
+    "Catalog",
+    "Changes",
+    "EntityIndex",
+    "FullText",
+    "Over",
+    "PictureIndex",
+    "Released",
+    "Snapshot",
+    "Words",
+    "slice_of",
+]

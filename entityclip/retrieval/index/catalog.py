@@ -1,0 +1,274 @@
+"""The catalogue behind a service: a release's indexes, and whatever is added, changed or removed while it runs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from entityclip.data import pairs
+from entityclip.data.images import decode, strip_metadata
+from entityclip.errors import ConfigError, ImageError
+from entityclip.model.checkpoint import LoadedModel
+from entityclip.retrieval.index.changes import TEXTS, Change, Changes, picture_id
+from entityclip.retrieval.index.entities import ENTITY_COLUMNS, EntityIndex, as_read, slice_of
+from entityclip.retrieval.index.fulltext import FullText, Named
+from entityclip.retrieval.index.pictures import PictureIndex
+from entityclip.retrieval.index.snapshot import Released, Snapshot
+from entityclip.retrieval.vectors import unit
+from entityclip.schemas import EntityEntry
+
+log = logging.getLogger("entityclip.catalog")
+
+ADDED_PATH = "added"
+"""Stands where a picture's file would be named."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a text finds without a vector, as numbers of entities and pictures of one snapshot."""
+
+    exact: dict[int, str] = field(default_factory=dict)
+    """Entity -> its name or code that the text is or holds."""
+    near: dict[int, str] = field(default_factory=dict)
+    """Entity -> its name or code that the text nearly is or holds; only where nothing is exact."""
+    named: frozenset[int] = frozenset()
+    """Entities whose names hold every word of the text."""
+    told: frozenset[int] = frozenset()
+    """Entities whose explanation does."""
+    captioned: frozenset[str] = frozenset()
+    """Pictures (pair_id) whose caption does."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Published:
+    """What can be found, and the change up to which that holds. Replaced whole, so that no reader sees one alone."""
+
+    number: int
+    states: Mapping[str, Change]
+    """entity_id -> its last state, of everything that was changed."""
+    snapshot: Snapshot
+
+
+class Catalog:
+    """Entities and pictures, the released ones and those that changed since; threads may share it.
+
+    Args:
+        model: The model that made the indexes.
+        released: Its indexes.
+        text: Names and full text of the release.
+        changes: Where changes are kept; None where nothing may be changed.
+    """
+
+    def __init__(self, model: LoadedModel, released: Released, *, text: FullText, changes: Changes | None) -> None:
+        self._model, self._released, self._text, self._changes = model, released, text, changes
+        self._lock = threading.Lock()
+        self._published = _Published(0, {}, self._overlaid({}))
+
+    # ------------------------------------------------------------ asking
+    def now(self) -> Snapshot:
+        """What can be found now: every change that any process has finished."""
+        changes, published = self._changes, self._published
+        if changes is None or changes.number() == published.number:
+            return published.snapshot
+        with self._lock:
+            self._published = self._refreshed(self._published, changes)
+            return self._published.snapshot
+
+    def _refreshed(self, before: _Published, changes: Changes) -> _Published:
+        """``before`` with every change since. An error leaves ``before`` in place, and the next request tries again."""
+        changed = [self._embedded(change, changes) for change in changes.since(before.number, dim=self._model.dim)]
+        if not changed:
+            return before  # another thread has read them
+        states = {**before.states, **{change.entity_id: change for change in changed}}
+        return _Published(changed[-1].number, states, self._overlaid(states))
+
+    def named(self, text: str, snapshot: Snapshot) -> list[int]:
+        """Entities whose name or code ``text`` is, but for case, width and outer space."""
+        found = self._numbered(snapshot, lambda texts: texts.named(text))
+        return [number for number, spelt in found.items() if pairs.normalised(spelt) == pairs.normalised(text)]
+
+    def words(self, text: str, snapshot: Snapshot) -> Words:
+        """Names, codes, texts and captions that hold ``text``."""
+        exact = self._numbered(snapshot, lambda found: found.named(text))
+        near = {} if exact else self._numbered(snapshot, lambda found: found.nearly(text))
+        names, _ = self._holding(snapshot, text, "names")
+        told, captioned = self._holding(snapshot, text, "texts")
+        return Words(exact, near, names, told, captioned)
+
+    def _texts(self) -> Iterator[tuple[FullText, bool]]:
+        """Both full texts, and whether it is that of the changes."""
+        yield self._text, False
+        if self._changes is not None:
+            yield self._changes.text, True
+
+    def _numbered(self, snapshot: Snapshot, ask: Callable[[FullText], list[Named]]) -> dict[int, str]:
+        found: dict[int, str] = {}
+        for text, added in self._texts():
+            for name in ask(text):
+                for number in snapshot.numbers([name.entity_id], added=added):
+                    found.setdefault(number, name.spelt)
+        return found
+
+    def _holding(
+        self, snapshot: Snapshot, asked: str, column: Literal["names", "texts"]
+    ) -> tuple[frozenset[int], frozenset[str]]:
+        entities: list[int] = []
+        captioned: list[str] = []
+        for text, added in self._texts():
+            found = text.holding(asked, column=column)
+            entities += snapshot.numbers([entity for entity, picture in found if not picture], added=added)
+            captioned += [picture for _, picture in found if picture]
+        return frozenset(entities), frozenset(captioned)
+
+    # ------------------------------------------------------------ changing
+    def put(
+        self,
+        entry: EntityEntry,
+        *,
+        pictures: Sequence[bytes] = (),
+        entity_id: str | None = None,
+        keep_pictures: bool = True,
+    ) -> str:
+        """Add an entity, or change the one with this id; whoever asks next finds it, in every process.
+
+        Args:
+            entry: Its texts; they take the place of all that was known.
+            pictures: Files' bytes, beside those that it has; kept without their metadata.
+            entity_id: Which one is changed; None makes the id from the name, as a release does.
+            keep_pictures: False to give up the pictures that it has.
+
+        Returns:
+            The entity's id.
+
+        Raises:
+            ConfigError: Nothing can be changed here, or it would have too many pictures.
+            ImageError: A picture cannot be used; then nothing is changed.
+            DataError: The change cannot be written.
+        """
+        changes = self._changeable()
+        entity_id = entity_id or pairs.entity_id(entry.entity)
+        pictures = [strip_metadata(picture) for picture in pictures]
+        vectors = {TEXTS: self._texts_seen(entry)} | self._pictures_seen(
+            {picture_id(entity_id, picture): picture for picture in pictures}
+        )
+        changes.put(entity_id, entry, pictures=pictures, keep_pictures=keep_pictures, vectors=vectors)
+        return entity_id
+
+    def remove(self, entity_id: str) -> None:
+        """Take an entity with its pictures out.
+
+        Raises:
+            ConfigError: Nothing can be changed here, or there is no such entity.
+            DataError: The change cannot be written.
+        """
+        changes, snapshot = self._changeable(), self.now()
+        if not snapshot.numbers([entity_id], added=True) and not snapshot.numbers([entity_id], added=False):
+            raise ConfigError(f"entity {entity_id}: there is none with this id; it may be removed already")
+        changes.remove(entity_id)
+
+    def _changeable(self) -> Changes:
+        if self._changes is None:
+            raise ConfigError("entities cannot be changed here: no folder was named in which changes are kept")
+        return self._changes
+
+    # ------------------------------------------------------------ embedding
+    def _texts_seen(self, entry: EntityEntry) -> np.ndarray:
+        """(2, D) vectors of name and explanations; the name's twice where there is no explanation."""
+        texts = as_read(self._model, entry.explanations, names=(entry.entity, *entry.aliases))
+        seen = self._model.embed_texts([entry.entity, *texts])
+        explained = unit(seen[1:].mean(axis=0, keepdims=True))[0] if texts else seen[0]
+        return np.stack([seen[0], explained])
+
+    def _pictures_seen(self, pictures: dict[str, bytes]) -> dict[str, np.ndarray]:
+        """Picture id -> (1, D) vector."""
+        seen = self._model.embed_images(decode(picture) for picture in pictures.values())
+        return dict(zip(pictures, seen[:, None], strict=True))
+
+    def _embedded(self, change: Change, changes: Changes) -> Change:
+        """``change`` with all of its vectors; those that are missing or were made by another model are made once.
+
+        A stored picture that can no longer be opened is left out: it must not stop every request that comes.
+        """
+        if change.entry is None or change.embedded:
+            return change
+        vectors: dict[str, np.ndarray] = {}
+        for pair_id, data in changes.pictures(change.entity_id).items():
+            if pair_id not in change.vectors:
+                try:
+                    vectors |= self._pictures_seen({pair_id: data})
+                except ImageError as error:
+                    log.error("entity %s: stored picture %s is left out: %s", change.entity_id, pair_id, error)
+        if TEXTS not in change.vectors:
+            vectors[TEXTS] = self._texts_seen(change.entry)
+        changes.keep(change, vectors)
+        known = {**change.vectors, **vectors}
+        return replace(change, vectors=known, pictures=tuple(i for i in change.pictures if i in known))
+
+    # ------------------------------------------------------------ the snapshot
+    def _overlaid(self, states: Mapping[str, Change]) -> Snapshot:
+        """The release with the state of every changed entity over it."""
+        released = self._released
+        there = [state for state in states.values() if state.entry is not None]
+        old = released.entities.by_id.get_indexer(pd.Index(list(states), dtype="str"))
+        gone = np.zeros(len(released.entities.rows), dtype=bool)
+        gone[old[old >= 0]] = True
+        owner, gone_pictures = released.owner.copy(), np.zeros(len(released.owner), dtype=bool)
+        numbers = {state.entity_id: len(gone) + row for row, state in enumerate(there)}
+        for state, row in zip(states.values(), old.tolist(), strict=True):
+            if row >= 0:
+                theirs = released.pictures_of(np.array([row]))
+                owner[theirs] = numbers.get(state.entity_id, -1)
+                gone_pictures[theirs] = not state.keeps_released
+        added = added_entities(there, released.entities)
+        pictures, owners = added_pictures(there, released.entities.fingerprint, dim=self._model.dim)
+        owner = np.concatenate([owner, owners + len(gone)]).astype(np.int32)
+        return Snapshot(released, added, pictures, gone, gone_pictures, owner)
+
+
+def added_entities(states: Sequence[Change], released: EntityIndex) -> EntityIndex:
+    """The changed entities as an index; one that the release knows stays in its slice."""
+    rows = pd.DataFrame([_row(state, released) for state in states], columns=ENTITY_COLUMNS)
+    dim = released.vectors["caption"].shape[1]
+    both = np.stack([np.zeros((2, dim), np.float32), *(state.vectors[TEXTS] for state in states)])[1:]
+    index = EntityIndex(released.fingerprint, rows, {"caption": both[:, 0], "explanation": both[:, 1]}, {})
+    return index.remixed(released.mix, stretch=released.stretch)
+
+
+def _row(state: Change, known: EntityIndex) -> dict[str, Any]:
+    """The entity's row of an index."""
+    entry = state.entry
+    assert entry is not None
+    old = known.row_of(state.entity_id)
+    pictures = 0 if old is None else int(known.rows["train_pictures"].iloc[old])
+    return {
+        "entity_id": state.entity_id,
+        "entity": entry.entity,
+        "aliases": list(entry.aliases),
+        "category": entry.category or "",
+        "language": entry.language,
+        "tags": list(entry.tags),
+        "date": "" if entry.date is None else entry.date.isoformat(),
+        "train_pictures": pictures,
+        "slice": slice_of(pictures),
+        "has_explanation": bool(entry.explanations),
+        "explanation": entry.explanations[0] if entry.explanations else "",
+    }
+
+
+def added_pictures(states: Sequence[Change], fingerprint: str, *, dim: int) -> tuple[PictureIndex, np.ndarray]:
+    """The pictures of the changed entities as an index, and for each the place of its entity in ``states``."""
+    rows, vectors, owners = [], [np.zeros((0, dim), np.float32)], []
+    for place, state in enumerate(states):
+        for pair_id in state.pictures:
+            caption = "" if state.entry is None else state.entry.entity
+            rows.append({"pair_id": pair_id, "caption": caption, "path": ADDED_PATH})
+            vectors.append(state.vectors[pair_id])
+            owners.append(place)
+    frame = pd.DataFrame(rows, columns=["pair_id", "caption", "path"])
+    return PictureIndex(fingerprint, frame, np.concatenate(vectors)), np.array(owners, np.int32)

@@ -1,0 +1,223 @@
+"""The entity index: the unit vectors of entities by name, by explanation and by both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import get_args
+
+import numpy as np
+import pandas as pd
+
+from entityclip.data import pairs
+from entityclip.data.text import mask_names
+from entityclip.errors import ConfigError, DataError
+from entityclip.model.checkpoint import LoadedModel
+from entityclip.paths import DataLayout, IndexLayout
+from entityclip.retrieval.index.embedding import embedded_texts, finite
+from entityclip.retrieval.index.filters import Facets
+from entityclip.retrieval.vectors import load_index, save_index, unit
+from entityclip.schemas import SLICES, IndexKind
+
+DEFAULT_MIX = {"frequent": 0.5, "few": 0.5, "one": 0.5, "none": 1.0}
+"""Weight of the explanation where nothing was calibrated. No picture ever taught the name of an entity
+without pictures, so that its explanation stands alone."""
+
+
+def slice_of(train_pictures: int) -> str:
+    """The slice of an entity with so many training pictures: one of ``records.SLICES``."""
+    frequent, few, one, none = SLICES
+    return frequent if train_pictures >= 10 else few if train_pictures >= 2 else one if train_pictures else none
+
+
+ENTITY_COLUMNS = (
+    "entity_id",
+    "entity",
+    "aliases",
+    "category",
+    "language",
+    "tags",
+    "date",
+    "train_pictures",
+    "slice",
+    "explanation",
+    "has_explanation",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class EntityIndex:
+    """The entities of one data version as one model sees them. All of them are candidates, photographed or not."""
+
+    fingerprint: str
+    """Of the model."""
+    rows: pd.DataFrame
+    """``ENTITY_COLUMNS``; explanation is the first one as the model reads it, '' where there is none."""
+    vectors: dict[IndexKind, np.ndarray]
+    """(M, D) each: ``caption`` from the name; ``explanation`` the mean over the entity's explanations with its names
+    masked (unless the model was trained without), or the caption's vector where it has none; both unit rows. ``mixed``
+    their mean weighted by ``mix`` times ``stretch``: its product with a picture is the mean of the two similarities.
+    All of length 1, whatever is mixed would come nearer to every picture than what is not, and entities that were
+    never photographed, which stand on their explanation alone, would lose to all others."""
+    mix: dict[str, float]
+    """Slice -> weight of the explanation in ``mixed``."""
+    stretch: dict[str, float] = field(default_factory=dict)
+    """Slice -> factor of its mean in ``mixed``, where it is not 1."""
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """Hashes of what the model's fingerprint is made of."""
+
+    @classmethod
+    def build(
+        cls,
+        model: LoadedModel,
+        data: DataLayout,
+        *,
+        among: Collection[str] | None = None,
+        progress: bool = False,
+    ) -> EntityIndex:
+        """Embed the entities of ``data``; mix and stretch are those of the model's card.
+
+        Args:
+            model: What sees them.
+            data: The data version.
+            among: entity_id of those to embed; None for all.
+            progress: Show bars.
+
+        Raises:
+            DataError: There are no entities, or an explanation is about an unknown one.
+            CheckpointError: The model gives vectors that are not finite.
+        """
+        rows = _entity_rows(data, among)
+        caption = finite(embedded_texts(model, list(rows["entity"]), what="embedding names", progress=progress), model)
+        texts = _explanations(model, data, rows, some=among is not None)
+        embedded = embedded_texts(model, list(texts), what="embedding explanations", progress=progress)
+        explanation = _mean_by_owner(embedded, texts.index.to_numpy(), owners=len(rows))
+        rows["explanation"] = texts.groupby(level=0).first().reindex(rows.index, fill_value="")
+        rows["has_explanation"] = rows.index.isin(texts.index)
+        explanation[~rows["has_explanation"]] = caption[~rows["has_explanation"]]
+        vectors: dict[IndexKind, np.ndarray] = {"caption": caption, "explanation": finite(explanation, model)}
+        index = cls(model.card.fingerprint, rows, vectors, {}, {}, model.card.parts)
+        return index.remixed(model.card.mix, stretch=model.card.stretch)
+
+    def remixed(self, mix: dict[str, float], *, stretch: Mapping[str, float] = MappingProxyType({})) -> EntityIndex:
+        """The same index with other weights and factors; slices that ``mix`` leaves out get their default, those that
+        ``stretch`` leaves out the factor 1.
+
+        Raises:
+            ConfigError: An unknown slice, a weight outside 0 to 1, or a factor that is not above 0.
+        """
+        for name, weight in mix.items():
+            if name not in SLICES or not 0 <= weight <= 1:
+                raise ConfigError(f"mix {name}={weight}: expected a weight from 0 to 1 for one of {', '.join(SLICES)}")
+        for name, factor in stretch.items():
+            if name not in SLICES or not 0 < factor < math.inf:
+                raise ConfigError(f"stretch {name}={factor}: expected a factor above 0 for one of {', '.join(SLICES)}")
+        mix, factor_of = DEFAULT_MIX | mix, dict.fromkeys(SLICES, 1.0) | dict(stretch)
+        weights, factors = (self.rows["slice"].map(by).to_numpy(np.float32)[:, None] for by in (mix, factor_of))
+        mixed = factors * ((1 - weights) * self.vectors["caption"] + weights * self.vectors["explanation"])
+        return replace(self, vectors=self.vectors | {"mixed": mixed}, mix=mix, stretch=dict(stretch))
+
+    def rows_of(self, entity_ids: Iterable[str]) -> np.ndarray:
+        """(N,) row of each id.
+
+        Raises:
+            DataError: An id is not among the entities.
+        """
+        return _rows_of(self.rows, entity_ids)
+
+    @cached_property
+    def by_id(self) -> pd.Index:
+        """The rows' ids, for look-ups."""
+        return pd.Index(self.rows["entity_id"])
+
+    def row_of(self, entity_id: str) -> int | None:
+        """The row of an id; None where there is none."""
+        row = int(self.by_id.get_indexer(pd.Index([entity_id]))[0])
+        return row if row >= 0 else None
+
+    @cached_property
+    def facets(self) -> Facets:
+        """What the entities can be filtered by."""
+        return Facets(self.rows)
+
+    def named(self, text: str) -> list[int]:
+        """Rows of the entities whose name or alias ``text`` is, but for case, width and outer space."""
+        return self._names.get(pairs.normalised(text), [])
+
+    @cached_property
+    def _names(self) -> dict[str, list[int]]:
+        names: dict[str, list[int]] = {}
+        for row, (entity, aliases) in enumerate(zip(self.rows["entity"], self.rows["aliases"], strict=True)):
+            for name in sorted({pairs.normalised(n) for n in (entity, *aliases)} - {""}):
+                names.setdefault(name, []).append(row)
+        return names
+
+    def save(self, layout: IndexLayout) -> None:
+        """Write the index; an older one in its place is replaced."""
+        card = {"fingerprint": self.fingerprint, "parts": dict(self.parts), "mix": self.mix, "stretch": self.stretch}
+        save_index(layout, card=card, vectors={str(kind): v for kind, v in self.vectors.items()}, rows=self.rows)
+
+    @classmethod
+    def load(cls, layout: IndexLayout, *, fingerprint: str, parts: Mapping[str, str] | None = None) -> EntityIndex:
+        """Read the index for the model with this fingerprint; its ``parts`` make a refusal say what differs.
+
+        Raises:
+            DataError: The index is missing, half-written or damaged.
+            IndexMismatch: Another model made it.
+        """
+        card, vectors, rows = load_index(layout, kinds=get_args(IndexKind), fingerprint=fingerprint, parts=parts)
+        of_kind = {kind: vectors[kind] for kind in get_args(IndexKind)}
+        return cls(fingerprint, rows, of_kind, card["mix"], card.get("stretch", {}))
+
+
+def _entity_rows(data: DataLayout, among: Collection[str] | None) -> pd.DataFrame:
+    rows = pairs.read_frame(data.entities)
+    rows = rows.reindex(columns=["entity_id", "entity", "aliases", "category", "language", "tags", "date"])
+    rows = rows if among is None else rows[rows["entity_id"].isin(among)].reset_index(drop=True)
+    if rows.empty:
+        raise DataError(f"{data.entities}: no entities, so there is nothing to search; ingest again")
+    pictures = pairs.read_frame(data.pairs, columns=["entity_id", "split"])
+    counts = pictures.loc[pictures["split"] == "train", "entity_id"].value_counts()
+    for column in ("aliases", "tags"):  # data may say nothing of tags and dates
+        rows[column] = [list(names) if isinstance(names, np.ndarray | list) else [] for names in rows[column]]
+    rows["date"] = rows["date"].fillna("").astype(str)
+    rows["train_pictures"] = rows["entity_id"].map(counts).fillna(0).astype(int)
+    rows["slice"] = rows["train_pictures"].map(slice_of)
+    return rows
+
+
+def _explanations(model: LoadedModel, data: DataLayout, rows: pd.DataFrame, *, some: bool) -> pd.Series:
+    """All texts about the entities as the model reads them; the series' index is the row of the entity."""
+    explanations = pairs.read_frame(data.explanations, columns=["entity_id", "text"])
+    if some:  # of all entities, every explanation has to be about one
+        explanations = explanations[explanations["entity_id"].isin(rows["entity_id"])]
+    owner = _rows_of(rows, explanations["entity_id"])
+    names = [(entity, *aliases) for entity, aliases in zip(rows["entity"], rows["aliases"], strict=True)]
+    about = zip(owner, explanations["text"], strict=True)
+    texts = [read for row, text in about for read in as_read(model, [text], names=names[row])]
+    return pd.Series(texts, index=owner, dtype="str")
+
+
+def as_read(model: LoadedModel, texts: Iterable[str], *, names: tuple[str, ...]) -> list[str]:
+    """Explanations as the model reads them: as in training, or else the names pull the vector to the caption's."""
+    masked = model.card.config.get("mask_names", True)
+    return [mask_names(text, names) if masked else text for text in texts]
+
+
+def _mean_by_owner(vectors: np.ndarray, owner: np.ndarray, *, owners: int) -> np.ndarray:
+    """(N, D) vectors, (N,) whose each is -> (owners, D) unit mean of each one's, zero where it has none."""
+    sums = np.zeros((owners, vectors.shape[1]), dtype=np.float32)
+    np.add.at(sums, owner, vectors)
+    return unit(sums)
+
+
+def _rows_of(rows: pd.DataFrame, entity_ids: Iterable[str]) -> np.ndarray:
+    ids = pd.Index(entity_ids)
+    found = pd.Index(rows["entity_id"]).get_indexer(ids)
+    if (found < 0).any():
+        unknown = ids[found < 0]
+        raise DataError(f"entity_id {unknown[0]} (and {len(unknown) - 1} more) is not among the entities; ingest again")
+    return found

@@ -1,0 +1,144 @@
+"""From similarities and words to hits: an exact code wins, then near ones, then names with the words, then likeness.
+
+Where an explanation or a caption holds every word of the text, words and likeness are fused by their ranks
+(reciprocal rank fusion, Cormack et al. 2009): their scores cannot be compared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from entityclip.retrieval.index import spelling
+from entityclip.retrieval.index.catalog import Words
+from entityclip.retrieval.index.snapshot import Pictures, Snapshot
+from entityclip.retrieval.vectors import best
+from entityclip.schemas import Evidence, Filter, Hit, IndexKind
+
+FUSION = 60
+"""Of reciprocal rank fusion; the paper's value."""
+
+
+POOL = 200
+"""Hits by likeness that are fused with those by words, at least."""
+
+MOST_SHOWN = 20_000
+"""Pictures that are compared because of what holds a word, of each kind."""
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What is asked of a snapshot."""
+
+    query: np.ndarray
+    """(D,) unit vector."""
+    text: str
+    """As it was typed; '' where a picture alone asks."""
+    words: Words
+    """What the text finds without a vector."""
+    kind: IndexKind
+    k: int
+    where: Filter | None = None
+
+
+def entity_hits(snapshot: Snapshot, question: Question) -> list[Hit]:
+    """The ``k`` best entities, best first."""
+    similarities = snapshot.similarities(question.query, question.kind, question.where)
+    words = question.words
+    pool = {*best(similarities, k=max(POOL, question.k)).tolist(), *words.exact, *words.near, *words.named, *words.told}
+    numbers = np.sort(np.fromiter(pool, np.int64, len(pool)))
+    numbers = numbers[np.isfinite(similarities[numbers])]
+    order = _order(similarities[numbers], _tiers(numbers, words), np.isin(numbers, list(words.told)))
+    numbers = numbers[order][: question.k]
+    rows, scores = snapshot.told(numbers), similarities[numbers].tolist()
+    why = _likeness(snapshot, numbers, question)
+    return [
+        Hit(**_entity(row, number, words), score=score, why=(*_by_words(row, number, question), like))
+        for number, score, row, like in zip(numbers.tolist(), scores, rows, why, strict=True)
+    ]
+
+
+def picture_hits(snapshot: Snapshot, question: Question) -> list[Hit]:
+    """The ``k`` best pictures, best first; what holds for an entity's name holds for its pictures."""
+    words, k = question.words, question.k
+    pictures, passes = Pictures(snapshot, question.query, question.where), snapshot.passing(question.where).entities
+    captioned = snapshot.released.pictures_named(words.captioned)
+    kinds = (
+        [entity for entity in found if passes[entity]] for found in (words.exact, words.near, words.named, words.told)
+    )
+    by_words = [snapshot.pictures_of(found) for found in kinds]
+    parts = [pictures.nearest(k=max(POOL, k))]
+    # So many pictures of one kind that they do not fit are told apart by nothing but likeness anyway.
+    parts += [pictures.among(found, k=k, most=MOST_SHOWN) for found in (*by_words, captioned) if len(found)]
+    numbers, first = np.unique(np.concatenate([numbers for numbers, _ in parts]), return_index=True)
+    scores = np.concatenate([scores for _, scores in parts])[first]
+    owners = snapshot.owner[numbers]
+    told = np.isin(owners, list(words.told)) | np.isin(numbers, captioned)
+    order = _order(scores, _tiers(owners, words), told)[:k]
+    numbers, scores, owners = numbers[order], scores[order], owners[order]
+    entities, shown = snapshot.told(owners), snapshot.picture_rows(numbers)
+    hits = []
+    for score, owner, entity, picture in zip(scores.tolist(), owners.tolist(), entities, shown, strict=True):
+        why = (*_by_words(entity, owner, question, caption=picture["caption"]), Evidence(by="picture", score=score))
+        hits.append(Hit(**_entity(entity, owner, words), **picture, score=score, why=why))
+    return hits
+
+
+# ---------------------------------------------------------------- order
+def _tiers(entities: np.ndarray, words: Words) -> np.ndarray:
+    """(N,) 3 for an exact name or code, 2 for a near one, 1 for a name that holds the words, else 0."""
+    tiers = np.zeros(len(entities), dtype=np.int8)
+    for tier, found in ((1, words.named), (2, words.near), (3, words.exact)):
+        tiers[np.isin(entities, list(found))] = tier
+    return tiers
+
+
+def _order(scores: np.ndarray, tiers: np.ndarray, told: np.ndarray) -> np.ndarray:
+    """(N,) places, best first: by tier; in the last one by fused ranks, in the others by likeness."""
+    fused = 1 / (FUSION + _ranks(scores))
+    fused[told] += 1 / (FUSION + _ranks(scores[told]))
+    return np.lexsort((-scores, np.where(tiers == 0, -fused, 0), -tiers))
+
+
+def _ranks(scores: np.ndarray) -> np.ndarray:
+    """(N,) 1 for the highest; of equal ones the first comes first."""
+    ranks = np.empty(len(scores))
+    ranks[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
+    return ranks
+
+
+# ---------------------------------------------------------------- what a hit says
+def _entity(row: dict[str, Any], number: int, words: Words) -> dict[str, Any]:
+    exact, near = number in words.exact, number in words.near
+    return {"entity_id": row["entity_id"], "entity": row["entity"], "exact": exact, "near": near}
+
+
+def _by_words(row: dict[str, Any], number: int, question: Question, *, caption: str | None = None) -> list[Evidence]:
+    """What of the entity, or of its picture, holds the text's words."""
+    words = question.words
+    if (spelt := words.exact.get(number)) is not None:
+        return [Evidence(by="code" if any(map(str.isdigit, spelt)) else "name", text=spelt)]
+    if (spelt := words.near.get(number)) is not None:
+        return [Evidence(by="near code", text=spelt)]
+    wanted = spelling.asked_words(question.text)
+    if number in words.named:
+        names = (row["entity"], *row["aliases"])
+        return [Evidence(by="name", text=next((n for n in names if spelling.piece(n, wanted)), " / ".join(names)))]
+    found = [Evidence(by="caption", text=piece)] if caption and (piece := spelling.piece(caption, wanted)) else []
+    if number in words.told and (piece := spelling.piece(row["explanation"], wanted)):
+        found.append(Evidence(by="explanation", text=piece))
+    return found
+
+
+def _likeness(snapshot: Snapshot, entities: np.ndarray, question: Question) -> list[Evidence]:
+    """For each entity the text of its own that the question is most like."""
+    if not len(entities):
+        return []
+    captions = snapshot.vectors(entities, "caption") @ question.query
+    explanations = snapshot.vectors(entities, "explanation") @ question.query
+    return [
+        Evidence(by="explanation", score=e) if question.kind != "caption" and e > c else Evidence(by="caption", score=c)
+        for c, e in zip(captions.tolist(), explanations.tolist(), strict=True)
+    ]

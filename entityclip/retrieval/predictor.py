@@ -1,0 +1,307 @@
+"""The packaged model: load once, then search, tag, match and embed. All arithmetic of the service stands here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from PIL import Image
+
+from entityclip.errors import ConfigError
+from entityclip.model import checkpoint, onnx_runtime
+from entityclip.model.checkpoint import LoadedModel
+from entityclip.paths import ChangesLayout, PackageLayout
+from entityclip.retrieval.index import Catalog, Changes, EntityIndex, FullText, PictureIndex, Released, Snapshot, Words
+from entityclip.retrieval.index.ranking import Question, entity_hits, picture_hits
+from entityclip.retrieval.rerank import rerank as reranked
+from entityclip.retrieval.vectors import best, shares, unit
+from entityclip.schemas import EntityEntry, Filter, Hit, IndexKind, Match, ModelFacts, Runtime, Tag
+
+Target = Literal["pictures", "entities"]
+"""What a search gives."""
+
+TAGS = 5
+"""Tags a picture gets unless the caller says otherwise; thresholds are calibrated on as many."""
+
+PRECISION = 0.9
+"""Target precision unless the caller says otherwise."""
+
+PRECISIONS = (0.8, 0.9, 0.95, 0.99)
+"""Target precisions that get a threshold, where the validation pictures can prove one."""
+
+MOST_RERANKED = 100
+"""Entities that are judged again at most: each takes two texts through the text tower."""
+
+NEAREST = 3
+"""Entities that a match shows beside the text."""
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A model with the indexes that it built, and what was changed since. Threads may share it."""
+
+    model: LoadedModel
+    entities: EntityIndex
+    """Of the release; ``catalog`` knows what was changed since."""
+    pictures: PictureIndex | None
+    text: FullText | None = None
+    """Names and full text of both; made in memory where there is none."""
+    changes: Changes | None = None
+    """Where entities are added, changed and removed; None where they cannot be."""
+    runtime: Runtime = "torch"
+    """What the towers run on."""
+
+    @classmethod
+    def load(
+        cls, folder: Path, *, changes: Path | None = None, device: str = "cpu", runtime: Runtime = "torch"
+    ) -> Predictor:
+        """Read a package: ``model.safetensors``, ``card.json``, ``index/entities/``, perhaps ``index/pictures/``.
+
+        Args:
+            folder: The package; nothing is written into it.
+            changes: Folder that keeps what is added, changed and removed; one for all who serve a catalogue.
+            device: Where the model runs.
+            runtime: What pictures and texts of questions, and of changes, go through. The indexes are PyTorch's.
+
+        Raises:
+            CheckpointError: Weights, card or exported towers are missing or do not fit each other.
+            ConfigError: ONNX Runtime is wanted and not installed.
+            DataError: The entity index is missing, or an index is half-written or damaged.
+            IndexMismatch: An index was built by another model.
+        """
+        package = PackageLayout(folder)
+        model = onnx_runtime.on(
+            runtime, checkpoint.load(package.checkpoint, device=device), package.checkpoint.exported
+        )
+        fingerprint, parts = model.card.fingerprint, model.card.parts
+        entities = EntityIndex.load(package.entities, fingerprint=fingerprint, parts=parts)
+        there = package.pictures.root.exists()
+        pictures = PictureIndex.load(package.pictures, fingerprint=fingerprint, parts=parts) if there else None
+        text = FullText.open(package.text) if package.text.exists() else None
+        kept = None if changes is None else Changes(ChangesLayout(changes), fingerprint=fingerprint)
+        return cls(model, entities, pictures, text, kept, runtime)
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """Everything that can be found."""
+        rows = None if self.pictures is None else self.pictures.rows
+        text = self.text or FullText.create(self.entities.rows, rows)
+        return Catalog(self.model, Released(self.entities, self.pictures), text=text, changes=self.changes)
+
+    # ------------------------------------------------------------ changes
+    def put_entity(
+        self,
+        entry: EntityEntry,
+        pictures: Sequence[bytes] = (),
+        *,
+        entity_id: str | None = None,
+        keep_pictures: bool = True,
+    ) -> str:
+        """Add an entity, or change one; see ``Catalog.put``. The next question finds it, here and elsewhere."""
+        return self.catalog.put(entry, pictures=pictures, entity_id=entity_id, keep_pictures=keep_pictures)
+
+    def remove_entity(self, entity_id: str) -> None:
+        """Take an entity with its pictures out; see ``Catalog.remove``."""
+        self.catalog.remove(entity_id)
+
+    # ------------------------------------------------------------ questions
+    def search(
+        self,
+        text: str | None = None,
+        image: Image.Image | None = None,
+        *,
+        k: int = 10,
+        index: IndexKind = "mixed",
+        of: Target = "pictures",
+        rerank: int = 0,
+        where: Filter | None = None,
+    ) -> list[Hit]:
+        """The ``k`` pictures, or entities, most similar to a text, a picture, or both together.
+
+        A text that is the very name or code of an entity stands for that entity: it is asked as its vector in
+        ``index``, and hits of that entity come before all others. So do those of an entity whose code stands in the
+        text; then those whose name or code is written almost like it, then names that hold all words of the text.
+
+        Args:
+            text: What is looked for.
+            image: A picture of what is looked for.
+            k: Hits wanted; there are fewer when the index holds fewer.
+            index: Which of the three entity vectors is used.
+            of: What the hits are.
+            rerank: So many of the first entities are judged once more by the matching head, which needs a picture.
+            where: Which entities, and pictures of which, may be hits.
+
+        Raises:
+            ConfigError: Neither text nor picture is given, ``k``, ``index``, ``of`` or ``rerank`` is impossible, the
+                package has no picture index, or re-ranking is asked for without a picture or of pictures.
+        """
+        _require(k, index=index, of=of, rerank=rerank)
+        again = _require_rerankable(text, image, of) if rerank else None
+        if of == "pictures" and self.pictures is None and self.changes is None:
+            raise ConfigError("this package has no picture index; ask for entities, or build it with one")
+        snapshot = self.catalog.now()
+        query = self._query(text, image, index, snapshot)
+        if again is not None:
+            found = self._found(snapshot, snapshot.similarities(query, index, where), again, k=k, rerank=rerank)
+            return [Hit(**hit, exact=False) for _, hit in found]
+        words = Words() if text is None else self.catalog.words(text, snapshot)
+        question = Question(query, text or "", words, index, k, where)
+        return entity_hits(snapshot, question) if of == "entities" else picture_hits(snapshot, question)
+
+    def tag(
+        self,
+        image: Image.Image,
+        *,
+        k: int = TAGS,
+        index: IndexKind = "mixed",
+        precision: float = PRECISION,
+        rerank: int = 0,
+    ) -> list[Tag]:
+        """The ``k`` entities that a picture most likely shows, best first.
+
+        ``above_threshold`` says that tags with such a confidence were right with at least this ``precision`` on the
+        validation pictures, in the mixed index. Where they could not prove that of any, no tag is above.
+        The first ``rerank`` tags are put into order by the matching head as well, as far as the card gives it weight;
+        their confidences stay.
+
+        Raises:
+            ConfigError: ``k``, ``index`` or ``rerank`` is impossible, or ``precision`` was not calibrated.
+        """
+        _require(k, index=index, rerank=rerank)
+        least = self._least_confidence(precision) if index == "mixed" else np.inf
+        snapshot = self.catalog.now()
+        similarities = snapshot.similarities(self.model.embed_images([image])[0], index)
+        return list(self._tags(snapshot, similarities, image, k=k, least=least, rerank=rerank))
+
+    def _tags(
+        self,
+        snapshot: Snapshot,
+        similarities: np.ndarray,
+        image: Image.Image,
+        *,
+        k: int,
+        least: float,
+        rerank: int = 0,
+    ) -> Iterator[Tag]:
+        if not np.isfinite(similarities).any():  # every entity was removed
+            return
+        confidences = shares(similarities, scale=self.model.scale)
+        for row, tag in self._found(snapshot, similarities, image, k=k, rerank=rerank):
+            yield Tag(**tag, confidence=confidences[row], above_threshold=confidences[row] >= least)
+
+    def _least_confidence(self, precision: float) -> float:
+        thresholds = self.model.card.thresholds
+        if str(precision) not in (calibrated := {*map(str, PRECISIONS), *thresholds}):
+            known = ", ".join(sorted(calibrated))
+            raise ConfigError(f"precision {precision} was not calibrated; expected one of {known}")
+        return thresholds.get(str(precision), np.inf)
+
+    def match(self, image: Image.Image, text: str) -> float:
+        """Similarity of a picture and a text; an entity's name stands for the entity, and gives the score of its tag.
+
+        Raises:
+            ConfigError: The text is empty.
+        """
+        return float(self.model.embed_images([image])[0] @ self._asked_text(text, "mixed", self.catalog.now()))
+
+    def judge(self, image: Image.Image, text: str) -> Match:
+        """``match`` with a probability and the evidence for it.
+
+        Raises:
+            ConfigError: The text is empty.
+        """
+        snapshot, vector = self.catalog.now(), self.model.embed_images([image])[0]
+        named = self.catalog.named(text, snapshot)
+        score = float(vector @ self._asked_text(text, "mixed", snapshot))
+        similarities = snapshot.similarities(vector, "mixed")
+        among = np.append(np.delete(similarities, named), score)
+        named_row = snapshot.rows(named).iloc[0] if named else None
+        return Match(
+            score=score,
+            probability=shares(among, scale=self.model.scale)[-1],
+            entity_id=None if named_row is None else named_row["entity_id"],
+            explanation="" if named_row is None else named_row.get("explanation", ""),
+            nearest=tuple(
+                self._tags(snapshot, similarities, image, k=NEAREST, least=self._least_confidence(PRECISION))
+            ),
+        )
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """(N,) texts -> (N, D) float32 unit rows: the texts as they are, names too."""
+        return self.model.embed_texts(texts)
+
+    def embed_images(self, images: Iterable[Image.Image]) -> np.ndarray:
+        """N pictures -> (N, D) float32 unit rows."""
+        return self.model.embed_images(images)
+
+    def about(self) -> ModelFacts:
+        """What was loaded."""
+        card, snapshot = self.model.card, self.catalog.now()
+        return ModelFacts(
+            fingerprint=card.fingerprint,
+            runtime=self.runtime,
+            data_hash=card.data_hash,
+            dimension=self.model.dim,
+            entities=len(snapshot),
+            pictures=snapshot.pictures,
+            mix=self.entities.mix,
+            stretch=self.entities.stretch,
+            thresholds=card.thresholds,
+            rerank=card.rerank,
+        )
+
+    # ------------------------------------------------------------ answers
+    def _found(
+        self, snapshot: Snapshot, similarities: np.ndarray, image: Image.Image, *, k: int, rerank: int
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Number and fields of the ``k`` best entities; the first ``rerank`` of all were judged once more."""
+        rows = best(similarities, k=max(k, rerank))
+        rows = rows[np.isfinite(similarities[rows])]
+        match: dict[int, float] = {}
+        if rerank:
+            again = rows[:rerank]
+            asked = EntityIndex(self.entities.fingerprint, snapshot.rows(again), {}, {})
+            places = np.arange(len(again))
+            judged = reranked(self.model, asked, image, rows=places, similarities=similarities[again])
+            match = dict(zip(again.tolist(), judged.match.tolist(), strict=True))
+            rows = np.concatenate([again[judged.order], rows[rerank:]])
+        found = snapshot.rows(rows[:k])[["entity_id", "entity"]].assign(score=similarities[rows[:k]])
+        for row, fields in zip(rows[:k].tolist(), found.to_dict("records"), strict=True):
+            yield row, {str(name): value for name, value in fields.items()} | {"match": match.get(row)}
+
+    def _query(self, text: str | None, image: Image.Image | None, index: IndexKind, snapshot: Snapshot) -> np.ndarray:
+        """(D,) unit vector: the text's, the picture's, or halfway between them."""
+        parts = [] if image is None else [self.model.embed_images([image])[0]]
+        parts += [] if text is None else [self._asked_text(text, index, snapshot)]
+        if not parts:
+            raise ConfigError("neither a text nor a picture; expected one of them, or both")
+        return unit(unit(np.stack(parts)).mean(axis=0, keepdims=True))[0]
+
+    def _asked_text(self, text: str, index: IndexKind, snapshot: Snapshot) -> np.ndarray:
+        """(D,) the vector of the entity with this name, or that of the text itself."""
+        if not text.strip():
+            raise ConfigError("the text is empty; expected what to look for")
+        named = self.catalog.named(text, snapshot)
+        return snapshot.vectors(named, index).mean(axis=0) if named else self.embed_texts([text])[0]
+
+
+def _require_rerankable(text: str | None, image: Image.Image | None, of: str) -> Image.Image:
+    """The picture, where nothing else is asked with it."""
+    if text is not None or image is None or of != "entities":
+        # An index of pictures keeps one vector of each, too little to judge them again.
+        raise ConfigError("re-ranking judges a picture against entities: ask with a picture alone, and for entities")
+    return image
+
+
+def _require(k: int, *, index: str, of: str = "pictures", rerank: int = 0) -> None:
+    if k < 1:
+        raise ConfigError(f"k is {k}; expected at least 1")
+    if not 0 <= rerank <= MOST_RERANKED:
+        raise ConfigError(f"rerank is {rerank}; expected 0 to {MOST_RERANKED}")
+    for name, value, known in (("index", index, get_args(IndexKind)), ("of", of, get_args(Target))):
+        if value not in known:
+            raise ConfigError(f"{name} {value!r} is unknown; expected one of {', '.join(known)}")

@@ -1,0 +1,60 @@
+"""The frozen records that pass between stages. Rows by the thousand travel as Parquet (see ``pairs``)."""
+
+from entityclip.schemas.answers import EntityEntry, Evidence, Filter, Hit, Match, ModelFacts, Tag
+from entityclip.schemas.base import SLICES, Candidates, IndexKind, Line, Paragraph, Record, Runtime, Split
+from entityclip.schemas.data import (
+    DataVersion,
+    ExplanationRecord,
+    ExplanationRequest,
+    IngestReport,
+    QualityReport,
+    Rejection,
+    RuleResult,
+)
+from entityclip.schemas.evaluation import EvalReport, Metric, Probe
+from entityclip.schemas.release import (
+    Approval,
+    BentoRecord,
+    Blessing,
+    Gain,
+    PackageCard,
+    PromotionDecision,
+    PromotionPolicy,
+    Release,
+)
+
+__all__ = [
+    "SLICES",
+    "Approval",
+    "BentoRecord",
+    "Blessing",
+    "Candidates",
+    "DataVersion",
+    "EntityEntry",
+    "EvalReport",
+    "Evidence",
+    "ExplanationRecord",
+    "ExplanationRequest",
+    "Filter",
+    "Gain",
+    "Hit",
+    "IndexKind",
+    "IngestReport",
+    "Line",
+    "Match",
+    "Metric",
+    "ModelFacts",
+    "PackageCard",
+    "Paragraph",
+    "Probe",
+    "PromotionDecision",
+    "PromotionPolicy",
+    "QualityReport",
+    "Record",
+    "Rejection",
+    "Release",
+    "RuleResult",
+    "Runtime",
+    "Split",
+    "Tag",
+]

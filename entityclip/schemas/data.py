@@ -1,0 +1,109 @@
+"""From a source to a data version: what came in, what was written about it, what the gate said."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field
+
+from entityclip.schemas.base import Record
+
+
+# ---------------------------------------------------------------- ingest
+class Rejection(Record):
+    """One row or file that a source could not use, and why."""
+
+    file: str = Field(description="The picture or table, relative to the source's folder.")
+    row: int | None = Field(description="Row of the table, counted from 1 without the header; None for a stray file.")
+    reason: str
+
+
+class IngestReport(Record):
+    """What came in. Every row is a pair or a rejection; files that no row names are rejections too."""
+
+    source: str
+    pairs: int
+    entities: int
+    rejected: int
+    rejected_file: str | None = Field(description="CSV with file, row, reason; None when nothing was rejected.")
+    seconds: float
+
+
+# ---------------------------------------------------------------- explain
+class ExplanationRequest(Record):
+    """What a writer gets to know about one entity."""
+
+    entity_id: str
+    entity: str
+    caption: str
+    category: str = ""
+    language: str = "en"
+    brought: tuple[str, ...] = Field(default=(), description="Texts that the data brought along.")
+    reason: str = Field(default="", description="Why the gate set an earlier text aside; empty at the first asking.")
+    picture_sha256: str = Field(default="", description="Which picture goes with it; for writers that see pictures.")
+    picture: bytes | None = Field(default=None, repr=False, description="That picture's file, read when it is asked.")
+
+
+class ExplanationRecord(Record):
+    """One text about one entity, with its origin. ``explanation_id`` hashes everything else."""
+
+    explanation_id: str
+    entity_id: str
+    caption: str
+    text: str
+    language: str
+    generator: str
+    prompt_version: str
+    reviewer: str = Field(default="", description="Who accepted or corrected the text by hand; empty: nobody did.")
+
+
+# ---------------------------------------------------------------- validate
+class RuleResult(Record):
+    """One rule of a suite on one batch."""
+
+    suite: str
+    rule: str
+    column: str | None
+    severity: Literal["critical", "warning", "info"]
+    passed: bool
+    checked: int
+    failed: int
+    error: str | None = Field(default=None, description="Set when the check itself raised; that counts as failed.")
+    waived: int = Field(default=0, description="Of those that failed: rows that a person accepted all the same.")
+    skipped: str | None = Field(default=None, description="Why the rule did not run; it has then not passed.")
+
+    @property
+    def set_aside(self) -> int:
+        """Rows that this rule sets aside."""
+        return self.failed - self.waived if self.severity == "critical" else 0
+
+
+class QualityReport(Record):
+    """The verdict of the gate on one batch."""
+
+    accepted_pairs: int
+    accepted_explanations: int
+    quarantined_pairs: int
+    quarantined_explanations: int
+    quarantine_file: str | None
+    refused: bool
+    refusal: str | None = Field(default=None, description="Why the batch was refused; None when it was accepted.")
+    rules: tuple[RuleResult, ...]
+    suite_hash: str
+    validation_page: str | None = Field(description="HTML page of what every rule found; None: not written.")
+
+    def portable(self, root: Path) -> Self:
+        """The same with its files named relative to the workspace, as a commit should have them."""
+        named = {"quarantine_file": self.quarantine_file, "validation_page": self.validation_page}
+        return self.model_copy(update={k: os.path.relpath(v, root) for k, v in named.items() if v})
+
+
+# ---------------------------------------------------------------- version
+class DataVersion(Record):
+    """One version of ``data/``: the DVC hash and the Git commit that holds it."""
+
+    data_hash: str
+    commit: str
+    changed: bool = Field(description="False when the same data were versioned before.")

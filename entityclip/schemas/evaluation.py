@@ -1,0 +1,53 @@
+"""Figures of a model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from entityclip.schemas.base import Candidates, Record, Split
+
+
+class Metric(Record):
+    """One figure with its 95 % bootstrap interval, in the metric's own unit (recall in percent)."""
+
+    index: str = Field(description="caption, explanation, mixed; or 'pairs' for picture-to-caption retrieval.")
+    direction: Literal["image_to_text", "text_to_image"]
+    slice: str = Field(description="'all', or one of SLICES, 'category=...', 'language=...'.")
+    name: str = Field(description="R@1, R@5, R@10, R@50, R@100, median_rank, mean_rank, mAP, P@10.")
+    value: float
+    low: float
+    high: float
+    queries: int
+
+
+class Probe(Record):
+    """Scores of one picture as the evaluator saw them; the smoke test asks the service for the same."""
+
+    pair_id: str
+    entity: str
+    scores: dict[str, float] = Field(description="Entity name -> cosine similarity, for the best five.")
+
+
+class EvalReport(Record):
+    """Figures of one model on one frozen evaluation set."""
+
+    model_fingerprint: str
+    evaluation_hash: str = Field(
+        description="Hash of the pair ids with their entities, and the candidates with slices."
+    )
+    split: Split
+    pictures: int
+    entities: int = Field(description="How many candidates a picture has.")
+    candidates: Candidates = Field(
+        default="all", description="Whether all entities are candidates, or only those that the split's pictures show."
+    )
+    metrics: tuple[Metric, ...]
+    probes: tuple[Probe, ...] = ()
+    seconds: float
+
+    def value(self, name: str, *, index: str, slice: str = "all", direction: str = "image_to_text") -> float | None:
+        """The figure with these coordinates, or None when it was not measured."""
+        wanted = (index, direction, slice, name)
+        return next((m.value for m in self.metrics if (m.index, m.direction, m.slice, m.name) == wanted), None)

@@ -1,0 +1,118 @@
+"""The settings of one workspace: ``entityclip.yaml``, for people to read and change."""
+
+from __future__ import annotations
+
+import difflib
+import zoneinfo
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from entityclip.errors import ConfigError, faults
+from entityclip.explanations.config import SourceConfig, WriterConfig
+from entityclip.monitoring.drift import DriftPolicy
+from entityclip.monitoring.feedback import FeedbackPolicy
+from entityclip.schemas import PromotionPolicy, Record
+
+
+class RunPolicy(Record):
+    """What a run does that finds another one at work in this workspace, or in training on this device."""
+
+    when_busy: Literal["wait", "drop"] = Field(default="wait", description="wait for the other run, or end as dropped.")
+    wait_hours: float = Field(default=12.0, ge=0, description="A run that waits gives up after so many hours.")
+    dask: str = Field(
+        default="",
+        pattern=r"^(|local|(tcp|tls)://\S+)$",
+        description="Explain and embed on Dask: local, or a scheduler's address; empty: in the run's own process.",
+    )
+
+    timezone: str = Field(default="UTC", description="Where schedules count their hours, as Asia/Tokyo.")
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        known = zoneinfo.available_timezones()
+        if name in known:
+            return name
+        near = difflib.get_close_matches(name.casefold(), [zone.casefold() for zone in known], n=1)
+        meant = sorted(zone for zone in known if zone.casefold() in near) or ["Asia/Tokyo"]
+        raise ValueError(f"{name!r} is no time zone of the IANA database; expected a name like {meant[0]}")
+
+
+class GatePolicy(Record):
+    """What looks at texts beside the rules in ``expectations/``."""
+
+    min_judge_score: float = Field(
+        default=10.0,
+        ge=0,
+        le=100,
+        description="Points of R@1 of the explanation index that the lower end of the champion's 95 % interval must "
+        "reach, and it must beat chance, before the champion judges texts.",
+    )
+
+
+class ServicePolicy(Record):
+    """What packages hold for the services that they will run in."""
+
+    onnx: bool = Field(
+        default=False,
+        description="Put the towers for ONNX Runtime, fp32 and int8, into packages too; needs the extra onnx.",
+    )
+
+
+class WorkspaceConfig(Record):
+    """Everything that ``entityclip.yaml`` may say; what it leaves out has the default."""
+
+    promotion: PromotionPolicy = Field(
+        default=PromotionPolicy(), description="When a newly trained model replaces the champion."
+    )
+    explain: WriterConfig = Field(
+        default=SourceConfig(), description="Who writes explanations: source, transformers or openai."
+    )
+    gate: GatePolicy = Field(default=GatePolicy(), description="Which model may judge texts.")
+    runs: RunPolicy = Field(
+        default=RunPolicy(), description="One run at a time in a workspace, one training at a time on a device."
+    )
+    service: ServicePolicy = Field(
+        default=ServicePolicy(), description="What a packaged release holds for the service, beside the model."
+    )
+    monitoring: DriftPolicy = Field(
+        default=DriftPolicy(), description="When what a service is shown differs too much from its release's data."
+    )
+    feedback: FeedbackPolicy = Field(
+        default=FeedbackPolicy(), description="Which judgements of people become rows, and when they are enough."
+    )
+
+
+def default_config() -> str:
+    """The text of a new ``entityclip.yaml``: every setting with its default and what it means."""
+    lines = [
+        "# Settings of this workspace. They are part of every release.",
+        "# Rules for data stand in expectations/, schedules in prefect.yaml.",
+    ]
+    for section, about in WorkspaceConfig.model_fields.items():
+        lines += ["", f"# {about.description}", f"{section}:"]
+        for name, field in type(about.default).model_fields.items():
+            meaning = [f"  # {field.description}"] if field.description else []
+            value = yaml.safe_dump(field.default).partition("\n")[0]
+            lines += [*meaning, f"  {name}: {value}"]
+    return "\n".join(lines) + "\n"
+
+
+def read_config(path: Path) -> WorkspaceConfig:
+    """The settings in ``path``; the defaults where the file does not exist.
+
+    Raises:
+        ConfigError: Not YAML, an unknown setting, or an impossible value; names each one.
+    """
+    if not path.exists():
+        return WorkspaceConfig()
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        return WorkspaceConfig.model_validate(settings)
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {faults(error)}") from error

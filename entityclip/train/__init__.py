@@ -1,8 +1,0 @@
-"""Training: what is computed (config), which weights learn (adapt), one step (job), the whole run (fit).
-
-What is imported from here are settings and names of runs; ``fit`` and ``job`` load torch.
-"""
-
-from entityclip.train.config import TIMES, Adaptation, TrainConfig, code_hash, read_config, run_inputs, run_key
-
-__all__ = ["TIMES", "Adaptation", "TrainConfig", "code_hash", "read_config", "run_inputs", "run_key"]

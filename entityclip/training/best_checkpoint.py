@@ -1,0 +1,62 @@
+"""The weights with the lowest validation loss, kept beside a run (published recipe, section on implementation)."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from entityclip.data.images import Augmentation
+from entityclip.model.checkpoint import save_tensors
+from entityclip.training.batches import TrainingSet
+from entityclip.training.config import TrainConfig
+from entityclip.training.resume_state import put_weights, whole_state
+from entityclip.training.step import Job, Steps
+
+STILL = Augmentation(crop=1, rotate=0, flip=False, light=0, saturation=0)
+
+
+class Best:
+    """Remembers the best epoch in a file, so that a killed run does as well."""
+
+    def __init__(self, config: TrainConfig, validation: TrainingSet, path: Path) -> None:
+        self.path, self.loss = path, math.inf
+        self._steps = Steps(config.model_copy(update={"epochs": 1, "balance": 0.0}), validation)
+        if path.is_file():
+            with safe_open(path, framework="pt") as file:
+                self.loss = float(file.metadata()["loss"])
+
+    @torch.no_grad()
+    def offer(self, job: Job) -> float:
+        """The validation loss of the weights as they are, or of their mean; kept if none before was lower."""
+        with job.average.shown():
+            loss = self._measure(job)
+            if loss < self.loss:
+                self.loss, weights = loss, whole_state(job.wrapped)
+                if job.accelerator.is_main_process:
+                    save_tensors(self.path, weights, metadata={"loss": str(loss)})
+        return loss
+
+    def restore(self, job: Job) -> None:
+        """Put the weights of the best epoch back; every process has to call it."""
+        job.accelerator.wait_for_everyone()
+        put_weights(job.wrapped, load_file(self.path))
+        with torch.no_grad():
+            job.average.begin()
+        job.accelerator.wait_for_everyone()  # the first process deletes the file next
+
+    @torch.no_grad()
+    def _measure(self, job: Job) -> float:
+        job.wrapped.eval()
+        losses = []
+        for number in range(len(self._steps)):
+            batch = self._steps[number].batch(
+                preprocessing=job.config.preprocessing, augmentation=STILL, device=job.accelerator.device
+            )
+            terms = job.wrapped(batch, config=job.config.loss, generator=self._steps.generator(number))
+            losses.append(float(job.accelerator.reduce(terms["loss"], "mean")))
+        job.train_mode()
+        return sum(losses) / len(losses)

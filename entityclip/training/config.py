@@ -1,0 +1,167 @@
+"""Everything that decides what a training run computes, and the name that this gives the run."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from entityclip.data.cache_key import Inputs
+from entityclip.data.images import Augmentation, Preprocessing
+from entityclip.data.pairs import sources_hash
+from entityclip.data.text import Tokenisation
+from entityclip.errors import ConfigError, faults
+from entityclip.model.checkpoint_card import file_sha256
+from entityclip.model.config import LossConfig, ModelConfig
+from entityclip.schemas import Record
+
+
+class Adaptation(Record):
+    """Which weights of the towers learn. Projections, temperature and experts always do."""
+
+    towers: Literal["all", "last", "none", "lora"] = Field(
+        default="all", description="Every weight; the last blocks; none (heads only); or low-rank updates (LoRA)."
+    )
+    blocks: int = Field(default=2, ge=1, description="For 'last': blocks of each tower that learn.")
+    rank: int = Field(default=8, ge=1, description="For 'lora': rank of an update.")
+    alpha: int = Field(default=16, ge=1, description="For 'lora': an update counts alpha / rank.")
+    tower_rate: float = Field(
+        default=1.0, gt=0, description="Learning rate of pretrained tower weights, as a share of 'rate'."
+    )
+
+
+class TrainConfig(Record):
+    """Everything that decides what a training run computes."""
+
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    preprocessing: Preprocessing = Preprocessing()
+    tokenisation: Tokenisation = Tokenisation()
+    augmentation: Augmentation = Augmentation()
+    adaptation: Adaptation = Adaptation()
+    epochs: int = Field(default=20, ge=1)
+    batch: int = Field(default=64, ge=2, description="Pairs in a step, over all processes together.")
+    chunk: int = Field(
+        default=0, ge=0, description="Rows that the towers hold at a time (cached gradients); 0 is the whole batch."
+    )
+    balance: float = Field(
+        default=0.0, ge=0, le=1, description="How far rare entities are drawn more often: 0 not at all, 1 until equal."
+    )
+    rate: float = Field(default=1e-3, gt=0, description="Highest learning rate (AdamW).")
+    warmup: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps with a rising rate.")
+    decay: float = Field(default=0.05, ge=0, description="Weight decay of matrices.")
+    clip: float = Field(default=1.0, gt=0, description="Largest norm of the gradient.")
+    average: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="The running mean of the weights is kept in place of the last ones; a step leaves it this much of "
+        "what it was. 0: no mean.",
+    )
+    small_until: float = Field(default=0.0, ge=0, le=1, description="Share of the epochs on smaller pictures.")
+    small_size: int = Field(default=64, ge=8, description="Side of the smaller pictures, pixels.")
+    keep: Literal["last", "best"] = Field(
+        default="last", description="Weights of the last epoch, or of the one with the lowest validation loss."
+    )
+    mask_names: bool = Field(default=True, description="Mask an entity's names in the explanations trained on.")
+    seed: int = Field(default=0, ge=0)
+    precision: Literal["float32", "bf16"] = Field(default="float32", description="What the towers compute in.")
+    compile: bool = Field(default=False, description="Compile the towers' blocks; pays on a GPU and in long runs.")
+    checkpoint_gradients: bool = Field(
+        default=False, description="Compute activations twice instead of keeping them: less memory, a third slower."
+    )
+    shard: bool = Field(
+        default=False, description="With several processes: spread weights, gradients and moments over them (FSDP)."
+    )
+    device: Literal["cpu", "cuda"] = "cpu"
+    workers: int = Field(default=0, ge=0, description="Processes that prepare batches; the batches stay the same.")
+    cache_gigabytes: int = Field(
+        default=8, ge=0, description="Training pictures are decoded once if they fit into this; else streamed."
+    )
+    save_seconds: float = Field(default=20, ge=0, description="A killed run loses at most about this many seconds.")
+
+    @property
+    def kept_side(self) -> int:
+        """Side at which training pictures are kept, pixels: the smallest crop holds as many as the tower looks at."""
+        return math.ceil(self.preprocessing.size / math.sqrt(self.augmentation.crop))
+
+    def changed(self, **settings: Any) -> TrainConfig:
+        """The same with these settings instead; one that is None stays as it is.
+
+        Raises:
+            ConfigError: An unknown setting, or an impossible value; names each one.
+        """
+        wanted = {name: value for name, value in settings.items() if value is not None}
+        try:
+            return TrainConfig.model_validate(self.model_dump() | wanted)
+        except ValidationError as error:
+            asked = ", ".join(f"{name} {value!r}" for name, value in wanted.items())
+            raise ConfigError(f"asked for {asked}: {faults(error)}") from error
+
+    def starting_from(self, pretrained: str | None) -> TrainConfig:
+        """The same with other first weights: an open_clip tag, a file or folder; None starts from scratch."""
+        towers = self.model.towers.model_copy(update={"pretrained": pretrained})
+        return self.model_copy(update={"model": self.model.model_copy(update={"towers": towers})})
+
+
+def read_config(path: Path) -> TrainConfig:
+    """The settings in a JSON or YAML file, as ``entityclip train --dry-run`` prints them; what it leaves out has the
+    default.
+
+    Raises:
+        ConfigError: Not YAML, an unknown setting, or an impossible value; names each one.
+    """
+    try:
+        return TrainConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path}: cannot be read as JSON or YAML: {error}") from error
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {faults(error)}") from error
+
+
+TIMES = ("wait_s", "step_s")
+"""Mean seconds that a step waited for its batch, and computed."""
+
+HOW = {"workers", "save_seconds"}
+"""Fields that change how fast a run is, and nothing of what it computes."""
+
+
+def code_hash() -> str:
+    """Hash of this package's sources: a run made by other code is another run."""
+    return sources_hash(Path(__file__).parents[1])
+
+
+def run_inputs(config: TrainConfig, *, data_hash: str) -> Inputs:
+    """Everything that decides what the run of this config on these data computes, each setting and file by itself."""
+    settings = config.model_dump(mode="json", exclude=HOW)
+    return Inputs(
+        parts={"the data": data_hash, "the code of entityclip": code_hash()}
+        | {f"the library {name}": version for name, version in versions().items()}
+        | {f"the setting {name}": json.dumps(value, sort_keys=True) for name, value in settings.items()}
+        | {f"the file {path}": file_sha256(path) for path in _local_files(config)}
+    )
+
+
+def run_key(config: TrainConfig, *, data_hash: str) -> str:
+    """Name of the run that this config on these data makes; the same inputs find the same run again."""
+    return run_inputs(config, data_hash=data_hash).key
+
+
+def _local_files(config: TrainConfig) -> Iterator[Path]:
+    """What the config names by path: other content is another run."""
+    towers = config.model.towers
+    for named in (towers.architecture, towers.pretrained, towers.text_folder, config.tokenisation.folder):
+        path = Path(named) if isinstance(named, str) else None
+        if path is not None and path.exists():
+            yield from sorted(file for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
+
+
+def versions() -> dict[str, str]:
+    """The libraries that compute."""
+    return {name: importlib.metadata.version(name) for name in ("torch", "open_clip_torch", "numpy")}

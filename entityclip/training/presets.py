@@ -1,0 +1,159 @@
+"""Named functions that return whole configs. A preset is where a run starts; every value of it is in the run's card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from entityclip.data.images import Augmentation, Preprocessing
+from entityclip.data.text import Tokenisation
+from entityclip.errors import ConfigError
+from entityclip.model.config import ExpertConfig, LossConfig, ModelConfig, TowerConfig
+from entityclip.schemas import Record
+from entityclip.training import TrainConfig
+
+
+class Preset(Record):
+    """A source, how its rows are split, and how the model is trained."""
+
+    name: str
+    source: str = Field(description="As of `entityclip ingest`: catalog, table, grocery, n24news and so on.")
+    val_share: float = Field(
+        default=0.1, description="Share of the pictures for calibration, where rows name no split."
+    )
+    test_share: float = Field(
+        default=0.1, description="Share of the pictures for evaluation, where rows name no split."
+    )
+    entity_holdout: float = Field(
+        default=0.0, description="Share of the entities kept out of training, where rows name no split."
+    )
+    train: TrainConfig
+    floors: bool = Field(
+        default=True,
+        description="Whether a first champion must beat chance, and a model be good enough before it judges texts, as "
+        "entityclip.yaml says. Off for models that are trained to test the machinery.",
+    )
+
+
+_CPU = Path("/proc/cpuinfo")
+
+
+def cpu_precision() -> Literal["float32", "bf16"]:
+    """bf16 where Linux says that the processor computes in it (AVX512-BF16, AMX); elsewhere it would be slower than
+    float32.
+    """
+    can = set(_CPU.read_text(encoding="utf-8").split()) if _CPU.exists() else set()
+    return "bf16" if can & {"avx512_bf16", "amx_bf16"} else "float32"
+
+
+def demo() -> Preset:
+    """The built-in catalogue, trained from scratch on two cores in a few minutes."""
+    return Preset(
+        name="demo",
+        source="catalog",
+        train=TrainConfig(
+            model=ModelConfig(
+                towers=TowerConfig(architecture="entityclip-demo", mean_pool=True),
+                experts=ExpertConfig(image=2, shared=2, text=2),
+            ),
+            preprocessing=Preprocessing(size=72),
+            augmentation=Augmentation(crop=0.6, rotate=15, light=0.15, saturation=0.1),  # colours are attributes here
+            epochs=28,
+            batch=64,
+            balance=0.5,
+            rate=2e-3,
+            decay=0.5,
+            average=0.998,
+            precision=cpu_precision(),
+        ),
+    )
+
+
+def grocery() -> Preset:
+    """Real photographs of 81 products, from scratch on two cores in ten minutes.
+
+    Most epochs see small pictures, the last ones pictures of full size. The descriptions' first 32 tokens have to do.
+    Every training picture is known by heart in the end; a strong weight decay, and pictures large enough for a crop to
+    keep its detail, are what helps with pictures from other days and shops.
+    """
+    return Preset(
+        name="grocery",
+        source="grocery",
+        train=TrainConfig(
+            model=ModelConfig(
+                towers=TowerConfig(architecture="entityclip-small", mean_pool=True),
+                experts=ExpertConfig(image=2, shared=2, text=2),
+            ),
+            loss=LossConfig(smoothing=0.1),
+            preprocessing=Preprocessing(size=96),
+            tokenisation=Tokenisation(context=32),
+            augmentation=Augmentation(crop=0.25, rotate=10, light=0.3, saturation=0.2),
+            epochs=48,
+            batch=64,
+            balance=0.4,
+            rate=1e-3,
+            decay=1.0,
+            average=0.998,
+            small_until=0.6,
+            small_size=64,
+            precision=cpu_precision(),
+        ),
+    )
+
+
+def table() -> Preset:
+    """A user's own table and folder, from scratch: to see the whole way before a pretrained tower is at hand."""
+    return Preset(name="table", source="table", entity_holdout=0.1, train=demo().train)
+
+
+def published() -> Preset:
+    """The recipe of the paper: CLIP's ViT-B/32 on news pictures, no image-explanation term, no masked names."""
+    return Preset(
+        name="published",
+        source="n24news",
+        train=TrainConfig(
+            model=ModelConfig(
+                towers=TowerConfig(architecture="ViT-B-32-quickgelu", pretrained="openai"),
+                experts=ExpertConfig(image=4, shared=4, text=4),
+            ),
+            loss=LossConfig(explanation=0.0, beta=0.1, eta=0.1),
+            preprocessing=Preprocessing(size=224),
+            tokenisation=Tokenisation(context=77),
+            augmentation=Augmentation(crop=0.9, rotate=0, flip=False, light=0, saturation=0),
+            epochs=20,
+            batch=192,
+            rate=1e-5,
+            decay=0.0,
+            keep="best",
+            mask_names=False,
+        ),
+    )
+
+
+def tiny() -> Preset:
+    """The whole way in seconds, for tests; the model learns next to nothing, so that its floors are off."""
+    train = TrainConfig(
+        model=ModelConfig(towers=TowerConfig(architecture="entityclip-tiny", mean_pool=True)),
+        preprocessing=Preprocessing(size=32),
+        epochs=2,
+        batch=32,
+        save_seconds=0.5,
+    )
+    return Preset(name="tiny", source="catalog", train=train, floors=False)
+
+
+PRESETS: dict[str, Callable[[], Preset]] = {f.__name__: f for f in (demo, grocery, table, published, tiny)}
+
+
+def preset(name: str) -> Preset:
+    """The preset with this name.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"preset {name!r} is unknown; known are {', '.join(PRESETS)}")
+    return PRESETS[name]()

@@ -1,0 +1,246 @@
+"""What a run works on, and its single step: loss, gradient, update."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import chain, count
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import DistributedDataParallelKwargs, FullyShardedDataParallelPlugin
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import Dataset
+
+from entityclip.data.images import Preprocessing
+from entityclip.errors import ConfigError, TrainingError
+from entityclip.model.compatibility import require_fit
+from entityclip.model.distributed import process, processes
+from entityclip.model.entityclip import MAX_SCALE, Batch, EntityCLIP, Read
+from entityclip.model.towers import Tokens
+from entityclip.training import batches
+from entityclip.training.adapters import adapt, optimizer, train_mode
+from entityclip.training.batches import Draft, TrainingSet
+from entityclip.training.config import TrainConfig
+from entityclip.training.ema import Average
+from entityclip.training.memory import attention, keep_freed_memory
+from entityclip.training.resume_state import whole_state
+
+
+def join(config: TrainConfig) -> PartialState:
+    """Meet the other processes that ``torchrun`` started; without it, there is one. To be called before all else.
+
+    Raises:
+        ConfigError: The config wants a GPU, and PyTorch sees none; a run on the CPU would be called one on a GPU.
+    """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device cuda: PyTorch sees no CUDA device here; expected one, or device cpu")
+    return PartialState(cpu=config.device == "cpu")
+
+
+class Steps(Dataset[Draft]):
+    """The batches of a run by the number of their step, whichever worker prepares them; of each, this process's share.
+
+    A batch that the processes cannot share evenly loses its last rows.
+    """
+
+    def __init__(self, config: TrainConfig, training: TrainingSet) -> None:
+        self.config, self.training = config, training
+        self.tokenizer = config.tokenisation.load()
+        self.process, self.processes = process(), processes()
+        self.plan: list[tuple[int, np.ndarray]] = [
+            (epoch, rows[: len(rows) // self.processes * self.processes])
+            for epoch in range(config.epochs)
+            for rows in batches.order(
+                training, batch=config.batch, balance=config.balance, epoch=epoch, seed=config.seed
+            )
+        ]
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getitem__(self, step: int) -> Draft:
+        _, rows = self.plan[step]
+        each = len(rows) // self.processes
+        return batches.draft(
+            self.training,
+            rows,
+            tokenizer=self.tokenizer,
+            generator=self.generator(step),
+            share=slice(self.process * each, (self.process + 1) * each),
+        )
+
+    def generator(self, step: int) -> torch.Generator:
+        """Decides what chance decides in a step."""
+        return torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
+
+    def ends_epoch(self, step: int) -> bool:
+        """Whether ``step`` is the last of its epoch."""
+        return step + 1 == len(self.plan) or self.plan[step + 1][0] != self.plan[step][0]
+
+
+class Job:
+    """Model, optimizer and steps of a run, on the devices that it was given.
+
+    Raises:
+        ConfigError: The config asks for something that these towers cannot do.
+    """
+
+    def __init__(self, config: TrainConfig, training: TrainingSet) -> None:
+        self.config = config
+        keep_freed_memory()
+        torch.manual_seed(config.seed)
+        self.model = EntityCLIP(config.model).to(memory_format=torch.channels_last)
+        self.accelerator = _accelerator(config, self.model)
+        self.steps = Steps(config, training)
+        _require_possible(config, self.model)
+        require_fit(self.model, preprocessing=config.preprocessing, tokenizer=self.steps.tokenizer)
+        self._merge = adapt(self.model, config.adaptation)
+        if config.checkpoint_gradients:
+            self.model.checkpoint_gradients()
+        if config.compile:
+            for block in chain(*self.model.blocks()):
+                block.compile()
+        self.wrapped, prepared = self.accelerator.prepare(self.model, optimizer(self.model, config))
+        self.optimizer: torch.optim.Optimizer = prepared.optimizer
+        self.train_mode()
+        with torch.no_grad():
+            self.average = Average(self.wrapped, keep=config.average)
+
+    def train_mode(self) -> None:
+        """Put the model into training mode, all but its frozen modules."""
+        train_mode(self.wrapped)
+
+    def step(self, number: int, drafted: Draft) -> dict[str, float]:
+        """Loss, gradient, update. Returns the loss's terms.
+
+        Raises:
+            TrainingError: Loss or gradient is not finite; the weights are still those of the step before.
+        """
+        torch.manual_seed(self.config.seed * 1_000_003 + number)  # a tower may have dropout
+        epoch, _ = self.steps.plan[number]
+        batch = drafted.batch(
+            preprocessing=self.preprocessing(epoch),
+            augmentation=self.config.augmentation,
+            device=self.accelerator.device,
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        with attention(self.accelerator.device, self.config.precision):
+            terms = (self._in_chunks if self.config.chunk else self._at_once)(batch, number)
+        values = {name: float(self.accelerator.reduce(value.detach(), "mean")) for name, value in terms.items()}
+        self._require_finite(number, values["loss"], f"the loss is no longer finite ({values})")
+        norm = self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.config.clip)
+        self._require_finite(number, float(norm), f"the gradient is no longer finite (loss {values['loss']:.4g})")
+        for group in self.optimizer.param_groups:
+            scale = _schedule(number / len(self.steps), warmup=self.config.warmup)
+            group["lr"] = self.config.rate * group["scale"] * scale
+        self.optimizer.step()
+        with torch.no_grad():  # beyond the loss's own limit it would have no gradient to come back by
+            self.model.logit_scale.clamp_(max=math.log(MAX_SCALE))
+            self.average.add(number)
+        return values
+
+    def _at_once(self, batch: Batch, number: int) -> dict[str, torch.Tensor]:
+        terms = self.wrapped(batch, config=self.config.loss, generator=self.steps.generator(number))
+        self.accelerator.backward(terms["loss"])
+        return terms
+
+    def _in_chunks(self, batch: Batch, number: int) -> dict[str, torch.Tensor]:
+        """The gradient of the whole batch, in the memory of a chunk (Gao et al., arXiv 2101.06983).
+
+        The towers read chunk by chunk without keeping anything but tokens; the loss gives the tokens' gradients;
+        then each chunk is read again and passes them on.
+        """
+        model, chunk, loss = self.model, self.config.chunk, self.config.loss
+        inputs = [(model.image_tokens, batch.pictures), (model.text_tokens, batch.captions)]
+        if loss.explanation or loss.beta or loss.eta:
+            inputs.append((model.text_tokens, batch.explanations))
+        seeds = count(number << 20)
+        chunks = [[(read, part, next(seeds)) for part in rows.split(chunk)] for read, rows in inputs]
+        with self.accelerator.no_sync(self.wrapped):
+            with torch.no_grad():
+                cached = [[self._read(*one) for one in of_input] for of_input in chunks]
+            joined = [Tokens(*(torch.cat(parts) for parts in zip(*tokens, strict=True))) for tokens in cached]
+            leaves = [tokens._replace(tokens=tokens.tokens.requires_grad_()) for tokens in joined]
+            with self.accelerator.autocast():
+                read = Read(leaves[0], leaves[1], leaves[2] if len(leaves) > 2 else None)
+                terms = model.losses_of(read, batch, config=loss, generator=self.steps.generator(number))
+            terms["loss"].backward()
+            for of_input, leaf in zip(chunks, leaves, strict=True):
+                if leaf.tokens.grad is not None:
+                    for one, gradient in zip(of_input, leaf.tokens.grad.split(chunk), strict=True):
+                        self._read(*one).tokens.backward(gradient)
+        for parameter in (p for p in model.parameters() if p.requires_grad):
+            gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            parameter.grad = self.accelerator.reduce(gradient, "mean")
+        return terms
+
+    def _read(self, tower: Callable[[torch.Tensor], Tokens], rows: torch.Tensor, seed: int) -> Tokens:
+        """One chunk through a tower; ``seed`` makes dropout the same when the chunk is read again."""
+        torch.manual_seed(seed)
+        with self.accelerator.autocast():
+            return tower(rows)
+
+    def _require_finite(self, number: int, value: float, what: str) -> None:
+        if not math.isfinite(value):
+            pairs = ", ".join(self.steps.training.pair_ids[self.steps.plan[number][1]])
+            raise TrainingError(
+                f"step {number}: {what}; the last good state is kept, and a smaller rate or other data may help; "
+                f"pairs of the batch: {pairs}"
+            )
+
+    def preprocessing(self, epoch: int) -> Preprocessing:
+        """That of the config; in the first epochs of smaller pictures."""
+        full, config = self.config.preprocessing, self.config
+        small = epoch < config.small_until * config.epochs
+        return full.model_copy(update={"size": min(config.small_size, full.size)}) if small else full
+
+    def agree(self, wish: bool) -> bool:
+        """Whether any process wishes it: what all have to do together, all have to decide together."""
+        flag = torch.tensor(float(wish), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flag, "sum"))
+
+    def finish(self) -> dict[str, torch.Tensor]:
+        """The trained weights, or their mean, whole and on the CPU; low-rank updates are merged. The job cannot go on
+        after it.
+        """
+        with torch.no_grad():
+            self.average.swap()
+        self._merge()
+        return whole_state(self.wrapped)
+
+
+def _accelerator(config: TrainConfig, model: EntityCLIP) -> Accelerator:
+    """The devices of the config; one process or several, as the run was started (``torchrun``)."""
+    AcceleratorState._reset_state(reset_partial_state=processes() == 1)  # an earlier run may have had another precision
+    kinds = sorted({type(block).__name__ for block in chain(*model.blocks())})
+    shards = FullyShardedDataParallelPlugin(
+        fsdp_version=2, auto_wrap_policy="transformer_based_wrap", transformer_cls_names_to_wrap=kinds
+    )
+    return Accelerator(
+        cpu=config.device == "cpu",
+        mixed_precision="bf16" if config.precision == "bf16" else "no",
+        fsdp_plugin=shards if config.shard else None,
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],  # a term may be off in a batch
+    )
+
+
+def _require_possible(config: TrainConfig, model: EntityCLIP) -> None:
+    if config.chunk and any(isinstance(module, _BatchNorm) for module in model.modules()):
+        raise ConfigError(
+            f"chunk {config.chunk}: the batch norm of {config.model.towers.architecture} mixes the rows of a batch, so "
+            "that they cannot be read in chunks; expected chunk 0, or a tower without batch norm, such as a ViT"
+        )
+    if config.chunk and config.shard:
+        raise ConfigError("chunk and shard: cached gradients need whole weights; expected one of both")
+    if config.shard and processes() == 1:
+        raise ConfigError("shard: there is one process, so nothing to share; start several with torchrun")
+
+
+def _schedule(done: float, *, warmup: float) -> float:
+    """Share of the highest rate at ``done`` of the run: linear rise, then a cosine down to 1 %."""
+    if done < warmup:
+        return done / warmup + 1e-3
+    return 0.01 + 0.99 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup))) / 2

@@ -1,0 +1,194 @@
+"""Training, top to bottom: data, model, optimizer, then steps; the state is saved on the way and a killed run resumes.
+
+The position in the run, not any hidden state, decides what a step does: batches, augmentation and hard
+negatives come from generators seeded by (seed, step). On the CPU a resumed run ends with the very weights of an
+unbroken one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from entityclip.data.text import Tokenizer
+from entityclip.model import checkpoint
+from entityclip.model.checkpoint_card import CheckpointCard, read_card
+from entityclip.paths import DataLayout, DecodedLayout, RunLayout
+from entityclip.schemas import Split
+from entityclip.training import batches, resume_state
+from entityclip.training.batches import TrainingSet
+from entityclip.training.best_checkpoint import Best
+from entityclip.training.config import TIMES, TrainConfig, code_hash, versions
+from entityclip.training.step import Job, join
+
+Report = Callable[[int, dict[str, float]], None]
+"""Called after each epoch with its number (from 1) and the means of the loss's terms over its steps, and of TIMES."""
+
+
+def fit(
+    config: TrainConfig,
+    *,
+    data: DataLayout,
+    data_hash: str,
+    run: RunLayout,
+    report: Report,
+    decoded: DecodedLayout | None = None,
+    progress: bool = True,
+) -> CheckpointCard:
+    """Train, and leave a complete checkpoint in ``run``. A run that was killed goes on where it was saved.
+
+    Started by ``torchrun``, every process calls it with the same arguments, and together they are one run.
+
+    Args:
+        config: What is computed.
+        data: The data version trained on.
+        data_hash: Its hash, for the card.
+        run: Where the run is kept.
+        report: Told after each epoch.
+        decoded: Where decoded pictures are kept; by default in ``run``.
+        progress: Show bars.
+
+    Raises:
+        ConfigError: The towers cannot do what the config asks for.
+        DataError: The data are incomplete.
+        TrainingError: Loss or gradient is no longer finite; the message names the pairs of the batch.
+    """
+    processes = join(config)
+    if run.checkpoint.card.is_file():
+        return read_card(run.checkpoint)
+    started, first = time.monotonic(), processes.is_main_process
+    show = progress and first
+
+    cache = decoded or run.decoded
+    training = _read(config, data, "train", side=config.kept_side, cache=cache, progress=show)
+    job = Job(config, training)
+    validation = (
+        _read(config, data, "val", side=config.preprocessing.size, cache=cache, progress=show)
+        if config.keep == "best"
+        else None
+    )
+    best = Best(config, validation, run.best) if validation else None
+    terms = _train(job, best, run=run, report=report if first else _silent, progress=show)
+    if best:
+        best.restore(job)
+    weights = job.finish()
+    if first:
+        truncated = _truncated(training, job.steps.tokenizer)
+        metrics = {**terms, **truncated, "seconds": time.monotonic() - started}
+        _keep(config, job, weights, run=run, data_hash=data_hash, metrics=metrics)
+    job.accelerator.wait_for_everyone()
+    return read_card(run.checkpoint)
+
+
+def _train(job: Job, best: Best | None, *, run: RunLayout, report: Report, progress: bool) -> dict[str, float]:
+    """Every step that is left, from the state of a killed run on; the terms of the last one."""
+    config = job.config
+    done, total = resume_state.resume(run.resume, job.wrapped, job.optimizer, job.average), len(job.steps)
+    steps = DataLoader(
+        job.steps,
+        batch_size=None,
+        sampler=range(done, total),
+        num_workers=config.workers,
+        pin_memory=config.device != "cpu",
+    )
+    saved, means, terms = time.monotonic(), _Means(), {}
+    bar = tqdm(initial=done, total=total, desc="train", unit="step", disable=not progress)
+    asked = time.monotonic()
+    for step, drafted in enumerate(steps, start=done):
+        arrived = time.monotonic()
+        terms = job.step(step, drafted)
+        means.add(terms | dict(zip(TIMES, (arrived - asked, time.monotonic() - arrived), strict=True)))
+        bar.update()
+        if job.steps.ends_epoch(step):
+            epoch = job.steps.plan[step][0] + 1
+            bar.set_postfix(epoch=f"{epoch}/{config.epochs}", loss=f"{means.mean()['loss']:.3f}")
+            report(epoch, means.take() | ({"validation": best.offer(job)} if best else {}))
+        if job.agree(time.monotonic() - saved > config.save_seconds):
+            resume_state.save(run.resume, job.wrapped, job.optimizer, job.average, step=step + 1)
+            saved = time.monotonic()
+        asked = time.monotonic()
+    bar.close()
+    return terms
+
+
+def _silent(epoch: int, terms: dict[str, float]) -> None:
+    """What a process says that is not the first."""
+
+
+def _read(
+    config: TrainConfig, data: DataLayout, split: Split, *, side: int, cache: DecodedLayout, progress: bool
+) -> TrainingSet:
+    full = config.preprocessing
+    return batches.load_training_set(
+        data,
+        split=split,
+        preprocessing=full.model_copy(update={"size": side}),
+        cache=cache,
+        most_bytes=config.cache_gigabytes * 10**9,
+        mask=config.mask_names,
+        progress=progress,
+    )
+
+
+def _keep(
+    config: TrainConfig,
+    job: Job,
+    weights: dict[str, torch.Tensor],
+    *,
+    run: RunLayout,
+    data_hash: str,
+    metrics: dict[str, float],
+) -> None:
+    """Write the checkpoint; what a killed run would have gone on from is not needed any more."""
+    checkpoint.save(
+        run.checkpoint,
+        job.model,
+        weights=weights,
+        preprocessing=config.preprocessing,
+        tokenisation=config.tokenisation,
+        data_hash=data_hash,
+        config=config.model_dump(mode="json"),
+        code_hash=code_hash(),
+        epochs=config.epochs,
+        metrics=metrics,
+        versions=versions(),
+    )
+    run.resume.unlink(missing_ok=True)
+    run.best.unlink(missing_ok=True)
+
+
+SAMPLE = 2000
+"""Texts of each kind that are measured for truncation."""
+
+
+def _truncated(training: TrainingSet, tokenizer: Tokenizer) -> dict[str, float]:
+    """Share of the captions and of the explanations that are longer than the context and lose their end."""
+    kinds = {"captions": training.captions, "explanations": training.explanations}
+    texts = {kind: [text for of_entity in known for text in of_entity] for kind, known in kinds.items()}
+    samples = {kind: found[:: max(1, len(found) // SAMPLE)] for kind, found in texts.items()}
+    shares = {kind: tokenizer.truncated(sample).mean() if sample else 0.0 for kind, sample in samples.items()}
+    return {f"truncated_{kind}": float(share) for kind, share in shares.items()}
+
+
+class _Means:
+    """Running means of the loss's terms over an epoch."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._count = 0
+
+    def add(self, terms: dict[str, float]) -> None:
+        for name, value in terms.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._count += 1
+
+    def mean(self) -> dict[str, float]:
+        return {name: value / self._count for name, value in self._sums.items()}
+
+    def take(self) -> dict[str, float]:
+        mean, self._sums, self._count = self.mean(), {}, 0
+        return mean

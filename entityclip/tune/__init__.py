@@ -1,6 +1,0 @@
-"""The search for better settings: expert counts, the loss's weights, and how good an explanation has to be."""
-
-from entityclip.tune.space import Proposal
-from entityclip.tune.study import Study, TrialRow, tune
-
-__all__ = ["Proposal", "Study", "TrialRow", "tune"]

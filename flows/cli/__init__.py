@@ -1,0 +1,1 @@
+"""Commands of ``flows`` that join the ``entityclip`` program by entry points."""

@@ -1,0 +1,1 @@
+"""Prefect servers, deployments, notifications, telemetry and checks of the installation."""

@@ -1,0 +1,139 @@
+"""Shards over the workers of a Dask cluster, or one after the other in this process: the same work either way.
+
+Only what computes is spread: embedding pictures, and explaining with a model of one's own. A server that writes
+explanations is asked many things at once already, and its budget is counted in one place.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from entityclip.errors import ConfigError
+from entityclip.explanations import Answer, Cost, Writer, WriterConfig, open_writer, writer_config
+from entityclip.explanations.config import TransformersConfig
+from entityclip.schemas import ExplanationRequest
+from entityclip.settings import RunPolicy
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from entityclip.retrieval.index import Over
+
+A = TypeVar("A")
+B = TypeVar("B")
+AHEAD = 2
+"""Parts that each worker is given before the first result is taken: it never waits, and memory stays bounded."""
+BATCHES = 8
+"""Batches of the model in a part; whole batches, so that texts do not depend on how they are spread."""
+
+
+@contextmanager
+def spread(policy: RunPolicy) -> Iterator[Over]:
+    """``map`` over the cluster that the workspace names; Python's own where it names none.
+
+    Raises:
+        ConfigError: The extra is not installed, or no scheduler answers.
+    """
+    if not policy.dask:
+        yield map
+        return
+    with _client(policy.dask) as client:
+        yield partial(_mapped, client)
+
+
+@contextmanager
+def _client(where: str) -> Iterator[Client]:
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        raise ConfigError(
+            f"runs.dask is {where!r}, and Dask is not installed: pip install 'entityclip[dask]'"
+        ) from error
+    if where == "local":
+        with LocalCluster(threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+            yield client
+        return
+    try:
+        client = Client(where)
+    except OSError as error:
+        raise ConfigError(
+            f"runs.dask: no scheduler answers at {where}: {error}; start it, or leave it empty"
+        ) from error
+    with client:
+        yield client
+
+
+def _mapped(client: Client, work: Callable[[A], B], things: Iterable[A]) -> Iterator[B]:
+    """Results in order; things are drawn as they are needed. What a dying worker held is done again by another."""
+    waiting: deque[Any] = deque()
+    most = AHEAD * max(1, sum(client.nthreads().values()))
+    for thing in things:
+        waiting.append(client.submit(work, thing, pure=False))
+        if len(waiting) >= most:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+# ---------------------------------------------------------------- writers
+def share(writer: Writer, config: WriterConfig, *, ledger: Path, over: Over) -> Writer:
+    """The writer itself; where it computes and there is a cluster, one that has the workers write."""
+    if over is map or not isinstance(config, TransformersConfig):
+        return writer
+    return SharedWriter(writer, config, ledger, over)
+
+
+@dataclass(frozen=True)
+class SharedWriter:
+    """Has every worker open the writer once, and write parts of what is asked. The ledger stays with the run."""
+
+    writer: Writer
+    config: TransformersConfig
+    ledger: Path
+    over: Over
+
+    @property
+    def generator(self) -> str:
+        """As the writer's."""
+        return self.writer.generator
+
+    @property
+    def sees_pictures(self) -> bool:
+        """As the writer's."""
+        return self.writer.sees_pictures
+
+    def prompt_version(self, request: ExplanationRequest) -> str:
+        """As the writer's."""
+        return self.writer.prompt_version(request)
+
+    def expected(self, request: ExplanationRequest) -> Cost:
+        """As the writer's."""
+        return self.writer.expected(request)
+
+    def write(self, requests: Iterable[ExplanationRequest]) -> Iterator[Answer]:
+        """Answers part by part, in the order of the requests."""
+        work = partial(_written, self.config.model_dump_json(), self.ledger)
+        for answers in self.over(work, _parts(iter(requests), BATCHES * self.config.batch)):
+            yield from answers
+
+
+def _parts(requests: Iterator[ExplanationRequest], size: int) -> Iterator[list[ExplanationRequest]]:
+    while part := list(islice(requests, size)):
+        yield part
+
+
+def _written(config: str, ledger: Path, part: list[ExplanationRequest]) -> list[Answer]:
+    return list(_opened(config, ledger).write(part))
+
+
+@lru_cache(maxsize=1)
+def _opened(config: str, ledger: Path) -> Writer:
+    return open_writer(writer_config(json.loads(config), origin="runs.dask"), ledger=ledger)

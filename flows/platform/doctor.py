@@ -1,0 +1,243 @@
+"""What is wrong on this machine, and how to mend it: ``python -m flows.platform.doctor --workspace DIR``.
+
+Every check does the thing itself, in small: it commits nothing, but it does write a probe to the DVC remote, read it
+back and delete it. A check that fails for another reason than the expected one has failed all the same.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+import httpx
+import typer
+
+from entityclip.errors import EntityClipError, WorkspaceError
+from entityclip.paths import Layout
+from entityclip.schemas import Record
+from entityclip.settings import read_config
+from flows.platform.prefect_auth import configured_status, export_hint, status
+from flows.workspace.create import require_no_credentials
+from flows.workspace.dvc_remote import probe
+from flows.workspace.repository import Repository
+
+FREE_GB = 10.0
+"""A first run of the demo leaves about 1 GB; a run that fills the disk loses what it was about to write."""
+SECONDS = 10.0
+State = Literal["fine", "note", "wrong"]
+
+
+class Finding(Record):
+    """What one check saw."""
+
+    what: str
+    state: State
+    saw: str
+    mend: str = ""
+
+
+def examine(layout: Layout) -> tuple[Finding, ...]:
+    """Every check, in the order in which things depend on each other."""
+    checks: tuple[tuple[str, Callable[[Layout], Finding]], ...] = (
+        ("Python", lambda _: python()),
+        ("versions", lambda _: versions()),
+        ("Git", git),
+        ("settings", settings),
+        ("time zone", timezone),
+        ("DVC remote", remote),
+        ("Prefect API", prefect),
+        ("device", lambda _: device()),
+        ("disk", disk),
+        ("LLM server", llm),
+    )
+    return tuple(_checked(what, check, layout) for what, check in checks)
+
+
+def _checked(what: str, check: Callable[[Layout], Finding], layout: Layout) -> Finding:
+    try:
+        return check(layout)
+    except EntityClipError as error:
+        return Finding(what=what, state="wrong", saw=str(error), mend="the message says what to do")
+    except Exception as error:  # a check that breaks tells as much as one that fails
+        return Finding(what=what, state="wrong", saw=f"{type(error).__name__}: {error}", mend="run `make setup` again")
+
+
+# ---------------------------------------------------------------- the machine
+def python() -> Finding:
+    """3.11 or later."""
+    saw = f"{sys.version.split()[0]} at {sys.executable}"
+    old = sys.version_info < (3, 11)
+    return Finding(what="Python", state="wrong" if old else "fine", saw=saw, mend="make setup PYTHON=python3.11")
+
+
+def versions() -> Finding:
+    """What pip does not see: every library is as this project's own requirements ask."""
+    from packaging.requirements import Requirement
+
+    wrong = []
+    for text in importlib.metadata.requires("entityclip") or []:
+        wanted = Requirement(text)
+        if wanted.marker is not None and not wanted.marker.evaluate({"extra": "platform"}):
+            continue
+        try:
+            found = importlib.metadata.version(wanted.name)
+        except importlib.metadata.PackageNotFoundError:
+            found = ""
+        if not found or not wanted.specifier.contains(found, prereleases=True):
+            wrong.append(f"{wanted.name} is {found or 'missing'}, wanted {wanted.specifier or 'any'}")
+    saw = "; ".join(wrong) or "all libraries are as pyproject.toml asks"
+    return Finding(what="versions", state="wrong" if wrong else "fine", saw=saw, mend="make setup")
+
+
+def device() -> Finding:
+    """Which GPUs torch sees, and that the first one computes."""
+    import torch
+
+    if not torch.cuda.is_available():
+        mend = "where there is a GPU: install its driver and a torch built for it"
+        return Finding(what="device", state="note", saw=f"no GPU; {os.cpu_count()} CPU cores", mend=mend)
+    named = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+    computes = float(torch.ones(8, device="cuda").sum()) == 8
+    mend = "the driver does not fit this torch: nvidia-smi, then reinstall one of them"
+    return Finding(what="device", state="fine" if computes else "wrong", saw=named, mend=mend)
+
+
+def disk(layout: Layout) -> Finding:
+    """Room where the workspace is."""
+    place = next(folder for folder in (layout.root, *layout.root.parents) if folder.is_dir())
+    free = shutil.disk_usage(place).free / 1e9
+    low = free < FREE_GB or not os.access(place, os.W_OK)
+    saw = f"{free:.0f} GB free at {place}{'' if os.access(place, os.W_OK) else ', which cannot be written'}"
+    mend = f"make room: python -m flows.collect --workspace {layout.root} --delete"
+    return Finding(what="disk", state="wrong" if low else "fine", saw=saw, mend=mend)
+
+
+# ---------------------------------------------------------------- the workspace
+def git(layout: Layout) -> Finding:
+    """Git is there, and the workspace has an identity to commit with and a branch to commit to."""
+    if not (layout.root / ".git").exists():
+        done = subprocess.run(["git", "--version"], capture_output=True, text=True)
+        mend = f"the first run makes it: python -m flows.retrain --workspace {layout.root}"
+        return Finding(what="Git", state="note", saw=f"{done.stdout.strip()}; no workspace yet", mend=mend)
+    repository = Repository(layout.root)
+    identity = repository.git_or_none("var", "GIT_COMMITTER_IDENT")
+    if identity is None:
+        mend = f"git -C {layout.root} config user.name NAME; git -C {layout.root} config user.email MAIL"
+        return Finding(what="Git", state="wrong", saw="no identity to commit with", mend=mend)
+    branch = repository.git_or_none("symbolic-ref", "--short", "HEAD")
+    if branch is None:
+        mend = f"git -C {layout.root} switch main"
+        return Finding(what="Git", state="wrong", saw="HEAD is detached: commits would get lost", mend=mend)
+    return Finding(what="Git", state="fine", saw=f"{identity.rpartition('>')[0]}> on {branch}")
+
+
+def settings(layout: Layout) -> Finding:
+    """``entityclip.yaml`` can be read."""
+    read_config(layout.config)
+    return Finding(what="settings", state="fine", saw=str(layout.config) if layout.config.exists() else "the defaults")
+
+
+def timezone(layout: Layout) -> Finding:
+    """Where schedules count their hours, and what time it is there."""
+    zone = read_config(layout.config).runs.timezone
+    now = datetime.now(ZoneInfo(zone))
+    saw = f"{zone}, where it is {now:%H:%M} now; `retrain/nightly` starts at 02:00 there"
+    mend = f"set runs.timezone in {layout.config}, then `make up` or python -m flows.platform.deployments"
+    return Finding(what="time zone", state="fine" if zone != "UTC" else "note", saw=saw, mend=mend)
+
+
+def remote(layout: Layout) -> Finding:
+    """A probe is written to the default remote, read back and deleted."""
+    if not (layout.dvc_folder / "config").exists():
+        return Finding(what="DVC remote", state="note", saw="no workspace yet")
+
+    def work(repo: Any) -> Finding:
+        name = repo.config["core"].get("remote")
+        if not name:
+            mend = "dvc remote add --default NAME URL"
+            return Finding(what="DVC remote", state="wrong", saw="there is no default remote", mend=mend)
+        require_no_credentials(repo, layout)
+        store = repo.cloud.get_remote_odb(name)
+        if store.fs.protocol == "local" and not Path(store.path).parent.parent.is_dir():
+            mend = "mount the disk, or create the folder if it is new"
+            return Finding(what="DVC remote", state="wrong", saw=f"{name}: its folder is missing", mend=mend)
+        probe(store)
+        saw = f"{name} ({store.fs.protocol}): written, read and deleted"
+        inside = store.fs.protocol == "local" and Path(store.path).is_relative_to(layout.root)
+        mend = "it is no backup: point DVC elsewhere before it matters, see docs/operations.md"
+        return Finding(what="DVC remote", state="note" if inside else "fine", saw=saw, mend=mend if inside else "")
+
+    try:
+        return Repository(layout.root).dvc(work, doing="probing the default remote")
+    except WorkspaceError as error:
+        mend = "start its server or correct its address; credentials belong into the environment, see docs/growing.md"
+        return Finding(what="DVC remote", state="wrong", saw=str(error), mend=mend)
+
+
+# ---------------------------------------------------------------- servers
+def prefect(layout: Layout) -> Finding:
+    """The API of ``PREFECT_API_URL`` answers this process and no stranger; without one every run starts its own."""
+    from prefect.settings import PREFECT_API_URL
+
+    url = PREFECT_API_URL.value()
+    if not url:
+        mend = f"for schedules and triggers: python -m flows.platform.local_stack --workspace {layout.root}"
+        return Finding(what="Prefect API", state="note", saw="none; every run starts its own", mend=mend)
+    answer = _get(f"{url}/health")
+    saw, mend = f"{url}: {answer}", "start the server, or unset PREFECT_API_URL"
+    fine = answer.startswith("200")
+    if fine and status(url) == 200:
+        fine, saw = False, f"{url}: runs commands for everybody who reaches it"
+        mend = "set PREFECT_SERVER_API_AUTH_STRING where it starts; `make up` does"
+    elif fine and configured_status(url) in (401, 403):
+        fine, saw, mend = False, f"{url}: refuses this process", export_hint(layout.prefect_auth)
+    return Finding(what="Prefect API", state="fine" if fine else "wrong", saw=saw, mend=mend)
+
+
+def llm(layout: Layout) -> Finding:
+    """The server that writes explanations, if the workspace has one; it is asked for its list of models alone."""
+    writer = read_config(layout.config).explain
+    if writer.writer != "openai":
+        return Finding(what="LLM server", state="fine", saw=f"none is needed: the writer is {writer.writer!r}")
+    key = os.environ.get(writer.api_key_env, "") if writer.api_key_env else ""
+    if writer.api_key_env and not key:
+        mend = f"export {writer.api_key_env}=..."
+        return Finding(what="LLM server", state="wrong", saw=f"{writer.api_key_env} is not set", mend=mend)
+    answer = _get(f"{writer.base_url.rstrip('/')}/models", headers={"Authorization": f"Bearer {key}"} if key else {})
+    fine = answer.startswith("200")
+    mend = "start the server, or correct explain.base_url in entityclip.yaml"
+    return Finding(what="LLM server", state="fine" if fine else "wrong", saw=f"{writer.base_url}: {answer}", mend=mend)
+
+
+def _get(url: str, *, headers: dict[str, str] | None = None) -> str:
+    """Status of the answer, or why there is none; never what was sent."""
+    try:
+        return f"{httpx.get(url, headers=headers, timeout=SECONDS).status_code}"
+    except httpx.HTTPError as error:
+        return type(error).__name__
+
+
+# ---------------------------------------------------------------- by hand
+def main(
+    workspace: Annotated[Path, typer.Option(help="Git and DVC repository to look at; it need not exist yet.")] = Path(),
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Check Python, versions, Git, the DVC remote, Prefect, GPU, disk and the LLM server; say how to mend."""
+    findings = examine(Layout(workspace.resolve()))
+    for finding in findings:
+        mend = f"\n{'':20}-> {finding.mend}" if finding.mend and finding.state != "fine" else ""
+        print(finding.model_dump_json() if as_json else f"{finding.state:6} {finding.what:12} {finding.saw}{mend}")
+    if any(finding.state == "wrong" for finding in findings):
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

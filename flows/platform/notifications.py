@@ -1,0 +1,111 @@
+"""Who is told what: automations that send Prefect's events to a notification block.
+
+Make the block once, in Prefect's page or in Python; Slack, mail, Teams and whatever else Apprise knows. Then
+``python -m flows.platform.notifications --block slack-webhook/ops``. Prefect's server keeps the address; nothing here
+sees it.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+from prefect.automations import Automation
+from prefect.blocks.core import Block
+from prefect.events import emit_event
+from prefect.events.actions import SendNotification
+from prefect.events.schemas.automations import EventTrigger, Posture
+
+from entityclip.errors import ConfigError, EntityClipError
+from entityclip.paths import Layout
+from entityclip.schemas import PromotionDecision
+from flows.platform.ephemeral_server import begin
+from flows.workspace.triggers import RESOURCE
+
+_OURS = {"prefect.resource.id": f"{RESOURCE}*"}
+NOTICES: dict[str, tuple[set[str], dict[str, Any], str]] = {
+    "entityclip: a run failed or crashed": (
+        {"prefect.flow-run.Failed", "prefect.flow-run.Crashed"},
+        {"prefect.resource.id": "prefect.flow-run.*"},
+        "{{ flow.name }}, run {{ flow_run.name }}, ended {{ flow_run.state.name }}: {{ flow_run.state.message }}",
+    ),
+    "entityclip: a challenger was judged": (
+        {"entityclip.promoted", "entityclip.refused"},
+        _OURS,
+        "{{ event.payload.told }} (workspace {{ event.payload.workspace }})",
+    ),
+    "entityclip: a retraining is due": (
+        {"entityclip.drift", "entityclip.feedback"},
+        _OURS,
+        "{{ event.payload.told }} (workspace {{ event.payload.workspace }})",
+    ),
+}
+"""Automation -> events, what they are about, the message."""
+
+
+def tell_verdict(layout: Layout, decision: PromotionDecision, *, version: str | None) -> None:
+    """Emit ``entityclip.promoted`` or ``entityclip.refused``, from inside a flow.
+
+    Args:
+        layout: The workspace.
+        decision: About the challenger.
+        version: The champion after it.
+    """
+    verdict = "promoted" if decision.promoted else "refused"
+    told = f"Model {decision.challenger[:12]} {verdict}, the champion is {version}: {'; '.join(decision.reasons)}"
+    emit_event(
+        event=f"entityclip.{verdict}",
+        resource={"prefect.resource.id": RESOURCE, "prefect.resource.name": layout.root.name},
+        payload={"workspace": str(layout.root), "told": told},
+    )
+
+
+def subscribe(block: str) -> list[str]:
+    """Make the automations, or point those that are there at this block; returns their names.
+
+    Args:
+        block: Of a notification block, ``TYPE/NAME``.
+
+    Raises:
+        ConfigError: Prefect has no such block.
+    """
+    try:
+        loaded: Any = Block.load(block)
+    except ValueError as error:
+        raise ConfigError(f"block {block!r}: {error}; make it first, as TYPE/NAME") from None
+    for name in NOTICES:
+        _put(name, loaded._block_document_id)
+    return list(NOTICES)
+
+
+def _put(name: str, document: UUID) -> None:
+    expect, match, body = NOTICES[name]
+    trigger = EventTrigger(expect=expect, match=match, posture=Posture.Reactive, threshold=1)
+    actions: list[Any] = [SendNotification(block_document_id=document, subject=name, body=body)]
+    try:
+        known: Any = Automation.read(name=name)  # typed as what it is inside an event loop
+    except ValueError:
+        Automation(name=name, trigger=trigger, actions=actions).create()
+    else:
+        known.trigger, known.actions = trigger, actions
+        known.update()
+
+
+def main(block: Annotated[str, typer.Option(help="A notification block that Prefect knows: TYPE/NAME.")]) -> None:
+    """Have failures, crashes, verdicts and what makes a retraining due sent to a notification block."""
+    try:
+        with begin() as server_answers:
+            server_answers()
+            names = subscribe(block)
+    except EntityClipError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from None
+    print("\n".join(names))
+
+
+if __name__ == "__main__":
+    app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    app.command()(main)
+    app()

@@ -1,0 +1,217 @@
+"""What stays of a run for machines to read: one JSON object a log line, and figures for Prometheus.
+
+``.entityclip/logs/FLOW.jsonl`` has time, level, flow, run id, data hash and message of every line. What Prometheus
+shows stands in ``.entityclip/metrics/FLOW.prom``, written when a run ends, for node_exporter's textfile collector.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import trace
+from prefect.runtime import flow_run
+from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+
+from entityclip.paths import Layout
+from flows.workspace.repository import full_disk_told, redacted
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
+LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "flows", "entityclip", "bentos", "expectations")
+MOST_BYTES = 10 * 2**20
+KEPT = 5
+"""A log of ``MOST_BYTES`` makes place for the next one; so many old ones are kept."""
+
+
+@dataclass
+class Observation:
+    """What a run tells about itself while it works."""
+
+    flow: str
+    data_hash: str = ""
+    """Set as soon as it is known; the lines after that carry it."""
+    figures: dict[tuple[str, str], float] = field(default_factory=dict)
+    """(name, of what) -> value, like ``("drift", "brightness")``."""
+
+
+@contextmanager
+def observed(layout: Layout, flow: str) -> Iterator[Observation]:
+    """Log the block's lines and write its figures, whether it ends well or with an error."""
+    seen, started = Observation(flow), time.monotonic()
+    handler = _handler(layout.log(flow), seen)
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    for logger in loggers:
+        logger.addHandler(handler)
+    succeeded = False
+    try:
+        with traced(seen), full_disk_told(layout):
+            yield seen
+        succeeded = True
+    except BaseException as error:
+        # Straight to the file: on the console Prefect says the same.
+        about = {"name": "flows", "levelname": "ERROR", "msg": f"{type(error).__name__}: {error}"}
+        handler.handle(logging.makeLogRecord(about))
+        raise
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+        with suppress(OSError):  # what a full disk did not take
+            handler.close()
+        try:
+            _write(layout.metrics(flow), seen, seconds=time.monotonic() - started, succeeded=succeeded)
+        except OSError as error:  # a full disk: what the run ended with is told, not this
+            logging.getLogger("flows").warning("%s: figures not written: %s", layout.metrics(flow), error)
+
+
+# ---------------------------------------------------------------- lines
+class _Lines(logging.Formatter):
+    def __init__(self, seen: Observation) -> None:
+        super().__init__()
+        self._seen = seen
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "flow": self._seen.flow,
+            "run": flow_run.get_id() or "",
+            "data_hash": self._seen.data_hash,
+            "logger": record.name,
+            "message": redacted(record.getMessage()),
+        }
+        return json.dumps(line, ensure_ascii=False)
+
+
+class _Log(RotatingFileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:
+        """A full disk: the console has the line, and a traceback for each would bury the reason."""
+
+
+def _handler(path: Path, seen: Observation) -> logging.Handler:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = _Log(path, maxBytes=MOST_BYTES, backupCount=KEPT, encoding="utf-8", delay=True)
+    handler.setFormatter(_Lines(seen))
+    return handler
+
+
+# ---------------------------------------------------------------- figures
+def _write(path: Path, seen: Observation, *, seconds: float, succeeded: bool) -> None:
+    registry = CollectorRegistry()
+    labels = {"flow": seen.flow}
+    _gauge(registry, "run_end_timestamp_seconds", "When the last run ended", labels, time.time())
+    _gauge(registry, "run_seconds", "How long it took", labels, seconds)
+    _gauge(registry, "run_succeeded", "1 where it ended well, else 0", labels, float(succeeded))
+    names = dict.fromkeys(name for name, _ in seen.figures)
+    for name in names:
+        gauge = Gauge(f"entityclip_flow_{name}", f"What the last run says of {name}", ["flow", "of"], registry=registry)
+        for (of_name, of), value in seen.figures.items():
+            if of_name == name:
+                gauge.labels(seen.flow, of).set(value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_to_textfile(str(path), registry)
+
+
+def _gauge(registry: CollectorRegistry, name: str, about: str, labels: dict[str, str], value: float) -> None:
+    Gauge(f"entityclip_flow_{name}", about, list(labels), registry=registry).labels(**labels).set(value)
+
+
+# ---------------------------------------------------------------- tracing
+ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Step:
+    """What a step tells about itself while it works."""
+
+    reason: str = ""
+    """Why it was reused; empty where it was done."""
+
+
+@dataclass(frozen=True)
+class _Run:
+    tracer: trace.Tracer
+    within: Any
+    """OpenTelemetry's context of the run's span."""
+    steps: list[tuple[trace.Span, int]] = field(default_factory=list)
+    """Each with the time at which it ended, ns."""
+
+
+_current: ContextVar[_Run | None] = ContextVar("run", default=None)
+
+
+@contextmanager
+def step(name: str) -> Iterator[Step]:
+    """A step of the run at work; nothing where no run is traced."""
+    run, told = _current.get(), Step()
+    if run is None:
+        yield told
+        return
+    span = run.tracer.start_span(name, context=run.within)
+    try:
+        yield told
+    except BaseException as error:
+        _failed(span, error)
+        raise
+    finally:
+        span.set_attributes({"entityclip.reused": bool(told.reason), "entityclip.reason": told.reason})
+        run.steps.append((span, time.time_ns()))
+
+
+@contextmanager
+def traced(seen: Observation) -> Iterator[None]:
+    """Make the block a span, and the steps in it spans within; sent when it ends, well or not."""
+    provider = _provider()
+    if provider is None:
+        yield
+        return
+    tracer = provider.get_tracer("entityclip")
+    whole = tracer.start_span(seen.flow)
+    run = _Run(tracer, trace.set_span_in_context(whole))
+    token, run_id = _current.set(run), flow_run.get_id() or ""
+    try:
+        yield
+    except BaseException as error:
+        _failed(whole, error)
+        raise
+    finally:
+        _current.reset(token)
+        about = {"entityclip.flow": seen.flow, "entityclip.run": run_id, "entityclip.data_hash": seen.data_hash}
+        for span, ended in (*run.steps, (whole, time.time_ns())):
+            span.set_attributes(about)
+            span.end(ended)
+        provider.shutdown()
+
+
+def _failed(span: trace.Span, error: BaseException) -> None:
+    span.set_status(trace.StatusCode.ERROR, redacted(f"{type(error).__name__}: {error}"))
+
+
+def _provider() -> TracerProvider | None:
+    """What sends spans over HTTP; None where nobody asked for it. Not the process's own: Prefect's stay unsent."""
+    if not os.environ.get(ENDPOINT):
+        return None
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError:
+        log.warning("%s is set, but the extra otel is not installed: pip install 'entityclip[otel]'", ENDPOINT)
+        return None
+    name = os.environ.get("OTEL_SERVICE_NAME", "entityclip-flows")
+    provider = TracerProvider(resource=Resource.create({"service.name": name}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return provider

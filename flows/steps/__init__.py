@@ -1,0 +1,1 @@
+"""Steps that the retraining flow is made of."""

@@ -1,0 +1,60 @@
+"""What Prefect's page shows of a run: tables and texts as artifacts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from entityclip.reports.run_report import slice_table
+from entityclip.schemas import Blessing, EvalReport, PromotionDecision, QualityReport
+from entityclip.storage import read_table
+
+ROWS_SHOWN = 20
+
+
+def show_quality(report: QualityReport) -> None:
+    """Every rule with what it checked, what failed and how many rows it set aside; the first of those rows."""
+    rules = sorted(report.rules, key=lambda r: (r.passed, -r.set_aside, -r.failed))
+    rows = [
+        {
+            "suite": r.suite,
+            "rule": r.rule,
+            "severity": r.severity,
+            "checked": r.checked,
+            "failed": r.failed,
+            "set aside": r.set_aside,
+            "verdict": "passed" if r.passed else r.error or (f"skipped: {r.skipped}" if r.skipped else "failed"),
+        }
+        for r in rules
+    ]
+    accepted = f"{report.accepted_pairs} pairs and {report.accepted_explanations} explanations accepted"
+    aside = f"{report.quarantined_pairs} and {report.quarantined_explanations} set aside"
+    verdict = f"Refused: {report.refusal}" if report.refused else f"{accepted}, {aside}"
+    create_table_artifact(key="quality", table=rows, description=f"{verdict}. Every rule: {report.validation_page}")
+    if report.quarantine_file:
+        lines = read_table(Path(report.quarantine_file), most=ROWS_SHOWN)
+        create_table_artifact(
+            key="set-aside",
+            table=lines[["table", "entity", "rule", "value", "text"]].to_dict("list"),  # type: ignore[arg-type]
+            description=f"The first rows of {report.quarantine_file}",
+        )
+
+
+def show_evaluation(report: EvalReport) -> None:
+    """Recall by slice."""
+    create_markdown_artifact(key="recall-by-slice", markdown=f"```\n{slice_table(report)}\n```")
+
+
+def show_decision(decision: PromotionDecision) -> None:
+    """Who won and why."""
+    verdict = "promoted" if decision.promoted else "refused"
+    reasons = "\n".join(f"- {reason}" for reason in decision.reasons)
+    create_markdown_artifact(key="promotion", markdown=f"Model `{decision.challenger}` **{verdict}**\n\n{reasons}")
+
+
+def show_blessing(blessing: Blessing) -> None:
+    """Whether the release can be served, and why."""
+    verdict = "can be served" if blessing.blessed else "is **not** to be served"
+    reasons = "\n".join(f"- {reason}" for reason in blessing.reasons)
+    create_markdown_artifact(key="blessing", markdown=f"Release `{blessing.version}` {verdict}\n\n{reasons}")

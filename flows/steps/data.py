@@ -1,0 +1,179 @@
+"""The data half of the main job: ingest, explain, validate, version."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+import expectations
+import expectations.check as gate
+from entityclip.data.cache_key import Inputs
+from entityclip.data.erasure import read_erasures
+from entityclip.data.ingest import ingest
+from entityclip.data.pairs import digest, sources_hash
+from entityclip.data.rights import read_rights
+from entityclip.data.sources.base import Source
+from entityclip.data.sources.erased import without_erased
+from entityclip.data.sources.with_feedback import with_feedback
+from entityclip.errors import GateRefused
+from entityclip.explanations import WriterConfig, open_writer
+from entityclip.explanations.source_writer import Writer
+from entityclip.explanations.stage import explain
+from entityclip.paths import Layout
+from entityclip.quality.review import read_reviews, waived
+from entityclip.reports.run_report import StageFact
+from entityclip.schemas import DataVersion, IngestReport, QualityReport, Record
+from entityclip.settings import read_config
+from entityclip.training import code_hash
+from entityclip.training.presets import Preset
+from expectations.refusal import explain_refusal
+from flows.platform.dask_executor import share, spread
+from flows.steps.artifacts import show_quality
+from flows.steps.gate_models import judges
+from flows.steps.reprocess_quarantine import ask_again, merge_reviews, to_write_again, told
+from flows.steps.stage_timer import Clock
+from flows.workspace.source import WorkspaceSource, remember
+from flows.workspace.versions import data_flaw, version_data
+
+STAGES = ("ingest", "explain", "validate", "version")
+
+
+class Prepared(Record):
+    """A data version that passed the gate, and how it came about."""
+
+    inputs: Inputs
+    ingest: IngestReport
+    quality: QualityReport
+    version: DataVersion
+    stages: tuple[StageFact, ...] = ()
+
+
+@task(cache_policy=NO_CACHE)
+def ingest_source(source: Source, preset: Preset, layout: Layout, batch: str) -> IngestReport:
+    """Pictures and texts of the source -> staging; what cannot be used -> rejected.csv."""
+    report = ingest(
+        source,
+        staging=layout.staging,
+        rejected=layout.rejected(batch),
+        val_share=preset.val_share,
+        test_share=preset.test_share,
+        entity_holdout=preset.entity_holdout,
+    )
+    get_run_logger().info("%s pairs, %s entities, %s rejected", report.pairs, report.entities, report.rejected)
+    return report
+
+
+@task(cache_policy=NO_CACHE)
+def explain_entities(layout: Layout, writer: Writer) -> int:
+    """A text for every entity, by the writer, through the ledger."""
+    rights, settings = read_rights(layout.pairs_suite), read_config(layout.config)
+    with spread(settings.runs) as over:
+        shared = share(writer, settings.explain, ledger=layout.ledger, over=over)
+        return explain(layout.staging, writer=shared, ledger=layout.ledger, rights=rights, progress=True)
+
+
+@task(cache_policy=NO_CACHE)
+def validate_batch(layout: Layout, batch: str, *, floors: bool) -> QualityReport:
+    """Staging -> accepted and quarantine, by the suites in ``expectations/``."""
+    quarantine = layout.quarantine(batch)
+    report = gate.check(
+        layout.staging,
+        accepted=layout.accepted,
+        quarantine=quarantine,
+        context_root=layout.expectations,
+        judges=judges(layout, floors=floors),
+        waived=waived(read_reviews(layout.reviews)),
+    )
+    show_quality(report)
+    skipped = {rule.rule: rule.skipped for rule in report.rules if rule.skipped}
+    for name, why in skipped.items():
+        get_run_logger().warning("rule %s was skipped: %s", name, why)
+    return report
+
+
+@task(cache_policy=NO_CACHE)
+def require_accepted(layout: Layout, report: QualityReport) -> None:
+    """Fail the run with the reason where the batch was refused; else its report is what the workspace shows."""
+    if report.refused:
+        raise GateRefused(explain_refusal(report, layout))
+    report.portable(layout.root).write(layout.report("quality"))
+
+
+@task(cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
+def version_accepted(layout: Layout, *, message: str) -> DataVersion:
+    """Accepted -> data/, DVC, a commit, pushed. Tried again, since a remote may be away for a moment."""
+    return version_data(layout, layout.accepted, message=message, together_with=[layout.soundness])
+
+
+@flow(name="prepare-data", flow_run_name="data-{preset.name}")
+def prepare_data(layout: Layout, preset: Preset, origin: WorkspaceSource) -> Prepared:
+    """Bring the source's rows through the gate into a version of ``data/``; unchanged inputs reuse the version.
+
+    A source that can be read is the workspace's from then on, whatever the gate says of its rows.
+    """
+    written_by = read_config(layout.config).explain
+    clock, writer = Clock(), open_writer(written_by, ledger=layout.ledger)
+    with clock.stage("source"):
+        source = source_of(layout, origin, progress=True)
+        inputs = data_inputs(layout, preset, source, writer, written_by)
+        remember(layout, origin)
+        kept, why = kept_data(layout, inputs)
+    if kept is not None:
+        return kept.model_copy(update={"stages": clock.reused(STAGES, why)})
+    get_run_logger().info("the data are made anew: %s", why)
+    key = inputs.key
+    with clock.stage("ingest"):
+        ingested = ingest_source(source, preset, layout, key)
+    with clock.stage("explain"):
+        explain_entities(layout, writer)
+        merged = merge_reviews(layout)
+    with clock.stage("validate"):
+        quality = validate_batch(layout, key, floors=preset.floors)
+    again = 0
+    if to_write_again(layout, key, writer):
+        with clock.stage("ask again"):
+            again = ask_again(layout, key, writer)
+            merged = merged + merge_reviews(layout)
+            quality = validate_batch(layout, key, floors=preset.floors)
+    require_accepted(layout, quality)
+    with clock.stage("version"):
+        version = version_accepted(layout, message=told(source.name, quality, merged, again))
+    prepared = Prepared(inputs=inputs, ingest=ingested, quality=quality, version=version, stages=clock.facts)
+    prepared.write(layout.receipt("data"))
+    return prepared
+
+
+# ---------------------------------------------------------------- reuse
+def source_of(layout: Layout, origin: WorkspaceSource, *, progress: bool) -> Source:
+    """The source that the run reads, with what people confirmed or corrected, and without what was erased."""
+    source = with_feedback(origin.open(layout, progress=progress), layout.feedback)
+    return without_erased(source, read_erasures(layout.erasures))
+
+
+def data_inputs(layout: Layout, preset: Preset, source: Source, writer: Writer, written_by: WriterConfig) -> Inputs:
+    """Everything that decides the data: rows, splits, rules, people's decisions, who writes, code."""
+    reviews = layout.reviews.read_bytes() if layout.reviews.exists() else b""
+    return Inputs(
+        parts={
+            "the source's rows": source.fingerprint(),
+            "the splits": json.dumps([preset.val_share, preset.test_share, preset.entity_holdout]),
+            "the rules (suites)": gate.suite_hash(layout.expectations),
+            "people's reviews": digest(reviews),
+            "the writer": writer.generator,
+            "the writer's settings": written_by.model_dump_json(),
+            "the code of entityclip": code_hash(),
+            "the code of the gate": sources_hash(Path(expectations.__file__).parent),
+        }
+    )
+
+
+def kept_data(layout: Layout, inputs: Inputs) -> tuple[Prepared | None, str]:
+    """What an earlier run prepared from the same inputs, byte for byte, and why it is safe; else None and why not."""
+    kept = Prepared.read(layout.receipt("data"))
+    why = inputs.changes(kept.inputs if kept else None) or (data_flaw(layout, kept.version.data_hash) if kept else "")
+    if kept is None or why:
+        return None, why
+    return kept, f"same rows, rules and code; every file of data/ hashes to {kept.version.data_hash[:12]}"

@@ -1,0 +1,70 @@
+"""Who looks at a batch beside the rules on words: the model in service, and what sound texts look like to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prefect import get_run_logger
+
+from entityclip.errors import CheckpointError, ConfigError, DataError
+from entityclip.evaluation.promotion import judge_flaw
+from entityclip.explanations.config import AskedConfig
+from entityclip.paths import Layout
+from entityclip.quality.review import read_reviews
+from entityclip.quality.text_quality_model import SoundnessModel
+from entityclip.schemas import EvalReport
+from entityclip.settings import read_config
+from expectations.judges import NO_CHAMPION, Judges
+from flows.workspace import registry
+
+if TYPE_CHECKING:
+    from entityclip.model.checkpoint import LoadedModel
+
+
+def judges(layout: Layout, *, floors: bool = True) -> Judges:
+    """The champion with its idea of sound texts, and the domain's rules; what is not there yet is left out.
+
+    Args:
+        layout: The workspace.
+        floors: Whether the champion has to reach ``gate.min_judge_score`` and to beat chance.
+    """
+    settings = read_config(layout.config)
+    domain = settings.explain.rules if isinstance(settings.explain, AskedConfig) else None
+    champion, why = _champion(layout, min_score=settings.gate.min_judge_score if floors else None)
+    if champion is None:
+        return Judges(domain=domain, no_champion=why)
+    return Judges(champion, _soundness(champion, layout), domain)
+
+
+def _champion(layout: Layout, *, min_score: float | None) -> tuple[LoadedModel | None, str]:
+    """The model in service; None, and why, where there is none that this code can load and that is good enough."""
+    current = registry.champion(layout)
+    if current is None:
+        return None, NO_CHAMPION
+    copy = registry.fetch_release(layout, current.version)
+    if min_score is not None:
+        flaw = judge_flaw(EvalReport.read(copy.report("evaluation")), min_score=min_score)
+        if flaw:
+            return None, f"{current.version} is too weak to judge texts: {flaw}"
+    from entityclip.model import checkpoint  # loads torch, as below: only who looks waits for it
+
+    try:
+        return checkpoint.load(copy.model), ""
+    except CheckpointError as error:
+        return None, f"{current.version} cannot look at this batch: {error}"
+
+
+def _soundness(champion: LoadedModel, layout: Layout) -> SoundnessModel | None:
+    """What the champion takes for sound: learned once for each champion, from the data version before this batch."""
+    known = SoundnessModel.read(layout.soundness)
+    if known is not None and known.learned_from.get("judge") == champion.card.fingerprint:
+        return known
+    from entityclip.quality.fit_text_quality import learn_soundness
+
+    try:
+        learned = learn_soundness(champion, layout.data, reviews=read_reviews(layout.reviews))
+    except (ConfigError, DataError) as error:
+        get_run_logger().warning("what sound texts look like to the champion cannot be learned: %s", error)
+        return None
+    learned.write(layout.soundness)
+    return learned

@@ -1,0 +1,75 @@
+"""Texts that were set aside come back: decided by a person, or written again by the writer that is told why.
+
+Each way in is a commit of its own beside the data version that it leads to: ``reports/reviews.csv`` with who decided
+what, ``reports/written_again.csv`` with the old text, the rule and the new text.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from entityclip.data.rights import read_rights
+from entityclip.explanations.retry_rejected import write_again
+from entityclip.explanations.source_writer import BroughtWriter, Writer
+from entityclip.paths import Layout
+from entityclip.quality.quarantine import broken_texts
+from entityclip.quality.review import Merged, merge, read_reviews
+from entityclip.schemas import QualityReport
+from entityclip.storage import write_table
+from flows.workspace.repository import Repository, exclusive
+
+
+@task(cache_policy=NO_CACHE)
+def merge_reviews(layout: Layout) -> Merged:
+    """Put people's decisions about texts into effect in staging; new decisions are committed first."""
+    reviews = read_reviews(layout.reviews)
+    if not reviews:
+        return Merged()
+    counts = Counter(review.decision for review in reviews)
+    who = ", ".join(sorted({review.reviewer for review in reviews}))
+    said = ", ".join(f"{count} {decision}" for decision, count in sorted(counts.items()))
+    _record(layout, layout.reviews, message=f"Reviews by {who}: {said}")
+    done = merge(layout.staging, reviews)
+    get_run_logger().info("%s of %s reviewed texts are in this batch", done.texts, len(reviews))
+    return done
+
+
+@task(cache_policy=NO_CACHE)
+def ask_again(layout: Layout, batch: str, writer: Writer) -> int:
+    """Have the writer replace the batch's broken texts in staging; returns for how many it had something better."""
+    broken = broken_texts(layout.quarantine(batch))
+    rights = read_rights(layout.pairs_suite)
+    lines = write_again(layout.staging, broken, writer=writer, ledger=layout.ledger, rights=rights, progress=True)
+    write_table(layout.written_again, lines)
+    rules = ", ".join(f"{rule} {count}" for rule, count in broken["rule"].value_counts().items())
+    _record(layout, layout.written_again, message=f"Ask again for {len(lines)} texts that broke rules\n\n{rules}")
+    return int((lines["written_again"] != "").sum())
+
+
+def to_write_again(layout: Layout, batch: str, writer: Writer) -> bool:
+    """Whether the batch has broken texts, and the writer could write others: a source brings the same ones again."""
+    quarantine = layout.quarantine(batch)
+    return writer.generator != BroughtWriter.generator and quarantine.exists() and not broken_texts(quarantine).empty
+
+
+def told(source: str, quality: QualityReport, merged: Merged, again: int) -> str:
+    """What the data version's commit says of the way that its rows came."""
+    aside = ", ".join(f"{rule.rule} {rule.set_aside}" for rule in quality.rules if rule.set_aside)
+    lines = [f"Set aside: {aside}"] if aside else []
+    lines += [f"Written again: {again}"] if again else []
+    if merged.texts:
+        lines.append(
+            f"Reviewed by {', '.join(merged.reviewers)}: {merged.accepted} accepted, {merged.edited} edited, "
+            f"{merged.rejected} rejected"
+        )
+    return "\n".join([f"Data from {source}: {quality.accepted_pairs} pairs", *([""] if lines else []), *lines])
+
+
+def _record(layout: Layout, path: Path, *, message: str) -> None:
+    """Commit the file, if it is not as HEAD has it."""
+    with exclusive(layout):
+        Repository(layout.root).commit(message, [path])

@@ -1,0 +1,92 @@
+"""The end of the main job: the run's page, and what its last lines say."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+from prefect import task
+from prefect.artifacts import create_link_artifact
+from prefect.cache_policies import NO_CACHE
+
+from bentos.build.package import serve_command
+from entityclip.paths import Layout
+from entityclip.reports.examples import draw_examples
+from entityclip.reports.run_report import RunFacts, StageFact, slice_table, write_report
+from entityclip.schemas import Record
+from flows.platform.notifications import tell_verdict
+from flows.steps.data import Prepared
+from flows.steps.model import Learned, losses
+from flows.steps.release import Released
+
+
+class Retrained(Record):
+    """What one run of the main job did."""
+
+    report: Path
+    recall: str
+    serve: str | None
+    version: str | None
+    stages: tuple[StageFact, ...]
+    refused: tuple[str, ...] = ()
+    """Why the challenger is not the champion, where it was refused."""
+
+
+@task(cache_policy=NO_CACHE)
+def show(layout: Layout, prepared: Prepared, learned: Learned, released: Released) -> Retrained:
+    """The page for people, and what the last lines say. Where nothing was done anew, the page stays as it was."""
+    run = layout.run(learned.run)
+    stages = (*prepared.stages, *learned.stages, *released.stages)
+    serve = serve_command(released.bento) if released.bento else None
+    anew = any(not stage.reused for stage in stages if stage.name != "source")  # which is looked at every time
+    if anew or not run.report.is_file():
+        _write_page(layout, prepared, learned, released, stages=stages, serve=serve)
+    if not any(stage.name == "promote" and stage.reused for stage in stages):
+        tell_verdict(layout, released.decision, version=released.release.version if released.release else None)
+    create_link_artifact(key="report", link=run.report.as_uri(), link_text="The run's page: recall, loss, hits, misses")
+    return Retrained(
+        report=run.report,
+        recall=slice_table(learned.evaluation),
+        serve=serve,
+        version=released.release.version if released.release else None,
+        stages=stages,
+        refused=_refused(released),
+    )
+
+
+def _refused(released: Released) -> tuple[str, ...]:
+    if not released.decision.promoted:
+        return released.decision.reasons
+    return () if released.blessing is None or released.blessing.blessed else released.blessing.reasons
+
+
+def _write_page(
+    layout: Layout,
+    prepared: Prepared,
+    learned: Learned,
+    released: Released,
+    *,
+    stages: tuple[StageFact, ...],
+    serve: str | None,
+) -> None:
+    run = layout.run(learned.run)
+    queries = pd.read_parquet(run.queries)
+    write_report(
+        run.report,
+        facts=RunFacts(
+            finished=datetime.now(UTC),
+            stages=stages,
+            data_hash=prepared.version.data_hash,
+            model_fingerprint=learned.card.fingerprint,
+        ),
+        ingest=prepared.ingest,
+        quality=prepared.quality,
+        evaluation=learned.evaluation,
+        queries=queries,
+        losses=losses(run),
+        examples=draw_examples(queries, layout.data, split=learned.evaluation.split),
+        decision=released.decision,
+        release=released.release,
+        commands={"Serve the champion, then ask it": serve} if serve else {},
+    )

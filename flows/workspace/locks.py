@@ -1,0 +1,94 @@
+"""One run at a time in a workspace, one training at a time on a device.
+
+Both are file locks: the system takes them from a process that dies, however it dies. Nobody has to notice, and no
+server has to be up.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from entityclip.errors import Busy
+from entityclip.paths import Layout, machine
+from entityclip.settings import RunPolicy, read_config
+
+log = logging.getLogger(__name__)
+LOOK_SECONDS = 1.0
+
+
+@contextmanager
+def alone(layout: Layout) -> Iterator[None]:
+    """Be the one run in this workspace; another one is waited for or given way to, as the workspace says.
+
+    Raises:
+        Busy: Another run is at work, and this one does not wait, or not any longer.
+    """
+    with _held(layout.run_lock, layout, what=f"{layout.root}: another run is at work here"):
+        yield
+
+
+@contextmanager
+def device_lease(layout: Layout, device: str) -> Iterator[None]:
+    """Be the one training of this user on the device, whatever the workspace.
+
+    Args:
+        layout: The workspace, which says whether to wait.
+        device: ``cpu``, ``cuda`` or ``cuda:N``, as in the training settings.
+
+    Raises:
+        Busy: Another training holds it, and this one does not wait, or not any longer.
+    """
+    name = physical(device)
+    with _held(machine.lease(name), layout, what=f"{name}: another training is at work on it"):
+        yield
+
+
+def physical(device: str) -> str:
+    """Name of the device behind torch's: ``cuda:0`` is whichever ``CUDA_VISIBLE_DEVICES`` names first."""
+    kind, _, number = device.partition(":")
+    visible = [part.strip() for part in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if part.strip()]
+    if kind != "cuda":
+        return kind
+    index = int(number or 0)
+    return f"cuda-{visible[index] if index < len(visible) else index}"
+
+
+@contextmanager
+def _held(path: Path, layout: Layout, *, what: str) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock, holder = FileLock(path), path.with_name(f"{path.name}.holder")
+    _acquire(lock, read_config(layout.config).runs, what=what, holder=holder)
+    try:
+        holder.write_text(f"process {os.getpid()} of {layout.root}")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _acquire(lock: FileLock, policy: RunPolicy, *, what: str, holder: Path) -> None:
+    try:
+        lock.acquire(timeout=0)
+        return
+    except Timeout:
+        told = f"{what} ({_read(holder)})"
+    if policy.when_busy == "drop":
+        raise Busy(f"{told}; dropped, as runs.when_busy in entityclip.yaml says")
+    log.warning("%s; waiting for it, at most %g hours", told, policy.wait_hours)
+    try:
+        lock.acquire(timeout=3600 * policy.wait_hours, poll_interval=LOOK_SECONDS)
+    except Timeout:
+        raise Busy(f"{told}; gave up after {policy.wait_hours:g} hours, as runs.wait_hours says") from None
+
+
+def _read(holder: Path) -> str:
+    try:
+        return holder.read_text()
+    except OSError:  # between a lock and its note
+        return "it does not say which"

@@ -1,0 +1,240 @@
+"""Which release is the champion, which was, and its files: read from GTO's tags and from nothing else.
+
+GTO (DVC's model registry) keeps ``entityclip@v1.1.0`` for a version and ``entityclip#champion#7`` for the seventh
+assignment. The champion is the last assignment, never the highest version: after a rollback the two differ, and
+``gto.api.find_versions_in_stage`` answers with the highest.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import Field
+
+from entityclip.data.erasure import read_erasures
+from entityclip.errors import WorkspaceError
+from entityclip.paths import Layout
+from entityclip.schemas import Record, Release
+from entityclip.storage import atomic_path
+from flows.workspace.dvc_remote import bring
+from flows.workspace.repository import Repository, exclusive, pointer_hash
+
+T = TypeVar("T")
+ARTIFACT = "entityclip"
+CHAMPION = "champion"
+FIRST_VERSION = "v1.0.0"
+
+
+class Reign(Record):
+    """A release's time as the champion."""
+
+    version: str
+    commit: str
+    since: datetime
+    until: datetime | None
+    message: str = Field(default="", description="Why it became the champion, as its tag says.")
+
+
+# ---------------------------------------------------------------- reading tags
+def champion(layout: Layout) -> Release | None:
+    """The release that the last assignment names; None before the first."""
+    reigns = history(layout)
+    return release_of(layout, reigns[-1].version) if reigns and reigns[-1].until is None else None
+
+
+def history(layout: Layout) -> list[Reign]:
+    """What was live when, oldest first; ``until`` is None for what is live now."""
+    reigns: list[Reign] = []
+    for event in _events(layout, "assignment", "unassignment"):
+        if event["stage"] != CHAMPION:
+            continue
+        when = event["timestamp"]
+        if reigns and reigns[-1].until is None:
+            reigns[-1] = reigns[-1].model_copy(update={"until": when})
+        if event["event"] == "assignment":
+            said = (event["message"] or "").strip()
+            reigns.append(Reign(version=event["version"], commit=event["commit"], since=when, until=None, message=said))
+    return reigns
+
+
+def versions(layout: Layout) -> dict[str, str]:
+    """Version -> commit of every release, oldest first."""
+    return {e["version"]: e["commit"] for e in _events(layout, "registration")}
+
+
+def release_of(layout: Layout, version: str) -> Release:
+    """The release of this version, as its commit tells it.
+
+    Raises:
+        WorkspaceError: There is no such version, or its commit lacks a part of a release.
+    """
+    known = versions(layout)
+    if version not in known:
+        raise WorkspaceError(f"{layout.root}: no release {version}; there are: {', '.join(known) or 'none yet'}")
+    commit = known[version]
+    pointer = Repository(layout.root).committed(layout.data_dvc, commit=commit)
+    fingerprint = model_at(layout, commit)
+    if pointer is None or fingerprint is None:
+        raise WorkspaceError(f"{layout.root}: {version} ({commit[:8]}) lacks data.dvc or reports/promotion.json")
+    return Release(version=version, commit=commit, model_fingerprint=fingerprint, data_hash=pointer_hash(pointer))
+
+
+def model_at(layout: Layout, commit: str) -> str | None:
+    """Fingerprint of the model that ``commit`` released; None where it released none."""
+    promotion = Repository(layout.root).committed(layout.report("promotion"), commit=commit)
+    return None if promotion is None else str(json.loads(promotion)["challenger"])
+
+
+def _events(layout: Layout, *kinds: str) -> list[dict[str, Any]]:
+    import gto.api
+
+    events = _gto(layout, lambda root: gto.api.history(root, ARTIFACT, ascending=True))
+    return sorted((e for e in events if e["event"] in kinds), key=lambda e: (e["timestamp"], _counter(e["ref"])))
+
+
+def _counter(tag: str) -> int:
+    number = tag.rpartition("#")[2]
+    return int(number) if number.isdigit() else 0
+
+
+def _gto(layout: Layout, call: Callable[[str], T]) -> T:
+    from gto.exceptions import GTOException
+    from scmrepo.exceptions import SCMError
+
+    try:
+        return call(str(layout.root))
+    except (GTOException, SCMError) as error:
+        raise WorkspaceError(f"{layout.root}: the model registry (GTO tags): {error}") from error
+
+
+# ---------------------------------------------------------------- writing tags
+def register(layout: Layout, commit: str) -> str:
+    """Tag ``commit`` as the next version: v1.0.0, v1.1.0, v1.2.0 ... Once tagged, it stays."""
+    import gto.api
+
+    known = versions(layout)
+    tagged = next((v for v, c in known.items() if c == commit), None)
+    if tagged:
+        return tagged
+    step: dict[str, Any] = {"bump_minor": True} if known else {"version": FIRST_VERSION}
+    return str(_gto(layout, lambda root: gto.api.register(root, ARTIFACT, commit, **step)).version)
+
+
+def crown(layout: Layout, version: str, *, message: str) -> None:
+    """Assign the champion's stage to ``version``, with a time of its own: tags count in whole seconds."""
+    import gto.api
+
+    _wait_for_a_second_of_its_own(layout)
+    _gto(layout, lambda root: gto.api.assign(root, ARTIFACT, CHAMPION, version=version, message=message, force=True))
+
+
+def unassign_champion(layout: Layout, version: str, *, message: str) -> None:
+    """Leave the workspace without a champion until a release is assigned; ``message`` is for the history."""
+    import gto.api
+
+    with exclusive(layout):
+        _wait_for_a_second_of_its_own(layout)
+        _gto(layout, lambda root: gto.api.unassign(root, ARTIFACT, version=version, stage=CHAMPION, message=message))
+
+
+def _wait_for_a_second_of_its_own(layout: Layout) -> None:
+    last = max((e["timestamp"] for e in _events(layout, "assignment", "unassignment")), default=None)
+    ahead = (last - datetime.now(UTC)).total_seconds() if last else -1.0
+    if ahead > 5:
+        raise WorkspaceError(f"{layout.root}: the last assignment lies {ahead:.0f} s in the future; set the clock")
+    time.sleep(max(0.0, ahead + 1.0))
+
+
+def assign_champion(layout: Layout, version: str, *, message: str, force: bool = False) -> Release:
+    """Make ``version`` the champion; its files stay where they are, see ``fetch_release``.
+
+    Args:
+        layout: The workspace.
+        version: A released version.
+        message: Why, for the history.
+        force: Needed to go back to a version that was the champion before.
+
+    Raises:
+        WorkspaceError: No such version, its data were erased, or it was the champion before and ``force`` is not set.
+    """
+    with exclusive(layout):
+        release = release_of(layout, version)
+        require_not_erased(layout, release)
+        reigns = history(layout)
+        if reigns and reigns[-1].version == version and reigns[-1].until is None:
+            return release
+        if any(r.version == version for r in reigns) and not force:
+            raise WorkspaceError(f"{version} was the champion before; to roll back to it, say so with force")
+        crown(layout, version, message=message)
+    return release
+
+
+def reigned(layout: Layout, version: str) -> bool:
+    """Whether this version is or was the champion."""
+    return any(reign.version == version for reign in history(layout))
+
+
+def require_not_erased(layout: Layout, release: Release) -> None:
+    """Refuse a release whose data were erased at a request.
+
+    Raises:
+        WorkspaceError: It is one; names the erasure and the releases that are left.
+    """
+    records = read_erasures(layout.erasures)
+    gone = {version for record in records for version in record.releases}
+    for record in records:
+        if release.version in record.releases or release.data_hash in record.versions:
+            left = ", ".join(version for version in versions(layout) if version not in gone) or "none; train again"
+            raise WorkspaceError(
+                f"{release.version}: its data were erased at a request on {record.since:%Y-%m-%d} "
+                f"(erasure {record.id}), so nothing goes back to it; releases that are left: {left}"
+            )
+
+
+# ---------------------------------------------------------------- fetching
+def fetch_release(layout: Layout, version: str, *, data: bool = False) -> Layout:
+    """A release's files under ``layout.release_copy(version)``, laid out like a workspace.
+
+    Model (and ``data/`` when asked for) come from DVC and are hashed; config, rules and reports from the commit.
+
+    Raises:
+        WorkspaceError: No such release, or its weights or data cannot be brought back whole.
+    """
+    release, copy = release_of(layout, version), Layout(layout.release_copy(version))
+    if data:
+        require_not_erased(layout, release)
+    with exclusive(layout):
+        if not copy.report("release").exists():
+            with atomic_path(copy.root) as temporary:
+                _copy_commit(layout, release, partial := Layout(temporary))
+                bring(layout, pointer_hash(partial.model_dvc.read_text()), partial.model.root)
+                release.write(partial.report("release"))
+        if data and not copy.data.root.exists():
+            incoming = copy.incoming("data")
+            shutil.rmtree(incoming, ignore_errors=True)
+            bring(layout, release.data_hash, incoming)
+            incoming.rename(copy.data.root)
+    return copy
+
+
+def _copy_commit(layout: Layout, release: Release, target: Layout) -> None:
+    """The release's tracked files, as they were committed."""
+    shutil.rmtree(target.root, ignore_errors=True)
+    target.root.mkdir(parents=True)
+    parts = [layout.data_dvc, layout.model_dvc, layout.config, layout.rules, layout.reports]
+    names = [p.relative_to(layout.root).as_posix() for p in parts]
+    repository = Repository(layout.root)
+    present = repository.git("ls-tree", "-z", "--name-only", release.commit, "--", *names).split("\0")
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "release.tar"
+        repository.git("archive", "--output", str(archive), release.commit, "--", *filter(None, present))
+        with tarfile.open(archive) as tar:
+            tar.extractall(target.root, filter="data")

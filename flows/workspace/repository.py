@@ -1,0 +1,303 @@
+"""Git and DVC in one folder: every call with a time limit, bounded patience at locks, and errors that say what to do.
+
+Hooks do not run on the commits of flows: nobody is there to answer them, and a hook that rewrites files would
+change what a release holds. Signing, identity and everything else stay as the user's Git is configured.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import re
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from filelock import FileLock, Timeout
+
+from entityclip.errors import WorkspaceError
+from entityclip.paths import Layout
+from flows.workspace.git_locks import abandoned
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+GIT_SECONDS = 120
+"""No Git command on a handful of small files takes longer; a prompt or a dead disk would."""
+LOCK_SECONDS = 60.0
+"""How long to wait for somebody else's lock. DVC itself gives up after about three."""
+
+_ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
+_HARMLESS = {"url", "verify", "path", "tmp_dir", "region", "endpointurl", "profile"}
+
+
+# ---------------------------------------------------------------- hashes
+def file_hash(path: Path) -> str:
+    """MD5 of a file: the name under which DVC keeps it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def folder_hash(root: Path) -> str:
+    """DVC's hash of a folder, computed from the bytes on disk.
+
+    ``dvc status`` trusts times and sizes, and calls a damaged cache object that it checked out clean.
+    """
+    files = sorted(p for p in root.rglob("*") if p.is_file())
+    with ThreadPoolExecutor() as pool:
+        entries = [
+            {"md5": md5, "relpath": p.relative_to(root).as_posix()}
+            for p, md5 in zip(files, pool.map(file_hash, files), strict=True)
+        ]
+    entries.sort(key=lambda e: e["relpath"])
+    return hashlib.md5(json.dumps(entries, sort_keys=True).encode()).hexdigest() + ".dir"
+
+
+def pointer_hash(text: str) -> str:
+    """The hash that a ``.dvc`` file names."""
+    try:
+        return str(yaml.safe_load(text)["outs"][0]["md5"])
+    except (yaml.YAMLError, LookupError, TypeError) as error:
+        raise WorkspaceError(f"{text[:60]!r}: not a .dvc file; bring it back: git checkout HEAD~1 -- FILE") from error
+
+
+# ---------------------------------------------------------------- one writer at a time
+@contextmanager
+def exclusive(layout: Layout) -> Iterator[None]:
+    """Be the only run that writes this workspace's Git and DVC.
+
+    Raises:
+        WorkspaceError: Another run holds the lock for longer than ``LOCK_SECONDS``.
+    """
+    layout.work.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(layout.lock)
+    try:
+        lock.acquire(timeout=LOCK_SECONDS)
+    except Timeout:
+        raise WorkspaceError(
+            f"{layout.root}: another run has been at work here for {LOCK_SECONDS:.0f} s; wait for it or stop it"
+        ) from None
+    try:
+        _clear_after_kill(layout)
+        layout.unfinished.touch()
+        yield
+    finally:
+        layout.unfinished.unlink(missing_ok=True)
+        lock.release()
+
+
+@contextmanager
+def full_disk_told(layout: Layout) -> Iterator[None]:
+    """What files and databases say of a full disk, each in its own way, becomes one error that says what to do.
+
+    Raises:
+        WorkspaceError: The block found the disk full.
+    """
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        if not _says_full(error):
+            raise
+        reason = f"{layout.root}: its disk is full ({error}); make room, then run the same again"
+        raise WorkspaceError(reason) from error
+
+
+def _says_full(error: OSError | sqlite3.Error) -> bool:
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _clear_after_kill(layout: Layout) -> None:
+    """Remove what a killed run of ours left: Git locks younger than its marker, and DVC's list of locks, torn.
+
+    What a living process may hold stays.
+    """
+    if not layout.unfinished.exists():
+        return
+    since, git, held = layout.unfinished.stat().st_mtime, layout.root / ".git", layout.dvc_folder / "tmp" / "rwlock"
+    left = [p for p in (*git.glob("*.lock"), *git.glob("refs/**/*.lock")) if _written_since(p, since)]
+    if held.exists() and not _is_json(held.read_bytes()):
+        left.append(held)
+    for path in abandoned(left, root=layout.root.resolve()):
+        log.warning("%s: removed; the run that wrote it was killed", path)
+        path.unlink(missing_ok=True)
+
+
+def _written_since(path: Path, since: float) -> bool:
+    try:
+        return path.stat().st_mtime >= since
+    except FileNotFoundError:  # its owner has ended meanwhile
+        return False
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+# ---------------------------------------------------------------- Git and DVC
+@dataclass(frozen=True)
+class Repository:
+    """The Git and DVC repository whose top folder is ``root``."""
+
+    root: Path
+
+    def git(self, *arguments: str) -> str:
+        """Standard output of ``git ARGUMENTS``, without the last line break.
+
+        Raises:
+            WorkspaceError: Git is missing, failed, or took longer than ``GIT_SECONDS``; carries its standard error.
+        """
+        give_up = time.monotonic() + LOCK_SECONDS
+        while True:
+            done = self._run_git(*arguments)
+            if done.returncode == 0:
+                return done.stdout.rstrip("\n")
+            locked = ".lock': File exists" in done.stderr
+            if not locked or time.monotonic() > give_up:
+                break
+            time.sleep(0.5)
+        said = redacted(done.stderr.strip())
+        if locked:  # Git goes on for lines about editors
+            said = f"{said.splitlines()[0]} If no other git runs here, a killed one left that file: delete it"
+        raise WorkspaceError(f"{self.root}: git {arguments[0]} failed: {said}")
+
+    def _run_git(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {k: v for k, v in os.environ.items() if k not in _ELSEWHERE}
+        environment |= {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
+        command = ["git", "-c", f"core.hooksPath={os.devnull}", "-c", "core.quotePath=false", *arguments]
+        try:
+            return subprocess.run(
+                command,
+                cwd=self.root,
+                env=environment,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=GIT_SECONDS,
+            )
+        except FileNotFoundError:
+            raise WorkspaceError(
+                f"{self.root}: the folder or the `git` command is missing; install Git 2.28+"
+            ) from None
+        except subprocess.TimeoutExpired:
+            raise WorkspaceError(
+                f"{self.root}: git {arguments[0]} took more than {GIT_SECONDS} s; does it ask for a passphrase?"
+            ) from None
+
+    def git_or_none(self, *arguments: str) -> str | None:
+        """``git`` where a failure only means "there is none"."""
+        done = self._run_git(*arguments)
+        return done.stdout.rstrip("\n") if done.returncode == 0 else None
+
+    def committed(self, path: Path, *, commit: str = "HEAD") -> str | None:
+        """Text of ``path`` in ``commit``; None where it is not there."""
+        return self.git_or_none("show", f"{commit}:{path.relative_to(self.root).as_posix()}")
+
+    def commit(self, message: str, paths: Iterable[Path]) -> str:
+        """Commit exactly ``paths`` (those that exist) and return the commit; HEAD where nothing changed.
+
+        What the user has staged or edited elsewhere stays as it is.
+        """
+        if self.git_or_none("symbolic-ref", "-q", "HEAD") is None:
+            raise WorkspaceError(f"{self.root}: HEAD is detached, a commit would get lost; `git switch` to a branch")
+        names = [p.relative_to(self.root).as_posix() for p in paths if p.exists()]
+        self.git("add", "--", *names)
+        if self.git("status", "--porcelain", "--", *names):
+            self.git("commit", "--quiet", "--only", "--message", message, "--", *names)
+        return self.git("rev-parse", "HEAD")
+
+    def dvc(self, work: Callable[[Any], T], *, doing: str) -> T:
+        """Result of ``work(dvc.repo.Repo)``, tried again while another DVC process holds the lock.
+
+        Raises:
+            WorkspaceError: DVC failed while ``doing``; without the remote's secrets.
+        """
+        from dulwich.file import FileLocked
+        from dvc.lock import LockError
+        from dvc.repo import Repo
+
+        give_up = time.monotonic() + LOCK_SECONDS
+        secrets: tuple[str, ...] = ()
+        while True:
+            try:
+                with _logged_errors() as reasons, Repo(str(self.root)) as repo:
+                    secrets = _secrets(repo.config)
+                    return work(repo)
+            except (LockError, FileLocked):
+                if time.monotonic() > give_up:
+                    raise WorkspaceError(
+                        f"{self.root}: another git or DVC command held its lock for {LOCK_SECONDS:.0f} s; wait for it, "
+                        "or delete .git/index.lock if no git runs here"
+                    ) from None
+                log.warning("%s: another git or DVC command is at work; waiting before %s", self.root, doing)
+                time.sleep(0.5)
+            except WorkspaceError:
+                raise
+            # Storage back ends raise whatever they like, and their chained messages may hold credentials.
+            except Exception as error:
+                reason = redacted(reasons[0] if reasons else f"{error}".strip() or type(error).__name__, secrets)
+                raise WorkspaceError(
+                    f"{self.root}: {doing} failed: {reason}; what was done is kept, see to the cause and run again"
+                ) from None
+
+    def dvc_init(self, *, force: bool) -> None:
+        """Make the folder a DVC repository. ``force`` deletes what stands in ``.dvc``, cache and all."""
+        from dvc.exceptions import InitError
+        from dvc.repo import Repo
+
+        logging.getLogger("dvc").setLevel(logging.WARNING)
+        try:
+            Repo.init(str(self.root), force=force).close()
+        except InitError as error:
+            raise WorkspaceError(f"{self.root}: dvc init failed: {error}") from error
+
+    def add(self, folder: Path) -> str:
+        """Give ``folder`` to DVC; returns its hash. Its ``.dvc`` file is written, nothing is committed."""
+        self.dvc(lambda repo: repo.add(str(folder)), doing=f"adding {folder.name}/")
+        return pointer_hash(folder.with_name(f"{folder.name}.dvc").read_text())
+
+
+@contextmanager
+def _logged_errors() -> Iterator[list[str]]:
+    """DVC's errors of uploads and downloads only count the files; what went wrong stands in its log, not redacted."""
+    reasons: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            reasons.append(str(record.exc_info[1]) if record.exc_info else record.getMessage())
+
+    logger = logging.getLogger("dvc_data")
+    printing, logger.handlers = logger.handlers, [Keep(logging.ERROR)]
+    try:
+        yield reasons
+    finally:
+        logger.handlers = printing
+
+
+def _secrets(config: dict[str, Any]) -> tuple[str, ...]:
+    """Values in the remotes' config that must not be shown: all but the known harmless ones."""
+    settings = [item for remote in config.get("remote", {}).values() for item in remote.items()]
+    return tuple(str(v) for k, v in settings if k not in _HARMLESS and isinstance(v, str) and len(v) > 3)
+
+
+def redacted(text: str, secrets: tuple[str, ...] = ()) -> str:
+    """``text`` without the secrets, and without credentials and signatures in URLs."""
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    text = re.sub(r"(?<=://)[^/@\s]+@", "***@", text)
+    return re.sub(r"(?<=\?)[^\s'\"]+", "***", text)

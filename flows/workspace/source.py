@@ -1,0 +1,190 @@
+"""Where a workspace's data come from: remembered at the first run, and replaced by an explicit act alone.
+
+A run without a source of its own takes the one that ``source.json`` in the workspace names. The file is committed, so
+that a clone has it, and a rollback brings back the one of the release.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, ValidationError
+
+from entityclip.data.sources import open_source, to_be_made
+from entityclip.data.sources.base import Source
+from entityclip.errors import ConfigError, EntityClipError, faults
+from entityclip.paths import Layout
+from entityclip.schemas import Record
+from entityclip.training.presets import PRESETS, preset
+from flows.workspace.repository import Repository, exclusive
+
+_DATA_FROM = re.compile(r"Data from (\w+): ")
+"""How the message of a commit that replaces the data begins; see ``reentry.told``."""
+
+
+class Origin(Record):
+    """Where pictures come from, as a caller names it; None: not named."""
+
+    preset: str | None = None
+    source: str | None = None
+    path: Path | None = None
+    mapping: Path | None = None
+    products: int | None = None
+
+
+class WorkspaceSource(Record):
+    """The source of a workspace's data. Its table and its mapping may change in content, not in place."""
+
+    preset: str = Field(description="Splits and training settings to start from.")
+    source: str = Field(description="catalog, grocery or table.")
+    path: str | None = Field(description="Absolute, or relative to the workspace where it lies inside.")
+    mapping: str | None = Field(description="The same for the mapping.")
+    products: int | None = Field(description="Products to draw, for the built-in catalogue.")
+
+    def open(self, layout: Layout, *, progress: bool) -> Source:
+        """The source, ready to be read; errors as of ``open_source``, with the remedy where a path is gone."""
+        path, mapping = (layout.root / text if text else None for text in (self.path, self.mapping))
+        try:
+            return open_source(
+                self.source, layout=layout, path=path, mapping=mapping, products=self.products, progress=progress
+            )
+        except EntityClipError as error:
+            if all(place.exists() for place in (path, mapping) if place):
+                raise
+            moved = "if it has moved, name its new place by hand, with --replace-source"
+            raise type(error)(f"{error}; {moved}") from error
+
+    def missing(self, layout: Layout) -> str:
+        """What would first have to be drawn or fetched, and where; empty where nothing is missing."""
+        path = layout.root / self.path if self.path else None
+        return to_be_made(self.source, layout=layout, path=path, products=self.products)
+
+    def __str__(self) -> str:
+        mapping = f"mapping {self.mapping}" if self.mapping else None
+        products = f"{self.products} products" if self.products is not None else None
+        return ", ".join(filter(None, (self.source, self.path, mapping, products, f"preset {self.preset}")))
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """The record at ``path``; None where there is none.
+
+        Raises:
+            ConfigError: The file is damaged; nothing is guessed in its place.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValidationError as error:
+            reason = f"{path}: {faults(error)}; git checkout HEAD -- {path.name}, or name the source again"
+            raise ConfigError(f"{reason} with --replace-source") from error
+
+
+# ---------------------------------------------------------------- which one
+def source_for(layout: Layout, named: Origin, *, replace: bool = False) -> WorkspaceSource:
+    """The source that a run takes: the remembered one, or the one that its caller names where that is allowed.
+
+    What the caller leaves out is as remembered, except with ``replace`` and another kind or preset.
+
+    Args:
+        layout: The workspace.
+        named: What the caller names.
+        replace: Allow another source than the workspace's.
+
+    Raises:
+        ConfigError: No source is remembered or named; or the one that is named would replace the workspace's.
+    """
+    known = None if replace and (named.source or named.preset) else WorkspaceSource.read(layout.source)
+    if named == Origin():
+        return _remembered(layout, known)
+    wanted = _completed(layout, named, known)
+    if not replace and _has_data(layout):
+        _require_same(layout, known, wanted)
+    return wanted
+
+
+def remember(layout: Layout, source: WorkspaceSource) -> None:
+    """Commit the source as the workspace's; nothing happens where it is that already."""
+    with exclusive(layout):
+        source.write(layout.source)
+        Repository(layout.root).commit(f"Source: {' '.join(str(source).split())}", [layout.source])
+
+
+def _remembered(layout: Layout, known: WorkspaceSource | None) -> WorkspaceSource:
+    if known is None:
+        kind = _kind_of_data(layout)
+        held = f"its data come from {kind!r}, but of which path is not known" if kind else "it has no source yet"
+        raise ConfigError(
+            f"{layout.root}: {held}; name it once by hand: python -m flows.retrain --workspace {layout.root} "
+            "--preset table --source-path ... --mapping ..., or --preset demo for the built-in sample"
+        )
+    return known
+
+
+def _completed(layout: Layout, named: Origin, known: WorkspaceSource | None) -> WorkspaceSource:
+    kind = named.source or (preset(named.preset).source if named.preset else known.source if known else None)
+    if kind is None:
+        raise ConfigError(f"{layout.root}: has no source yet; name --preset or --source beside the path")
+    same = known if known and known.source == kind else None
+    usual = same.preset if same else kind if kind in PRESETS else "demo"
+    return WorkspaceSource(
+        preset=named.preset or usual,
+        source=kind,
+        path=_stored(layout, named.path, same.path if same else None),
+        mapping=_stored(layout, named.mapping, same.mapping if same else None),
+        products=named.products if named.products is not None or not same else same.products,
+    )
+
+
+def _require_same(layout: Layout, known: WorkspaceSource | None, wanted: WorkspaceSource) -> None:
+    """Refuse to put other data in the place of the workspace's."""
+    kind = _kind_of_data(layout)
+    if known is not None and known != wanted:
+        held = str(known)
+    elif known is None and kind not in (None, wanted.source):
+        held = str(kind)
+    else:
+        return
+    raise ConfigError(
+        f"{layout.root}: its data come from: {held}; this run names: {wanted}; leave the source out to go on with "
+        "it, name another --workspace, or replace the data with --replace-source"
+    )
+
+
+# ---------------------------------------------------------------- what is there
+def _has_data(layout: Layout) -> bool:
+    return layout.data_dvc.exists()
+
+
+def _kind_of_data(layout: Layout) -> str | None:
+    """Kind of source of the data that are versioned here, as their commits tell; None where they do not."""
+    if not _has_data(layout) or not (layout.root / ".git").exists():
+        return None
+    told = Repository(layout.root).git_or_none("log", "--format=%s", "--", layout.data_dvc.name) or ""
+    return next((found[1] for line in told.splitlines() if (found := _DATA_FROM.match(line))), None)
+
+
+def _stored(layout: Layout, named: Path | None, known: str | None) -> str | None:
+    """A path as the record keeps it; the known one where nothing else, or the very same file, is named."""
+    if named is None:
+        return known
+    # Not resolved: a link like `current` stays the way to the newest delivery.
+    path = Path(os.path.abspath(named))  # noqa: PTH100
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{str(path)!r}: the name is not UTF-8; rename it, or name a link to it") from None
+    if known and _same_file(layout.root / known, path):
+        return known
+    real = path.resolve()
+    return real.relative_to(layout.root).as_posix() if real.is_relative_to(layout.root) else str(path)
+
+
+def _same_file(known: Path, named: Path) -> bool:
+    try:
+        return known.samefile(named)
+    except OSError:
+        return known == named

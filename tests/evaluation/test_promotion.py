@@ -1,0 +1,285 @@
+"""Every branch of the promotion decision, by table."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from entityclip.errors import ConfigError
+from entityclip.evaluation.promotion import bless, decide, judge_flaw, paired_gain
+from entityclip.schemas import EvalReport, Metric, PromotionDecision, PromotionPolicy, Release
+from entityclip.training.presets import PRESETS, preset
+
+
+def report(fingerprint: str, values: dict[str, float], *, queries: int = 100, **fields: Any) -> EvalReport:
+    name, direction = fields.pop("name", "R@1"), fields.pop("direction", "image_to_text")
+    figures = tuple(
+        Metric.model_validate(
+            {"index": "mixed", "direction": direction, "slice": where, "name": name}
+            | {"value": value, "low": value, "high": value, "queries": queries}
+        )
+        for where, value in values.items()
+    )
+    about = {"evaluation_hash": "set", "split": "test", "pictures": 1, "entities": 1000, "seconds": 0}
+    return EvalReport.model_validate(about | {"model_fingerprint": fingerprint, "metrics": figures} | fields)
+
+
+def decided(new: EvalReport, old: EvalReport | None, **policy: Any) -> PromotionDecision:
+    return decide(
+        new,
+        old,
+        policy=PromotionPolicy(**policy),
+        champion_version=None if old is None else "v1.0.0",
+        data_hash="data",
+        suite_hash="suite",
+    )
+
+
+OLD = {"all": 70.0, "few": 50.0, "none": 30.0}
+
+
+@pytest.mark.parametrize(
+    ("new", "policy", "promoted", "reason"),
+    [
+        ({"all": 72.0, "few": 50.0, "none": 30.0}, {}, True, "gain of +2.0 points; +0.0 are needed: enough"),
+        ({"all": 70.0, "few": 50.0, "none": 30.0}, {}, True, "gain of +0.0 points"),
+        ({"all": 69.9, "few": 50.0, "none": 30.0}, {}, False, "gain of -0.1 points; +0.0 are needed: too little"),
+        ({"all": 71.0, "few": 50.0, "none": 30.0}, {"minimal_gain": 1.0}, True, "+1.0 are needed: enough"),
+        ({"all": 70.9, "few": 50.0, "none": 30.0}, {"minimal_gain": 1.0}, False, "+1.0 are needed: too little"),
+        ({"all": 69.5, "few": 50.0, "none": 30.0}, {"minimal_gain": -1.0}, True, "-1.0 are needed: enough"),
+        ({"all": 75.0, "few": 45.0, "none": 30.0}, {}, True, "no slice loses more than 5.0 points"),
+        ({"all": 75.0, "few": 44.0, "none": 30.0}, {}, False, "slice few falls from 50.0 to 44.0 over 100 queries"),
+        ({"all": 75.0, "few": 44.0, "none": 30.0}, {"slice_tolerance": 6}, True, "no slice loses"),
+        ({"all": 75.0, "few": 44.0, "none": 30.0}, {"slice_queries": 101}, True, "not counted, since it has fewer"),
+        ({"all": 75.0, "few": 50.0}, {}, False, "slice none was measured for the champion but not"),
+        ({"all": 75.0, "few": 50.0, "none": 30.0, "one": 1.0}, {}, True, "no slice loses"),
+        ({"all": float("nan"), "few": 50.0, "none": 30.0}, {}, False, "too little"),
+        ({"all": 75.0, "few": float("nan"), "none": 30.0}, {}, False, "slice few falls from 50.0 to nan"),
+    ],
+)
+def test_challenger_against_champion(new, policy, promoted, reason):
+    decision = decided(report("new", new), report("old", OLD), **policy)
+    assert decision.promoted is promoted
+    assert reason in " | ".join(decision.reasons)
+    assert (decision.challenger, decision.champion) == ("new", "v1.0.0")
+    assert decision.policy == PromotionPolicy(**policy)
+    assert PromotionDecision.model_validate_json(decision.model_dump_json()) == decision
+
+
+@pytest.mark.parametrize(("value", "needed", "promoted"), [(0.2, 0.0, True), (40.0, 40.0, True), (39.9, 40.0, False)])
+def test_first_champion_only_has_to_reach_the_minimal_value(value, needed, promoted):
+    decision = decided(report("new", {"all": value}), None, minimal_value=needed)
+    assert decision.promoted is promoted
+    assert decision.reasons[0].startswith("there is no champion yet; R@1 of the mixed index is")
+    assert decision.champion is None
+
+
+def with_low(fingerprint: str, value: float, low: float, *, name: str = "R@1", **fields: Any) -> EvalReport:
+    """A report with an interval of its own."""
+    made = report(fingerprint, {"all": value}, name=name, **fields)
+    return made.model_copy(update={"metrics": (made.metrics[0].model_copy(update={"low": low}),)})
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "fields", "promoted"),
+    [
+        (0.0, 0.0, {"entities": 63}, False),
+        (3.2, 0.0, {"entities": 63}, False),  # twice chance, and may be luck
+        (9.5, 1.6, {"entities": 63}, True),  # chance is 1.587
+        (1.587, 100 / 63, {"entities": 63}, False),
+        (float("nan"), float("nan"), {}, False),
+        (100.0, 100.0, {"entities": 1}, False),  # there is nothing to confuse it with
+        (60.0, 51.0, {"entities": 10, "name": "R@5"}, True),
+        (60.0, 49.0, {"entities": 10, "name": "R@5"}, False),
+        (100.0, 100.0, {"entities": 4, "name": "R@5"}, False),
+    ],
+)
+def test_a_first_champion_beats_chance_with_the_lower_end_of_its_interval(value, low, fields, promoted):
+    decision = decided(with_low("new", value, low, **fields), None, metric=fields.get("name", "R@1"))
+    assert decision.promoted is promoted
+    assert "chance is" in decision.reasons[0]
+    assert ("promotion.require_above_chance: false" in decision.reasons[-1]) is not promoted
+
+
+def test_chance_of_a_first_champion_is_written_down_even_where_it_need_not_be_beaten():
+    decision = decided(with_low("new", 0.0, 0.0, entities=63), None, require_above_chance=False)
+    assert decision.promoted
+    assert "chance is 1.6, require_above_chance is off" in decision.reasons[0]
+    assert not decision.policy.require_above_chance
+
+
+def test_a_champion_that_is_there_is_compared_and_not_held_against_chance():
+    assert decided(with_low("new", 0.2, 0.0), with_low("old", 0.1, 0.0)).promoted
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "entities", "said"),
+    [
+        (40.0, 30.0, 100, ""),
+        (12.0, 10.0, 100, ""),
+        (12.0, 9.9, 100, "R@1 of the explanation index is 12.0 [9.9, 9.9]; the lower end must be above chance, 1.0"),
+        (30.0, 20.0, 5, "above chance, 20.0"),
+        (float("nan"), float("nan"), 100, "gate.min_judge_score, 10"),
+    ],
+)
+def test_a_model_below_the_floor_is_no_judge(value, low, entities, said):
+    made = with_low("new", value, low, entities=entities)
+    figure = made.metrics[0].model_copy(update={"index": "explanation", "high": low})
+    flaw = judge_flaw(made.model_copy(update={"metrics": (figure,)}), min_score=10)
+    assert (said in flaw) if said else not flaw
+
+
+def test_a_model_that_was_not_measured_is_no_judge():
+    assert judge_flaw(None, min_score=0) == "R@1 of the explanation index was not measured"
+    assert judge_flaw(report("new", {"all": 90.0}), min_score=0) == "R@1 of the explanation index was not measured"
+
+
+def test_only_the_preset_tiny_switches_the_floors_off():
+    assert [name for name in PRESETS if not preset(name).floors] == ["tiny"]
+
+
+def test_every_slice_that_lost_is_named():
+    decision = decided(report("new", {"all": 60.0, "few": 10.0, "none": 3.0}), report("old", OLD))
+    assert [r.split(" falls")[0] for r in decision.reasons[1:]] == ["slice few", "slice none"]
+
+
+def test_champion_does_not_challenge_itself():
+    decision = decided(report("same", {"all": 99.0}), report("same", OLD))
+    assert not decision.promoted
+    assert decision.reasons == ("this model is the champion v1.0.0 already",)
+
+
+def test_reports_about_different_sets_are_not_compared():
+    with pytest.raises(ConfigError, match=r"v1\.0\.0 was evaluated on set older.*evaluate the champion again"):
+        decided(report("new", OLD), report("old", OLD, evaluation_hash="older"))
+
+
+@pytest.mark.parametrize("policy", [{"metric": "R@7"}, {"metric": "mean_rank"}, {"index": "caption"}])
+def test_policy_that_asks_for_what_was_not_measured_is_refused(policy):
+    for champion in (None, report("old", OLD)):
+        with pytest.raises(ConfigError, match=r"policy\.metric is .* of which more is better"):
+            decided(report("new", OLD), champion, **policy)
+
+
+def test_policy_may_decide_by_average_precision():
+    mean = {"name": "mAP", "direction": "text_to_image"}
+    decision = decided(report("new", {"all": 71.0}, **mean), report("old", {"all": 70.0}, **mean), metric="mAP")
+    assert decision.promoted
+
+
+def test_champion_comes_with_its_version_or_not_at_all():
+    for champion, version in ((None, "v1.0.0"), (report("old", OLD), None)):
+        with pytest.raises(ConfigError, match="expected its report and its version"):
+            decide(
+                report("new", OLD),
+                champion,
+                policy=PromotionPolicy(),
+                champion_version=version,
+                data_hash="",
+                suite_hash="",
+            )
+
+
+def answers(ranks: np.ndarray) -> pd.DataFrame:
+    pairs = [f"p{i}" for i in range(len(ranks))]
+    return pd.DataFrame({"pair_id": pairs, "entity_id": pairs, "index": "mixed", "rank": ranks})
+
+
+def decided_with_answers(new: np.ndarray, old: np.ndarray, **policy: Any) -> PromotionDecision:
+    """Ranks of the same queries, all of category 'cup', by both models; overall the challenger wins."""
+    about = [{"all": 50.0 + i, "category=cup": 100 * float((r == 1).mean())} for i, r in enumerate((old, new))]
+    return decide(
+        report("new", about[1], queries=len(new)),
+        report("old", about[0], queries=len(old)),
+        policy=PromotionPolicy(**policy),
+        champion_version="v1.0.0",
+        data_hash="",
+        suite_hash="",
+        queries=(answers(new).assign(category="cup"), answers(old).assign(category="cup")),
+    )
+
+
+def test_category_refuses_only_when_its_interval_lies_beyond_the_tolerance():
+    old = np.repeat([1, 2], [80, 20])
+    by_chance, surely = old.copy(), old.copy()
+    by_chance[:16], by_chance[80:90] = 2, 1  # 16 lost, 10 won: a loss of 6 points
+    surely[:40] = 2
+    noted = decided_with_answers(by_chance, old)
+    assert noted.promoted
+    assert "category=cup falls from 80.0 to 74.0 over 100 queries" in noted.reasons[1]
+    assert "noted only, since the 95 % interval of -" in noted.reasons[1]
+    refused = decided_with_answers(surely, old)
+    assert not refused.promoted
+    assert refused.reasons[1].endswith("too much")
+    assert decided_with_answers(surely, old, slice_queries=101).promoted
+
+
+def test_category_without_answers_is_noted_and_a_language_refuses():
+    old = {"all": 50.0, "category=cup": 50.0, "language=ja": 50.0}
+    noted = decided(report("new", old | {"category=cup": 0.0}), report("old", old))
+    assert noted.promoted
+    assert "noted only" in noted.reasons[1]
+    assert not decided(report("new", old | {"language=ja": 40.0}), report("old", old)).promoted
+
+
+def test_gain_on_the_same_queries_has_a_narrower_interval_than_two_recalls():
+    rng = np.random.default_rng(0)
+    old = np.where(rng.random(400) < 0.5, 1, 2)
+    new = np.where(rng.random(400) < 0.05, 1, old)  # a few more hits, the rest the same
+    shuffled = answers(new).sample(frac=1, random_state=0)
+    paired = paired_gain(shuffled, answers(old), policy=PromotionPolicy())
+    assert paired is not None
+    low, high = paired.low, paired.high
+    gain = 100 * ((new == 1).mean() - (old == 1).mean())
+    assert paired.points == pytest.approx(gain)
+    assert paired.queries == 400
+    assert 0 < low < gain < high < low + 5  # apart, each recall alone is uncertain by about 10 points
+    decision = decide(
+        report("new", {"all": 53.0}),
+        report("old", {"all": 50.0}),
+        policy=PromotionPolicy(),
+        champion_version="v1.0.0",
+        data_hash="",
+        suite_hash="",
+        queries=(shuffled, answers(old)),
+    )
+    assert f"(95 % interval {low:+.1f} to {high:+.1f})" in decision.reasons[0]
+    assert decision.gain == paired
+    assert PromotionDecision.model_validate_json(decision.model_dump_json()) == decision
+
+
+@pytest.mark.parametrize(("won", "lost", "promoted"), [(10, 0, True), (12, 10, False)])
+def test_policy_may_ask_for_a_gain_that_is_no_chance(won, lost, promoted):
+    old = np.repeat([1, 2], [50, 50])
+    new = old.copy()
+    new[:lost], new[50 : 50 + won] = 2, 1
+    assert decided_with_answers(new, old).promoted
+    surely = decided_with_answers(new, old, surely=True)
+    assert surely.promoted is promoted
+    assert "+0.0 are needed, by the whole interval" in surely.reasons[0]
+
+
+def test_gain_that_cannot_be_paired_is_never_sure():
+    decision = decided(report("new", {"all": 90.0}), report("old", {"all": 10.0}), surely=True)
+    assert not decision.promoted
+    assert decision.gain is None
+
+
+# ---------------------------------------------------------------- service
+@pytest.mark.parametrize(
+    ("budgets", "blessed", "reason"),
+    [
+        ({}, True, "95 of 100 pictures are tagged within 40 ms"),
+        ({"latency_ms": 40.0, "size_mb": 12.5}, True, "40 ms are allowed: within"),
+        ({"latency_ms": 39.9}, False, "39.9 ms are allowed: too much"),
+        ({"size_mb": 12}, False, "the package weighs 12.5 MB; 12 MB are allowed: too much"),
+    ],
+)
+def test_release_is_blessed_for_service_within_its_budgets(budgets, blessed, reason):
+    release = Release(version="v1.0.0", commit="c", model_fingerprint="new", data_hash="d")
+    policy = PromotionPolicy(**budgets)
+    blessing = bless(release, policy=policy, largest_difference=1e-6, latency_ms=40.0, size_mb=12.5)
+    assert blessing.blessed is blessed
+    assert reason in " | ".join(blessing.reasons)
+    assert (blessing.version, blessing.model_fingerprint, blessing.policy) == ("v1.0.0", "new", policy)

@@ -1,0 +1,118 @@
+"""``entityclip explain`` as people type it, with a server that answers."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hostile import GOOD, HostileServer
+from typer.testing import CliRunner, Result
+
+from entityclip.cli import app
+from entityclip.data import pairs
+from entityclip.explanations import Ledger
+from entityclip.paths import DataLayout, Layout
+
+ENTITIES = 12
+
+
+@pytest.fixture
+def server() -> Iterator[HostileServer]:
+    with HostileServer() as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> DataLayout:
+    """Twelve things; the caption of the last one makes the server ramble."""
+    data = DataLayout(tmp_path / "data")
+    pairs.start(data)
+    names = [f"KX-{i}" for i in range(ENTITIES)]
+    captions = ["good"] * (ENTITIES - 1) + ["rambling"]
+    rows = ({"entity_id": pairs.entity_id(n), "caption": c} for n, c in zip(names, captions, strict=True))
+    pairs.write_rows(data.pairs, pairs.PAIRS, rows, name="train")
+    entities = ({"entity_id": pairs.entity_id(n), "entity": n, "language": "en"} for n in names)
+    pairs.write_rows(data.entities, pairs.ENTITIES, entities, name="entities")
+    pairs.write_rows(data.brought, pairs.BROUGHT, iter(()), name="brought")
+    pairs.finish(data)
+    return data
+
+
+def explain(data: DataLayout, *arguments: object) -> Result:
+    given = ["explain", data.root, "--workspace", data.root.parent, *arguments]
+    return CliRunner().invoke(app, [str(argument) for argument in given], prog_name="entityclip")
+
+
+def answer(result: Result) -> dict[str, Any]:
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def test_a_dry_run_tells_the_cost_and_asks_nobody(data: DataLayout, server: HostileServer) -> None:
+    config = data.root.parent / "writer.yaml"
+    config.write_text(f"{{writer: openai, model: m, base_url: '{server.url}', price_in: 1.0, price_out: 2.0}}")
+    told = answer(explain(data, "--config", config, "--dry-run", "--json"))
+    assert (told["requests"], told["known"], told["cost"]["tokens_out"]) == (ENTITIES, 0, ENTITIES * 400)
+    assert 200 * ENTITIES < told["cost"]["tokens_in"] < 1_000 * ENTITIES
+    assert told["cost"]["money"] == pytest.approx(told["cost"]["tokens_in"] / 1e6 + ENTITIES * 400 * 2 / 1e6)
+    assert not server.counts
+    assert not data.explanations.exists()
+
+
+def test_what_was_set_aside_is_asked_again_only_on_request(data: DataLayout, server: HostileServer) -> None:
+    asked = ("--writer", "openai", "--model", "m", "--base-url", server.url)
+    assert answer(explain(data, *asked, "--json"))["explanations"] == ENTITIES - 1
+    assert set(pairs.read_frame(data.explanations)["text"]) == {GOOD["text"]}
+    once = sum(server.counts.values())
+    assert once == ENTITIES + 1
+    explain(data, *asked)
+    assert sum(server.counts.values()) == once
+    assert answer(explain(data, *asked, "--again", "--json"))["explanations"] == ENTITIES - 1
+    assert sum(server.counts.values()) == once + 2
+    with Ledger(Layout(data.root.parent).ledger) as book:
+        assert book.spent().tokens_in == 100 * (once + 2)
+
+
+def test_a_spent_budget_ends_the_run_and_the_next_one_goes_on(data: DataLayout, server: HostileServer) -> None:
+    asked = ("--writer", "openai", "--model", "m", "--base-url", server.url)
+    result = explain(data, *asked, "--budget-tokens", 2_500)
+    assert result.exit_code == 1
+    assert "BudgetSpent" in result.stderr
+    kept = sum(server.counts.values())
+    assert f"{kept} of {ENTITIES} answers came and are kept" in result.stderr
+    assert 0 < kept < ENTITIES
+    assert not data.explanations.exists()
+    assert explain(data, *asked).exit_code == 0
+    assert sum(server.counts.values()) == ENTITIES + 1
+
+
+def test_the_workspaces_settings_name_the_writer(data: DataLayout, server: HostileServer) -> None:
+    section = {"writer": "openai", "model": "m", "base_url": server.url, "rules": {"forbidden": ["kettle"]}}
+    Layout(data.root.parent).config.write_text(json.dumps({"explain": section}))
+    assert answer(explain(data, "--json"))["explanations"] == 0
+    assert answer(explain(data, "--writer", "source", "--json"))["explanations"] == 0
+    assert set(server.counts.values()) == {2}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("--writer", "openai", "--model", "m"), "base_url: Field required"),
+        (("--writer", "openai", "--model", "m", "--base-url", "https://llm.example.com/v1"), "llm.example.com"),
+        (("--writer", "source", "--budget-tokens", 5), "budget_tokens: Extra inputs are not permitted"),
+        (("--writer", "transformers", "--model", "/no/such"), "/no/such"),
+        (("--config", "missing.yaml"), "missing.yaml"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_it(data: DataLayout, arguments: tuple[object, ...], why: str) -> None:
+    result = explain(data, *arguments)
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("ConfigError: ")
+    assert why in line

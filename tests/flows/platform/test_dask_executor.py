@@ -1,0 +1,93 @@
+"""Embedding and explaining over a Dask cluster of real processes, held against this process alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+from tests.explain.chatty import write_chatty
+
+from entityclip.data import pairs
+from entityclip.errors import ConfigError, DataError
+from entityclip.explanations import explain, open_writer, writer_config
+from entityclip.retrieval.index import Over, PictureIndex
+from entityclip.settings import RunPolicy
+from flows.platform.dask_executor import AHEAD, SharedWriter, share, spread
+from tests.tiny import tiny_data, tiny_model
+
+pytest.importorskip("distributed", reason="the extra dask is not installed: pip install -e '.[dask]'")
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def over() -> Iterator[Over]:
+    with spread(RunPolicy(dask="local")) as found:
+        yield found
+
+
+def test_pictures_embedded_by_workers_are_the_same_to_the_byte(tmp_path: Path, over: Over) -> None:
+    model, data = tiny_model(tmp_path / "model"), tiny_data(tmp_path / "data")
+    assert len(pairs.shards(data.pairs)) == 3
+    here, there = PictureIndex.build(model, data), PictureIndex.build(model, data, over=over)
+    assert there.vectors.tobytes() == here.vectors.tobytes()
+    assert there.rows.equals(here.rows)
+
+
+def test_texts_written_by_workers_are_the_same_to_the_byte(
+    tmp_path: Path, over: Over, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.platform.dask_executor.BATCHES", 1)  # three parts
+    settings = {"writer": "transformers", "model": str(write_chatty(tmp_path / "chatty")), "device_map": "cpu"}
+    config = writer_config({**settings, "most_tokens": 64, "batch": 2}, origin="here")
+    tables = []
+    for name, how in (("here", map), ("there", over)):
+        data, ledger = tiny_data(tmp_path / name), tmp_path / f"{name}.sqlite"
+        pairs.write_rows(data.brought, pairs.BROUGHT, [], name="brought")
+        writer = share(open_writer(config, ledger=ledger), config, ledger=ledger, over=how)
+        assert isinstance(writer, SharedWriter) == (name == "there")
+        assert explain(data, writer=writer, ledger=ledger) == 6
+        tables.append([path.read_bytes() for path in pairs.shards(data.explanations)])
+    assert tables[0] == tables[1]
+
+
+def test_a_picture_that_a_worker_cannot_read_is_named(tmp_path: Path, over: Over) -> None:
+    model, data = tiny_model(tmp_path / "model"), tiny_data(tmp_path / "data")
+    row = next(pairs.iter_rows(data.pairs, name="val"))
+    pairs.write_rows(data.pairs, pairs.PAIRS, [row | {"image": {"bytes": b"no", "path": "x.png"}}], name="val")
+    with pytest.raises(DataError, match=f"{row['pair_id']} .x.png"):
+        PictureIndex.build(model, data, over=over)
+
+
+def dies_once(mark: Path) -> str:
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return mark.name
+
+
+def test_a_part_whose_worker_dies_is_done_by_another(tmp_path: Path, over: Over) -> None:
+    assert list(over(dies_once, [tmp_path / "a", tmp_path / "b"])) == ["a", "b"]
+
+
+def test_things_are_drawn_as_they_are_needed(over: Over) -> None:
+    drawn: list[int] = []
+    results = iter(over(abs, (drawn.append(i) or -i for i in range(1000))))
+    assert [next(results), next(results)] == [0, 1]
+    assert len(drawn) <= 1 + AHEAD * 64
+
+
+def test_a_scheduler_that_is_away_and_an_address_that_is_none_are_told() -> None:
+    import dask
+
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+        pytest.raises(ConfigError, match=r"no scheduler answers at tcp://127.0.0.1:9"),
+        spread(RunPolicy(dask="tcp://127.0.0.1:9")),
+    ):
+        pass
+    with pytest.raises(ValidationError, match="dask"):
+        RunPolicy(dask="cluster")

@@ -1,0 +1,154 @@
+"""Texts that were set aside come back into the data, and Git's history shows how."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+
+import pandas as pd
+import pytest
+from tiny import tiny_data
+
+from entityclip.data import pairs
+from entityclip.explanations import Answer, BroughtWriter, Cost, record
+from entityclip.paths import Layout
+from entityclip.quality.review import Merged, Review, add_reviews
+from entityclip.schemas import ExplanationRequest, QualityReport, RuleResult
+from flows.steps import reprocess_quarantine
+from flows.workspace.repository import Repository
+
+pytestmark = pytest.mark.usefixtures("plain_log")
+
+
+@pytest.fixture
+def plain_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks run here without Prefect around them, which alone has a run's logger."""
+    monkeypatch.setattr(reprocess_quarantine, "get_run_logger", lambda: logging.getLogger("flows"))
+
+
+class Improver:
+    """Writes a better text when it is told what was wrong; about black discs it has nothing to say."""
+
+    generator = "improver-1"
+    sees_pictures = False
+
+    def __init__(self) -> None:
+        self.asked: list[ExplanationRequest] = []
+
+    def prompt_version(self, _: ExplanationRequest) -> str:
+        return "v1"
+
+    def expected(self, _: ExplanationRequest) -> Cost:
+        return Cost()
+
+    def write(self, requests: Iterable[ExplanationRequest]) -> Iterator[Answer]:
+        for request in requests:
+            self.asked.append(request)
+            said = f"A disc, since {request.reason}"
+            texts = () if "GREEN" in request.entity else (record(request, said, writer=self),)
+            yield Answer(request=request, records=texts)
+
+
+@pytest.fixture
+def layout(workspace: Layout) -> Layout:
+    """A workspace whose staging holds six entities and five texts; the gate set two texts aside."""
+    tiny_data(workspace.staging.root)
+    pairs.write_rows(workspace.staging.brought, pairs.BROUGHT, [], name="brought")
+    red, green, *_ = pairs.iter_rows(workspace.staging.explanations)
+    lines = [("explanations", red, "refusal", "As an AI"), ("explanations", red, "too_short", "2")]
+    lines += [("explanations", green, "email", "a@b.example"), ("pairs", {"explanation_id": "p"}, "leak", "train")]
+    rows = [{"table": t, "id": row["explanation_id"], "rule": rule, "value": value} for t, row, rule, value in lines]
+    workspace.quarantine("b").parent.mkdir(parents=True)
+    pd.DataFrame(rows).to_csv(workspace.quarantine("b"), index=False)
+    return workspace
+
+
+def texts(layout: Layout) -> list[str]:
+    return [row["text"] for row in pairs.iter_rows(layout.staging.explanations)]
+
+
+def subjects(layout: Layout) -> list[str]:
+    return Repository(layout.root).git("log", "--format=%s").splitlines()
+
+
+def test_a_broken_text_is_written_again_with_the_reason_and_the_history_shows_it(layout: Layout) -> None:
+    before, writer = texts(layout), Improver()
+    assert reprocess_quarantine.ask_again.fn(layout, "b", writer) == 1
+    assert [request.reason for request in writer.asked] == ["refusal: As an AI; too_short: 2", "email: a@b.example"]
+    assert texts(layout) == [*before[2:], "A disc, since refusal: As an AI; too_short: 2"]
+    assert subjects(layout)[0] == "Ask again for 2 texts that broke rules"
+    kept = pd.read_csv(layout.written_again, keep_default_na=False)
+    assert list(kept["rules"]) == ["refusal too_short", "email"]
+    assert list(kept["text"]) == before[:2]
+    assert list(kept["written_again"]) == ["A disc, since refusal: As an AI; too_short: 2", ""]
+
+
+def test_the_same_batch_again_asks_nobody(layout: Layout) -> None:
+    reprocess_quarantine.ask_again.fn(layout, "b", Improver())
+    tiny_data(layout.staging.root)
+    pairs.write_rows(layout.staging.brought, pairs.BROUGHT, [], name="brought")
+    commits, second = subjects(layout), Improver()
+    assert reprocess_quarantine.ask_again.fn(layout, "b", second) == 1
+    assert second.asked == []
+    assert subjects(layout) == commits
+
+
+def test_nobody_is_asked_about_a_sound_batch_and_no_source_for_what_it_has_said(layout: Layout) -> None:
+    assert reprocess_quarantine.to_write_again(layout, "b", Improver())
+    assert not reprocess_quarantine.to_write_again(layout, "b", BroughtWriter())
+    assert not reprocess_quarantine.to_write_again(layout, "sound", Improver())
+
+
+def reviewed(layout: Layout, *decisions: str) -> None:
+    rows = pairs.iter_rows(layout.staging.explanations)
+    edits = {"edit": {"edited_text": "A red disc."}}
+    reviews = [
+        Review.model_validate(
+            {key: row[key] for key in ("explanation_id", "entity_id", "text")}
+            | {"entity": "x", "rules": "refusal", "decision": decision, "reviewer": "Ana", "minutes": 1}
+            | {"day": "2026-11-01"}
+            | edits.get(decision, {})
+        )
+        for row, decision in zip(rows, decisions, strict=False)
+    ]
+    add_reviews(layout.reviews, reviews)
+
+
+def test_decisions_are_committed_once_and_take_effect_in_every_run(layout: Layout) -> None:
+    before = texts(layout)
+    reviewed(layout, "edit", "reject", "accept")
+    done = reprocess_quarantine.merge_reviews.fn(layout)
+    assert (done.edited, done.rejected, done.accepted) == (1, 1, 1)
+    assert texts(layout) == ["A red disc.", *before[2:]]
+    assert subjects(layout)[0] == "Reviews by Ana: 1 accept, 1 edit, 1 reject"
+    commits = subjects(layout)
+    assert reprocess_quarantine.merge_reviews.fn(layout) == Merged()
+    tiny_data(layout.staging.root)
+    assert reprocess_quarantine.merge_reviews.fn(layout) == done
+    assert subjects(layout) == commits
+
+
+def test_without_reviews_nothing_is_touched(layout: Layout) -> None:
+    commits = subjects(layout)
+    assert reprocess_quarantine.merge_reviews.fn(layout) == Merged()
+    assert subjects(layout) == commits
+
+
+def test_the_data_versions_commit_tells_the_way_of_its_rows() -> None:
+    rule = RuleResult(
+        suite="explanations", rule="email", column="email", severity="critical", passed=False, checked=9, failed=3
+    )
+    quality = QualityReport(
+        accepted_pairs=9, accepted_explanations=6, quarantined_pairs=0, quarantined_explanations=3,
+        quarantine_file=None, refused=False, rules=(rule,), suite_hash="", validation_page=None,
+    )  # fmt: skip
+    merged = Merged(accepted=1, edited=2, reviewers=("Ana", "Ben"))
+    assert reprocess_quarantine.told("shop", quality, merged, 4).splitlines() == [
+        "Data from shop: 9 pairs",
+        "",
+        "Set aside: email 3",
+        "Written again: 4",
+        "Reviewed by Ana, Ben: 1 accepted, 2 edited, 0 rejected",
+    ]
+    sound = quality.model_copy(update={"rules": ()})
+    assert reprocess_quarantine.told("shop", sound, Merged(), 0) == "Data from shop: 9 pairs"

@@ -1,0 +1,72 @@
+"""Every preset is a run that could start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from entityclip.data.ingest import SplitShares
+from entityclip.data.sources import SOURCES
+from entityclip.errors import ConfigError
+from entityclip.model.entityclip import EntityCLIP
+from entityclip.training import TrainConfig, presets, read_config, run_key
+from entityclip.training.presets import PRESETS, preset
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_describes_a_run_that_is_possible(name: str) -> None:
+    chosen = preset(name)
+    assert chosen.name == name
+    assert chosen.source in SOURCES
+    SplitShares.checked(val=chosen.val_share, test=chosen.test_share, entity_holdout=chosen.entity_holdout)
+    assert TrainConfig.model_validate_json(chosen.train.model_dump_json()) == chosen.train
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_towers_of_a_preset_take_its_pictures_and_its_texts(name: str) -> None:
+    config = preset(name).train
+    towers = config.model.towers.model_copy(update={"pretrained": None})  # their shapes are the same
+    model = EntityCLIP(config.model.model_copy(update={"towers": towers})).eval()
+    sizes = [config.preprocessing.size] + [config.small_size] * (config.small_until > 0)
+    ids = config.tokenisation.load()(["word " * 200])
+    assert ids.shape[1] == config.tokenisation.context
+    with torch.inference_mode():
+        for size in sizes:
+            assert model.encode_image(torch.zeros(1, 3, size, size)).shape == (1, model.dim)
+        assert model.encode_text(ids).shape == (1, model.dim)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_no_preset_mirrors_pictures(name: str) -> None:
+    assert not preset(name).train.augmentation.flip
+
+
+def test_mirroring_and_letterboxing_are_settings_of_a_run(tmp_path: Path) -> None:
+    file = tmp_path / "設定.yaml"
+    file.write_text("preprocessing: {size: 96, resize: letterbox}\naugmentation: {flip: true}\n")
+    config = read_config(file)
+    assert (config.preprocessing.resize, config.augmentation.flip) == ("letterbox", True)
+    assert run_key(config, data_hash="d") != run_key(TrainConfig(), data_hash="d")
+    file.write_text("preprocessing: {resize: longest}\n")
+    with pytest.raises(ConfigError, match=r"preprocessing.resize.*'shortest', 'squash' or 'letterbox'"):
+        read_config(file)
+
+
+def test_unknown_preset_names_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="'large' is unknown; known are demo, grocery, table, published, tiny"):
+        preset("large")
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision"),
+    [("avx2", "float32"), ("avx2 avx512_vnni", "float32"), ("avx512_bf16 avx2", "bf16"), ("amx_bf16", "bf16")],
+)
+def test_half_precision_is_for_processors_that_compute_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, precision: str
+) -> None:
+    monkeypatch.setattr(presets, "_CPU", tmp_path / "cpuinfo")
+    assert presets.cpu_precision() == "float32"
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: fpu {flags} sse2\n")
+    assert presets.cpu_precision() == precision
