@@ -30,7 +30,7 @@ def ingest(
     source: Annotated[str, typer.Argument(help="catalog, table (your own), grocery, n24news, visualnews or goodnews.")],
     to: Annotated[Path, typer.Option(metavar="DIR", help="New folder, or one that 'ingest' wrote; replaced whole.")],
     path: Annotated[Path | None, typer.Option(help="Folder of the data, or the table of pictures.")] = None,
-    mapping: Annotated[Path | None, typer.Option(help="YAML that maps a table's columns: docs/tables.md.")] = None,
+    mapping: Annotated[Path | None, typer.Option(help="YAML that maps a table's columns: docs/custom-data.md.")] = None,
     products: Annotated[int | None, typer.Option(help="Products to draw, for catalog; 300 without it.")] = None,
     val_share: Annotated[float, typer.Option(help="Share of pictures for val, where rows name no split.")] = 0.1,
     test_share: Annotated[float, typer.Option(help="Share of pictures for test, where rows name no split.")] = 0.1,

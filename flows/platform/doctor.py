@@ -178,7 +178,7 @@ def remote(layout: Layout) -> Finding:
     try:
         return Repository(layout.root).dvc(work, doing="probing the default remote")
     except WorkspaceError as error:
-        mend = "start its server or correct its address; credentials belong into the environment, see docs/growing.md"
+        mend = "start its server or correct its address; credentials belong into the environment, see docs/scaling.md"
         return Finding(what="DVC remote", state="wrong", saw=str(error), mend=mend)
 
 

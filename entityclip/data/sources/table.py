@@ -223,7 +223,7 @@ def _require_role(table: Table, role: str) -> None:
     try:
         table.require_column(role)
     except SourceError as error:
-        raise SourceError(f"{error}; a mapping says which of them is the {role}: docs/tables.md") from None
+        raise SourceError(f"{error}; a mapping says which of them is the {role}: docs/custom-data.md") from None
 
 
 def _all(cells: Row, columns: tuple[str, ...]) -> tuple[str, ...]:
