@@ -18,10 +18,10 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 # Where the deployments of prefect.yaml run.
 export ENTITYCLIP_HOME := $(CURDIR)
 
-.PHONY: help setup demo test check docs debian up down sample lock clean
+.PHONY: help setup demo test test-fast check docs debian up down sample lock clean
 
 help: ## what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 setup: $(VENV)/.ready ## .venv with the locked versions
 
@@ -43,6 +43,9 @@ down: setup ## stop them
 
 test: setup ## every test, a file for each core at a time
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --dist loadfile --no-loadscope-reorder
+
+test-fast: setup ## the tests that are not slow
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --dist loadfile --no-loadscope-reorder -m "not slow"
 
 check: setup ## lint, format, types, import law
 	$(BIN)/ruff check .
