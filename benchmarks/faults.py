@@ -32,7 +32,7 @@ from random import Random
 from typing import Annotated, Any
 
 import typer
-from lib.kill_harness import STAGES, Ground, Reference, forget, kill_in, undisturbed, wrong
+from lib.kill_harness import STAGES, KillGround, Reference, forget, kill_in, undisturbed, wrong
 from lib.machine import facts
 
 from entityclip.paths import Layout
@@ -42,7 +42,7 @@ DISKS = (1, 6, 20, 40)
 
 
 def round_of_kills(
-    ground: Ground, workspace: Path, stages: tuple[str, ...], *, reference: Reference, seed: int
+    ground: KillGround, workspace: Path, stages: tuple[str, ...], *, reference: Reference, seed: int
 ) -> tuple[int, list[dict[str, Any]]]:
     """Kill in these stages, in this order; how many kills hit, and what was wrong in the end."""
     random, hit = Random(seed), []
@@ -57,7 +57,7 @@ def round_of_kills(
 
 
 # ---------------------------------------------------------------- other faults
-def full_disk(ground: Ground, workspace: Path, reference: Reference, *, megabytes: int) -> list[str]:
+def full_disk(ground: KillGround, workspace: Path, reference: Reference, *, megabytes: int) -> list[str]:
     """The workspace's disk is full at some moment, then it grows."""
     workspace.mkdir()
     size = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(workspace)]
@@ -71,7 +71,7 @@ def full_disk(ground: Ground, workspace: Path, reference: Reference, *, megabyte
         subprocess.run(["umount", "--lazy", str(workspace)], check=True)
 
 
-def unwritable_remote(ground: Ground, workspace: Path, reference: Reference) -> list[str]:
+def unwritable_remote(ground: KillGround, workspace: Path, reference: Reference) -> list[str]:
     """Where the remote's folder was, something else is; then it is gone."""
     kill_in(ground, workspace, "ingest", lasted={}, random=Random(0))
     remote = Layout(workspace).remote
@@ -82,7 +82,7 @@ def unwritable_remote(ground: Ground, workspace: Path, reference: Reference) -> 
     return told or _goes_on(ground, workspace, reference)
 
 
-def foreign_lock(ground: Ground, workspace: Path, reference: Reference) -> list[str]:
+def foreign_lock(ground: KillGround, workspace: Path, reference: Reference) -> list[str]:
     """Somebody else's Git left its lock; then a person deletes it, as the message says."""
     kill_in(ground, workspace, "validate", lasted={}, random=Random(0))
     lock = workspace / ".git" / "index.lock"
@@ -93,15 +93,15 @@ def foreign_lock(ground: Ground, workspace: Path, reference: Reference) -> list[
     return told or _goes_on(ground, workspace, reference)
 
 
-def nobody(ground: Ground, workspace: Path, reference: Reference) -> list[str]:
+def nobody(ground: KillGround, workspace: Path, reference: Reference) -> list[str]:
     """Git knows no identity and must not guess one."""
     settings = ground.root / "strict.gitconfig"
     settings.write_text("[user]\n\tuseConfigOnly = true\n")
-    strict = Ground(ground.root, environment={"GIT_CONFIG_GLOBAL": str(settings)})
+    strict = KillGround(ground.root, environment={"GIT_CONFIG_GLOBAL": str(settings)})
     return _goes_on(strict, workspace, reference)
 
 
-def _refused(ground: Ground, workspace: Path, *, expected: str) -> list[str]:
+def _refused(ground: KillGround, workspace: Path, *, expected: str) -> list[str]:
     """The run ends with status 1, and its last words name the cause."""
     run = ground.start(workspace)
     status = run.end()
@@ -111,14 +111,14 @@ def _refused(ground: Ground, workspace: Path, *, expected: str) -> list[str]:
     return [] if plain else [f"exit status {status}, last words: {run.words[-800:]}"]
 
 
-def _goes_on(ground: Ground, workspace: Path, reference: Reference) -> list[str]:
+def _goes_on(ground: KillGround, workspace: Path, reference: Reference) -> list[str]:
     run = ground.start(workspace)
     return wrong(ground, workspace, run, run.end(), reference)
 
 
-def others(ground: Ground, reference: Reference) -> dict[str, list[str]]:
+def others(ground: KillGround, reference: Reference) -> dict[str, list[str]]:
     """Each fault -> what was wrong afterwards."""
-    tries: dict[str, Callable[[Ground, Path, Reference], list[str]]] = {
+    tries: dict[str, Callable[[KillGround, Path, Reference], list[str]]] = {
         **{f"disk full at {size} MB": partial(full_disk, megabytes=size) for size in DISKS},
         "remote cannot be written": unwritable_remote,
         "lock of somebody else": foreign_lock,
@@ -149,7 +149,7 @@ def main(
 
 def _measure(kills: int, seed: int, *, only: str | None, other: bool, folder: Path | None) -> dict[str, Any]:
     root = Path(tempfile.mkdtemp(prefix="faults-", dir=folder))
-    ground, started = Ground(root).prepare(), time.monotonic()
+    ground, started = KillGround(root).prepare(), time.monotonic()
     reference = undisturbed(ground, root / "reference")
     print(f"undisturbed: { ({name: round(s, 1) for name, s in reference.lasted.items()}) }", flush=True)
     failures: list[dict[str, Any]] = []

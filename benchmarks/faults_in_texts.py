@@ -74,7 +74,7 @@ class Judge(NamedTuple):
     seen: Seen
 
 
-class Bench:
+class FaultBench:
     """One data set with everything that is planted into it, scored and judged."""
 
     def __init__(self, layout: Layout, config: training.TrainConfig, *, progress: bool) -> None:
@@ -115,7 +115,7 @@ class Bench:
         return checkpoint.load(run.checkpoint)
 
 
-def measured(bench: Bench, judge: Judge | None, *, promise: float, splits: int) -> dict[str, Any]:
+def measured(bench: FaultBench, judge: Judge | None, *, promise: float, splits: int) -> dict[str, Any]:
     """Learn on one half, with this judge, and measure on the other, planted ``ROUNDS`` times over."""
     tests: dict[By, list[pd.DataFrame]] = {by: [] for by in bench.ways}
     for split in range(splits):
@@ -128,7 +128,7 @@ def measured(bench: Bench, judge: Judge | None, *, promise: float, splits: int) 
     return {by: caught(pd.concat(found, ignore_index=True)) for by, found in tests.items()}
 
 
-def measured_by_halves(bench: Bench, *, promise: float) -> dict[str, Any]:
+def measured_by_halves(bench: FaultBench, *, promise: float) -> dict[str, Any]:
     """The same where both judges had to learn from texts with faults: each judges the half that it has not read."""
     answer: dict[str, Any] = {}
     learned, measured = bench.halves(0)
@@ -204,7 +204,7 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         layout = Layout(Path(folder))
         prepared(layout, source, products=products, progress=not as_json)
-        bench = Bench(layout, config, progress=not as_json)
+        bench = FaultBench(layout, config, progress=not as_json)
         judge = checkpoint.load(CheckpointLayout(model)) if model else bench.trained("champion", bench.texts)
         tried = {"none": None, "champion": bench.judge(judge)}
         judges = {name: measured(bench, one, promise=promise, splits=splits) for name, one in tried.items()}

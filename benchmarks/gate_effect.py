@@ -109,7 +109,7 @@ def found_share(planted: pd.DataFrame, broken: pd.DataFrame) -> dict[str, float]
 
 
 # ---------------------------------------------------------------- trainings
-class Bench(NamedTuple):
+class GateBench(NamedTuple):
     """What all trainings share."""
 
     clean: DataLayout
@@ -117,7 +117,7 @@ class Bench(NamedTuple):
     to: AblationLayout
 
 
-def trained(bench: Bench, name: str, texts: pd.DataFrame, seed: int) -> tuple[RunLayout, pd.Series]:
+def trained(bench: GateBench, name: str, texts: pd.DataFrame, seed: int) -> tuple[RunLayout, pd.Series]:
     """The run, and whether each picture found its entity by the explanation index: (slice, pair id) -> 0 or 100."""
     config = bench.config.model_copy(update={"seed": seed})
     content = pairs.digest(*(f"{row.entity_id} {row.text}" for row in texts.itertuples()))
@@ -159,7 +159,7 @@ def main(
     started, layout = time.monotonic(), Layout(to)
     config = presets.demo().train.changed(epochs=epochs)
     clean = clean_catalog(layout, products=products)
-    bench = Bench(clean, config, AblationLayout(to / "trained"))
+    bench = GateBench(clean, config, AblationLayout(to / "trained"))
     texts, entities = pairs.read_frame(clean.explanations), pairs.read_frame(clean.entities)
     swapped = plant(texts, entities, share=SHARE, kinds=SWAPS, by="entity", seed=SEED)
 

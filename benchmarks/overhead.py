@@ -34,7 +34,7 @@ from entityclip.data.sources.catalog import MAPPING, draw_catalog
 TEN_MINUTES = 600.0
 
 
-class Ground:
+class OverheadGround:
     """A folder with a source and a home."""
 
     def __init__(self, root: Path, *, products: int, preset: str) -> None:
@@ -79,7 +79,7 @@ def main(
     seen: dict[str, list[float]] = {"main_s": [], "plain_s": [], "unchanged_s": []}
     same = True
     with tempfile.TemporaryDirectory(prefix="overhead-") as folder:
-        ground = Ground(Path(folder), products=products, preset=preset)
+        ground = OverheadGround(Path(folder), products=products, preset=preset)
         for number in range(rounds):
             main_s, _ = ground.main_job(f"main-{number}")
             plain_s, plain = ground.plainly(f"plain-{number}")

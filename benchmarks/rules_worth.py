@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 import pandas as pd
 import typer
-from gate_effect import LEARNED_SEED, Bench, clean_catalog, found_share, gated, trained, with_texts
+from gate_effect import LEARNED_SEED, GateBench, clean_catalog, found_share, gated, trained, with_texts
 from lib.machine import facts, peak_gib
 
 from entityclip.data import pairs
@@ -50,7 +50,7 @@ def kinds_by_rule(planted: pd.DataFrame, broken: pd.DataFrame) -> dict[str, dict
     }
 
 
-def judged_by(model: Path | None, bench: Bench, texts: pd.DataFrame) -> Judges:
+def judged_by(model: Path | None, bench: GateBench, texts: pd.DataFrame) -> Judges:
     """The named checkpoint, or a model trained on the clean texts, and what sound texts look like to it."""
     layout = CheckpointLayout(model) if model else trained(bench, "clean", texts, 0)[0].checkpoint
     judge = checkpoint.load(layout)
@@ -75,7 +75,7 @@ def main(
     texts, entities = pairs.read_frame(clean.explanations), pairs.read_frame(clean.entities)
     planted = plant(texts, entities, share=share, seed=0)
     batch = with_texts(clean, planted.drop(columns="planted"), kept.runs.data("batch"))
-    found = gated(batch, layout, judged_by(model, Bench(clean, config, kept.runs), texts) if champion else Judges())
+    found = gated(batch, layout, judged_by(model, GateBench(clean, config, kept.runs), texts) if champion else Judges())
     study = Study(batch, pairs.digest(*planted["text"], *planted["entity_id"]), config, seeds, kept.runs)
     planned = variants(pairs.read_frame(batch.explanations), found.broken)
     wanted = [one for one in planned if not rule or one.rule in ("", *rule)]

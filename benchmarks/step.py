@@ -43,7 +43,7 @@ class Form(NamedTuple):
     weights: list[nn.Parameter]
 
 
-class Cost(NamedTuple):
+class StepCost(NamedTuple):
     """Of one forward and backward."""
 
     seconds: float
@@ -110,7 +110,7 @@ class Place(NamedTuple):
         return time.perf_counter()
 
 
-def cost(form: Form, place: Place, *, idle: int) -> Cost:
+def cost(form: Form, place: Place, *, idle: int) -> StepCost:
     """One forward and backward from fresh gradients, while ``idle`` bytes of other weights lie in memory."""
     gpu = place.device == "cuda"
     if gpu:
@@ -119,7 +119,7 @@ def cost(form: Form, place: Place, *, idle: int) -> Cost:
     place.step(form)
     seconds = place.now() - started
     forget_gradients(form)
-    return Cost(seconds, (torch.cuda.max_memory_allocated() - idle) / 2**30 if gpu else 0.0)
+    return StepCost(seconds, (torch.cuda.max_memory_allocated() - idle) / 2**30 if gpu else 0.0)
 
 
 def counted(form: Form, place: Place) -> tuple[float, int]:
@@ -136,11 +136,11 @@ def forget_gradients(form: Form) -> None:
         weight.grad = None
 
 
-def measure(by_name: dict[str, Form], place: Place, *, rounds: int, warmup: int) -> dict[str, list[Cost]]:
+def measure(by_name: dict[str, Form], place: Place, *, rounds: int, warmup: int) -> dict[str, list[StepCost]]:
     """Every form once a round, each in turn the first; the warm-up rounds are forgotten."""
     size = {id(weight): weight.nbytes for form in by_name.values() for weight in form.weights}
     idle = {name: sum(size.values()) - sum(w.nbytes for w in form.weights) for name, form in by_name.items()}
-    costs: dict[str, list[Cost]] = {name: [] for name in by_name}
+    costs: dict[str, list[StepCost]] = {name: [] for name in by_name}
     names = list(by_name)
     for number in range(warmup + rounds):
         first = number % len(names)
@@ -149,7 +149,7 @@ def measure(by_name: dict[str, Form], place: Place, *, rounds: int, warmup: int)
     return {name: found[warmup:] for name, found in costs.items()}
 
 
-def summary(costs: dict[str, list[Cost]]) -> dict[str, Any]:
+def summary(costs: dict[str, list[StepCost]]) -> dict[str, Any]:
     """Medians and spread of the rounds; memory where it was measured."""
     seconds = {name: [each.seconds for each in found] for name, found in costs.items()}
     memory = {name: max(each.gib for each in found) for name, found in costs.items()}

@@ -38,7 +38,7 @@ def run() -> None:
 def make_key(
     name: Annotated[str, typer.Argument(help="Whose key it is; for the log.")],
     state: State,
-    scope: Annotated[list[str], typer.Option(help="ask, feedback, entities, metrics; repeat for several.")] = ["ask"],  # noqa: B006
+    scope: Annotated[list[str], typer.Option(help="query, feedback, entities or metrics; repeatable.")] = ["query"],  # noqa: B006
     per_minute: Annotated[int, typer.Option(min=1, help="Requests a minute.")] = 600,
     at_once: Annotated[int, typer.Option(min=1, help="Requests in work at the same time, in each worker.")] = 16,
     days: Annotated[int | None, typer.Option(min=1, help="Until it expires; never when left out.")] = None,
@@ -54,7 +54,7 @@ def make_key(
 def _scopes(names: list[str]) -> tuple[keys.Scope, ...]:
     known: dict[str, keys.Scope] = {name: name for name in get_args(keys.Scope)}
     if unknown := set(names) - known.keys():
-        raise ConfigError(f"scope {min(unknown)!r} is unknown; expected some of {', '.join(known)}")
+        raise ConfigError(f"scope {min(unknown)!r} is unknown; expected one or more of {', '.join(known)}")
     return tuple(known[name] for name in dict.fromkeys(names))
 
 

@@ -20,11 +20,11 @@ import httpx
 from bentos.runtime.feedback import Verdict
 from bentos.schemas.responses import (
     AboutAnswer,
-    Answer,
     EmbedAnswer,
     EntityAnswer,
     FeedbackAnswer,
     MatchAnswer,
+    ReleaseAnswer,
     SearchAnswer,
     TagAnswer,
 )
@@ -89,7 +89,7 @@ class Client:
         *,
         k: int = 10,
         index: IndexKind = "mixed",
-        of: str = "pictures",
+        target: str = "pictures",
         rerank: int = 0,
         where: Filter | None = None,
     ) -> SearchAnswer:
@@ -98,7 +98,7 @@ class Client:
         Raises:
             ServiceError: The service refused, or gave no answer. So do all questions.
         """
-        asked = {"text": text, "k": k, "index": index, "of": of, "rerank": rerank}
+        asked = {"text": text, "k": k, "index": index, "target": target, "rerank": rerank}
         asked |= {} if where is None else where.model_dump(mode="json")
         return self._ask("/search", SearchAnswer, asked, {"image": image})
 
@@ -141,7 +141,7 @@ class Client:
 
     def feedback(
         self,
-        to: Answer,
+        to: ReleaseAnswer,
         verdict: Verdict,
         *,
         entity_id: str | None = None,

@@ -24,13 +24,13 @@ from bentos import settings
 from bentos.middleware import connections
 from bentos.middleware.auth import Guard, caller
 from bentos.middleware.body import BodyLimit
-from bentos.middleware.errors import OneForm, Unusable, log_failures_only
+from bentos.middleware.errors import ErrorFormat, Unusable, log_failures_only
 from bentos.middleware.log_lines import protect_logs
 from bentos.middleware.openapi import Description
 from bentos.middleware.service import EdgeService
 from bentos.runtime import metrics, metrics_folder
 from bentos.runtime.feedback import Feedback, Spool, Verdict
-from bentos.runtime.releases import Found, Release, Releases
+from bentos.runtime.releases import Found, LoadedRelease, Releases
 from bentos.runtime.samples import Samples
 from bentos.schemas.requests import (
     AboutRequest,
@@ -109,7 +109,7 @@ class EntityClip:
         image: bytes | None,
         k: int,
         index: IndexKind,
-        of: Literal["pictures", "entities"],
+        target: Literal["pictures", "entities"],
         rerank: int,
         categories: list[str],
         tags: list[str],
@@ -122,9 +122,9 @@ class EntityClip:
             categories=tuple(categories), tags=tuple(tags), languages=tuple(languages), since=since, until=until
         )
 
-        def question(asked: Release) -> list[Hit]:
-            picture = asked.picture(image)
-            return asked.predictor.search(text, picture, k=k, index=index, of=of, rerank=rerank, where=where)
+        def question(loaded: LoadedRelease) -> list[Hit]:
+            picture = loaded.picture(image)
+            return loaded.predictor.search(text, picture, k=k, index=index, target=target, rerank=rerank, where=where)
 
         release, hits = self._ask(question, stage="rank" if rerank else "search")
         self.samples.offer(release, picture=image, text=text)
@@ -134,7 +134,7 @@ class EntityClip:
     def tag(self, image: bytes, k: int, precision: float, rerank: int) -> TagAnswer:
         """The entities that a picture most likely shows, and which of them the model vouches for."""
         release, tags = self._ask(
-            lambda asked: asked.predictor.tag(asked.decode(image), k=k, precision=precision, rerank=rerank),
+            lambda loaded: loaded.predictor.tag(loaded.decode(image), k=k, precision=precision, rerank=rerank),
             stage="rank" if rerank else "search",
         )
         self.samples.offer(release, picture=image)
@@ -226,7 +226,7 @@ class EntityClip:
         release = self.releases.champion
         return AboutAnswer(**dict(release.card), model=release.predictor.about(), behind=self.releases.behind)
 
-    def _ask(self, question: Callable[[Release], Found], *, stage: metrics.Stage) -> tuple[Release, Found]:
+    def _ask(self, question: Callable[[LoadedRelease], Found], *, stage: metrics.Stage) -> tuple[LoadedRelease, Found]:
         with explained():
             return self.releases.ask(question, stage=stage)
 
@@ -246,7 +246,7 @@ def explained() -> Iterator[None]:
 
 # What is decided before a request is read, the outermost first. The decorator made a Service of the class, which a
 # type checker does not see.
-cast(Any, EntityClip).add_asgi_middleware(OneForm)
+cast(Any, EntityClip).add_asgi_middleware(ErrorFormat)
 cast(Any, EntityClip).add_asgi_middleware(
     Guard,
     state=settings.state(),

@@ -54,7 +54,7 @@ LONGEST_RUN = 900.0
 
 
 @dataclass
-class Ground:
+class KillGround:
     """A folder with a source, a home and workspaces."""
 
     root: Path
@@ -66,7 +66,7 @@ class Ground:
         """A small catalogue without faults: a gate that refuses would hide everything else."""
         return self.root / "catalog"
 
-    def prepare(self) -> Ground:
+    def prepare(self) -> KillGround:
         """Draw the source."""
         draw_catalog(self.catalog, products=PRODUCTS, faults=False)
         mapping = self.root / "mapping.yaml"
@@ -83,15 +83,17 @@ class Ground:
         """Home and Prefect's home of the runs in this workspace."""
         return self.root / f"{workspace.name}.home"
 
-    def start(self, workspace: Path) -> Run:
+    def start(self, workspace: Path) -> JobProcess:
         """A run in a process group of its own."""
         home = self.home(workspace)
         home.mkdir(exist_ok=True)
         own = {"HOME": str(home), "PREFECT_HOME": str(home), "OMP_NUM_THREADS": "1", "GIT_CONFIG_NOSYSTEM": "1"}
-        return Run(self.command(workspace), os.environ | own | {"ENTITYCLIP_LEASES": str(self.root)} | self.environment)
+        return JobProcess(
+            self.command(workspace), os.environ | own | {"ENTITYCLIP_LEASES": str(self.root)} | self.environment
+        )
 
 
-class Run:
+class JobProcess:
     """One run whose log is read while it works."""
 
     def __init__(self, command: list[str], environment: dict[str, str]) -> None:
@@ -168,7 +170,7 @@ class Reference:
     lasted: dict[str, float]
 
 
-def undisturbed(ground: Ground, workspace: Path) -> Reference:
+def undisturbed(ground: KillGround, workspace: Path) -> Reference:
     """Run to the end, and remember what there is then."""
     run = ground.start(workspace)
     if run.end() != 0:
@@ -187,7 +189,7 @@ def undisturbed(ground: Ground, workspace: Path) -> Reference:
     )
 
 
-def wrong(ground: Ground, workspace: Path, run: Run, status: int, reference: Reference) -> list[str]:
+def wrong(ground: KillGround, workspace: Path, run: JobProcess, status: int, reference: Reference) -> list[str]:
     """Everything that is not as if nothing had happened; empty where all is well."""
     if status != 0:
         return [f"exit status {status}: {run.words[-1500:]}"]
@@ -225,7 +227,7 @@ def _subjects(layout: Layout) -> tuple[str, ...]:
     return tuple(_git(layout, "log", "--format=%s").splitlines())
 
 
-def unclean(ground: Ground, workspace: Path) -> Iterator[str]:
+def unclean(ground: KillGround, workspace: Path) -> Iterator[str]:
     """What Git, DVC, Prefect or the machine would show that a run has not cleaned away."""
     layout, home = Layout(workspace), ground.home(workspace)
     if status := _git(layout, "status", "--porcelain"):
@@ -272,7 +274,9 @@ def _git(layout: Layout, *arguments: str) -> str:
 
 
 # ---------------------------------------------------------------- fire
-def kill_in(ground: Ground, workspace: Path, stage: str, *, lasted: dict[str, float], random: Random) -> Run | None:
+def kill_in(
+    ground: KillGround, workspace: Path, stage: str, *, lasted: dict[str, float], random: Random
+) -> JobProcess | None:
     """Start a run and kill it within the stage, or soon after; None where it had ended before."""
     run = ground.start(workspace)
     if run.reach(stage):
@@ -283,7 +287,7 @@ def kill_in(ground: Ground, workspace: Path, stage: str, *, lasted: dict[str, fl
     return None
 
 
-def forget(ground: Ground, workspace: Path) -> None:
+def forget(ground: KillGround, workspace: Path) -> None:
     """Delete a workspace with its home."""
     for folder in (workspace, ground.home(workspace)):
         shutil.rmtree(folder, ignore_errors=True)

@@ -237,7 +237,7 @@ def _put(layout: StoreLayout, release: Release) -> None:
 
 
 def _job(layout: StoreLayout, release: Release) -> dict[str, Any]:
-    """A ``bentos.build.store.Job``; that module imports BentoML, so it stays in its own process."""
+    """A ``bentos.build.store.BuildJob``; that module imports BentoML, so it stays in its own process."""
     labels = {"commit": release.commit, "model": release.model_fingerprint, "data": release.data_hash}
     onnx = layout.package(release.version).checkpoint.exported.card.exists()
     hashed, reason = hashed_requirements(onnx=onnx)

@@ -90,7 +90,7 @@ def _seconds(client: httpx.Client, picture: bytes) -> float:
 
 def _require_found(client: httpx.Client, entity: str) -> None:
     """Searched by its name, the entity is among the best."""
-    hits = _ask(client, "/search", json={"text": entity, "k": 5, "of": "entities"})["hits"]
+    hits = _ask(client, "/search", json={"text": entity, "k": 5, "target": "entities"})["hits"]
     if entity not in [hit["entity"] for hit in hits if hit["exact"]]:
         raise PackagingError(f"the service does not find {entity!r} by its own name; it answered {hits}")
 

@@ -14,7 +14,7 @@ import bentoml
 from pydantic import BaseModel, Field
 
 
-class Job(BaseModel):
+class BuildJob(BaseModel):
     """What to put into the store that ``BENTOML_HOME`` names."""
 
     version: str = Field(description="Of the release; the Bento and its model carry it as theirs.")
@@ -26,7 +26,7 @@ class Job(BaseModel):
     description: str = Field(description="Markdown; the page of the running service shows it.")
 
 
-def put(job: Job) -> None:
+def put(job: BuildJob) -> None:
     """Import the package as ``entityclip-model:VERSION``, then build ``entityclip-service:VERSION`` on it."""
     tag = f"entityclip-model:{job.version}"
     with bentoml.models.create(tag, labels=job.labels) as model:
@@ -51,4 +51,4 @@ def put(job: Job) -> None:
 
 
 if __name__ == "__main__":
-    put(Job.model_validate_json(sys.stdin.read()))
+    put(BuildJob.model_validate_json(sys.stdin.read()))

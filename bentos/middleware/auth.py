@@ -27,7 +27,7 @@ NEEDED: tuple[tuple[str, keys.Scope], ...] = (
     ("/feedback", "feedback"),
     ("/entities", "entities"),
 )
-"""Start of the path -> the scope it needs; every other path needs ``ask``."""
+"""Start of the path -> the scope it needs; every other path needs ``query``."""
 
 LOCAL = Key(
     id="local",
@@ -104,7 +104,7 @@ class Guard:
         key = self.keys.find(presented.strip()) if kind.lower() == "bearer" else None
         if key is None:
             return refusal(401, "send a valid key: Authorization: Bearer ec_...")
-        needed = next((right for path, right in NEEDED if scope["path"].startswith(path)), "ask")
+        needed = next((right for path, right in NEEDED if scope["path"].startswith(path)), "query")
         if needed not in key.scopes:
             log.warning("key %s asked %s without the scope %s", key.id, scope["path"], needed)
             return refusal(403, f"this key has no scope {needed!r}")

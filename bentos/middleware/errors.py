@@ -55,7 +55,7 @@ def refusal(status: int, reason: str, *, after: float | None = None) -> JSONResp
     return JSONResponse({"error": reason}, status_code=status, headers=headers)
 
 
-class OneForm:
+class ErrorFormat:
     """ASGI middleware, the outermost: whatever failed further in leaves in the one form of ``refusal``."""
 
     def __init__(self, app: ASGIApp) -> None:

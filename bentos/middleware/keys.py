@@ -15,17 +15,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from filelock import FileLock
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from entityclip.errors import ConfigError, faults
 from entityclip.schemas import Record
 from entityclip.storage import PRIVATE_FILE, private_folder
 
-Scope = Literal["ask", "feedback", "entities", "metrics"]
-"""ask: search, tag, match, embed, about; entities: change what can be found; metrics: read ``/metrics``."""
+Scope = Literal["query", "feedback", "entities", "metrics"]
+"""query: search, tag, match, embed, about; entities: change what can be found; metrics: read ``/metrics``."""
+
+RENAMED_SCOPES = {"ask": "query"}
+"""Old name -> new name."""
 
 LOOK_SECONDS = 1.0
 """How long a change of the file may go unseen."""
@@ -46,6 +49,14 @@ class Key(Record):
     expires: datetime | None = None
     revoked: datetime | None = None
 
+    @field_validator("scopes", mode="before")
+    @classmethod
+    def _renamed(cls, scopes: Any) -> Any:
+        """Refuse a scope under its old name and give the new one."""
+        for old in RENAMED_SCOPES.keys() & set(scopes if isinstance(scopes, list | tuple) else ()):
+            raise ValueError(f"scope {old!r} is now {RENAMED_SCOPES[old]!r}; rename it in this file")
+        return scopes
+
     def valid(self, now: datetime) -> bool:
         """Neither revoked nor expired."""
         return self.revoked is None and (self.expires is None or now < self.expires)
@@ -62,7 +73,7 @@ def make(
     path: Path,
     *,
     name: str,
-    scopes: tuple[Scope, ...] = ("ask",),
+    scopes: tuple[Scope, ...] = ("query",),
     per_minute: int = 600,
     at_once: int = 16,
     days: int | None = None,
@@ -117,7 +128,7 @@ def read(path: Path) -> tuple[Key, ...]:
     except FileNotFoundError:
         return ()
     except ValidationError as error:
-        raise ConfigError(f"{path}: not a file of keys: {faults(error)}") from None
+        raise ConfigError(f"{path}: not a keys file: {faults(error)}") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
 

@@ -38,7 +38,7 @@ Found = TypeVar("Found", list[Hit], list[Tag])
 
 
 @dataclass(eq=False)
-class Release:
+class LoadedRelease:
     """One release, ready to answer."""
 
     folder: Path
@@ -49,7 +49,7 @@ class Release:
     _ready: bool = False
 
     @classmethod
-    def load(cls, folder: Path, *, changes: Path | None, decoders: int) -> Release:
+    def load(cls, folder: Path, *, changes: Path | None, decoders: int) -> LoadedRelease:
         """Load a package and ask it once: tower, index, names. That also spares the first caller the warming up.
 
         Raises:
@@ -99,19 +99,19 @@ class Release:
     def _finds_its_own(self) -> bool:
         """The whole way: tower, index, names. A service whose last entity was removed has nothing to find."""
         tags = self.predictor.tag(Image.new("RGB", (64, 64), "white"), k=1)
-        return not tags or self.predictor.search(tags[0].entity, k=1, of="entities")[0].exact
+        return not tags or self.predictor.search(tags[0].entity, k=1, target="entities")[0].exact
 
 
 @dataclass(frozen=True)
 class _Roles:
     """What ``Live`` names, loaded. Replaced whole, so that a request sees one decision."""
 
-    champion: Release
-    previous: Release | None = None
-    challenger: Release | None = None
+    champion: LoadedRelease
+    previous: LoadedRelease | None = None
+    challenger: LoadedRelease | None = None
     share: float = 0.0
 
-    def releases(self) -> dict[str, Release]:
+    def releases(self) -> dict[str, LoadedRelease]:
         named = {"champion": self.champion, "previous": self.previous, "challenger": self.challenger}
         return {role: release for role, release in named.items() if release is not None}
 
@@ -168,11 +168,13 @@ class Releases:
         return bool(self._attempt.failed)
 
     @property
-    def champion(self) -> Release:
+    def champion(self) -> LoadedRelease:
         """The release that answers the next request."""
         return self._roles.champion
 
-    def ask(self, question: Callable[[Release], Found], *, stage: metrics.Stage = "search") -> tuple[Release, Found]:
+    def ask(
+        self, question: Callable[[LoadedRelease], Found], *, stage: metrics.Stage = "search"
+    ) -> tuple[LoadedRelease, Found]:
         """The champion's answer, and who gave it; the challenger may be asked the same, later and elsewhere."""
         roles = self._roles
         with metrics.timed(stage):
@@ -191,7 +193,7 @@ class Releases:
         except ConfigError as error:  # a damaged file is none: a service that answers is better than none
             log.error("the release packed with the service answers: %s", error)
             decided = Live(champion=self.own)
-        known: dict[Path, Release] = {}
+        known: dict[Path, LoadedRelease] = {}
         *candidates, last = dict.fromkeys((decided.champion, decided.previous or self.own, self.own))
         for folder in candidates:
             try:
@@ -250,13 +252,13 @@ class Releases:
             )
         )
 
-    def _loaded(self, decided: Live, known: dict[Path, Release]) -> _Roles:
+    def _loaded(self, decided: Live, known: dict[Path, LoadedRelease]) -> _Roles:
         """The releases that ``decided`` names; those in memory are taken from there. Only the champion must load.
 
         A challenger that cannot be loaded makes the attempt a failed one; the release before is a convenience.
         """
 
-        def beside(folder: Path | None) -> Release | None:
+        def beside(folder: Path | None) -> LoadedRelease | None:
             try:
                 return None if folder is None else self._release(folder, known)
             except (EntityClipError, OSError) as error:
@@ -268,10 +270,10 @@ class Releases:
         champion = self._release(decided.champion, known)
         return _Roles(champion, beside(decided.previous), beside(decided.challenger), decided.share)
 
-    def _release(self, folder: Path, known: dict[Path, Release]) -> Release:
+    def _release(self, folder: Path, known: dict[Path, LoadedRelease]) -> LoadedRelease:
         if folder not in known:
             changes = None if self.state is None else self.state.entities
-            known[folder] = Release.load(folder, changes=changes, decoders=self.decoders)
+            known[folder] = LoadedRelease.load(folder, changes=changes, decoders=self.decoders)
         return known[folder]
 
     @staticmethod

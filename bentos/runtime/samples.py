@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bentos.runtime.releases import Release
+from bentos.runtime.releases import LoadedRelease
 from entityclip.errors import DataError, EntityClipError
 from entityclip.monitoring.statistics import STATISTICS, picture_statistics, script_of
 from entityclip.storage import private_folder
@@ -49,7 +49,7 @@ class Samples:
         self._thread: threading.Thread | None = None
 
     # ------------------------------------------------------------ in the service
-    def offer(self, release: Release, *, picture: bytes | None = None, text: str | None = None) -> None:
+    def offer(self, release: LoadedRelease, *, picture: bytes | None = None, text: str | None = None) -> None:
         """Perhaps take a sample of what ``release`` was just shown; returns at once.
 
         Args:
@@ -126,7 +126,7 @@ class Samples:
             raise DataError(f"{self.path}: the file of samples cannot be used: {error}; move it away") from error
 
 
-def _picture(release: Release, picture: bytes) -> dict[str, Any]:
+def _picture(release: LoadedRelease, picture: bytes) -> dict[str, Any]:
     square = release.decode(picture)
     pixels = np.asarray(square).transpose(2, 0, 1)
     vector = release.predictor.embed_images([square])[0]

@@ -2,7 +2,7 @@
 
 BentoML's own reading of forms guesses too much for pictures and product codes: it downloads a URL that
 stands in place of a picture, turns the text ``4006381333931`` into a number, and answers 500 to a broken
-form. ``Request`` replaces that reading and nothing else; types, examples and OpenAPI stay BentoML's.
+form. ``ApiRequest`` replaces that reading and nothing else; types, examples and OpenAPI stay BentoML's.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Rerank = Annotated[
 ]
 
 
-class Request(bentoml.IODescriptor):
+class ApiRequest(bentoml.IODescriptor):
     """A request as JSON or as a form. Pictures come as files of a form; every other field is text."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
@@ -124,18 +124,18 @@ def _unquoted(text: str) -> str:
     return text
 
 
-class AboutRequest(Request):
+class AboutRequest(ApiRequest):
     """Nothing to say."""
 
 
-class SearchRequest(Request):
+class SearchRequest(ApiRequest):
     """Find pictures and entities by text, by picture, or by both."""
 
     text: Text | None = Field(default=None, description="What to look for.", examples=["KX-204B"])
     image: Picture | None = Field(default=None, description="A picture of it: JPEG, PNG, WebP ..., whatever its name.")
     k: int = Field(default=10, ge=1, le=MOST_HITS, description="How many hits.")
     index: IndexKind = Field(default="mixed", description="Entities by caption, by explanation, or by both.")
-    of: Literal["pictures", "entities"] = Field(default="pictures", description="What the hits are.")
+    target: Literal["pictures", "entities"] = Field(default="pictures", description="What the hits are.")
     rerank: Rerank = 0
     categories: list[Line] = Field(default=[], max_length=50, description="Only entities of one of these categories.")
     tags: list[Line] = Field(default=[], max_length=50, description="Only entities with all of these tags.")
@@ -150,7 +150,7 @@ class SearchRequest(Request):
         return self
 
 
-class TagRequest(Request):
+class TagRequest(ApiRequest):
     """Name what a picture shows."""
 
     image: Picture = Field(description="A picture: JPEG, PNG, WebP ..., whatever its name.")
@@ -161,26 +161,26 @@ class TagRequest(Request):
     rerank: Rerank = 0
 
 
-class MatchRequest(Request):
+class MatchRequest(ApiRequest):
     """Compare a picture with a text."""
 
     image: Picture = Field(description="A picture: JPEG, PNG, WebP ..., whatever its name.")
     text: Text = Field(description="A name, a code or a description.", examples=["red mug with white dots"])
 
 
-class TextsRequest(Request):
+class TextsRequest(ApiRequest):
     """Texts to embed."""
 
     texts: list[Text] = Field(min_length=1, max_length=MOST_TEXTS, examples=[["KX-204B", "red mug"]])
 
 
-class PicturesRequest(Request):
+class PicturesRequest(ApiRequest):
     """Pictures to embed: one form field ``images`` for each."""
 
     images: list[Picture] = Field(min_length=1, max_length=MOST_PICTURES)
 
 
-class EntityRequest(Request):
+class EntityRequest(ApiRequest):
     """An entity to add, or to put in the place of the one with this id: found by the next request."""
 
     entity_id: Line | None = Field(default=None, description="Of the one to change; made from the name when left out.")
@@ -197,13 +197,13 @@ class EntityRequest(Request):
     keep_pictures: bool = Field(default=True, description="False: the pictures that it had are given up.")
 
 
-class RemovalRequest(Request):
+class RemovalRequest(ApiRequest):
     """An entity to take out, with its pictures."""
 
     entity_id: Line
 
 
-class FeedbackRequest(Request):
+class FeedbackRequest(ApiRequest):
     """Whether an answer was right: a judgement of one entity for one text, one picture, or both."""
 
     release: str = Field(pattern=r"^v\d+\.\d+\.\d+$", description="Of the answer.", examples=["v1.0.0"])

@@ -7,42 +7,42 @@ from pydantic import Field
 from entityclip.schemas import Hit, Match, ModelFacts, PackageCard, Record, Tag
 
 
-class Answer(Record):
+class ReleaseAnswer(Record):
     """What all answers have."""
 
     release: str = Field(description="Version of the release that answered.", examples=["v1.0.0"])
 
 
-class SearchAnswer(Answer):
+class SearchAnswer(ReleaseAnswer):
     """Pictures or entities, best first."""
 
     hits: list[Hit]
 
 
-class TagAnswer(Answer):
+class TagAnswer(ReleaseAnswer):
     """Entities that the picture may show, best first."""
 
     unknown: bool = Field(description="The model vouches for none of them: the picture may show none of its entities.")
     tags: list[Tag]
 
 
-class MatchAnswer(Answer, Match):
+class MatchAnswer(ReleaseAnswer, Match):
     """How well a text fits a picture."""
 
 
-class EmbedAnswer(Answer):
+class EmbedAnswer(ReleaseAnswer):
     """One unit vector per text or picture, in their order."""
 
     vectors: list[list[float]]
 
 
-class EntityAnswer(Answer):
+class EntityAnswer(ReleaseAnswer):
     """The entity is there, or gone: for every worker, from the next request on."""
 
     entity_id: str
 
 
-class FeedbackAnswer(Answer):
+class FeedbackAnswer(ReleaseAnswer):
     """The judgement is kept."""
 
     id: str = Field(description="Of the judgement; the same one sent twice has the same id and is kept once.")

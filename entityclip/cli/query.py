@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def search(
     text: Annotated[str, typer.Argument(help="What is looked for: words, a name or a code.")],
-    of: Annotated[Literal["pictures", "entities"], typer.Option(help="What the answers are.")] = "pictures",
+    target: Annotated[Literal["pictures", "entities"], typer.Option(help="What the answers are.")] = "pictures",
     package: AskedPackage = None,
     checkpoint: AskedCheckpoint = None,
     data: AskedData = None,
@@ -31,9 +31,9 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Find the pictures or entities that fit a text best. A name or code typed exactly comes first."""
-    predictor = _predictor(package, checkpoint, data, pictures=of == "pictures")
-    hits = [hit.model_dump() for hit in predictor.search(text, k=k, index=index, of=of)]
-    columns = ("score", "exact", "entity", "path") if of == "pictures" else ("score", "exact", "entity")
+    predictor = _predictor(package, checkpoint, data, pictures=target == "pictures")
+    hits = [hit.model_dump() for hit in predictor.search(text, k=k, index=index, target=target)]
+    columns = ("score", "exact", "entity", "path") if target == "pictures" else ("score", "exact", "entity")
     table([{column: hit[column] for column in columns} for hit in hits])
     last_line({"hits": hits}, as_json)
 

@@ -116,7 +116,7 @@ class Predictor:
         *,
         k: int = 10,
         index: IndexKind = "mixed",
-        of: Target = "pictures",
+        target: Target = "pictures",
         rerank: int = 0,
         where: Filter | None = None,
     ) -> list[Hit]:
@@ -131,17 +131,17 @@ class Predictor:
             image: A picture of what is looked for.
             k: Hits wanted; there are fewer when the index holds fewer.
             index: Which of the three entity vectors is used.
-            of: What the hits are.
+            target: What the hits are.
             rerank: So many of the first entities are judged once more by the matching head, which needs a picture.
             where: Which entities, and pictures of which, may be hits.
 
         Raises:
-            ConfigError: Neither text nor picture is given, ``k``, ``index``, ``of`` or ``rerank`` is impossible, the
-                package has no picture index, or re-ranking is asked for without a picture or of pictures.
+            ConfigError: Neither text nor picture is given; ``k``, ``index``, ``target`` or ``rerank`` is out of range;
+                the package has no picture index; or ``rerank`` is set without a picture, or with ``target="pictures"``.
         """
-        _require(k, index=index, of=of, rerank=rerank)
-        again = _require_rerankable(text, image, of) if rerank else None
-        if of == "pictures" and self.pictures is None and self.changes is None:
+        _require(k, index=index, target=target, rerank=rerank)
+        again = _require_rerankable(text, image, target) if rerank else None
+        if target == "pictures" and self.pictures is None and self.changes is None:
             raise ConfigError("this package has no picture index; ask for entities, or build it with one")
         snapshot = self.catalog.now()
         query = self._query(text, image, index, snapshot)
@@ -150,7 +150,7 @@ class Predictor:
             return [Hit(**hit, exact=False) for _, hit in found]
         words = Words() if text is None else self.catalog.words(text, snapshot)
         question = Question(query, text or "", words, index, k, where)
-        return entity_hits(snapshot, question) if of == "entities" else picture_hits(snapshot, question)
+        return entity_hits(snapshot, question) if target == "entities" else picture_hits(snapshot, question)
 
     def tag(
         self,
@@ -289,19 +289,19 @@ class Predictor:
         return snapshot.vectors(named, index).mean(axis=0) if named else self.embed_texts([text])[0]
 
 
-def _require_rerankable(text: str | None, image: Image.Image | None, of: str) -> Image.Image:
+def _require_rerankable(text: str | None, image: Image.Image | None, target: str) -> Image.Image:
     """The picture, where nothing else is asked with it."""
-    if text is not None or image is None or of != "entities":
+    if text is not None or image is None or target != "entities":
         # An index of pictures keeps one vector of each, too little to judge them again.
         raise ConfigError("re-ranking judges a picture against entities: ask with a picture alone, and for entities")
     return image
 
 
-def _require(k: int, *, index: str, of: str = "pictures", rerank: int = 0) -> None:
+def _require(k: int, *, index: str, target: str = "pictures", rerank: int = 0) -> None:
     if k < 1:
         raise ConfigError(f"k is {k}; expected at least 1")
     if not 0 <= rerank <= MOST_RERANKED:
         raise ConfigError(f"rerank is {rerank}; expected 0 to {MOST_RERANKED}")
-    for name, value, known in (("index", index, get_args(IndexKind)), ("of", of, get_args(Target))):
+    for name, value, known in (("index", index, get_args(IndexKind)), ("target", target, get_args(Target))):
         if value not in known:
             raise ConfigError(f"{name} {value!r} is unknown; expected one of {', '.join(known)}")

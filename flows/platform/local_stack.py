@@ -192,7 +192,7 @@ def _serve(layout: Layout, port: int) -> list[str]:
         return [f"Service: no champion yet; {run}; then this again"]
     state, lines = state_of(layout), []
     if not state.keys.exists():
-        key = keys.make(state.keys, name="first", scopes=("ask", "feedback"))
+        key = keys.make(state.keys, name="first", scopes=("query", "feedback"))
         lines = [f"The service's first key, shown this once: {key}"]
     command = [sys.executable, "-m", "flows.platform.serve", "--workspace", str(layout.root), "--port", str(port)]
     start(layout, "service", command, environment=os.environ, cwd=HOME)

@@ -14,7 +14,7 @@ PATHS = (
     *("/entities", "/entities/remove", "/feedback", "/about"),
 )
 FIELDS = (
-    *("text", "image", "images", "texts", "k", "index", "of", "rerank", "precision", "categories", "tags", "since"),
+    *("text", "image", "images", "texts", "k", "index", "target", "rerank", "precision", "categories", "tags", "since"),
     *("entity", "entity_id", "explanations", "date", "release", "verdict"),
 )
 TYPES = ("application/json", "multipart/form-data; boundary=x", "text/plain", "image/png", "", "a/b; c=\xe9")
@@ -102,7 +102,7 @@ def sound(path: str, picture: bytes) -> dict:
     """A request that is answered, if the picture can be: between the rubbish, so that all of the service is at work."""
     image = {"files": {"image": ("p", picture)}}
     return {
-        "/search": image | {"data": {"text": "a disc", "of": "entities"}},
+        "/search": image | {"data": {"text": "a disc", "target": "entities"}},
         "/tag": image,
         "/match": image | {"data": {"text": "a disc"}},
         "/embed_texts": {"json": {"texts": ["a disc", CONTROL + "x", "a" * 2000]}},

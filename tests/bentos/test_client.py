@@ -31,9 +31,9 @@ def photo(tmp_path):
 
 
 def test_every_question_has_a_typed_answer(service, photo, predictor):
-    assert service.search("kx-green", k=2, of="entities").hits[0].exact
+    assert service.search("kx-green", k=2, target="entities").hits[0].exact
     assert service.search("disc", photo, k=2).hits == predictor.search("disc", tiny_picture("red", 1), k=2)
-    assert service.search("disc", of="entities", where=Filter(categories=("pump",))).hits == []
+    assert service.search("disc", target="entities", where=Filter(categories=("pump",))).hits == []
     assert not service.tag(photo).unknown
     assert len(service.tag(photo.read_bytes(), k=2, precision=0.99).tags) == 2
     assert service.match(photo, "kx-red").entity_id == service.search("kx-red", k=1).hits[0].entity_id

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 def service(store_home: Path, tmp_path_factory) -> Iterator[httpx.Client]:
     """Two workers with a state folder, asked with a key that may do everything."""
     state = StateLayout(tmp_path_factory.mktemp("state"))
-    scopes = ("ask", "feedback", "entities", "metrics")
+    scopes = ("query", "feedback", "entities", "metrics")
     key = keys.make(state.keys, name="all", scopes=scopes, per_minute=1_000_000, at_once=1000)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("ENTITYCLIP_WORKERS", "2")
@@ -76,7 +76,7 @@ def test_no_rubbish_fails_the_service(service):
     print(json.dumps({"statuses": dict(sorted(statuses.items())), "warm_mib": round(warm), "mib": round(mib)}))
     assert statuses.keys() >= {200, 400, 415, 422}
     assert mib < MOST_GROWTH * warm
-    found = service.post("/search", json={"text": "kx-red", "of": "entities"}).json()
+    found = service.post("/search", json={"text": "kx-red", "target": "entities"}).json()
     assert found["hits"][0]["exact"]
 
 

@@ -11,7 +11,7 @@ from served import Released
 from tiny import tiny_model
 
 from bentos.build.package import lay_out
-from bentos.runtime.releases import Release
+from bentos.runtime.releases import LoadedRelease
 from entityclip.data import pairs
 from entityclip.data.image_cache import open_pictures
 from entityclip.data.images import Preprocessing, decode
@@ -49,7 +49,7 @@ def test_service_and_evaluator_give_the_same_vectors_of_letterboxed_pictures(
     source: Layout, package: PackageLayout, tmp_path: Path
 ) -> None:
     evaluator = PictureIndex.build(checkpoint.load(source.model), source.data, split="test", progress=False)
-    release = Release.load(package.root, changes=None, decoders=2)
+    release = LoadedRelease.load(package.root, changes=None, decoders=2)
     pictures = [release.picture(upload) for upload in uploads(source)]
     served = release.predictor.model.embed_images(picture for picture in pictures if picture is not None)
     assert np.allclose(served, evaluator.vectors, atol=1e-6)
@@ -59,7 +59,7 @@ def test_service_and_evaluator_give_the_same_vectors_of_letterboxed_pictures(
 
 
 def test_training_sees_what_the_service_sees(source: Layout, package: PackageLayout, tmp_path: Path) -> None:
-    release = Release.load(package.root, changes=None, decoders=2)
+    release = LoadedRelease.load(package.root, changes=None, decoders=2)
     served = [np.asarray(release.picture(upload)).transpose(2, 0, 1) for upload in uploads(source)]
     for most_bytes, cache in ((0, None), (10**9, DecodedLayout(tmp_path))):
         trained = open_pictures(
@@ -75,6 +75,6 @@ def test_exported_towers_see_what_the_service_sees(source: Layout, package: Pack
     model, to = checkpoint.load(source.model), ExportedLayout(tmp_path)
     export(model, source.data, to=to)
     pictures = [decode(upload) for upload in uploads(source)]
-    release = Release.load(package.root, changes=None, decoders=1)
+    release = LoadedRelease.load(package.root, changes=None, decoders=1)
     served = release.predictor.model.embed_images(pictures)
     assert np.allclose(onnx_runtime.on("onnx", model, to).embed_images(pictures), served, atol=1e-5)

@@ -50,7 +50,7 @@ def state(tmp_path_factory) -> StateLayout:
 
 @pytest.fixture(scope="module")
 def headers(state: StateLayout) -> dict[str, str]:
-    scopes = ("ask", "feedback", "entities", "metrics")
+    scopes = ("query", "feedback", "entities", "metrics")
     return bearer(keys.make(state.keys, name="all", scopes=scopes, per_minute=1_000_000, at_once=1000))
 
 
@@ -109,5 +109,7 @@ def test_answers_are_as_described_and_none_is_a_failure(description, url, header
         assert sum(statuses[status] for status in (400, 415, 422)) > 0
     elif path not in ("/entities/remove", "/feedback"):  # nobody guesses an id, or which fields exclude each other
         assert statuses[200] > 0
-    found = httpx.post(f"{url}/search", json={"text": "kx-red", "of": "entities"}, headers=headers, timeout=60).json()
+    found = httpx.post(
+        f"{url}/search", json={"text": "kx-red", "target": "entities"}, headers=headers, timeout=60
+    ).json()
     assert found["hits"][0]["exact"]

@@ -157,7 +157,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> StateLayout:
 
 @pytest.fixture(scope="module")
 def key(state: StateLayout) -> str:
-    return keys.make(state.keys, name="shop", scopes=("ask", "metrics"))
+    return keys.make(state.keys, name="shop", scopes=("query", "metrics"))
 
 
 @pytest.fixture(scope="module")

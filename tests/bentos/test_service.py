@@ -76,7 +76,7 @@ def test_search_by_text_and_picture_gives_the_predictors_hits(client, predictor)
 
 
 def test_exact_code_comes_first(client):
-    hits = client.post("/search", json={"text": "kx-green", "k": 3, "of": "entities"}).json()["hits"]
+    hits = client.post("/search", json={"text": "kx-green", "k": 3, "target": "entities"}).json()["hits"]
     assert hits[0]["entity"] == "KX-GREEN"
     assert [h["exact"] for h in hits] == [True, False, False]
 
@@ -146,7 +146,7 @@ def test_without_a_state_folder_entities_cannot_be_changed(client):
 
 
 def test_search_keeps_to_its_filter(client):
-    asked = {"text": "disc", "of": "entities"}
+    asked = {"text": "disc", "target": "entities"}
     assert len(client.post("/search", json=asked | {"categories": ["kettle"]}).json()["hits"]) == 6
     assert client.post("/search", json=asked | {"categories": ["pump"]}).json()["hits"] == []
     assert client.post("/search", data=asked | {"languages": ["ja", "fr"]}).json()["hits"] == []
@@ -168,7 +168,7 @@ def test_product_code_in_a_form_stays_the_text_it_is(client, predictor, code):
 
 
 def test_text_as_bentomls_own_client_quotes_it(client):
-    hits = client.post("/search", data={"text": json.dumps("KX-RED"), "of": "entities"}).json()["hits"]
+    hits = client.post("/search", data={"text": json.dumps("KX-RED"), "target": "entities"}).json()["hits"]
     assert hits[0]["exact"]
 
 

@@ -37,7 +37,7 @@ def state(tmp_path_factory) -> StateLayout:
 
 @pytest.fixture(scope="module")
 def key(state) -> str:
-    scopes = ("ask", "feedback", "entities", "metrics")
+    scopes = ("query", "feedback", "entities", "metrics")
     return keys.make(state.keys, name="all", scopes=scopes, per_minute=1_000_000, at_once=1000)
 
 
@@ -73,11 +73,11 @@ def test_entity_that_was_added_is_found_by_the_next_request_in_every_worker(url,
     entity_id = service.put(EntityEntry(entity="ZZ-900", aliases=("新しいやかん",)), [jpeg("pink", 4)])
     for _ in range(10):  # a connection of its own each time, so that both workers are met
         with Client(url, key=key) as other:
-            assert other.search("新しいやかん", k=1, of="entities").hits[0].entity_id == entity_id
+            assert other.search("新しいやかん", k=1, target="entities").hits[0].entity_id == entity_id
     service.remove(entity_id)
     for _ in range(10):
         with Client(url, key=key) as other:
-            assert entity_id not in {hit.entity_id for hit in other.search("ZZ-900", of="entities").hits}
+            assert entity_id not in {hit.entity_id for hit in other.search("ZZ-900", target="entities").hits}
 
 
 def test_feedback_is_kept_once_with_who_sent_it_and_without_metadata(service, state, key):

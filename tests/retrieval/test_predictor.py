@@ -89,7 +89,7 @@ def test_a_name_typed_exactly_wins_whatever_the_model_thinks(predictor):
         assert [hit.exact for hit in hits] == [True] * pictures + [False] * (40 - pictures)
         for part in (hits[:pictures], hits[pictures:]):
             assert [hit.score for hit in part] == sorted((hit.score for hit in part), reverse=True)
-        assert predictor.search(f"{colour} kettle", k=3, of="entities")[0].exact
+        assert predictor.search(f"{colour} kettle", k=3, target="entities")[0].exact
 
 
 def test_free_text_is_ranked_by_similarity(predictor):
@@ -117,7 +117,7 @@ def test_text_and_picture_together_lie_between(predictor):
 def test_entity_search_uses_the_index_that_was_asked_for(predictor):
     query = predictor.embed_texts(["something round"])[0]
     for kind, vectors in predictor.entities.vectors.items():
-        hits = predictor.search("something round", k=6, index=kind, of="entities")
+        hits = predictor.search("something round", k=6, index=kind, target="entities")
         assert {h.entity: h.score for h in hits} == pytest.approx(
             dict(zip(predictor.entities.rows["entity"], (vectors @ query).tolist(), strict=True)), abs=1e-5
         )
@@ -152,7 +152,7 @@ def test_package_says_what_it_is(predictor):
         ({"text": "x", "k": 0}, "k is 0"),
         ({"text": "x", "k": -3}, "k is -3"),
         ({"text": "x", "index": "best"}, "index 'best' is unknown"),
-        ({"text": "x", "of": "prices"}, "of 'prices' is unknown"),
+        ({"text": "x", "target": "prices"}, "target 'prices' is unknown"),
     ],
 )
 def test_impossible_questions_are_refused(predictor, question, message):
@@ -171,7 +171,7 @@ def test_package_without_picture_index_still_tags(tmp_path, package):
     predictor = Predictor.load(tmp_path / "p")
     assert predictor.about().pictures == 0
     assert len(predictor.tag(tiny_picture("red", 0))) == 5
-    assert predictor.search("KX-RED", k=1, of="entities")[0].exact
+    assert predictor.search("KX-RED", k=1, target="entities")[0].exact
     with pytest.raises(ConfigError, match="no picture index"):
         predictor.search("KX-RED")
 
@@ -196,10 +196,10 @@ def test_a_search_filters_by_the_tags_and_dates_of_the_data(tmp_path):
     pairs.write_rows(data.entities, pairs.ENTITIES, tagged, name="entities")
     predictor = Predictor(model, EntityIndex.build(model, data), PictureIndex.build(model, data))
 
-    def found(of: Literal["pictures", "entities"], **where: Any) -> set[str]:
-        return {hit.entity for hit in predictor.search("kettle", k=50, of=of, where=Filter(**where))}
+    def found(target: Literal["pictures", "entities"], **where: Any) -> set[str]:
+        return {hit.entity for hit in predictor.search("kettle", k=50, target=target, where=Filter(**where))}
 
-    for of in ("pictures", "entities"):
-        assert found(of, tags=("屋外",)) == {rows[0]["entity"], rows[1]["entity"]}
-        assert found(of, since=datetime.date(2026, 11, 6)) == {rows[5]["entity"]}
-        assert found(of, until=datetime.date(2026, 11, 1)) == {rows[0]["entity"]}
+    for target in ("pictures", "entities"):
+        assert found(target, tags=("屋外",)) == {rows[0]["entity"], rows[1]["entity"]}
+        assert found(target, since=datetime.date(2026, 11, 6)) == {rows[5]["entity"]}
+        assert found(target, until=datetime.date(2026, 11, 1)) == {rows[0]["entity"]}

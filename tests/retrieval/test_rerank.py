@@ -115,17 +115,17 @@ def test_the_best_of_the_reranked_comes_in_even_where_fewer_are_wanted(model, en
     picture = tiny_picture("green", 1)
     predictor = Predictor(weighted(model, 1e6), entities, None)
     likeliest = max(predictor.tag(picture, k=6, rerank=6), key=lambda tag: tag.match)
-    (hit,) = predictor.search(image=picture, k=1, of="entities", rerank=6)
+    (hit,) = predictor.search(image=picture, k=1, target="entities", rerank=6)
     assert (hit.entity, hit.match, hit.exact) == (likeliest.entity, pytest.approx(likeliest.match), False)
 
 
 @pytest.mark.parametrize(
     ("question", "message"),
     [
-        ({"text": "a disc", "of": "entities"}, "ask with a picture alone"),
-        ({"text": "a disc", "of": "pictures"}, "ask with a picture alone"),
-        ({"image": tiny_picture("red", 0), "text": "a", "of": "entities"}, "ask with a picture alone"),
-        ({"image": tiny_picture("red", 0), "of": "pictures"}, "for entities"),
+        ({"text": "a disc", "target": "entities"}, "ask with a picture alone"),
+        ({"text": "a disc", "target": "pictures"}, "ask with a picture alone"),
+        ({"image": tiny_picture("red", 0), "text": "a", "target": "entities"}, "ask with a picture alone"),
+        ({"image": tiny_picture("red", 0), "target": "pictures"}, "for entities"),
     ],
 )
 def test_questions_that_cannot_be_reranked_are_refused(model, entities, question, message):

@@ -43,7 +43,7 @@ class Target(NamedTuple):
 @pytest.fixture(scope="module")
 def target(store_home: Path, tmp_path_factory) -> Iterator[Target]:  # noqa: F811
     state = StateLayout(tmp_path_factory.mktemp("状態"))
-    scopes = ("ask", "entities", "metrics")
+    scopes = ("query", "entities", "metrics")
     key = keys.make(state.keys, name="all", scopes=scopes, per_minute=1_000_000, at_once=1000)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("ENTITYCLIP_WORKERS", "2")
@@ -56,7 +56,7 @@ def test_every_put_is_found_by_the_next_request_to_either_worker(target):
     for number in range(PUTS):
         name = f"ポンプ QZ-{number}"
         target.ask("/entities", entity_id="qz", entity=name)
-        hits = target.ask("/search", text=name, k=1, of="entities")["hits"]
+        hits = target.ask("/search", text=name, k=1, target="entities")["hits"]
         if [hit["entity"] for hit in hits] != [name]:
             missed.append(name)
     assert not missed

@@ -45,7 +45,7 @@ class Target(NamedTuple):
 @pytest.fixture(scope="module")
 def target(store_home: Path, tmp_path_factory) -> Iterator[Target]:  # noqa: F811
     state = StateLayout(tmp_path_factory.mktemp("state"))
-    key = keys.make(state.keys, name="all", scopes=("ask", "metrics"), per_minute=1_000_000, at_once=1000)
+    key = keys.make(state.keys, name="all", scopes=("query", "metrics"), per_minute=1_000_000, at_once=1000)
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, before[1]))
     try:

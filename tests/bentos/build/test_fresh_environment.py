@@ -72,8 +72,8 @@ def test_exported_bento_answers_where_only_its_requirements_are(released, predic
     with serving(bento.tag, store=fresh.root) as url, Client(url) as service:
         picture = next(iter(pictures.values()))
         for text in ("a red kettle", "赤いマグカップ"):
-            expected = {hit.entity: hit.score for hit in predictor.search(text, of="entities", k=6)}
-            found = {hit.entity: hit.score for hit in service.search(text, of="entities", k=6).hits}
+            expected = {hit.entity: hit.score for hit in predictor.search(text, target="entities", k=6)}
+            found = {hit.entity: hit.score for hit in service.search(text, target="entities", k=6).hits}
             assert expected
             assert found == pytest.approx(expected, abs=1e-4)
             similarity = predictor.match(decode(picture), text)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from bentos.runtime import active_release
-from bentos.runtime.releases import Release
+from bentos.runtime.releases import LoadedRelease
 from entityclip.errors import DataError
 from entityclip.paths import PackageLayout, StateLayout
 
@@ -68,7 +68,7 @@ def test_switch_and_service_refuse_a_package_with_one_changed_file(damage, copy,
     state = StateLayout(tmp_path / "state")
     for use in (
         lambda: active_release.switch(state, copy.root),
-        lambda: Release.load(copy.root, changes=None, decoders=1),
+        lambda: LoadedRelease.load(copy.root, changes=None, decoders=1),
     ):
         with pytest.raises(DataError, match="package the release again") as refused:
             use()
@@ -89,4 +89,4 @@ def test_whole_package_is_accepted_twice_and_what_bentoml_adds_is_no_fault(copy,
     (copy.root / "model.yaml").write_text("name: entityclip-model\n")
     state = StateLayout(tmp_path / "state")
     assert active_release.switch(state, copy.root) == active_release.switch(state, copy.root)
-    assert Release.load(copy.root, changes=None, decoders=1).version == "v1.1.0"
+    assert LoadedRelease.load(copy.root, changes=None, decoders=1).version == "v1.1.0"

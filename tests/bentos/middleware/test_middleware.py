@@ -16,7 +16,7 @@ from bentos import settings
 from bentos.middleware import keys
 from bentos.middleware.auth import Guard
 from bentos.middleware.body import BodyLimit
-from bentos.middleware.errors import OneForm
+from bentos.middleware.errors import ErrorFormat
 from entityclip.errors import ConfigError
 from entityclip.paths import StateLayout
 
@@ -44,7 +44,7 @@ def service(state: Path | None, *, at_once: int = 64, workers: int = 1, keyless:
         routes=[Route(path, _echo, methods=["POST", "GET"]) for path in paths]
         + [Route("/slow", _slow), Route("/fail", _fail), Route("/list", _list_of_errors)],
         middleware=[
-            Middleware(OneForm),
+            Middleware(ErrorFormat),
             Middleware(Guard, state=state and StateLayout(state), keyless=keyless, at_once=at_once, workers=workers),
             Middleware(BodyLimit, **body),
         ],
@@ -106,10 +106,18 @@ def test_broken_file_of_keys_stops_a_start_and_changes_nothing_later(tmp_path, m
     assert client.post("/search", headers=bearer(key)).status_code == 200
     StateLayout(tmp_path).keys.write_text("{half")
     assert client.post("/search", headers=bearer(key)).status_code == 200
-    with pytest.raises(ConfigError, match="not a file of keys"):
+    with pytest.raises(ConfigError, match="not a keys file"):
         keys.KeyFile(StateLayout(tmp_path).keys)
     StateLayout(tmp_path).keys.unlink()
     assert client.post("/search", headers=bearer(key)).status_code == 401
+
+
+def test_old_scope_in_a_keys_file_gives_an_error_that_names_the_new_one(tmp_path):
+    make(tmp_path)
+    file = StateLayout(tmp_path).keys
+    file.write_text(file.read_text().replace('"query"', '"ask"'))
+    with pytest.raises(ConfigError, match="scope 'ask' is now 'query'"):
+        keys.KeyFile(file)
 
 
 def test_expired_key_is_refused(tmp_path):

@@ -11,7 +11,7 @@ from bentos import settings
 from bentos.build.package import build, lay_out
 from bentos.build.smoke_test import TOLERANCE, serving
 from bentos.client import Client
-from bentos.runtime.releases import Release
+from bentos.runtime.releases import LoadedRelease
 from entityclip.errors import CheckpointError, ConfigError
 from entityclip.paths import Layout, PackageLayout, StoreLayout
 from entityclip.retrieval.predictor import Predictor
@@ -61,7 +61,7 @@ def test_predictor_on_exported_towers_scores_as_pytorchs(onnx_package, predictor
     assert exported.match(picture, "KX-RED") == pytest.approx(
         predictor.match(picture, "KX-RED"), abs=TOLERANCE[runtime]
     )
-    assert exported.search("KX-RED", of="entities", k=1)[0].exact
+    assert exported.search("KX-RED", target="entities", k=1)[0].exact
 
 
 @pytest.mark.slow
@@ -80,7 +80,7 @@ def test_service_answers_with_the_runtime_that_its_environment_names(onnx_store,
 def test_package_without_exported_towers_is_not_loaded_for_onnx(package, monkeypatch):
     monkeypatch.setattr(settings, "RUNTIME", "onnx")
     with pytest.raises(CheckpointError, match="no towers were exported; run: entityclip export"):
-        Release.load(package.root, changes=None, decoders=1)
+        LoadedRelease.load(package.root, changes=None, decoders=1)
 
 
 def test_unknown_runtime_is_refused(monkeypatch):
@@ -100,10 +100,10 @@ def test_whole_bento_with_exported_towers_answers_as_pytorch(onnx_release, predi
     monkeypatch.setenv("ENTITYCLIP_RUNTIME", "onnx")
     with serving(bento.tag, store=store.root) as url, Client(url) as service:
         assert service.about().model.runtime == "onnx"
-        found = service.search("KX-RED", of="entities", k=6).hits
+        found = service.search("KX-RED", target="entities", k=6).hits
         tags = service.tag(file.getvalue(), k=6).tags
         match = service.match(file.getvalue(), "KX-RED")
-    expected = {hit.entity: hit.score for hit in predictor.search("KX-RED", of="entities", k=6)}
+    expected = {hit.entity: hit.score for hit in predictor.search("KX-RED", target="entities", k=6)}
     assert {hit.entity: hit.score for hit in found} == pytest.approx(expected, abs=near)
     assert {tag.entity: tag.score for tag in tags} == pytest.approx(
         {tag.entity: tag.score for tag in predictor.tag(picture, k=6)}, abs=near

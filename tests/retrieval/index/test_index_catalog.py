@@ -67,14 +67,14 @@ def plain(red: int) -> bytes:
 
 
 def first(predictor: Predictor, text: str, **options) -> str:
-    return predictor.search(text, k=1, of="entities", **options)[0].entity
+    return predictor.search(text, k=1, target="entities", **options)[0].entity
 
 
 def test_entity_added_by_text_is_found_by_the_next_question(predictor):
     assert len(predictor.catalog.now()) == 6
     entity_id = predictor.put_entity(PUMP)
     assert entity_id == pairs.entity_id("QX-204B")
-    (hit,) = predictor.search("QX-204B", k=1, of="entities")
+    (hit,) = predictor.search("QX-204B", k=1, target="entities")
     assert (hit.entity_id, hit.exact, hit.why[0].by) == (entity_id, True, "code")
     for text in ("青いポンプ", "ポンプ", "プ", "204", "QX204B", "QX-2O4B", "cyan square"):
         assert first(predictor, text) == "QX-204B"
@@ -107,7 +107,7 @@ def test_every_process_sees_a_change_and_so_does_the_next_start(opened):
     assert first(there, "QX-204B") == "QX-204B"
     there.remove_entity(RED)
     for predictor in (here, opened()):
-        assert not any(hit.exact for hit in predictor.search("KX-RED", k=6, of="entities"))
+        assert not any(hit.exact for hit in predictor.search("KX-RED", k=6, target="entities"))
         assert predictor.about().entities == 6
 
 
@@ -137,9 +137,9 @@ def test_removed_entity_is_gone_with_its_pictures(predictor):
 def test_filters_are_right_on_fresh_rows(predictor):
     predictor.put_entity(PUMP, [photograph()])
     for where in (Filter(categories=("pump",)), Filter(tags=("new",)), Filter(since=date(2026, 5, 1))):
-        assert [hit.entity for hit in predictor.search("red kettle", of="entities", where=where)] == ["QX-204B"]
+        assert [hit.entity for hit in predictor.search("red kettle", target="entities", where=where)] == ["QX-204B"]
         assert [hit.entity for hit in predictor.search("red kettle", where=where)] == ["QX-204B"]
-    kettles = predictor.search("QX-204B", of="entities", where=Filter(categories=("kettle",)), k=10)
+    kettles = predictor.search("QX-204B", target="entities", where=Filter(categories=("kettle",)), k=10)
     assert len(kettles) == 6
     assert not any(hit.exact for hit in kettles)
     assert predictor.search("x", where=Filter(categories=("boat",))) == []
@@ -197,7 +197,7 @@ def test_many_threads_and_processes_write_and_lose_nothing(opened):
         thread.join()
     for view in (*views, opened()):
         assert view.about().entities == 6 + 12
-        assert all(view.search(f"W{w}-{i}00", k=1, of="entities")[0].exact for w in range(4) for i in range(3))
+        assert all(view.search(f"W{w}-{i}00", k=1, target="entities")[0].exact for w in range(4) for i in range(3))
 
 
 def test_tag_counts_added_entities_among_all(predictor):
@@ -217,7 +217,7 @@ def test_package_without_pictures_gets_its_first_one_and_an_emptied_catalogue_an
     assert [hit.entity for hit in predictor.search("anything")] == ["QX-204B"]
     for removed in (entity_id, *predictor.entities.rows["entity_id"]):
         predictor.remove_entity(removed)
-    assert predictor.search("KX-RED", of="entities") == predictor.search("KX-RED") == []
+    assert predictor.search("KX-RED", target="entities") == predictor.search("KX-RED") == []
     assert predictor.tag(tiny_picture("red", 0)) == []
 
 
