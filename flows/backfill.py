@@ -15,7 +15,7 @@ from entityclip.training.presets import preset as named_preset
 from flows.retrain import PresetName, SourceName
 from flows.steps.data import explain_entities, ingest_source
 from flows.workspace.create import open_workspace
-from flows.workspace.locks import alone
+from flows.workspace.locks import workspace_lock
 from flows.workspace.source import Origin, source_for
 
 
@@ -45,7 +45,7 @@ def backfill(
     named = Origin(preset=preset, source=source, path=source_path, mapping=mapping, products=products)
     source_for(Layout(workspace.resolve()), named)  # what is refused makes no workspace
     layout = open_workspace(workspace)
-    with alone(layout):
+    with workspace_lock(layout):
         origin = source_for(layout, named)
         rows = without_erased(origin.open(layout, progress=True), read_erasures(layout.erasures))
         ingest_source(rows, named_preset(origin.preset), layout, "backfill")

@@ -23,10 +23,10 @@ from entityclip.errors import EntityClipError
 from entityclip.paths import Layout, StoreLayout
 from entityclip.schemas import Approval, Record
 from flows.steps.deploy_release import state_of
-from flows.workspace.locks import alone
+from flows.workspace.locks import workspace_lock
 from flows.workspace.registry import champion, history, versions
 
-REIGNS_KEPT = 2
+PERIODS_KEPT = 2
 """The champion and the one before it stay ready, so that going back takes a second."""
 
 
@@ -59,7 +59,7 @@ def sweep(layout: Layout, *, dry: bool, days: float) -> tuple[Garbage, ...]:
     Raises:
         Busy: A run is at work, and the workspace's policy is not to wait.
     """
-    with alone(layout):
+    with workspace_lock(layout):
         found = tuple(garbage(layout, days=days))
         for item in found if not dry else ():
             shutil.rmtree(item.path, ignore_errors=True)
@@ -84,8 +84,8 @@ def garbage(layout: Layout, *, days: float) -> Iterator[Garbage]:
 
 def needed_versions(layout: Layout) -> set[str]:
     """The champion, the one before it, what waits for a person, and whatever a service has in its memory."""
-    reigns, current = [r.version for r in history(layout)], champion(layout)
-    recent = {*list(dict.fromkeys(reversed(reigns)))[:REIGNS_KEPT], *([current.version] if current else [])}
+    periods, current = [r.version for r in history(layout)], champion(layout)
+    recent = {*list(dict.fromkeys(reversed(periods)))[:PERIODS_KEPT], *([current.version] if current else [])}
     decided = active_release.read(state_of(layout))
     folders = (decided.champion, decided.previous, decided.challenger) if decided else ()
     asked = (Approval.read(layout.approval(version)) for version in versions(layout))

@@ -66,7 +66,7 @@ def feedback(workspace: Path = Path("build/workspace"), state: Path | None = Non
     layout = Layout(workspace.resolve())
     served = StateLayout(state) if state else settings.state() or layout.service
     with observed(layout, "feedback") as run:
-        gathered = take_in(layout, Spool(served.feedback))
+        gathered = ingest_feedback(layout, Spool(served.feedback))
         tell(layout, gathered)
         run.figures[("pictures", "all")] = gathered.pictures
         run.figures[("pictures", "waiting")] = gathered.waiting
@@ -74,7 +74,7 @@ def feedback(workspace: Path = Path("build/workspace"), state: Path | None = Non
 
 
 @task(cache_policy=NO_CACHE)
-def take_in(layout: Layout, spool: Spool) -> Gathered:
+def ingest_feedback(layout: Layout, spool: Spool) -> Gathered:
     """Spool -> ``feedback/``, committed and pushed; only then does the spool forget.
 
     Raises:
@@ -156,8 +156,8 @@ def tell(layout: Layout, gathered: Gathered) -> None:
     for reason, count in gathered.unusable.items():
         get_run_logger().info("%s judgements bring no picture: %s", count, reason)
     if gathered.waiting >= policy.enough:
-        told = f"{gathered.waiting} pictures that people vouch for wait for a retraining"
-        announce(layout, "feedback", key=pointer_hash(layout.feedback_dvc.read_text()), told=told)
+        summary = f"{gathered.waiting} pictures that people vouch for wait for a retraining"
+        announce(layout, "feedback", key=pointer_hash(layout.feedback_dvc.read_text()), summary=summary)
 
 
 # ---------------------------------------------------------------- what is known, what is kept

@@ -56,16 +56,16 @@ def monitor(workspace: Path = Path("build/workspace"), state: Path | None = None
         return None
     with observed(layout, "monitor") as run:
         run.data_hash = current.data_hash
-        know_release(layout, current)
-        report = look(layout, current, served)
-        tell(layout, report)
+        ensure_baseline(layout, current)
+        report = measure_drift(layout, current, served)
+        publish(layout, report)
         run.figures |= {("drift", test.what): test.value for test in report.tests}
         run.figures |= {("drifted", test.what): float(test.drifted) for test in report.tests}
     return report
 
 
 @task(cache_policy=NO_CACHE)
-def know_release(layout: Layout, release: Release) -> None:
+def ensure_baseline(layout: Layout, release: Release) -> None:
     """The baseline of a release, made when it is first watched."""
     watch = layout.watch(release.version)
     if watch.baseline.exists():
@@ -77,7 +77,7 @@ def know_release(layout: Layout, release: Release) -> None:
 
 
 @task(cache_policy=NO_CACHE)
-def look(layout: Layout, release: Release, state: StateLayout) -> DriftReport:
+def measure_drift(layout: Layout, release: Release, state: StateLayout) -> DriftReport:
     """The tests, and the page about them."""
     policy, now = read_config(layout.config).monitoring, datetime.now(UTC)
     since = now - timedelta(hours=policy.window_hours)
@@ -103,7 +103,7 @@ def look(layout: Layout, release: Release, state: StateLayout) -> DriftReport:
 
 
 @task(cache_policy=NO_CACHE)
-def tell(layout: Layout, report: DriftReport) -> None:
+def publish(layout: Layout, report: DriftReport) -> None:
     """Show the report; the same drift of the same release makes a retraining due once."""
     page = layout.watch(report.release).page
     create_link_artifact(key="drift-page", link=page.as_uri(), link_text="What the service saw, and what it knows")
@@ -111,9 +111,9 @@ def tell(layout: Layout, report: DriftReport) -> None:
     create_table_artifact(key="drift", table=rows, description="; ".join(report.untested) or "All tests were made.")
     report.write(layout.watch(report.release).drift)
     if report.drifted:
-        told = f"{', '.join(report.drifted)} of what {report.release} is shown has drifted; see {page}"
-        get_run_logger().warning(told)
-        announce(layout, "drift", key=digest(report.release, *report.drifted), told=told)
+        summary = f"{', '.join(report.drifted)} of what {report.release} is shown has drifted; see {page}"
+        get_run_logger().warning(summary)
+        announce(layout, "drift", key=digest(report.release, *report.drifted), summary=summary)
 
 
 def main(

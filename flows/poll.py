@@ -18,7 +18,7 @@ PATIENCE = timedelta(minutes=10)
 """How long an event may take to start its run."""
 
 
-class Seen(Record):
+class PollResult(Record):
     """What one look found."""
 
     new_rows: bool
@@ -26,11 +26,11 @@ class Seen(Record):
     expired: tuple[str, ...]
 
 
-@flow(name="lookout")
-def lookout(
+@flow(name="poll")
+def poll(
     workspace: Path = Path("build/workspace"),
     start: str = "retrain/on-event",
-) -> Seen:
+) -> PollResult:
     """Look at the workspace's source and at what is due; start what an event should have started and did not.
 
     Args:
@@ -40,12 +40,12 @@ def lookout(
     layout = Layout(workspace.resolve())
     if not layout.rules.exists():
         get_run_logger().info("%s: no workspace yet; the first retraining makes it", layout.root)
-        return Seen(new_rows=False, overdue=(), expired=())
+        return PollResult(new_rows=False, overdue=(), expired=())
     new = _new_rows(layout)
     overdue = [note for note in due(layout) if datetime.now(UTC) - note.since > PATIENCE]
     for note in overdue:
         _start(layout, note, start)
-    return Seen(new_rows=new, overdue=tuple(note.cause for note in overdue), expired=expire(layout))
+    return PollResult(new_rows=new, overdue=tuple(note.cause for note in overdue), expired=expire(layout))
 
 
 def _new_rows(layout: Layout) -> bool:
@@ -55,13 +55,15 @@ def _new_rows(layout: Layout) -> bool:
         get_run_logger().warning("%s remembers no source; the next retraining by hand names it", layout.root)
         return False
     rows = source.open(layout, progress=False)
-    told = f"{rows.name} has other rows than at the last look"
-    return announce(layout, "data", key=rows.fingerprint(), told=told)
+    summary = f"{rows.name} has other rows than at the last look"
+    return announce(layout, "data", key=rows.fingerprint(), summary=summary)
 
 
 def _start(layout: Layout, note: Due, deployment: str) -> None:
     """Start the retraining that is overdue: once a day, so that one that fails every time does not fill the night."""
-    get_run_logger().warning("%s is due since %s and no run has dealt with it: %s", note.cause, note.since, note.told)
+    get_run_logger().warning(
+        "%s is due since %s and no run has dealt with it: %s", note.cause, note.since, note.summary
+    )
     run_deployment(
         deployment,
         parameters={"workspace": str(layout.root)},

@@ -71,15 +71,15 @@ def retrain(
     Returns:
         Retrained; a cancelled state where another run was at work and this one did not wait.
     """
-    from flows.platform.orphaned_runs import stay_known
+    from flows.platform.orphaned_runs import register_run
     from flows.platform.telemetry import observed
     from flows.steps.data import prepare_data
     from flows.steps.model import learn
     from flows.steps.release import release
     from flows.steps.run_report import show
     from flows.workspace.create import open_workspace, require_usable
-    from flows.workspace.locks import alone
-    from flows.workspace.triggers import due, settle
+    from flows.workspace.locks import workspace_lock
+    from flows.workspace.triggers import due, resolve
 
     require_usable(layout := Layout(workspace.resolve()))
     named = Origin(preset=preset, source=source, path=source_path, mapping=mapping, products=products)
@@ -89,17 +89,17 @@ def retrain(
         return origin, settings_of(origin.preset, epochs=epochs, device=device, config=config)
 
     chosen()  # what is refused makes no workspace
-    stay_known(layout)
+    register_run(layout)
     layout = open_workspace(workspace)
     try:
-        with alone(layout), observed(layout, "retrain") as run:
+        with workspace_lock(layout), observed(layout, "retrain") as run:
             origin, settings = chosen()  # again: another first run may have ended meanwhile
             causes = due(layout)
             prepared = prepare_data(layout, settings, origin)
             run.data_hash = prepared.version.data_hash
             learned = learn(layout, settings.train, prepared.version.data_hash)
             released = release(layout, learned, prepared.version.data_hash, prepared.quality, floors=settings.floors)
-            settle(layout, causes)
+            resolve(layout, causes)
             done = show(layout, prepared, learned, released)
             run.figures |= {("stage_seconds", stage.name): stage.seconds for stage in done.stages}
             return done
@@ -152,7 +152,7 @@ def main(
             layout = Layout(workspace.resolve())
             named = Origin(preset=preset, source=source, path=source_path, mapping=mapping, products=products)
             origin = source_for(layout, named, replace=replace_source)
-            print_look(settings_of(origin.preset, epochs=epochs, device=device, config=config), layout, origin)
+            print_plan(settings_of(origin.preset, epochs=epochs, device=device, config=config), layout, origin)
             return
         done = _run(preset, workspace, source, source_path, mapping, products, epochs, device, config, replace_source)
     except (EntityClipError, CancelledRun) as error:
@@ -175,7 +175,7 @@ def _run(*arguments: Any) -> Retrained:
     """The flow with a server for it: a configured one, or one of its own that starts while the steps are loaded."""
     from flows.platform.ephemeral_server import begin
 
-    _speak_plainly()
+    suppress_tracebacks()
     try:
         with begin() as server_answers:
             from flows.steps.run_report import Retrained
@@ -188,18 +188,18 @@ def _run(*arguments: Any) -> Retrained:
     return done
 
 
-def print_look(settings: Preset, layout: Layout, origin: WorkspaceSource) -> None:
+def print_plan(settings: Preset, layout: Layout, origin: WorkspaceSource) -> None:
     """A line for each step, then one JSON object: would_run, would_reuse."""
-    from flows.steps.plan import look
+    from flows.steps.plan import plan
 
-    steps = look(layout, settings, origin)
+    steps = plan(layout, settings, origin)
     for step in steps:
         print(f"{step.name:10} {'reused' if step.reused else 'runs'}: {step.reason}")
     names = {verdict: [step.name for step in steps if step.reused is verdict] for verdict in (False, True)}
     print(json.dumps({"would_run": names[False], "would_reuse": names[True]}))
 
 
-def _speak_plainly() -> None:
+def suppress_tracebacks() -> None:
     """An error of ours explains itself: Prefect logs it without a traceback."""
 
     def plain(record: logging.LogRecord) -> bool:

@@ -23,7 +23,7 @@ from entityclip.paths import Layout
 from entityclip.quality.text_quality_model import SoundnessModel
 from entityclip.schemas import BentoRecord, PromotionDecision, QualityReport
 from flows.retrain import settings_of
-from flows.steps.plan import look
+from flows.steps.plan import plan
 from flows.workspace.registry import champion, history
 from flows.workspace.repository import folder_hash
 from flows.workspace.source import Origin, source_for
@@ -133,15 +133,15 @@ def test_an_unchanged_second_run_reuses_every_step_and_says_why(first: Journey, 
 
 LOOK = """
 import pathlib, sys
-from flows.poll import lookout
+from flows.poll import poll
 from flows.platform.ephemeral_server import begin
 with begin() as answers:
     answers()
-    print([lookout(pathlib.Path(sys.argv[1])).new_rows for _ in range(2)])
+    print([poll(pathlib.Path(sys.argv[1])).new_rows for _ in range(2)])
 """
 
 
-def test_the_lookout_and_a_bare_run_take_the_source_that_the_first_run_named(first: Journey, catalog: Path) -> None:
+def test_the_poll_flow_and_a_bare_run_take_the_source_that_the_first_run_named(first: Journey, catalog: Path) -> None:
     layout, _ = first
     home = environment(layout.root.parent / "home")
     done = subprocess.run([sys.executable, "-c", LOOK, str(layout.root)], env=home, capture_output=True, text=True)
@@ -158,7 +158,7 @@ def looked(layout: Layout, catalog: Path, **changes: Any) -> dict[str, str]:
     named = Origin(preset="tiny", path=catalog, products=asked.pop("products"))
     origin = source_for(layout, named, replace=True)
     before = {path: path.stat().st_mtime_ns for path in sorted(layout.root.rglob("*"))}
-    steps = look(layout, settings_of("tiny", **asked), origin)
+    steps = plan(layout, settings_of("tiny", **asked), origin)
     assert {path: path.stat().st_mtime_ns for path in sorted(layout.root.rglob("*"))} == before
     assert [step.name for step in steps] == STEPS
     return {step.name: f"{'reused' if step.reused else 'runs'}: {step.reason}" for step in steps}
@@ -170,7 +170,7 @@ def test_a_dry_look_names_what_changed_or_is_damaged_and_touches_nothing(first: 
     other = looked(layout, catalog, epochs=7)
     assert other["version"].startswith("reused")
     assert re.fullmatch(r"runs: the setting epochs changed \(\d+ -> 7\)", other["train"])
-    assert other["smoke"] == "runs: the model that comes out decides"
+    assert other["smoke"] == "runs: depends on the trained model"
     assert "or of another recipe" in looked(layout, catalog, products=61)["ingest"]
 
     def with_damage(path: Path, text: str) -> dict[str, str]:
@@ -190,9 +190,12 @@ def test_a_dry_look_names_what_changed_or_is_damaged_and_touches_nothing(first: 
     weights = next(layout.work.glob("runs/*/checkpoint/*.safetensors"))
     assert "missing, or not the weights" in with_damage(weights, "torn")["train"]
     bento = next(path for path in layout.bento_home.rglob("service.py"))
-    assert with_damage(bento, "torn")["package"] == "runs: the Bento of v1.0.0 is missing, damaged or of other sources"
+    assert (
+        with_damage(bento, "torn")["package"]
+        == "runs: the Bento of v1.0.0 is missing, damaged or built from other sources"
+    )
     proof = layout.receipt("smoke-v1.0.0")
-    assert with_damage(proof, "{}")["smoke"] == "runs: the smoke test of v1.0.0 has left no receipt"
+    assert with_damage(proof, "{}")["smoke"] == "runs: v1.0.0 has no receipt of a smoke test"
 
 
 def test_a_worse_challenger_leaves_the_champion_in_service(first: Journey, catalog: Path) -> None:

@@ -43,7 +43,7 @@ MOMENTS = (
     ("release", r"'decide-.*Finished"),
     ("package", r"'release_model-.*Finished"),
     ("smoke", r"'package_release-.*Finished"),
-    ("crown", r"'smoke_test-.*Finished"),
+    ("assign_stage", r"'smoke_test-.*Finished"),
     ("show", r"Flow run 'release-.*Finished"),
     ("end", r"Flow run 'retrain-.*Finished"),
 )
@@ -204,7 +204,7 @@ def unproved(layout: Layout) -> Iterator[str]:
         yield "no champion"
         return
     if (current.version, len(versions(layout)), len(history(layout))) != ("v1.0.0", 1, 1):
-        yield f"champion {current.version}, releases {list(versions(layout))}, {len(history(layout))} reigns"
+        yield f"champion {current.version}, releases {list(versions(layout))}, {len(history(layout))} champion periods"
     if (found := folder_hash(layout.data.root)) != current.data_hash:
         yield f"data/ hashes to {found}, the release is of {current.data_hash}"
     proof = BentoRecord.read(layout.receipt(f"smoke-{current.version}"))

@@ -8,7 +8,7 @@ import pandas as pd
 
 from entityclip.errors import ConfigError
 from entityclip.retrieval import metrics
-from entityclip.schemas import Blessing, EvalReport, Gain, Metric, PromotionDecision, PromotionPolicy, Release
+from entityclip.schemas import EvalReport, Gain, Metric, PromotionDecision, PromotionPolicy, Release, ServingCheck
 
 ROUNDING = 1e-9
 """Points by which a figure may miss a limit through rounding alone."""
@@ -68,14 +68,14 @@ def decide(
     )
 
 
-def bless(
+def certify(
     release: Release,
     *,
     policy: PromotionPolicy,
     largest_difference: float,
     latency_ms: float,
     size_mb: float,
-) -> Blessing:
+) -> ServingCheck:
     """Whether a release that answered its smoke test keeps to the policy's budgets.
 
     Args:
@@ -95,8 +95,8 @@ def bless(
         said if budget is None else f"{said}; {budget:g} {unit} are allowed: {'within' if kept else 'too much'}"
         for kept, said, budget, unit in within
     ]
-    return Blessing(
-        blessed=all(kept for kept, *_ in within),
+    return ServingCheck(
+        certified=all(kept for kept, *_ in within),
         reasons=(f"it answers within {largest_difference:.0e} of the evaluator", *budgets),
         version=release.version,
         model_fingerprint=release.model_fingerprint,

@@ -96,9 +96,9 @@ class Layout:
         """One promotion decision, kept for ever."""
         return self.reports / "decisions" / f"{key}.json"
 
-    def blessing(self, version: str) -> Path:
+    def serving_check(self, version: str) -> Path:
         """Whether this release can be served, kept for ever."""
-        return self.reports / "blessings" / f"{version}.json"
+        return self.reports / "serving_checks" / f"{version}.json"
 
     def approval(self, version: str) -> Path:
         """What a person was asked about this release, and the answer; kept for ever."""

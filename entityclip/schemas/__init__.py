@@ -15,19 +15,18 @@ from entityclip.schemas.evaluation import EvalReport, Metric, Probe
 from entityclip.schemas.release import (
     Approval,
     BentoRecord,
-    Blessing,
     Gain,
     PackageCard,
     PromotionDecision,
     PromotionPolicy,
     Release,
+    ServingCheck,
 )
 
 __all__ = [
     "SLICES",
     "Approval",
     "BentoRecord",
-    "Blessing",
     "Candidates",
     "DataVersion",
     "EntityEntry",
@@ -55,6 +54,7 @@ __all__ = [
     "Release",
     "RuleResult",
     "Runtime",
+    "ServingCheck",
     "Split",
     "Tag",
 ]

@@ -65,10 +65,10 @@ class PromotionDecision(Record):
     gain: Gain | None = Field(default=None, description="None without a champion, or where nothing can be paired.")
 
 
-class Blessing(Record):
+class ServingCheck(Record):
     """Kept for ever in ``reports/``: whether a promoted release can be served, as its smoke test saw it."""
 
-    blessed: bool
+    certified: bool
     reasons: tuple[str, ...]
     version: str
     model_fingerprint: str
@@ -79,10 +79,10 @@ class Blessing(Record):
 
 
 class Approval(Record):
-    """A question to a person about a blessed release, and the answer; kept for ever in ``reports/``."""
+    """A question to a person about a certified release, and the answer; kept for ever in ``reports/``."""
 
     version: str
-    asked: datetime.datetime
+    requested: datetime.datetime
     until: datetime.datetime = Field(description="Without an answer by then, the champion stays.")
     approved: bool | None = Field(default=None, description="None: nobody has answered yet.")
     name: str = Field(default="", description="Who answered.")

@@ -33,11 +33,11 @@ def forget(
     from entityclip.cli.output import last_line, table
     from entityclip.data.erasure import Request
     from entityclip.paths import Layout
-    from flows.erasure.erase import erase, look
+    from flows.erasure.erase import erase, preview
 
     request = Request.of(entity=entity, picture=picture, text=text)
     layout = Layout(workspace.resolve())
-    done = erase(layout, request, by=by or getpass.getuser()) if yes else look(layout, request)
+    done = erase(layout, request, by=by or getpass.getuser()) if yes else preview(layout, request)
     table([line.model_dump(exclude={"left"}) for line in done.found])
     typer.echo(f"\n{_said(done.erased, record=done.record, found=len(done.found))}")
     last_line(json.loads(done.model_dump_json()), as_json)

@@ -23,10 +23,10 @@ from entityclip.schemas import Record
 from entityclip.storage import atomic_path
 from flows.erasure import history, places
 from flows.erasure.objects import Objects
-from flows.erasure.survey import Found, Survey, feedback_rows, survey
+from flows.erasure.survey import ErasureFinding, Survey, feedback_rows, survey
 from flows.steps.deploy_release import served_package, state_of
 from flows.workspace.dvc_remote import bring, has_remote, push
-from flows.workspace.locks import alone
+from flows.workspace.locks import workspace_lock
 from flows.workspace.registry import champion, release_of, unassign_champion, versions
 from flows.workspace.repository import Repository, exclusive, pointer_hash
 from flows.workspace.triggers import Due
@@ -38,14 +38,14 @@ T = TypeVar("T")
 class Outcome(Record):
     """What was found, and whether it is gone."""
 
-    found: tuple[Found, ...]
+    found: tuple[ErasureFinding, ...]
     erased: bool
     record: str = ""
     releases: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
 
 
-def look(layout: Layout, request: Request) -> Outcome:
+def preview(layout: Layout, request: Request) -> Outcome:
     """Every place that holds what is asked for; nothing is changed.
 
     Raises:
@@ -56,7 +56,7 @@ def look(layout: Layout, request: Request) -> Outcome:
 
 
 def erase(layout: Layout, request: Request, *, by: str) -> Outcome:
-    """Erase it everywhere that ``look`` names; killed at any point, the same call again completes it.
+    """Erase it everywhere that ``preview`` lists; killed at any point, the same call again completes it.
 
     Args:
         layout: The workspace.
@@ -70,7 +70,7 @@ def erase(layout: Layout, request: Request, *, by: str) -> Outcome:
         DataError: No pair of data would be left.
     """
     _require_workspace(layout)
-    with alone(layout):
+    with workspace_lock(layout):
         record = _unfinished(layout, request)
         seen, found = _seen(layout, request)
         if not found and record is None:
@@ -91,7 +91,7 @@ def erase(layout: Layout, request: Request, *, by: str) -> Outcome:
 
 
 # ---------------------------------------------------------------- looking
-def _seen(layout: Layout, request: Request) -> tuple[Survey, list[Found]]:
+def _seen(layout: Layout, request: Request) -> tuple[Survey, list[ErasureFinding]]:
     """What holds it, in rows and in places; the subject has learnt from all of them."""
     _require_workspace(layout)
     subject, state = Subject(request), state_of(layout)
@@ -157,7 +157,7 @@ def _new(request: Request, by: str) -> Erasure:
     return record.model_copy(update={"request": record.digest("request", f"{request.kind} {folded(request.value)}")})
 
 
-def _recorded(layout: Layout, record: Erasure, seen: Survey, request: Request, found: list[Found]) -> Erasure:
+def _recorded(layout: Layout, record: Erasure, seen: Survey, request: Request, found: list[ErasureFinding]) -> Erasure:
     """The record with all that is known now, committed."""
     known = {
         "digests": (*record.digests, *digests_of(record, seen.subject, request)),
@@ -254,8 +254,8 @@ def _erase_places(layout: Layout, subject: Subject, record: Erasure) -> None:
 def _due(layout: Layout, record: Erasure) -> None:
     """A retraining is due; ``flows.poll`` starts it where deployments run."""
     if record.versions:
-        told = f"data were erased (erasure {record.id}); {len(record.models)} models were trained on them"
-        Due(cause="data", key=record.id, told=told, since=datetime.now(UTC)).write(layout.due("data"))
+        summary = f"data were erased (erasure {record.id}); {len(record.models)} models were trained on them"
+        Due(cause="data", key=record.id, summary=summary, since=datetime.now(UTC)).write(layout.due("data"))
 
 
 def _delete_versions(layout: Layout, subject: Subject, record: Erasure) -> None:

@@ -18,24 +18,24 @@ from entityclip.data.erasure import Subject
 from entityclip.errors import WorkspaceError
 from entityclip.paths import Layout
 from entityclip.storage import atomic_write
-from flows.erasure.survey import Found
+from flows.erasure.survey import ErasureFinding
 from flows.workspace.repository import Repository
 
 MARK = "[erased]"
 
 
-def history_found(layout: Layout, subject: Subject) -> list[Found]:
+def history_found(layout: Layout, subject: Subject) -> list[ErasureFinding]:
     """Blobs of reports that name it, and whatever else in Git does."""
     reports, others = _naming(layout, subject)
     found = []
     if reports:
         files = ", ".join(sorted(set(reports.values())))
         action = f"rewritten as {MARK} in every commit: commits from there on get new ids, tags follow"
-        found.append(Found(place="Git history", what=files, count=len(reports), action=action))
+        found.append(ErasureFinding(place="Git history", what=files, count=len(reports), action=action))
     if others:
         action = "NOT erased, the file is yours: edit it, then git filter-repo --replace-text FILE"
         what = ", ".join(sorted(others))
-        found.append(Found(place="Git, other files", what=what, count=len(others), action=action, left=True))
+        found.append(ErasureFinding(place="Git, other files", what=what, count=len(others), action=action, left=True))
     return found
 
 

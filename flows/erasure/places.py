@@ -22,7 +22,7 @@ from entityclip.data.erasure import SHORTEST, TABLES, Subject
 from entityclip.errors import ConfigError, WorkspaceError
 from entityclip.paths import ChangesLayout, DataLayout, Layout, StateLayout, StoreLayout
 from entityclip.retrieval.index import Changes
-from flows.erasure.survey import Found, shard_rows
+from flows.erasure.survey import ErasureFinding, shard_rows
 
 KEPT = {"lock", "unfinished", "running", "running.holder", "alive", "due", "up", "metrics", "catalog", "fetched"}
 """Of the work folder: locks, reasons to retrain, processes, figures, and sources, which are the user's."""
@@ -33,21 +33,21 @@ _READABLE = {".csv", ".json", ".jsonl", ".html", ".txt", ".log", ".yaml", ".yml"
 
 
 # ---------------------------------------------------------------- work folder and Bentos
-def work_found(layout: Layout, releases: Iterable[str]) -> list[Found]:
+def work_found(layout: Layout, releases: Iterable[str]) -> list[ErasureFinding]:
     """What the work folder holds that was made from the data, and the packages of these releases."""
     made = [path.name for path in _work(layout)]
     found = (
-        [Found(place=f"{layout.work.name}/", what=", ".join(sorted(made)), count=len(made), action="deleted")]
+        [ErasureFinding(place=f"{layout.work.name}/", what=", ".join(sorted(made)), count=len(made), action="deleted")]
         if made
         else []
     )
     for version in releases:
         if store_paths(layout, version):
             tags = f"entityclip-service:{version}, entityclip-model:{version}"
-            found.append(Found(place="BentoML store", what=tags, count=2, action="deleted"))
+            found.append(ErasureFinding(place="BentoML store", what=tags, count=2, action="deleted"))
     docs = layout.rules / "uncommitted"
     if any(docs.glob("*/*")):
-        found.append(Found(place="Data Docs", what="values of rows", count=1, action="deleted"))
+        found.append(ErasureFinding(place="Data Docs", what="values of rows", count=1, action="deleted"))
     return found
 
 
@@ -118,19 +118,19 @@ def _file_holds(file: Path, subject: Subject) -> bool:
         return any(map(subject.mentioned, lines))
 
 
-def prefect_found(layout: Layout, subject: Subject) -> list[Found]:
+def prefect_found(layout: Layout, subject: Subject) -> list[ErasureFinding]:
     """Prefect's own database, where tables of runs may show a row."""
     words = [word.encode() for word in (*subject.words, subject.request.value) if len(word) >= SHORTEST]
     for file in layout.prefect_home.rglob("*.db*"):
         content = file.read_bytes()
         if any(word in content for word in words):
             action = f"NOT erased: python -m flows.platform.local_stack --down, then delete {layout.prefect_home}"
-            return [Found(place="Prefect database", what=file.name, count=1, action=action, left=True)]
+            return [ErasureFinding(place="Prefect database", what=file.name, count=1, action=action, left=True)]
     return []
 
 
 # ---------------------------------------------------------------- the service's state
-def service_found(state: StateLayout, subject: Subject) -> list[Found]:
+def service_found(state: StateLayout, subject: Subject) -> list[ErasureFinding]:
     """Rows of feedback, and changed entities."""
     found = []
     for place, count, action in (
@@ -139,16 +139,18 @@ def service_found(state: StateLayout, subject: Subject) -> list[Found]:
         ("added pictures", len(_added(state, subject)), "deleted; running services drop them at once"),
     ):
         if count:
-            found.append(Found(place=place, what="rows", count=count, action=action))
+            found.append(ErasureFinding(place=place, what="rows", count=count, action=action))
     return found
 
 
-def samples_found(state: StateLayout) -> list[Found]:
+def samples_found(state: StateLayout) -> list[ErasureFinding]:
     """What may come from it without saying so: samples of pictures that were shown, comparisons of answers."""
     found = []
     for place, count in (("samples", _samples(state)), ("shadow record", int(state.shadow.exists()))):
         if count:
-            found.append(Found(place=place, what="rows", count=count, action="all deleted: no row says whose it is"))
+            found.append(
+                ErasureFinding(place=place, what="rows", count=count, action="all deleted: no row says whose it is")
+            )
     return found
 
 
@@ -254,10 +256,10 @@ def drop_live(state: StateLayout, gone: Iterable[Path]) -> None:
 
 
 # ---------------------------------------------------------------- the ledger
-def ledger_found(layout: Layout, subject: Subject) -> list[Found]:
+def ledger_found(layout: Layout, subject: Subject) -> list[ErasureFinding]:
     """Answers of language models."""
     count = len(_answers(layout.ledger, subject))
-    return [Found(place=layout.ledger.name, what="answers", count=count, action="deleted")] if count else []
+    return [ErasureFinding(place=layout.ledger.name, what="answers", count=count, action="deleted")] if count else []
 
 
 def _answers(ledger: Path, subject: Subject) -> list[str]:

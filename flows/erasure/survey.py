@@ -22,7 +22,7 @@ from flows.workspace.registry import versions as released
 from flows.workspace.repository import Repository, pointer_hash
 
 
-class Found(Record):
+class ErasureFinding(Record):
     """One place that holds it, and what becomes of it."""
 
     place: str
@@ -43,7 +43,7 @@ class Survey:
     unneeded: list[str] = field(default_factory=list)
     releases: list[str] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
-    found: list[Found] = field(default_factory=list)
+    found: list[ErasureFinding] = field(default_factory=list)
 
     @property
     def current(self) -> dict[str, Version]:
@@ -144,10 +144,10 @@ def _spare(result: Survey, objects: Objects) -> None:
 
 
 # ---------------------------------------------------------------- what that means
-def _version_found(version: Version, counts: Counter[str]) -> Found:
+def _version_found(version: Version, counts: Counter[str]) -> ErasureFinding:
     rows = ", ".join(f"{count} {table}" for table, count in sorted(counts.items()))
     again = ", made again without it" if "HEAD" in version.commits else ""
-    return Found(
+    return ErasureFinding(
         place=f"{version.folder}/ {version.hash[:12]}",
         what=rows,
         count=sum(counts.values()),
@@ -163,7 +163,7 @@ def _objects_found(result: Survey, objects: Objects, known: list[Version]) -> No
     places = Counter(place for oid in result.unneeded for place in objects.places(oid))
     for place, count in places.items():
         name = "DVC cache" if place == "cache" else f"DVC remote {place!r}"
-        result.found.append(Found(place=name, what="objects", count=count, action="deleted"))
+        result.found.append(ErasureFinding(place=name, what="objects", count=count, action="deleted"))
 
 
 def _holds(path: Path | None, subject: Subject) -> bool:
@@ -190,12 +190,16 @@ def _releases_found(layout: Layout, result: Survey) -> None:
             result.models.append(release.model_fingerprint)
             what = "the champion" if current is not None and current.version == version else "a release"
             result.found.append(
-                Found(place=f"release {version}", what=what, count=1, action="no way back to it; its model stays")
+                ErasureFinding(
+                    place=f"release {version}", what=what, count=1, action="no way back to it; its model stays"
+                )
             )
     for path in sorted(layout.decision("x").parent.glob("*.json")):
         decision = PromotionDecision.read(path)
         if decision is not None and decision.data_hash in doomed and decision.challenger not in result.models:
             result.models.append(decision.challenger)
     for model in result.models:
-        found = Found(place=f"model {model[:12]}", what="was trained on it", count=1, action="retraining is due")
+        found = ErasureFinding(
+            place=f"model {model[:12]}", what="was trained on it", count=1, action="retraining is due"
+        )
         result.found.append(found)

@@ -34,12 +34,12 @@ NOTICES: dict[str, tuple[set[str], dict[str, Any], str]] = {
     "entityclip: a challenger was judged": (
         {"entityclip.promoted", "entityclip.refused"},
         _OURS,
-        "{{ event.payload.told }} (workspace {{ event.payload.workspace }})",
+        "{{ event.payload.summary }} (workspace {{ event.payload.workspace }})",
     ),
     "entityclip: a retraining is due": (
         {"entityclip.drift", "entityclip.feedback"},
         _OURS,
-        "{{ event.payload.told }} (workspace {{ event.payload.workspace }})",
+        "{{ event.payload.summary }} (workspace {{ event.payload.workspace }})",
     ),
 }
 """Automation -> events, what they are about, the message."""
@@ -54,11 +54,11 @@ def tell_verdict(layout: Layout, decision: PromotionDecision, *, version: str | 
         version: The champion after it.
     """
     verdict = "promoted" if decision.promoted else "refused"
-    told = f"Model {decision.challenger[:12]} {verdict}, the champion is {version}: {'; '.join(decision.reasons)}"
+    summary = f"Model {decision.challenger[:12]} {verdict}, the champion is {version}: {'; '.join(decision.reasons)}"
     emit_event(
         event=f"entityclip.{verdict}",
         resource={"prefect.resource.id": RESOURCE, "prefect.resource.name": layout.root.name},
-        payload={"workspace": str(layout.root), "told": told},
+        payload={"workspace": str(layout.root), "summary": summary},
     )
 
 

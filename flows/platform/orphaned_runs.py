@@ -25,9 +25,9 @@ _held: list[FileLock] = []
 """The system gives them back when the process ends: by then Prefect knows how the run ended."""
 
 
-def stay_known(layout: Layout) -> None:
+def register_run(layout: Layout) -> None:
     """Let later runs know that this one is alive, and tell Prefect of those that are not any more."""
-    _bury(layout)
+    mark_crashed(layout)
     run = flow_run.get_id()
     if run is not None:
         lock = FileLock(layout.alive(run))
@@ -35,7 +35,7 @@ def stay_known(layout: Layout) -> None:
         _held.append(lock)
 
 
-def _bury(layout: Layout) -> None:
+def mark_crashed(layout: Layout) -> None:
     """Give up the names of processes that are gone; what Prefect still calls Running was killed."""
     folder = layout.alive("a run").parent
     folder.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ from prefect.runtime import flow_run
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
 from entityclip.paths import Layout
-from flows.workspace.repository import full_disk_told, redacted
+from flows.workspace.repository import redacted, translate_disk_full
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -56,7 +56,7 @@ def observed(layout: Layout, flow: str) -> Iterator[Observation]:
         logger.addHandler(handler)
     succeeded = False
     try:
-        with traced(seen), full_disk_told(layout):
+        with traced(seen), translate_disk_full(layout):
             yield seen
         succeeded = True
     except BaseException as error:
@@ -71,7 +71,7 @@ def observed(layout: Layout, flow: str) -> Iterator[Observation]:
             handler.close()
         try:
             _write(layout.metrics(flow), seen, seconds=time.monotonic() - started, succeeded=succeeded)
-        except OSError as error:  # a full disk: what the run ended with is told, not this
+        except OSError as error:  # a full disk: report the error that ended the run, not this one
             logging.getLogger("flows").warning("%s: figures not written: %s", layout.metrics(flow), error)
 
 
@@ -155,18 +155,18 @@ _current: ContextVar[_Run | None] = ContextVar("run", default=None)
 @contextmanager
 def step(name: str) -> Iterator[Step]:
     """A step of the run at work; nothing where no run is traced."""
-    run, told = _current.get(), Step()
+    run, outcome = _current.get(), Step()
     if run is None:
-        yield told
+        yield outcome
         return
     span = run.tracer.start_span(name, context=run.within)
     try:
-        yield told
+        yield outcome
     except BaseException as error:
         _failed(span, error)
         raise
     finally:
-        span.set_attributes({"entityclip.reused": bool(told.reason), "entityclip.reason": told.reason})
+        span.set_attributes({"entityclip.reused": bool(outcome.reason), "entityclip.reason": outcome.reason})
         run.steps.append((span, time.time_ns()))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from entityclip.reports.run_report import slice_table
-from entityclip.schemas import Blessing, EvalReport, PromotionDecision, QualityReport
+from entityclip.schemas import EvalReport, PromotionDecision, QualityReport, ServingCheck
 from entityclip.storage import read_table
 
 ROWS_SHOWN = 20
@@ -53,8 +53,8 @@ def show_decision(decision: PromotionDecision) -> None:
     create_markdown_artifact(key="promotion", markdown=f"Model `{decision.challenger}` **{verdict}**\n\n{reasons}")
 
 
-def show_blessing(blessing: Blessing) -> None:
+def show_serving_check(serving_check: ServingCheck) -> None:
     """Whether the release can be served, and why."""
-    verdict = "can be served" if blessing.blessed else "is **not** to be served"
-    reasons = "\n".join(f"- {reason}" for reason in blessing.reasons)
-    create_markdown_artifact(key="blessing", markdown=f"Release `{blessing.version}` {verdict}\n\n{reasons}")
+    verdict = "can be served" if serving_check.certified else "is **not** to be served"
+    reasons = "\n".join(f"- {reason}" for reason in serving_check.reasons)
+    create_markdown_artifact(key="serving-check", markdown=f"Release `{serving_check.version}` {verdict}\n\n{reasons}")

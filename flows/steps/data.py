@@ -33,8 +33,8 @@ from expectations.refusal import explain_refusal
 from flows.platform.dask_executor import share, spread
 from flows.steps.artifacts import show_quality
 from flows.steps.gate_models import judges
-from flows.steps.reprocess_quarantine import ask_again, merge_reviews, to_write_again, told
-from flows.steps.stage_timer import Clock
+from flows.steps.reprocess_quarantine import ask_again, merge_reviews, summary, to_write_again
+from flows.steps.stage_timer import StageTimer
 from flows.workspace.source import WorkspaceSource, remember
 from flows.workspace.versions import data_flaw, version_data
 
@@ -115,7 +115,7 @@ def prepare_data(layout: Layout, preset: Preset, origin: WorkspaceSource) -> Pre
     A source that can be read is the workspace's from then on, whatever the gate says of its rows.
     """
     written_by = read_config(layout.config).explain
-    clock, writer = Clock(), open_writer(written_by, ledger=layout.ledger)
+    clock, writer = StageTimer(), open_writer(written_by, ledger=layout.ledger)
     with clock.stage("source"):
         source = source_of(layout, origin, progress=True)
         inputs = data_inputs(layout, preset, source, writer, written_by)
@@ -140,7 +140,7 @@ def prepare_data(layout: Layout, preset: Preset, origin: WorkspaceSource) -> Pre
             quality = validate_batch(layout, key, floors=preset.floors)
     require_accepted(layout, quality)
     with clock.stage("version"):
-        version = version_accepted(layout, message=told(source.name, quality, merged, again))
+        version = version_accepted(layout, message=summary(source.name, quality, merged, again))
     prepared = Prepared(inputs=inputs, ingest=ingested, quality=quality, version=version, stages=clock.facts)
     prepared.write(layout.receipt("data"))
     return prepared

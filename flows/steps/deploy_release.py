@@ -1,6 +1,6 @@
-"""From a release to what answers: packaged, proved in a process of its own, blessed or not, put live.
+"""Deploys a release: package it, smoke-test it in a process of its own, certify it, put it into service.
 
-None of this needs Prefect: a rollback has to work in the night when nothing else does.
+Nothing here needs Prefect, so that a rollback works when the Prefect server is down.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from bentos.runtime import active_release, followers
 from entityclip.errors import PackagingError
 from entityclip.evaluation import promotion
 from entityclip.paths import Layout, StateLayout, StoreLayout
-from entityclip.schemas import BentoRecord, Blessing, EvalReport, Release
+from entityclip.schemas import BentoRecord, EvalReport, Release, ServingCheck
 from entityclip.settings import read_config
 from flows.platform.dask_executor import spread
 from flows.workspace.registry import fetch_release
@@ -21,12 +21,12 @@ from flows.workspace.repository import Repository, exclusive
 
 
 def packaged(layout: Layout, release: Release) -> BentoRecord:
-    """A Bento from the release's own files, brought back from Git and DVC; it has yet to be proved.
+    """Build a Bento from the release's own files, restored from Git and DVC; it is not smoke-tested yet.
 
-    Where the workspace names a Dask cluster, its workers embed the pictures.
+    If the workspace names a Dask cluster, its workers embed the pictures.
 
     Raises:
-        PackagingError, WorkspaceError: It cannot be built, or the release cannot be brought back.
+        PackagingError, WorkspaceError: It cannot be built, or the release cannot be restored.
     """
     layout.receipt(f"smoke-{release.version}").unlink(missing_ok=True)
     copy = fetch_release(layout, release.version, data=True)
@@ -35,16 +35,16 @@ def packaged(layout: Layout, release: Release) -> BentoRecord:
 
 
 def proof(layout: Layout, release: Release) -> BentoRecord | None:
-    """The Bento of an earlier run with what its smoke test saw; None where it has to be built or proved."""
+    """The Bento of an earlier run with the result of its smoke test; None if it has to be built or tested."""
     ready = package.ready(layout.bento_home, release)
     return BentoRecord.read(layout.receipt(f"smoke-{release.version}")) if ready else None
 
 
-def prove(layout: Layout, release: Release, bento: BentoRecord) -> tuple[BentoRecord, Blessing]:
-    """Serve the Bento, compare its scores with the evaluator's, and hold its figures against the budgets.
+def prove(layout: Layout, release: Release, bento: BentoRecord) -> tuple[BentoRecord, ServingCheck]:
+    """Smoke-test the Bento: serve it, compare its scores with the evaluator's, and its figures with the budgets.
 
     Raises:
-        PackagingError: It does not start, refuses, or scores otherwise.
+        PackagingError: It does not start, answers with an error, or its scores differ from the evaluator's.
     """
     copy = Layout(layout.release_copy(release.version))
     evaluation = EvalReport.read(copy.report("evaluation"))
@@ -54,48 +54,48 @@ def prove(layout: Layout, release: Release, bento: BentoRecord) -> tuple[BentoRe
     proved = bento.model_copy(update={"largest_difference": seen.largest_difference})
     proved.write(layout.receipt(f"smoke-{release.version}"))
     folder = served_package(layout, release)
-    blessing = promotion.bless(
+    serving_check = promotion.certify(
         release,
         policy=read_config(layout.config).promotion,
         largest_difference=seen.largest_difference,
         latency_ms=seen.latency_ms,
         size_mb=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6,
     )
-    return proved, blessing
+    return proved, serving_check
 
 
-def blessed_before(layout: Layout, release: Release) -> tuple[BentoRecord, Blessing] | None:
-    """The proved Bento and its blessing, where an earlier run was stopped before it could make the release champion.
+def certified_before(layout: Layout, release: Release) -> tuple[BentoRecord, ServingCheck] | None:
+    """The Bento and serving check of an earlier run that was stopped before it made the release the champion.
 
-    None where it has to be built or proved, was refused, or was held against budgets that are no longer those.
+    None if the Bento has to be built or tested, was refused, or was checked against other budgets.
     """
-    blessing, proved = Blessing.read(layout.blessing(release.version)), proof(layout, release)
-    if proved is None or blessing is None or not blessing.blessed:
+    serving_check, proved = ServingCheck.read(layout.serving_check(release.version)), proof(layout, release)
+    if proved is None or serving_check is None or not serving_check.certified:
         return None
-    same = blessing.model_fingerprint == release.model_fingerprint
-    return (proved, blessing) if same and blessing.policy == read_config(layout.config).promotion else None
+    same = serving_check.model_fingerprint == release.model_fingerprint
+    return (proved, serving_check) if same and serving_check.policy == read_config(layout.config).promotion else None
 
 
 def ensure_proved(layout: Layout, release: Release) -> None:
-    """Build and prove a release again, where that was cleaned away. Budgets refuse nothing here: it was blessed before.
+    """Build and smoke-test a release again if its Bento was deleted. Budgets are not enforced: it was certified before.
 
     Raises:
-        PackagingError: It cannot be served any more; that is recorded.
+        PackagingError: It cannot be served any more; the refusal is recorded.
     """
     if proof(layout, release) is not None:
         return
     try:
-        _, blessing = prove(layout, release, packaged(layout, release))
+        _, serving_check = prove(layout, release, packaged(layout, release))
     except PackagingError as error:
-        record_blessing(layout, unservable(layout, release, error))
+        record_serving_check(layout, unservable(layout, release, error))
         raise
-    record_blessing(layout, blessing)
+    record_serving_check(layout, serving_check)
 
 
-def unservable(layout: Layout, release: Release, error: PackagingError) -> Blessing:
-    """The refusal of a release that could not be packaged, or did not answer its smoke test."""
-    return Blessing(
-        blessed=False,
+def unservable(layout: Layout, release: Release, error: PackagingError) -> ServingCheck:
+    """The refusal of a release that could not be packaged or failed its smoke test."""
+    return ServingCheck(
+        certified=False,
         reasons=(str(error),),
         version=release.version,
         model_fingerprint=release.model_fingerprint,
@@ -106,13 +106,13 @@ def unservable(layout: Layout, release: Release, error: PackagingError) -> Bless
     )
 
 
-def record_blessing(layout: Layout, blessing: Blessing) -> None:
-    """Keep the blessing, or the refusal, for ever: in a commit of its own."""
-    path = layout.blessing(blessing.version)
+def record_serving_check(layout: Layout, serving_check: ServingCheck) -> None:
+    """Commit the serving check, passed or not; it is kept for ever."""
+    path = layout.serving_check(serving_check.version)
     with exclusive(layout):
-        blessing.write(path)
-        said = "can be served" if blessing.blessed else "is not to be served"
-        Repository(layout.root).commit(f"{blessing.version} {said}", [path])
+        serving_check.write(path)
+        verdict = "can be served" if serving_check.certified else "must not be served"
+        Repository(layout.root).commit(f"{serving_check.version} {verdict}", [path])
 
 
 # ---------------------------------------------------------------- live
@@ -127,15 +127,15 @@ def served_package(layout: Layout, release: Release) -> Path:
 
 
 def go_live(layout: Layout, release: Release, *, take_back: bool = True) -> None:
-    """Let every service of this workspace answer with the release, and wait until they do; no request is dropped.
+    """Switch every service of this workspace to the release and wait for it; no request is dropped.
 
     Args:
         layout: The workspace.
         release: Which one.
-        take_back: Whether the release before answers again where a worker cannot follow.
+        take_back: Whether to switch back to the previous release if a worker cannot load this one.
 
     Raises:
-        SwitchError: A worker of a running service cannot follow; carries the reason.
+        SwitchError: A worker of a running service cannot load it; carries the reason.
         ConfigError, DataError: The release is not packaged here, or the package is damaged.
     """
     state, package = state_of(layout), served_package(layout, release)

@@ -24,7 +24,7 @@ from entityclip.schemas import EvalReport, Record, Split
 from entityclip.storage import atomic_path
 from entityclip.training import TrainConfig
 from flows.steps.artifacts import show_evaluation
-from flows.steps.stage_timer import Clock
+from flows.steps.stage_timer import StageTimer
 from flows.workspace.locks import device_lease
 
 STAGES = ("train", "calibrate", "evaluate")
@@ -94,7 +94,7 @@ def evaluate_model(layout: Layout, run: RunLayout) -> EvalReport:
 def learn(layout: Layout, config: TrainConfig, data_hash: str) -> Learned:
     """Train on ``data/`` and evaluate; a run of the same data, config and code is reused when it is whole."""
     inputs = training.run_inputs(config, data_hash=data_hash)
-    key, run, clock = inputs.key, layout.run(inputs.key), Clock()
+    key, run, clock = inputs.key, layout.run(inputs.key), StageTimer()
     with clock.stage("train"):
         trained, why = trained_before(layout, inputs)
         if trained:

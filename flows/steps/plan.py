@@ -1,6 +1,6 @@
-"""``python -m flows.retrain --explain-cache``: for every step, whether a run would do it or reuse it, and why.
+"""The plan of a run: for every step, whether it would run or be reused, and why.
 
-It asks the very functions that a run asks, and writes nothing: no file, no commit, no run.
+It calls the functions that a run calls to decide this, and writes nothing: no file, no commit, no run.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from flows.workspace.source import WorkspaceSource
 from flows.workspace.versions import released
 
 
-def look(layout: Layout, preset: Preset, origin: WorkspaceSource) -> tuple[StageFact, ...]:
+def plan(layout: Layout, preset: Preset, origin: WorkspaceSource) -> tuple[StageFact, ...]:
     """Every step of a run with these settings, in order.
 
     Raises:
-        EntityClipError: What a run would end with at once: an unknown setting, a source that cannot be read.
+        EntityClipError: The run could not start: an unknown setting, a source that cannot be read.
     """
     return tuple(_steps(layout, preset, origin))
 
@@ -35,14 +35,14 @@ def _steps(layout: Layout, preset: Preset, origin: WorkspaceSource) -> Iterator[
     prepared, why = _prepared(layout, preset, origin)
     yield from (_step(name, why, reused=prepared is not None) for name in data.STAGES)
     if prepared is None:
-        yield from _waiting((*model.STAGES, *release.STAGES), "the version of the data that comes out decides")
+        yield from _waiting((*model.STAGES, *release.STAGES), "depends on the data version")
     else:
         yield from _learned(layout, preset, prepared.version.data_hash)
 
 
 def _prepared(layout: Layout, preset: Preset, origin: WorkspaceSource) -> tuple[data.Prepared | None, str]:
     if not layout.config.exists() or not layout.rules.exists():
-        return None, f"{layout.root}: no workspace yet; the first run makes it"
+        return None, f"{layout.root}: there is no workspace yet; the first run creates it"
     if missing := origin.missing(layout):
         return None, missing
     source = data.source_of(layout, origin, progress=False)
@@ -57,18 +57,18 @@ def _learned(layout: Layout, preset: Preset, data_hash: str) -> Iterator[StageFa
     trained, why = model.trained_before(layout, inputs)
     yield _step("train", why, reused=trained)
     if not trained:
-        yield from _waiting((*model.STAGES[1:], *release.STAGES), "the model that comes out decides")
+        yield from _waiting((*model.STAGES[1:], *release.STAGES), "depends on the trained model")
         return
     card = read_card(run.checkpoint)
     if not card.mix:
-        yield _step("calibrate", "the card carries no mix yet", reused=False)
-        yield from _waiting((*model.STAGES[2:], *release.STAGES), "the calibrated model decides")
+        yield _step("calibrate", "the model card has no calibrated mix yet", reused=False)
+        yield from _waiting((*model.STAGES[2:], *release.STAGES), "depends on the calibrated model")
         return
     yield _step("calibrate", model.CALIBRATED, reused=True)
     evaluation, why = model.evaluated_before(run, card)
     yield _step("evaluate", why, reused=evaluation is not None)
     if evaluation is None:
-        yield from _waiting(release.STAGES, "the figures decide")
+        yield from _waiting(release.STAGES, "depends on the evaluation")
     else:
         yield from _released(layout, run, card, floors=preset.floors)
 
@@ -77,14 +77,18 @@ def _released(layout: Layout, run: RunLayout, card: CheckpointCard, *, floors: b
     decision, why = release.judged_before(layout, run, card, floors=floors)
     yield _step("promote", why, reused=decision is not None)
     if decision is None:
-        yield from _waiting(release.STAGES[1:], "the comparison with the champion decides who is packaged")
+        yield from _waiting(release.STAGES[1:], "depends on the comparison with the champion")
         return
     version = released(layout, card.fingerprint) if decision.promoted else None
     current = champion(layout)
     if decision.promoted and (version is None or release.to_be_proved(layout, release_of(layout, version))):
-        blessed = version is not None and deploy_release.blessed_before(layout, release_of(layout, version)) is not None
-        why = f"{version or 'the promoted model'} is on its way: it was never the champion"
-        yield from (_step(name, release.BLESSED if blessed else why, reused=blessed) for name in release.STAGES[1:])
+        certified = (
+            version is not None and deploy_release.certified_before(layout, release_of(layout, version)) is not None
+        )
+        why = f"{version or 'the promoted model'} has not become the champion yet"
+        yield from (
+            _step(name, release.CERTIFIED if certified else why, reused=certified) for name in release.STAGES[1:]
+        )
     elif current is not None:
         yield from _ready(layout, current)
 
@@ -96,7 +100,7 @@ def _ready(layout: Layout, current: Release) -> Iterator[StageFact]:
         bento, why = None, str(error)
     yield _step("package", why, reused=bento is not None)
     if bento is None:
-        yield from _waiting(("smoke",), "a Bento that was built again is proved again")
+        yield from _waiting(("smoke",), "a newly built Bento is smoke-tested")
     else:
         proof, why = release.proved_before(layout, current)
         yield _step("smoke", why, reused=proof is not None)

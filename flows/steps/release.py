@@ -1,7 +1,7 @@
-"""The release half of the main job: decide, release, package, prove, and only then make it the champion.
+"""Second half of the main job: compare, release, package, smoke-test, then make the release the champion.
 
-A model needs two blessings: one for quality, by comparison with the champion, and one for service, by its smoke test
-and budgets. Both are kept in Git. Going back by hand:
+A model has to pass two checks: the promotion, which compares it with the champion, and the serving check, which is its
+smoke test and its budgets. Both are kept in Git. To roll back by hand:
 ``python -m flows.steps.release rollback --workspace DIR --to v1.3.0``.
 """
 
@@ -24,35 +24,35 @@ from entityclip.paths import Layout, RunLayout
 from entityclip.reports.run_report import StageFact
 from entityclip.schemas import (
     BentoRecord,
-    Blessing,
     EvalReport,
     PromotionDecision,
     PromotionPolicy,
     QualityReport,
     Record,
     Release,
+    ServingCheck,
 )
 from entityclip.settings import read_config
 from flows import approve as approval
 from flows.steps import deploy_release
-from flows.steps.artifacts import show_blessing, show_decision
+from flows.steps.artifacts import show_decision, show_serving_check
 from flows.steps.model import Learned
 from flows.steps.rollback import roll_back
-from flows.steps.stage_timer import Clock
+from flows.steps.stage_timer import StageTimer
 from flows.workspace import versions
 from flows.workspace.create import open_workspace
-from flows.workspace.locks import alone
-from flows.workspace.registry import assign_champion, champion, fetch_release, reigned
+from flows.workspace.locks import workspace_lock
+from flows.workspace.registry import assign_champion, champion, fetch_release, was_champion
 
 STAGES = ("promote", "package", "smoke")
-BLESSED = "an earlier run built, proved and blessed it, and was stopped before it could make it the champion"
+CERTIFIED = "an earlier run built and certified it, and was stopped before it made it the champion"
 
 
-class Released(Record):
-    """How the challenger fared; ``release`` and ``bento`` are the champion's, whoever that now is."""
+class ReleaseOutcome(Record):
+    """What became of the challenger; ``release`` and ``bento`` are those of the champion after the run."""
 
     decision: PromotionDecision
-    blessing: Blessing | None
+    serving_check: ServingCheck | None
     release: Release | None
     bento: BentoRecord | None
     stages: tuple[StageFact, ...]
@@ -62,7 +62,7 @@ class Released(Record):
 def decide(
     layout: Layout, learned: Learned, data_hash: str, suite_hash: str, *, floors: bool = True
 ) -> PromotionDecision:
-    """The challenger against the champion on the same evaluation set, by the policy that holds."""
+    """Compare the challenger with the champion on the same evaluation set, by the current policy."""
     current = champion(layout)
     theirs = None if current is None else champion_figures(layout, current, learned.evaluation)
     ours = pd.read_parquet(layout.run(learned.run).queries)
@@ -82,7 +82,9 @@ def decide(
 
 
 def policy_of(layout: Layout, *, floors: bool) -> PromotionPolicy:
-    """The workspace's policy; without ``floors``, which a preset may switch off, chance need not be beaten."""
+    """The workspace's promotion policy; without ``floors``, which a preset may switch off, it does not require a
+    result above chance.
+    """
     policy = read_config(layout.config).promotion
     return policy if floors else policy.model_copy(update={"require_above_chance": False})
 
@@ -90,7 +92,7 @@ def policy_of(layout: Layout, *, floors: bool) -> PromotionPolicy:
 def champion_figures(layout: Layout, current: Release, challenger: EvalReport) -> tuple[EvalReport, pd.DataFrame]:
     """The champion measured on the challenger's evaluation set: the same data, the same code."""
     from entityclip.evaluation.evaluate import evaluate
-    from entityclip.model import checkpoint  # loads torch: only who compares anew waits for it
+    from entityclip.model import checkpoint  # loads torch: imported only when needed
 
     model = checkpoint.load(fetch_release(layout, current.version).model)
     return evaluate(model, layout.data, split=challenger.split)
@@ -109,19 +111,19 @@ def release_model(layout: Layout, learned: Learned, decision: PromotionDecision,
 
 @task(cache_policy=NO_CACHE)
 def package_release(layout: Layout, release: Release) -> BentoRecord:
-    """A Bento from the release's own files; it has yet to be proved."""
+    """Build a Bento from the release's own files; it is not smoke-tested yet."""
     return deploy_release.packaged(layout, release)
 
 
 @task(cache_policy=NO_CACHE)
-def smoke_test(layout: Layout, release: Release, bento: BentoRecord) -> tuple[BentoRecord, Blessing]:
-    """Serve the Bento in its own process, compare its scores with the evaluator's, hold it against the budgets."""
+def smoke_test(layout: Layout, release: Release, bento: BentoRecord) -> tuple[BentoRecord, ServingCheck]:
+    """Serve the Bento in its own process; compare its scores with the evaluator's, and its figures with the budgets."""
     return deploy_release.prove(layout, release, bento)
 
 
 @task(cache_policy=NO_CACHE)
 def make_champion(layout: Layout, release: Release, decision: PromotionDecision) -> Release:
-    """Let the blessed release answer, then tag it as the champion; a kill between the two is completed by a rerun."""
+    """Put the certified release into service, then tag it as the champion; after a kill in between, run again."""
     deploy_release.go_live(layout, release)
     return assign_champion(layout, release.version, message=decision.reasons[0])
 
@@ -129,9 +131,9 @@ def make_champion(layout: Layout, release: Release, decision: PromotionDecision)
 @flow(name="release", flow_run_name="release-{learned.run}")
 def release(
     layout: Layout, learned: Learned, data_hash: str, quality: QualityReport, *, floors: bool = True
-) -> Released:
-    """Promote the challenger or keep the champion. Whoever is to answer then is packaged and proved first."""
-    clock = Clock()
+) -> ReleaseOutcome:
+    """Promote the challenger or keep the champion. It is packaged and smoke-tested first."""
+    clock = StageTimer()
     with clock.stage("promote"):
         decision, why = judged_before(layout, layout.run(learned.run), learned.card, floors=floors)
         if decision is not None:
@@ -144,51 +146,55 @@ def release(
             candidate = made if to_be_proved(layout, made) else None
         else:
             versions.record_decision(layout, decision)
-    current, bento, blessing = champion(layout), None, None
+    current, bento, serving_check = champion(layout), None, None
     if candidate is not None:
-        bento, blessing = try_out(layout, candidate, clock)
-        if blessing.blessed and approved(layout, candidate, decision):
+        bento, serving_check = try_out(layout, candidate, clock)
+        if serving_check.certified and approved(layout, candidate, decision):
             current = make_champion(layout, candidate, decision)
     if current is None:
         bento = None
     elif current != candidate:
         bento = keep_ready(layout, current, clock)
-    return Released(decision=decision, blessing=blessing, release=current, bento=bento, stages=clock.facts)
+    return ReleaseOutcome(
+        decision=decision, serving_check=serving_check, release=current, bento=bento, stages=clock.facts
+    )
 
 
-def try_out(layout: Layout, candidate: Release, clock: Clock) -> tuple[BentoRecord | None, Blessing]:
-    """Package and prove a release that is not the champion yet. Where that fails, the champion stays."""
-    bento, before = None, deploy_release.blessed_before(layout, candidate)
+def try_out(layout: Layout, candidate: Release, clock: StageTimer) -> tuple[BentoRecord | None, ServingCheck]:
+    """Package and smoke-test a release that is not the champion yet. If that fails, the champion stays."""
+    bento, before = None, deploy_release.certified_before(layout, candidate)
     try:
         with clock.stage("package"):
             if before is not None:
-                clock.reason = BLESSED
+                clock.reason = CERTIFIED
             bento = before[0] if before else package_release(layout, candidate)
         with clock.stage("smoke"):
             if before is not None:
-                clock.reason = BLESSED
-            bento, blessing = before or smoke_test(layout, candidate, bento)
+                clock.reason = CERTIFIED
+            bento, serving_check = before or smoke_test(layout, candidate, bento)
     except PackagingError as error:
-        blessing = deploy_release.unservable(layout, candidate, error)
-    deploy_release.record_blessing(layout, blessing)
-    show_blessing(blessing)
-    get_run_logger().info("%s for service: %s", "blessed" if blessing.blessed else "refused", blessing.reasons)
-    return bento, blessing
+        serving_check = deploy_release.unservable(layout, candidate, error)
+    deploy_release.record_serving_check(layout, serving_check)
+    show_serving_check(serving_check)
+    get_run_logger().info(
+        "%s for service: %s", "certified" if serving_check.certified else "refused", serving_check.reasons
+    )
+    return bento, serving_check
 
 
 def approved(layout: Layout, candidate: Release, decision: PromotionDecision) -> bool:
-    """Whether nobody has to be asked. Where somebody has to be, the answer makes the champion."""
+    """True if no approval is needed. Otherwise request it: the answer makes the release the champion."""
     hours = decision.policy.approval_hours
     if hours is None:
         return True
-    question = approval.ask(layout, candidate, hours=hours)
-    approval.notify(layout, question)
-    get_run_logger().info("%s waits for a person until %s", question.version, question.until)
+    request = approval.request_approval(layout, candidate, hours=hours)
+    approval.notify(layout, request)
+    get_run_logger().info("%s waits for approval until %s", request.version, request.until)
     return False
 
 
-def keep_ready(layout: Layout, current: Release, clock: Clock) -> BentoRecord:
-    """The champion's Bento, whole and proved; built and proved again where it is not, or the service's code changed."""
+def keep_ready(layout: Layout, current: Release, clock: StageTimer) -> BentoRecord:
+    """The champion's Bento, intact and smoke-tested; built again if it is damaged or the service's code has changed."""
     with clock.stage("package"):
         ready, why = packaged_before(layout, current)
         if ready is not None:
@@ -205,37 +211,37 @@ def keep_ready(layout: Layout, current: Release, clock: Clock) -> BentoRecord:
 def judged_before(
     layout: Layout, run: RunLayout, card: CheckpointCard, *, floors: bool
 ) -> tuple[PromotionDecision | None, str]:
-    """The decision of an earlier run about this model, and why it holds; else None and why not."""
+    """The decision of an earlier run about this model and why it can be reused; otherwise None and why not."""
     decision, current = PromotionDecision.read(run.decision), champion(layout)
     if decision is None or decision.challenger != card.fingerprint:
-        return None, "nobody has judged this model yet"
+        return None, "this model has not been compared with the champion yet"
     if not decision.promoted and decision.policy != policy_of(layout, floors=floors):
-        return None, f"{layout.config.name} has another promotion policy than the one it was refused by"
+        return None, f"{layout.config.name} has another promotion policy than the one that refused it"
     version = None if current is None else current.version
     released = current is not None and current.model_fingerprint == decision.challenger
     if decision.champion != version and not (decision.promoted and released):
-        return None, f"it was judged against {decision.champion}, and {version} is the champion now"
-    return decision, "this model was judged before, against the champion of today; the decision is kept in Git"
+        return None, f"it was compared with {decision.champion}, and the champion is {version} now"
+    return decision, "an earlier run compared it with the same champion; the decision is kept in Git"
 
 
 def to_be_proved(layout: Layout, made: Release) -> bool:
-    """Whether a release is on its way: it was never the champion, and no person was asked about it."""
-    return not reigned(layout, made.version) and approval.asked(layout, made) is None
+    """Whether a release still has to become the champion: it never was, and no approval was requested for it."""
+    return not was_champion(layout, made.version) and approval.approval_of(layout, made) is None
 
 
 def packaged_before(layout: Layout, release: Release) -> tuple[BentoRecord | None, str]:
-    """The Bento of an earlier run, whole and of today's sources, and why it is safe; else None and why not."""
+    """The Bento of an earlier run and why it can be reused; otherwise None and why not."""
     ready = package.ready(layout.bento_home, release)
     if ready is None:
-        return None, f"the Bento of {release.version} is missing, damaged or of other sources"
-    return ready, f"{ready.tag} was built from this release; every file of it hashes as it did"
+        return None, f"the Bento of {release.version} is missing, damaged or built from other sources"
+    return ready, f"{ready.tag} was built from this release; all its files have the same hashes"
 
 
 def proved_before(layout: Layout, release: Release) -> tuple[BentoRecord | None, str]:
-    """The Bento with what its smoke test saw, and what that was; else None and what is missing."""
+    """The Bento with the result of its smoke test, and why it can be reused; otherwise None and what is missing."""
     proof = BentoRecord.read(layout.receipt(f"smoke-{release.version}"))
     if proof is None:
-        return None, f"the smoke test of {release.version} has left no receipt"
+        return None, f"{release.version} has no receipt of a smoke test"
     return proof, f"the same Bento answered within {proof.largest_difference:.0e} of the evaluator"
 
 
@@ -245,19 +251,19 @@ app = typer.Typer(pretty_exceptions_enable=False, add_completion=False, help=__d
 
 @app.callback()
 def _commands() -> None:
-    """Releases by hand."""
+    """Roll back and approve releases."""
 
 
 @app.command()
 def rollback(
     workspace: Annotated[Path, typer.Option(help="Git and DVC repository of the releases.")],
     to: Annotated[str, typer.Option(help="Version that was the champion before, like v1.3.0.")],
-    reason: Annotated[str, typer.Option(help="Why; it stands in the history.")] = "by hand",
+    reason: Annotated[str, typer.Option(help="Reason, for the history.")] = "by hand",
 ) -> None:
-    """Put back data, rules, settings and model of an earlier release as one; services follow within a second."""
+    """Restore data, rules, settings and model of an earlier release; services follow within a second."""
     try:
         layout = open_workspace(workspace)
-        with alone(layout):
+        with workspace_lock(layout):
             release = roll_back(layout, to, reason=reason)
     except EntityClipError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
@@ -268,16 +274,16 @@ def rollback(
 @app.command()
 def approve(
     workspace: Annotated[Path, typer.Option(help="Git and DVC repository of the releases.")],
-    version: Annotated[str, typer.Option(help="The release that waits, like v1.3.0.")],
-    name: Annotated[str, typer.Option(help="Who says so; it is kept with the release.")],
-    comment: Annotated[str, typer.Option(help="Why.")] = "",
-    decline: Annotated[bool, typer.Option("--decline", help="Say no: the champion stays.")] = False,
+    version: Annotated[str, typer.Option(help="The release that waits for approval, like v1.3.0.")],
+    name: Annotated[str, typer.Option(help="Your name; it is kept with the release.")],
+    comment: Annotated[str, typer.Option(help="Reason for the decision.")] = "",
+    decline: Annotated[bool, typer.Option("--decline", help="Decline: the champion stays.")] = False,
 ) -> None:
-    """Answer the question about a blessed release; with yes it becomes the champion at once."""
+    """Approve or decline a certified release; once approved, it becomes the champion at once."""
     try:
         layout = open_workspace(workspace)
-        with alone(layout):
-            approval.settle(layout, version, approve=not decline, name=name, comment=comment)
+        with workspace_lock(layout):
+            approval.resolve(layout, version, approve=not decline, name=name, comment=comment)
     except EntityClipError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         raise typer.Exit(1) from None

@@ -56,7 +56,7 @@ def to_write_again(layout: Layout, batch: str, writer: Writer) -> bool:
     return writer.generator != BroughtWriter.generator and quarantine.exists() and not broken_texts(quarantine).empty
 
 
-def told(source: str, quality: QualityReport, merged: Merged, again: int) -> str:
+def summary(source: str, quality: QualityReport, merged: Merged, again: int) -> str:
     """What the data version's commit says of the way that its rows came."""
     aside = ", ".join(f"{rule.rule} {rule.set_aside}" for rule in quality.rules if rule.set_aside)
     lines = [f"Set aside: {aside}"] if aside else []

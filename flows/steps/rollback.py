@@ -6,7 +6,14 @@ from entityclip.errors import PackagingError
 from entityclip.paths import Layout
 from entityclip.schemas import Release
 from flows.steps.deploy_release import ensure_proved, go_live
-from flows.workspace.registry import assign_champion, champion, fetch_release, reigned, release_of, require_not_erased
+from flows.workspace.registry import (
+    assign_champion,
+    champion,
+    fetch_release,
+    release_of,
+    require_not_erased,
+    was_champion,
+)
 from flows.workspace.versions import restore
 
 
@@ -27,7 +34,7 @@ def roll_back(layout: Layout, version: str, *, reason: str) -> Release:
         SwitchError: A worker cannot follow; the others answer with it, and the same command completes the rest.
     """
     release, before = release_of(layout, version), champion(layout)
-    if not reigned(layout, version):
+    if not was_champion(layout, version):
         raise PackagingError(f"{version} never was the champion, so nothing proves it; go back to one that was")
     require_not_erased(layout, release)
     ensure_proved(layout, release)

@@ -18,7 +18,7 @@ from entityclip.schemas import Record
 from flows.platform.notifications import tell_verdict
 from flows.steps.data import Prepared
 from flows.steps.model import Learned, losses
-from flows.steps.release import Released
+from flows.steps.release import ReleaseOutcome
 
 
 class Retrained(Record):
@@ -34,7 +34,7 @@ class Retrained(Record):
 
 
 @task(cache_policy=NO_CACHE)
-def show(layout: Layout, prepared: Prepared, learned: Learned, released: Released) -> Retrained:
+def show(layout: Layout, prepared: Prepared, learned: Learned, released: ReleaseOutcome) -> Retrained:
     """The page for people, and what the last lines say. Where nothing was done anew, the page stays as it was."""
     run = layout.run(learned.run)
     stages = (*prepared.stages, *learned.stages, *released.stages)
@@ -55,17 +55,17 @@ def show(layout: Layout, prepared: Prepared, learned: Learned, released: Release
     )
 
 
-def _refused(released: Released) -> tuple[str, ...]:
+def _refused(released: ReleaseOutcome) -> tuple[str, ...]:
     if not released.decision.promoted:
         return released.decision.reasons
-    return () if released.blessing is None or released.blessing.blessed else released.blessing.reasons
+    return () if released.serving_check is None or released.serving_check.certified else released.serving_check.reasons
 
 
 def _write_page(
     layout: Layout,
     prepared: Prepared,
     learned: Learned,
-    released: Released,
+    released: ReleaseOutcome,
     *,
     stages: tuple[StageFact, ...],
     serve: str | None,

@@ -10,7 +10,7 @@ from entityclip.reports.run_report import StageFact
 from flows.platform.telemetry import step
 
 
-class Clock:
+class StageTimer:
     """Times the stages of one flow, in order."""
 
     def __init__(self) -> None:
@@ -26,9 +26,9 @@ class Clock:
     def stage(self, name: str) -> Iterator[None]:
         """Time one stage. Setting ``reason`` inside says that it was reused, and why that is safe."""
         self.reason, started = "", time.monotonic()
-        with step(name) as told:
+        with step(name) as observed:
             yield
-            told.reason = self.reason
+            observed.reason = self.reason
         seconds = time.monotonic() - started
         self._facts.append(StageFact(name=name, seconds=seconds, reused=bool(self.reason), reason=self.reason))
 

@@ -14,7 +14,7 @@ from entityclip.paths import Layout
 from entityclip.settings import default_config, read_config
 from entityclip.storage import atomic_write
 from expectations.check import copy_context
-from flows.workspace.repository import Repository, exclusive, full_disk_told
+from flows.workspace.repository import Repository, exclusive, translate_disk_full
 
 REMOTE = "workspace"
 _IGNORED = (
@@ -66,7 +66,7 @@ def open_workspace(root: Path) -> Layout:
         layout.root.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise WorkspaceError(f"{layout.root}: cannot be made: {error.strerror}; name another folder") from error
-    with full_disk_told(layout), exclusive(layout):
+    with translate_disk_full(layout), exclusive(layout):
         repository = _git_repository(layout)
         _dvc_repository(layout, repository)
         _files(layout)

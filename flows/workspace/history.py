@@ -1,4 +1,4 @@
-"""What was live when, with data, rules, code and model: ``python -m flows.workspace.history --workspace DIR``."""
+"""Past champions with their data, rules, code and model: ``python -m flows.workspace.history --workspace DIR``."""
 
 from __future__ import annotations
 
@@ -13,41 +13,43 @@ from entityclip.errors import ConfigError, EntityClipError
 from entityclip.model.checkpoint_card import CheckpointCard
 from entityclip.paths import Layout
 from entityclip.schemas import PromotionDecision, Record
-from flows.workspace.registry import Reign, history, release_of
+from flows.workspace.registry import ChampionPeriod, history, release_of
 from flows.workspace.repository import Repository
 
 
-class Era(Record):
-    """A release's time as the champion, and everything that it consisted of."""
+class HistoryEntry(Record):
+    """A release's time as the champion, and what the release consists of."""
 
-    reign: Reign
+    period: ChampionPeriod
     model: str
     data: str
     suite: str
     code: str | None
-    """Hash of the sources that trained the model; None for a release that does not tell."""
+    """Hash of the sources that trained the model; None if the release has no card."""
     reasons: tuple[str, ...]
-    """Of the decision that promoted the model."""
+    """Reasons of the decision that promoted the model."""
 
 
-def eras(layout: Layout) -> list[Era]:
-    """Every reign with the contents of its release, oldest first; all of it read from Git."""
-    return [_era(layout, reign) for reign in history(layout)]
+def history_entries(layout: Layout) -> list[HistoryEntry]:
+    """Every champion period with the contents of its release, oldest first; read from Git."""
+    return [_entry(layout, period) for period in history(layout)]
 
 
-def at(known: list[Era], moment: datetime) -> Era | None:
+def at(known: list[HistoryEntry], moment: datetime) -> HistoryEntry | None:
     """What was live at that moment; None before the first champion."""
-    return next((e for e in known if e.reign.since <= moment and (not e.reign.until or moment < e.reign.until)), None)
+    return next(
+        (e for e in known if e.period.since <= moment and (not e.period.until or moment < e.period.until)), None
+    )
 
 
-def _era(layout: Layout, reign: Reign) -> Era:
-    release, repository = release_of(layout, reign.version), Repository(layout.root)
+def _entry(layout: Layout, period: ChampionPeriod) -> HistoryEntry:
+    release, repository = release_of(layout, period.version), Repository(layout.root)
     decision = PromotionDecision.model_validate_json(
         repository.committed(layout.report("promotion"), commit=release.commit) or ""
     )
     card = repository.committed(layout.report("card"), commit=release.commit)
-    return Era(
-        reign=reign,
+    return HistoryEntry(
+        period=period,
         model=release.model_fingerprint,
         data=release.data_hash,
         suite=decision.suite_hash,
@@ -59,20 +61,20 @@ def _era(layout: Layout, reign: Reign) -> Era:
 # ---------------------------------------------------------------- by hand
 def main(
     workspace: Annotated[Path, typer.Option(help="Git and DVC repository of the releases.")],
-    when: Annotated[str | None, typer.Option("--at", help="Only what was live then, like 2026-11-01T02:00Z.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, with whole hashes.")] = False,
+    when: Annotated[str | None, typer.Option("--at", help="Time to look up, like 2026-11-01T02:00Z.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line, with full hashes.")] = False,
 ) -> None:
-    """What was live when, with data, rules, code and model; oldest first."""
+    """List the champions of the past with their data, rules, code and model; oldest first."""
     try:
-        known = eras(Layout(workspace.resolve()))
+        known = history_entries(Layout(workspace.resolve()))
         if when is not None:
             found = at(known, _moment(when))
             known = [found] if found else []
     except EntityClipError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
-    for era in known:
-        print(era.model_dump_json() if as_json else _told(era))
+    for entry in known:
+        print(entry.model_dump_json() if as_json else _summary(entry))
     if not known:
         print("nothing was live", file=sys.stderr)
 
@@ -85,13 +87,14 @@ def _moment(text: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _told(era: Era) -> str:
-    reign = era.reign
-    until = f"{reign.until:%Y-%m-%d %H:%M:%S}" if reign.until else "now"
-    code = (era.code or "not told")[:12]
-    parts = f"model {era.model[:12]}  data {era.data[:12]}  rules {era.suite[:12]}  code {code}"
-    said = dict.fromkeys([*([reign.message] if reign.message else []), *era.reasons])  # the tag often says the first
-    lines = [f"{reign.version}  {reign.since:%Y-%m-%d %H:%M:%S} to {until} UTC", parts, *said]
+def _summary(entry: HistoryEntry) -> str:
+    period = entry.period
+    until = f"{period.until:%Y-%m-%d %H:%M:%S}" if period.until else "now"
+    code = (entry.code or "unknown")[:12]
+    parts = f"model {entry.model[:12]}  data {entry.data[:12]}  rules {entry.suite[:12]}  code {code}"
+    messages = [period.message] if period.message else []
+    reasons = dict.fromkeys([*messages, *entry.reasons])  # the tag's message is often the first reason
+    lines = [f"{period.version}  {period.since:%Y-%m-%d %H:%M:%S} to {until} UTC", parts, *reasons]
     return "\n  ".join(lines)
 
 

@@ -23,7 +23,7 @@ LOOK_SECONDS = 1.0
 
 
 @contextmanager
-def alone(layout: Layout) -> Iterator[None]:
+def workspace_lock(layout: Layout) -> Iterator[None]:
     """Be the one run in this workspace; another one is waited for or given way to, as the workspace says.
 
     Raises:
@@ -77,14 +77,14 @@ def _acquire(lock: FileLock, policy: RunPolicy, *, what: str, holder: Path) -> N
         lock.acquire(timeout=0)
         return
     except Timeout:
-        told = f"{what} ({_read(holder)})"
+        message = f"{what} ({_read(holder)})"
     if policy.when_busy == "drop":
-        raise Busy(f"{told}; dropped, as runs.when_busy in entityclip.yaml says")
-    log.warning("%s; waiting for it, at most %g hours", told, policy.wait_hours)
+        raise Busy(f"{message}; dropped, as runs.when_busy in entityclip.yaml says")
+    log.warning("%s; waiting for it, at most %g hours", message, policy.wait_hours)
     try:
         lock.acquire(timeout=3600 * policy.wait_hours, poll_interval=LOOK_SECONDS)
     except Timeout:
-        raise Busy(f"{told}; gave up after {policy.wait_hours:g} hours, as runs.wait_hours says") from None
+        raise Busy(f"{message}; gave up after {policy.wait_hours:g} hours, as runs.wait_hours says") from None
 
 
 def _read(holder: Path) -> str:

@@ -1,8 +1,8 @@
-"""Which release is the champion, which was, and its files: read from GTO's tags and from nothing else.
+"""The current and past champions and their files, read from GTO's tags alone.
 
 GTO (DVC's model registry) keeps ``entityclip@v1.1.0`` for a version and ``entityclip#champion#7`` for the seventh
 assignment. The champion is the last assignment, never the highest version: after a rollback the two differ, and
-``gto.api.find_versions_in_stage`` answers with the highest.
+``gto.api.find_versions_in_stage`` returns the highest.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CHAMPION = "champion"
 FIRST_VERSION = "v1.0.0"
 
 
-class Reign(Record):
+class ChampionPeriod(Record):
     """A release's time as the champion."""
 
     version: str
@@ -46,23 +46,24 @@ class Reign(Record):
 # ---------------------------------------------------------------- reading tags
 def champion(layout: Layout) -> Release | None:
     """The release that the last assignment names; None before the first."""
-    reigns = history(layout)
-    return release_of(layout, reigns[-1].version) if reigns and reigns[-1].until is None else None
+    periods = history(layout)
+    return release_of(layout, periods[-1].version) if periods and periods[-1].until is None else None
 
 
-def history(layout: Layout) -> list[Reign]:
-    """What was live when, oldest first; ``until`` is None for what is live now."""
-    reigns: list[Reign] = []
+def history(layout: Layout) -> list[ChampionPeriod]:
+    """Every champion period, oldest first; ``until`` is None for the current champion."""
+    periods: list[ChampionPeriod] = []
     for event in _events(layout, "assignment", "unassignment"):
         if event["stage"] != CHAMPION:
             continue
         when = event["timestamp"]
-        if reigns and reigns[-1].until is None:
-            reigns[-1] = reigns[-1].model_copy(update={"until": when})
+        if periods and periods[-1].until is None:
+            periods[-1] = periods[-1].model_copy(update={"until": when})
         if event["event"] == "assignment":
-            said = (event["message"] or "").strip()
-            reigns.append(Reign(version=event["version"], commit=event["commit"], since=when, until=None, message=said))
-    return reigns
+            message = (event["message"] or "").strip()
+            version, commit = event["version"], event["commit"]
+            periods.append(ChampionPeriod(version=version, commit=commit, since=when, until=None, message=message))
+    return periods
 
 
 def versions(layout: Layout) -> dict[str, str]:
@@ -71,7 +72,7 @@ def versions(layout: Layout) -> dict[str, str]:
 
 
 def release_of(layout: Layout, version: str) -> Release:
-    """The release of this version, as its commit tells it.
+    """The release of this version, read from its commit.
 
     Raises:
         WorkspaceError: There is no such version, or its commit lacks a part of a release.
@@ -88,7 +89,7 @@ def release_of(layout: Layout, version: str) -> Release:
 
 
 def model_at(layout: Layout, commit: str) -> str | None:
-    """Fingerprint of the model that ``commit`` released; None where it released none."""
+    """Fingerprint of the model that ``commit`` released; None if it released none."""
     promotion = Repository(layout.root).committed(layout.report("promotion"), commit=commit)
     return None if promotion is None else str(json.loads(promotion)["challenger"])
 
@@ -128,8 +129,8 @@ def register(layout: Layout, commit: str) -> str:
     return str(_gto(layout, lambda root: gto.api.register(root, ARTIFACT, commit, **step)).version)
 
 
-def crown(layout: Layout, version: str, *, message: str) -> None:
-    """Assign the champion's stage to ``version``, with a time of its own: tags count in whole seconds."""
+def assign_stage(layout: Layout, version: str, *, message: str) -> None:
+    """Assign the champion's stage to ``version``, in a second of its own, since tags have whole seconds."""
     import gto.api
 
     _wait_for_a_second_of_its_own(layout)
@@ -137,7 +138,7 @@ def crown(layout: Layout, version: str, *, message: str) -> None:
 
 
 def unassign_champion(layout: Layout, version: str, *, message: str) -> None:
-    """Leave the workspace without a champion until a release is assigned; ``message`` is for the history."""
+    """Leave the workspace without a champion until a release is assigned; ``message`` goes into the history."""
     import gto.api
 
     with exclusive(layout):
@@ -159,7 +160,7 @@ def assign_champion(layout: Layout, version: str, *, message: str, force: bool =
     Args:
         layout: The workspace.
         version: A released version.
-        message: Why, for the history.
+        message: Reason, for the history.
         force: Needed to go back to a version that was the champion before.
 
     Raises:
@@ -168,25 +169,25 @@ def assign_champion(layout: Layout, version: str, *, message: str, force: bool =
     with exclusive(layout):
         release = release_of(layout, version)
         require_not_erased(layout, release)
-        reigns = history(layout)
-        if reigns and reigns[-1].version == version and reigns[-1].until is None:
+        periods = history(layout)
+        if periods and periods[-1].version == version and periods[-1].until is None:
             return release
-        if any(r.version == version for r in reigns) and not force:
-            raise WorkspaceError(f"{version} was the champion before; to roll back to it, say so with force")
-        crown(layout, version, message=message)
+        if any(r.version == version for r in periods) and not force:
+            raise WorkspaceError(f"{version} was the champion before; to return to it, use `rollback --to {version}`")
+        assign_stage(layout, version, message=message)
     return release
 
 
-def reigned(layout: Layout, version: str) -> bool:
+def was_champion(layout: Layout, version: str) -> bool:
     """Whether this version is or was the champion."""
-    return any(reign.version == version for reign in history(layout))
+    return any(period.version == version for period in history(layout))
 
 
 def require_not_erased(layout: Layout, release: Release) -> None:
-    """Refuse a release whose data were erased at a request.
+    """Refuse a release whose data were erased on request.
 
     Raises:
-        WorkspaceError: It is one; names the erasure and the releases that are left.
+        WorkspaceError: Its data were erased; names the erasure and the releases that are left.
     """
     records = read_erasures(layout.erasures)
     gone = {version for record in records for version in record.releases}
@@ -195,7 +196,7 @@ def require_not_erased(layout: Layout, release: Release) -> None:
             left = ", ".join(version for version in versions(layout) if version not in gone) or "none; train again"
             raise WorkspaceError(
                 f"{release.version}: its data were erased at a request on {record.since:%Y-%m-%d} "
-                f"(erasure {record.id}), so nothing goes back to it; releases that are left: {left}"
+                f"(erasure {record.id}), so it cannot be restored; releases that are left: {left}"
             )
 
 
@@ -203,10 +204,11 @@ def require_not_erased(layout: Layout, release: Release) -> None:
 def fetch_release(layout: Layout, version: str, *, data: bool = False) -> Layout:
     """A release's files under ``layout.release_copy(version)``, laid out like a workspace.
 
-    Model (and ``data/`` when asked for) come from DVC and are hashed; config, rules and reports from the commit.
+    The model, and ``data/`` if ``data`` is set, come from DVC, and their hashes are checked; config, rules and reports
+    come from the commit.
 
     Raises:
-        WorkspaceError: No such release, or its weights or data cannot be brought back whole.
+        WorkspaceError: No such release, or its weights or data cannot be restored intact.
     """
     release, copy = release_of(layout, version), Layout(layout.release_copy(version))
     if data:

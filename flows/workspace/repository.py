@@ -97,7 +97,7 @@ def exclusive(layout: Layout) -> Iterator[None]:
 
 
 @contextmanager
-def full_disk_told(layout: Layout) -> Iterator[None]:
+def translate_disk_full(layout: Layout) -> Iterator[None]:
     """What files and databases say of a full disk, each in its own way, becomes one error that says what to do.
 
     Raises:

@@ -25,11 +25,11 @@ class Due(Record):
 
     cause: Cause
     key: str = Field(description="What it is about; the same key is dealt with once.")
-    told: str = Field(description="A sentence for people.")
+    summary: str = Field(description="A sentence for people.")
     since: datetime
 
 
-def announce(layout: Layout, cause: Cause, *, key: str, told: str) -> bool:
+def announce(layout: Layout, cause: Cause, *, key: str, summary: str) -> bool:
     """Make a retraining due and tell Prefect, from inside a flow; False where this very thing was announced before.
 
     Args:
@@ -41,11 +41,11 @@ def announce(layout: Layout, cause: Cause, *, key: str, told: str) -> bool:
     known = (Due.read(layout.due(cause)), Due.read(layout.dealt(cause)))
     if any(note is not None and note.key == key for note in known):
         return False
-    Due(cause=cause, key=key, told=told, since=datetime.now(UTC)).write(layout.due(cause))
+    Due(cause=cause, key=key, summary=summary, since=datetime.now(UTC)).write(layout.due(cause))
     emit_event(
         event=f"entityclip.{cause}",
         resource={"prefect.resource.id": RESOURCE, "prefect.resource.name": layout.root.name},
-        payload={"workspace": str(layout.root), "key": key, "told": told},
+        payload={"workspace": str(layout.root), "key": key, "summary": summary},
     )
     return True
 
@@ -56,7 +56,7 @@ def due(layout: Layout) -> tuple[Due, ...]:
     return tuple(note for note in notes if note is not None)
 
 
-def settle(layout: Layout, dealt_with: tuple[Due, ...]) -> None:
+def resolve(layout: Layout, dealt_with: tuple[Due, ...]) -> None:
     """A retraining that began after these were due has ended; what came while it ran stays due."""
     for note in dealt_with:
         if Due.read(layout.due(note.cause)) == note:

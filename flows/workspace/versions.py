@@ -178,7 +178,7 @@ def _decision_path(layout: Layout, decision: PromotionDecision) -> Path:
 def restore(layout: Layout, release: Release, copy: Layout) -> str:
     """Make data, rules, settings, source, model and reports what they were in a release, in a commit of its own.
 
-    Decisions, blessings and people's reviews stay as they are: they are kept for ever.
+    Decisions, serving_checks and people's reviews stay as they are: they are kept for ever.
 
     Args:
         layout: The workspace.

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from entityclip.errors import ConfigError
-from entityclip.evaluation.promotion import bless, decide, judge_flaw, paired_gain
+from entityclip.evaluation.promotion import certify, decide, judge_flaw, paired_gain
 from entityclip.schemas import EvalReport, Metric, PromotionDecision, PromotionPolicy, Release
 from entityclip.training.presets import PRESETS, preset
 
@@ -268,7 +268,7 @@ def test_gain_that_cannot_be_paired_is_never_sure():
 
 # ---------------------------------------------------------------- service
 @pytest.mark.parametrize(
-    ("budgets", "blessed", "reason"),
+    ("budgets", "certified", "reason"),
     [
         ({}, True, "95 of 100 pictures are tagged within 40 ms"),
         ({"latency_ms": 40.0, "size_mb": 12.5}, True, "40 ms are allowed: within"),
@@ -276,10 +276,10 @@ def test_gain_that_cannot_be_paired_is_never_sure():
         ({"size_mb": 12}, False, "the package weighs 12.5 MB; 12 MB are allowed: too much"),
     ],
 )
-def test_release_is_blessed_for_service_within_its_budgets(budgets, blessed, reason):
+def test_release_is_blessed_for_service_within_its_budgets(budgets, certified, reason):
     release = Release(version="v1.0.0", commit="c", model_fingerprint="new", data_hash="d")
     policy = PromotionPolicy(**budgets)
-    blessing = bless(release, policy=policy, largest_difference=1e-6, latency_ms=40.0, size_mb=12.5)
-    assert blessing.blessed is blessed
-    assert reason in " | ".join(blessing.reasons)
-    assert (blessing.version, blessing.model_fingerprint, blessing.policy) == ("v1.0.0", "new", policy)
+    serving_check = certify(release, policy=policy, largest_difference=1e-6, latency_ms=40.0, size_mb=12.5)
+    assert serving_check.certified is certified
+    assert reason in " | ".join(serving_check.reasons)
+    assert (serving_check.version, serving_check.model_fingerprint, serving_check.policy) == ("v1.0.0", "new", policy)

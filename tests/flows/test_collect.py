@@ -64,5 +64,5 @@ def test_what_a_service_has_in_memory_and_what_waits_for_a_person_stays(lived_in
     assert needed_versions(lived_in) == {"v1.2.0", "v1.3.0"}
     Live(champion=tmp_path / "v1.3.0", previous=tmp_path / "v1.0.0").write(lived_in.service.live)
     now = datetime.now(UTC)
-    Approval(version="v1.4.0", asked=now, until=now + timedelta(hours=1)).write(lived_in.approval("v1.4.0"))
+    Approval(version="v1.4.0", requested=now, until=now + timedelta(hours=1)).write(lived_in.approval("v1.4.0"))
     assert needed_versions(lived_in) == {"v1.0.0", "v1.2.0", "v1.3.0", "v1.4.0"}

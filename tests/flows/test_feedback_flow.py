@@ -17,7 +17,7 @@ from entityclip.data.sources.with_feedback import with_feedback
 from entityclip.errors import DataError, WorkspaceError
 from entityclip.paths import DataLayout, Layout
 from flows import feedback as flow
-from flows.feedback import read_judged, take_in
+from flows.feedback import ingest_feedback, read_judged
 from flows.workspace.repository import Repository
 
 
@@ -43,13 +43,13 @@ def spool(workspace: Layout) -> Spool:
 
 
 def test_judgements_are_committed_and_pushed_before_the_spool_forgets(workspace: Layout, spool: Spool) -> None:
-    gathered = take_in.fn(workspace, spool)
+    gathered = ingest_feedback.fn(workspace, spool)
     assert (gathered.taken, gathered.pictures, gathered.waiting) == (3, 2, 2)
     assert list(spool.read()) == []
     assert Repository(workspace.root).git("log", "-1", "--format=%s") == "Feedback: 3 judgements, 2 pictures"
     assert [row.verdict for row in read_judged(workspace.feedback.judged)] == ["right", "missing", "wrong"]
     shutil.rmtree(workspace.feedback.root)
-    again = take_in.fn(workspace, spool)
+    again = ingest_feedback.fn(workspace, spool)
     assert (again.taken, again.pictures) == (0, 2)
     assert len(list((workspace.feedback.root / "pictures").iterdir())) == 2
 
@@ -57,21 +57,21 @@ def test_judgements_are_committed_and_pushed_before_the_spool_forgets(workspace:
 def test_pictures_of_callers_are_closed_to_other_accounts_with_every_copy_that_dvc_keeps(
     workspace: Layout, spool: Spool
 ) -> None:
-    take_in.fn(workspace, spool)
+    ingest_feedback.fn(workspace, spool)
     for folder in (workspace.feedback.root, workspace.dvc_folder / "cache", workspace.remote):
         assert stat.S_IMODE(folder.stat().st_mode) & 0o077 == 0, folder
     workspace.feedback.root.chmod(0o755)
-    take_in.fn(workspace, spool)
+    ingest_feedback.fn(workspace, spool)
     assert stat.S_IMODE(workspace.feedback.root.stat().st_mode) == 0o700
 
 
 def test_a_run_that_was_cut_off_takes_nothing_in_twice(workspace: Layout, spool: Spool, monkeypatch) -> None:
     monkeypatch.setattr(flow, "push", lambda *_: (_ for _ in ()).throw(WorkspaceError("the remote is away")))
     with pytest.raises(WorkspaceError):
-        take_in.fn(workspace, spool)
+        ingest_feedback.fn(workspace, spool)
     assert len(list(spool.read())) == 3
     monkeypatch.undo()
-    gathered = take_in.fn(workspace, spool)
+    gathered = ingest_feedback.fn(workspace, spool)
     assert (gathered.taken, gathered.pictures) == (0, 2)
     assert list(spool.read()) == []
     assert len(read_judged(workspace.feedback.judged)) == 3
@@ -79,7 +79,7 @@ def test_a_run_that_was_cut_off_takes_nothing_in_twice(workspace: Layout, spool:
 
 
 def test_the_next_ingest_has_the_rows_with_their_origin(workspace: Layout, spool: Spool, tmp_path) -> None:
-    take_in.fn(workspace, spool)
+    ingest_feedback.fn(workspace, spool)
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "a.png").write_bytes(file_of("red", 1))
     (tmp_path / "shop" / "pictures.csv").write_text("file,entity\na.png,KX-RED\n")
@@ -105,7 +105,7 @@ def test_without_feedback_a_source_stays_itself(workspace: Layout, tmp_path) -> 
 
 def test_an_empty_spool_leaves_no_trace(workspace: Layout) -> None:
     head = Repository(workspace.root).git("rev-parse", "HEAD")
-    assert take_in.fn(workspace, Spool(workspace.service.feedback)).taken == 0
+    assert ingest_feedback.fn(workspace, Spool(workspace.service.feedback)).taken == 0
     assert not workspace.feedback.root.exists()
     assert Repository(workspace.root).git("rev-parse", "HEAD") == head
 

@@ -36,11 +36,11 @@ from entityclip.retrieval.index import Changes
 from entityclip.schemas import EntityEntry, ExplanationRecord, ExplanationRequest, PromotionDecision
 from flows.cli.forget import forget
 from flows.erasure import erase as erasing
-from flows.erasure.erase import erase, look
-from flows.feedback import take_in
+from flows.erasure.erase import erase, preview
+from flows.feedback import ingest_feedback
 from flows.steps.deploy_release import go_live, packaged, served_package
 from flows.steps.rollback import roll_back
-from flows.workspace.locks import alone
+from flows.workspace.locks import workspace_lock
 from flows.workspace.registry import assign_champion, champion, history, versions
 from flows.workspace.repository import Repository, folder_hash, pointer_hash
 from flows.workspace.triggers import due
@@ -172,7 +172,7 @@ def entity_request() -> Request:
 # ---------------------------------------------------------------- the whole way
 def test_a_dry_run_names_every_place_and_changes_nothing(filled: Layout) -> None:
     before, head = traces(filled.root, NEEDLES), Repository(filled.root).git("rev-parse", "HEAD")
-    found = {line.place.split()[0]: line for line in look(filled, entity_request()).found}
+    found = {line.place.split()[0]: line for line in preview(filled, entity_request()).found}
     assert {"data/", "DVC", "feedback", "changed", "ledger.sqlite", "samples", "Git", ".entityclip/"} <= found.keys()
     assert found["feedback"].count == found["ledger.sqlite"].count == 1
     assert (traces(filled.root, NEEDLES), Repository(filled.root).git("rev-parse", "HEAD")) == (before, head)
@@ -210,7 +210,7 @@ def test_after_an_erasure_no_byte_of_it_is_left_and_others_stay(filled: Layout, 
     assert note.cause == "data"
     (record,) = read_erasures(filled.erasures)
     assert (record.by, record.finished is not None, len(record.versions)) == ("ana", True, 2)
-    assert look(filled, request_).found == ()
+    assert preview(filled, request_).found == ()
     assert erase(filled, request_, by="ana").found == ()
     assert len(read_erasures(filled.erasures)) == 1
 
@@ -234,7 +234,7 @@ def test_feedback_that_became_data_is_erased_too(filled: Layout, tmp_path: Path)
     Spool(filled.service.feedback).put(
         Feedback(release="v1", key="k", verdict="missing", entity_id="", entity="KX-RED", picture=portrait(9))
     )
-    take_in.fn(filled, Spool(filled.service.feedback))
+    ingest_feedback.fn(filled, Spool(filled.service.feedback))
     assert (filled.feedback.root / "pictures" / SHAS[2]).exists()
     erase(filled, entity_request(), by="ana")
     assert traces(filled.root, NEEDLES) == []
@@ -345,7 +345,7 @@ def test_a_workspace_without_a_remote_is_erased(filled: Layout) -> None:
 
 def test_a_run_at_work_is_not_disturbed(filled: Layout) -> None:
     filled.config.write_text("runs:\n  when_busy: drop\n")
-    with alone(filled), pytest.raises(Busy, match="another run is at work"):
+    with workspace_lock(filled), pytest.raises(Busy, match="another run is at work"):
         erase(filled, entity_request(), by="ana")
 
 
@@ -408,10 +408,10 @@ def test_a_request_that_says_too_little_is_refused(given: dict[str, str], reason
 
 def test_rubbish_and_a_folder_that_is_no_workspace(filled: Layout, tmp_path: Path) -> None:
     for value in ("no such thing", "../../etc/passwd", "'; DROP TABLE answers; --", "[.*", "🙂🙂🙂"):
-        assert look(filled, Request(kind="entity", value=value)).found == ()
-        assert look(filled, Request(kind="text", value=value)).found == ()
+        assert preview(filled, Request(kind="entity", value=value)).found == ()
+        assert preview(filled, Request(kind="text", value=value)).found == ()
     with pytest.raises(WorkspaceError, match="not a workspace"):
-        look(Layout(tmp_path / "nowhere"), entity_request())
+        preview(Layout(tmp_path / "nowhere"), entity_request())
 
 
 def test_files_of_the_user_in_git_are_named_and_left(filled: Layout) -> None:
@@ -471,7 +471,7 @@ def served(workspace: Layout, tmp_path: Path, decided: Decided) -> Layout:
 @pytest.mark.slow
 def test_a_release_of_such_data_is_gone_with_its_bento_and_the_one_before_stays(served: Layout) -> None:
     repository = Repository(served.root)
-    seen = look(served, entity_request())
+    seen = preview(served, entity_request())
     assert seen.releases == ("v1.1.0",)
     assert any(line.what.startswith("entityclip-service:v1.1.0") for line in seen.found)
     done = erase(served, entity_request(), by="ana")

@@ -15,7 +15,7 @@ from entityclip.monitoring.drift import STATISTICS, DriftReport
 from entityclip.paths import Layout, StateLayout, StoreLayout
 from entityclip.retrieval.index import EntityIndex
 from entityclip.schemas import Release
-from flows.monitor import look
+from flows.monitor import measure_drift
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def served(workspace: Layout, release: Release) -> Callable[[float, str], StateL
 
 
 def test_a_service_that_sees_its_own_data_does_not_drift(workspace, release, served):
-    report = look.fn(workspace, release, served(0.0, "latin"))
+    report = measure_drift.fn(workspace, release, served(0.0, "latin"))
     assert (report.drifted, report.pictures, report.texts) == ((), 24, 40)
     assert len(report.tests) == 7
     page = workspace.watch("v1.0.0").page.read_text()
@@ -57,13 +57,13 @@ def test_a_service_that_sees_its_own_data_does_not_drift(workspace, release, ser
 
 
 def test_darker_pictures_and_another_script_are_drift(workspace, release, served):
-    report = look.fn(workspace, release, served(0.5, "cyrillic"))
+    report = measure_drift.fn(workspace, release, served(0.5, "cyrillic"))
     assert report.drifted == ("brightness", "script")
     assert "What comes in has drifted: brightness, script" in workspace.watch("v1.0.0").page.read_text()
 
 
 def test_a_service_that_nobody_has_asked_is_said_to_be_untested(workspace, release):
-    report = look.fn(workspace, release, StateLayout(workspace.root / ".service"))
+    report = measure_drift.fn(workspace, release, StateLayout(workspace.root / ".service"))
     assert report.tests == ()
     assert "0 pictures of the service and 24 of the data; 20 of each are needed" in report.untested
     assert "Too few samples to tell" in workspace.watch("v1.0.0").page.read_text()
@@ -73,10 +73,10 @@ def test_samples_of_another_release_do_not_count(workspace, release, served):
     state = served(0.5, "cyrillic")
     vector = np.ones(8, np.float16).tobytes()
     Samples(state.samples).write({"release": "v2.0.0", "vector": vector, **dict.fromkeys(STATISTICS, 0.1)})
-    assert look.fn(workspace, release, state).pictures == 24
+    assert measure_drift.fn(workspace, release, state).pictures == 24
 
 
 def test_a_report_survives_the_disk(workspace, release, served):
-    report = look.fn(workspace, release, served(0.5, "latin"))
+    report = measure_drift.fn(workspace, release, served(0.5, "latin"))
     report.write(workspace.watch("v1.0.0").drift)
     assert DriftReport.read(workspace.watch("v1.0.0").drift) == report

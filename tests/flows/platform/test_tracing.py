@@ -18,7 +18,7 @@ import pytest
 from entityclip.errors import WorkspaceError
 from entityclip.paths import Layout
 from flows.platform.telemetry import observed
-from flows.steps.stage_timer import Clock
+from flows.steps.stage_timer import StageTimer
 
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="the extra otel is not installed")
 
@@ -66,7 +66,7 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
 
 
 def work(layout: Layout) -> None:
-    clock = Clock()
+    clock = StageTimer()
     with observed(layout, "retrain") as run:
         with clock.stage("ingest"):
             time.sleep(0.05)
@@ -78,11 +78,11 @@ def work(layout: Layout) -> None:
 def test_each_step_is_a_span_inside_the_runs_with_data_hash_and_reuse(tmp_path: Path, collector: Collector) -> None:
     work(Layout(tmp_path))
     assert collector.paths == ["/v1/traces"]
-    told = collector.attributes()
-    assert set(told) == {"retrain", "ingest", "train"}
-    assert {about["entityclip.data_hash"] for about in told.values()} == {"abc.dir"}
-    assert [told[name]["entityclip.reused"] for name in ("ingest", "train")] == [False, True]
-    assert told["train"]["entityclip.reason"] == "the same data"
+    spans = collector.attributes()
+    assert set(spans) == {"retrain", "ingest", "train"}
+    assert {about["entityclip.data_hash"] for about in spans.values()} == {"abc.dir"}
+    assert [spans[name]["entityclip.reused"] for name in ("ingest", "train")] == [False, True]
+    assert spans["train"]["entityclip.reason"] == "the same data"
     spans = {span.name: span for span in collector.spans}
     assert {spans[name].parent_span_id for name in ("ingest", "train")} == {spans["retrain"].span_id}
     assert spans["ingest"].end_time_unix_nano - spans["ingest"].start_time_unix_nano >= 50_000_000
@@ -90,7 +90,7 @@ def test_each_step_is_a_span_inside_the_runs_with_data_hash_and_reuse(tmp_path: 
 
 
 def test_a_step_that_fails_is_sent_with_the_run_and_without_secrets(tmp_path: Path, collector: Collector) -> None:
-    with pytest.raises(WorkspaceError), observed(Layout(tmp_path), "retrain"), Clock().stage("version"):
+    with pytest.raises(WorkspaceError), observed(Layout(tmp_path), "retrain"), StageTimer().stage("version"):
         raise WorkspaceError("https://ana:hunter2@shop.example is away")
     said = {span.name: span.status for span in collector.spans}
     assert {name: status.code for name, status in said.items()} == {"version": 2, "retrain": 2}
@@ -121,11 +121,11 @@ def test_a_flow_sends_the_run_id_that_prefect_knows(tmp_path: Path, collector: C
     script = (
         "import pathlib, sys; from prefect import flow; from prefect.runtime import flow_run\n"
         "from flows.platform.ephemeral_server import begin; from flows.platform.telemetry import observed\n"
-        "from flows.steps.stage_timer import Clock\n"
+        "from flows.steps.stage_timer import StageTimer\n"
         "from entityclip.paths import Layout\n"
         "@flow\n"
         "def inner():\n"
-        "    with Clock().stage('ingest'): pass\n"
+        "    with StageTimer().stage('ingest'): pass\n"
         "@flow\n"
         "def outer():\n"
         "    with observed(Layout(pathlib.Path(sys.argv[1])), 'outer'): inner()\n"
@@ -139,6 +139,6 @@ def test_a_flow_sends_the_run_id_that_prefect_knows(tmp_path: Path, collector: C
         [sys.executable, "-c", script, str(tmp_path)], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    told = collector.attributes()
-    assert set(told) == {"outer", "ingest"}  # and no span of Prefect's own
-    assert {about["entityclip.run"] for about in told.values()} == {done.stdout.split()[-1]}
+    spans = collector.attributes()
+    assert set(spans) == {"outer", "ingest"}  # and no span of Prefect's own
+    assert {about["entityclip.run"] for about in spans.values()} == {done.stdout.split()[-1]}

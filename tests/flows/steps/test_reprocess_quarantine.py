@@ -143,7 +143,7 @@ def test_the_data_versions_commit_tells_the_way_of_its_rows() -> None:
         quarantine_file=None, refused=False, rules=(rule,), suite_hash="", validation_page=None,
     )  # fmt: skip
     merged = Merged(accepted=1, edited=2, reviewers=("Ana", "Ben"))
-    assert reprocess_quarantine.told("shop", quality, merged, 4).splitlines() == [
+    assert reprocess_quarantine.summary("shop", quality, merged, 4).splitlines() == [
         "Data from shop: 9 pairs",
         "",
         "Set aside: email 3",
@@ -151,4 +151,4 @@ def test_the_data_versions_commit_tells_the_way_of_its_rows() -> None:
         "Reviewed by Ana, Ben: 1 accepted, 2 edited, 0 rejected",
     ]
     sound = quality.model_copy(update={"rules": ()})
-    assert reprocess_quarantine.told("shop", sound, Merged(), 0) == "Data from shop: 9 pairs"
+    assert reprocess_quarantine.summary("shop", sound, Merged(), 0) == "Data from shop: 9 pairs"

@@ -18,9 +18,9 @@ from entityclip.errors import PackagingError, WorkspaceError
 from entityclip.evaluation.evaluate import evaluate
 from entityclip.paths import CheckpointLayout, Layout
 from entityclip.schemas import PromotionDecision, Release
-from flows.steps.deploy_release import blessed_before, go_live, packaged, prove, record_blessing
+from flows.steps.deploy_release import certified_before, go_live, packaged, prove, record_serving_check
 from flows.steps.rollback import roll_back
-from flows.workspace.history import at, eras
+from flows.workspace.history import at, history_entries
 from flows.workspace.registry import assign_champion, champion
 from flows.workspace.repository import Repository, folder_hash
 from flows.workspace.versions import release, version_data
@@ -42,13 +42,13 @@ def make_release(layout: Layout, scratch: Path, decided: Decided, *, number: int
         reports={"evaluation": report, "card": model.card},
         decision=decided(model.card.fingerprint, version.data_hash),
     )
-    assert blessed_before(layout, made) is None
-    proved, blessing = prove(layout, made, packaged(layout, made))
-    assert blessing.blessed
-    record_blessing(layout, blessing)
-    assert blessed_before(layout, made) == (proved, blessing)  # a run killed here does not bless it once more
+    assert certified_before(layout, made) is None
+    proved, serving_check = prove(layout, made, packaged(layout, made))
+    assert serving_check.certified
+    record_serving_check(layout, serving_check)
+    assert certified_before(layout, made) == (proved, serving_check)  # a run killed here does not bless it once more
     layout.config.write_text("promotion:\n  slice_tolerance: 50.0\n")
-    assert blessed_before(layout, made) is None  # unless the budgets are others
+    assert certified_before(layout, made) is None  # unless the budgets are others
     layout.config.write_text(f"promotion:\n  slice_tolerance: {number}.0\n")
     go_live(layout, made)
     return assign_champion(layout, made.version, message=f"Better by {number}")
@@ -93,13 +93,13 @@ def test_three_releases_are_walked_back_and_forth_and_the_service_follows(
     assert Repository(workspace.root).git("status", "--porcelain") == ""
     assert roll_back(workspace, "v1.0.0", reason="again") == champion(workspace)
 
-    known = eras(workspace)
-    assert [era.reign.version for era in known][-4:] == ["v1.0.0", "v1.1.0", "v1.2.0", "v1.0.0"]
-    assert known[-1].reign.message == "Back from v1.2.0: to see"
+    known = history_entries(workspace)
+    assert [entry.period.version for entry in known][-4:] == ["v1.0.0", "v1.1.0", "v1.2.0", "v1.0.0"]
+    assert known[-1].period.message == "Back from v1.2.0: to see"
     assert (known[-1].model, known[-1].data) == (releases[0].model_fingerprint, releases[0].data_hash)
     assert known[-1].code == "code"
-    assert at(known, known[1].reign.since) == known[1]
-    assert at(known, known[0].reign.since - timedelta(seconds=1)) is None
+    assert at(known, known[1].period.since) == known[1]
+    assert at(known, known[0].period.since - timedelta(seconds=1)) is None
 
 
 def state_of_files(layout: Layout) -> tuple[str, str, str, str]:

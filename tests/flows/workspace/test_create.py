@@ -14,7 +14,7 @@ from entityclip.paths import Layout
 from entityclip.schemas import PromotionPolicy
 from entityclip.settings import default_config, read_config
 from flows.workspace.create import open_workspace
-from flows.workspace.repository import Repository, full_disk_told
+from flows.workspace.repository import Repository, translate_disk_full
 
 
 def git(root: Path, *arguments: str) -> str:
@@ -175,14 +175,14 @@ def test_a_fault_in_the_config_is_named(tmp_path: Path, text: str, named: str) -
 def test_a_full_disk_is_told_in_one_way_whoever_finds_it(tmp_path: Path) -> None:
     layout, database = Layout(tmp_path), sqlite3.connect(tmp_path / "small.sqlite")
     database.execute("PRAGMA max_page_count = 2")
-    told = rf"{tmp_path}: its disk is full.*make room"
-    with pytest.raises(WorkspaceError, match=told), full_disk_told(layout):
+    message = rf"{tmp_path}: its disk is full.*make room"
+    with pytest.raises(WorkspaceError, match=message), translate_disk_full(layout):
         database.execute("CREATE TABLE a AS SELECT zeroblob(100000)")
-    with pytest.raises(WorkspaceError, match=told), full_disk_told(layout):
+    with pytest.raises(WorkspaceError, match=message), translate_disk_full(layout):
         raise OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(sqlite3.OperationalError, match="no such column"), full_disk_told(layout):
+    with pytest.raises(sqlite3.OperationalError, match="no such column"), translate_disk_full(layout):
         database.execute("SELECT colour")
-    with pytest.raises(FileNotFoundError), full_disk_told(layout):
+    with pytest.raises(FileNotFoundError), translate_disk_full(layout):
         (tmp_path / "nowhere").read_text()
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from entityclip.errors import Busy
 from entityclip.paths import Layout, machine
-from flows.workspace.locks import alone, device_lease, physical
+from flows.workspace.locks import device_lease, physical, workspace_lock
 
 HOLD = (
     "import sys, pathlib; from entityclip.paths import Layout; from flows.workspace.locks import device_lease\n"
@@ -57,13 +57,13 @@ def test_a_second_training_is_dropped_or_waits_and_a_killed_one_gives_the_device
 def test_trainings_on_different_devices_and_runs_in_different_workspaces_do_not_meet(tmp_path: Path) -> None:
     one, other = workspace_that(tmp_path, when_busy="drop"), workspace_that(tmp_path, when_busy="wait")
     with (
-        alone(one),
-        alone(other),
+        workspace_lock(one),
+        workspace_lock(other),
         device_lease(one, "cpu"),
         device_lease(other, "cuda:1"),
         pytest.raises(Busy, match="another run is at work here"),
     ):
-        alone(one).__enter__()
+        workspace_lock(one).__enter__()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from entityclip.errors import WorkspaceError
 from entityclip.paths import CheckpointLayout, DataLayout, Layout
 from entityclip.schemas import IngestReport, PromotionDecision, Release
 from flows.workspace import registry
-from flows.workspace.registry import assign_champion, champion, fetch_release, history, reigned
+from flows.workspace.registry import assign_champion, champion, fetch_release, history, was_champion
 from flows.workspace.repository import Repository, folder_hash
 from flows.workspace.versions import record_decision, release, version_data
 
@@ -31,7 +31,11 @@ def released(workspace: Layout, checkpoint: Checkpoint, decided: Decided, data_h
     def release_model(fingerprint: str) -> Release:
         decision = decided(fingerprint, data_hash)
         made = release(workspace, checkpoint=checkpoint(fingerprint), reports={"ingest": INGEST}, decision=decision)
-        return made if reigned(workspace, made.version) else assign_champion(workspace, made.version, message="it won")
+        return (
+            made
+            if was_champion(workspace, made.version)
+            else assign_champion(workspace, made.version, message="it won")
+        )
 
     return release_model
 
@@ -80,7 +84,7 @@ def test_a_rollback_is_the_champion_though_a_higher_version_exists(
     workspace: Layout, released: Callable[[str], Release]
 ) -> None:
     first, second = released("alpha"), released("beta")
-    with pytest.raises(WorkspaceError, match="force"):
+    with pytest.raises(WorkspaceError, match="was the champion before"):
         assign_champion(workspace, "v1.0.0", message="")
     assert assign_champion(workspace, "v1.0.0", message="it was better", force=True) == first == champion(workspace)
     assert released("beta") == second
@@ -97,7 +101,7 @@ def test_an_unknown_version_is_named_with_those_that_exist(
         assign_champion(workspace, "v9.9.9", message="")
 
 
-@pytest.mark.parametrize("step", ["versioning.register", "registry.crown"])
+@pytest.mark.parametrize("step", ["versioning.register", "registry.assign_stage"])
 def test_a_kill_before_a_tag_is_completed_without_a_second_release(
     workspace: Layout, released: Callable[[str], Release], monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
