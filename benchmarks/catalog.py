@@ -23,7 +23,7 @@ from entityclip.data.ingest import ingest
 from entityclip.data.sources.catalog import CatalogSource
 from entityclip.evaluation.calibrate import calibrate
 from entityclip.evaluation.evaluate import evaluate
-from entityclip.explanations import BroughtWriter, explain
+from entityclip.explanations import SourceWriter, explain
 from entityclip.model import checkpoint
 from entityclip.model.config import LossConfig
 from entityclip.paths import DataLayout, Layout
@@ -62,7 +62,7 @@ def main(
         data = layout.staging
         source = CatalogSource(layout.drawn, faults=False, progress=not as_json)
         ingest(source, staging=data, rejected=layout.rejected("catalog"), progress=not as_json)
-        explain(data, writer=BroughtWriter(), ledger=layout.ledger)
+        explain(data, writer=SourceWriter(), ledger=layout.ledger)
         plain = trained(captions_only, data, layout, name="captions-only", progress=not as_json)
         middle = time.monotonic()
         whole = trained(config, data, layout, name="whole", progress=not as_json)

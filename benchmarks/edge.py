@@ -35,7 +35,7 @@ from entityclip.data.ingest import ingest
 from entityclip.data.sources.catalog import CatalogSource
 from entityclip.evaluation.calibrate import calibrate
 from entityclip.evaluation.onnx_export import LIBRARIES, RUNTIMES, export
-from entityclip.explanations import BroughtWriter, explain
+from entityclip.explanations import SourceWriter, explain
 from entityclip.model import checkpoint
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.model.onnx_runtime import on
@@ -56,7 +56,7 @@ def trained(layout: Layout, *, minutes: float) -> tuple[CheckpointLayout, DataLa
         rejected=layout.rejected("catalog"),
         progress=False,
     )
-    explain(data, writer=BroughtWriter(), ledger=layout.ledger)
+    explain(data, writer=SourceWriter(), ledger=layout.ledger)
     config = presets.demo().train
     started = time.monotonic()
     _fit(config.model_copy(update={"epochs": 1}), data, layout, name="first")

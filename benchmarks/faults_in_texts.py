@@ -41,7 +41,7 @@ from entityclip.data.ingest import ingest
 from entityclip.data.sources.catalog import CatalogSource
 from entityclip.data.sources.grocery import GrocerySource
 from entityclip.data.variants import with_explanations
-from entityclip.explanations import BroughtWriter, explain
+from entityclip.explanations import SourceWriter, explain
 from entityclip.model import checkpoint
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.paths import CheckpointLayout, DataLayout, Layout
@@ -100,7 +100,7 @@ class FaultBench:
 
     def scored(self, planted: pd.DataFrame, judge: Judge | None) -> pd.DataFrame:
         """All scores; those of the pictures where there is a judge."""
-        scored = score_explanations(planted, self.entities, brought=self.texts[["entity_id", "text"]])
+        scored = score_explanations(planted, self.entities, source_provided=self.texts[["entity_id", "text"]])
         return scored if judge is None else judged(judge.model, scored, self.data, seen=judge.seen)
 
     def judge(self, model: LoadedModel) -> Judge:
@@ -180,7 +180,7 @@ def prepared(layout: Layout, source: Path | None, *, products: int, progress: bo
     drawn = partial(CatalogSource, layout.drawn, faults=False, products=products, progress=progress)
     opened = GrocerySource(source) if source else drawn()
     ingest(opened, staging=layout.staging, rejected=layout.rejected(opened.name), progress=progress)
-    explain(layout.staging, writer=BroughtWriter(), ledger=layout.ledger)
+    explain(layout.staging, writer=SourceWriter(), ledger=layout.ledger)
 
 
 def main(

@@ -31,7 +31,7 @@ from entityclip.data.ingest import ingest
 from entityclip.data.sources.catalog import CatalogSource
 from entityclip.data.variants import with_explanations
 from entityclip.experiments.train_and_evaluate import measure
-from entityclip.explanations import BroughtWriter, explain
+from entityclip.explanations import SourceWriter, explain
 from entityclip.explanations.retry_rejected import write_again
 from entityclip.model import checkpoint
 from entityclip.paths import AblationLayout, DataLayout, Layout, RunLayout
@@ -46,7 +46,7 @@ SLICE_KEYS = dict(zip(SLICES, ("frequent", "two", "one", "none"), strict=True))
 SHARE, SEED, LEARNED_SEED = 0.5, 0, 100
 
 
-class KnowingWriter(BroughtWriter):
+class KnowingWriter(SourceWriter):
     """Writes what the source says: a writer that is told why a text was refused, and then writes well."""
 
     generator = "knowing"
@@ -67,14 +67,14 @@ def clean_catalog(layout: Layout, *, products: int) -> DataLayout:
     if not data.marker.is_file() or not data.explanations.is_dir():
         source = CatalogSource(layout.drawn, faults=False, products=products)
         ingest(source, staging=data, rejected=layout.rejected("catalog"))
-        explain(data, writer=BroughtWriter(), ledger=layout.ledger)
+        explain(data, writer=SourceWriter(), ledger=layout.ledger)
     return data
 
 
 def with_texts(clean: DataLayout, texts: pd.DataFrame, into: DataLayout) -> DataLayout:
     """``clean`` with other texts, as a batch that the gate can look at."""
     with_explanations(clean, texts, into=into)
-    into.brought.symlink_to(clean.brought.resolve(), target_is_directory=True)
+    into.source_provided.symlink_to(clean.source_provided.resolve(), target_is_directory=True)
     return into
 
 

@@ -22,7 +22,7 @@ from entityclip.data.ingest import ingest
 from entityclip.data.pairs import require_complete
 from entityclip.data.sources import open_source
 from entityclip.evaluation.evaluate import evaluate
-from entityclip.explanations import BroughtWriter, explain
+from entityclip.explanations import SourceWriter, explain
 from entityclip.model import checkpoint
 from entityclip.paths import DataLayout, Layout
 from entityclip.reports.run_report import slice_table
@@ -64,7 +64,7 @@ def main(
         layout = Layout(Path(folder))
         opened, rejected = open_source("grocery", layout=layout, path=source), layout.rejected("grocery")
         ingest(opened, staging=layout.staging, rejected=rejected)
-        explain(layout.staging, writer=BroughtWriter(), ledger=layout.ledger)
+        explain(layout.staging, writer=SourceWriter(), ledger=layout.ledger)
         config = presets.grocery().train
         cost = seconds_of_an_epoch(config, layout.staging)
         left = 60 * minutes * (1 - SPARE) - (time.monotonic() - started)

@@ -22,7 +22,7 @@ import typer
 from lib.machine import facts, peak_gib
 
 from entityclip.data import pairs
-from entityclip.explanations import BroughtWriter, explain
+from entityclip.explanations import SourceWriter, explain
 from entityclip.paths import DataLayout, Layout
 
 
@@ -47,14 +47,14 @@ def write_staging(data: DataLayout, *, entities: int) -> None:
     )
     pairs.write_rows(data.pairs, pairs.PAIRS, captions, name="train")
     pairs.write_rows(data.entities, pairs.ENTITIES, known, name="entities")
-    pairs.write_rows(data.brought, pairs.BROUGHT, texts, name="brought")
+    pairs.write_rows(data.source_provided, pairs.SOURCE_PROVIDED, texts, name="source_provided")
     pairs.finish(data)
 
 
 def stage(root: Path) -> Stage:
     """The explain stage in ``root``."""
     layout, started = Layout(root), time.monotonic()
-    texts = explain(layout.staging, writer=BroughtWriter(), ledger=layout.ledger)
+    texts = explain(layout.staging, writer=SourceWriter(), ledger=layout.ledger)
     return Stage(texts, time.monotonic() - started, peak_gib())
 
 

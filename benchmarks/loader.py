@@ -28,7 +28,7 @@ from lib.machine import facts
 from PIL import Image
 
 from entityclip.data import pairs
-from entityclip.data.image_cache import Pictures, open_pictures
+from entityclip.data.image_cache import SplitImages, open_pictures
 from entityclip.data.image_stream import Streamed
 from entityclip.data.images import Preprocessing
 from entityclip.paths import DataLayout, DecodedLayout, Layout
@@ -88,7 +88,7 @@ def streamed_and_bare(data: DataLayout, files: list[bytes], *, side: int, batch:
 def mapped(data: DataLayout, cache: DecodedLayout, *, side: int, batch: int) -> dict[str, Any]:
     """The cache: to make, to open, to read."""
 
-    def opened() -> Pictures:
+    def opened() -> SplitImages:
         how = Preprocessing(size=side)
         return open_pictures(data, split="train", preprocessing=how, cache=cache, most_bytes=2**40, progress=False)
 
@@ -101,7 +101,7 @@ def mapped(data: DataLayout, cache: DecodedLayout, *, side: int, batch: int) -> 
     }
 
 
-def in_batches(pictures: Pictures, batch: int) -> list[np.ndarray]:
+def in_batches(pictures: SplitImages, batch: int) -> list[np.ndarray]:
     """The first epoch's rows, whole batches only."""
     rng = np.random.default_rng(0)
     rows = pictures.arrange(rng.permutation(len(pictures)), rng=rng)

@@ -41,8 +41,8 @@ class Judges(NamedTuple):
 
     def score(self, written: pd.DataFrame, staging: DataLayout) -> pd.DataFrame:
         """Every score that can be had; ``unsound`` holds the probability of texts that are below the threshold."""
-        entities, brought = pairs.read_frame(staging.entities), pairs.read_frame(staging.brought)
-        scored = score_explanations(written, entities, brought=brought, broken_rule=self._broken_rule)
+        entities, source_provided = pairs.read_frame(staging.entities), pairs.read_frame(staging.source_provided)
+        scored = score_explanations(written, entities, source_provided=source_provided, broken_rule=self._broken_rule)
         if self.champion is None:
             return scored
         from entityclip.quality.model_scores import judged  # loads torch, and rules on words alone do not need it

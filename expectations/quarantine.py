@@ -33,9 +33,9 @@ def quarantined_explanations(broken: pd.DataFrame, table: pd.DataFrame, *, stagi
     if broken.empty:
         return pd.DataFrame(columns=COLUMNS)
     entities = pairs.read_frame(staging.entities, columns=["entity_id", "entity"]).drop_duplicates("entity_id")
-    brought = pairs.read_frame(staging.brought, columns=["entity_id", "text", "row"])
+    source_provided = pairs.read_frame(staging.source_provided, columns=["entity_id", "text", "row"])
     origin = table.merge(entities, how="left", on="entity_id")
-    origin = origin.merge(brought.drop_duplicates(["entity_id", "text"]), how="left", on=["entity_id", "text"])
+    origin = origin.merge(source_provided.drop_duplicates(["entity_id", "text"]), how="left", on=["entity_id", "text"])
     origin["row"] = origin["row"].astype("Int64")
     return _lines(
         broken, origin.assign(table="explanations").rename(columns={"explanation_id": "id", "generator": "source"})

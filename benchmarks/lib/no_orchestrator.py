@@ -23,7 +23,7 @@ from entityclip.data.sources.table import TableSource
 from entityclip.evaluation import promotion
 from entityclip.evaluation.calibrate import calibrate
 from entityclip.evaluation.evaluate import evaluate
-from entityclip.explanations import BroughtWriter, explain
+from entityclip.explanations import SourceWriter, explain
 from entityclip.model import checkpoint
 from entityclip.model.checkpoint_card import CheckpointCard
 from entityclip.paths import DataLayout, Layout
@@ -48,11 +48,11 @@ def prepare(layout: Layout, source: Path, mapping: Path, preset: Preset) -> Data
         test_share=preset.test_share,
         entity_holdout=preset.entity_holdout,
     )
-    explain(layout.staging, writer=BroughtWriter(), ledger=layout.ledger)
+    explain(layout.staging, writer=SourceWriter(), ledger=layout.ledger)
     staging, data = layout.staging, layout.data
     score_pairs(pairs.read_frame(staging.pairs))
-    texts, brought = pairs.read_frame(staging.explanations), pairs.read_frame(staging.brought)
-    score_explanations(texts, pairs.read_frame(staging.entities), brought=brought)
+    texts, source_provided = pairs.read_frame(staging.explanations), pairs.read_frame(staging.source_provided)
+    score_explanations(texts, pairs.read_frame(staging.entities), source_provided=source_provided)
     first = texts.drop_duplicates("entity_id").set_index("entity_id")["text"].to_dict()
     pairs.start(data)
     kept = pairs.PairsWriter(data.pairs)

@@ -21,7 +21,7 @@ from entityclip.data import pairs
 from entityclip.data.image_cache import open_pictures
 from entityclip.data.ingest import ingest
 from entityclip.data.sources.base import EntityRow, PictureRow, Source
-from entityclip.explanations import BroughtWriter, explain
+from entityclip.explanations import SourceWriter, explain
 from entityclip.explanations.config import OpenAIConfig, open_writer
 from entityclip.explanations.stage import Estimate, estimate
 from entityclip.model import checkpoint
@@ -120,7 +120,7 @@ def done(source: Source, settings: Preset, model: checkpoint.LoadedModel, *, roo
         "ingest": lambda: reports.append(
             ingest(source, staging=layout.staging, rejected=layout.rejected("b"), progress=False)
         ),
-        "explain (brought texts)": lambda: explain(layout.staging, writer=BroughtWriter(), ledger=layout.ledger),
+        "explain (brought texts)": lambda: explain(layout.staging, writer=SourceWriter(), ledger=layout.ledger),
         "gate": lambda: gate.check(layout.staging, accepted=layout.accepted, quarantine=aside, context_root=rules),
         "version and push": lambda: version_data(layout, layout.accepted, message="In small"),
         "decode for training": lambda: open_pictures(layout.data, most_bytes=2**40, progress=False, **squares),  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ def explain(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that 'ingest' wrote.")],
     writer: Annotated[
         Literal["source", "transformers", "openai"] | None,
-        typer.Option(help="The texts that the source brought along, a model on this machine, or one on a server."),
+        typer.Option(help="The texts that the source provides, a model on this machine, or one on a server."),
     ] = None,
     model: Annotated[str | None, typer.Option(help="The model's folder, or its name on the server.")] = None,
     base_url: Annotated[str | None, typer.Option(help="The server, as in http://127.0.0.1:8000/v1.")] = None,

@@ -105,7 +105,7 @@ def read_source(source: str | None, path: Path | None, layout: Layout) -> DataLa
     from entityclip.data.ingest import ingest
     from entityclip.data.pairs import digest
     from entityclip.data.sources import open_source
-    from entityclip.explanations import BroughtWriter, explain
+    from entityclip.explanations import SourceWriter, explain
     from entityclip.storage import atomic_write
 
     if source is None:
@@ -116,7 +116,7 @@ def read_source(source: str | None, path: Path | None, layout: Layout) -> DataLa
         raise ConfigError(f"{layout.root}: other pictures and texts were read into it; name a new folder")
     if not origin.is_file():
         ingest(opened, staging=layout.staging, rejected=layout.staging.rejected, progress=on_terminal())
-        explain(layout.staging, writer=BroughtWriter(), ledger=layout.brought_ledger, progress=on_terminal())
+        explain(layout.staging, writer=SourceWriter(), ledger=layout.source_provided_ledger, progress=on_terminal())
         atomic_write(origin, mark)
     return explained(layout.staging.root)
 

@@ -15,11 +15,11 @@ Workspace = Annotated[
     typer.Option(metavar="DIR", help="Its ledger.sqlite keeps every text, its .entityclip/ drawn and fetched data."),
 ]
 Checkpoint = Annotated[Path, typer.Option(metavar="DIR", help="Folder with model.safetensors and card.json.")]
-AskedPackage = Annotated[Path | None, typer.Option(metavar="DIR", help="Model with its indexes, as it is served.")]
-AskedCheckpoint = Annotated[
+PackageOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Model with its indexes, as it is served.")]
+CheckpointOption = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Model without indexes; they are made from --data first.")
 ]
-AskedData = Annotated[Path | None, typer.Option(metavar="DIR", help="What --checkpoint is to search or to tag with.")]
+DataOption = Annotated[Path | None, typer.Option(metavar="DIR", help="What --checkpoint is to search or to tag with.")]
 Index = Annotated[IndexKind, typer.Option(help="Compare with an entity's name, its explanation, or both.")]
 Count = Annotated[int, typer.Option("-k", help="How many answers.")]
 Rerank = Annotated[

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from entityclip.cli.options import AskedCheckpoint, AskedData, AskedPackage, Count, Index, Json, Rerank
+from entityclip.cli.options import CheckpointOption, Count, DataOption, Index, Json, PackageOption, Rerank
 from entityclip.cli.output import last_line, on_terminal, table
 from entityclip.cli.validate_paths import explained
 from entityclip.errors import ConfigError, ImageError
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 def search(
     text: Annotated[str, typer.Argument(help="What is looked for: words, a name or a code.")],
     target: Annotated[Literal["pictures", "entities"], typer.Option(help="What the answers are.")] = "pictures",
-    package: AskedPackage = None,
-    checkpoint: AskedCheckpoint = None,
-    data: AskedData = None,
+    package: PackageOption = None,
+    checkpoint: CheckpointOption = None,
+    data: DataOption = None,
     index: Index = "mixed",
     k: Count = 10,
     as_json: Json = False,
@@ -40,9 +40,9 @@ def search(
 
 def tag(
     picture: Annotated[Path, typer.Argument(help="JPEG, PNG, WebP, GIF, BMP or TIFF.")],
-    package: AskedPackage = None,
-    checkpoint: AskedCheckpoint = None,
-    data: AskedData = None,
+    package: PackageOption = None,
+    checkpoint: CheckpointOption = None,
+    data: DataOption = None,
     index: Index = "mixed",
     k: Count = 5,
     precision: Annotated[float, typer.Option(help="Share of the 'sure' that is right: 0.8, 0.9, 0.95 or 0.99.")] = 0.9,

@@ -62,8 +62,10 @@ def _scored(
 ) -> pd.DataFrame:
     from entityclip.quality import score_explanations
 
-    brought = pairs.read_frame(data.brought, columns=["entity_id", "text"]) if data.brought.is_dir() else None
-    scored = score_explanations(explanations, entities, brought=brought)
+    source_provided = (
+        pairs.read_frame(data.source_provided, columns=["entity_id", "text"]) if data.source_provided.is_dir() else None
+    )
+    scored = score_explanations(explanations, entities, source_provided=source_provided)
     if model is not None:
         from entityclip.model import checkpoint
         from entityclip.quality.model_scores import judged

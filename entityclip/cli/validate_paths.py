@@ -13,7 +13,9 @@ from entityclip.storage import atomic_write, target_name
 def replaceable(folder: Path) -> DataLayout:
     """``folder``, if ingest may empty it: it is new, empty, or holds nothing but what ingest and explain write."""
     data = DataLayout(folder)
-    ours = {p.name for p in (data.pairs, data.entities, data.explanations, data.brought, data.marker, data.rejected)}
+    ours = {
+        p.name for p in (data.pairs, data.entities, data.explanations, data.source_provided, data.marker, data.rejected)
+    }
     found = sorted(p.name for p in folder.iterdir()) if folder.exists() else []
     strange = [name for name in found if target_name(name) not in ours]
     pointer = Path(f"{folder.resolve()}.dvc")

@@ -36,7 +36,7 @@ def folded(text: str) -> str:
 
 
 # ---------------------------------------------------------------- what is asked
-class Request(Record):
+class ErasureRequest(Record):
     """What is to be erased."""
 
     kind: Kind
@@ -46,7 +46,7 @@ class Request(Record):
     )
 
     @classmethod
-    def of(cls, *, entity: str | None, picture: str | None, text: str | None) -> Request:
+    def of(cls, *, entity: str | None, picture: str | None, text: str | None) -> ErasureRequest:
         """The one that is given.
 
         Raises:
@@ -75,7 +75,7 @@ class Subject:
             picture, so that other captions of the same picture go as well.
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: ErasureRequest) -> None:
         self.request, value = request, request.value
         self.entities = {value, pairs.entity_id(value)} if request.kind == "entity" else set[str]()
         self.pictures = {value} if request.kind == "picture" else set[str]()
@@ -206,12 +206,12 @@ class Erasure(Record):
         """Whether this entity id, picture hash or text was erased."""
         return self.digest(kind, folded(value) if kind == "text" else value) in self.digests
 
-    def is_of(self, request: Request) -> bool:
+    def is_of(self, request: ErasureRequest) -> bool:
         """Whether this record is of the same request."""
         return self.request == self.digest("request", f"{request.kind} {folded(request.value)}")
 
 
-def digests_of(erasure: Erasure, subject: Subject, request: Request) -> tuple[str, ...]:
+def digests_of(erasure: Erasure, subject: Subject, request: ErasureRequest) -> tuple[str, ...]:
     """What a source may not bring back, hashed under the record's salt."""
     known = [("entity", value) for value in subject.entities] + [("picture", value) for value in subject.pictures]
     if request.kind == "text":

@@ -32,7 +32,7 @@ from entityclip.schemas import Split
 from entityclip.storage import atomic_path
 
 
-class Pictures(Protocol):
+class SplitImages(Protocol):
     """The pictures of one split, in the order of its rows."""
 
     def __len__(self) -> int: ...
@@ -57,7 +57,7 @@ def open_pictures(
     cache: DecodedLayout | None,
     most_bytes: int,
     progress: bool = True,
-) -> Pictures:
+) -> SplitImages:
     """One split of a data version as squares.
 
     Args:
@@ -101,7 +101,7 @@ class MemoryMapped:
         return len(self._squares)
 
     def read(self, rows: np.ndarray) -> torch.Tensor:
-        """As in ``Pictures``."""
+        """As in ``SplitImages``."""
         require_rows(rows, count=len(self))
         return torch.from_numpy(np.take(self._squares, rows, axis=0))
 

@@ -25,7 +25,7 @@ HELD_BYTES = 128 * 2**20
 
 
 class Streamed:
-    """The pictures of one split, decoded anew for every batch; ``Pictures`` of ``decoded.py``.
+    """The pictures of one split, decoded anew for every batch; ``SplitImages`` of ``decoded.py``.
 
     ``groups_read`` counts the row groups read so far.
     """

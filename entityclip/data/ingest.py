@@ -199,12 +199,14 @@ def _joined(known: EntityRow, row: EntityRow) -> EntityRow:
 
 
 class _Roster:
-    """The entities, each as the first row named it, and the texts that rows brought along about them."""
+    """The entities, each as the first row named it, and the texts that rows provide about them."""
 
     def __init__(self, staging: DataLayout, source: Source) -> None:
         self._staging, self._source = staging, source
         self._entities: dict[str, EntityRow] = {}
-        self._brought = pairs.ShardWriter(staging.brought, pairs.BROUGHT, name="brought")
+        self._source_provided = pairs.ShardWriter(
+            staging.source_provided, pairs.SOURCE_PROVIDED, name="source_provided"
+        )
         self._texts: set[str] = set()
 
     def add(self, row: EntityRow, *, pictured: bool = False) -> EntityRow:
@@ -231,11 +233,13 @@ class _Roster:
             entity = self._entities[entity_id]
             language = row.language or entity.language or self._source.language
             rights = {"licence": row.licence or entity.licence, "consent": row.consent or entity.consent}
-            self._brought.add({"entity_id": entity_id, "text": text, "language": language, **rights, "row": row.row})
+            self._source_provided.add(
+                {"entity_id": entity_id, "text": text, "language": language, **rights, "row": row.row}
+            )
 
     def close(self) -> int:
         """Write both tables; returns how many entities there are."""
-        self._brought.close()
+        self._source_provided.close()
         return pairs.write_rows(self._staging.entities, pairs.ENTITIES, self._stored(), name="entities")
 
     def _stored(self) -> Iterator[dict[str, Any]]:

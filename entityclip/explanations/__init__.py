@@ -2,19 +2,19 @@
 
 from entityclip.explanations.config import WriterConfig, open_writer, read_writer_settings, writer_config
 from entityclip.explanations.ledger import Ledger
-from entityclip.explanations.source_writer import Answer, BroughtWriter, Cost, Writer, record
+from entityclip.explanations.source_writer import SourceWriter, Writer, WriterAnswer, WriterCost, record
 from entityclip.explanations.stage import Estimate, estimate, explain
 from entityclip.explanations.work_items import Requests
 
 __all__ = [
-    "Answer",
-    "BroughtWriter",
-    "Cost",
     "Estimate",
     "Ledger",
     "Requests",
+    "SourceWriter",
     "Writer",
+    "WriterAnswer",
     "WriterConfig",
+    "WriterCost",
     "estimate",
     "explain",
     "open_writer",

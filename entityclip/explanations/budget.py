@@ -8,13 +8,13 @@ from concurrent.futures import Future
 from entityclip.errors import BudgetSpent, WriterError
 from entityclip.explanations.config import OpenAIConfig
 from entityclip.explanations.openai_client import RequestFailed, RequestRefused, ServerUnusable
-from entityclip.explanations.source_writer import Answer, Cost
+from entityclip.explanations.source_writer import WriterAnswer, WriterCost
 from entityclip.schemas import ExplanationRequest
 
 LEAST_IN_A_ROW = 5
 
 
-class Tally:
+class Budget:
     """Counts costs and failures.
 
     It stops the run where the next request might pass the budget, where the server is unusable, and where as many
@@ -24,18 +24,18 @@ class Tally:
 
     def __init__(self, config: OpenAIConfig) -> None:
         self._config = config
-        self._spent = Cost()
+        self._spent = WriterCost()
         self._answered = self._failed = self._in_a_row = 0
         self._last = ""
-        self._refused: list[Answer] = []
+        self._refused: list[WriterAnswer] = []
         self._stop: WriterError | None = None
 
     @property
-    def goes_on(self) -> bool:
+    def can_continue(self) -> bool:
         """Whether another request may be sent."""
         return self._stop is None
 
-    def affords(self, expected: Cost, *, flying: Iterable[Cost]) -> bool:
+    def affords(self, expected: WriterCost, *, flying: Iterable[WriterCost]) -> bool:
         """Whether a request fits into the budget beside what was spent and what is in flight; if not, that is it."""
         total = sum(flying, self._spent + expected)
         tokens, money = self._config.budget_tokens, self._config.budget_money
@@ -43,15 +43,15 @@ class Tally:
             self._stop = BudgetSpent(f"the budget of {tokens:,} tokens is used up; {self._so_far()}")
         elif money is not None and total.money > money:
             self._stop = BudgetSpent(f"the budget of {money:g} is used up; {self._so_far()}")
-        return self.goes_on
+        return self.can_continue
 
-    def taken(self, request: ExplanationRequest, done: Future[Answer]) -> Iterator[Answer]:
+    def collect(self, request: ExplanationRequest, done: Future[WriterAnswer]) -> Iterator[WriterAnswer]:
         """The answer to ``request``, if there is one, and what had waited for the first."""
         try:
             answer = done.result()
         except RequestRefused as refusal:
             self._note(refusal)
-            self._refused.append(Answer(request=request, cost=refusal.cost, set_aside=str(refusal)))
+            self._refused.append(WriterAnswer(request=request, cost=refusal.cost, set_aside=str(refusal)))
         except RequestFailed as failure:
             self._failed += 1
             self._note(failure)
@@ -72,7 +72,7 @@ class Tally:
         if self._stop is None and (isinstance(failure, ServerUnusable) or given_up):
             self._stop = WriterError(f"{self._config.base_url}: {self._last}; {self._so_far()}")
 
-    def settled(self) -> None:
+    def finish(self) -> None:
         """The end of the run.
 
         Raises:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from entityclip.data.pairs import digest
 from entityclip.errors import ConfigError
 from entityclip.explanations.config import TransformersConfig
-from entityclip.explanations.prompting import Said
-from entityclip.explanations.source_writer import Cost
+from entityclip.explanations.prompting import Completion
+from entityclip.explanations.source_writer import WriterCost
 
 if TYPE_CHECKING:
     import torch
@@ -53,16 +53,16 @@ class ChatModel:
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
 
-    def said(self, chats: list[Chat]) -> list[Said]:
+    def said(self, chats: list[Chat]) -> list[Completion]:
         """What the model says next in each conversation. Those with pictures and those without go apart."""
-        said: dict[int, Said] = {}
+        said: dict[int, Completion] = {}
         for seen in (True, False):
             some = [i for i, chat in enumerate(chats) if _has_picture(chat) is seen]
             if some:
                 said.update(zip(some, self._batch([chats[i] for i in some]), strict=True))
         return [said[i] for i in range(len(chats))]
 
-    def _batch(self, chats: list[Chat]) -> list[Said]:
+    def _batch(self, chats: list[Chat]) -> list[Completion]:
         import torch
 
         started = time.monotonic()
@@ -87,14 +87,14 @@ class ChatModel:
         texts = [_texts(chat) for chat in chats]
         return self._reader.apply_chat_template(texts, **told, padding=True).to(self._model.device)
 
-    def _said(self, row: torch.Tensor, *, tokens_in: int, seconds: float) -> Said:
+    def _said(self, row: torch.Tensor, *, tokens_in: int, seconds: float) -> Completion:
         ends = self._model.generation_config.eos_token_id
         stops = {*(ends if isinstance(ends, list) else [ends]), self._tokenizer.pad_token_id}
         length = next((i for i, token in enumerate(row.tolist()) if token in stops), None)
         text = self._tokenizer.decode(row[:length], skip_special_tokens=True)
         tokens_out = len(row) if length is None else length + 1
-        cost = Cost(tokens_in=tokens_in, tokens_out=tokens_out, seconds=seconds)
-        return Said(text=text, whole=length is not None, cost=cost)
+        cost = WriterCost(tokens_in=tokens_in, tokens_out=tokens_out, seconds=seconds)
+        return Completion(text=text, whole=length is not None, cost=cost)
 
 
 def fingerprint(folder: Path) -> str:

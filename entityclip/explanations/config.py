@@ -12,17 +12,17 @@ from entityclip.errors import ConfigError, faults
 from entityclip.explanations.egress_policy import HostPolicy
 from entityclip.explanations.prompt import Domain
 from entityclip.explanations.rules import DomainRules
-from entityclip.explanations.source_writer import BroughtWriter, Writer
+from entityclip.explanations.source_writer import SourceWriter, Writer
 from entityclip.schemas import Record
 
 
 class SourceConfig(Record):
-    """The texts that the source brought along, word for word."""
+    """The texts that the source provides, word for word."""
 
     writer: Literal["source"] = "source"
 
 
-class AskedConfig(Record):
+class GenerationConfig(Record):
     """What every language model is told."""
 
     model: str = Field(min_length=1, description="The model's name on its server, or its folder.")
@@ -33,7 +33,7 @@ class AskedConfig(Record):
     temperature: float = Field(default=0.0, ge=0, le=2, description="How freely words are drawn; 0: the likeliest.")
 
 
-class TransformersConfig(AskedConfig):
+class TransformersConfig(GenerationConfig):
     """A chat model or a vision-language model in a folder of this machine; nothing is ever fetched."""
 
     writer: Literal["transformers"] = "transformers"
@@ -44,7 +44,7 @@ class TransformersConfig(AskedConfig):
     device_map: str = Field(default="auto", description="Where the layers go: auto, cpu, cuda:0 ...")
 
 
-class OpenAIConfig(AskedConfig):
+class OpenAIConfig(GenerationConfig):
     """A server that speaks OpenAI's chat interface: vLLM, Ollama, llama.cpp, a cloud."""
 
     writer: Literal["openai"] = "openai"
@@ -106,7 +106,7 @@ def open_writer(config: SourceConfig | TransformersConfig | OpenAIConfig, *, led
         ConfigError: A folder, an address or a key is missing or not allowed.
     """
     if isinstance(config, SourceConfig):
-        return BroughtWriter()
+        return SourceWriter()
     if isinstance(config, TransformersConfig):
         from entityclip.explanations.transformers_writer import TransformersWriter
 

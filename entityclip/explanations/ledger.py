@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from entityclip.data.pairs import digest
 from entityclip.errors import DataError
-from entityclip.explanations.source_writer import Answer, Cost, Writer
+from entityclip.explanations.source_writer import Writer, WriterAnswer, WriterCost
 from entityclip.paths.workspace import former_ledger
 from entityclip.schemas import ExplanationRecord, ExplanationRequest
 from entityclip.storage import atomic_path
@@ -54,7 +54,7 @@ def key_of(request: ExplanationRequest, *, writer: Writer) -> str:
     """Where the answer of ``writer`` to ``request`` stands: a hash of all that the texts may depend on."""
     asked = (request.caption, request.entity, request.category, request.language)
     version = writer.prompt_version(request)
-    key = digest("answer", writer.generator, version, *asked, *request.brought, length=32)
+    key = digest("answer", writer.generator, version, *asked, *request.source_provided, length=32)
     if (
         request.reason or request.picture_sha256
     ):  # hashed apart, so that answers from before there were any are still found
@@ -103,7 +103,7 @@ class Ledger:
             marks = ",".join("?" * len(some))
             yield from self._db.execute(f"SELECT key, {column} FROM answers WHERE key IN ({marks})", some)
 
-    def keep(self, key: str, answer: Answer, *, writer: Writer) -> None:
+    def keep(self, key: str, answer: WriterAnswer, *, writer: Writer) -> None:
         """Keep one answer. When this returns, no kill can lose it."""
         lists = (_RECORDS.dump_json(answer.records), _TEXTS.dump_json(answer.visible), _TEXTS.dump_json(answer.doubts))
         records, visible, doubts = (raw.decode() for raw in lists)
@@ -112,11 +112,11 @@ class Ledger:
         cost = answer.cost
         self._db.execute(_KEEP, (*origin, *said, cost.tokens_in, cost.tokens_out, cost.seconds, cost.money))
 
-    def spent(self) -> Cost:
+    def spent(self) -> WriterCost:
         """What all answers took together."""
-        sums = ", ".join(f"total({name})" for name in Cost.model_fields)
+        sums = ", ".join(f"total({name})" for name in WriterCost.model_fields)
         tokens_in, tokens_out, seconds, money = self._db.execute(f"SELECT {sums} FROM answers").fetchone()
-        return Cost(tokens_in=int(tokens_in), tokens_out=int(tokens_out), seconds=seconds, money=money)
+        return WriterCost(tokens_in=int(tokens_in), tokens_out=int(tokens_out), seconds=seconds, money=money)
 
     def __len__(self) -> int:
         return int(self._db.execute("SELECT count(*) FROM answers").fetchone()[0])

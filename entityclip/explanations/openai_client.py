@@ -13,9 +13,9 @@ from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
 
 from entityclip.errors import ConfigError, faults
 from entityclip.explanations.config import OpenAIConfig
-from entityclip.explanations.prompting import Said, tokens_about
+from entityclip.explanations.prompting import Completion, tokens_about
 from entityclip.explanations.reply import reply_schema
-from entityclip.explanations.source_writer import Cost
+from entityclip.explanations.source_writer import WriterCost
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
@@ -32,7 +32,7 @@ class RequestFailed(Exception):
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
-        self.cost = Cost()
+        self.cost = WriterCost()
         """What was spent on it all the same."""
 
 
@@ -79,10 +79,10 @@ def key_from(variable: str) -> str:
     return key
 
 
-def cost_of(tokens_in: int, tokens_out: int, *, config: OpenAIConfig) -> Cost:
+def cost_of(tokens_in: int, tokens_out: int, *, config: OpenAIConfig) -> WriterCost:
     """Tokens with what they cost by the configured prices."""
     money = (tokens_in * config.price_in + tokens_out * config.price_out) / 1e6
-    return Cost(tokens_in=tokens_in, tokens_out=tokens_out, money=money)
+    return WriterCost(tokens_in=tokens_in, tokens_out=tokens_out, money=money)
 
 
 def client_for(config: OpenAIConfig) -> AsyncOpenAI:
@@ -100,7 +100,7 @@ def client_for(config: OpenAIConfig) -> AsyncOpenAI:
     )
 
 
-async def complete(client: AsyncOpenAI, messages: list[Message], *, config: OpenAIConfig) -> Said:
+async def complete(client: AsyncOpenAI, messages: list[Message], *, config: OpenAIConfig) -> Completion:
     """What the model says to ``messages``. An answer that breaks off is asked for once more.
 
     Raises:
@@ -116,7 +116,7 @@ class _BrokenOff(RequestFailed):
     """The response began, but does not end as one."""
 
 
-async def _once(client: AsyncOpenAI, messages: list[Message], *, config: OpenAIConfig) -> Said:
+async def _once(client: AsyncOpenAI, messages: list[Message], *, config: OpenAIConfig) -> Completion:
     import openai
 
     try:
@@ -135,7 +135,7 @@ async def _once(client: AsyncOpenAI, messages: list[Message], *, config: OpenAIC
     if usage is None:  # a budget has to hold with servers that do not count, too
         usage = _Usage(prompt_tokens=tokens_about(text_of(messages)), completion_tokens=tokens_about(text))
     cost = cost_of(usage.prompt_tokens, usage.completion_tokens, config=config)
-    return Said(text=text, whole=choice.finish_reason != "length", cost=cost)
+    return Completion(text=text, whole=choice.finish_reason != "length", cost=cost)
 
 
 async def _body(client: AsyncOpenAI, messages: list[Message], *, config: OpenAIConfig) -> bytes:

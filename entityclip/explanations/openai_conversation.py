@@ -13,9 +13,9 @@ from entityclip.explanations.audit import Audit
 from entityclip.explanations.config import OpenAIConfig
 from entityclip.explanations.openai_client import Message, RequestFailed, client_for, complete, text_of
 from entityclip.explanations.pii import Redactor
-from entityclip.explanations.prompting import Asking, Said, as_jpeg, small_picture
+from entityclip.explanations.prompting import Completion, Prompter, as_jpeg, small_picture
 from entityclip.explanations.reply import ReplyFault
-from entityclip.explanations.source_writer import Answer, Writer
+from entityclip.explanations.source_writer import Writer, WriterAnswer
 from entityclip.schemas import ExplanationRequest
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Conversation:
 
     def __init__(self, config: OpenAIConfig, *, client: AsyncOpenAI, audit: Audit, writer: Writer) -> None:
         self._config, self._client, self._audit, self._writer = config, client, audit, writer
-        self._asking = Asking(config)
+        self._prompter = Prompter(config)
         self._host = config.hosts.require(config.base_url)
         self._redactor = Redactor(names=config.person_models) if config.redact else None
 
@@ -55,7 +55,7 @@ class Conversation:
         sent, taken_out = self._redacted(request)
         return Opening(messages=self._messages(sent), taken_out=taken_out)
 
-    async def answer(self, request: ExplanationRequest, opening: Opening) -> Answer:
+    async def answer(self, request: ExplanationRequest, opening: Opening) -> WriterAnswer:
         """Ask; where the reply is faulty, ask once to mend it; where that does not help, set it aside.
 
         Raises:
@@ -65,20 +65,22 @@ class Conversation:
         messages, taken_out = list(opening.messages), opening.taken_out
         said = await self._said(messages, request=request, taken_out=taken_out)
         try:
-            answer = self._asking.answer(request, said, writer=self._writer)
+            answer = self._prompter.answer(request, said, writer=self._writer)
         except ReplyFault as fault:
             messages.append({"role": "assistant", "content": said.text})
-            messages.append({"role": "user", "content": self._asking.repair(fault)})
+            messages.append({"role": "user", "content": self._prompter.repair(fault)})
             try:
                 mended = await self._said(messages, request=request, taken_out=taken_out)
             except RequestFailed as failure:
                 failure.cost += said.cost
                 raise
-            answer = self._asking.last_answer(request, mended, spent=said.cost, writer=self._writer)
+            answer = self._prompter.last_answer(request, mended, spent=said.cost, writer=self._writer)
         cost = answer.cost.model_copy(update={"seconds": time.monotonic() - started})
         return answer.model_copy(update={"cost": cost})
 
-    async def _said(self, messages: list[Message], *, request: ExplanationRequest, taken_out: dict[str, int]) -> Said:
+    async def _said(
+        self, messages: list[Message], *, request: ExplanationRequest, taken_out: dict[str, int]
+    ) -> Completion:
         self._audit.record(
             text_of(messages),
             entity_id=request.entity_id,
@@ -101,11 +103,11 @@ class Conversation:
             return redacted.text
 
         texts = {name: clean(getattr(request, name)) for name in ("entity", "caption", "category", "reason")}
-        brought = tuple(map(clean, request.brought))
-        return request.model_copy(update={**texts, "brought": brought}), dict(taken_out)
+        source_provided = tuple(map(clean, request.source_provided))
+        return request.model_copy(update={**texts, "source_provided": source_provided}), dict(taken_out)
 
     def _messages(self, request: ExplanationRequest) -> list[Message]:
-        prompt = self._asking.prompt(request)
+        prompt = self._prompter.prompt(request)
         picture = small_picture(request)
         said: list[Message] = [{"type": "text", "text": prompt["user"]}]
         if picture is not None:

@@ -10,16 +10,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from entityclip.explanations.budget import Tally
+from entityclip.explanations.budget import Budget
 from entityclip.explanations.config import OpenAIConfig
 from entityclip.explanations.openai_client import cost_of, key_from
 from entityclip.explanations.openai_conversation import Conversation
-from entityclip.explanations.prompting import Asking
-from entityclip.explanations.source_writer import Answer, Cost
+from entityclip.explanations.prompting import Prompter
+from entityclip.explanations.source_writer import WriterAnswer, WriterCost
 from entityclip.schemas import ExplanationRequest
 
 Made = TypeVar("Made")
-_Flying = dict[Future[Answer], tuple[ExplanationRequest, Cost]]
+_Flying = dict[Future[WriterAnswer], tuple[ExplanationRequest, WriterCost]]
 """Requests that the server is at work on, each with what it is expected to cost."""
 
 
@@ -37,7 +37,7 @@ class OpenAIWriter:
     def __init__(self, config: OpenAIConfig, *, ledger: Path) -> None:
         config.hosts.require(config.base_url)
         key_from(config.api_key_env)
-        self._config, self._ledger, self._asking = config, ledger, Asking(config)
+        self._config, self._ledger, self._prompter = config, ledger, Prompter(config)
 
     @property
     def generator(self) -> str:
@@ -51,48 +51,48 @@ class OpenAIWriter:
 
     def prompt_version(self, request: ExplanationRequest) -> str:
         """The prompt's name, and a hash of all that changes what is asked."""
-        return self._asking.prompt_version(request)
+        return self._prompter.prompt_version(request)
 
-    def expected(self, request: ExplanationRequest) -> Cost:
+    def expected(self, request: ExplanationRequest) -> WriterCost:
         """About the tokens of the prompt, and the most of a reply; repairs left out."""
-        tokens_in, tokens_out = self._asking.expected_tokens(request)
+        tokens_in, tokens_out = self._prompter.expected_tokens(request)
         return cost_of(tokens_in, tokens_out, config=self._config)
 
-    def write(self, requests: Iterable[ExplanationRequest]) -> Iterator[Answer]:
+    def write(self, requests: Iterable[ExplanationRequest]) -> Iterator[WriterAnswer]:
         """Answers in the order in which they arrive.
 
         Raises:
             BudgetSpent: The next request might pass the budget. Answers in flight were still waited for.
             WriterError: The server cannot be used, or some requests failed even after retries.
         """
-        waiting, tally = iter(requests), Tally(self._config)
+        waiting, budget = iter(requests), Budget(self._config)
         flying: _Flying = {}
         with _Loop() as loop:
             conversation = loop.run(Conversation.begin(self._config, ledger=self._ledger, writer=self)).result()
             try:
                 while True:
-                    for request, expected in self._affordable(waiting, tally, flying):
+                    for request, expected in self._affordable(waiting, budget, flying):
                         opening = conversation.opening(request)
                         flying[loop.run(conversation.answer(request, opening))] = request, expected
                     if not flying:
                         break
                     for done in wait(flying, return_when=FIRST_COMPLETED).done:
-                        yield from tally.taken(flying.pop(done)[0], done)
+                        yield from budget.collect(flying.pop(done)[0], done)
             finally:
                 loop.cancel_all()
                 loop.run(conversation.end()).result()
-        tally.settled()
+        budget.finish()
 
     def _affordable(
-        self, waiting: Iterator[ExplanationRequest], tally: Tally, flying: _Flying
-    ) -> Iterator[tuple[ExplanationRequest, Cost]]:
+        self, waiting: Iterator[ExplanationRequest], budget: Budget, flying: _Flying
+    ) -> Iterator[tuple[ExplanationRequest, WriterCost]]:
         """The next requests, while there is room and money for them; ``flying`` grows meanwhile."""
-        while tally.goes_on and len(flying) < self._config.at_once:
+        while budget.can_continue and len(flying) < self._config.at_once:
             request = next(waiting, None)
             if request is None:
                 return
             expected = self.expected(request)
-            if tally.affords(expected, flying=(cost for _, cost in flying.values())):
+            if budget.affords(expected, flying=(cost for _, cost in flying.values())):
                 yield request, expected
 
 

@@ -21,7 +21,7 @@ from entityclip.schemas import ExplanationRequest
 Domain = Literal["product", "news", "free"]
 VERSION = "v1"
 MOST_CHARACTERS = 4_000
-"""So much of each entry reaches a model; a brought article may be as long as a book."""
+"""So much of each entry reaches a model; a source-provided article may be as long as a book."""
 _JOINERS = "\u200c\u200d"  # emoji and Persian are written with them
 # A tag in the data could close ours, and with "<|" or "[INST]" some models mark who speaks.
 _ESCAPED = str.maketrans({c: f"\\u{ord(c):04x}" for c in "<>[]"})
@@ -42,7 +42,7 @@ def render(request: ExplanationRequest, *, domain: Domain, rules: DomainRules) -
         "name": request.entity,
         "caption": request.caption,
         "category": request.category,
-        "notes": "\n".join(request.brought),
+        "notes": "\n".join(request.source_provided),
         "refused": request.reason,
     }
     context = template.new_context(

@@ -10,11 +10,11 @@ from PIL import Image
 
 from entityclip.data.pairs import digest
 from entityclip.errors import ImageError
-from entityclip.explanations.config import AskedConfig
+from entityclip.explanations.config import GenerationConfig
 from entityclip.explanations.prompt import Prompt, prompt_name, prompt_source, render
 from entityclip.explanations.reply import Reply, ReplyFault, read_reply, reply_schema
 from entityclip.explanations.rules import broken_rules
-from entityclip.explanations.source_writer import Answer, Cost, Writer, record
+from entityclip.explanations.source_writer import Writer, WriterAnswer, WriterCost, record
 from entityclip.schemas import ExplanationRequest
 
 PICTURE_SIDE = 768
@@ -24,19 +24,19 @@ _LATIN = re.compile(r"[\x00-\u024f]")
 
 
 @dataclass(frozen=True)
-class Said:
+class Completion:
     """What a model said."""
 
     text: str
     whole: bool
     """Whether it came to an end by itself, not by the limit of tokens."""
-    cost: Cost
+    cost: WriterCost
 
 
-class Asking:
+class Prompter:
     """Everything that is the same for every language model, given how it is set."""
 
-    def __init__(self, config: AskedConfig) -> None:
+    def __init__(self, config: GenerationConfig) -> None:
         self._config = config
 
     def prompt_version(self, request: ExplanationRequest) -> str:
@@ -49,7 +49,7 @@ class Asking:
         """What the model is told at first."""
         return render(self._spoken(request), domain=self._config.domain, rules=self._config.rules)
 
-    def answer(self, request: ExplanationRequest, said: Said, *, writer: Writer) -> Answer:
+    def answer(self, request: ExplanationRequest, said: Completion, *, writer: Writer) -> WriterAnswer:
         """What was said, as an answer.
 
         Raises:
@@ -57,17 +57,21 @@ class Asking:
         """
         reply = self._judged(said)
         records = (record(self._spoken(request), reply.text, writer=writer),)
-        return Answer(request=request, records=records, visible=reply.visible, doubts=reply.doubts, cost=said.cost)
+        return WriterAnswer(
+            request=request, records=records, visible=reply.visible, doubts=reply.doubts, cost=said.cost
+        )
 
-    def last_answer(self, request: ExplanationRequest, said: Said, *, spent: Cost, writer: Writer) -> Answer:
+    def last_answer(
+        self, request: ExplanationRequest, said: Completion, *, spent: WriterCost, writer: Writer
+    ) -> WriterAnswer:
         """What was said at the second asking, as an answer; set aside where it is faulty still."""
         try:
             answer = self.answer(request, said, writer=writer)
         except ReplyFault as fault:
-            answer = Answer(request=request, cost=said.cost, set_aside=str(fault))
+            answer = WriterAnswer(request=request, cost=said.cost, set_aside=str(fault))
         return answer.model_copy(update={"cost": spent + answer.cost})
 
-    def _judged(self, said: Said) -> Reply:
+    def _judged(self, said: Completion) -> Reply:
         try:
             reply = read_reply(said.text)
         except ReplyFault as fault:

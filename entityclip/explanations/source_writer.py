@@ -11,7 +11,7 @@ from entityclip.data.pairs import digest
 from entityclip.schemas import ExplanationRecord, ExplanationRequest, Record
 
 
-class Cost(Record):
+class WriterCost(Record):
     """What an answer took: tokens, seconds, money in the currency of the configured prices."""
 
     tokens_in: int = 0
@@ -19,18 +19,18 @@ class Cost(Record):
     seconds: float = 0.0
     money: float = 0.0
 
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(**{name: getattr(self, name) + getattr(other, name) for name in Cost.model_fields})
+    def __add__(self, other: WriterCost) -> WriterCost:
+        return WriterCost(**{name: getattr(self, name) + getattr(other, name) for name in WriterCost.model_fields})
 
 
-class Answer(Record):
+class WriterAnswer(Record):
     """What a writer said to one request. No text and nothing set aside: it has nothing to say about this entity."""
 
     request: ExplanationRequest
     records: tuple[ExplanationRecord, ...] = ()
     visible: tuple[str, ...] = Field(default=(), description="What can be seen on the thing, in the writer's words.")
     doubts: tuple[str, ...] = Field(default=(), description="What the writer was not sure of.")
-    cost: Cost = Cost()
+    cost: WriterCost = WriterCost()
     set_aside: str = Field(default="", description="Why what was written cannot be used, even after a repair.")
 
 
@@ -52,10 +52,10 @@ class Writer(Protocol):
     def prompt_version(self, request: ExplanationRequest) -> str:
         """How this request is asked."""
 
-    def expected(self, request: ExplanationRequest) -> Cost:
+    def expected(self, request: ExplanationRequest) -> WriterCost:
         """About what the answer will cost, told without asking anybody."""
 
-    def write(self, requests: Iterable[ExplanationRequest]) -> Iterator[Answer]:
+    def write(self, requests: Iterable[ExplanationRequest]) -> Iterator[WriterAnswer]:
         """Yield an answer to every request, in any order, as soon as it is there: each is kept at once.
 
         Requests are drawn as they are needed: there may be a million.
@@ -65,7 +65,7 @@ class Writer(Protocol):
         """
 
 
-class BroughtWriter:
+class SourceWriter:
     """Takes the texts that the data bring along, word for word."""
 
     generator = "source"
@@ -75,14 +75,16 @@ class BroughtWriter:
         """Always the same: nobody is asked."""
         return "verbatim"
 
-    def expected(self, request: ExplanationRequest) -> Cost:  # noqa: ARG002
+    def expected(self, request: ExplanationRequest) -> WriterCost:  # noqa: ARG002
         """Nothing."""
-        return Cost()
+        return WriterCost()
 
-    def write(self, requests: Iterable[ExplanationRequest]) -> Iterator[Answer]:
-        """Answer each request with the texts in its ``brought``, in their order."""
+    def write(self, requests: Iterable[ExplanationRequest]) -> Iterator[WriterAnswer]:
+        """Answer each request with the texts in its ``source_provided``, in their order."""
         for request in requests:
-            yield Answer(request=request, records=tuple(record(request, text, writer=self) for text in request.brought))
+            yield WriterAnswer(
+                request=request, records=tuple(record(request, text, writer=self) for text in request.source_provided)
+            )
 
 
 def record(request: ExplanationRequest, text: str, *, writer: Writer) -> ExplanationRecord:

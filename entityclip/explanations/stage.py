@@ -16,7 +16,7 @@ from entityclip.data import pairs
 from entityclip.data.rights import DEFAULT_RIGHTS, Rights
 from entityclip.errors import WriterError
 from entityclip.explanations.ledger import Ledger, key_of
-from entityclip.explanations.source_writer import Cost, Writer, record
+from entityclip.explanations.source_writer import Writer, WriterCost, record
 from entityclip.explanations.work_items import Requests
 from entityclip.paths import DataLayout
 from entityclip.paths.workspace import ledger_lock
@@ -31,7 +31,7 @@ class Estimate(Record):
 
     requests: int
     known: int = Field(description="Requests whose answer is in the ledger; they cost nothing.")
-    cost: Cost = Field(description="Of the others, about.")
+    cost: WriterCost = Field(description="Of the others, about.")
 
 
 def explain(
@@ -95,10 +95,10 @@ def estimate(
     waiting = Requests(staging, pictures=writer.sees_pictures, rights=rights)
     with Ledger(ledger) as book:
         missing = set(_missing(waiting, writer=writer, book=book, again=again))
-        asked, cost = 0, Cost()
+        asked, cost = 0, WriterCost()
         for request in waiting:
             asked += 1
-            cost += writer.expected(request) if key_of(request, writer=writer) in missing else Cost()
+            cost += writer.expected(request) if key_of(request, writer=writer) in missing else WriterCost()
     return Estimate(requests=asked, known=asked - len(missing), cost=cost)
 
 
@@ -135,7 +135,7 @@ def _missing(waiting: Requests, *, writer: Writer, book: Ledger, again: bool) ->
 
 def _ask(waiting: Requests, missing: set[str], *, writer: Writer, book: Ledger, progress: bool) -> None:
     """Every missing request to the writer, every answer into the ledger at once."""
-    wanted, kept, spent, aside = len(missing), 0, Cost(), 0
+    wanted, kept, spent, aside = len(missing), 0, WriterCost(), 0
     with tqdm(desc="explain", unit=" entities", total=wanted, disable=not progress or not missing) as bar:
         try:
             for answer in writer.write(_asked(waiting, missing, writer=writer)):
@@ -157,7 +157,7 @@ def _asked(waiting: Requests, missing: set[str], *, writer: Writer) -> Iterator[
             yield waiting.with_picture(request)
 
 
-def _so_far(spent: Cost, aside: int) -> str:
+def _so_far(spent: WriterCost, aside: int) -> str:
     """Spending and losses for the progress bar; nothing where there is nothing to say."""
     said = [f"{spent.tokens_in + spent.tokens_out:,} tokens"] if spent.tokens_out else []
     said += [f"cost {spent.money:.2f}"] if spent.money else []

@@ -20,7 +20,7 @@ _RIGHTS = ["licence", "consent"]
 class Requests:
     """One request per entity, in the order of the entity table; may be gone through again and again.
 
-    An entity whose brought texts are in several languages gives one request per language. Its caption is the
+    An entity whose source-provided texts are in several languages gives one request per language. Its caption is the
     alphabetically first of its pictures' captions, so that a new picture rarely changes it; without one, its name.
     Rows without the right to be used are as if they were not there; an entity that has no others is not asked about.
 
@@ -43,7 +43,7 @@ class Requests:
         self._entities = staging.entities
         self._usable = _Usable(rights)
         self._captions = _first_captions(staging, self._usable)
-        self._brought = _brought(staging, self._usable)
+        self._source_provided = _source_provided(staging, self._usable)
         self._pictures = _Pictures(staging, self._captions, self._usable) if pictures else None
 
     def __iter__(self) -> Iterator[ExplanationRequest]:
@@ -54,10 +54,12 @@ class Requests:
             known = {"entity_id": entity_id, "entity": row["entity"], "category": row["category"] or ""}
             caption = self._captions.get(entity_id) or row["entity"]
             picture = self._pictures.hash_of(entity_id) if self._pictures else ""
-            for language, brought in self._brought.get(entity_id, {row["language"] or "en": {}}).items():
+            for language, source_provided in self._source_provided.get(
+                entity_id, {row["language"] or "en": {}}
+            ).items():
                 if self._reasons is not None and (entity_id, language) not in self._reasons:
                     continue
-                asked = {"language": language, "brought": tuple(brought), "picture_sha256": picture}
+                asked = {"language": language, "source_provided": tuple(source_provided), "picture_sha256": picture}
                 reason = self._reasons[entity_id, language] if self._reasons is not None else ""
                 yield ExplanationRequest(**known, caption=caption, reason=reason, **asked)
 
@@ -135,10 +137,10 @@ def _first_captions(staging: DataLayout, usable: _Usable) -> dict[str, str]:
     return first
 
 
-def _brought(staging: DataLayout, usable: _Usable) -> dict[str, dict[str, dict[str, None]]]:
-    """Entity id -> language -> the distinct texts that the source brought along (keys, in its order)."""
+def _source_provided(staging: DataLayout, usable: _Usable) -> dict[str, dict[str, dict[str, None]]]:
+    """Entity id -> language -> the distinct texts that the source provides (keys, in its order)."""
     texts: dict[str, dict[str, dict[str, None]]] = defaultdict(dict)
-    for path in pairs.shards(staging.brought):
+    for path in pairs.shards(staging.source_provided):
         with pairs.reading(path):
             rows = usable.of(pq.ParquetFile(path).read()).to_pylist()
         for row in rows:

@@ -28,9 +28,9 @@ class DataLayout:
         return self.root / "explanations"
 
     @property
-    def brought(self) -> Path:
-        """Staging only: folder of the texts that the source brought along, before the gate."""
-        return self.root / "brought"
+    def source_provided(self) -> Path:
+        """Staging only: folder of the texts that the source provides, before the gate."""
+        return self.root / "source_provided"
 
     @property
     def rejected(self) -> Path:

@@ -227,9 +227,9 @@ class Layout:
         return DecodedLayout(self.work / "decoded")
 
     @property
-    def brought_ledger(self) -> Path:
-        """Commands without orchestration: the texts that the source brought along; nobody was paid for them."""
-        return self.work / "brought.sqlite"
+    def source_provided_ledger(self) -> Path:
+        """Commands without orchestration: texts that the source provides, which cost nothing."""
+        return self.work / "source_provided.sqlite"
 
     @property
     def origin(self) -> Path:

@@ -17,18 +17,20 @@ _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
 class Sources:
-    """The numbers that are known of each entity: those in its names, and in the texts that its data brought along.
+    """The numbers that are known of each entity: those in its names, and in the texts that its data provide.
 
-    ``brought`` has the columns entity_id, text.
+    ``source_provided`` has the columns entity_id, text.
     """
 
-    def __init__(self, entities: pd.DataFrame, brought: pd.DataFrame) -> None:
+    def __init__(self, entities: pd.DataFrame, source_provided: pd.DataFrame) -> None:
         self._known: defaultdict[str, set[str]] = defaultdict(set)
         for entity_id, entity, aliases in zip(
             *(entities[name].tolist() for name in ("entity_id", "entity", "aliases")), strict=True
         ):
             self._add(entity_id, " ".join([entity or "", *(() if aliases is None else aliases)]))
-        for entity_id, text in zip(brought["entity_id"].tolist(), brought["text"].fillna("").tolist(), strict=True):
+        for entity_id, text in zip(
+            source_provided["entity_id"].tolist(), source_provided["text"].fillna("").tolist(), strict=True
+        ):
             self._add(entity_id, text)
 
     def _add(self, entity_id: str, text: str) -> None:

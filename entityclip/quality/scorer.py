@@ -28,7 +28,7 @@ def score_explanations(
     explanations: pd.DataFrame,
     entities: pd.DataFrame,
     *,
-    brought: pd.DataFrame | None = None,
+    source_provided: pd.DataFrame | None = None,
     broken_rule: Callable[[str, str], str | None] | None = None,
 ) -> pd.DataFrame:
     """``explanations`` with these columns added; docs/scores.md tells their ranges, costs and what each caught.
@@ -62,15 +62,15 @@ def score_explanations(
     - ``closer_to``: the sibling whose texts this text is nearer to, by ``CLEARLY``, than to the other texts of its own
       entity.
     - ``unknown_code``: a code that looks like this catalogue's model numbers and belongs to no entity: invented.
-      Where no name holds a code, one that the writer was not told; looked for only where ``brought`` is given.
-    - ``unknown_number``: a number or code that neither the caption, nor a name, nor a text of ``brought`` holds;
-      looked for only where ``brought`` is given. See ``numbers``.
+      Where no name holds a code, one that the writer was not told; looked for only where ``source_provided`` is given.
+    - ``unknown_number``: a number or code in neither the caption, nor a name, nor a text of ``source_provided``;
+      looked for only where ``source_provided`` is given. See ``numbers``.
     - ``broken_rule``: what ``broken_rule`` says of the text, where it is given.
 
     Args:
         explanations: entity_id, caption, text, language, and, if it is there, generator.
         entities: The entity table, all of it: entity_id, entity, aliases, and, if it is there, category.
-        brought: The texts that the data brought along: entity_id, text.
+        source_provided: The texts that the data provide: entity_id, text.
         broken_rule: From a text and its language to the rule of the domain that it breaks, or None.
 
     Raises:
@@ -78,14 +78,16 @@ def score_explanations(
     """
     starts = range(0, max(1, len(explanations)), SHARD_ROWS)
     shards = [explanations.iloc[start : start + SHARD_ROWS] for start in starts]
-    return pd.concat(score_shards(lambda: iter(shards), entities, brought=brought, broken_rule=broken_rule))
+    return pd.concat(
+        score_shards(lambda: iter(shards), entities, source_provided=source_provided, broken_rule=broken_rule)
+    )
 
 
 def score_shards(
     shards: Callable[[], Iterable[pd.DataFrame]],
     entities: pd.DataFrame,
     *,
-    brought: pd.DataFrame | None = None,
+    source_provided: pd.DataFrame | None = None,
     broken_rule: Callable[[str, str], str | None] | None = None,
     processes: int = 1,
 ) -> Iterator[pd.DataFrame]:
@@ -96,12 +98,14 @@ def score_shards(
 
     Args:
         shards: Gives the table's parts in order.
-        entities: See ``score_explanations``; ``brought`` and ``broken_rule`` likewise.
-        brought: See there.
+        entities: See ``score_explanations``; ``source_provided`` and ``broken_rule`` likewise.
+        source_provided: See there.
         broken_rule: See there; with several processes a function that can be pickled.
         processes: So many read texts at once.
     """
-    known = Known(NameBook(entities), None if brought is None else Sources(entities, brought), broken_rule)
+    known = Known(
+        NameBook(entities), None if source_provided is None else Sources(entities, source_provided), broken_rule
+    )
     read = list(_all_read(shards(), known, processes))
     del known  # the names of a million entities are much to hold
     about_all, scored, place = _about_all(read, entities), [part.scores for part in read], 0

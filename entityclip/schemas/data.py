@@ -40,7 +40,7 @@ class ExplanationRequest(Record):
     caption: str
     category: str = ""
     language: str = "en"
-    brought: tuple[str, ...] = Field(default=(), description="Texts that the data brought along.")
+    source_provided: tuple[str, ...] = Field(default=(), description="Texts that the data provide.")
     reason: str = Field(default="", description="Why the gate set an earlier text aside; empty at the first asking.")
     picture_sha256: str = Field(default="", description="Which picture goes with it; for writers that see pictures.")
     picture: bytes | None = Field(default=None, repr=False, description="That picture's file, read when it is asked.")

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
-from entityclip.data.image_cache import Pictures, open_pictures
+from entityclip.data.image_cache import SplitImages, open_pictures
 from entityclip.data.images import Augmentation, Preprocessing
 from entityclip.data.pairs import iter_rows, read_frame, require_complete
 from entityclip.data.text import Tokenizer, mask_names
@@ -27,7 +27,7 @@ from entityclip.schemas import Split
 class TrainingSet:
     """One split; the texts of an entity are alternatives of which each step draws one."""
 
-    pictures: Pictures
+    pictures: SplitImages
     entities: np.ndarray  # (N,) entity numbers
     pair_ids: np.ndarray  # (N,)
     captions: list[list[str]]  # by entity number

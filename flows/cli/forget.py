@@ -31,11 +31,11 @@ def forget(
       entityclip forget --workspace shop-search --text "山田花子" --yes
     """
     from entityclip.cli.output import last_line, table
-    from entityclip.data.erasure import Request
+    from entityclip.data.erasure import ErasureRequest
     from entityclip.paths import Layout
     from flows.erasure.erase import erase, preview
 
-    request = Request.of(entity=entity, picture=picture, text=text)
+    request = ErasureRequest.of(entity=entity, picture=picture, text=text)
     layout = Layout(workspace.resolve())
     done = erase(layout, request, by=by or getpass.getuser()) if yes else preview(layout, request)
     table([line.model_dump(exclude={"left"}) for line in done.found])

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from entityclip.data.erasure import Erasure, Request, Subject, digests_of, folded, read_erasures, without
+from entityclip.data.erasure import Erasure, ErasureRequest, Subject, digests_of, folded, read_erasures, without
 from entityclip.errors import WorkspaceError
 from entityclip.paths import DataLayout, Layout
 from entityclip.schemas import Record
@@ -45,7 +45,7 @@ class Outcome(Record):
     models: tuple[str, ...] = ()
 
 
-def preview(layout: Layout, request: Request) -> Outcome:
+def preview(layout: Layout, request: ErasureRequest) -> Outcome:
     """Every place that holds what is asked for; nothing is changed.
 
     Raises:
@@ -55,7 +55,7 @@ def preview(layout: Layout, request: Request) -> Outcome:
     return Outcome(found=tuple(found), erased=False, releases=tuple(seen.releases), models=tuple(seen.models))
 
 
-def erase(layout: Layout, request: Request, *, by: str) -> Outcome:
+def erase(layout: Layout, request: ErasureRequest, *, by: str) -> Outcome:
     """Erase it everywhere that ``preview`` lists; killed at any point, the same call again completes it.
 
     Args:
@@ -91,7 +91,7 @@ def erase(layout: Layout, request: Request, *, by: str) -> Outcome:
 
 
 # ---------------------------------------------------------------- looking
-def _seen(layout: Layout, request: Request) -> tuple[Survey, list[ErasureFinding]]:
+def _seen(layout: Layout, request: ErasureRequest) -> tuple[Survey, list[ErasureFinding]]:
     """What holds it, in rows and in places; the subject has learnt from all of them."""
     _require_workspace(layout)
     subject, state = Subject(request), state_of(layout)
@@ -124,7 +124,7 @@ def _with_objects(layout: Layout, work: Callable[[Objects], T]) -> T:
 
 
 # ---------------------------------------------------------------- the record
-def _unfinished(layout: Layout, request: Request) -> Erasure | None:
+def _unfinished(layout: Layout, request: ErasureRequest) -> Erasure | None:
     """The record of the same request, where it was cut off.
 
     Raises:
@@ -140,7 +140,7 @@ def _unfinished(layout: Layout, request: Request) -> Erasure | None:
     return cut_off[0] if cut_off else None
 
 
-def _new(request: Request, by: str) -> Erasure:
+def _new(request: ErasureRequest, by: str) -> Erasure:
     record = Erasure(
         id=uuid.uuid4().hex[:12],
         kind=request.kind,
@@ -157,7 +157,9 @@ def _new(request: Request, by: str) -> Erasure:
     return record.model_copy(update={"request": record.digest("request", f"{request.kind} {folded(request.value)}")})
 
 
-def _recorded(layout: Layout, record: Erasure, seen: Survey, request: Request, found: list[ErasureFinding]) -> Erasure:
+def _recorded(
+    layout: Layout, record: Erasure, seen: Survey, request: ErasureRequest, found: list[ErasureFinding]
+) -> Erasure:
     """The record with all that is known now, committed."""
     known = {
         "digests": (*record.digests, *digests_of(record, seen.subject, request)),
@@ -265,7 +267,7 @@ def _delete_versions(layout: Layout, subject: Subject, record: Erasure) -> None:
     _with_objects(layout, work)
 
 
-def _require_gone(layout: Layout, request: Request) -> None:
+def _require_gone(layout: Layout, request: ErasureRequest) -> None:
     _, found = _seen(layout, request)
     if still := [line.place for line in found if not line.left]:
         raise WorkspaceError(f"{layout.root}: {', '.join(still)} still hold it; stop what writes there and run again")

@@ -98,7 +98,7 @@ def holds(data: DataLayout, subject: Subject) -> bool:
 
 
 def _shards(data: DataLayout) -> Iterator[dict[str, Any]]:
-    for table, columns in {**TABLES, "brought": pairs.BROUGHT.names}.items():
+    for table, columns in {**TABLES, "source_provided": pairs.SOURCE_PROVIDED.names}.items():
         for path in sorted((data.root / table).glob("*.parquet")):
             yield from shard_rows(path, columns)
 

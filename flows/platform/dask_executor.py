@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from entityclip.errors import ConfigError
-from entityclip.explanations import Answer, Cost, Writer, WriterConfig, open_writer, writer_config
+from entityclip.explanations import Writer, WriterAnswer, WriterConfig, WriterCost, open_writer, writer_config
 from entityclip.explanations.config import TransformersConfig
 from entityclip.schemas import ExplanationRequest
 from entityclip.settings import RunPolicy
@@ -114,11 +114,11 @@ class SharedWriter:
         """As the writer's."""
         return self.writer.prompt_version(request)
 
-    def expected(self, request: ExplanationRequest) -> Cost:
+    def expected(self, request: ExplanationRequest) -> WriterCost:
         """As the writer's."""
         return self.writer.expected(request)
 
-    def write(self, requests: Iterable[ExplanationRequest]) -> Iterator[Answer]:
+    def write(self, requests: Iterable[ExplanationRequest]) -> Iterator[WriterAnswer]:
         """Answers part by part, in the order of the requests."""
         work = partial(_written, self.config.model_dump_json(), self.ledger)
         for answers in self.over(work, _parts(iter(requests), BATCHES * self.config.batch)):
@@ -130,7 +130,7 @@ def _parts(requests: Iterator[ExplanationRequest], size: int) -> Iterator[list[E
         yield part
 
 
-def _written(config: str, ledger: Path, part: list[ExplanationRequest]) -> list[Answer]:
+def _written(config: str, ledger: Path, part: list[ExplanationRequest]) -> list[WriterAnswer]:
     return list(_opened(config, ledger).write(part))
 
 

@@ -8,7 +8,7 @@ from prefect import get_run_logger
 
 from entityclip.errors import CheckpointError, ConfigError, DataError
 from entityclip.evaluation.promotion import judge_flaw
-from entityclip.explanations.config import AskedConfig
+from entityclip.explanations.config import GenerationConfig
 from entityclip.paths import Layout
 from entityclip.quality.review import read_reviews
 from entityclip.quality.text_quality_model import SoundnessModel
@@ -29,7 +29,7 @@ def judges(layout: Layout, *, floors: bool = True) -> Judges:
         floors: Whether the champion has to reach ``gate.min_judge_score`` and to beat chance.
     """
     settings = read_config(layout.config)
-    domain = settings.explain.rules if isinstance(settings.explain, AskedConfig) else None
+    domain = settings.explain.rules if isinstance(settings.explain, GenerationConfig) else None
     champion, why = _champion(layout, min_score=settings.gate.min_judge_score if floors else None)
     if champion is None:
         return Judges(domain=domain, no_champion=why)

@@ -14,7 +14,7 @@ from prefect.cache_policies import NO_CACHE
 
 from entityclip.data.rights import read_rights
 from entityclip.explanations.retry_rejected import write_again
-from entityclip.explanations.source_writer import BroughtWriter, Writer
+from entityclip.explanations.source_writer import SourceWriter, Writer
 from entityclip.paths import Layout
 from entityclip.quality.quarantine import broken_texts
 from entityclip.quality.review import Merged, merge, read_reviews
@@ -53,7 +53,7 @@ def ask_again(layout: Layout, batch: str, writer: Writer) -> int:
 def to_write_again(layout: Layout, batch: str, writer: Writer) -> bool:
     """Whether the batch has broken texts, and the writer could write others: a source brings the same ones again."""
     quarantine = layout.quarantine(batch)
-    return writer.generator != BroughtWriter.generator and quarantine.exists() and not broken_texts(quarantine).empty
+    return writer.generator != SourceWriter.generator and quarantine.exists() and not broken_texts(quarantine).empty
 
 
 def summary(source: str, quality: QualityReport, merged: Merged, again: int) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from entityclip.data.ingest import ingest
 from entityclip.data.sources import open_source
 from entityclip.errors import GateRefused, WorkspaceError
-from entityclip.explanations import BroughtWriter, explain
+from entityclip.explanations import SourceWriter, explain
 from entityclip.paths import Layout
 from entityclip.schemas import DataVersion, QualityReport
 from expectations.check import check
@@ -33,7 +33,7 @@ def accept_catalog(layout: Layout) -> QualityReport:
     """
     source = open_source("catalog", layout=layout, progress=True)
     ingest(source, staging=layout.staging, rejected=layout.rejected("sample"))
-    explain(layout.staging, writer=BroughtWriter(), ledger=layout.ledger)
+    explain(layout.staging, writer=SourceWriter(), ledger=layout.ledger)
     quarantine = layout.quarantine("sample")
     quality = check(layout.staging, accepted=layout.accepted, quarantine=quarantine, context_root=layout.expectations)
     if quality.refused:

@@ -18,7 +18,7 @@ from shards import write_pictures
 from torch.utils.data import DataLoader
 
 from entityclip.data import image_cache, pairs
-from entityclip.data.image_cache import MemoryMapped, Pictures, open_pictures
+from entityclip.data.image_cache import MemoryMapped, SplitImages, open_pictures
 from entityclip.data.image_stream import Streamed
 from entityclip.data.images import Preprocessing, decode
 from entityclip.errors import DataError, WorkspaceError
@@ -46,7 +46,7 @@ def expected(files: list[bytes]) -> torch.Tensor:
     return torch.from_numpy(np.stack(squares))
 
 
-def opened(data: DataLayout, cache: Path, *, most_bytes: int = AMPLE, **how: Any) -> Pictures:
+def opened(data: DataLayout, cache: Path, *, most_bytes: int = AMPLE, **how: Any) -> SplitImages:
     preprocessing, cached = Preprocessing(**{"size": SIDE} | how), DecodedLayout(cache)
     return open_pictures(
         data, split="train", preprocessing=preprocessing, cache=cached, most_bytes=most_bytes, progress=False

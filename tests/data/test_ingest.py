@@ -241,8 +241,8 @@ def test_what_one_picture_may_be_used_for_says_nothing_about_others(staging, pic
     assert list(zip(frame["licence"], frame["consent"], strict=True)) == [("", "withdrawn"), ("MIT", ""), ("", "")]
     (entity,) = pairs.iter_rows(staging.entities)
     assert (entity["licence"], entity["consent"]) == ("", "")
-    (brought,) = pairs.iter_rows(staging.brought)
-    assert (brought["licence"], brought["consent"]) == ("", "withdrawn")
+    (source_provided,) = pairs.iter_rows(staging.source_provided)
+    assert (source_provided["licence"], source_provided["consent"]) == ("", "withdrawn")
 
 
 def test_the_rights_of_an_entity_hold_for_its_pictures_and_their_texts(staging, picture_bytes):
@@ -250,7 +250,7 @@ def test_the_rights_of_an_entity_hold_for_its_pictures_and_their_texts(staging, 
     texts = {"explanations": ("It is blue.",)}
     row = PictureRow(file="a.jpg", row=1, data=picture_bytes(), caption="A", entity="A", licence="CC0", **texts)
     run(RowSource(row, entities=(entity,)), staging)
-    for table in (staging.pairs, staging.brought):
+    for table in (staging.pairs, staging.source_provided):
         (stored,) = pairs.iter_rows(table)
         assert (stored["licence"], stored["consent"]) == ("CC0", "refused")
 
@@ -259,7 +259,7 @@ def test_brought_texts_are_distinct_for_each_entity(staging, picture_bytes):
     entity = EntityRow(entity="A", row=4, explanations=("It is blue. ", "Ｉt is blue.", " ", "It has a handle."))
     row = PictureRow(file="a.jpg", row=1, data=picture_bytes(), caption="B", entity="B", explanations=("It is blue.",))
     run(RowSource(row, row, entities=(entity,)), staging)
-    frame = pairs.read_frame(staging.brought)
+    frame = pairs.read_frame(staging.source_provided)
     assert list(frame["text"]) == ["It is blue.", "It has a handle.", "It is blue."]
     assert list(frame["row"]) == [4, 4, 1]
 
@@ -270,4 +270,4 @@ def test_a_brought_text_is_kept_as_it_was_written(staging, picture_bytes):
         file="a.jpg", row=1, data=picture_bytes(), caption="B", entity="B", explanations=(f" {written}\n",)
     )
     run(RowSource(row), staging)
-    assert list(pairs.read_frame(staging.brought)["text"]) == [written]
+    assert list(pairs.read_frame(staging.source_provided)["text"]) == [written]

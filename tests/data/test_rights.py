@@ -11,7 +11,7 @@ import pytest
 from entityclip.data import pairs
 from entityclip.data.rights import DEFAULT_RIGHTS, Rights, read_rights
 from entityclip.errors import ConfigError
-from entityclip.explanations import BroughtWriter, Requests, explain
+from entityclip.explanations import Requests, SourceWriter, explain
 from entityclip.paths import DataLayout
 
 
@@ -82,13 +82,13 @@ def staging(tmp_path: Path) -> DataLayout:
     texts = [{"entity_id": n, "text": t, "consent": t, "row": 1} for n, (_, _, some) in rows.items() for t in some]
     pairs.write_rows(data.pairs, pairs.PAIRS, pictures, name="train")
     pairs.write_rows(data.entities, pairs.ENTITIES, entities, name="entities")
-    pairs.write_rows(data.brought, pairs.BROUGHT, texts, name="brought")
+    pairs.write_rows(data.source_provided, pairs.SOURCE_PROVIDED, texts, name="source_provided")
     pairs.finish(data)
     return data
 
 
 def test_a_writer_gets_to_know_nothing_of_rows_without_the_right(staging: DataLayout) -> None:
-    known = {r.entity: (r.caption, r.brought, r.picture_sha256) for r in Requests(staging, pictures=True)}
+    known = {r.entity: (r.caption, r.source_provided, r.picture_sha256) for r in Requests(staging, pictures=True)}
     assert known == {
         "free": ("ok", ("ok",), "ok"),
         "mixed": ("ok 1", ("ok",), "ok 1"),
@@ -98,11 +98,13 @@ def test_a_writer_gets_to_know_nothing_of_rows_without_the_right(staging: DataLa
 
 
 def test_a_text_without_the_right_becomes_no_explanation(staging: DataLayout, tmp_path: Path) -> None:
-    explain(staging, writer=BroughtWriter(), ledger=tmp_path / "ledger.sqlite")
+    explain(staging, writer=SourceWriter(), ledger=tmp_path / "ledger.sqlite")
     assert list(pairs.read_frame(staging.explanations)["text"]) == ["ok", "ok"]
 
 
 def test_data_of_a_version_without_consent_are_still_read(staging: DataLayout) -> None:
-    for path in (p for folder in (staging.pairs, staging.entities, staging.brought) for p in pairs.shards(folder)):
+    for path in (
+        p for folder in (staging.pairs, staging.entities, staging.source_provided) for p in pairs.shards(folder)
+    ):
         pq.write_table(pq.read_table(path).drop_columns("consent"), path)
     assert len({request.entity for request in Requests(staging, pictures=True)}) == 7

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from entityclip.data import pairs
-from entityclip.explanations import BroughtWriter, record
+from entityclip.explanations import SourceWriter, record
 from entityclip.paths import DataLayout
 from entityclip.schemas import ExplanationRequest, QualityReport
 from expectations.check import check, copy_context
@@ -50,7 +50,7 @@ class Batch:
         )
         request = ExplanationRequest(entity_id=entity_id, entity=code, caption=code)
         text = SENTENCE.format(kind=kind, code=code, number=number)
-        self.texts.append(record(request, text, writer=BroughtWriter()).model_dump())
+        self.texts.append(record(request, text, writer=SourceWriter()).model_dump())
 
     @property
     def staging(self) -> DataLayout:
@@ -82,9 +82,9 @@ class Batch:
         for row in self.pictures:
             writer.add(row)
         writer.close()
-        brought = ({"row": i + 1, **{k: t[k] for k in ("entity_id", "text")}} for i, t in enumerate(self.texts))
+        source_provided = ({"row": i + 1, **{k: t[k] for k in ("entity_id", "text")}} for i, t in enumerate(self.texts))
         pairs.write_rows(self.staging.entities, pairs.ENTITIES, self.entities, name="entities")
-        pairs.write_rows(self.staging.brought, pairs.BROUGHT, brought, name="brought")
+        pairs.write_rows(self.staging.source_provided, pairs.SOURCE_PROVIDED, source_provided, name="source_provided")
         pairs.write_rows(self.staging.explanations, pairs.EXPLANATIONS, self.texts, name="explanations")
         pairs.finish(self.staging)
 

@@ -11,7 +11,7 @@ from entityclip.data import pairs
 from entityclip.data.ingest import ingest
 from entityclip.data.sources.catalog import CatalogSource, planted_faults
 from entityclip.errors import DataError
-from entityclip.explanations import BroughtWriter, explain
+from entityclip.explanations import SourceWriter, explain
 from entityclip.paths import DataLayout, Layout
 from entityclip.quality import score_explanations
 from entityclip.quality.quarantine import broken_texts
@@ -183,7 +183,7 @@ def judged_catalog(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     layout = Layout(tmp_path_factory.mktemp("catalog"))
     source = CatalogSource(layout.drawn, products=60)
     ingest(source, staging=layout.staging, rejected=layout.rejected("b"), progress=False)
-    explain(layout.staging, writer=BroughtWriter(), ledger=layout.ledger)
+    explain(layout.staging, writer=SourceWriter(), ledger=layout.ledger)
     copy_context(layout.expectations)
     report = check(
         layout.staging, accepted=layout.accepted, quarantine=layout.quarantine("b"), context_root=layout.expectations

@@ -39,7 +39,7 @@ def data(tmp_path: Path) -> DataLayout:
     pairs.write_rows(data.pairs, pairs.PAIRS, rows, name="train")
     entities = ({"entity_id": pairs.entity_id(n), "entity": n, "language": "en"} for n in names)
     pairs.write_rows(data.entities, pairs.ENTITIES, entities, name="entities")
-    pairs.write_rows(data.brought, pairs.BROUGHT, iter(()), name="brought")
+    pairs.write_rows(data.source_provided, pairs.SOURCE_PROVIDED, iter(()), name="source_provided")
     pairs.finish(data)
     return data
 

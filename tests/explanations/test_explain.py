@@ -11,7 +11,7 @@ import pytest
 
 from entityclip.data import pairs
 from entityclip.errors import DataError
-from entityclip.explanations import Answer, BroughtWriter, Ledger, Requests, explain, record
+from entityclip.explanations import Ledger, Requests, SourceWriter, WriterAnswer, explain, record
 from entityclip.paths import DataLayout
 from entityclip.schemas import ExplanationRequest
 
@@ -22,7 +22,7 @@ TEXTS = {
 }
 
 
-class CountingWriter(BroughtWriter):
+class CountingWriter(SourceWriter):
     """Writes one plain sentence and counts how often it was asked; stops dead after ``lives`` answers."""
 
     generator = "counting"
@@ -34,12 +34,12 @@ class CountingWriter(BroughtWriter):
     def prompt_version(self, request: ExplanationRequest) -> str:  # noqa: ARG002
         return self.version
 
-    def write(self, requests: Iterable[ExplanationRequest]) -> Iterator[Answer]:
+    def write(self, requests: Iterable[ExplanationRequest]) -> Iterator[WriterAnswer]:
         for request in requests:
             if len(self.asked) == self.lives:
                 raise KeyboardInterrupt
             self.asked.append(request.entity)
-            yield Answer(request=request, records=(record(request, f"About {request.caption}.", writer=self),))
+            yield WriterAnswer(request=request, records=(record(request, f"About {request.caption}.", writer=self),))
 
 
 @pytest.fixture
@@ -54,18 +54,18 @@ def staging(tmp_path: Path) -> DataLayout:
     rows = ({"entity_id": i, "entity": n, "language": "ja" if n == "LM-77C" else "en"} for n, i in entity.items())
     pairs.write_rows(data.entities, pairs.ENTITIES, rows, name="entities")
     languages = {"A lamp 💡 שלום.": "en", "赤いランプです。\0": "ja"}
-    brought = (
+    source_provided = (
         {"entity_id": entity[n], "text": t, "language": languages.get(t), "row": 1}
         for n, ts in TEXTS.items()
         for t in [*ts, *ts]
     )
-    pairs.write_rows(data.brought, pairs.BROUGHT, brought, name="brought")
+    pairs.write_rows(data.source_provided, pairs.SOURCE_PROVIDED, source_provided, name="source_provided")
     pairs.finish(data)
     return data
 
 
 def test_brought_texts_become_explanations_in_the_order_of_the_entities(staging: DataLayout, tmp_path: Path) -> None:
-    assert explain(staging, writer=BroughtWriter(), ledger=tmp_path / "ledger.sqlite") == 4
+    assert explain(staging, writer=SourceWriter(), ledger=tmp_path / "ledger.sqlite") == 4
     frame = pairs.read_frame(staging.explanations)
     assert list(frame["text"]) == [t for texts in TEXTS.values() for t in texts]
     assert list(frame["language"]) == ["en", "en", "ja", "en"]
@@ -112,7 +112,7 @@ def test_another_prompt_version_is_asked_again(staging: DataLayout, tmp_path: Pa
 def test_half_written_staging_is_not_explained(staging: DataLayout, tmp_path: Path) -> None:
     staging.marker.unlink()
     with pytest.raises(DataError, match=r"complete\.json"):
-        explain(staging, writer=BroughtWriter(), ledger=tmp_path / "ledger.sqlite")
+        explain(staging, writer=SourceWriter(), ledger=tmp_path / "ledger.sqlite")
 
 
 # ---------------------------------------------------------------- the ledger
@@ -128,7 +128,9 @@ def test_the_first_answer_to_a_request_stays(tmp_path: Path) -> None:
     request = ExplanationRequest(entity_id="e", entity="E", caption="c")
     with Ledger(tmp_path / "ledger.sqlite") as book:
         for text in ("first", "second"):
-            book.keep("k", Answer(request=request, records=(record(request, text, writer=writer),)), writer=writer)
+            book.keep(
+                "k", WriterAnswer(request=request, records=(record(request, text, writer=writer),)), writer=writer
+            )
         assert [r.text for r in book.get(["k", "other"])["k"]] == ["first"]
         assert len(book) == 1
 
@@ -136,13 +138,13 @@ def test_the_first_answer_to_a_request_stays(tmp_path: Path) -> None:
 WRITING = """
 import sys
 from pathlib import Path
-from entityclip.explanations import Answer, BroughtWriter, Ledger, record
+from entityclip.explanations import WriterAnswer, SourceWriter, Ledger, record
 from entityclip.schemas import ExplanationRequest
-writer, request = BroughtWriter(), ExplanationRequest(entity_id="e", entity="E", caption="c")
+writer, request = SourceWriter(), ExplanationRequest(entity_id="e", entity="E", caption="c")
 with Ledger(Path(sys.argv[1])) as book:
     for i in range(10**9):
         records = tuple(record(request, f"{i} {j}", writer=writer) for j in range(3))
-        book.keep(f"{sys.argv[2]}-{i}", Answer(request=request, records=records), writer=writer)
+        book.keep(f"{sys.argv[2]}-{i}", WriterAnswer(request=request, records=records), writer=writer)
         print(i, flush=True)
 """
 

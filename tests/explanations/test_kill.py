@@ -42,7 +42,7 @@ def staging(tmp_path: Path) -> DataLayout:
     pairs.write_rows(data.pairs, pairs.PAIRS, (r | {"entity": None, "language": None} for r in rows), name="train")
     entities = ({name: row[name] for name in ("entity_id", "entity", "language")} for row in rows)
     pairs.write_rows(data.entities, pairs.ENTITIES, entities, name="entities")
-    pairs.write_rows(data.brought, pairs.BROUGHT, iter(()), name="brought")
+    pairs.write_rows(data.source_provided, pairs.SOURCE_PROVIDED, iter(()), name="source_provided")
     pairs.finish(data)
     return data
 

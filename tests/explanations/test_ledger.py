@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from entityclip.errors import DataError
-from entityclip.explanations import Answer, BroughtWriter, Cost, Ledger, record
+from entityclip.explanations import Ledger, SourceWriter, WriterAnswer, WriterCost, record
 from entityclip.explanations.ledger import VERSION, key_of
 from entityclip.paths import Layout
 from entityclip.paths.workspace import former_ledger
 from entityclip.schemas import ExplanationRequest
 
-REQUEST = ExplanationRequest(entity_id="e", entity="やかん", caption="赤いやかん", brought=("赤い。", "Red."))
-WRITER = BroughtWriter()
+REQUEST = ExplanationRequest(entity_id="e", entity="やかん", caption="赤いやかん", source_provided=("赤い。", "Red."))
+WRITER = SourceWriter()
 # The table of this project's first version, with what it wrote about REQUEST.
 OLD_TABLE = """CREATE TABLE answers (
     key TEXT PRIMARY KEY, generator TEXT NOT NULL, prompt_version TEXT NOT NULL,
@@ -48,7 +48,7 @@ def test_a_ledger_of_the_first_version_keeps_every_row(tmp_path: Path) -> None:
             found = book.get([key_of(REQUEST, writer=WRITER)])
             assert [r.text for texts in found.values() for r in texts] == ["赤い。", "Red."]
             assert book.known(["other"]) == {"other": ""}
-            assert book.spent() == Cost()
+            assert book.spent() == WriterCost()
     db = sqlite3.connect(path)
     columns = "key, generator, prompt_version, written_at, records"
     assert db.execute(f"SELECT {columns} FROM answers").fetchall() == rows
@@ -91,22 +91,22 @@ def test_the_ledger_comes_along_from_the_folder_that_may_be_deleted(tmp_path: Pa
     write_old(former_ledger(path))
     with Ledger(path) as book:
         assert len(book) == 2
-        book.keep("new", Answer(request=REQUEST), writer=WRITER)
+        book.keep("new", WriterAnswer(request=REQUEST), writer=WRITER)
     with Ledger(path) as book:
         assert len(book) == 3
     assert sorted(p.name for p in tmp_path.iterdir()) == [".entityclip", "ledger.sqlite"]
 
 
 def test_an_answer_that_was_set_aside_gives_way_and_both_costs_stay(tmp_path: Path) -> None:
-    cost = Cost(tokens_in=10, tokens_out=2, seconds=0.5, money=0.25)
+    cost = WriterCost(tokens_in=10, tokens_out=2, seconds=0.5, money=0.25)
     text = (record(REQUEST, "赤い。", writer=WRITER),)
     with Ledger(tmp_path / "ledger.sqlite") as book:
-        book.keep("k", Answer(request=REQUEST, cost=cost, set_aside="no JSON"), writer=WRITER)
+        book.keep("k", WriterAnswer(request=REQUEST, cost=cost, set_aside="no JSON"), writer=WRITER)
         assert (book.known(["k"]), book.get(["k"])) == ({"k": "no JSON"}, {"k": ()})
-        book.keep("k", Answer(request=REQUEST, cost=cost, records=text), writer=WRITER)
+        book.keep("k", WriterAnswer(request=REQUEST, cost=cost, records=text), writer=WRITER)
         assert (book.known(["k"]), book.get(["k"])) == ({"k": ""}, {"k": text})
         assert book.spent() == cost + cost
-        book.keep("k", Answer(request=REQUEST, cost=cost, set_aside="late"), writer=WRITER)
+        book.keep("k", WriterAnswer(request=REQUEST, cost=cost, set_aside="late"), writer=WRITER)
         assert book.get(["k"]) == {"k": text}
 
 

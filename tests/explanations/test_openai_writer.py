@@ -11,11 +11,11 @@ import pytest
 from hostile import GOOD, HostileServer
 
 from entityclip.errors import BudgetSpent, ConfigError, WriterError
-from entityclip.explanations import Answer, open_writer, writer_config
+from entityclip.explanations import WriterAnswer, open_writer, writer_config
 from entityclip.explanations.audit import read_audit
 from entityclip.schemas import ExplanationRequest
 
-Ask = Callable[..., list[Answer]]
+Ask = Callable[..., list[WriterAnswer]]
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def server() -> Iterator[HostileServer]:
 def ask(server: HostileServer, tmp_path: Path) -> Ask:
     """``ask("busy", "good", retries=1)``: answers to requests with these captions; entities are E0, E1 ..."""
 
-    def ask(*captions: str, into: list[Answer] | None = None, **settings: Any) -> list[Answer]:
+    def ask(*captions: str, into: list[WriterAnswer] | None = None, **settings: Any) -> list[WriterAnswer]:
         asked = {"writer": "openai", "model": "m", "base_url": server.url, "retries": 2, "timeout": 10, **settings}
         writer = open_writer(writer_config(asked, origin="here"), ledger=tmp_path / "ledger.sqlite")
         requests = [ExplanationRequest(entity_id=f"e{i}", entity=f"E{i}", caption=c) for i, c in enumerate(captions)]
@@ -92,7 +92,7 @@ def test_a_text_that_breaks_a_rule_is_mended_or_set_aside(ask: Ask, server: Host
 
 @pytest.mark.parametrize("caption", ["down", "slow", "endless", "dripping", "nonsense"])
 def test_a_request_that_fails_is_said_and_the_others_are_answered(ask: Ask, caption: str) -> None:
-    answers: list[Answer] = []
+    answers: list[WriterAnswer] = []
     started = time.monotonic()
     with pytest.raises(WriterError, match="1 requests have no answer"):
         ask("good", caption, "good", into=answers, retries=0, timeout=0.7)
@@ -113,7 +113,7 @@ def test_a_request_that_the_server_refuses_is_set_aside_once_another_is_answered
 
 
 def test_a_server_that_refuses_everything_is_an_error_not_a_set_aside_answer(ask: Ask) -> None:
-    answers: list[Answer] = []
+    answers: list[WriterAnswer] = []
     with pytest.raises(WriterError, match=r"refuses every request.*response_format"):
         ask("refused", "refused", into=answers)
     assert answers == []
@@ -156,7 +156,7 @@ def test_a_missing_key_and_a_strange_host_are_refused_before_anything_is_sent(as
 def test_the_budget_stops_the_run_and_what_was_in_flight_is_kept(
     ask: Ask, server: HostileServer, budget: dict[str, float]
 ) -> None:
-    answers: list[Answer] = []
+    answers: list[WriterAnswer] = []
     with pytest.raises(BudgetSpent, match="budget"):
         ask(*["good"] * 100, into=answers, at_once=3, **budget)
     assert 10 < len(answers) < 100

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from entityclip.explanations.config import AskedConfig
+from entityclip.explanations.config import GenerationConfig
 from entityclip.explanations.prompt import prompt_name, render
-from entityclip.explanations.prompting import Asking
+from entityclip.explanations.prompting import Prompter
 from entityclip.explanations.reply import ReplyFault, read_reply
 from entityclip.explanations.rules import DomainRules
 from entityclip.schemas import ExplanationRequest
@@ -16,7 +16,9 @@ from entityclip.schemas import ExplanationRequest
 RULES = DomainRules(
     tone="like a museum label", glossary={"bottle": "PET bottle"}, forbidden=("organic",), required={"colour": ()}
 )
-REQUEST = ExplanationRequest(entity_id="e", entity="KX-204B", caption="red kettle", brought=("Has dots.", "1 litre."))
+REQUEST = ExplanationRequest(
+    entity_id="e", entity="KX-204B", caption="red kettle", source_provided=("Has dots.", "1 litre.")
+)
 DOMAINS = ("product", "news", "free")
 
 
@@ -55,16 +57,18 @@ def test_data_cannot_close_their_block(caption: str) -> None:
 
 
 def test_a_book_is_cut() -> None:
-    user = render(REQUEST.model_copy(update={"brought": ("word " * 200_000,)}), domain="news", rules=RULES)["user"]
+    user = render(REQUEST.model_copy(update={"source_provided": ("word " * 200_000,)}), domain="news", rules=RULES)[
+        "user"
+    ]
     assert len(user) < 6_000
 
 
 @pytest.mark.parametrize("change", [{"temperature": 0.5}, {"rules": RULES}, {"most_tokens": 99}, {"domain": "news"}])
 def test_whatever_changes_what_is_asked_makes_a_new_version(change: dict[str, object]) -> None:
     settings = {"model": "m"}
-    first = Asking(AskedConfig.model_validate(settings)).prompt_version(REQUEST)
-    assert first == Asking(AskedConfig.model_validate(settings)).prompt_version(REQUEST)
-    assert first != Asking(AskedConfig.model_validate({**settings, **change})).prompt_version(REQUEST)
+    first = Prompter(GenerationConfig.model_validate(settings)).prompt_version(REQUEST)
+    assert first == Prompter(GenerationConfig.model_validate(settings)).prompt_version(REQUEST)
+    assert first != Prompter(GenerationConfig.model_validate({**settings, **change})).prompt_version(REQUEST)
 
 
 def test_languages_have_versions_of_their_own() -> None:

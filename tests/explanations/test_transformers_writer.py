@@ -18,7 +18,7 @@ from chat_model_files import JAPANESE, REPLY, write_chatty
 from PIL import Image
 
 from entityclip.errors import ConfigError
-from entityclip.explanations import Answer, open_writer, writer_config
+from entityclip.explanations import WriterAnswer, open_writer, writer_config
 from entityclip.explanations.chat_model import fingerprint
 from entityclip.schemas import ExplanationRequest
 
@@ -28,7 +28,7 @@ def chatty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_chatty(tmp_path_factory.mktemp("models") / "chatty")
 
 
-def asked(model: Path, *requests: ExplanationRequest, **settings: Any) -> list[Answer]:
+def asked(model: Path, *requests: ExplanationRequest, **settings: Any) -> list[WriterAnswer]:
     given = {"writer": "transformers", "model": str(model), "device_map": "cpu", "most_tokens": 64, **settings}
     return list(open_writer(writer_config(given, origin="here"), ledger=model / "no.sqlite").write(iter(requests)))
 

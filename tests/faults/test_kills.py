@@ -12,7 +12,7 @@ from benchmarks.lib.kill_harness import Ground, kill_in, of_home, unclean, unpro
 from entityclip.data.ingest import ingest
 from entityclip.data.sources.catalog import MAPPING
 from entityclip.data.sources.table import TableSource
-from entityclip.explanations import BroughtWriter, explain
+from entityclip.explanations import SourceWriter, explain
 from entityclip.paths import Layout
 from entityclip.training.presets import tiny
 from expectations.check import check, copy_context
@@ -33,7 +33,7 @@ def undisturbed_data(ground: Ground, layout: Layout) -> str:
         test_share=preset.test_share,
         entity_holdout=preset.entity_holdout,
     )
-    explain(layout.staging, writer=BroughtWriter(), ledger=layout.ledger)
+    explain(layout.staging, writer=SourceWriter(), ledger=layout.ledger)
     copy_context(layout.expectations)
     where = {"quarantine": layout.quarantine("b"), "context_root": layout.expectations}
     check(layout.staging, accepted=layout.accepted, **where)

@@ -25,11 +25,11 @@ from typer.testing import CliRunner
 from bentos.runtime.feedback import Feedback, Spool
 from bentos.runtime.samples import Samples
 from entityclip.data import pairs
-from entityclip.data.erasure import Request, read_erasures
+from entityclip.data.erasure import ErasureRequest, read_erasures
 from entityclip.errors import Busy, ConfigError, DataError, WorkspaceError
 from entityclip.evaluation.evaluate import evaluate
 from entityclip.explanations.ledger import Ledger
-from entityclip.explanations.source_writer import Answer
+from entityclip.explanations.source_writer import WriterAnswer
 from entityclip.paths import ChangesLayout, CheckpointLayout, DataLayout, Layout
 from entityclip.quality.review import Review, add_reviews
 from entityclip.retrieval.index import Changes
@@ -127,7 +127,7 @@ def fill_state(layout: Layout) -> None:
             prompt_version="1",
         )
         with Ledger(layout.ledger) as ledger:
-            ledger.keep(name, Answer(request=request, records=(record,)), writer=_Named())
+            ledger.keep(name, WriterAnswer(request=request, records=(record,)), writer=_Named())
         feedback = {"release": "v1.0.0", "key": "k", "verdict": "right", "entity_id": entity_id, "entity": name}
         Spool(layout.service.feedback).put(Feedback(**feedback, picture=sha, text=text))
     Samples(layout.service.samples).write({"release": "v1.0.0", "script": "Latin"})
@@ -165,8 +165,8 @@ def filled(workspace: Layout, tmp_path: Path) -> Layout:
     return workspace
 
 
-def entity_request() -> Request:
-    return Request(kind="entity", value=PERSON)
+def entity_request() -> ErasureRequest:
+    return ErasureRequest(kind="entity", value=PERSON)
 
 
 # ---------------------------------------------------------------- the whole way
@@ -181,14 +181,14 @@ def test_a_dry_run_names_every_place_and_changes_nothing(filled: Layout) -> None
 @pytest.mark.parametrize(
     "request_",
     [
-        Request(kind="entity", value=PERSON),
-        Request(kind="entity", value="山田花子"),
-        Request(kind="text", value=" 山田花子"),
-        Request(kind="text", value="HANAKO@example.jp"),
+        ErasureRequest(kind="entity", value=PERSON),
+        ErasureRequest(kind="entity", value="山田花子"),
+        ErasureRequest(kind="text", value=" 山田花子"),
+        ErasureRequest(kind="text", value="HANAKO@example.jp"),
     ],
     ids=["entity id", "entity name", "name", "e-mail"],
 )
-def test_after_an_erasure_no_byte_of_it_is_left_and_others_stay(filled: Layout, request_: Request) -> None:
+def test_after_an_erasure_no_byte_of_it_is_left_and_others_stay(filled: Layout, request_: ErasureRequest) -> None:
     first = next(iter(Repository(filled.root).git("log", "--format=%H", "--reverse", "--", "data.dvc").splitlines()))
     without_her = pointer_hash(Repository(filled.root).committed(filled.data_dvc, commit=first) or "")
     done = erase(filled, request_, by="ana")
@@ -221,7 +221,7 @@ def test_a_picture_goes_from_every_version_and_its_entity_stays(filled: Layout) 
     entry = EntityEntry(entity="KX-NEW")
     shown = [portrait(8), PICTURES[1]]
     changes.put(pairs.entity_id("KX-NEW"), entry, pictures=shown, keep_pictures=False, vectors={})
-    erase(filled, Request(kind="picture", value=pair_id), by="ana")
+    erase(filled, ErasureRequest(kind="picture", value=pair_id), by="ana")
     assert traces(filled.root, [PICTURES[1], SHAS[1].encode()]) == []
     added = {change.entity_id: len(change.pictures) for change in changes.since(0, dim=1) if change.entry}
     assert added == {PERSON: 1, pairs.entity_id("KX-NEW"): 1}
@@ -253,15 +253,15 @@ STEPS = ("_recorded", "_make_again", "_erase_places", "_delete_versions")
 def test_killed_after_any_step_the_same_call_completes_it(filled: Layout, step: str) -> None:
     script = (
         "import os, sys; from pathlib import Path; from entityclip.paths import Layout;"
-        "from entityclip.data.erasure import Request; from flows.erasure import erase as e;"
+        "from entityclip.data.erasure import ErasureRequest; from flows.erasure import erase as e;"
         f"real = e.{step};"
         f"e.{step} = lambda *a: (real(*a), os.kill(os.getpid(), 9));"
-        "e.erase(Layout(Path(sys.argv[1])), Request(kind='entity', value=sys.argv[2]), by='ana')"
+        "e.erase(Layout(Path(sys.argv[1])), ErasureRequest(kind='entity', value=sys.argv[2]), by='ana')"
     )
     done = subprocess.run([sys.executable, "-c", script, str(filled.root), PERSON], capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     with pytest.raises(WorkspaceError, match=r"ana began on .* cut off"):
-        erase(filled, Request(kind="entity", value="KX-RED"), by="ana")
+        erase(filled, ErasureRequest(kind="entity", value="KX-RED"), by="ana")
     assert erase(filled, entity_request(), by="ana").erased
     assert traces(filled.root, NEEDLES) == []
     (record,) = read_erasures(filled.erasures)
@@ -353,7 +353,9 @@ def test_data_of_her_alone_are_refused_with_the_remedy(workspace: Layout, tmp_pa
     data = person_data(tmp_path / "data", pictures=1)
     version_data(workspace, data, message="Data")
     with pytest.raises(DataError, match="no pair would be left; delete the workspace"):
-        erase(workspace, Request(kind="text", value="KX-"), by="ana") and erase(workspace, entity_request(), by="ana")
+        erase(workspace, ErasureRequest(kind="text", value="KX-"), by="ana") and erase(
+            workspace, entity_request(), by="ana"
+        )
 
 
 # ---------------------------------------------------------------- the source, the record
@@ -381,7 +383,7 @@ def test_a_source_that_still_has_the_row_brings_nothing_back(filled: Layout, tmp
 
 
 def test_the_record_holds_no_personal_data_and_a_damaged_one_stops_the_next_run(filled: Layout) -> None:
-    erase(filled, Request(kind="text", value=ALIAS), by="ana")
+    erase(filled, ErasureRequest(kind="text", value=ALIAS), by="ana")
     (path,) = filled.erasures.glob("*.json")
     text = path.read_text()
     for personal in (NAME, ALIAS, PERSON, *SHAS, hashlib.sha256(ALIAS.encode()).hexdigest()):
@@ -403,13 +405,13 @@ def test_the_record_holds_no_personal_data_and_a_damaged_one_stops_the_next_run(
 )
 def test_a_request_that_says_too_little_is_refused(given: dict[str, str], reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
-        Request.of(**{"entity": None, "picture": None, "text": None} | given)
+        ErasureRequest.of(**{"entity": None, "picture": None, "text": None} | given)
 
 
 def test_rubbish_and_a_folder_that_is_no_workspace(filled: Layout, tmp_path: Path) -> None:
     for value in ("no such thing", "../../etc/passwd", "'; DROP TABLE answers; --", "[.*", "🙂🙂🙂"):
-        assert preview(filled, Request(kind="entity", value=value)).found == ()
-        assert preview(filled, Request(kind="text", value=value)).found == ()
+        assert preview(filled, ErasureRequest(kind="entity", value=value)).found == ()
+        assert preview(filled, ErasureRequest(kind="text", value=value)).found == ()
     with pytest.raises(WorkspaceError, match="not a workspace"):
         preview(Layout(tmp_path / "nowhere"), entity_request())
 

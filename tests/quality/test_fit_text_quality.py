@@ -13,7 +13,7 @@ from entityclip.data.ingest import ingest
 from entityclip.data.sources.catalog import CatalogSource
 from entityclip.data.variants import with_explanations
 from entityclip.errors import ConfigError
-from entityclip.explanations import BroughtWriter, explain
+from entityclip.explanations import SourceWriter, explain
 from entityclip.paths import DataLayout, Layout
 from entityclip.quality.fit_text_quality import learn_soundness
 from entityclip.quality.text_quality_model import SoundnessModel
@@ -26,7 +26,7 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     made = Layout(tmp_path_factory.mktemp("catalog"))
     source = CatalogSource(made.drawn, products=24, faults=False)
     ingest(source, staging=made.staging, rejected=made.rejected("b"), progress=False)
-    explain(made.staging, writer=BroughtWriter(), ledger=made.ledger)
+    explain(made.staging, writer=SourceWriter(), ledger=made.ledger)
     copy_context(made.expectations)
     return made
 

@@ -91,7 +91,7 @@ def test_no_name_and_no_text_stop_the_scorer(case: tuple[list[str], str], anythi
     )
     texts = [text, anything, text + anything, ""]
     rows = [{"entity_id": "0", "caption": names[0], "text": text, "language": "ja"} for text in texts]
-    scored = score_explanations(pd.DataFrame(rows), entities, brought=pd.DataFrame(rows))
+    scored = score_explanations(pd.DataFrame(rows), entities, source_provided=pd.DataFrame(rows))
     assert len(scored) == len(texts)
 
 

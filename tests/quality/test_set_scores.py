@@ -104,17 +104,17 @@ def test_a_cut_off_text_is_no_style_but_a_habit_is() -> None:
 
 
 def test_numbers_are_looked_for_in_what_the_writer_was_told() -> None:
-    brought = pd.DataFrame({"entity_id": ["e0"], "text": ["Holds 1,200 ml; 2.5 kg."]})
+    source_provided = pd.DataFrame({"entity_id": ["e0"], "text": ["Holds 1,200 ml; 2.5 kg."]})
     texts = TEXTS[:3].copy()
     texts["text"] = ["The KX-100B holds 1200 ml and has 2 lids.", "It weighs 2.5 kg, or 5.5 lb.", "Like the RX-4821B."]
-    scored = score_explanations(texts, ENTITIES, brought=brought)
+    scored = score_explanations(texts, ENTITIES, source_provided=source_provided)
     assert scored["unknown_number"].fillna("").tolist() == ["", "5.5", "RX-4821B"]
     assert score_explanations(texts, ENTITIES)["unknown_number"].isna().all()
 
 
 def test_without_model_numbers_in_the_names_a_code_is_held_against_what_the_writer_was_told() -> None:
     plain = ENTITIES.assign(entity="Kettle", aliases=None)
-    brought = pd.DataFrame({"entity_id": ["e0"], "text": ["Formerly sold as QQ-999Z."]})
+    source_provided = pd.DataFrame({"entity_id": ["e0"], "text": ["Formerly sold as QQ-999Z."]})
     texts = TEXTS[:4].copy()
     texts["text"] = [
         "The QQ-999Z of old.",
@@ -122,7 +122,7 @@ def test_without_model_numbers_in_the_names_a_code_is_held_against_what_the_writ
         "Rich in B12 and E330.",
         "ISO-9001, A380, 500 ml.",
     ]
-    scored = score_explanations(texts, plain, brought=brought)
+    scored = score_explanations(texts, plain, source_provided=source_provided)
     assert scored["unknown_code"].fillna("").tolist() == ["", "RX-4821B", "", ""]
     assert score_explanations(texts, plain)["unknown_code"].isna().all()
 

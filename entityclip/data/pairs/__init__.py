@@ -6,7 +6,7 @@ every version, on every machine.
 """
 
 from entityclip.data.pairs.ids import digest, entity_id, normalised, pair_id, sources_hash, split_of
-from entityclip.data.pairs.schemas import BROUGHT, ENTITIES, EXPLANATIONS, PAIRS, SCHEMA_VERSION
+from entityclip.data.pairs.schemas import ENTITIES, EXPLANATIONS, PAIRS, SCHEMA_VERSION, SOURCE_PROVIDED
 from entityclip.data.pairs.tables import (
     ROW_GROUP_BYTES,
     SHARD_BYTES,
@@ -24,13 +24,13 @@ from entityclip.data.pairs.tables import (
 )
 
 __all__ = [
-    "BROUGHT",
     "ENTITIES",
     "EXPLANATIONS",
     "PAIRS",
     "ROW_GROUP_BYTES",
     "SCHEMA_VERSION",
     "SHARD_BYTES",
+    "SOURCE_PROVIDED",
     "PairsWriter",
     "ShardWriter",
     "digest",

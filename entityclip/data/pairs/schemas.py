@@ -71,7 +71,7 @@ ENTITIES = _described(
 """One row per entity, photographed or not. ``aliases`` are its other names and codes; ``tags`` and ``date`` (an ISO
 day) are there to filter by; data of an earlier version lack both."""
 
-BROUGHT = _described(
+SOURCE_PROVIDED = _described(
     [
         ("entity_id", pa.string()),
         ("text", pa.string()),
@@ -81,7 +81,7 @@ BROUGHT = _described(
         ("row", pa.int32()),
     ]
 )
-"""Staging only: explanations that the source brought along, one row per text."""
+"""Staging only: explanations that the source provides, one row per text."""
 
 EXPLANATIONS = _described([(name, pa.string()) for name in ExplanationRecord.model_fields])
 """One row per text about an entity; an entity may have several."""

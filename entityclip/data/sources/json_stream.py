@@ -77,17 +77,17 @@ def kind(value: Any) -> str:
 
 # ---------------------------------------------------------------- reading as far as needed
 @contextmanager
-def _opened(path: Path) -> Iterator[_Text]:
+def _opened(path: Path) -> Iterator[_JsonReader]:
     try:
         with path.open(encoding="utf-8-sig") as stream:
-            yield _Text(path, stream)
+            yield _JsonReader(path, stream)
     except UnicodeDecodeError as error:
         raise SourceError(f"{path}: not UTF-8 ({error.reason}); fetch the file again") from None
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-class _Text:
+class _JsonReader:
     """The text of a JSON file, of which one chunk or one member is held."""
 
     def __init__(self, path: Path, stream: TextIO) -> None:

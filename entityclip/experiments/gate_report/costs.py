@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field
 
 from entityclip.experiments.gate_report.study import Trained
-from entityclip.explanations import Cost, Ledger
+from entityclip.explanations import Ledger, WriterCost
 from entityclip.quality.review import Review
 from entityclip.schemas import Record
 
@@ -22,15 +22,17 @@ class CostLine(Record):
     per_point: float | None = Field(description="For each point of R@1 that the gate gives back; None without a gain.")
 
 
-def spent(ledger: Path) -> Cost:
+def spent(ledger: Path) -> WriterCost:
     """What every answer in the ledger took; nothing where there is no ledger."""
     if not ledger.exists():
-        return Cost()
+        return WriterCost()
     with Ledger(ledger) as book:
         return book.spent()
 
 
-def costs(written: Cost, reviews: Iterable[Review], trained: Sequence[Trained], *, points: float) -> list[CostLine]:
+def costs(
+    written: WriterCost, reviews: Iterable[Review], trained: Sequence[Trained], *, points: float
+) -> list[CostLine]:
     """Tokens, money, machine seconds and a person's minutes, in all and for each of ``points``.
 
     Args:

@@ -58,7 +58,7 @@ def test_variants_with_one_photograph_pass_the_gate_as_one_entity(shop, tmp_path
 
 def test_texts_of_every_variant_are_kept(shop, tmp_path):
     staging = ingested(opened(shop), tmp_path)
-    texts = pairs.read_frame(staging.brought).groupby("entity_id")["text"].agg(set)
+    texts = pairs.read_frame(staging.source_provided).groupby("entity_id")["text"].agg(set)
     assert texts[pairs.entity_id("軍手 S")] == {
         "白い軍手です。",
         "白い軍手の中サイズです。",

@@ -30,7 +30,7 @@ from entityclip.experiments.gate_report.page import markdown
 from entityclip.experiments.gate_report.study import OFF, ON
 from entityclip.experiments.gate_report.tuning import best_limit, tune
 from entityclip.experiments.train_and_evaluate import Measured, Measurement
-from entityclip.explanations import Cost
+from entityclip.explanations import WriterCost
 from entityclip.paths import AblationLayout, DataLayout
 from entityclip.quality.quarantine import broken_texts
 from entityclip.quality.review import Review
@@ -129,10 +129,10 @@ def test_the_tables_are_markdown() -> None:
 def test_costs_are_told_for_each_point_that_is_given_back() -> None:
     told = {"explanation_id": "a", "entity_id": "A", "entity": "A", "rules": "", "text": "", "day": "2026-11-01"}
     review = Review.model_validate(told | {"decision": "accept", "reviewer": "Ana", "minutes": 6})
-    lines = costs(Cost(tokens_in=300, tokens_out=100, money=2, seconds=8), [review], SOME, points=4.0)
+    lines = costs(WriterCost(tokens_in=300, tokens_out=100, money=2, seconds=8), [review], SOME, points=4.0)
     assert [line.amount for line in lines] == [400, 2, 8, 30, 6]
     assert [line.per_point for line in lines] == [100, 0.5, 2, 7.5, 1.5]
-    assert all(line.per_point is None for line in costs(Cost(), [], SOME, points=-1.0))
+    assert all(line.per_point is None for line in costs(WriterCost(), [], SOME, points=-1.0))
 
 
 # ---------------------------------------------------------------- limits

@@ -46,7 +46,7 @@ def test_texts_written_by_workers_are_the_same_to_the_byte(
     tables = []
     for name, how in (("here", map), ("there", over)):
         data, ledger = tiny_data(tmp_path / name), tmp_path / f"{name}.sqlite"
-        pairs.write_rows(data.brought, pairs.BROUGHT, [], name="brought")
+        pairs.write_rows(data.source_provided, pairs.SOURCE_PROVIDED, [], name="source_provided")
         writer = share(open_writer(config, ledger=ledger), config, ledger=ledger, over=how)
         assert isinstance(writer, SharedWriter) == (name == "there")
         assert explain(data, writer=writer, ledger=ledger) == 6

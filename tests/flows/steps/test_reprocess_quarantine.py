@@ -10,7 +10,7 @@ import pytest
 from tiny import tiny_data
 
 from entityclip.data import pairs
-from entityclip.explanations import Answer, BroughtWriter, Cost, record
+from entityclip.explanations import SourceWriter, WriterAnswer, WriterCost, record
 from entityclip.paths import Layout
 from entityclip.quality.review import Merged, Review, add_reviews
 from entityclip.schemas import ExplanationRequest, QualityReport, RuleResult
@@ -38,22 +38,22 @@ class Improver:
     def prompt_version(self, _: ExplanationRequest) -> str:
         return "v1"
 
-    def expected(self, _: ExplanationRequest) -> Cost:
-        return Cost()
+    def expected(self, _: ExplanationRequest) -> WriterCost:
+        return WriterCost()
 
-    def write(self, requests: Iterable[ExplanationRequest]) -> Iterator[Answer]:
+    def write(self, requests: Iterable[ExplanationRequest]) -> Iterator[WriterAnswer]:
         for request in requests:
             self.asked.append(request)
             said = f"A disc, since {request.reason}"
             texts = () if "GREEN" in request.entity else (record(request, said, writer=self),)
-            yield Answer(request=request, records=texts)
+            yield WriterAnswer(request=request, records=texts)
 
 
 @pytest.fixture
 def layout(workspace: Layout) -> Layout:
     """A workspace whose staging holds six entities and five texts; the gate set two texts aside."""
     tiny_data(workspace.staging.root)
-    pairs.write_rows(workspace.staging.brought, pairs.BROUGHT, [], name="brought")
+    pairs.write_rows(workspace.staging.source_provided, pairs.SOURCE_PROVIDED, [], name="source_provided")
     red, green, *_ = pairs.iter_rows(workspace.staging.explanations)
     lines = [("explanations", red, "refusal", "As an AI"), ("explanations", red, "too_short", "2")]
     lines += [("explanations", green, "email", "a@b.example"), ("pairs", {"explanation_id": "p"}, "leak", "train")]
@@ -86,7 +86,7 @@ def test_a_broken_text_is_written_again_with_the_reason_and_the_history_shows_it
 def test_the_same_batch_again_asks_nobody(layout: Layout) -> None:
     reprocess_quarantine.ask_again.fn(layout, "b", Improver())
     tiny_data(layout.staging.root)
-    pairs.write_rows(layout.staging.brought, pairs.BROUGHT, [], name="brought")
+    pairs.write_rows(layout.staging.source_provided, pairs.SOURCE_PROVIDED, [], name="source_provided")
     commits, second = subjects(layout), Improver()
     assert reprocess_quarantine.ask_again.fn(layout, "b", second) == 1
     assert second.asked == []
@@ -95,7 +95,7 @@ def test_the_same_batch_again_asks_nobody(layout: Layout) -> None:
 
 def test_nobody_is_asked_about_a_sound_batch_and_no_source_for_what_it_has_said(layout: Layout) -> None:
     assert reprocess_quarantine.to_write_again(layout, "b", Improver())
-    assert not reprocess_quarantine.to_write_again(layout, "b", BroughtWriter())
+    assert not reprocess_quarantine.to_write_again(layout, "b", SourceWriter())
     assert not reprocess_quarantine.to_write_again(layout, "sound", Improver())
 
 

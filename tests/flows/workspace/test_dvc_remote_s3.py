@@ -17,7 +17,7 @@ import httpx
 import pytest
 from dvc.repo import Repo
 
-from entityclip.data.erasure import Request
+from entityclip.data.erasure import ErasureRequest
 from entityclip.errors import WorkspaceError
 from entityclip.paths import Layout
 from flows.erasure.erase import erase
@@ -171,7 +171,7 @@ def test_an_erasure_clears_the_bucket_and_refuses_before_it_deletes_while_s3_is_
 ) -> None:
     first = version_data(on_s3, tiny_data(tmp_path / "one", held_out=1), message="First")
     second = version_data(on_s3, tiny_data(tmp_path / "two", held_out=2), message="Second")
-    request = Request(kind="entity", value="KX-RED")
+    request = ErasureRequest(kind="entity", value="KX-RED")
     with s3.away(), pytest.raises(WorkspaceError, match="before anything is deleted, failed"):
         erase(on_s3, request, by="ana")
     assert not on_s3.erasures.exists()
