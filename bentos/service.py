@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -52,7 +51,9 @@ from bentos.schemas.responses import (
     SearchAnswer,
     TagAnswer,
 )
+from entityclip.data import resources
 from entityclip.data.images import strip_metadata
+from entityclip.data.picture_memory import BUDGET, return_freed_pictures
 from entityclip.errors import ConfigError, DataError, ImageError
 from entityclip.schemas import EntityEntry, Filter, Hit, IndexKind
 
@@ -87,7 +88,9 @@ class EntityClip:
     def __init__(self) -> None:
         protect_logs()
         log_failures_only()
-        cores = max(1, len(os.sched_getaffinity(0)) // settings.WORKERS)
+        cores = max(1, resources.cores() // settings.WORKERS)
+        return_freed_pictures()
+        BUDGET.shrink(resources.memory() // (4 * settings.WORKERS))
         torch.set_num_threads(cores)  # more threads than cores get in each other's way
         state = settings.state()
         self.releases = Releases(Path(self.package.path), state=state, decoders=cores)

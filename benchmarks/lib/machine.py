@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import resource
 import subprocess
@@ -13,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from entityclip.data import resources
+
 LIBRARIES = ("torch", "open_clip_torch", "prefect", "dvc", "great_expectations", "bentoml")
 
 
@@ -21,7 +22,7 @@ def facts() -> dict[str, Any]:
     here = Path(__file__).parent
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
     return {
-        "machine": f"{_processor()}, {len(os.sched_getaffinity(0))} cores",
+        "machine": f"{_processor()}, {resources.cores()} cores",
         "python": platform.python_version(),
         "versions": dict(_versions()),
         "commit": head.stdout.strip() or None,

@@ -19,7 +19,6 @@ import numpy as np
 from PIL import Image
 
 from bentos.runtime import metrics
-from entityclip.data.images import decode
 from entityclip.model.checkpoint import LoadedModel
 
 MOST = 64
@@ -136,7 +135,7 @@ class BatchedModel(LoadedModel):
 
 
 class Decoder:
-    """Opens uploads, a few at a time: a picture of 64 megapixels takes 200 MB until it is cut to the tower's square.
+    """Opens uploads, a few at a time, within the memory that ``picture_memory`` allows them all.
 
     What comes out is that square as a picture. Cutting it once more changes nothing, so that it goes through the
     predictor like any other.
@@ -162,4 +161,4 @@ class Decoder:
     def _square(self, upload: bytes, came: float) -> Image.Image:
         metrics.observe("queue", time.perf_counter() - came)
         with metrics.timed("decode"):
-            return Image.fromarray(self._preprocessing.square(decode(upload)).transpose(1, 2, 0))
+            return Image.fromarray(self._preprocessing.square_of(upload).transpose(1, 2, 0))

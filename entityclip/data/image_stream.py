@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from entityclip.data.images import Preprocessing, decode
+from entityclip.data.images import Preprocessing
 from entityclip.data.pairs import reading, shards
 from entityclip.errors import DataError, ImageError
 from entityclip.paths import DataLayout
@@ -70,7 +70,7 @@ class Streamed:
     def square(self, row: int, *, group: int, files: pa.ChunkedArray) -> np.ndarray:
         """(3, S, S) uint8: one row of the split, out of ``files``, which are those of its row group."""
         try:
-            return self.preprocessing.square(decode(files[row - int(self.groups.first[group])].as_py()))
+            return self.preprocessing.square_of(files[row - int(self.groups.first[group])].as_py())
         except ImageError as error:
             shard, _ = self.groups.places[group]
             within = row - self.groups.first_of_shard(shard)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +13,7 @@ from PIL import ExifTags, Image, ImageCms, JpegImagePlugin, UnidentifiedImageErr
 from pydantic import Field
 
 from entityclip.data.image_metadata import without_metadata
+from entityclip.data.picture_memory import BUDGET
 from entityclip.errors import ImageError
 from entityclip.schemas import Record
 
@@ -19,7 +22,11 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 64_000_000
-"""More than phones take and scanners give; decoded, such a picture needs about 200 MB."""
+"""More than phones take and scanners give; see ``PIXEL_BYTES`` for what they take in memory."""
+MAX_WEBP_PIXELS = 32_000_000
+PIXEL_BYTES = 12
+"""Memory that decoding takes at most: three copies in Pillow, or one beside the coefficients of a progressive JPEG."""
+WEBP_PIXEL_BYTES = 25
 MIN_SIDE = 8
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -31,6 +38,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF's orientation -> what makes the picture upright."""
+_BAND_PIXELS = 1_000_000
 _SAME_COLOUR = 3
 """Steps of 255 by which profiles that are all sRGB differ, by how they round its curve."""
 
@@ -50,6 +58,13 @@ _OTHERS = {b"%PDF": "PDF", b"<svg": "SVG", b"<?xml": "SVG or XML", b"<!DOCTYPE":
 
 # ---------------------------------------------------------------- from bytes
 def decode(data: bytes, *, suffix: str = "") -> Image.Image:
+    """As ``opened``, for a caller that holds no more than one picture at a time."""
+    with opened(data, suffix=suffix) as picture:
+        return picture
+
+
+@contextmanager
+def opened(data: bytes, *, suffix: str = "") -> Iterator[Image.Image]:
     """The picture in ``data`` as sRGB, turned upright by its EXIF orientation, transparency on white.
 
     Its colour profile is applied. Nothing but pixels comes along: saved again, the picture holds no comment, no EXIF
@@ -60,9 +75,21 @@ def decode(data: bytes, *, suffix: str = "") -> Image.Image:
     that says something else than the content is refused, because then one of the two is a mistake. An empty
     suffix claims nothing.
 
+    The block waits until the memory that decoding takes is free (``picture_memory``) and holds it until it ends, so
+    that threads which work on what they need inside it never take more than was documented.
+
     Raises:
         ImageError: The picture cannot be used; ``reason`` says why.
     """
+    image, kind = _checked(data, suffix=suffix)
+    with BUDGET.taken(decoded_bytes(image)):
+        picture = _decoded(image, kind)
+        del image
+        yield picture
+
+
+def _checked(data: bytes, *, suffix: str = "") -> tuple[Image.Image, str]:
+    """The picture with its header read and no pixel decoded, and what it is; within every limit."""
     if not data:
         raise ImageError("empty file")
     if len(data) > MAX_BYTES:
@@ -72,10 +99,15 @@ def decode(data: bytes, *, suffix: str = "") -> Image.Image:
     if suffix and suffix.lower() not in _SUFFIXES[kind]:
         raise ImageError(f"the content is {kind}, but the name ends in {suffix}")
     width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise ImageError(f"{width} x {height} pixels, at most {MAX_PIXELS:,} are decoded")
+    most = MAX_WEBP_PIXELS if kind == "WEBP" else MAX_PIXELS
+    if width * height > most:
+        raise ImageError(f"{width} x {height} pixels, at most {most:,} are decoded of a {kind}")
     if min(width, height) < MIN_SIDE:
         raise ImageError(f"{width} x {height} pixels, at least {MIN_SIDE} on each side are needed")
+    return image, kind
+
+
+def _decoded(image: Image.Image, kind: str) -> Image.Image:
     try:
         image.load()
         return _pixels(_srgb(_upright(image)))
@@ -83,6 +115,11 @@ def decode(data: bytes, *, suffix: str = "") -> Image.Image:
         raise
     except Exception as error:  # Pillow's decoders raise whatever the broken bytes lead them to
         raise ImageError(f"broken or truncated {kind}: {error}") from None
+
+
+def decoded_bytes(image: Image.Image) -> int:
+    """Bytes that decoding takes at most, from the header alone; tests/test_picture_memory.py measures them."""
+    return image.width * image.height * (WEBP_PIXEL_BYTES if image.format == "WEBP" else PIXEL_BYTES)
 
 
 def strip_metadata(data: bytes, *, picture: Image.Image | None = None) -> bytes:
@@ -100,11 +137,12 @@ def strip_metadata(data: bytes, *, picture: Image.Image | None = None) -> bytes:
     Raises:
         ImageError: The picture cannot be used, or saved again it would be too large.
     """
-    image = _opened(data)
-    applied = _orientation(image) == 1 and _profile(image) is None
-    stripped = without_metadata(data, image.format or "") if applied else None
-    if stripped is None:
-        stripped = _saved_again(picture or decode(data), image)
+    image, kind = _checked(data)
+    with BUDGET.taken(decoded_bytes(image)):  # Pillow decodes a PNG to find its EXIF
+        applied = _orientation(image) == 1 and _profile(image) is None
+        stripped = without_metadata(data, image.format or "") if applied else None
+        if stripped is None:
+            stripped = _saved_again(picture or _decoded(image, kind), image)
     if len(stripped) > MAX_BYTES:
         raise ImageError(f"{len(stripped):,} bytes without its metadata, at most {MAX_BYTES:,} are read")
     return stripped
@@ -183,11 +221,24 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F"):
         raise ImageError("32-bit samples; save the picture with 8 or 16 bits per channel")
     if image.mode.startswith("I;16"):  # Pillow's own conversion cuts off at 255
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+        return _by_bands(image, lambda rows: Image.fromarray((np.asarray(rows) >> 8).astype(np.uint8)).convert("RGB"))
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")  # a copy of it costs as much as decoding
+    return _by_bands(image, _on_white)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
     layer = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+
+
+def _by_bands(image: Image.Image, to_rgb: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """``to_rgb`` of some rows at a time: of a whole picture, its layers would take three times the memory."""
+    made = Image.new("RGB", image.size)
+    rows = max(1, _BAND_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        made.paste(to_rgb(image.crop((0, top, image.width, min(top + rows, image.height)))), (0, top))
+    return made
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -219,6 +270,15 @@ class Preprocessing(Record):
         description="Cut the central square out, squash the whole picture into one, or keep its proportions and fill "
         "the rest of the square with white.",
     )
+
+    def square_of(self, data: bytes) -> np.ndarray:
+        """``square`` of the picture in a file's bytes; no more of it is left in memory.
+
+        Raises:
+            ImageError: The picture cannot be used.
+        """
+        with opened(data) as picture:
+            return self.square(picture)
 
     def square(self, image: Image.Image) -> np.ndarray:
         """What ``resize`` makes of the picture, at ``size``: (3, size, size) uint8. Of a square that is the square.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -22,7 +21,7 @@ import torch
 from matplotlib.figure import Figure
 from scipy import stats
 
-from entityclip.data import pairs
+from entityclip.data import pairs, resources
 from entityclip.data.variants import with_explanations
 from entityclip.experiments.train_and_evaluate import measure
 from entityclip.model.config import LossConfig
@@ -108,7 +107,7 @@ def ablate(
     measured = partial(_measured, data=data, data_hash=data_hash, to=to, progress=progress and jobs == 1)
     if jobs == 1:
         return _tabled(planned, map(measured, planned), report)
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, resources.cores() // jobs)
     with ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
         return _tabled(planned, pool.map(measured, planned), report)
 

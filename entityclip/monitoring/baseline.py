@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from entityclip.data import pairs
-from entityclip.data.images import decode
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.monitoring.drift import Seen
 from entityclip.monitoring.statistics import STATISTICS, picture_statistics, script_of
@@ -42,7 +41,7 @@ def _pictures(model: LoadedModel, data: DataLayout, chosen: set[str]) -> Iterato
     squares: list[np.ndarray] = []
     for row in pairs.iter_rows(data.pairs, columns=["pair_id", "image"]):
         if row["pair_id"] in chosen:
-            squares.append(model.card.preprocessing.square(decode(row["image"]["bytes"])))
+            squares.append(model.card.preprocessing.square_of(row["image"]["bytes"]))
         if len(squares) == _BATCH:
             yield from _measured(model, squares)
             squares = []

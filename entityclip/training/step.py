@@ -14,6 +14,7 @@ from accelerate.utils import DistributedDataParallelKwargs, FullyShardedDataPara
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import Dataset
 
+from entityclip.data import resources
 from entityclip.data.images import Preprocessing
 from entityclip.errors import ConfigError, TrainingError
 from entityclip.model.compatibility import require_fit
@@ -37,6 +38,7 @@ def join(config: TrainConfig) -> PartialState:
     """
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device cuda: PyTorch sees no CUDA device here; expected one, or device cpu")
+    torch.set_num_threads(min(torch.get_num_threads(), resources.cores()))  # torch knows no container's quota
     return PartialState(cpu=config.device == "cpu")
 
 

@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 import httpx
 import typer
 
+from entityclip.data import resources
 from entityclip.errors import EntityClipError, WorkspaceError
 from entityclip.paths import Layout
 from entityclip.schemas import Record
@@ -103,7 +104,12 @@ def device() -> Finding:
 
     if not torch.cuda.is_available():
         mend = "where there is a GPU: install its driver and a torch built for it"
-        return Finding(what="device", state="note", saw=f"no GPU; {os.cpu_count()} CPU cores", mend=mend)
+        return Finding(
+            what="device",
+            state="note",
+            saw=f"no GPU; {resources.cores()} CPU cores, {resources.memory() / 1e9:.1f} GB of memory",
+            mend=mend,
+        )
     named = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
     computes = float(torch.ones(8, device="cuda").sum()) == 8
     mend = "the driver does not fit this torch: nvidia-smi, then reinstall one of them"

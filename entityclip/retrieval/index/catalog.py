@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from entityclip.data import pairs
-from entityclip.data.images import decode, strip_metadata
+from entityclip.data.images import strip_metadata
 from entityclip.errors import ConfigError, ImageError
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.retrieval.index.changes import TEXTS, Change, Changes, picture_id
@@ -187,7 +187,7 @@ class Catalog:
 
     def _pictures_seen(self, pictures: dict[str, bytes]) -> dict[str, np.ndarray]:
         """Picture id -> (1, D) vector."""
-        seen = self._model.embed_images(decode(picture) for picture in pictures.values())
+        seen = self._model.embed_squares(map(self._model.card.preprocessing.square_of, pictures.values()))
         return dict(zip(pictures, seen[:, None], strict=True))
 
     def _embedded(self, change: Change, changes: Changes) -> Change:
