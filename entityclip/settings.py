@@ -15,6 +15,25 @@ from entityclip.explanations.config import SourceConfig, WriterConfig
 from entityclip.monitoring.drift import DriftPolicy
 from entityclip.monitoring.feedback import FeedbackPolicy
 from entityclip.schemas import PromotionPolicy, Record
+from entityclip.schemas.renamed import refuse_renamed
+
+RENAMED = {
+    "promotion.surely": "promotion.require_significant",
+    "promotion.minimal_gain": "promotion.min_gain",
+    "promotion.minimal_value": "promotion.min_first_score",
+    "promotion.slice_tolerance": "promotion.max_slice_drop",
+    "promotion.slice_queries": "promotion.min_slice_queries",
+    "monitoring.least": "monitoring.min_samples",
+    "monitoring.distance": "monitoring.ks_threshold",
+    "monitoring.told_apart": "monitoring.auc_threshold",
+    "monitoring.scripts": "monitoring.script_shift_threshold",
+    "monitoring.chance": "monitoring.alpha",
+    "feedback.enough": "feedback.min_new_images",
+    "feedback.callers": "feedback.min_agreeing_keys",
+    "feedback.most_a_day": "feedback.max_daily_per_key",
+    "feedback.most_about_one": "feedback.max_per_entity",
+}
+"""Old name of a setting -> its name now. A file with an old name is refused with the new one."""
 
 
 class RunPolicy(Record):
@@ -105,12 +124,13 @@ def read_config(path: Path) -> WorkspaceConfig:
     """The settings in ``path``; the defaults where the file does not exist.
 
     Raises:
-        ConfigError: Not YAML, an unknown setting, or an impossible value; names each one.
+        ConfigError: Not YAML, a renamed or unknown setting, or an impossible value; names each one.
     """
     if not path.exists():
         return WorkspaceConfig()
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        refuse_renamed(settings, RENAMED, where=path)
         return WorkspaceConfig.model_validate(settings)
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error

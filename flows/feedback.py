@@ -151,11 +151,12 @@ def tell(layout: Layout, gathered: Gathered) -> None:
     create_table_artifact(
         key="feedback",
         table=json.loads(weeks.to_json(orient="records", date_format="iso", default_handler=str)),
-        description=f"{gathered.taken} new judgements; {gathered.waiting} pictures wait, {policy.enough} are enough",
+        description=f"{gathered.taken} new judgements; {gathered.waiting} pictures wait, "
+        f"{policy.min_new_images} are enough",
     )
     for reason, count in gathered.unusable.items():
         get_run_logger().info("%s judgements bring no picture: %s", count, reason)
-    if gathered.waiting >= policy.enough:
+    if gathered.waiting >= policy.min_new_images:
         summary = f"{gathered.waiting} pictures that people vouch for wait for a retraining"
         announce(layout, "feedback", key=pointer_hash(layout.feedback_dvc.read_text()), summary=summary)
 

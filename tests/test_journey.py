@@ -201,7 +201,7 @@ def test_a_dry_look_names_what_changed_or_is_damaged_and_touches_nothing(first: 
 def test_a_worse_challenger_leaves_the_champion_in_service(first: Journey, catalog: Path) -> None:
     layout, _ = first
     settings = layout.config.read_text()
-    layout.config.write_text(settings.replace("minimal_gain: 0.0", "minimal_gain: 50.0"))
+    layout.config.write_text(settings.replace("min_gain: 0.0", "min_gain: 50.0"))
     done = retrain(layout.root, "--source-path", str(catalog), "--products", "60", "--epochs", "3")
     layout.config.write_text(settings)
     assert last_line(done)["reused"][:4] == ["ingest", "explain", "validate", "version"]

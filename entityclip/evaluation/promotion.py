@@ -149,9 +149,9 @@ def _against_none(challenger: EvalReport, policy: PromotionPolicy) -> tuple[bool
     new = _deciding(challenger, policy)["all"]
     guessed = chance(new, challenger)
     beats_chance = new.low > guessed or not policy.require_above_chance
-    passed = new.value >= policy.minimal_value - ROUNDING and beats_chance
+    passed = new.value >= policy.min_first_score - ROUNDING and beats_chance
     needed = "the lower end must be above it" if policy.require_above_chance else "require_above_chance is off"
-    at_least = f"; {policy.minimal_value:.1f} are needed" if policy.minimal_value else ""
+    at_least = f"; {policy.min_first_score:.1f} are needed" if policy.min_first_score else ""
     reasons = [
         f"there is no champion yet; {_title(policy)} is {new.value:.1f} [{new.low:.1f}, {new.high:.1f}] over "
         f"{new.queries:,} queries; chance is {guessed:.1f}, {needed}{at_least}: {'enough' if passed else 'too little'}"
@@ -174,10 +174,12 @@ def _gain(
 ) -> tuple[bool, str]:
     new, old = _deciding(challenger, policy)["all"], _deciding(champion, policy)["all"]
     gain = new.value - old.value
-    surest = gain if not policy.surely else paired.low if paired else float("nan")  # nothing paired: nothing is sure
-    passed = surest >= policy.minimal_gain - ROUNDING
+    surest = (
+        gain if not policy.require_significant else paired.low if paired else float("nan")
+    )  # nothing paired: nothing is sure
+    passed = surest >= policy.min_gain - ROUNDING
     interval = f" (95 % interval {paired.low:+.1f} to {paired.high:+.1f})" if paired else ""
-    needed = f"{policy.minimal_gain:+.1f} are needed{', by the whole interval' if policy.surely else ''}"
+    needed = f"{policy.min_gain:+.1f} are needed{', by the whole interval' if policy.require_significant else ''}"
     return passed, (
         f"{_title(policy)} is {new.value:.1f} against {old.value:.1f} of {version} over {new.queries:,} queries, "
         f"a gain of {gain:+.1f} points{interval}; {needed}: {'enough' if passed else 'too little'}"
@@ -200,15 +202,15 @@ def _slices(
             reasons.append(f"slice {name} was measured for the champion but not for the challenger")
             continue
         loss, counted = old[name].value - new[name].value, new[name].queries
-        if loss <= policy.slice_tolerance + ROUNDING:
+        if loss <= policy.max_slice_drop + ROUNDING:
             continue
         excuse = _excuse(name, counted, policy=policy, queries=queries)
         passed = passed and excuse is not None
         reasons.append(
             f"slice {name} falls from {old[name].value:.1f} to {new[name].value:.1f} over {counted:,} queries; "
-            f"a loss of {policy.slice_tolerance:.1f} points is allowed: {excuse or 'too much'}"
+            f"a loss of {policy.max_slice_drop:.1f} points is allowed: {excuse or 'too much'}"
         )
-    return passed, reasons or [f"no slice loses more than {policy.slice_tolerance:.1f} points"]
+    return passed, reasons or [f"no slice loses more than {policy.max_slice_drop:.1f} points"]
 
 
 def _excuse(
@@ -218,8 +220,8 @@ def _excuse(
 
     Of many categories one always looks bad by chance, so that a category needs its interval as evidence.
     """
-    if counted < policy.slice_queries:
-        return f"not counted, since it has fewer than {policy.slice_queries}"
+    if counted < policy.min_slice_queries:
+        return f"not counted, since it has fewer than {policy.min_slice_queries}"
     if not name.startswith("category="):
         return None
     gain = None
@@ -228,7 +230,7 @@ def _excuse(
         gain = paired_gain(new[new["category"] == name.removeprefix("category=")], old, policy=policy)
     if gain is None:
         return "noted only, since a category without an interval may lose by chance"
-    if gain.high < -policy.slice_tolerance:
+    if gain.high < -policy.max_slice_drop:
         return None
     return f"noted only, since the 95 % interval of {gain.low:+.1f} to {gain.high:+.1f} reaches into what is allowed"
 

@@ -31,20 +31,22 @@ class DriftPolicy(Record):
     """What counts as drift. Stands in the workspace's ``entityclip.yaml``."""
 
     window_hours: float = Field(default=24.0, gt=0, description="How far back the service's samples count.")
-    least: int = Field(default=200, ge=20, description="Different pictures, or texts, below which nothing is tested.")
-    distance: float = Field(
+    min_samples: int = Field(
+        default=200, ge=20, description="Different pictures, or texts, below which nothing is tested."
+    )
+    ks_threshold: float = Field(
         default=0.3, ge=0, le=1, description="Least Kolmogorov-Smirnov distance of a figure's two distributions."
     )
-    told_apart: float = Field(
+    auc_threshold: float = Field(
         default=0.85,
         ge=0.5,
         le=1,
         description="How well a classifier must tell the two samples' embeddings apart: 0.5 is guessing, 1 always.",
     )
-    scripts: float = Field(
+    script_shift_threshold: float = Field(
         default=0.1, ge=0, le=1, description="Share of the texts that must be in another script than the data's."
     )
-    chance: float = Field(
+    alpha: float = Field(
         default=0.01, gt=0, lt=1, description="Greatest probability of a false alarm, over all tests of one look."
     )
 
@@ -114,14 +116,14 @@ def compare(reference: Seen, current: Seen, *, policy: DriftPolicy) -> tuple[tup
         "texts": (len(reference.scripts), len(current.scripts)),
     }
     untested = [
-        f"{theirs} {what} of the service and {ours} of the data; {policy.least} of each are needed"
+        f"{theirs} {what} of the service and {ours} of the data; {policy.min_samples} of each are needed"
         for what, (ours, theirs) in counts.items()
-        if min(ours, theirs) < policy.least
+        if min(ours, theirs) < policy.min_samples
     ]
-    if min(counts["pictures"]) >= policy.least:
+    if min(counts["pictures"]) >= policy.min_samples:
         tests += [_numbers(name, reference, current, policy=policy) for name in NUMBERS]
         tests.append(_embeddings(reference, current, policy=policy))
-    if min(counts["texts"]) >= policy.least:
+    if min(counts["texts"]) >= policy.min_samples:
         tests.append(_scripts(reference.scripts, current.scripts, policy=policy))
     return tuple(_judged(test, among=len(tests), policy=policy) for test in tests), tuple(untested)
 
@@ -129,7 +131,7 @@ def compare(reference: Seen, current: Seen, *, policy: DriftPolicy) -> tuple[tup
 def _judged(test: DriftTest, *, among: int, policy: DriftPolicy) -> DriftTest:
     """The test with its verdict; chance is multiplied by the number of tests (Bonferroni)."""
     chance = min(1.0, test.chance * among)
-    return test.model_copy(update={"chance": chance, "drifted": test.value >= test.limit and chance <= policy.chance})
+    return test.model_copy(update={"chance": chance, "drifted": test.value >= test.limit and chance <= policy.alpha})
 
 
 def _numbers(name: str, reference: Seen, current: Seen, *, policy: DriftPolicy) -> DriftTest:
@@ -141,7 +143,7 @@ def _numbers(name: str, reference: Seen, current: Seen, *, policy: DriftPolicy) 
         what=name,
         test="Kolmogorov-Smirnov distance",
         value=float(found.statistic),
-        limit=policy.distance,
+        limit=policy.ks_threshold,
         chance=float(found.pvalue),
         drifted=False,
         reference=_middle(ours),
@@ -155,12 +157,12 @@ def _middle(values: np.ndarray) -> str:
 
 
 def _embeddings(reference: Seen, current: Seen, *, policy: DriftPolicy) -> DriftTest:
-    auc, chance = told_apart(reference.vectors, current.vectors)
+    auc, chance = discriminator_auc(reference.vectors, current.vectors)
     return DriftTest(
         what="embedding",
         test="classifier told them apart",
         value=auc,
-        limit=policy.told_apart,
+        limit=policy.auc_threshold,
         chance=chance,
         drifted=False,
         reference=f"{len(reference.vectors)} pictures",
@@ -168,7 +170,7 @@ def _embeddings(reference: Seen, current: Seen, *, policy: DriftPolicy) -> Drift
     )
 
 
-def told_apart(reference: np.ndarray, current: np.ndarray, *, seed: int = 0) -> tuple[float, float]:
+def discriminator_auc(reference: np.ndarray, current: np.ndarray, *, seed: int = 0) -> tuple[float, float]:
     """How well (N, D) and (M, D) are told apart by a linear classifier (Lopez-Paz and Oquab, ICLR 2017).
 
     It learns on one half of each and is judged on the other.
@@ -209,7 +211,7 @@ def _scripts(reference: pd.Series, current: pd.Series, *, policy: DriftPolicy) -
         what="script",
         test="share in another script",
         value=float((shares["theirs"] - shares["ours"]).clip(lower=0).sum()),
-        limit=policy.scripts,
+        limit=policy.script_shift_threshold,
         chance=chance,
         drifted=False,
         reference=_said(shares["ours"]),

@@ -26,10 +26,12 @@ Verdict = Literal["right", "wrong", "missing"]
 class FeedbackPolicy(Record):
     """Which judgements count. Stands in the workspace's ``entityclip.yaml``."""
 
-    enough: int = Field(default=100, ge=1, description="So many new pictures make a retraining due.")
-    callers: int = Field(default=1, ge=1, description="So many API keys must say the same before a picture counts.")
-    most_a_day: int = Field(default=200, ge=1, description="Judgements of one API key that count on one day.")
-    most_about_one: int = Field(
+    min_new_images: int = Field(default=100, ge=1, description="So many new pictures make a retraining due.")
+    min_agreeing_keys: int = Field(
+        default=1, ge=1, description="So many API keys must say the same before a picture counts."
+    )
+    max_daily_per_key: int = Field(default=200, ge=1, description="Judgements of one API key that count on one day.")
+    max_per_entity: int = Field(
         default=20, ge=1, description="Pictures of one entity that one API key may bring, for ever."
     )
     max_share_per_key: float = Field(
@@ -151,10 +153,10 @@ class Intake:
 
     def _flood(self, row: JudgedRow) -> str:
         policy = self._policy
-        if self._a_day[row.key, row.day] >= policy.most_a_day:
-            return f"more than {policy.most_a_day} judgements of one key on one day"
-        if row.verdict != "wrong" and self._about[row.key, row.entity_id] >= policy.most_about_one:
-            return f"more than {policy.most_about_one} pictures of one entity from one key"
+        if self._a_day[row.key, row.day] >= policy.max_daily_per_key:
+            return f"more than {policy.max_daily_per_key} judgements of one key on one day"
+        if row.verdict != "wrong" and self._about[row.key, row.entity_id] >= policy.max_per_entity:
+            return f"more than {policy.max_per_entity} pictures of one entity from one key"
         return ""
 
     def _unusable(self, row: JudgedRow, picture: bytes) -> str:
@@ -193,9 +195,9 @@ def vouched(rows: Iterable[JudgedRow], *, policy: FeedbackPolicy, own: int) -> p
     for row in last.values():
         (against if row.verdict == "wrong" else votes)[row.picture, row.entity_id] += 1
     names = {row.entity_id: row.entity for row in last.values()}
-    sure = sorted(pair for pair, n in votes.items() if n >= policy.callers and n > against[pair])
+    sure = sorted(pair for pair, n in votes.items() if n >= policy.min_agreeing_keys and n > against[pair])
     claims = Counter(picture for picture, _ in sure)
-    most = max(policy.most_about_one, int(policy.max_share_per_key * own))
+    most = max(policy.max_per_entity, int(policy.max_share_per_key * own))
     beyond = _beyond(last.values(), {pair for pair in sure if claims[pair[0]] == 1 and votes[pair] == 1}, most=most)
     return pd.DataFrame(
         [

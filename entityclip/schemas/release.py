@@ -14,22 +14,24 @@ class PromotionPolicy(Record):
 
     index: IndexKind = Field(default="mixed", description="The index whose recall decides.")
     metric: str = Field(default="R@1", description="Which figure decides: R@1, R@5 or R@10.")
-    minimal_gain: float = Field(default=0.0, description="Points that the challenger must win over all queries.")
-    slice_tolerance: float = Field(
+    min_gain: float = Field(default=0.0, description="Points that the challenger must win over all queries.")
+    max_slice_drop: float = Field(
         default=5.0,
         ge=0,
         description="Points that any one slice may lose. Slices by training pictures and by language refuse by the "
         "figure itself; a category only when the 95 % interval of its loss lies wholly beyond, else it is noted.",
     )
-    slice_queries: int = Field(default=30, ge=1, description="A slice with fewer queries is noted but refuses nobody.")
-    minimal_value: float = Field(default=0.0, ge=0, description="A first champion must reach this many points.")
+    min_slice_queries: int = Field(
+        default=30, ge=1, description="A slice with fewer queries is noted but refuses nobody."
+    )
+    min_first_score: float = Field(default=0.0, ge=0, description="A first champion must reach this many points.")
     require_above_chance: bool = Field(
         default=True,
         description="Whether the lower end of a first champion's 95 % interval must be above what guessing gives.",
     )
-    surely: bool = Field(
+    require_significant: bool = Field(
         default=False,
-        description="Whether the whole 95 % interval of the gain, over the same queries, must reach minimal_gain.",
+        description="Whether the whole 95 % interval of the gain, over the same queries, must reach min_gain.",
     )
     latency_ms: float | None = Field(
         default=None, gt=0, description="Of 100 pictures, 95 must be tagged within this, one after the other."

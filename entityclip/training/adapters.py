@@ -86,4 +86,4 @@ def optimizer(model: EntityCLIP, config: TrainConfig) -> torch.optim.AdamW:
         for (matrix, tower), parameters in groups.items()
         for slower in [config.adaptation.tower_rate]
     ]
-    return torch.optim.AdamW(settings, lr=config.rate, betas=(0.9, 0.98), eps=1e-6, fused=True)
+    return torch.optim.AdamW(settings, lr=config.learning_rate, betas=(0.9, 0.98), eps=1e-6, fused=True)

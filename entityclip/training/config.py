@@ -20,6 +20,15 @@ from entityclip.errors import ConfigError, faults
 from entityclip.model.checkpoint_card import file_sha256
 from entityclip.model.config import LossConfig, ModelConfig
 from entityclip.schemas import Record
+from entityclip.schemas.renamed import refuse_renamed
+
+RENAMED = {
+    "rate": "learning_rate",
+    "clip": "max_grad_norm",
+    "chunk": "grad_cache_chunk",
+    "average": "ema_decay",
+}
+"""Old name of a setting -> its name now. A file with an old name is refused with the new one."""
 
 
 class Adaptation(Record):
@@ -32,7 +41,7 @@ class Adaptation(Record):
     rank: int = Field(default=8, ge=1, description="For 'lora': rank of an update.")
     alpha: int = Field(default=16, ge=1, description="For 'lora': an update counts alpha / rank.")
     tower_rate: float = Field(
-        default=1.0, gt=0, description="Learning rate of pretrained tower weights, as a share of 'rate'."
+        default=1.0, gt=0, description="Learning rate of pretrained tower weights, as a share of 'learning_rate'."
     )
 
 
@@ -47,17 +56,17 @@ class TrainConfig(Record):
     adaptation: Adaptation = Adaptation()
     epochs: int = Field(default=20, ge=1)
     batch: int = Field(default=64, ge=2, description="Pairs in a step, over all processes together.")
-    chunk: int = Field(
+    grad_cache_chunk: int = Field(
         default=0, ge=0, description="Rows that the towers hold at a time (cached gradients); 0 is the whole batch."
     )
     balance: float = Field(
         default=0.0, ge=0, le=1, description="How far rare entities are drawn more often: 0 not at all, 1 until equal."
     )
-    rate: float = Field(default=1e-3, gt=0, description="Highest learning rate (AdamW).")
+    learning_rate: float = Field(default=1e-3, gt=0, description="Highest learning rate (AdamW).")
     warmup: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps with a rising rate.")
     decay: float = Field(default=0.05, ge=0, description="Weight decay of matrices.")
-    clip: float = Field(default=1.0, gt=0, description="Largest norm of the gradient.")
-    average: float = Field(
+    max_grad_norm: float = Field(default=1.0, gt=0, description="Largest norm of the gradient.")
+    ema_decay: float = Field(
         default=0.0,
         ge=0,
         lt=1,
@@ -115,10 +124,12 @@ def read_config(path: Path) -> TrainConfig:
     default.
 
     Raises:
-        ConfigError: Not YAML, an unknown setting, or an impossible value; names each one.
+        ConfigError: Not YAML, a renamed or unknown setting, or an impossible value; names each one.
     """
     try:
-        return TrainConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        refuse_renamed(settings, RENAMED, where=path)
+        return TrainConfig.model_validate(settings)
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{path}: cannot be read as JSON or YAML: {error}") from error
     except ValidationError as error:

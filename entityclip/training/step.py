@@ -109,7 +109,7 @@ class Job:
         self.optimizer: torch.optim.Optimizer = prepared.optimizer
         self.train_mode()
         with torch.no_grad():
-            self.average = Average(self.wrapped, keep=config.average)
+            self.average = Average(self.wrapped, keep=config.ema_decay)
 
     def train_mode(self) -> None:
         """Put the model into training mode, all but its frozen modules."""
@@ -130,14 +130,14 @@ class Job:
         )
         self.optimizer.zero_grad(set_to_none=True)
         with attention(self.accelerator.device, self.config.precision):
-            terms = (self._in_chunks if self.config.chunk else self._at_once)(batch, number)
+            terms = (self._in_chunks if self.config.grad_cache_chunk else self._at_once)(batch, number)
         values = {name: float(self.accelerator.reduce(value.detach(), "mean")) for name, value in terms.items()}
         self._require_finite(number, values["loss"], f"the loss is no longer finite ({values})")
-        norm = self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.config.clip)
+        norm = self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.config.max_grad_norm)
         self._require_finite(number, float(norm), f"the gradient is no longer finite (loss {values['loss']:.4g})")
         for group in self.optimizer.param_groups:
             scale = _schedule(number / len(self.steps), warmup=self.config.warmup)
-            group["lr"] = self.config.rate * group["scale"] * scale
+            group["lr"] = self.config.learning_rate * group["scale"] * scale
         self.optimizer.step()
         with torch.no_grad():  # beyond the loss's own limit it would have no gradient to come back by
             self.model.logit_scale.clamp_(max=math.log(MAX_SCALE))
@@ -155,7 +155,7 @@ class Job:
         The towers read chunk by chunk without keeping anything but tokens; the loss gives the tokens' gradients;
         then each chunk is read again and passes them on.
         """
-        model, chunk, loss = self.model, self.config.chunk, self.config.loss
+        model, chunk, loss = self.model, self.config.grad_cache_chunk, self.config.loss
         inputs = [(model.image_tokens, batch.pictures), (model.text_tokens, batch.captions)]
         if loss.explanation or loss.beta or loss.eta:
             inputs.append((model.text_tokens, batch.explanations))
@@ -230,15 +230,18 @@ def _accelerator(config: TrainConfig, model: EntityCLIP) -> Accelerator:
 
 
 def _require_possible(config: TrainConfig, model: EntityCLIP) -> None:
-    if config.chunk and any(isinstance(module, _BatchNorm) for module in model.modules()):
+    if config.grad_cache_chunk and any(isinstance(module, _BatchNorm) for module in model.modules()):
         raise ConfigError(
-            f"chunk {config.chunk}: the batch norm of {config.model.towers.architecture} mixes the rows of a batch, so "
-            "that they cannot be read in chunks; expected chunk 0, or a tower without batch norm, such as a ViT"
+            f"grad_cache_chunk {config.grad_cache_chunk}: the batch norm of {config.model.towers.architecture} mixes "
+            "the rows of a batch, so the batch cannot be processed in chunks; expected 0, or a tower without batch "
+            "norm, such as a ViT"
         )
-    if config.chunk and config.shard:
-        raise ConfigError("chunk and shard: cached gradients need whole weights; expected one of both")
+    if config.grad_cache_chunk and config.shard:
+        raise ConfigError(
+            "grad_cache_chunk and shard: cached gradients need unsharded weights; set only one of the two"
+        )
     if config.shard and processes() == 1:
-        raise ConfigError("shard: there is one process, so nothing to share; start several with torchrun")
+        raise ConfigError("shard: there is only one process; start several with torchrun")
 
 
 def _schedule(done: float, *, warmup: float) -> float:

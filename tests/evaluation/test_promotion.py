@@ -45,13 +45,13 @@ OLD = {"all": 70.0, "few": 50.0, "none": 30.0}
         ({"all": 72.0, "few": 50.0, "none": 30.0}, {}, True, "gain of +2.0 points; +0.0 are needed: enough"),
         ({"all": 70.0, "few": 50.0, "none": 30.0}, {}, True, "gain of +0.0 points"),
         ({"all": 69.9, "few": 50.0, "none": 30.0}, {}, False, "gain of -0.1 points; +0.0 are needed: too little"),
-        ({"all": 71.0, "few": 50.0, "none": 30.0}, {"minimal_gain": 1.0}, True, "+1.0 are needed: enough"),
-        ({"all": 70.9, "few": 50.0, "none": 30.0}, {"minimal_gain": 1.0}, False, "+1.0 are needed: too little"),
-        ({"all": 69.5, "few": 50.0, "none": 30.0}, {"minimal_gain": -1.0}, True, "-1.0 are needed: enough"),
+        ({"all": 71.0, "few": 50.0, "none": 30.0}, {"min_gain": 1.0}, True, "+1.0 are needed: enough"),
+        ({"all": 70.9, "few": 50.0, "none": 30.0}, {"min_gain": 1.0}, False, "+1.0 are needed: too little"),
+        ({"all": 69.5, "few": 50.0, "none": 30.0}, {"min_gain": -1.0}, True, "-1.0 are needed: enough"),
         ({"all": 75.0, "few": 45.0, "none": 30.0}, {}, True, "no slice loses more than 5.0 points"),
         ({"all": 75.0, "few": 44.0, "none": 30.0}, {}, False, "slice few falls from 50.0 to 44.0 over 100 queries"),
-        ({"all": 75.0, "few": 44.0, "none": 30.0}, {"slice_tolerance": 6}, True, "no slice loses"),
-        ({"all": 75.0, "few": 44.0, "none": 30.0}, {"slice_queries": 101}, True, "not counted, since it has fewer"),
+        ({"all": 75.0, "few": 44.0, "none": 30.0}, {"max_slice_drop": 6}, True, "no slice loses"),
+        ({"all": 75.0, "few": 44.0, "none": 30.0}, {"min_slice_queries": 101}, True, "not counted, since it has fewer"),
         ({"all": 75.0, "few": 50.0}, {}, False, "slice none was measured for the champion but not"),
         ({"all": 75.0, "few": 50.0, "none": 30.0, "one": 1.0}, {}, True, "no slice loses"),
         ({"all": float("nan"), "few": 50.0, "none": 30.0}, {}, False, "too little"),
@@ -69,7 +69,7 @@ def test_challenger_against_champion(new, policy, promoted, reason):
 
 @pytest.mark.parametrize(("value", "needed", "promoted"), [(0.2, 0.0, True), (40.0, 40.0, True), (39.9, 40.0, False)])
 def test_first_champion_only_has_to_reach_the_minimal_value(value, needed, promoted):
-    decision = decided(report("new", {"all": value}), None, minimal_value=needed)
+    decision = decided(report("new", {"all": value}), None, min_first_score=needed)
     assert decision.promoted is promoted
     assert decision.reasons[0].startswith("there is no champion yet; R@1 of the mixed index is")
     assert decision.champion is None
@@ -212,7 +212,7 @@ def test_category_refuses_only_when_its_interval_lies_beyond_the_tolerance():
     refused = decided_with_answers(surely, old)
     assert not refused.promoted
     assert refused.reasons[1].endswith("too much")
-    assert decided_with_answers(surely, old, slice_queries=101).promoted
+    assert decided_with_answers(surely, old, min_slice_queries=101).promoted
 
 
 def test_category_without_answers_is_noted_and_a_language_refuses():
@@ -255,13 +255,13 @@ def test_policy_may_ask_for_a_gain_that_is_no_chance(won, lost, promoted):
     new = old.copy()
     new[:lost], new[50 : 50 + won] = 2, 1
     assert decided_with_answers(new, old).promoted
-    surely = decided_with_answers(new, old, surely=True)
+    surely = decided_with_answers(new, old, require_significant=True)
     assert surely.promoted is promoted
     assert "+0.0 are needed, by the whole interval" in surely.reasons[0]
 
 
 def test_gain_that_cannot_be_paired_is_never_sure():
-    decision = decided(report("new", {"all": 90.0}), report("old", {"all": 10.0}), surely=True)
+    decision = decided(report("new", {"all": 90.0}), report("old", {"all": 10.0}), require_significant=True)
     assert not decision.promoted
     assert decision.gain is None
 

@@ -21,7 +21,7 @@ from flows.monitor import measure_drift
 @pytest.fixture
 def release(workspace: Layout) -> Release:
     """A tiny release in service, with its baseline; 20 pictures are enough for a test."""
-    workspace.config.write_text("monitoring: {least: 20}\n")
+    workspace.config.write_text("monitoring: {min_samples: 20}\n")
     data, model = tiny_data(workspace.data.root), tiny_model(workspace.model.root)
     EntityIndex.build(model, data).save(StoreLayout(workspace.bento_home).model("v1.0.0").entities)
     watch = workspace.watch("v1.0.0")

@@ -6,12 +6,12 @@ import pytest
 from tiny import tiny_data, tiny_model
 
 from entityclip.monitoring.baseline import baseline, seen
-from entityclip.monitoring.drift import NUMBERS, DriftPolicy, Seen, compare, told_apart
+from entityclip.monitoring.drift import NUMBERS, DriftPolicy, Seen, compare, discriminator_auc
 from entityclip.monitoring.statistics import picture_statistics, script_of
 from entityclip.retrieval.index import EntityIndex
 from entityclip.retrieval.vectors import unit
 
-POLICY = DriftPolicy(least=100)
+POLICY = DriftPolicy(min_samples=100)
 
 
 def sample(seed: int, *, count: int = 300, shift: float = 0.0, scripts: dict[str, int] | None = None) -> Seen:
@@ -29,7 +29,7 @@ def drifted(reference: Seen, current: Seen, policy: DriftPolicy = POLICY) -> set
 
 
 def test_equal_samples_never_drift_even_at_the_lowest_limits():
-    sensitive = DriftPolicy(least=100, distance=0, told_apart=0.5, scripts=0)
+    sensitive = DriftPolicy(min_samples=100, ks_threshold=0, auc_threshold=0.5, script_shift_threshold=0)
     alarms = [drifted(sample(2 * seed), sample(2 * seed + 1), sensitive) for seed in range(15)]
     assert sum(map(bool, alarms)) <= 1  # at most one look in a hundred is a false alarm
 
@@ -43,7 +43,7 @@ def test_a_figure_that_moves_drifts_and_no_other_does(name):
 
 def test_pictures_of_another_kind_are_told_apart():
     assert drifted(sample(0), sample(1, shift=4.0)) == {"embedding"}
-    auc, chance = told_apart(sample(0).vectors, sample(1, shift=4.0).vectors)
+    auc, chance = discriminator_auc(sample(0).vectors, sample(1, shift=4.0).vectors)
     assert auc > 0.85
     assert chance < 1e-6
 
@@ -113,5 +113,5 @@ def test_the_baseline_holds_pictures_that_nobody_trained_on_and_the_same_again_d
     assert known.scripts.eq("latin").all()
     assert known.pictures["score"].between(-1.01, 1.01).all()
     assert known.pictures["brightness"].between(0.5, 1).all()
-    tests, _ = compare(known, seen(frame, entities), policy=DriftPolicy(least=20))
+    tests, _ = compare(known, seen(frame, entities), policy=DriftPolicy(min_samples=20))
     assert {test.value for test in tests if test.what != "embedding"} == {0.0}

@@ -77,7 +77,7 @@ def test_a_picture_of_the_evaluation_set_never_comes_back_as_a_training_row(pict
 
 
 def test_one_caller_cannot_flood(picture_bytes):
-    policy = FeedbackPolicy(most_a_day=5, most_about_one=3)
+    policy = FeedbackPolicy(max_daily_per_key=5, max_per_entity=3)
     flood = taken(*(Said(picture_bytes(seed)) for seed in range(10)), policy=policy)
     assert [row.flood for row in flood] == [False] * 3 + [True] * 7
     assert len(entities_of(flood, policy)) == 3
@@ -90,12 +90,12 @@ def test_one_caller_cannot_flood(picture_bytes):
 
 
 def test_one_key_fills_no_more_than_its_share_of_the_training_data_however_many_days_it_takes(picture_bytes):
-    policy = FeedbackPolicy(max_share_per_key=0.1, most_about_one=3)
+    policy = FeedbackPolicy(max_share_per_key=0.1, max_per_entity=3)
     rows: list[JudgedRow] = []
     for day in range(1, 5):
         said = [Said(picture_bytes(10 * day + n), entity_id=e) for n, e in enumerate("rbrbrb")]
         rows += taken(
-            *said, before=rows, policy=policy.model_copy(update={"most_about_one": 99}), day=date(2026, 11, day)
+            *said, before=rows, policy=policy.model_copy(update={"max_per_entity": 99}), day=date(2026, 11, day)
         )
     assert len(rows) == 24
     assert len(vouched(rows, policy=policy, own=100)) == 10
@@ -108,7 +108,7 @@ def test_one_key_fills_no_more_than_its_share_of_the_training_data_however_many_
 
 
 def test_rubbish_does_not_use_up_what_a_caller_may_say_about_an_entity(picture_bytes):
-    policy = FeedbackPolicy(most_about_one=1)
+    policy = FeedbackPolicy(max_per_entity=1)
     rows = taken(Said(b"rubbish"), Said(picture_bytes(1)), policy=policy)
     assert entities_of(rows, policy) == ["KX-RED"]
 
@@ -131,7 +131,7 @@ def test_a_picture_that_two_entities_claim_counts_for_neither(picture_bytes):
 
 
 def test_a_policy_may_ask_for_two_callers(picture_bytes):
-    policy, one, two = FeedbackPolicy(callers=2), Said(picture_bytes(1)), Said(picture_bytes(1), key="bo")
+    policy, one, two = FeedbackPolicy(min_agreeing_keys=2), Said(picture_bytes(1)), Said(picture_bytes(1), key="bo")
     assert entities_of(taken(one, policy=policy), policy) == []
     assert entities_of(taken(one, two, policy=policy), policy) == ["KX-RED"]
 

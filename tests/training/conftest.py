@@ -24,6 +24,6 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
         tokenisation=Tokenisation(context=24),
         epochs=4,
         batch=8,
-        clip=1e9,
-        rate=1e-4,
+        max_grad_norm=1e9,
+        learning_rate=1e-4,
     )

@@ -31,7 +31,7 @@ def on_cpu(config: TrainConfig, data: DataLayout) -> dict[str, torch.Tensor]:
     return steps(config, data)
 
 
-@pytest.mark.parametrize("change", [{}, {"chunk": 3}, {"checkpoint_gradients": True}, {"compile": True}])
+@pytest.mark.parametrize("change", [{}, {"grad_cache_chunk": 3}, {"checkpoint_gradients": True}, {"compile": True}])
 def test_losses_and_gradients_are_those_of_the_cpu(
     config: TrainConfig, data: DataLayout, on_cpu: dict[str, torch.Tensor], change: dict[str, object], device: str
 ) -> None:
@@ -56,7 +56,7 @@ def test_half_precision_is_near(
 def test_a_killed_run_goes_on_and_its_checkpoint_answers_alike_on_both_devices(
     config: TrainConfig, data: DataLayout, tmp_path: Path, device: str
 ) -> None:
-    config = config.changed(device=device, average=0.9, save_seconds=0)
+    config = config.changed(device=device, ema_decay=0.9, save_seconds=0)
 
     def trained(folder: Path, *, die_after: int = 99) -> dict[str, torch.Tensor]:
         def report(epoch: int, terms: dict[str, float]) -> None:

@@ -49,6 +49,9 @@ def test_mirroring_and_letterboxing_are_settings_of_a_run(tmp_path: Path) -> Non
     config = read_config(file)
     assert (config.preprocessing.resize, config.augmentation.flip) == ("letterbox", True)
     assert run_key(config, data_hash="d") != run_key(TrainConfig(), data_hash="d")
+    file.write_text("rate: 0.1\n")
+    with pytest.raises(ConfigError, match="rate is now called learning_rate"):
+        read_config(file)
     file.write_text("preprocessing: {resize: longest}\n")
     with pytest.raises(ConfigError, match=r"preprocessing.resize.*'shortest', 'squash' or 'letterbox'"):
         read_config(file)

@@ -41,7 +41,7 @@ def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor], *kinds:
 def test_two_processes_have_loss_gradients_and_weights_of_one_with_the_whole_batch(
     config: TrainConfig, data: DataLayout, alone: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
-    ways = [config, config.model_copy(update={"chunk": 3}), config.model_copy(update={"shard": True})]
+    ways = [config, config.model_copy(update={"grad_cache_chunk": 3}), config.model_copy(update={"shard": True})]
     whole, chunked, sharded = steps_together(ways, data, processes=2, folder=tmp_path)
     same(whole, alone, "loss", "grad", "weight")
     same(chunked, alone, "loss", "grad", "weight")
@@ -49,7 +49,7 @@ def test_two_processes_have_loss_gradients_and_weights_of_one_with_the_whole_bat
 
 
 # ---------------------------------------------------------------- ways to save memory
-@pytest.mark.parametrize("change", [{"chunk": 3}, {"chunk": 1}, {"checkpoint_gradients": True}])
+@pytest.mark.parametrize("change", [{"grad_cache_chunk": 3}, {"grad_cache_chunk": 1}, {"checkpoint_gradients": True}])
 def test_less_memory_gives_the_same_gradients(
     config: TrainConfig, data: DataLayout, alone: dict[str, torch.Tensor], change: dict[str, object]
 ) -> None:
@@ -65,8 +65,8 @@ def test_half_precision_is_near(config: TrainConfig, data: DataLayout, alone: di
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"chunk": 2, "model": TrainConfig().model}, "batch norm"),
-        ({"chunk": 2, "shard": True}, "chunk and shard"),
+        ({"grad_cache_chunk": 2, "model": TrainConfig().model}, "batch norm"),
+        ({"grad_cache_chunk": 2, "shard": True}, "grad_cache_chunk and shard"),
         ({"shard": True}, "torchrun"),
     ],
 )

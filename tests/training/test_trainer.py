@@ -57,7 +57,7 @@ def fit(data: DataLayout, root: Path, config: TrainConfig = CONFIG, *, die_after
 def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one_bit_for_bit(
     data: DataLayout, tmp_path: Path, average: float
 ) -> None:
-    config = CONFIG.model_copy(update={"average": average})
+    config = CONFIG.model_copy(update={"ema_decay": average})
     fit(data, tmp_path / "unbroken", config)
     with pytest.raises(Killed):
         fit(data, tmp_path / "killed", config, die_after=2)
@@ -84,7 +84,7 @@ def test_the_mean_of_all_steps_is_kept_in_place_of_the_last_weights(
         return terms
 
     monkeypatch.setattr(Job, "step", noting)
-    fit(data, tmp_path, CONFIG.model_copy(update={"average": 0.5}))
+    fit(data, tmp_path, CONFIG.model_copy(update={"ema_decay": 0.5}))
     mean, *steps = seen
     for number, weights in enumerate(steps):
         kept = min(0.5, (1 + number) / (10 + number))
@@ -193,7 +193,14 @@ def test_a_run_killed_inside_an_epoch_goes_on_with_any_number_of_workers_and_ter
 
 def test_the_epoch_with_the_lowest_validation_loss_is_kept(data: DataLayout, tmp_path: Path) -> None:
     mad = CONFIG.model_copy(
-        update={"keep": "best", "epochs": 6, "rate": 0.05, "clip": 1e9, "small_until": 0.0, "loss": LossConfig(eta=0)}
+        update={
+            "keep": "best",
+            "epochs": 6,
+            "learning_rate": 0.05,
+            "max_grad_norm": 1e9,
+            "small_until": 0.0,
+            "loss": LossConfig(eta=0),
+        }
     )
     found: list[float] = []
 

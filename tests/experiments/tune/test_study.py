@@ -111,14 +111,14 @@ def test_a_trial_that_a_kill_cut_short_is_run_again(tmp_path, data):
 
 def test_other_settings_are_another_search_in_the_same_folder(tmp_path, data):
     search(data, tmp_path, trials=1)
-    other = CONFIG.model_copy(update={"rate": 3e-3})
+    other = CONFIG.model_copy(update={"learning_rate": 3e-3})
     found, told = search(data, tmp_path, trials=1, config=other)
     assert [row.number for row in told] == [0]
-    assert found.config.rate == 3e-3
+    assert found.config.learning_rate == 3e-3
 
 
 def test_settings_that_diverge_fail_and_end_nothing(tmp_path, data):
-    wild = CONFIG.model_copy(update={"rate": 1e30, "clip": 1e30})
+    wild = CONFIG.model_copy(update={"learning_rate": 1e30, "max_grad_norm": 1e30})
     with pytest.raises(TrainingError, match="not one of 2 trials was trained whole"):
         search(data, tmp_path, trials=2, config=wild)
     assert [t.state.name for t in stored(StudyLayout(tmp_path)).trials] == ["FAIL", "FAIL"]

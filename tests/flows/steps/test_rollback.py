@@ -32,7 +32,7 @@ Decided = Callable[..., PromotionDecision]
 def make_release(layout: Layout, scratch: Path, decided: Decided, *, number: int) -> Release:
     """A model of its own on data and rules of their own, proved and live."""
     accepted = tiny_data(scratch / f"accepted-{number}", held_out=number)
-    layout.config.write_text(f"promotion:\n  slice_tolerance: {number}.0\n")
+    layout.config.write_text(f"promotion:\n  max_slice_drop: {number}.0\n")
     version = version_data(layout, accepted, message=f"Data {number}")
     model = tiny_model(scratch / f"checkpoint-{number}", seed=number, data_hash=version.data_hash)
     report, _ = evaluate(model, layout.data, progress=False)
@@ -47,9 +47,9 @@ def make_release(layout: Layout, scratch: Path, decided: Decided, *, number: int
     assert serving_check.certified
     record_serving_check(layout, serving_check)
     assert certified_before(layout, made) == (proved, serving_check)  # a run killed here does not bless it once more
-    layout.config.write_text("promotion:\n  slice_tolerance: 50.0\n")
+    layout.config.write_text("promotion:\n  max_slice_drop: 50.0\n")
     assert certified_before(layout, made) is None  # unless the budgets are others
-    layout.config.write_text(f"promotion:\n  slice_tolerance: {number}.0\n")
+    layout.config.write_text(f"promotion:\n  max_slice_drop: {number}.0\n")
     go_live(layout, made)
     return assign_champion(layout, made.version, message=f"Better by {number}")
 

@@ -83,12 +83,12 @@ def test_a_users_repository_keeps_identity_staging_remote_and_settings(tmp_path:
     git(tmp_path, "config", "user.email", "ada@example.org")
     (tmp_path / "draft.txt").write_text("not yet")
     git(tmp_path, "add", "draft.txt")
-    (tmp_path / "entityclip.yaml").write_text("promotion: {minimal_gain: 2}\n")
+    (tmp_path / "entityclip.yaml").write_text("promotion: {min_gain: 2}\n")
     (tmp_path / ".gitignore").write_text("*.log")
     layout = open_workspace(tmp_path)
     assert git(tmp_path, "log", "-1", "--format=%an") == "Ada"
     assert "A  draft.txt" in git(tmp_path, "status", "--porcelain")
-    assert read_config(layout.config).promotion.minimal_gain == 2
+    assert read_config(layout.config).promotion.min_gain == 2
     assert "*.log" in (tmp_path / ".gitignore").read_text().splitlines()
 
 
@@ -126,7 +126,7 @@ def test_a_lock_of_somebody_else_is_left_and_named(workspace: Layout, monkeypatc
     monkeypatch.setattr("flows.workspace.repository.LOCK_SECONDS", 0.2)
     lock = workspace.root / ".git" / "index.lock"
     lock.touch()
-    workspace.config.write_text("promotion: {minimal_gain: 1}\n")
+    workspace.config.write_text("promotion: {min_gain: 1}\n")
     with pytest.raises(WorkspaceError, match=r"index\.lock.*delete it$"):
         Repository(workspace.root).commit("change", [workspace.config])
     assert lock.exists()
@@ -137,7 +137,7 @@ def test_hooks_of_the_user_do_not_run(workspace: Layout) -> None:
     hook.parent.mkdir(exist_ok=True)
     hook.write_text("#!/bin/sh\nexit 1\n")
     hook.chmod(0o755)
-    workspace.config.write_text("promotion: {minimal_gain: 1}\n")
+    workspace.config.write_text("promotion: {min_gain: 1}\n")
     head = git(workspace.root, "rev-parse", "HEAD")
     assert Repository(workspace.root).commit("change", [workspace.config]) != head
 
@@ -159,7 +159,8 @@ def test_the_written_config_says_the_defaults(tmp_path: Path) -> None:
     ("text", "named"),
     [
         ("promotion: {minimal_gian: 1}", "promotion.minimal_gian"),
-        ("promotion: {slice_tolerance: -1}", "promotion.slice_tolerance"),
+        ("promotion: {max_slice_drop: -1}", "promotion.max_slice_drop"),
+        ("promotion: {surely: true}", "promotion.surely is now called promotion.require_significant"),
         ("promotion: [", "YAML"),
         ("- a list", "the file"),
         ("promotion: {metric: \0}", "YAML"),
