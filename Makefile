@@ -33,13 +33,13 @@ $(VENV)/.ready: requirements.lock requirements-cpu.lock pyproject.toml
 	touch $@
 
 demo: setup ## the main job on the built-in sample, in WORKSPACE (build/demo)
-	$(BIN)/python -m flows.retrain --preset demo --workspace $(WORKSPACE)
+	$(BIN)/entityclip run --preset demo --workspace $(WORKSPACE)
 
 up: setup ## Prefect server, worker, schedules and the champion's service, for WORKSPACE (build/demo)
-	$(BIN)/python -m flows.platform.local_stack --workspace $(WORKSPACE)
+	$(BIN)/entityclip up --workspace $(WORKSPACE)
 
 down: setup ## stop them
-	$(BIN)/python -m flows.platform.local_stack --workspace $(WORKSPACE) --down
+	$(BIN)/entityclip down --workspace $(WORKSPACE)
 
 test: setup ## every test, a file for each core at a time
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --dist loadfile --no-loadscope-reorder

@@ -1,8 +1,8 @@
-"""Commands for whoever runs the service: keys, and which release answers."""
+"""Commands for the operator of the service: API keys, and which release answers."""
 
 from __future__ import annotations
 
-import sys
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, get_args
@@ -11,44 +11,49 @@ import typer
 
 from bentos.middleware import keys
 from bentos.runtime import active_release, followers
-from entityclip.errors import ConfigError, EntityClipError
+from entityclip.cli.options import Json
+from entityclip.cli.output import last_line
+from entityclip.errors import ConfigError
 from entityclip.paths import StateLayout
 
-app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
-keys_app = typer.Typer(no_args_is_help=True, help="API keys. A change is in force within a second, without a restart.")
-app.add_typer(keys_app, name="keys")
-live_app = typer.Typer(
-    no_args_is_help=True, help="Which release answers. The commands wait until every running worker has followed."
+keys_app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="API keys. A change takes effect within a second, without a restart.",
 )
-app.add_typer(live_app, name="live")
+release_app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Which release answers. The commands wait until every running worker has followed.",
+)
 
-State = Annotated[Path, typer.Option(envvar="ENTITYCLIP_STATE", help="The service's state folder.")]
-
-
-def run() -> None:
-    """The commands; an error of ours is a sentence, not a trace."""
-    try:
-        app(prog_name="python -m bentos")
-    except EntityClipError as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
+State = Annotated[
+    Path, typer.Option(metavar="DIR", envvar="ENTITYCLIP_STATE", help="The service's state folder, WORKSPACE/.service.")
+]
 
 
-@keys_app.command("make")
-def make_key(
+@keys_app.command("create")
+def create_key(
     name: Annotated[str, typer.Argument(help="Whose key it is; for the log.")],
     state: State,
     scope: Annotated[list[str], typer.Option(help="query, feedback, entities or metrics; repeatable.")] = ["query"],  # noqa: B006
     per_minute: Annotated[int, typer.Option(min=1, help="Requests a minute.")] = 600,
-    at_once: Annotated[int, typer.Option(min=1, help="Requests in work at the same time, in each worker.")] = 16,
-    days: Annotated[int | None, typer.Option(min=1, help="Until it expires; never when left out.")] = None,
+    at_once: Annotated[int, typer.Option(min=1, help="Concurrent requests, in each worker.")] = 16,
+    days: Annotated[int | None, typer.Option(min=1, help="Days until it expires; without it, never.")] = None,
+    as_json: Json = False,
 ) -> None:
-    """Make a key and print it: it is shown this once."""
-    print(
-        keys.make(
-            StateLayout(state).keys, name=name, scopes=_scopes(scope), per_minute=per_minute, at_once=at_once, days=days
-        )
-    )
+    """Create a key and print it. It is shown only this once.
+
+    \b
+    Example:
+      entityclip keys create shop --state STATE --scope query --scope feedback --days 365
+    """
+    path = StateLayout(state).keys
+    made = keys.make(path, name=name, scopes=_scopes(scope), per_minute=per_minute, at_once=at_once, days=days)
+    typer.echo(made)
+    last_line({"name": name, "key": made}, as_json)
 
 
 def _scopes(names: list[str]) -> tuple[keys.Scope, ...]:
@@ -59,51 +64,88 @@ def _scopes(names: list[str]) -> tuple[keys.Scope, ...]:
 
 
 @keys_app.command("list")
-def list_keys(state: State) -> None:
-    """Print every key: id, name, scopes, limits, and whether it is in force."""
-    now = datetime.now(UTC)
+def list_keys(state: State, as_json: Json = False) -> None:
+    """Print every key: id, state, name, scopes and limits.
+
+    \b
+    Example:
+      entityclip keys list --state STATE
+    """
+    now, rows = datetime.now(UTC), []
     for key in keys.read(StateLayout(state).keys):
         force = "in force" if key.valid(now) else "revoked" if key.revoked else "expired"
-        print(
-            key.id, force, key.name, "+".join(key.scopes), f"{key.per_minute}/min", f"{key.at_once} at once", sep="\t"
-        )
+        limits = (f"{key.per_minute}/min", f"{key.at_once} at once")
+        typer.echo("\t".join((key.id, force, key.name, "+".join(key.scopes), *limits)))
+        rows.append({"id": key.id, "state": force, "name": key.name, "scopes": list(key.scopes)})
+    last_line({"keys": rows}, as_json)
 
 
 @keys_app.command("revoke")
-def revoke_key(key_id: Annotated[str, typer.Argument(help="The id, as `list` shows it.")], state: State) -> None:
-    """Close a key for ever."""
+def revoke_key(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The id, as 'keys list' prints it.")],
+    state: State,
+    as_json: Json = False,
+) -> None:
+    """Revoke a key for good.
+
+    \b
+    Example:
+      entityclip keys revoke ID --state STATE
+    """
     key = keys.revoke(StateLayout(state).keys, key_id)
-    print(f"{key.id}\trevoked\t{key.name}")
+    typer.echo(f"{key.id}\trevoked\t{key.name}")
+    last_line({"id": key.id, "state": "revoked", "name": key.name}, as_json)
 
 
 # ---------------------------------------------------------------- releases
-Package = Annotated[Path, typer.Argument(help="Folder of a package: STORE/models/entityclip-model/VERSION.")]
-Seconds = Annotated[float, typer.Option(min=0, help="Until workers that have not followed are an error; 0: no wait.")]
+Package = Annotated[
+    Path, typer.Argument(metavar="PACKAGE", help="Folder of a package: STORE/models/entityclip-model/VERSION.")
+]
+Seconds = Annotated[
+    float, typer.Option(min=0, help="Fail if a worker has not followed after so many seconds; 0: do not wait.")
+]
 
 
-@live_app.command("switch")
-def switch(package: Package, state: State, seconds: Seconds = followers.SWITCH_SECONDS) -> None:
-    """Let another release answer. No request is dropped; the one before stays in memory."""
+@release_app.command("activate")
+def activate(package: Package, state: State, seconds: Seconds = followers.SWITCH_SECONDS) -> None:
+    """Let another release answer. No request is dropped; the release before it stays in memory.
+
+    \b
+    Example:
+      entityclip release activate STORE/models/entityclip-model/v1.1.0 --state STATE
+    """
     layout = StateLayout(state)
     _show(*followers.carry_out(layout, lambda: active_release.switch(layout, package), seconds=seconds))
 
 
-@live_app.command("rollback")
+@release_app.command("rollback")
 def rollback(state: State, seconds: Seconds = followers.SWITCH_SECONDS) -> None:
-    """Let the previous release answer again, at once. A worker that cannot follow takes nothing back."""
+    """Let the previous release answer again, at once, even if a worker cannot follow.
+
+    This changes only what the service answers with; 'entityclip rollback' also puts back data, rules and model.
+
+    \b
+    Example:
+      entityclip release rollback --state STATE
+    """
     layout = StateLayout(state)
     _show(*followers.carry_out(layout, lambda: active_release.rollback(layout), seconds=seconds, take_back=False))
 
 
-@live_app.command("shadow")
+@release_app.command("shadow")
 def shadow(
     champion: Package,
     state: State,
-    challenger: Annotated[Path, typer.Option(help="Folder of the package that answers beside it.")],
-    share: Annotated[float, typer.Option(help="Of the requests, above 0 to 1.")] = 0.1,
+    challenger: Annotated[Path, typer.Option(metavar="PACKAGE", help="Folder of the package that answers beside it.")],
+    share: Annotated[float, typer.Option(help="Share of the requests, above 0 to 1.")] = 0.1,
     seconds: Seconds = followers.SWITCH_SECONDS,
 ) -> None:
-    """Let a second release answer a share of the requests too, for the record alone."""
+    """Let a second release answer a share of the requests too; its answers are only recorded.
+
+    \b
+    Example:
+      entityclip release shadow CHAMPION --challenger CHALLENGER --share 0.1 --state STATE
+    """
     layout = StateLayout(state)
 
     def decide() -> active_release.Live:
@@ -112,22 +154,29 @@ def shadow(
     _show(*followers.carry_out(layout, decide, seconds=seconds))
 
 
-@live_app.command("show")
-def show(state: State) -> None:
-    """Print what is decided."""
-    _show(active_release.read(StateLayout(state)))
+@release_app.command("status")
+def status(state: State, as_json: Json = False) -> None:
+    """Print what is decided, then a line for each running worker: its name, the release that answers, and its state.
 
-
-@live_app.command("status")
-def status(state: State) -> None:
-    """Print a line for every running worker: its name, the release that answers, why the decided one does not."""
+    \b
+    Example:
+      entityclip release status --state STATE
+    """
     layout = StateLayout(state)
-    wanted = followers.stamp(layout)
+    decided, wanted = active_release.read(layout), followers.stamp(layout)
+    _show(decided)
+    workers = {}
     for name, worker in followers.living(layout).items():
-        print(name, worker.release, worker.failed or ("live" if worker.seen == wanted else "switching"), sep="\t")
+        workers[name] = {
+            "release": worker.release,
+            "state": worker.failed or ("live" if worker.seen == wanted else "switching"),
+        }
+        typer.echo("\t".join((name, *workers[name].values())))
+    answer = {"decided": json.loads(decided.model_dump_json()) if decided else None, "workers": workers}
+    last_line(answer, as_json)
 
 
 def _show(decided: active_release.Live | None, workers: int | None = None) -> None:
-    print("the release that is packed with the service" if decided is None else decided.model_dump_json(indent=1))
+    typer.echo("the release that is packed with the service" if decided is None else decided.model_dump_json(indent=1))
     if workers is not None:
-        print(f"{workers} workers answer with it", file=sys.stderr)
+        typer.echo(f"{workers} workers answer with it", err=True)

@@ -2,7 +2,7 @@
 
 The request is a file in the workspace, kept in Git together with the answer. The run that writes the request ends: it
 holds no device, no lock and no worker while it waits for a person. ``approve/champion`` shows the request as a form on
-Prefect's page; without a server, answer it with ``python -m flows.steps.release approve``. When the time is over, the
+Prefect's page; without a server, answer it with ``entityclip approve``. When the time is over, the
 champion stays.
 """
 
@@ -123,7 +123,7 @@ def notify(layout: Layout, request: Approval) -> None:
         try:
             client.read_deployment_by_name(DEPLOYMENT)
         except ObjectNotFound:
-            get_run_logger().info("answer with: python -m flows.steps.release approve --help")
+            get_run_logger().info("answer with: entityclip approve --help")
             return
     run_deployment(
         DEPLOYMENT,

@@ -12,11 +12,10 @@ from entityclip.explanations import open_writer
 from entityclip.paths import Layout
 from entityclip.settings import read_config
 from entityclip.training.presets import preset as named_preset
-from flows.retrain import PresetName, SourceName
 from flows.steps.data import explain_entities, ingest_source
 from flows.workspace.create import open_workspace
 from flows.workspace.locks import workspace_lock
-from flows.workspace.source import Origin, source_for
+from flows.workspace.source import Origin, PresetName, SourceName, source_for
 
 
 @flow(name="backfill")

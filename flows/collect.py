@@ -7,19 +7,16 @@ they are asked for. Data, ledger, keys, feedback and reports are never touched.
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 from pydantic import Field
 
 from bentos.runtime import active_release
-from entityclip.errors import EntityClipError
 from entityclip.paths import Layout, StoreLayout
 from entityclip.schemas import Approval, Record
 from flows.steps.deploy_release import state_of
@@ -104,25 +101,3 @@ def _touched(folder: Path) -> float:
 
 def _megabytes(folder: Path) -> float:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
-
-
-# ---------------------------------------------------------------- by hand
-def main(
-    workspace: Annotated[Path, typer.Option(help="Git and DVC repository.")],
-    delete: Annotated[bool, typer.Option("--delete", help="Delete; without it nothing is.")] = False,
-    days: Annotated[float, typer.Option(min=0, help="Runs that were touched since stay.")] = 30.0,
-) -> None:
-    """Say what no run, release or service needs any more, and delete it when told to."""
-    try:
-        found = sweep(Layout(workspace.resolve()), dry=not delete, days=days)
-    except EntityClipError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        raise typer.Exit(1) from None
-    for item in found:
-        print(f"{item.megabytes:10.1f} MB  {item.what:18} {item.path}")
-    total = sum(item.megabytes for item in found)
-    print(f"{total:10.1f} MB  {'deleted' if delete else 'would be deleted; say --delete'}")
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -1,6 +1,6 @@
 """What people confirmed or corrected comes from the service's spool into the workspace, and from there into the data.
 
-By hand: ``python -m flows.feedback --workspace DIR``. Every hour: see ``prefect.yaml``. The next retraining reads
+By hand: ``entityclip feedback --workspace DIR``. Every hour: see ``prefect.yaml``. The next retraining reads
 ``feedback/`` behind its source; ``source`` says ``feedback`` on every such row.
 """
 
@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
 
 import pandas as pd
-import typer
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
@@ -25,7 +22,7 @@ from bentos import settings
 from bentos.runtime.feedback import Spool
 from entityclip.data import pairs
 from entityclip.data.sources.with_feedback import FEEDBACK
-from entityclip.errors import DataError, EntityClipError, faults
+from entityclip.errors import DataError, faults
 from entityclip.monitoring.feedback import Intake, JudgedRow, agreement, vouched
 from entityclip.paths import Layout, StateLayout
 from entityclip.schemas import Record
@@ -39,7 +36,6 @@ from entityclip.storage import (
     read_rows,
     write_table,
 )
-from flows.platform.ephemeral_server import begin
 from flows.platform.telemetry import observed
 from flows.workspace.dvc_remote import bring, push
 from flows.workspace.repository import Repository, exclusive, pointer_hash
@@ -206,24 +202,3 @@ def _write(path: Path, rows: pd.DataFrame) -> None:
     """A table for ingest, which reads cells as they stand: without guards, that is."""
     with atomic_path(path, mode=PRIVATE_FILE) as temporary:
         rows.to_csv(temporary, index=False, lineterminator="\n")
-
-
-def main(
-    workspace: Annotated[Path, typer.Option(help="The workspace whose champion is in service.")],
-    state: Annotated[Path | None, typer.Option(envvar="ENTITYCLIP_STATE", help="The service's state folder.")] = None,
-) -> None:
-    """Take in once what people have judged. The last line is one JSON object."""
-    try:
-        with begin() as server_answers:
-            server_answers()
-            gathered = feedback(workspace, state)
-    except EntityClipError as error:
-        print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
-        raise typer.Exit(1) from None
-    print(gathered.model_dump_json())
-
-
-if __name__ == "__main__":
-    app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
-    app.command()(main)
-    app()

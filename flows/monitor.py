@@ -1,18 +1,14 @@
 """The watch over the service: what it was shown of late against what its release knows.
 
-By hand: ``python -m flows.monitor --workspace DIR --state STATE``. Every hour: see ``prefect.yaml``.
+By hand: ``entityclip monitor --workspace DIR --state STATE``. Every hour: see ``prefect.yaml``.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
 
 import pandas as pd
-import typer
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
@@ -20,7 +16,6 @@ from prefect.cache_policies import NO_CACHE
 from bentos import settings
 from bentos.runtime.samples import Samples
 from entityclip.data.pairs import digest
-from entityclip.errors import EntityClipError
 from entityclip.model.checkpoint import load
 from entityclip.monitoring.baseline import baseline, seen
 from entityclip.monitoring.drift import NUMBERS, DriftReport, compare
@@ -31,7 +26,6 @@ from entityclip.retrieval.index import EntityIndex
 from entityclip.schemas import Release
 from entityclip.settings import read_config
 from entityclip.storage import atomic_path
-from flows.platform.ephemeral_server import begin
 from flows.platform.telemetry import observed
 from flows.workspace.registry import champion, fetch_release
 from flows.workspace.triggers import announce
@@ -114,32 +108,3 @@ def publish(layout: Layout, report: DriftReport) -> None:
         summary = f"{', '.join(report.drifted)} of what {report.release} is shown has drifted; see {page}"
         get_run_logger().warning(summary)
         announce(layout, "drift", key=digest(report.release, *report.drifted), summary=summary)
-
-
-def main(
-    workspace: Annotated[Path, typer.Option(help="The workspace whose champion is in service.")],
-    state: Annotated[Path | None, typer.Option(envvar="ENTITYCLIP_STATE", help="The service's state folder.")] = None,
-) -> None:
-    """Look once whether what the service is shown still looks like its data. The last line is one JSON object."""
-    try:
-        with begin() as server_answers:
-            server_answers()
-            report = monitor(workspace, state)
-    except EntityClipError as error:
-        print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
-        raise typer.Exit(1) from None
-    if report is None:
-        print(json.dumps({"drifted": [], "page": None}))
-        return
-    for test in report.tests:
-        print(f"{test.what:12} {test.value:.2f} of {test.limit:.2f}  {'drifted' if test.drifted else 'as before'}")
-    for why in report.untested:
-        print(f"not tested: {why}")
-    page = Layout(workspace.resolve()).watch(report.release).page
-    print(json.dumps({"drifted": report.drifted, "page": str(page)}))
-
-
-if __name__ == "__main__":
-    app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
-    app.command()(main)
-    app()

@@ -1,37 +1,27 @@
 """The main job: ingest -> explain -> validate -> version -> train -> evaluate -> promote -> package -> smoke test.
 
-By hand: ``python -m flows.retrain --preset demo --workspace DIR``. On a schedule: see ``prefect.yaml``.
+By hand: ``entityclip run --preset demo --workspace DIR``. On a schedule: see ``prefect.yaml``.
 What loads torch is imported where it is used: by hand, the temporary server starts meanwhile.
 """
 
 from __future__ import annotations
 
-import json
-import logging
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from prefect import flow
-from prefect.exceptions import CancelledRun
 from prefect.runtime import flow_run
 from prefect.states import Cancelled
 from pydantic import Field
 
-from entityclip.errors import Busy, EntityClipError
+from entityclip.errors import Busy
 from entityclip.paths import Layout
-from flows.workspace.source import Origin, source_for
+from flows.workspace.source import Device, Origin, PresetName, SourceName, source_for
 
 if TYPE_CHECKING:
     from entityclip.training.presets import Preset
-    from flows.steps.run_report import Retrained
     from flows.workspace.source import WorkspaceSource
-
-PresetName = Literal["demo", "grocery", "table", "tiny"]
-SourceName = Literal["catalog", "grocery", "table"]
-Device = Literal["cpu", "cuda"]
 
 
 def _run_name() -> str:
@@ -117,102 +107,7 @@ def settings_of(preset: str, *, epochs: int | None, device: Device, config: Path
     return settings.model_copy(update={"train": train.changed(epochs=epochs, device=device)})
 
 
-# ---------------------------------------------------------------- by hand
-def main(
-    workspace: Annotated[
-        Path, typer.Option(help="Git and DVC repository for data, rules and models; made where there is none.")
-    ],
-    preset: Annotated[
-        PresetName | None,
-        typer.Option(help="Source, splits and training settings to start from; needed in a new workspace."),
-    ] = None,
-    source: Annotated[SourceName | None, typer.Option(help="Another source than the preset's.")] = None,
-    source_path: Annotated[Path | None, typer.Option(help="Folder or table of the source.")] = None,
-    mapping: Annotated[Path | None, typer.Option(help="YAML file that maps a table's columns; see docs.")] = None,
-    products: Annotated[int | None, typer.Option(help="Products to draw, for the built-in catalogue.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Another number of epochs than the preset's.")] = None,
-    device: Annotated[Device, typer.Option(help="What to train on.")] = "cpu",
-    config: Annotated[Path | None, typer.Option(help="File of training settings in place of the preset's.")] = None,
-    explain_cache: Annotated[
-        bool, typer.Option("--explain-cache", help="Say for each step whether it would run, and why; do nothing.")
-    ] = False,
-    replace_source: Annotated[
-        bool, typer.Option("--replace-source", help="Replace the workspace's data by those of another source.")
-    ] = False,
-) -> None:
-    """Ingest, explain, validate, version, train, evaluate, promote, package and smoke-test, in one go.
+if __name__ == "__main__":  # the same as the console script, for deployments that start modules
+    from entityclip.cli import app
 
-    The workspace remembers its source at the first run; later ones need no more than --workspace.
-    A second run with the same inputs reuses what it can prove to be intact; a run that was killed goes on.
-    The last line is one JSON object: seconds, reused, report.
-    """
-    started = time.monotonic()
-    try:
-        if explain_cache:
-            layout = Layout(workspace.resolve())
-            named = Origin(preset=preset, source=source, path=source_path, mapping=mapping, products=products)
-            origin = source_for(layout, named, replace=replace_source)
-            print_plan(settings_of(origin.preset, epochs=epochs, device=device, config=config), layout, origin)
-            return
-        done = _run(preset, workspace, source, source_path, mapping, products, epochs, device, config, replace_source)
-    except (EntityClipError, CancelledRun) as error:
-        name = "Busy" if isinstance(error, CancelledRun) else type(error).__name__
-        print(f"\n{name}: {error}", file=sys.stderr)
-        raise typer.Exit(1) from None
-    for stage in done.stages:
-        print(f"{stage.name:10} {'reused: ' + stage.reason if stage.reused else f'{stage.seconds:.1f} s'}")
-    print(f"\n{done.recall}\n\nThe champion is {done.version or 'nobody yet'}.")
-    if done.refused:
-        print("\n".join(["The model of this run was refused:", *(f"- {reason}" for reason in done.refused)]))
-    print(f"Report: {done.report}\n")
-    if done.serve:
-        print(f"Serve the champion, and ask it:\n{done.serve}\n")
-    reused = [stage.name for stage in done.stages if stage.reused]
-    print(json.dumps({"seconds": round(time.monotonic() - started, 1), "reused": reused, "report": str(done.report)}))
-
-
-def _run(*arguments: Any) -> Retrained:
-    """The flow with a server for it: a configured one, or one of its own that starts while the steps are loaded."""
-    from flows.platform.ephemeral_server import begin
-
-    suppress_tracebacks()
-    try:
-        with begin() as server_answers:
-            from flows.steps.run_report import Retrained
-
-            server_answers()
-            done = retrain(*arguments)
-    finally:
-        logging.getLogger("prefect").setLevel(logging.WARNING)  # the last line is ours
-    assert isinstance(done, Retrained)  # a state comes back as an error
-    return done
-
-
-def print_plan(settings: Preset, layout: Layout, origin: WorkspaceSource) -> None:
-    """A line for each step, then one JSON object: would_run, would_reuse."""
-    from flows.steps.plan import plan
-
-    steps = plan(layout, settings, origin)
-    for step in steps:
-        print(f"{step.name:10} {'reused' if step.reused else 'runs'}: {step.reason}")
-    names = {verdict: [step.name for step in steps if step.reused is verdict] for verdict in (False, True)}
-    print(json.dumps({"would_run": names[False], "would_reuse": names[True]}))
-
-
-def suppress_tracebacks() -> None:
-    """An error of ours explains itself: Prefect logs it without a traceback."""
-
-    def plain(record: logging.LogRecord) -> bool:
-        if record.exc_info and isinstance(record.exc_info[1], EntityClipError):
-            record.exc_info = None
-        return True
-
-    for name in ("prefect", "prefect.flow_runs", "prefect.task_runs"):
-        for handler in logging.getLogger(name).handlers:
-            handler.addFilter(plain)
-
-
-if __name__ == "__main__":
-    app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
-    app.command()(main)
-    app()
+    app(["run", *sys.argv[1:]], prog_name="entityclip")

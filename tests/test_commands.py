@@ -93,7 +93,7 @@ def subcommand_count(program: str, words: list[str]) -> int:
     """How many of the words name a command: the others are its arguments."""
     if program in ("entityclip", "python -m entityclip"):
         return depth(get_command(app), words)
-    most = {"python -m bentos": 2, "python -m flows.steps.release": 1}.get(program, 0)
+    most = {"python -m bentos": 2}.get(program, 0)
     return next((i for i, word in enumerate(words[:most]) if not NAME.fullmatch(word)), len(words[:most]))
 
 
@@ -106,16 +106,6 @@ def depth(command: Any, words: list[str]) -> int:
 
 
 COMMANDS, TARGETS = collected()
-
-
-PENDING = {"run", "keys", "doctor", "release", "history", "rollback", "collect"}
-"""Commands of ``entityclip`` that the guides name before they exist; delete this set once they do."""
-
-
-def marked(command: Command) -> Any:
-    pending = command[0] == "entityclip" and len(command) > 1 and command[1] in PENDING
-    mark = pytest.mark.xfail(reason="the guides name it before it exists", strict=False)
-    return pytest.param(command, marks=[mark] if pending else [])
 
 
 def help_of(program: str, *subcommands: str) -> str:
@@ -145,15 +135,15 @@ def takes_options(program: str) -> bool:
     name = program.split()[-1]
     spec = None if name.endswith(".py") else find_spec(name)
     path = ROOT / name if spec is None else Path(spec.origin or "")
-    return name in ("entityclip", "bentos") or "typer" in path.read_text()
+    return name in ("entityclip", "bentos", "flows.retrain") or "typer" in path.read_text()
 
 
 def test_the_search_finds_what_is_known_to_be_cited() -> None:
     known = {
         ("entityclip", "train"): "--preset",
         ("entityclip", "review", "import"): "--reviewer",
-        ("python -m flows.retrain",): "--source-path",
-        ("python -m bentos", "live", "switch"): "--help",
+        ("entityclip", "run"): "--source-path",
+        ("entityclip", "keys", "create"): "--scope",
         ("python benchmarks/faults.py",): "--kills",
     }
     assert {command: option for command, option in known.items() if option not in COMMANDS.get(command, {})} == {}
@@ -161,7 +151,7 @@ def test_the_search_finds_what_is_known_to_be_cited() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("command", map(marked, COMMANDS), ids=" ".join)
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_command_that_is_cited_exists_with_its_options(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("COLUMNS", "TERMINAL_WIDTH"):
         monkeypatch.setenv(name, "250")

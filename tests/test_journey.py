@@ -153,7 +153,7 @@ def test_the_poll_flow_and_a_bare_run_take_the_source_that_the_first_run_named(f
 
 
 def looked(layout: Layout, catalog: Path, **changes: Any) -> dict[str, str]:
-    """Step -> 'reused' or 'runs', and why, as ``--explain-cache`` says it; nothing in the workspace is touched."""
+    """Step -> 'reused' or 'runs', and why, as ``--dry-run`` says it; nothing in the workspace is touched."""
     asked: dict[str, Any] = {"epochs": None, "device": "cpu", "config": None, "products": 60} | changes
     named = Origin(preset="tiny", path=catalog, products=asked.pop("products"))
     origin = source_for(layout, named, replace=True)

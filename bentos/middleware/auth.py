@@ -112,7 +112,7 @@ class Guard:
 
 
 _NO_KEYS = (
-    "this service has no keys; set ENTITYCLIP_STATE to a folder and make a key with `python -m bentos keys make`, or, "
+    "this service has no keys; set ENTITYCLIP_STATE to a folder and make a key with `entityclip keys create`, or, "
     "where no proxy stands in front of it, set ENTITYCLIP_KEYLESS=local to let callers on its own machine in"
 )
 

@@ -114,7 +114,7 @@ def revoke(path: Path, key_id: str) -> Key:
             if key.id == key_id:
                 keys[place] = key.model_copy(update={"revoked": key.revoked or datetime.now(UTC)})
                 return keys[place]
-    raise ConfigError(f"{path}: no key {key_id!r}; `python -m bentos keys list` shows their ids")
+    raise ConfigError(f"{path}: no key {key_id!r}; `entityclip keys list` shows their ids")
 
 
 def read(path: Path) -> tuple[Key, ...]:

@@ -44,7 +44,7 @@ def read(state: StateLayout) -> Live | None:
     except ValidationError as error:
         raise ConfigError(
             f"{state.live}: empty or damaged, does not say which release answers: {faults(error)}; "
-            "`python -m bentos live switch PACKAGE` writes it again"
+            "`entityclip release activate PACKAGE` writes it again"
         ) from None
 
 

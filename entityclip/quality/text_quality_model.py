@@ -97,7 +97,7 @@ def read_soundness(path: Path) -> SoundnessModel:
     model = SoundnessModel.read(path)
     if model is None:
         raise DataError(
-            f"{path}: no soundness model of this version; `python -m flows.retrain` writes one to "
+            f"{path}: no soundness model of this version; `entityclip run` writes one to "
             "reports/soundness.json of a workspace that has a champion"
         )
     return model

@@ -124,7 +124,7 @@ def prefect_found(layout: Layout, subject: Subject) -> list[ErasureFinding]:
     for file in layout.prefect_home.rglob("*.db*"):
         content = file.read_bytes()
         if any(word in content for word in words):
-            action = f"NOT erased: python -m flows.platform.local_stack --down, then delete {layout.prefect_home}"
+            action = f"NOT erased: entityclip down --workspace {layout.root}, then delete {layout.prefect_home}"
             return [ErasureFinding(place="Prefect database", what=file.name, count=1, action=action, left=True)]
     return []
 

@@ -1,6 +1,6 @@
 """Give the deployments of ``prefect.yaml`` to a Prefect server.
 
-``python -m flows.platform.deployments --workspace DIR``
+``entityclip deploy --workspace DIR``
 
 The server is the one of ``PREFECT_API_URL``. ``flows.platform.local_stack`` does the same for a server of its own.
 """
@@ -10,12 +10,8 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 import flows
-from entityclip.errors import EntityClipError
 from entityclip.paths import Layout
 from entityclip.settings import read_config
 
@@ -37,16 +33,8 @@ def placeholders(layout: Layout) -> dict[str, str]:
     }
 
 
-def main(workspace: Annotated[Path, typer.Option(help="Workspace that the deployments run in.")]) -> None:
-    """Deploy every flow, with the workspace's time zone for the schedules."""
-    try:
-        environment = os.environ | placeholders(Layout(workspace.resolve()))
-    except EntityClipError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        raise typer.Exit(1) from None
+def deploy(layout: Layout) -> None:
+    """Replace this process by Prefect's own, which deploys every flow with the workspace's time zone."""
+    environment = os.environ | placeholders(layout)
     os.chdir(HOME)
     os.execve(sys.executable, [sys.executable, "-m", "prefect", *COMMAND], environment)
-
-
-if __name__ == "__main__":
-    typer.run(main)

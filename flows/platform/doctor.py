@@ -1,4 +1,4 @@
-"""What is wrong on this machine, and how to mend it: ``python -m flows.platform.doctor --workspace DIR``.
+"""What is wrong on this machine, and how to mend it: ``entityclip doctor --workspace DIR``.
 
 Every check does the thing itself, in small: it commits nothing, but it does write a probe to the DVC remote, read it
 back and delete it. A check that fails for another reason than the expected one has failed all the same.
@@ -14,11 +14,10 @@ import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import httpx
-import typer
 
 from entityclip.data import resources
 from entityclip.errors import EntityClipError, WorkspaceError
@@ -122,7 +121,7 @@ def disk(layout: Layout) -> Finding:
     free = shutil.disk_usage(place).free / 1e9
     low = free < FREE_GB or not os.access(place, os.W_OK)
     saw = f"{free:.0f} GB free at {place}{'' if os.access(place, os.W_OK) else ', which cannot be written'}"
-    mend = f"make room: python -m flows.collect --workspace {layout.root} --delete"
+    mend = f"make room: entityclip collect --workspace {layout.root} --delete"
     return Finding(what="disk", state="wrong" if low else "fine", saw=saw, mend=mend)
 
 
@@ -131,7 +130,7 @@ def git(layout: Layout) -> Finding:
     """Git is there, and the workspace has an identity to commit with and a branch to commit to."""
     if not (layout.root / ".git").exists():
         done = subprocess.run(["git", "--version"], capture_output=True, text=True)
-        mend = f"the first run makes it: python -m flows.retrain --workspace {layout.root}"
+        mend = f"the first run makes it: entityclip run --workspace {layout.root}"
         return Finding(what="Git", state="note", saw=f"{done.stdout.strip()}; no workspace yet", mend=mend)
     repository = Repository(layout.root)
     identity = repository.git_or_none("var", "GIT_COMMITTER_IDENT")
@@ -156,7 +155,7 @@ def timezone(layout: Layout) -> Finding:
     zone = read_config(layout.config).runs.timezone
     now = datetime.now(ZoneInfo(zone))
     saw = f"{zone}, where it is {now:%H:%M} now; `retrain/nightly` starts at 02:00 there"
-    mend = f"set runs.timezone in {layout.config}, then `make up` or python -m flows.platform.deployments"
+    mend = f"set runs.timezone in {layout.config}, then `make up` or entityclip deploy"
     return Finding(what="time zone", state="fine" if zone != "UTC" else "note", saw=saw, mend=mend)
 
 
@@ -195,7 +194,7 @@ def prefect(layout: Layout) -> Finding:
 
     url = PREFECT_API_URL.value()
     if not url:
-        mend = f"for schedules and triggers: python -m flows.platform.local_stack --workspace {layout.root}"
+        mend = f"for schedules and triggers: entityclip up --workspace {layout.root}"
         return Finding(what="Prefect API", state="note", saw="none; every run starts its own", mend=mend)
     answer = _get(f"{url}/health")
     saw, mend = f"{url}: {answer}", "start the server, or unset PREFECT_API_URL"
@@ -229,21 +228,3 @@ def _get(url: str, *, headers: dict[str, str] | None = None) -> str:
         return f"{httpx.get(url, headers=headers, timeout=SECONDS).status_code}"
     except httpx.HTTPError as error:
         return type(error).__name__
-
-
-# ---------------------------------------------------------------- by hand
-def main(
-    workspace: Annotated[Path, typer.Option(help="Git and DVC repository to look at; it need not exist yet.")] = Path(),
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-) -> None:
-    """Check Python, versions, Git, the DVC remote, Prefect, GPU, disk and the LLM server; say how to mend."""
-    findings = examine(Layout(workspace.resolve()))
-    for finding in findings:
-        mend = f"\n{'':20}-> {finding.mend}" if finding.mend and finding.state != "fine" else ""
-        print(finding.model_dump_json() if as_json else f"{finding.state:6} {finding.what:12} {finding.saw}{mend}")
-    if any(finding.state == "wrong" for finding in findings):
-        raise typer.Exit(1)
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -1,6 +1,6 @@
 """Everything on one machine, started and stopped together.
 
-``python -m flows.platform.local_stack --workspace DIR``, and the same with ``--down``.
+``entityclip up --workspace DIR``, and the same with ``--down``.
 
 A Prefect server, a pool, the deployments of ``prefect.yaml``, a worker, and the service of the champion where there is
 one. Twice is harmless: what runs is left alone. A process is known by its number and the moment it began, so that
@@ -15,20 +15,17 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
 
 import httpx
 import psutil
-import typer
 
 from bentos.middleware import keys
-from entityclip.errors import EntityClipError, WorkspaceError
+from entityclip.errors import WorkspaceError
 from entityclip.paths import Layout
 from entityclip.schemas import Record
 from flows.platform.deployments import COMMAND, HOME, placeholders
 from flows.platform.prefect_auth import kept_auth_string, require_closed, server_settings
 from flows.steps.deploy_release import state_of
-from flows.workspace.create import open_workspace
 from flows.workspace.registry import champion
 
 POOL = "local"
@@ -187,37 +184,14 @@ def _serve(layout: Layout, port: int) -> list[str]:
     """The champion's service; later champions take over in it, see ``serving.go_live``."""
     release = champion(layout)
     if release is None:
-        first = f"python -m flows.retrain --workspace {layout.root} --preset ..., which names the source"
+        first = f"entityclip run --workspace {layout.root} --preset ..., which names the source"
         run = "prefect deployment run retrain/nightly" if layout.source.exists() else first
         return [f"Service: no champion yet; {run}; then this again"]
     state, lines = state_of(layout), []
     if not state.keys.exists():
         key = keys.make(state.keys, name="first", scopes=("query", "feedback"))
         lines = [f"The service's first key, shown this once: {key}"]
-    command = [sys.executable, "-m", "flows.platform.serve", "--workspace", str(layout.root), "--port", str(port)]
+    command = [sys.executable, "-m", "entityclip", "serve", "--workspace", str(layout.root), "--port", str(port)]
     start(layout, "service", command, environment=os.environ, cwd=HOME)
     wait_until(lambda: answers(f"http://127.0.0.1:{port}/readyz"), layout, "service")
     return [*lines, f"Service: http://127.0.0.1:{port}  ({release.version} is the champion)"]
-
-
-# ---------------------------------------------------------------- by hand
-def main(
-    workspace: Annotated[Path, typer.Option(help="Git and DVC repository that the deployments work in.")],
-    port: Annotated[int, typer.Option(help="Of the Prefect server, on this machine alone.")] = 4200,
-    service_port: Annotated[int, typer.Option(help="Of the service, on this machine alone.")] = 3000,
-    stop_all: Annotated[bool, typer.Option("--down", help="Stop everything instead.")] = False,
-) -> None:
-    """Start a Prefect server, a worker and the champion's service, or stop them."""
-    try:
-        if stop_all:
-            lines = down(Layout(workspace.resolve()))
-        else:
-            lines = up(open_workspace(workspace), port=port, service_port=service_port)
-    except EntityClipError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        raise typer.Exit(1) from None
-    print("\n".join(lines))
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -1,27 +1,24 @@
 """Who is told what: automations that send Prefect's events to a notification block.
 
 Make the block once, in Prefect's page or in Python; Slack, mail, Teams and whatever else Apprise knows. Then
-``python -m flows.platform.notifications --block slack-webhook/ops``. Prefect's server keeps the address; nothing here
+``entityclip notify --block slack-webhook/ops``. Prefect's server keeps the address; nothing here
 sees it.
 """
 
 from __future__ import annotations
 
-import sys
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
-import typer
 from prefect.automations import Automation
 from prefect.blocks.core import Block
 from prefect.events import emit_event
 from prefect.events.actions import SendNotification
 from prefect.events.schemas.automations import EventTrigger, Posture
 
-from entityclip.errors import ConfigError, EntityClipError
+from entityclip.errors import ConfigError
 from entityclip.paths import Layout
 from entityclip.schemas import PromotionDecision
-from flows.platform.ephemeral_server import begin
 from flows.workspace.triggers import RESOURCE
 
 _OURS = {"prefect.resource.id": f"{RESOURCE}*"}
@@ -91,21 +88,3 @@ def _put(name: str, document: UUID) -> None:
     else:
         known.trigger, known.actions = trigger, actions
         known.update()
-
-
-def main(block: Annotated[str, typer.Option(help="A notification block that Prefect knows: TYPE/NAME.")]) -> None:
-    """Have failures, crashes, verdicts and what makes a retraining due sent to a notification block."""
-    try:
-        with begin() as server_answers:
-            server_answers()
-            names = subscribe(block)
-    except EntityClipError as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(1) from None
-    print("\n".join(names))
-
-
-if __name__ == "__main__":
-    app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
-    app.command()(main)
-    app()

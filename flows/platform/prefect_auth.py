@@ -50,7 +50,7 @@ def kept_auth_string(layout: Layout) -> str:
     elif not _SHAPE.fullmatch(text):
         reason = "holds no USER:PASSWORD with 16 or more letters and digits"
     if reason:
-        down = f"python -m flows.platform.local_stack --workspace {layout.root} --down"
+        down = f"entityclip down --workspace {layout.root}"
         cure = f"{down}, delete the file, start again: a new one is made"
         raise WorkspaceError(f"{path}: {reason}; {cure}")
     return text
@@ -91,7 +91,7 @@ def require_closed(layout: Layout, api: str, auth_string: str) -> None:
     Raises:
         WorkspaceError: It does not: it was started by an earlier version, or with another secret.
     """
-    cure = f"python -m flows.platform.local_stack --workspace {layout.root} --down, then start again"
+    cure = f"entityclip down --workspace {layout.root}, then start again"
     if status(api) == 200:
         raise WorkspaceError(f"{api}: the server that runs is open to every user of this machine; {cure}")
     if status(api, auth_string=auth_string) in (401, 403):

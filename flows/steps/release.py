@@ -2,22 +2,17 @@
 
 A model has to pass two checks: the promotion, which compares it with the champion, and the serving check, which is its
 smoke test and its budgets. Both are kept in Git. To roll back by hand:
-``python -m flows.steps.release rollback --workspace DIR --to v1.3.0``.
+``entityclip rollback --workspace DIR --to v1.3.0``.
 """
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-from typing import Annotated
-
 import pandas as pd
-import typer
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from bentos.build import package
-from entityclip.errors import EntityClipError, PackagingError
+from entityclip.errors import PackagingError
 from entityclip.evaluation import promotion
 from entityclip.model.checkpoint_card import CheckpointCard
 from entityclip.paths import Layout, RunLayout
@@ -37,11 +32,8 @@ from flows import approve as approval
 from flows.steps import deploy_release
 from flows.steps.artifacts import show_decision, show_serving_check
 from flows.steps.model import Learned
-from flows.steps.rollback import roll_back
 from flows.steps.stage_timer import StageTimer
 from flows.workspace import versions
-from flows.workspace.create import open_workspace
-from flows.workspace.locks import workspace_lock
 from flows.workspace.registry import assign_champion, champion, fetch_release, was_champion
 
 STAGES = ("promote", "package", "smoke")
@@ -243,52 +235,3 @@ def proved_before(layout: Layout, release: Release) -> tuple[BentoRecord | None,
     if proof is None:
         return None, f"{release.version} has no receipt of a smoke test"
     return proof, f"the same Bento answered within {proof.largest_difference:.0e} of the evaluator"
-
-
-# ---------------------------------------------------------------- by hand
-app = typer.Typer(pretty_exceptions_enable=False, add_completion=False, help=__doc__, no_args_is_help=True)
-
-
-@app.callback()
-def _commands() -> None:
-    """Roll back and approve releases."""
-
-
-@app.command()
-def rollback(
-    workspace: Annotated[Path, typer.Option(help="Git and DVC repository of the releases.")],
-    to: Annotated[str, typer.Option(help="Version that was the champion before, like v1.3.0.")],
-    reason: Annotated[str, typer.Option(help="Reason, for the history.")] = "by hand",
-) -> None:
-    """Restore data, rules, settings and model of an earlier release; services follow within a second."""
-    try:
-        layout = open_workspace(workspace)
-        with workspace_lock(layout):
-            release = roll_back(layout, to, reason=reason)
-    except EntityClipError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        raise typer.Exit(1) from None
-    print(f"{release.version} is the champion: model {release.model_fingerprint[:12]}, data {release.data_hash[:12]}")
-
-
-@app.command()
-def approve(
-    workspace: Annotated[Path, typer.Option(help="Git and DVC repository of the releases.")],
-    version: Annotated[str, typer.Option(help="The release that waits for approval, like v1.3.0.")],
-    name: Annotated[str, typer.Option(help="Your name; it is kept with the release.")],
-    comment: Annotated[str, typer.Option(help="Reason for the decision.")] = "",
-    decline: Annotated[bool, typer.Option("--decline", help="Decline: the champion stays.")] = False,
-) -> None:
-    """Approve or decline a certified release; once approved, it becomes the champion at once."""
-    try:
-        layout = open_workspace(workspace)
-        with workspace_lock(layout):
-            approval.resolve(layout, version, approve=not decline, name=name, comment=comment)
-    except EntityClipError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        raise typer.Exit(1) from None
-    print(f"{version}: {'declined, the champion stays' if decline else 'approved, it is the champion'}")
-
-
-if __name__ == "__main__":
-    app()

@@ -1,15 +1,9 @@
-"""Past champions with their data, rules, code and model: ``python -m flows.workspace.history --workspace DIR``."""
+"""Past champions with their data, rules, code and model: ``entityclip history --workspace DIR``."""
 
 from __future__ import annotations
 
-import sys
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Annotated
+from datetime import datetime
 
-import typer
-
-from entityclip.errors import ConfigError, EntityClipError
 from entityclip.model.checkpoint_card import CheckpointCard
 from entityclip.paths import Layout
 from entityclip.schemas import PromotionDecision, Record
@@ -58,36 +52,8 @@ def _entry(layout: Layout, period: ChampionPeriod) -> HistoryEntry:
     )
 
 
-# ---------------------------------------------------------------- by hand
-def main(
-    workspace: Annotated[Path, typer.Option(help="Git and DVC repository of the releases.")],
-    when: Annotated[str | None, typer.Option("--at", help="Time to look up, like 2026-11-01T02:00Z.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line, with full hashes.")] = False,
-) -> None:
-    """List the champions of the past with their data, rules, code and model; oldest first."""
-    try:
-        known = history_entries(Layout(workspace.resolve()))
-        if when is not None:
-            found = at(known, _moment(when))
-            known = [found] if found else []
-    except EntityClipError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        raise typer.Exit(1) from None
-    for entry in known:
-        print(entry.model_dump_json() if as_json else _summary(entry))
-    if not known:
-        print("nothing was live", file=sys.stderr)
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ConfigError(f"--at {text!r}: expected a time like 2026-11-01 or 2026-11-01T02:00+00:00") from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _summary(entry: HistoryEntry) -> str:
+def summary(entry: HistoryEntry) -> str:
+    """A few lines for a person."""
     period = entry.period
     until = f"{period.until:%Y-%m-%d %H:%M:%S}" if period.until else "now"
     code = (entry.code or "unknown")[:12]
@@ -96,7 +62,3 @@ def _summary(entry: HistoryEntry) -> str:
     reasons = dict.fromkeys([*messages, *entry.reasons])  # the tag's message is often the first reason
     lines = [f"{period.version}  {period.since:%Y-%m-%d %H:%M:%S} to {until} UTC", parts, *reasons]
     return "\n  ".join(lines)
-
-
-if __name__ == "__main__":
-    typer.run(main)

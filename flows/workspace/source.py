@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, ValidationError
 
@@ -23,6 +23,11 @@ from flows.workspace.repository import Repository, exclusive
 
 _DATA_FROM = re.compile(r"Data from (\w+): ")
 """How the message of a commit that replaces the data begins; see ``reentry.told``."""
+
+
+PresetName = Literal["demo", "grocery", "table", "tiny"]
+SourceName = Literal["catalog", "grocery", "table"]
+Device = Literal["cpu", "cuda"]
 
 
 class Origin(Record):
@@ -118,7 +123,7 @@ def _remembered(layout: Layout, known: WorkspaceSource | None) -> WorkspaceSourc
         kind = _kind_of_data(layout)
         held = f"its data come from {kind!r}, but of which path is not known" if kind else "it has no source yet"
         raise ConfigError(
-            f"{layout.root}: {held}; name it once by hand: python -m flows.retrain --workspace {layout.root} "
+            f"{layout.root}: {held}; name it once by hand: entityclip run --workspace {layout.root} "
             "--preset table --source-path ... --mapping ..., or --preset demo for the built-in sample"
         )
     return known

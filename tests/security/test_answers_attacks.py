@@ -36,7 +36,7 @@ class Target(NamedTuple):
         return answer.json()
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "bentos", "live", *arguments, "--state", str(self.state.root)]
+        command = [sys.executable, "-m", "bentos", "release", *arguments, "--state", str(self.state.root)]
         return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
@@ -67,13 +67,13 @@ def test_switch_waits_for_both_workers_and_replaces_a_decision_whose_package_is_
     other_package,  # noqa: F811
     tmp_path,
 ):
-    done = target.command("switch", str(other_package))
+    done = target.command("activate", str(other_package))
     assert (done.returncode, done.stderr) == (0, "2 workers answer with it\n")
     assert {target.ask("/about")["release"]["version"] for _ in range(10)} == {"v1.1.0"}
     shutil.copytree(other_package, tmp_path / "package")
     active_release.switch(target.state, tmp_path / "package")  # a decision of another program, and nobody waits
     shutil.rmtree(tmp_path / "package")
-    done = target.command("switch", str(other_package))
+    done = target.command("activate", str(other_package))
     assert (done.returncode, {worker.release for worker in followers.living(target.state).values()}) == (0, {"v1.1.0"})
 
 
@@ -97,7 +97,7 @@ def test_package_with_other_rows_or_flipped_vectors_is_refused_by_the_command(ta
         content = bytearray(damaged.read_bytes())
         content[-3] ^= 4
         damaged.write_bytes(content)
-        refused = target.command("switch", str(tmp_path / file))
+        refused = target.command("activate", str(tmp_path / file))
         assert refused.returncode == 1
         assert f"'index/pictures/{file}' is not the file of the manifest" in refused.stderr
         assert "Traceback" not in refused.stderr

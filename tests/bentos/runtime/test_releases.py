@@ -125,7 +125,7 @@ def test_damaged_decision_keeps_no_service_down_and_is_replaced_by_the_next_one(
     started = Releases(package.root, state=state, decoders=1)
     assert tags(started)[0] == "v1.0.0"
     assert f"{state.live}: empty or damaged" in caplog.text
-    with pytest.raises(ConfigError, match=r"live switch PACKAGE"):
+    with pytest.raises(ConfigError, match=r"release activate PACKAGE"):
         active_release.rollback(state)
     active_release.switch(state, other_package)
     until(lambda: started.champion.version == "v1.1.0")

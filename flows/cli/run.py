@@ -1,0 +1,124 @@
+"""``entityclip run``: the whole pipeline by hand, or a plan of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from entityclip.errors import Busy, EntityClipError
+from flows.workspace.source import Device, Origin, PresetName, SourceName
+
+if TYPE_CHECKING:
+    from flows.steps.run_report import Retrained
+
+
+def run(
+    workspace: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="Git and DVC repository for data, rules and models; made if it is missing."),
+    ],
+    preset: Annotated[
+        PresetName | None,
+        typer.Option(help="Source, splits and training settings to start from; needed in a new workspace."),
+    ] = None,
+    source: Annotated[SourceName | None, typer.Option(help="Another source than the preset's.")] = None,
+    source_path: Annotated[Path | None, typer.Option(help="Folder or table of the source.")] = None,
+    mapping: Annotated[Path | None, typer.Option(help="YAML file that maps a table's columns; see docs.")] = None,
+    products: Annotated[int | None, typer.Option(help="Products to draw, for the built-in catalogue.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Another number of epochs than the preset's.")] = None,
+    device: Annotated[Device, typer.Option(help="What to train on.")] = "cpu",
+    config: Annotated[Path | None, typer.Option(help="File of training settings in place of the preset's.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print for each step whether it would run, and why; do nothing.")
+    ] = False,
+    replace_source: Annotated[
+        bool, typer.Option("--replace-source", help="Replace the workspace's data by those of another source.")
+    ] = False,
+) -> None:
+    """Ingest, explain, validate, version, train, evaluate, promote, package and smoke-test, in one go.
+
+    The workspace remembers its source at the first run; later runs need only --workspace. A second run with the same
+    inputs reuses the steps whose results are intact, and a run that was killed continues. The last line is one JSON
+    object: seconds, reused, report; with --dry-run, would_run and would_reuse.
+
+    \b
+    Example:
+      entityclip run --workspace shop-search --preset table --source-path shop/ --mapping shop.yaml
+      entityclip run --workspace shop-search --dry-run
+      entityclip run --workspace shop-search
+    """
+    if dry_run:
+        origin = Origin(preset=preset, source=source, path=source_path, mapping=mapping, products=products)
+        _print_plan(workspace, origin, epochs=epochs, device=device, config=config, replace=replace_source)
+        return
+    started = time.monotonic()
+    done = _retrain(preset, workspace, source, source_path, mapping, products, epochs, device, config, replace_source)
+    for stage in done.stages:
+        typer.echo(f"{stage.name:10} {'reused: ' + stage.reason if stage.reused else f'{stage.seconds:.1f} s'}")
+    typer.echo(f"\n{done.recall}\n\nThe champion is {done.version or 'not chosen yet'}.")
+    if done.refused:
+        typer.echo("\n".join(["The model of this run was refused:", *(f"- {reason}" for reason in done.refused)]))
+    typer.echo(f"Report: {done.report}\n")
+    if done.serve:
+        typer.echo(f"Serve the champion and query it:\n{done.serve}\n")
+    reused = [stage.name for stage in done.stages if stage.reused]
+    answer = {"seconds": round(time.monotonic() - started, 1), "reused": reused, "report": str(done.report)}
+    typer.echo(json.dumps(answer))
+
+
+def _retrain(*arguments: Any) -> Retrained:
+    """The flow with a Prefect server: a configured one, or one that starts while the steps are imported."""
+    from prefect.exceptions import CancelledRun
+
+    from flows.platform.ephemeral_server import begin
+    from flows.retrain import retrain
+
+    suppress_tracebacks()
+    try:
+        with begin() as server_answers:
+            from flows.steps.run_report import Retrained
+
+            server_answers()
+            done = retrain(*arguments)
+    except CancelledRun as cancelled:  # another run is at work, and `runs.when_busy` says not to wait
+        raise Busy(str(cancelled)) from None
+    finally:
+        logging.getLogger("prefect").setLevel(logging.WARNING)  # the last line is ours
+    assert isinstance(done, Retrained)  # a state is raised as an error
+    return done
+
+
+def _print_plan(
+    workspace: Path, named: Origin, *, epochs: int | None, device: Device, config: Path | None, replace: bool
+) -> None:
+    """A line for each step, then one JSON object: would_run, would_reuse."""
+    from entityclip.paths import Layout
+    from flows.retrain import settings_of
+    from flows.steps.plan import plan
+    from flows.workspace.source import source_for
+
+    layout = Layout(workspace.resolve())
+    origin = source_for(layout, named, replace=replace)
+    steps = plan(layout, settings_of(origin.preset, epochs=epochs, device=device, config=config), origin)
+    for step in steps:
+        typer.echo(f"{step.name:10} {'reused' if step.reused else 'runs'}: {step.reason}")
+    names = {verdict: [step.name for step in steps if step.reused is verdict] for verdict in (False, True)}
+    typer.echo(json.dumps({"would_run": names[False], "would_reuse": names[True]}))
+
+
+def suppress_tracebacks() -> None:
+    """Let Prefect log this project's own errors without a traceback: their messages are complete."""
+
+    def plain(record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], EntityClipError):
+            record.exc_info = None
+        return True
+
+    for name in ("prefect", "prefect.flow_runs", "prefect.task_runs"):
+        for handler in logging.getLogger(name).handlers:
+            handler.addFilter(plain)
