@@ -1,4 +1,4 @@
-"""What each part of the method is worth: ``ablate``."""
+"""The command ``ablate``: measures the contribution of each part of the method."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 
 def ablate(
     preset: Annotated[str, typer.Option(help="Source and settings: demo, grocery, table or tiny.")] = "demo",
-    to: Annotated[Path, typer.Option(metavar="DIR", help="Where it is kept; the same command goes on with it.")] = Path(
+    to: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the results; the same command resumes it.")] = Path(
         "build/ablation"
     ),
     data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder that 'explain' completed; else the preset's source.")
+        Path | None, typer.Option(metavar="DIR", help="Folder with explanations; without it, the source of the preset.")
     ] = None,
     source_path: Annotated[Path | None, typer.Option(help="Without --data: folder of the preset's source.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant.")] = 3,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Another number of epochs than the preset's.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; without it, as in the preset.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Trainings at a time; several of a small model fit a GPU.")] = 1,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be trained, and train nothing.")] = False,
+    seeds: Annotated[int, typer.Option(min=1, help="Training runs per variant.")] = 3,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs; default: as in the preset.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: as in the preset.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Parallel training runs; several small models fit on one GPU.")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the planned training runs and exit.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train without one part after the other, and with swapped explanations; table and plot R@1 with intervals.
+    """Train with each part of the method removed in turn and with swapped explanations; compare R@1.
 
-    Every variant is trained as often as there are seeds, which takes seven trainings a seed. A run that was measured
-    is never made again.
+    Writes a table and a plot with 95 % intervals. Each seed takes seven training runs. Finished runs are not
+    repeated.
     """
     from entityclip.experiments.ablate import ablate as measure
     from entityclip.experiments.ablate import markdown, plot, runs, summary
@@ -51,7 +51,7 @@ def ablate(
         return
     folder = explained(data) if data is not None else read_source(chosen.source, source_path, Layout(to))
 
-    def tell(run: Run, report: EvalReport) -> None:
+    def report(run: Run, report: EvalReport) -> None:
         best = {kind: report.value("R@1", index=kind) for kind in ("caption", "explanation", "mixed")}
         figures = "  ".join(f"{kind} {value:.1f}" for kind, value in best.items() if value is not None)
         typer.echo(f"{run.variant.name}, seed {run.seed}: R@1 {figures}", err=True)
@@ -61,7 +61,7 @@ def ablate(
         data=folder,
         data_hash=content_hash(folder),
         to=layout,
-        report=tell,
+        report=report,
         jobs=jobs,
         progress=on_terminal(),
     )

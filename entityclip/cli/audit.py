@@ -1,4 +1,4 @@
-"""What was sent to whom, and what stored pictures carry: ``audit``."""
+"""The command ``audit``: lists what was sent to which host, and checks stored pictures for metadata."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from entityclip.cli.output import last_line, table
 from entityclip.paths import DataLayout, Layout
 from entityclip.storage import write_table
 
-Pictures = Annotated[bool, typer.Option("--pictures", help="Check every picture in data/ for metadata as well.")]
+Pictures = Annotated[bool, typer.Option("--pictures", help="Also check every picture in data/ for metadata.")]
 
 
 def audit(workspace: Workspace = Path(), pictures: Pictures = False, csv: Csv = None, as_json: Json = False) -> None:
-    """Show how many texts were sent to which host and model, and what was taken out of them first.
+    """Show how many texts were sent to each host and model, and how much was redacted.
 
-    The texts themselves are not kept, only their hash and length; --csv lists them one by one.
-    --pictures reads every picture of the current data version and exits with 1 if one holds metadata.
+    The audit log stores the hash and length of each text, not the text; --csv writes one row per text.
+    --pictures reads every picture of the current data version and exits with 1 if one contains metadata.
     """
     from entityclip.explanations.audit import Sent, read_audit
 
     ledger = Layout(workspace).ledger
     sent = pd.DataFrame([row.model_dump() for row in read_audit(ledger)], columns=list(Sent.model_fields))
     lines = [_line(str(host), str(model), part) for (host, model), part in sent.groupby(["host", "model"], sort=False)]
-    table([line | {"redacted": _said(line["redacted"])} for line in lines])
+    table([line | {"redacted": _formatted(line["redacted"])} for line in lines])
     typer.echo(f"\n{len(sent):,} texts were sent; ledger: {ledger}")
     if csv is not None:
-        write_table(csv, sent.assign(redactions=sent["redactions"].map(_said)))
-        typer.echo(f"Each of them: {csv}")
+        write_table(csv, sent.assign(redactions=sent["redactions"].map(_formatted)))
+        typer.echo(f"All rows: {csv}")
     checked = _checked(Layout(workspace).data) if pictures else {}
     last_line({"sent": len(sent), "destinations": lines, **checked}, as_json)
     if checked.get("with_metadata"):
@@ -39,7 +39,7 @@ def audit(workspace: Workspace = Path(), pictures: Pictures = False, csv: Csv = 
 
 
 def _checked(data: DataLayout) -> dict[str, Any]:
-    """How many pictures there are, and which of them hold more than pixels."""
+    """Number of pictures, and number of those that contain metadata."""
     from entityclip.data import pairs
     from entityclip.data.images import strip_metadata
 
@@ -49,9 +49,9 @@ def _checked(data: DataLayout) -> dict[str, Any]:
         count += 1
         if strip_metadata(row["image"]["bytes"]) != row["image"]["bytes"]:
             found.append(row["pair_id"])
-    typer.echo(f"{count:,} pictures in {data.root}: {len(found):,} hold metadata")
+    typer.echo(f"{count:,} pictures in {data.root}: {len(found):,} contain metadata")
     if found:
-        typer.echo(f"Ingest the source again, which strips them; the first: pair {found[0]}")
+        typer.echo(f"First: pair {found[0]}. Ingest the source again to remove the metadata.")
     return {"pictures": count, "with_metadata": len(found)}
 
 
@@ -69,6 +69,6 @@ def _line(host: str, model: str, sent: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _said(redactions: dict[str, int]) -> str:
-    """As in ``EMAIL 2, PHONE 1``."""
+def _formatted(redactions: dict[str, int]) -> str:
+    """Such as ``EMAIL 2, PHONE 1``."""
     return ", ".join(f"{kind} {count}" for kind, count in sorted(redactions.items()))

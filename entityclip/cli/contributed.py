@@ -1,7 +1,7 @@
-"""Commands that other packages add to ``entityclip`` by entry points of the group ``entityclip.commands``.
+"""Commands that other packages add to ``entityclip`` through the entry-point group ``entityclip.commands``.
 
-An entry point names a function or a Typer app. Its module is imported when the command or its help is wanted, so it
-imports what it runs inside its functions.
+An entry point names a function or a Typer app. Its module is imported when the command or its help runs, so it should
+import heavy packages inside its functions.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ GROUP = "entityclip.commands"
 
 @functools.cache
 def contributed() -> dict[str, EntryPoint]:
-    """Name -> entry point of every command that an installed package adds; of two with one name, the first counts."""
+    """Name -> entry point of every command of an installed package; the first of two with the same name wins."""
     return {point.name: point for point in reversed(tuple(entry_points(group=GROUP)))}
 
 
 def load(point: EntryPoint) -> Any:
-    """The command of an entry point, as Typer runs it; where it cannot be imported, one that says so when it is run."""
+    """The Typer command of an entry point; if its import fails, a command that reports the failure."""
     try:
         found = point.load()
-    except Exception as error:  # a broken package breaks its own command alone
+    except Exception as error:  # a broken package breaks only its own command
         found = _broken(point, f"{type(error).__name__}: {error}")
     if not isinstance(found, typer.Typer):
         app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)

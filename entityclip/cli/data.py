@@ -1,4 +1,4 @@
-"""From a source to data, and what their texts are worth: ``ingest``, ``score``."""
+"""The command ``ingest``: reads a source into a folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from entityclip.paths import Layout
 from entityclip.schemas import Rejection
 from entityclip.storage import read_table
 
-# Every command imports what it runs when it runs: torch takes seconds, and --help should not wait for it.
+# Commands import inside their functions, since torch takes seconds to import and --help should be fast.
 if TYPE_CHECKING:
     from entityclip.data.sources.base import Source
 
@@ -28,27 +28,27 @@ PROBLEMS_SHOWN = 5
 
 def ingest(
     source: Annotated[str, typer.Argument(help="catalog, table (your own), grocery, n24news, visualnews or goodnews.")],
-    to: Annotated[Path, typer.Option(metavar="DIR", help="New folder, or one that 'ingest' wrote; replaced whole.")],
-    path: Annotated[Path | None, typer.Option(help="Folder of the data, or the table of pictures.")] = None,
+    to: Annotated[Path, typer.Option(metavar="DIR", help="New folder, or one that 'ingest' wrote; it is replaced.")],
+    path: Annotated[Path | None, typer.Option(help="Folder of the data set, or the picture table.")] = None,
     mapping: Annotated[Path | None, typer.Option(help="YAML that maps a table's columns: docs/custom-data.md.")] = None,
-    products: Annotated[int | None, typer.Option(help="Products to draw, for catalog; 300 without it.")] = None,
-    val_share: Annotated[float, typer.Option(help="Share of pictures for val, where rows name no split.")] = 0.1,
-    test_share: Annotated[float, typer.Option(help="Share of pictures for test, where rows name no split.")] = 0.1,
-    entity_holdout: Annotated[float, typer.Option(help="Share of entities kept out of training altogether.")] = 0.0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check every row and picture, but keep nothing.")] = False,
+    products: Annotated[int | None, typer.Option(help="Number of products, for catalog; default 300.")] = None,
+    val_share: Annotated[float, typer.Option(help="Share of pictures for val, for rows without a split.")] = 0.1,
+    test_share: Annotated[float, typer.Option(help="Share of pictures for test, for rows without a split.")] = 0.1,
+    entity_holdout: Annotated[float, typer.Option(help="Share of entities that are not used for training.")] = 0.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check every row and picture; write nothing.")] = False,
     workspace: Workspace = Path(),
     as_json: Json = False,
 ) -> None:
-    """Read a source's pictures and texts into DIR.
+    """Read the pictures and texts of a source into DIR.
 
-    Rows that cannot be used are listed with their reasons in DIR/rejected.csv; that is no error.
+    Unusable rows are listed with their reasons in DIR/rejected.csv; they are not an error.
     """
     from entityclip.data.ingest import ingest as read
     from entityclip.data.sources import open_source
 
     target = replaceable(to)
     if dry_run and source == "grocery" and path is None:
-        raise ConfigError("grocery: a dry run fetches nothing; name the folder of the data set with --path")
+        raise ConfigError("grocery: a dry run does not download; name the folder of the data set with --path")
     shares = {"val_share": val_share, "test_share": test_share, "entity_holdout": entity_holdout}
     seen = on_terminal()
     with _scratch(workspace, dry_run=dry_run) as layout:
@@ -65,7 +65,7 @@ def ingest(
     typer.echo(f"{report.pairs:,} pictures ({splits}) of {report.entities:,} entities; {report.rejected:,} rejected")
     if dry_run:
         report = report.model_copy(update={"rejected_file": None})
-        typer.echo(f"A dry run keeps nothing. Without --dry-run, {to} would hold this.")
+        typer.echo(f"Dry run: nothing was written. Without --dry-run, the result goes to {to}.")
     else:
         if report.rejected:
             typer.echo(f"Reasons: {report.rejected_file}")
@@ -75,7 +75,7 @@ def ingest(
 
 @contextmanager
 def _scratch(workspace: Path, *, dry_run: bool) -> Iterator[Layout]:
-    """The workspace; in a dry run a folder that is gone afterwards."""
+    """The workspace; in a dry run a temporary folder."""
     if not dry_run:
         yield Layout(workspace)
         return
@@ -96,7 +96,7 @@ def _show_columns(source: Source) -> None:
 
 
 def _show_problems(rejected: Path) -> None:
-    """The first rejected rows, where there are any."""
+    """Print the first rejected rows, if any."""
     if rejected.is_file():
         first = read_table(rejected, most=PROBLEMS_SHOWN)
         table([{name: row[name] for name in Rejection.model_fields} for row in first.to_dict("records")])

@@ -1,4 +1,4 @@
-"""From pictures and names to explanations: ``explain``."""
+"""The command ``explain``: writes explanations of entities."""
 
 from __future__ import annotations
 
@@ -21,24 +21,28 @@ def explain(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that 'ingest' wrote.")],
     writer: Annotated[
         Literal["source", "transformers", "openai"] | None,
-        typer.Option(help="The texts that the source provides, a model on this machine, or one on a server."),
+        typer.Option(help="Texts of the source, a model on this machine, or a model on a server."),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="The model's folder, or its name on the server.")] = None,
-    base_url: Annotated[str | None, typer.Option(help="The server, as in http://127.0.0.1:8000/v1.")] = None,
+    model: Annotated[str | None, typer.Option(help="Folder of the model, or its name on the server.")] = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="Base URL of the server, such as http://127.0.0.1:8000/v1.")
+    ] = None,
     config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="YAML with all settings of the writer: docs/explanations.md.")
+        Path | None, typer.Option(metavar="FILE", help="YAML file with settings of the writer: docs/explanations.md.")
     ] = None,
-    budget_tokens: Annotated[int | None, typer.Option(help="Most tokens of this run, for openai.")] = None,
-    budget_money: Annotated[float | None, typer.Option(help="Most money of this run, by the prices.")] = None,
-    again: Annotated[bool, typer.Option("--again", help="Ask again where an earlier answer was set aside.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say about what it would cost; ask nobody.")] = False,
+    budget_tokens: Annotated[int | None, typer.Option(help="Token budget of this run, for openai.")] = None,
+    budget_money: Annotated[
+        float | None, typer.Option(help="Cost budget of this run, by the configured prices.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Repeat requests whose earlier answer was set aside.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate the cost; send no request.")] = False,
     workspace: Workspace = Path(),
     as_json: Json = False,
 ) -> None:
-    """Write explanations of the things in DIR.
+    """Write explanations of the entities in DIR.
 
-    Without options the writer is the one that the workspace's entityclip.yaml names, else the source itself.
-    Every answer goes through the ledger, so that nothing is ever paid for twice.
+    By default, entityclip.yaml of the workspace names the writer; without one, the texts of the source are used.
+    The ledger stores every answer, so that no request is paid for twice.
     """
     data, layout = DataLayout(folder), Layout(workspace)
     given: dict[str, Any] = {"writer": writer, "model": model, "base_url": base_url}
@@ -53,13 +57,13 @@ def explain(
     count = write(data, writer=opened, ledger=layout.ledger, rights=rights, progress=on_terminal(), again=again)
     entities = len(pairs.read_frame(data.entities, columns=["entity_id"]))
     covered = pairs.read_frame(data.explanations, columns=["entity_id"])["entity_id"].nunique()
-    typer.echo(f"{count:,} explanations of {covered:,} among {entities:,} entities; ledger: {layout.ledger}")
+    typer.echo(f"{count:,} explanations of {covered:,} of {entities:,} entities; ledger: {layout.ledger}")
     typer.echo(f"Next: entityclip score {folder}")
     last_line({"explanations": count, "explained": covered, "entities": entities}, as_json)
 
 
 def _writer(layout: Layout, config: Path | None, given: dict[str, Any]) -> Writer:
-    """The writer by file or workspace, with what was given on the command line in its place."""
+    """The writer by file or workspace; command-line options override its settings."""
     from entityclip.explanations import open_writer, read_writer_settings, writer_config
     from entityclip.settings import read_config
 
@@ -69,7 +73,7 @@ def _writer(layout: Layout, config: Path | None, given: dict[str, Any]) -> Write
         known = read_config(layout.config).explain
         settings, origin = {"writer": known.writer, **known.model_dump(exclude_unset=True)}, str(layout.config)
     if given.get("writer", settings.get("writer")) != settings.get("writer"):
-        settings = {}  # they are another writer's
+        settings = {}  # they belong to another writer
     origin = f"{origin} and the command line" if given else origin
     return open_writer(writer_config({**settings, **given}, origin=origin), ledger=layout.ledger)
 
@@ -78,11 +82,13 @@ def _show_estimate(data: DataLayout, writer: Writer, layout: Layout, *, again: b
     from entityclip.explanations import estimate
 
     rights = read_rights(layout.pairs_suite)
-    told = estimate(data, writer=writer, ledger=layout.ledger, rights=rights, again=again)
-    cost = told.cost
-    typer.echo(f"{told.requests:,} requests to {writer.generator}; the ledger knows {told.known:,} of the answers.")
+    estimated = estimate(data, writer=writer, ledger=layout.ledger, rights=rights, again=again)
+    cost = estimated.cost
     typer.echo(
-        f"The others would take about {cost.tokens_in:,} tokens in, at most {cost.tokens_out:,} tokens out"
-        f"{f', at most {cost.money:,.2f} in money' if cost.money else ''}; repairs come on top. Nobody was asked."
+        f"{estimated.requests:,} requests to {writer.generator}; the ledger holds {estimated.known:,} of the answers."
     )
-    last_line(told.model_dump(), as_json)
+    typer.echo(
+        f"Estimate for the others: {cost.tokens_in:,} input tokens, at most {cost.tokens_out:,} output tokens"
+        f"{f', cost at most {cost.money:,.2f}' if cost.money else ''}; repairs not included. No request was sent."
+    )
+    last_line(estimated.model_dump(), as_json)

@@ -1,4 +1,4 @@
-"""Towers for ONNX Runtime: ``export``."""
+"""The command ``export``: writes the towers for ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def export(
     checkpoint: Checkpoint,
     data: Data,
     to: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the files go; without it, onnx/ beside the weights.")
+        Path | None, typer.Option(metavar="DIR", help="Target folder; default: onnx/ beside the weights.")
     ] = None,
-    split: Annotated[Split, typer.Option(help="Whose pictures measure the recall.")] = "test",
+    split: Annotated[Split, typer.Option(help="Split on which recall is measured.")] = "test",
     as_json: Json = False,
 ) -> None:
-    """Write both towers as ONNX, in fp32 and in int8, and measure what they lose.
+    """Export both towers to ONNX in fp32 and int8, and measure the loss of recall.
 
-    Needs the extra: pip install 'entityclip[onnx]'. A package whose onnx/ holds the files is served with them where
-    ENTITYCLIP_RUNTIME says onnx or onnx-int8.
+    Requires pip install 'entityclip[onnx]'. The service uses the files in onnx/ of a package if
+    ENTITYCLIP_RUNTIME is onnx or onnx-int8.
     """
     from entityclip.evaluation.onnx_export import export as write
     from entityclip.model import checkpoint as checkpoints

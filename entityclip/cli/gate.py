@@ -1,4 +1,4 @@
-"""What the quality gate is worth: ``gate-report``."""
+"""The command ``gate-report``: measures the effect of the quality gate on recall."""
 
 from __future__ import annotations
 
@@ -21,27 +21,29 @@ if TYPE_CHECKING:
 
 
 def gate_report(
-    quarantine: Annotated[Path, typer.Argument(metavar="FILE", help="quarantine.csv, as the run has named it.")],
+    quarantine: Annotated[
+        Path, typer.Argument(metavar="FILE", help="quarantine.csv of a run; the run prints its path.")
+    ],
     workspace: Workspace = Path(),
     data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="What FILE is about, where it is not the workspace's staging.")
+        Path | None, typer.Option(metavar="DIR", help="Data that FILE refers to; default: staging of the workspace.")
     ] = None,
-    to: Annotated[Path, typer.Option(metavar="DIR", help="Where it is kept; the same command goes on with it.")] = Path(
+    to: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the results; the same command resumes it.")] = Path(
         "build/gate"
     ),
     preset: Annotated[str, typer.Option(help="Settings to train with: demo, grocery, table or tiny.")] = "demo",
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant.")] = 3,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Another number of epochs than the preset's.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Training runs per variant.")] = 3,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs; default: as in the preset.")] = None,
     tune: Annotated[
-        str | None, typer.Option(metavar="RULE", help="Also choose a limit, as in 'too_short: words >= 2, 4, 8'.")
+        str | None, typer.Option(metavar="RULE", help="Also choose a limit, such as 'too_short: words >= 2, 4, 8'.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be trained, and train nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the planned training runs and exit.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train with the gate off, on, and without one rule after the other; say what each is worth in recall.
+    """Train with the gate off, on, and with each rule removed in turn; compare recall.
 
-    Ends with a page of tables and plots, and what a point of recall has cost. A training that was measured is never
-    made again. --tune trains with each limit of one rule and picks the best on validation pictures.
+    Writes a page with tables, plots and the cost of a point of recall. Finished runs are not repeated. --tune trains
+    with each limit of one rule and selects the best on validation pictures.
     """
     from entityclip.experiments.gate_report import (
         Study,
@@ -69,7 +71,7 @@ def gate_report(
     study = Study(source, content_hash(source), config, seeds, kept.runs)
     # As in the main job: the validation pictures where the data hold no test split.
     split: Split = "test" if pairs.require_complete(source).get("test") else "val"
-    trained = list(retrain(study, planned, split=split, report=_tell, progress=on_terminal()))
+    trained = list(retrain(study, planned, split=split, report=_report, progress=on_terminal()))
     recall, worth = recall_table(trained), worth_table(trained, broken)
     whole = worth[(worth["rule"] == "") & (worth["slice"] == "all")]
     ledger = costs(spent(layout.ledger), read_reviews(layout.reviews), trained, points=float(whole["value"].iloc[0]))
@@ -84,22 +86,22 @@ def gate_report(
     last_line(answer | {"costs": [line.model_dump() for line in ledger], "page": str(kept.page)}, as_json)
 
 
-def _tell(trained: Trained) -> None:
+def _report(trained: Trained) -> None:
     evaluation = trained.result.measured.evaluation
     figures = {kind: evaluation.value("R@1", index=kind) for kind in ("explanation", "mixed")}
-    said = "  ".join(f"{kind} {value:.1f}" for kind, value in figures.items() if value is not None)
-    typer.echo(f"{trained.variant.name}, seed {trained.seed}: R@1 {said}", err=True)
+    line = "  ".join(f"{kind} {value:.1f}" for kind, value in figures.items() if value is not None)
+    typer.echo(f"{trained.variant.name}, seed {trained.seed}: R@1 {line}", err=True)
 
 
 def _tuned(study: Study, limit: Limit, broken: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Recall by limit on validation pictures, and what follows for the suite."""
+    """Recall by limit on validation pictures, and the resulting change of the suite."""
     from entityclip.experiments.gate_report import tune as try_limits
     from entityclip.experiments.gate_report.tuning import best_limit
     from entityclip.quality import score_explanations
 
     texts, entities = pairs.read_frame(study.data.explanations), pairs.read_frame(study.data.entities)
     scored = score_explanations(texts, entities)
-    tuned = try_limits(study, limit, scored=scored, broken=broken, report=_tell, progress=on_terminal())
+    tuned = try_limits(study, limit, scored=scored, broken=broken, report=_report, progress=on_terminal())
     best = best_limit(tuned, limit=limit)
     return tuned, (
         f"{limit.rule}: {limit.column} {limit.sign} {best:g} is best on validation pictures. In "

@@ -1,4 +1,4 @@
-"""From data to a measured model: ``train``, ``evaluate``."""
+"""The commands ``train`` and ``evaluate``."""
 
 from __future__ import annotations
 
@@ -24,27 +24,29 @@ if TYPE_CHECKING:
 
 
 def train(
-    data: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder that 'explain' completed, or data/.")] = None,
+    data: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder with explanations, or data/.")] = None,
     source: Annotated[
-        str | None, typer.Option(help="In place of --data: read this source first, into the run.")
+        str | None, typer.Option(help="Instead of --data: ingest this source into the run folder.")
     ] = None,
-    source_path: Annotated[Path | None, typer.Option(help="With --source: folder of the data, or table.")] = None,
+    source_path: Annotated[
+        Path | None, typer.Option(help="With --source: folder of the data set, or its table.")
+    ] = None,
     run: Annotated[
-        Path, typer.Option("--to", "--run", metavar="DIR", help="Where the run is kept; the same command resumes it.")
+        Path, typer.Option("--to", "--run", metavar="DIR", help="Folder of the run; the same command resumes it.")
     ] = Path("build/run"),
     preset: Annotated[str, typer.Option(help="Settings: demo, grocery, table, published or tiny.")] = "demo",
-    config: Annotated[Path | None, typer.Option(help="In place of --preset: JSON or YAML with settings.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Instead of --preset: JSON or YAML file with settings.")] = None,
     pretrained: Annotated[
-        str | None, typer.Option(help="First weights: open_clip tag, file or folder; 'none' starts from scratch.")
+        str | None, typer.Option(help="Initial weights: open_clip tag, file or folder; 'none' trains from scratch.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Another number of epochs than the settings'.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; without it, as in the settings.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the settings as JSON, and train nothing.")] = False,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs; default: as in the settings.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: as in the settings.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the settings as JSON and exit.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train a model; a run that was killed goes on where it was saved.
+    """Train a model; a killed run resumes from its last saved state.
 
-    Several processes train one model together:
+    To train with several processes:
     torchrun --nproc-per-node 2 -m entityclip train ...
     """
     from entityclip.training import run_key
@@ -58,18 +60,18 @@ def train(
     if dry_run:
         typer.echo(settings.model_dump_json(indent=2))
         return
-    with processes.main_process_first():  # the others find what the first has read
+    with processes.main_process_first():  # the others reuse the data that the first has read
         folder = explained(data) if data is not None else read_source(source, source_path, Layout(run))
         data_hash = content_hash(folder)
         claim(target, run_key(settings, data_hash=data_hash))
 
-    def tell(epoch: int, terms: dict[str, float]) -> None:
+    def report(epoch: int, terms: dict[str, float]) -> None:
         from tqdm import tqdm
 
         figures = "  ".join(f"{name} {value:.3f}" for name, value in terms.items())
         tqdm.write(f"epoch {epoch}/{settings.epochs}  {figures}")
 
-    card = fit(settings, data=folder, data_hash=data_hash, run=target, report=tell, progress=on_terminal())
+    card = fit(settings, data=folder, data_hash=data_hash, run=target, report=report, progress=on_terminal())
     if processes.is_main_process:
         _show_card(card, target, folder=folder, as_json=as_json)
 
@@ -77,7 +79,7 @@ def train(
 def _settings(
     preset: str, config: Path | None, *, pretrained: str | None, epochs: int | None, device: str | None
 ) -> tuple[TrainConfig, str]:
-    """The preset's or the file's, with what the options change; and a warning where they cannot be had as they are."""
+    """Settings of the preset or file, overridden by options; and a warning if the pretrained weights are missing."""
     from entityclip.model.weights import weights_file
     from entityclip.training import read_config
     from entityclip.training.presets import preset as named_preset
@@ -97,10 +99,10 @@ def _settings(
 
 
 def read_source(source: str | None, path: Path | None, layout: Layout) -> DataLayout:
-    """The source's pictures and texts, in the scratch of ``layout``; read once.
+    """Ingest the source into the working folder of ``layout``, once.
 
     Raises:
-        ConfigError: No source is named, or the folder holds another one, or this one as it was before.
+        ConfigError: No source is given, or the folder holds other data.
     """
     from entityclip.data.ingest import ingest
     from entityclip.data.pairs import digest
@@ -109,11 +111,11 @@ def read_source(source: str | None, path: Path | None, layout: Layout) -> DataLa
     from entityclip.storage import atomic_write
 
     if source is None:
-        raise ConfigError("which data? Give --data DIR, or --source NAME and --source-path")
+        raise ConfigError("no data given; expected --data DIR, or --source NAME and --source-path")
     opened = open_source(source, layout=layout, path=path, progress=on_terminal())
     mark, origin = digest(source, opened.fingerprint()), layout.origin
     if origin.is_file() and origin.read_text() != mark:
-        raise ConfigError(f"{layout.root}: other pictures and texts were read into it; name a new folder")
+        raise ConfigError(f"{layout.root}: holds the data of another source; choose a new folder")
     if not origin.is_file():
         ingest(opened, staging=layout.staging, rejected=layout.staging.rejected, progress=on_terminal())
         explain(layout.staging, writer=SourceWriter(), ledger=layout.source_provided_ledger, progress=on_terminal())
@@ -126,7 +128,7 @@ def _show_card(card: CheckpointCard, run: RunLayout, *, folder: DataLayout, as_j
     for kind in ("captions", "explanations"):
         if share := card.metrics.get(f"truncated_{kind}"):
             context = card.tokenisation.context
-            typer.echo(f"{share:.1%} of the {kind} are longer than {context} tokens and lost their end")
+            typer.echo(f"{share:.1%} of the {kind} are longer than {context} tokens and were truncated")
     typer.echo(f"Model {card.fingerprint} after {card.epochs:g} epochs: {checkpoint}")
     typer.echo(f"Next: entityclip evaluate --checkpoint {checkpoint} --data {folder.root}")
     last_line({"fingerprint": card.fingerprint, "checkpoint": str(checkpoint), "metrics": card.metrics}, as_json)
@@ -135,19 +137,19 @@ def _show_card(card: CheckpointCard, run: RunLayout, *, folder: DataLayout, as_j
 def evaluate(
     checkpoint: Checkpoint,
     data: Data,
-    split: Annotated[Split, typer.Option(help="Whose pictures are asked about.")] = "test",
+    split: Annotated[Split, typer.Option(help="Split to evaluate.")] = "test",
     candidates: Annotated[
         Candidates | None,
-        typer.Option(help="All entities, or only those of the split; without it, split for news sets, else all."),
+        typer.Option(help="All entities, or only those of the split; default: split for news sets, otherwise all."),
     ] = None,
     rerank: Rerank = 0,
     csv: Csv = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a model: recall by slice, then every figure; --json has their 95 % intervals as well.
+    """Evaluate a model: recall by slice, then all metrics; --json includes their 95 % intervals.
 
-    The rows of --csv are the single queries with the rank of the truth. With --rerank also what re-ranking the first
-    K entities of the mixed index would gain with each weight of the matching head, and what it costs.
+    --csv writes one row per query with the rank of the correct answer. --rerank also reports the gain and the cost of
+    re-ranking the first K entities of the mixed index, for each weight of the matching head.
     """
     from entityclip.evaluation.evaluate import evaluate as measure
     from entityclip.model import checkpoint as checkpoints
@@ -160,7 +162,7 @@ def evaluate(
     _show_figures(report)
     if csv is not None:
         write_table(csv, queries)
-        typer.echo(f"\nEvery query: {csv}")
+        typer.echo(f"\nAll queries: {csv}")
     answer = report.model_dump()
     if rerank:
         answer["rerank"] = _reranked(model, source, split=split, first=rerank).model_dump()
@@ -171,7 +173,7 @@ def _reranked(model: LoadedModel, data: DataLayout, *, split: Split, first: int)
     from entityclip.retrieval.rerank import measure_rerank
 
     report = measure_rerank(model, data, split=split, first=first, progress=on_terminal())
-    typer.echo(f"\nfirst {first} of the mixed index judged again: R@1, and the points gained over all pictures")
+    typer.echo(f"\nfirst {first} of the mixed index re-ranked: R@1, and gain in points over all pictures")
     table(
         [{"weight": f"{t.weight:g}", **t.recall, "gain": t.gain, "from": t.low, "to": t.high} for t in report.weights]
     )

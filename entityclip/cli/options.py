@@ -1,4 +1,4 @@
-"""Options that several commands have; a name means the same in every one of them."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -9,21 +9,25 @@ import typer
 
 from entityclip.schemas import IndexKind
 
-Data = Annotated[Path, typer.Option(metavar="DIR", help="Folder that 'explain' completed, or data/.")]
+Data = Annotated[Path, typer.Option(metavar="DIR", help="Folder with explanations, or data/.")]
 Workspace = Annotated[
     Path,
-    typer.Option(metavar="DIR", help="Its ledger.sqlite keeps every text, its .entityclip/ drawn and fetched data."),
+    typer.Option(metavar="DIR", help="Workspace: ledger.sqlite stores answers, .entityclip/ stores downloaded data."),
 ]
 Checkpoint = Annotated[Path, typer.Option(metavar="DIR", help="Folder with model.safetensors and card.json.")]
-PackageOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Model with its indexes, as it is served.")]
+PackageOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Package: a model with its indexes, as served.")
+]
 CheckpointOption = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Model without indexes; they are made from --data first.")
+    Path | None, typer.Option(metavar="DIR", help="Model without indexes; they are built from --data.")
 ]
-DataOption = Annotated[Path | None, typer.Option(metavar="DIR", help="What --checkpoint is to search or to tag with.")]
+DataOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="With --checkpoint: data to search or to tag with.")
+]
 Index = Annotated[IndexKind, typer.Option(help="Compare with an entity's name, its explanation, or both.")]
-Count = Annotated[int, typer.Option("-k", help="How many answers.")]
+Count = Annotated[int, typer.Option("-k", help="Number of results.")]
 Rerank = Annotated[
-    int, typer.Option(metavar="K", min=0, max=100, help="Let the matching head judge the first K entities again.")
+    int, typer.Option(metavar="K", min=0, max=100, help="Re-rank the first K entities with the matching head.")
 ]
-Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write every row with all columns to a CSV.")]
+Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write all rows and columns to a CSV file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]

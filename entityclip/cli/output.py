@@ -1,4 +1,4 @@
-"""What every command prints: tables, and with --json one object as the last line."""
+"""Output of the commands: tables, and with --json one object as the last line."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import typer
 
 
 def on_terminal() -> bool:
-    """Whether progress bars have somebody who sees them."""
+    """Whether standard error is a terminal, so that progress bars are shown."""
     return sys.stderr.isatty()
 
 
 def table(rows: Sequence[Mapping[str, Any]], *, decimals: int = 3) -> None:
-    """Rows with the same keys in columns: numbers to the right, texts to the left."""
+    """Print rows with the same keys as a table: numbers right-aligned, texts left-aligned."""
     if not rows:
         typer.echo("(none)")
         return
@@ -41,11 +41,11 @@ def _cell(value: Any, decimals: int) -> str:
 
 
 def _width(text: str) -> int:
-    """Places that ``text`` takes on a terminal: a Japanese character takes two."""
+    """Width of ``text`` on a terminal; a Japanese character takes two columns."""
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 
 
 def last_line(answer: Mapping[str, Any], as_json: bool) -> None:
-    """``answer`` as one line of JSON, where that was asked for."""
+    """Print ``answer`` as one line of JSON if ``as_json`` is set."""
     if as_json:
         typer.echo(json.dumps(answer, ensure_ascii=False))

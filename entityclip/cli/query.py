@@ -1,4 +1,4 @@
-"""Questions to a model: ``search``, ``tag``."""
+"""The commands ``search`` and ``tag``."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 def search(
-    text: Annotated[str, typer.Argument(help="What is looked for: words, a name or a code.")],
-    target: Annotated[Literal["pictures", "entities"], typer.Option(help="What the answers are.")] = "pictures",
+    text: Annotated[str, typer.Argument(help="Query: words, a name or a code.")],
+    target: Annotated[Literal["pictures", "entities"], typer.Option(help="Kind of results.")] = "pictures",
     package: PackageOption = None,
     checkpoint: CheckpointOption = None,
     data: DataOption = None,
@@ -30,7 +30,7 @@ def search(
     k: Count = 10,
     as_json: Json = False,
 ) -> None:
-    """Find the pictures or entities that fit a text best. A name or code typed exactly comes first."""
+    """Find the pictures or entities that best match a text. An exact name or code ranks first."""
     predictor = _predictor(package, checkpoint, data, pictures=target == "pictures")
     hits = [hit.model_dump() for hit in predictor.search(text, k=k, index=index, target=target)]
     columns = ("score", "exact", "entity", "path") if target == "pictures" else ("score", "exact", "entity")
@@ -45,33 +45,36 @@ def tag(
     data: DataOption = None,
     index: Index = "mixed",
     k: Count = 5,
-    precision: Annotated[float, typer.Option(help="Share of the 'sure' that is right: 0.8, 0.9, 0.95 or 0.99.")] = 0.9,
+    precision: Annotated[float, typer.Option(help="Precision of 'sure' tags: 0.8, 0.9, 0.95 or 0.99.")] = 0.9,
     rerank: Rerank = 0,
     as_json: Json = False,
 ) -> None:
-    """Name the entities that a picture most likely shows.
+    """List the entities that a picture most likely shows.
 
-    'sure' marks those above the threshold that the validation pictures proved for --precision: the main job and
-    'entityclip calibrate' find it. Where there is none, nothing is sure.
+    'sure' marks tags above the threshold for --precision. The main job and 'entityclip calibrate' determine the
+    threshold on validation pictures; without a threshold, no tag is sure.
     """
     image = _picture(picture)
     predictor = _predictor(package, checkpoint, data, pictures=False)
     tags = predictor.tag(image, k=k, index=index, precision=precision, rerank=rerank)
     table([_shown(tag, rerank=rerank) for tag in tags])
     if index == "mixed" and str(precision) not in predictor.model.card.thresholds:
-        typer.echo(f"Nothing is sure: no threshold is known that keeps {precision:g} of the tags right.", err=True)
+        typer.echo(
+            f"No tag is sure: the model has no threshold for precision {precision:g}; run: entityclip calibrate",
+            err=True,
+        )
     last_line({"tags": [tag.model_dump() for tag in tags]}, as_json)
 
 
 def _shown(tag: Tag, *, rerank: int) -> dict[str, Any]:
-    """The tag's line in the table; what the matching head said stands only where it was asked."""
-    judged = {"match": "" if tag.match is None else f"{tag.match:.3f}"} if rerank else {}
+    """The row of a tag in the table; the match score is shown only with ``rerank``."""
+    match = {"match": "" if tag.match is None else f"{tag.match:.3f}"} if rerank else {}
     line = {"score": tag.score, "confidence": tag.confidence, "sure": tag.above_threshold}
-    return line | judged | {"entity": tag.entity}
+    return line | match | {"entity": tag.entity}
 
 
 def _predictor(package: Path | None, checkpoint: Path | None, data: Path | None, *, pictures: bool) -> Predictor:
-    """A package as it is served, or a checkpoint with indexes made on the spot."""
+    """A predictor from a package, or from a checkpoint with newly built indexes."""
     from entityclip.model import checkpoint as checkpoints
     from entityclip.retrieval.index import EntityIndex, PictureIndex
     from entityclip.retrieval.predictor import Predictor
@@ -79,7 +82,7 @@ def _predictor(package: Path | None, checkpoint: Path | None, data: Path | None,
     if package is not None and checkpoint is None and data is None:
         return Predictor.load(package)
     if package is not None or checkpoint is None or data is None:
-        raise ConfigError("which model? Give --package DIR alone, or --checkpoint DIR and --data DIR together")
+        raise ConfigError("no model given; expected --package DIR, or --checkpoint DIR and --data DIR together")
     source = explained(data)
     model = checkpoints.load(CheckpointLayout(checkpoint))
     entities = EntityIndex.build(model, source, progress=on_terminal())

@@ -1,4 +1,4 @@
-"""Texts that the gate set aside, to a person and back: ``review export`` and ``review import``."""
+"""The commands ``review export`` and ``review import`` for texts that the gate set aside."""
 
 from __future__ import annotations
 
@@ -12,27 +12,29 @@ from entityclip.cli.options import Json, Workspace
 from entityclip.cli.output import last_line
 from entityclip.paths import DataLayout, Layout, ReviewLayout
 
-app = typer.Typer(no_args_is_help=True, help="Texts that the gate set aside: hand them out, take decisions back.")
+app = typer.Typer(no_args_is_help=True, help="Review texts that the gate set aside: export them, import decisions.")
 
 
 @app.command("export")
 def export(
-    quarantine: Annotated[Path, typer.Argument(metavar="FILE", help="quarantine.csv, as the run has named it.")],
+    quarantine: Annotated[
+        Path, typer.Argument(metavar="FILE", help="quarantine.csv of a run; the run prints its path.")
+    ],
     to: Annotated[Path, typer.Option(metavar="DIR", help="New folder for the sheet and the page with pictures.")],
     workspace: Workspace = Path(),
     data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="What FILE is about, where it is not the workspace's staging.")
+        Path | None, typer.Option(metavar="DIR", help="Data that FILE refers to; default: staging of the workspace.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write DIR/review.csv to fill in and DIR/review.html to look at: one row a text, with the rule that it broke."""
+    """Write DIR/review.csv to fill in and DIR/review.html with pictures: one row per text, with the broken rule."""
     from entityclip.quality.review import hand_out, read_reviews
 
     layout, folder = Layout(workspace), ReviewLayout(to)
     decided = {review.explanation_id for review in read_reviews(layout.reviews)}
     source = layout.staging if data is None else DataLayout(data)
     count = hand_out(quarantine, data=source, to=folder, decided=decided)
-    typer.echo(f"{count:,} texts. Look at {folder.page}, fill in {folder.sheet}, then:")
+    typer.echo(f"{count:,} texts. Open {folder.page}, fill in {folder.sheet}, then run:")
     typer.echo(f"  entityclip review import {to} --workspace {workspace} --reviewer NAME")
     last_line({"texts": count, "sheet": str(folder.sheet), "page": str(folder.page)}, as_json)
 
@@ -40,14 +42,14 @@ def export(
 @app.command("import")
 def take(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that 'review export' wrote, filled in.")],
-    reviewer: Annotated[str, typer.Option(help="Who decided.")],
+    reviewer: Annotated[str, typer.Option(help="Name of the reviewer.")],
     workspace: Workspace = Path(),
-    overrule: Annotated[bool, typer.Option("--overrule", help="Decisions that differ from earlier ones hold.")] = False,
+    overrule: Annotated[bool, typer.Option("--overrule", help="Replace earlier decisions that differ.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Keep the decisions in the workspace's reports/reviews.csv. They take effect in the next run of the main job.
+    """Store the decisions in reports/reviews.csv of the workspace. The next run of the main job applies them.
 
-    A row that is wrong is named, and nothing is kept then. A row that was left empty goes on waiting.
+    If a row is invalid, the error names it and nothing is stored. Rows without a decision stay open.
     """
     from entityclip.quality.review import add_reviews, take_back
 
@@ -55,7 +57,7 @@ def take(
     reviews = take_back(ReviewLayout(folder), reviewer=reviewer)
     changed = add_reviews(layout.reviews, reviews, overrule=overrule)
     counts = Counter(review.decision for review in reviews)
-    said = ", ".join(f"{count} {decision}" for decision, count in counts.items()) or "nothing was decided"
+    decided = ", ".join(f"{count} {decision}" for decision, count in counts.items()) or "nothing was decided"
     minutes = sum(review.minutes for review in reviews)
-    typer.echo(f"{said}; {minutes:g} minutes; {changed} new or changed in {layout.reviews}")
+    typer.echo(f"{decided}; {minutes:g} minutes; {changed} new or changed in {layout.reviews}")
     last_line({"decisions": dict(counts), "minutes": minutes, "changed": changed}, as_json)

@@ -1,4 +1,4 @@
-"""What explanations are worth: ``score``."""
+"""The command ``score``: scores explanations and counts their faults."""
 
 from __future__ import annotations
 
@@ -18,24 +18,30 @@ from entityclip.storage import write_table
 SHOWN = 12
 Judge = Annotated[
     Path | None,
-    typer.Option("--model", metavar="DIR", help="Checkpoint that also looks at the pictures. Not one of these texts."),
+    typer.Option(
+        "--model",
+        metavar="DIR",
+        help="Checkpoint that compares texts with pictures; must not be trained on these texts.",
+    ),
 ]
 
 
 def score(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that 'explain' completed, or data/.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with explanations, or data/.")],
     model: Judge = None,
     soundness: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Soundness model, such as reports/soundness.json.")
     ] = None,
-    bias: Annotated[bool, typer.Option("--bias", help="Also tell what is said of which category.")] = False,
+    bias: Annotated[
+        bool, typer.Option("--bias", help="Also report sentiment and typical words by category and language.")
+    ] = False,
     csv: Csv = None,
     as_json: Json = False,
 ) -> None:
     """Score the explanations in DIR and count their faults.
 
-    A fault column is empty where all is well; else it holds the very words that are wrong. With --model, which must
-    have been trained on other texts than these, explanations are also held against their entities' pictures.
+    A fault column holds the offending words; it is empty if the text has no such fault. --model also compares
+    explanations with the pictures of their entities; it must have been trained on other texts.
     """
     data = explained(folder)
     explanations, entities = pairs.read_frame(data.explanations), pairs.read_frame(data.entities)
@@ -52,7 +58,7 @@ def score(
         _show_bias(scored, entities)
     if csv is not None:
         write_table(csv, scored)
-        typer.echo(f"Every explanation with all of its scores: {csv}")
+        typer.echo(f"All explanations and scores: {csv}")
     medians = {str(row["score"]): row["median"] for row in spread}
     last_line({"explanations": len(scored), "faults": counts, "medians": medians}, as_json)
 
@@ -79,7 +85,7 @@ def _scored(
 
 
 def _spread(added: pd.DataFrame) -> list[dict[str, object]]:
-    """Least, median and largest value of each score that is a number."""
+    """Minimum, median and maximum of each numeric score."""
     numbers = added.select_dtypes("number")
     return [
         {
@@ -99,9 +105,9 @@ def _show_bias(scored: pd.DataFrame, entities: pd.DataFrame) -> None:
 
     category = dict(zip(entities["entity_id"], entities["category"].fillna(""), strict=True))
     for name, by in (("category", scored["entity_id"].map(category)), ("language", scored["language"])):
-        typer.echo(f"\nHow each {name} is spoken of; beyond 3 standard errors apart it is worth a look:")
+        typer.echo(f"\nSentiment by {name}; check differences of more than 3 standard errors:")
         table([{str(k): v for k, v in row.items()} for row in sentiment(scored, by=by).head(SHOWN).to_dict("records")])
         if by.nunique() > 1:
-            typer.echo(f"\nWords that set a {name} apart:")
+            typer.echo(f"\nWords typical of a {name}:")
             words = attributes(scored, by=by, most=3).sort_values("apart", ascending=False, kind="stable")
             table([{str(k): v for k, v in row.items()} for row in words.head(3 * SHOWN).to_dict("records")])

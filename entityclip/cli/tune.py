@@ -1,4 +1,4 @@
-"""What validation pictures decide: ``calibrate`` a model, ``tune`` the settings that it is trained with."""
+"""The commands ``calibrate`` and ``tune``, which use validation pictures."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ if TYPE_CHECKING:
 
 
 def calibrate(checkpoint: Checkpoint, data: Data, as_json: Json = False) -> None:
-    """Find what the card needs for sure tags, on the validation pictures.
+    """Calibrate a checkpoint on validation pictures and store the result in its card.
 
-    That is: how much an explanation weighs in the mixed index, how far the vectors of a slice are stretched there, from
-    which confidence on a tag is right often enough, and whether the matching head betters the order of the first
-    answers. What the card had is replaced.
+    Determines the weight of explanations in the mixed index, the scale of the vectors of each slice, the confidence
+    thresholds of 'sure' tags, and the weight of the matching head in re-ranking. Replaces earlier values.
     """
     from entityclip.evaluation.calibrate import calibrate as measure
     from entityclip.model import checkpoint as checkpoints
@@ -41,7 +40,7 @@ def calibrate(checkpoint: Checkpoint, data: Data, as_json: Json = False) -> None
     known = {p: card.thresholds.get(str(p)) for p in PRECISIONS}
     table([{"precision": f"{p:g}", "least confidence": "not proven" if t is None else t} for p, t in known.items()])
     typer.echo(
-        f"\nRe-ranking: weight {weight:g} of the matching head" + ("" if weight else "; it does not surely help")
+        f"\nRe-ranking: weight {weight:g} of the matching head" + ("" if weight else "; its gain is not significant")
     )
     found = {"mix": card.mix, "stretch": card.stretch, "thresholds": card.thresholds, "rerank": weight}
     last_line(found, as_json)
@@ -49,25 +48,23 @@ def calibrate(checkpoint: Checkpoint, data: Data, as_json: Json = False) -> None
 
 def tune(
     data: Data,
-    to: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where the search is kept; the same command goes on with it.")
-    ],
+    to: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the search; the same command resumes it.")],
     preset: Annotated[
         str, typer.Option(help="Settings to start from: demo, grocery, table, published or tiny.")
     ] = "demo",
-    config: Annotated[Path | None, typer.Option(help="In place of --preset: JSON or YAML with settings.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Another number of epochs than the settings'.")] = None,
-    trials: Annotated[int, typer.Option(min=1, help="How many, those of earlier calls counted.")] = 30,
-    minutes: Annotated[float | None, typer.Option(help="Begin no trial later than this.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Instead of --preset: JSON or YAML file with settings.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs; default: as in the settings.")] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Number of trials, including those of earlier calls.")] = 30,
+    minutes: Annotated[float | None, typer.Option(help="Start no trial after this many minutes.")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be searched and how long it takes.")
+        bool, typer.Option("--dry-run", help="Show the search space and the estimated time, and exit.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Search expert counts, weights of the loss and the least quality of an explanation.
+    """Search the numbers of experts, the loss weights and the minimum quality of explanations.
 
-    A trial is trained for a quarter of the epochs first, and whole only if that beats the median of the others. What
-    decides is R@1 of the mixed index on validation pictures, averaged over the slices of entities.
+    A trial trains for a quarter of the epochs first, and continues only if it beats the median of the others. The
+    objective is R@1 of the mixed index on validation pictures, averaged over the slices of entities.
     """
     from entityclip.experiments.tune import tune as search
     from entityclip.training import read_config
@@ -86,7 +83,7 @@ def tune(
         study=study,
         trials=trials,
         minutes=minutes,
-        report=_tell,
+        report=_report,
         progress=on_terminal(),
     )
     best = found.best
@@ -113,7 +110,7 @@ def _show_plan(config: TrainConfig, data: DataLayout, *, trials: int, as_json: b
     last_line({"seconds_per_epoch": epoch, "least_minutes": least, "most_minutes": most}, as_json)
 
 
-def _tell(row: TrialRow) -> None:
+def _report(row: TrialRow) -> None:
     from tqdm import tqdm
 
     score = "-" if row.score is None else f"{row.score:.1f}"

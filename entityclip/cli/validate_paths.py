@@ -1,4 +1,4 @@
-"""What commands require of the folders that they are given, before anything is read or deleted."""
+"""Checks of the folders given to commands, before anything is read or deleted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from entityclip.storage import atomic_write, target_name
 
 
 def replaceable(folder: Path) -> DataLayout:
-    """``folder``, if ingest may empty it: it is new, empty, or holds nothing but what ingest and explain write."""
+    """``folder``, if ingest may replace it: it is new, empty, or holds only files of ingest and explain."""
     data = DataLayout(folder)
     ours = {
         p.name for p in (data.pairs, data.entities, data.explanations, data.source_provided, data.marker, data.rejected)
@@ -21,11 +21,11 @@ def replaceable(folder: Path) -> DataLayout:
     pointer = Path(f"{folder.resolve()}.dvc")
     if pointer.exists():
         raise ConfigError(
-            f"{folder}: {pointer.name} versions it, so that only the main job may replace it; name another"
+            f"{folder}: {pointer.name} versions it, so only the main job may replace it; choose another folder"
         )
     if strange:
         raise ConfigError(
-            f"{folder}: holds {strange[0]}, which would be deleted; name a new folder, or one that ingest wrote"
+            f"{folder}: holds {strange[0]}, which would be deleted; choose a new folder, or one that ingest wrote"
         )
     return data
 
@@ -40,7 +40,7 @@ def explained(folder: Path) -> DataLayout:
 
 
 def content_hash(data: DataLayout) -> str:
-    """Hash of everything that training reads; the same rows give the same bytes."""
+    """Hash of everything that training reads; equal rows give equal hashes."""
     from entityclip.model.checkpoint_card import file_sha256
 
     files = [path for folder in (data.pairs, data.entities, data.explanations) for path in pairs.shards(folder)]
@@ -48,11 +48,11 @@ def content_hash(data: DataLayout) -> str:
 
 
 def claim(run: RunLayout, key: str) -> None:
-    """Refuse a folder in which something else was trained: ``fit`` would take its state or its model for ours."""
+    """Reject a folder of another training run: ``fit`` would resume from its state."""
     run.root.mkdir(parents=True, exist_ok=True)
     if not run.key.exists():
         if any(path != Layout(run.root).work for path in run.root.iterdir()):
-            raise ConfigError(f"{run.root}: holds something else than a run of this command; name a new folder")
+            raise ConfigError(f"{run.root}: holds other files than a run of this command; choose a new folder")
         atomic_write(run.key, key)
     elif run.key.read_text() != key:
-        raise ConfigError(f"{run.root}: a run of other data, settings or code is kept there; name a new folder")
+        raise ConfigError(f"{run.root}: holds a run with other data, settings or code; choose a new folder")

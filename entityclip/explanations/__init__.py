@@ -1,4 +1,4 @@
-"""Who writes explanations, and the ledger that keeps every one of them."""
+"""Writers of explanations, and the ledger that stores every answer."""
 
 from entityclip.explanations.config import WriterConfig, open_writer, read_writer_settings, writer_config
 from entityclip.explanations.ledger import Ledger

@@ -1,4 +1,4 @@
-"""The audit: what was sent where, when, to which model, and what had been taken out of it first."""
+"""The audit log: what was sent to which host and model, when, and how much was redacted first."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ CREATE TABLE IF NOT EXISTS audit (
     id INTEGER PRIMARY KEY, sent_at TEXT NOT NULL, host TEXT NOT NULL, model TEXT NOT NULL, entity_id TEXT NOT NULL,
     text_sha256 TEXT NOT NULL, characters INTEGER NOT NULL, redactions TEXT NOT NULL);
 CREATE TRIGGER IF NOT EXISTS audit_is_not_changed BEFORE UPDATE ON audit
-    BEGIN SELECT RAISE(ABORT, 'the audit is only added to'); END;
+    BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
 CREATE TRIGGER IF NOT EXISTS audit_is_not_cut BEFORE DELETE ON audit
-    BEGIN SELECT RAISE(ABORT, 'the audit is only added to'); END;
+    BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
 """
 
 
@@ -33,7 +33,7 @@ def _prepare(db: sqlite3.Connection) -> None:
 
 
 class Sent(Record):
-    """One text that was sent to a writer. The text itself is not kept, only what identifies it."""
+    """One text that was sent to a writer. The record holds its hash and length, not the text."""
 
     sent_at: str
     """UTC, ISO 8601, to the millisecond."""
@@ -41,17 +41,17 @@ class Sent(Record):
     model: str
     entity_id: str
     text_sha256: str
-    """Of the text as it was sent, after redaction; UTF-8."""
+    """SHA-256 of the text as sent, after redaction, in UTF-8."""
     characters: int
     redactions: dict[str, int]
-    """Kind of personal data -> how many were taken out before."""
+    """Kind of personal data -> number of redactions."""
 
 
 class Audit:
-    """A table in the ledger's file that rows are only ever added to. Several processes may share it.
+    """An append-only table in the ledger file. Several processes may share it.
 
     Raises:
-        DataError: The file is no SQLite database.
+        DataError: The file is not an SQLite database.
     """
 
     def __init__(self, ledger: Path) -> None:
@@ -59,7 +59,9 @@ class Audit:
         try:
             self._db = open_shared(ledger, wait_seconds=60, prepare=_prepare, isolation_level=None)
         except sqlite3.DatabaseError as error:
-            raise DataError(f"{ledger}: cannot hold the audit ({error}); move it away and run again") from error
+            raise DataError(
+                f"{ledger}: cannot hold the audit log ({error}); move the file away and run again"
+            ) from error
 
     def __enter__(self) -> Audit:
         return self
@@ -70,32 +72,32 @@ class Audit:
     def record(
         self, text: str, *, entity_id: str, host: str, model: str, redactions: Mapping[str, int] | None = None
     ) -> None:
-        """Note that ``text`` goes to ``host`` now. Called before the text is sent: what cannot be noted stays here."""
+        """Record that ``text`` goes to ``host`` now. Call it before sending: if recording fails, nothing is sent."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         sha256 = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-        taken_out = json.dumps(dict(redactions or {}), sort_keys=True)
+        counts = json.dumps(dict(redactions or {}), sort_keys=True)
         self._db.execute(
             "INSERT INTO audit (sent_at, host, model, entity_id, text_sha256, characters, redactions) "
             "VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (now, host, model, entity_id, sha256, len(text), taken_out),
+            (now, host, model, entity_id, sha256, len(text), counts),
         )
 
 
 def read_audit(ledger: Path) -> Iterator[Sent]:
-    """Everything that was sent, oldest first; nothing where there is no ledger, or one that never sent anything.
+    """Yield every text that was sent, oldest first; nothing if the ledger or its audit table does not exist.
 
     Raises:
-        DataError: The file is no ledger.
+        DataError: The file is not a ledger.
     """
     if not ledger.exists():
         return
     columns = ", ".join(Sent.model_fields)
     try:
-        # Read-only: looking must not make a table, nor wait for a run that is writing.
+        # Read-only: this must neither create the table nor wait for a run that is writing.
         with closing(sqlite3.connect(f"file:{quote(str(ledger))}?mode=ro", uri=True, timeout=60)) as db:
             if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'audit'").fetchone():
-                for *known, redactions in db.execute(f"SELECT {columns} FROM audit ORDER BY id"):
-                    plain = dict(zip(Sent.model_fields, known, strict=False))
+                for *values, redactions in db.execute(f"SELECT {columns} FROM audit ORDER BY id"):
+                    plain = dict(zip(Sent.model_fields, values, strict=False))
                     yield Sent(**plain, redactions=json.loads(redactions))
     except sqlite3.DatabaseError as error:
         raise DataError(f"{ledger}: cannot be read as a ledger ({error})") from error

@@ -1,4 +1,4 @@
-"""What a run with a server has spent so far, what failed, and whether it goes on."""
+"""Cost and failure counts of one run with a server; decides whether the run continues."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from entityclip.explanations.openai_client import RequestFailed, RequestRefused,
 from entityclip.explanations.source_writer import WriterAnswer, WriterCost
 from entityclip.schemas import ExplanationRequest
 
-LEAST_IN_A_ROW = 5
+MIN_FAILURES_IN_A_ROW = 5
 
 
 class Budget:
-    """Counts costs and failures.
+    """Counts costs and failures, and stops the run.
 
-    It stops the run where the next request might pass the budget, where the server is unusable, and where as many
-    requests failed in a row as may be in flight: a server that is down is not asked a million times. A request that
-    the server refuses is set aside; but while it has answered none at all, the fault is in the settings.
+    A run stops if the next request could exceed the budget, if the server is unusable, or if as many requests failed
+    in a row as may be in flight. A request that the server rejects is set aside. If the server rejects every request,
+    the settings are wrong and the run fails.
     """
 
     def __init__(self, config: OpenAIConfig) -> None:
@@ -35,9 +35,9 @@ class Budget:
         """Whether another request may be sent."""
         return self._stop is None
 
-    def affords(self, expected: WriterCost, *, flying: Iterable[WriterCost]) -> bool:
-        """Whether a request fits into the budget beside what was spent and what is in flight; if not, that is it."""
-        total = sum(flying, self._spent + expected)
+    def affords(self, expected: WriterCost, *, in_flight: Iterable[WriterCost]) -> bool:
+        """Whether a request fits into the budget beside what was spent and is in flight; if not, the run stops."""
+        total = sum(in_flight, self._spent + expected)
         tokens, money = self._config.budget_tokens, self._config.budget_money
         if tokens is not None and total.tokens_in + total.tokens_out > tokens:
             self._stop = BudgetSpent(f"the budget of {tokens:,} tokens is used up; {self._so_far()}")
@@ -46,7 +46,7 @@ class Budget:
         return self.can_continue
 
     def collect(self, request: ExplanationRequest, done: Future[WriterAnswer]) -> Iterator[WriterAnswer]:
-        """The answer to ``request``, if there is one, and what had waited for the first."""
+        """Yield the answer to ``request``, if any; after the first answer also the rejected requests so far."""
         try:
             answer = done.result()
         except RequestRefused as refusal:
@@ -66,22 +66,24 @@ class Budget:
     def _note(self, failure: RequestFailed) -> None:
         self._spent += failure.cost
         self._last = str(failure)
-        # Some entities may be refused for what they are, as long as others are answered.
+        # A rejected request is not a server failure as long as others are answered.
         self._in_a_row += not (isinstance(failure, RequestRefused) and self._answered)
-        given_up = self._in_a_row >= max(LEAST_IN_A_ROW, self._config.at_once)
-        if self._stop is None and (isinstance(failure, ServerUnusable) or given_up):
+        exhausted = self._in_a_row >= max(MIN_FAILURES_IN_A_ROW, self._config.at_once)
+        if self._stop is None and (isinstance(failure, ServerUnusable) or exhausted):
             self._stop = WriterError(f"{self._config.base_url}: {self._last}; {self._so_far()}")
 
     def finish(self) -> None:
-        """The end of the run.
+        """Raise if the run is incomplete.
 
         Raises:
-            WriterError: It was stopped, or some requests have no answer.
+            WriterError: The run was stopped, or some requests have no answer.
         """
         if self._stop is not None:
             raise self._stop
         if self._refused:
-            raise WriterError(f"{self._config.base_url}: refuses every request: {self._last}; look at the settings")
+            raise WriterError(
+                f"{self._config.base_url}: refuses every request: {self._last}; check the explain settings"
+            )
         if self._failed:
             failed = f"{self._failed:,} requests have no answer, the last one because: {self._last}"
             raise WriterError(f"{self._config.base_url}: {failed}")

@@ -1,4 +1,4 @@
-"""A chat model or vision-language model of transformers, loaded from a folder and asked in batches."""
+"""A chat or vision-language model of transformers, loaded from a folder; generates in batches."""
 
 from __future__ import annotations
 
@@ -16,29 +16,31 @@ if TYPE_CHECKING:
     import torch
 
 Chat = list[dict[str, Any]]
-"""Turns of one conversation; their content is a list of parts: texts and PIL pictures."""
+"""Turns of one conversation; the content is a list of parts: texts and PIL images."""
 _SAMPLE = 2**16
 _SAMPLES = 16
 
 
 class ChatModel:
-    """Says what comes next in conversations.
+    """Generates the next turn of conversations.
 
     Raises:
-        ConfigError: The folder holds no model that can chat, or one that takes no pictures where it should.
+        ConfigError: The folder holds no chat model, or ``pictures`` is set and the model takes none.
     """
 
     def __init__(self, config: TransformersConfig) -> None:
         import transformers
-        from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as SEEING
+        from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as VISION_TYPES
 
         self._config, folder = config, config.model
         offline: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         try:
             kind = transformers.AutoConfig.from_pretrained(folder, **offline).model_type
-            if config.pictures and kind not in SEEING:
+            if config.pictures and kind not in VISION_TYPES:
                 raise ConfigError(f"pictures: the model in {folder} ({kind}) takes none; set pictures to false")
-            auto = transformers.AutoModelForImageTextToText if kind in SEEING else transformers.AutoModelForCausalLM
+            auto = (
+                transformers.AutoModelForImageTextToText if kind in VISION_TYPES else transformers.AutoModelForCausalLM
+            )
             reader = transformers.AutoProcessor if config.pictures else transformers.AutoTokenizer
             self._reader = reader.from_pretrained(folder, **offline)
             loaded = auto.from_pretrained(folder, dtype=config.dtype, device_map=config.device_map, **offline)
@@ -48,46 +50,48 @@ class ChatModel:
         self._model = loaded.eval()
         self._tokenizer = self._reader.tokenizer if config.pictures else self._reader
         if not self._reader.chat_template and not self._tokenizer.chat_template:
-            raise ConfigError(f"model: {folder} has no chat template; take a model that was trained to chat")
-        self._tokenizer.padding_side = "left"  # what is written follows what is read, without a gap
+            raise ConfigError(f"model: {folder} has no chat template; use an instruction-tuned (chat) model")
+        self._tokenizer.padding_side = "left"  # the completion must follow the prompt without padding between
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
 
-    def said(self, chats: list[Chat]) -> list[Completion]:
-        """What the model says next in each conversation. Those with pictures and those without go apart."""
-        said: dict[int, Completion] = {}
-        for seen in (True, False):
-            some = [i for i, chat in enumerate(chats) if _has_picture(chat) is seen]
+    def complete(self, chats: list[Chat]) -> list[Completion]:
+        """The next turn of each conversation. Those with and those without pictures form separate batches."""
+        completions: dict[int, Completion] = {}
+        for with_picture in (True, False):
+            some = [i for i, chat in enumerate(chats) if _has_picture(chat) is with_picture]
             if some:
-                said.update(zip(some, self._batch([chats[i] for i in some]), strict=True))
-        return [said[i] for i in range(len(chats))]
+                completions.update(zip(some, self._batch([chats[i] for i in some]), strict=True))
+        return [completions[i] for i in range(len(chats))]
 
     def _batch(self, chats: list[Chat]) -> list[Completion]:
         import torch
 
         started = time.monotonic()
         read = self._read(chats)
-        drawn = {"do_sample": True, "temperature": self._config.temperature} if self._config.temperature else {}
-        settings = {"do_sample": False, **drawn, "max_new_tokens": self._config.most_tokens}
+        sampling = {"do_sample": True, "temperature": self._config.temperature} if self._config.temperature else {}
+        settings = {"do_sample": False, **sampling, "max_new_tokens": self._config.most_tokens}
         with torch.inference_mode():
             written = self._model.generate(**read, **settings, pad_token_id=self._tokenizer.pad_token_id)
         new = written[:, read["input_ids"].shape[1] :]
         seconds = (time.monotonic() - started) / len(chats)
         tokens_in = read["attention_mask"].sum(dim=1).tolist()
-        return [self._said(row, tokens_in=count, seconds=seconds) for row, count in zip(new, tokens_in, strict=True)]
+        return [
+            self._completion(row, tokens_in=count, seconds=seconds) for row, count in zip(new, tokens_in, strict=True)
+        ]
 
     def _read(self, chats: list[Chat]) -> Any:
         """Tokens (B, L), padded on the left, and pixels where there are pictures, on the model's device."""
-        told = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, "return_tensors": "pt"}
-        # What stands in the data never becomes a token that says who speaks.
-        told["sanitize_control_tokens"] = True
+        options = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, "return_tensors": "pt"}
+        # Text in the data must never become a control token that marks a speaker.
+        options["sanitize_control_tokens"] = True
         if self._config.pictures:
-            read = self._reader.apply_chat_template(chats, **told, processor_kwargs={"padding": True})
+            read = self._reader.apply_chat_template(chats, **options, processor_kwargs={"padding": True})
             return read.to(self._model.device, dtype=self._model.dtype)
         texts = [_texts(chat) for chat in chats]
-        return self._reader.apply_chat_template(texts, **told, padding=True).to(self._model.device)
+        return self._reader.apply_chat_template(texts, **options, padding=True).to(self._model.device)
 
-    def _said(self, row: torch.Tensor, *, tokens_in: int, seconds: float) -> Completion:
+    def _completion(self, row: torch.Tensor, *, tokens_in: int, seconds: float) -> Completion:
         ends = self._model.generation_config.eos_token_id
         stops = {*(ends if isinstance(ends, list) else [ends]), self._tokenizer.pad_token_id}
         length = next((i for i, token in enumerate(row.tolist()) if token in stops), None)
@@ -98,7 +102,7 @@ class ChatModel:
 
 
 def fingerprint(folder: Path) -> str:
-    """Hash of a model's folder: small files whole, of large ones the size and samples, so that it takes a moment."""
+    """Hash of a model folder: small files in full, of large files the size and samples, to stay fast."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     parts: list[str | bytes] = []
     for path in files:
@@ -123,5 +127,5 @@ def _has_picture(chat: Chat) -> bool:
 
 
 def _texts(chat: Chat) -> Chat:
-    """The same with plain texts as contents, which is all that the templates of text models know."""
+    """The same with plain strings as contents, the only form that templates of text models accept."""
     return [{**turn, "content": "\n".join(part["text"] for part in turn["content"])} for turn in chat]

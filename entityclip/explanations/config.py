@@ -1,4 +1,4 @@
-"""Who writes explanations, as people set it: the section ``explain`` of ``entityclip.yaml``, or a file of its own."""
+"""Settings of the writer of explanations: section ``explain`` of ``entityclip.yaml``, or a separate YAML file."""
 
 from __future__ import annotations
 
@@ -17,55 +17,57 @@ from entityclip.schemas import Record
 
 
 class SourceConfig(Record):
-    """The texts that the source provides, word for word."""
+    """The texts that the source provides, verbatim."""
 
     writer: Literal["source"] = "source"
 
 
 class GenerationConfig(Record):
-    """What every language model is told."""
+    """Settings that all language models share."""
 
-    model: str = Field(min_length=1, description="The model's name on its server, or its folder.")
-    domain: Domain = Field(default="product", description="Which prompts: product, news or free.")
-    rules: DomainRules = Field(default=DomainRules(), description="What texts must say, must not say, and how.")
-    pictures: bool = Field(default=False, description="Show the model a picture of each thing; it has to take them.")
-    most_tokens: int = Field(default=400, ge=16, description="Most tokens of one reply.")
-    temperature: float = Field(default=0.0, ge=0, le=2, description="How freely words are drawn; 0: the likeliest.")
+    model: str = Field(min_length=1, description="Name of the model on its server, or its folder.")
+    domain: Domain = Field(default="product", description="Set of prompts: product, news or free.")
+    rules: DomainRules = Field(default=DomainRules(), description="Rules for content, wording and length of the texts.")
+    pictures: bool = Field(default=False, description="Send a picture of each entity; the model must accept pictures.")
+    most_tokens: int = Field(default=400, ge=16, description="Maximum number of tokens in one reply.")
+    temperature: float = Field(default=0.0, ge=0, le=2, description="Sampling temperature; 0 is greedy.")
 
 
 class TransformersConfig(GenerationConfig):
-    """A chat model or a vision-language model in a folder of this machine; nothing is ever fetched."""
+    """A chat or vision-language model in a local folder; nothing is downloaded."""
 
     writer: Literal["transformers"] = "transformers"
-    batch: int = Field(default=8, ge=1, description="Prompts that the model works on at once.")
+    batch: int = Field(default=8, ge=1, description="Prompts in one batch.")
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
-        default="auto", description="Numbers that the weights are held in; auto: as they were saved."
+        default="auto", description="Data type of the weights; auto: as saved."
     )
-    device_map: str = Field(default="auto", description="Where the layers go: auto, cpu, cuda:0 ...")
+    device_map: str = Field(default="auto", description="Device of the layers: auto, cpu, cuda:0 ...")
 
 
 class OpenAIConfig(GenerationConfig):
-    """A server that speaks OpenAI's chat interface: vLLM, Ollama, llama.cpp, a cloud."""
+    """A server with the OpenAI chat API: vLLM, Ollama, llama.cpp or a cloud service."""
 
     writer: Literal["openai"] = "openai"
-    base_url: str = Field(description="Address of the interface, as in http://127.0.0.1:8000/v1.")
-    hosts: HostPolicy = Field(default=HostPolicy(), description="Where texts may be sent.")
-    redact: bool = Field(default=True, description="Take personal data out of what is sent.")
+    base_url: str = Field(description="Base URL of the API, such as http://127.0.0.1:8000/v1.")
+    hosts: HostPolicy = Field(default=HostPolicy(), description="Hosts that texts may be sent to.")
+    redact: bool = Field(default=True, description="Redact personal data before sending.")
     person_models: dict[str, Path] = Field(
-        default={}, description="Language -> folder of a spaCy pipeline; names of persons are taken out by it."
+        default={}, description="Language -> folder of a spaCy pipeline that finds names of persons to redact."
     )
-    api_key_env: str = Field(default="", description="Environment variable that holds the key; empty: no key.")
-    at_once: int = Field(default=16, ge=1, le=1024, description="Requests in flight.")
-    retries: int = Field(default=5, ge=0, description="Further attempts after 429, 5xx or a broken connection.")
-    timeout: float = Field(default=120.0, gt=0, description="Seconds that one attempt may take in all.")
-    structured: bool = Field(default=True, description="Have the server hold the model to the reply's JSON schema.")
+    api_key_env: str = Field(default="", description="Environment variable that holds the API key; empty: no key.")
+    at_once: int = Field(default=16, ge=1, le=1024, description="Maximum number of requests in flight.")
+    retries: int = Field(default=5, ge=0, description="Retries after status 429, 5xx or a connection error.")
+    timeout: float = Field(default=120.0, gt=0, description="Timeout of one attempt in seconds.")
+    structured: bool = Field(default=True, description="Let the server enforce the JSON schema of the reply.")
     token_limit: Literal["max_tokens", "max_completion_tokens"] = Field(
-        default="max_tokens", description="What the server calls the most tokens of a reply."
+        default="max_tokens", description="Name of the request field for the maximum number of tokens."
     )
-    price_in: float = Field(default=0.0, ge=0, description="Price of a million tokens that are sent.")
-    price_out: float = Field(default=0.0, ge=0, description="Price of a million tokens that are written.")
-    budget_tokens: int | None = Field(default=None, ge=1, description="Most tokens of one run, both ways.")
-    budget_money: float | None = Field(default=None, gt=0, description="Most money of one run, by the prices.")
+    price_in: float = Field(default=0.0, ge=0, description="Price of a million input tokens.")
+    price_out: float = Field(default=0.0, ge=0, description="Price of a million output tokens.")
+    budget_tokens: int | None = Field(default=None, ge=1, description="Token budget of one run, input and output.")
+    budget_money: float | None = Field(
+        default=None, gt=0, description="Cost budget of one run, by the configured prices."
+    )
 
 
 WriterConfig = Annotated[SourceConfig | TransformersConfig | OpenAIConfig, Field(discriminator="writer")]
@@ -73,7 +75,7 @@ _ANY: TypeAdapter[SourceConfig | TransformersConfig | OpenAIConfig] = TypeAdapte
 
 
 def writer_config(settings: dict[str, Any], *, origin: str) -> SourceConfig | TransformersConfig | OpenAIConfig:
-    """The settings as a config; ``origin`` says in errors where they stand.
+    """Validate the settings; ``origin`` names their file in errors.
 
     Raises:
         ConfigError: An unknown setting or an impossible value; names each one.
@@ -88,7 +90,7 @@ def read_writer_settings(path: Path) -> dict[str, Any]:
     """The settings of a writer in the YAML file ``path``.
 
     Raises:
-        ConfigError: There is no such file, or it holds no YAML mapping.
+        ConfigError: The file is missing or is not a YAML mapping.
     """
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
@@ -100,7 +102,7 @@ def read_writer_settings(path: Path) -> dict[str, Any]:
 
 
 def open_writer(config: SourceConfig | TransformersConfig | OpenAIConfig, *, ledger: Path) -> Writer:
-    """The writer that ``config`` describes. ``ledger`` also holds the audit of what is sent.
+    """Open the writer that ``config`` describes. ``ledger`` also holds the audit log.
 
     Raises:
         ConfigError: A folder, an address or a key is missing or not allowed.

@@ -1,4 +1,4 @@
-"""Where texts may be sent: hosts, and an HTTP client that keeps to them. What was sent is in ``audit.py``."""
+"""Which hosts texts may be sent to, and an HTTP client that enforces it. ``audit.py`` records what was sent."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _EXAMPLE = "expected like http://127.0.0.1:8000/v1"
 class HostPolicy(Record):
     """Which hosts a writer may send texts to."""
 
-    local_only: bool = Field(default=True, description="Send to this machine and to the allowed hosts alone.")
+    local_only: bool = Field(default=True, description="Send only to this machine and to the allowed hosts.")
     allowed: tuple[str, ...] = Field(
-        default=(), description="Hosts beside this machine that may be sent to, as in llm.example.com; no ports."
+        default=(), description="Further hosts that texts may be sent to, such as llm.example.com; without ports."
     )
 
     @field_validator("allowed")
@@ -38,10 +38,10 @@ class HostPolicy(Record):
             raise ValueError(str(error)) from None
 
     def require(self, url: str) -> str:
-        """The host of ``url``, if it may be sent to.
+        """The host of ``url``, if the policy allows it.
 
         Raises:
-            ConfigError: It may not, or ``url`` is no plain address (see ``host_of``).
+            ConfigError: The host is not allowed, or ``url`` is ambiguous (see ``host_of``).
         """
         host = host_of(url)
         if self.local_only and not is_loopback(host) and host not in self.allowed:
@@ -52,36 +52,36 @@ class HostPolicy(Record):
         return host
 
     def client(self, url: str, **settings: Any) -> httpx.AsyncClient:
-        """An HTTP client for ``url`` that keeps to this policy; ``settings`` are ``httpx.AsyncClient``'s own.
+        """An HTTP client for ``url`` that enforces this policy; ``settings`` go to ``httpx.AsyncClient``.
 
-        It follows no redirect, asks again before every request, and does not hand what is meant for this machine
-        to a proxy that the environment names.
+        It follows no redirects, checks the host before every request, and ignores proxies of the environment for
+        requests to this machine.
 
         Raises:
-            ConfigError: ``url`` may not be sent to.
+            ConfigError: The host of ``url`` is not allowed.
         """
         import httpx
 
-        async def ask(request: httpx.Request) -> None:
+        async def check(request: httpx.Request) -> None:
             self.require(str(request.url))
 
         direct = is_loopback(self.require(url))
         return httpx.AsyncClient(
-            **settings, follow_redirects=False, trust_env=not direct, event_hooks={"request": [ask]}
+            **settings, follow_redirects=False, trust_env=not direct, event_hooks={"request": [check]}
         )
 
 
 def host_of(url: str) -> str:
-    """The host that a request to ``url`` reaches: small letters, IPv6 without brackets.
+    """The host that a request to ``url`` reaches: lower case, IPv6 without brackets.
 
-    Only plain addresses pass. What two parsers could read as two hosts is refused: a user before the host,
-    backslashes, spaces, letters beyond ASCII, numbers that are no usual IP address (``2130706433``, ``0x7f.1``).
+    Rejects addresses that two parsers could read differently: user info before the host, backslashes, spaces,
+    non-ASCII letters, and numbers that are not a usual IP address (``2130706433``, ``0x7f.1``).
 
     Raises:
-        ConfigError: No plain http or https address.
+        ConfigError: Not a plain http or https address.
     """
     if "@" in url:
-        # What stands before it may be a password, so the message does not repeat the address.
+        # The part before "@" may be a password, so the message does not repeat the address.
         raise ConfigError(f"an address with '@' in it; {_EXAMPLE}, the key in an environment variable")
     try:
         parts = urlsplit(url)
@@ -94,7 +94,7 @@ def host_of(url: str) -> str:
 
 
 def _plain_host(host: str) -> str:
-    """``host`` in small letters, if it is a name or an IP address in its usual form."""
+    """``host`` in lower case, if it is a name or an IP address in its usual form."""
     try:
         return str(ipaddress.ip_address(host))
     except ValueError:
@@ -105,7 +105,7 @@ def _plain_host(host: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether ``host``, as ``host_of`` gives it, is this very machine: 127.0.0.0/8, ::1, localhost."""
+    """Whether ``host``, as ``host_of`` returns it, is this machine: 127.0.0.0/8, ::1, localhost."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""The ledger: every answer of every writer, kept the moment it arrives, so that nothing is paid for twice."""
+"""The ledger: stores every answer of every writer as it arrives, so that no request is paid for twice."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TEXTS = TypeAdapter(tuple[str, ...])
 VERSION = 1
 _MIGRATIONS = (
     (
-        # What the first version of this project wrote, before it counted versions.
+        # Written by the first version of this project, which had no schema version.
         """CREATE TABLE IF NOT EXISTS answers (
             key TEXT PRIMARY KEY, generator TEXT NOT NULL, prompt_version TEXT NOT NULL,
             written_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, records TEXT NOT NULL
@@ -38,7 +38,7 @@ _MIGRATIONS = (
         "ALTER TABLE answers ADD COLUMN money REAL NOT NULL DEFAULT 0",
     ),
 )
-"""Statements that bring a ledger from version i to version i + 1; none of them ever changes."""
+"""Statements that migrate a ledger from version i to version i + 1. Never edit an existing one."""
 _KEEP = """INSERT INTO answers (
     key, generator, prompt_version, records, entity, visible, doubts, set_aside, tokens_in, tokens_out, seconds, money
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -51,10 +51,10 @@ _AT_ONCE = 500
 
 
 def key_of(request: ExplanationRequest, *, writer: Writer) -> str:
-    """Where the answer of ``writer`` to ``request`` stands: a hash of all that the texts may depend on."""
-    asked = (request.caption, request.entity, request.category, request.language)
+    """Key of the answer of ``writer`` to ``request``: a hash of everything that the texts depend on."""
+    fields = (request.caption, request.entity, request.category, request.language)
     version = writer.prompt_version(request)
-    key = digest("answer", writer.generator, version, *asked, *request.source_provided, length=32)
+    key = digest("answer", writer.generator, version, *fields, *request.source_provided, length=32)
     if (
         request.reason or request.picture_sha256
     ):  # hashed apart, so that answers from before there were any are still found
@@ -65,21 +65,21 @@ def key_of(request: ExplanationRequest, *, writer: Writer) -> str:
 class Ledger:
     """A SQLite file with one row per answered request.
 
-    An answer with all its texts is one row and one transaction: after ``kill -9`` it is there whole or not at
-    all. Several processes may share the file. The first text for a request stays; an answer that was set aside
-    gives way to the next one, and what both cost is added up.
+    An answer with all its texts is one row, written in one transaction: after ``kill -9`` it is complete or absent.
+    Several processes may share the file. The first accepted answer to a request stays. An answer that was set aside
+    is replaced by the next one, and their costs are added.
 
     Raises:
-        DataError: The file is not a ledger, or one of a newer version of this project.
+        DataError: The file is not a ledger, or was written by a newer version of this project.
     """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _bring_over(path)
+        _copy_former(path)
         try:
             self._db = open_shared(path, wait_seconds=60, prepare=_prepare, isolation_level=None)
         except sqlite3.DatabaseError as e:
-            raise DataError(f"{path}: cannot be used as the ledger ({e}); move it away and run again") from e
+            raise DataError(f"{path}: cannot be used as the ledger ({e}); move the file away and run again") from e
 
     def __enter__(self) -> Ledger:
         return self
@@ -88,12 +88,12 @@ class Ledger:
         self._db.close()
 
     def get(self, keys: Iterable[str]) -> dict[str, tuple[ExplanationRecord, ...]]:
-        """The texts of the answers that are known, by key; none for an answer that was set aside."""
+        """Texts of the stored answers, by key; empty for an answer that was set aside."""
         rows = self._select("records", keys)
         return {key: _RECORDS.validate_json(records) for key, records in rows}
 
     def known(self, keys: Iterable[str]) -> dict[str, str]:
-        """Which keys have an answer, and why it was set aside; empty where it was not."""
+        """Key of each stored answer -> why it was set aside; empty if it was not."""
         return dict(self._select("set_aside", keys))
 
     def _select(self, column: str, keys: Iterable[str]) -> Iterable[tuple[str, str]]:
@@ -104,16 +104,16 @@ class Ledger:
             yield from self._db.execute(f"SELECT key, {column} FROM answers WHERE key IN ({marks})", some)
 
     def keep(self, key: str, answer: WriterAnswer, *, writer: Writer) -> None:
-        """Keep one answer. When this returns, no kill can lose it."""
+        """Store one answer. It is durable when this returns."""
         lists = (_RECORDS.dump_json(answer.records), _TEXTS.dump_json(answer.visible), _TEXTS.dump_json(answer.doubts))
         records, visible, doubts = (raw.decode() for raw in lists)
         origin = (key, writer.generator, writer.prompt_version(answer.request))
-        said = (records, answer.request.entity, visible, doubts, answer.set_aside)
+        content = (records, answer.request.entity, visible, doubts, answer.set_aside)
         cost = answer.cost
-        self._db.execute(_KEEP, (*origin, *said, cost.tokens_in, cost.tokens_out, cost.seconds, cost.money))
+        self._db.execute(_KEEP, (*origin, *content, cost.tokens_in, cost.tokens_out, cost.seconds, cost.money))
 
     def spent(self) -> WriterCost:
-        """What all answers took together."""
+        """Total cost of all answers."""
         sums = ", ".join(f"total({name})" for name in WriterCost.model_fields)
         tokens_in, tokens_out, seconds, money = self._db.execute(f"SELECT {sums} FROM answers").fetchone()
         return WriterCost(tokens_in=int(tokens_in), tokens_out=int(tokens_out), seconds=seconds, money=money)
@@ -123,18 +123,18 @@ class Ledger:
 
 
 def _prepare(db: sqlite3.Connection) -> None:
-    # Survives a killed process; only a power cut may lose the last answers, never the file.
+    # Survives a killed process. A power failure may lose the last answers, but not the file.
     db.execute("PRAGMA synchronous = NORMAL")
     _migrate(db)
 
 
 def _migrate(db: sqlite3.Connection) -> None:
-    """Bring the tables to ``VERSION``, whole or not at all; several processes may come here at once."""
+    """Migrate the tables to ``VERSION`` in one transaction; several processes may do so at once."""
     db.execute("BEGIN IMMEDIATE")
     try:
         version = int(db.execute("PRAGMA user_version").fetchone()[0])
         if version > VERSION:
-            raise sqlite3.DatabaseError(f"it is of version {version}, this program knows {VERSION}: update the program")
+            raise sqlite3.DatabaseError(f"it has version {version}, this program knows {VERSION}: update the program")
         for statements in _MIGRATIONS[version:]:
             for statement in statements:
                 db.execute(statement)
@@ -145,17 +145,17 @@ def _migrate(db: sqlite3.Connection) -> None:
     db.execute("COMMIT")
 
 
-def _bring_over(path: Path) -> None:
-    """Copy the ledger from where earlier versions kept it, unless there is one here already."""
+def _copy_former(path: Path) -> None:
+    """Copy the ledger from its place in earlier versions, unless ``path`` exists."""
     former = former_ledger(path)
     if path.exists() or not former.is_file():
         return
     try:
-        # Never in the place of what another run has just brought over and written into.
+        # Never replace a copy that another run has made and written to in the meantime.
         with (
             atomic_path(path, replace=False) as temporary,
             contextlib.closing(sqlite3.connect(former, timeout=60)) as db,
         ):
             db.execute("VACUUM INTO ?", (str(temporary),))
     except sqlite3.DatabaseError as e:
-        raise DataError(f"{former}: cannot be read as the ledger ({e}); move it away and run again") from e
+        raise DataError(f"{former}: cannot be read as the ledger ({e}); move the file away and run again") from e

@@ -1,6 +1,6 @@
-"""One exchange with a server that speaks OpenAI's chat interface: bounded, checked, its failures told apart.
+"""One chat completion from a server with the OpenAI chat API: limits its size and time, and classifies failures.
 
-Retries with backoff and jitter, and Retry-After, are the OpenAI client's.
+The OpenAI client retries with backoff and jitter, and honours Retry-After.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 
 Message = dict[str, Any]
 MOST_BYTES = 4 * 2**20
-"""Of one response. A reply has a few thousand; what does not end is not waited for."""
+"""Size limit of one response. A normal reply has a few thousand bytes."""
 _REFUSED = {400, 413, 422}
 _SHOWN = 300
 
 
 class RequestFailed(Exception):
-    """A request has no answer: the connection or the server failed, even after retries. Asked again next time."""
+    """The connection or the server failed, even after retries. The next run sends the request again."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.cost = WriterCost()
-        """What was spent on it all the same."""
+        """Cost of the failed request."""
 
 
 class RequestRefused(RequestFailed):
-    """The server does not take this request, however often it comes."""
+    """The server rejects this request permanently."""
 
 
 class ServerUnusable(RequestFailed):
-    """The server takes no request at all: no such model, no right to use it."""
+    """The server rejects every request: unknown model, missing permission."""
 
 
 class _Message(BaseModel):
@@ -59,17 +59,17 @@ class _Usage(BaseModel):
 
 
 class _Response(BaseModel):
-    """What is needed of a response. The client library would pass on anything."""
+    """The required fields of a response. The client library does not validate them."""
 
     choices: list[_Choice] = Field(min_length=1)
     usage: _Usage | None = None
 
 
 def key_from(variable: str) -> str:
-    """The key in an environment variable; a word that stands for none where no variable is named.
+    """The API key in an environment variable; "none" if no variable is named.
 
     Raises:
-        ConfigError: It is not set, or holds what no header can carry.
+        ConfigError: The variable is not set, or its value cannot be sent in a header.
     """
     if not variable:
         return "none"
@@ -80,13 +80,13 @@ def key_from(variable: str) -> str:
 
 
 def cost_of(tokens_in: int, tokens_out: int, *, config: OpenAIConfig) -> WriterCost:
-    """Tokens with what they cost by the configured prices."""
+    """Token counts and their cost by the configured prices."""
     money = (tokens_in * config.price_in + tokens_out * config.price_out) / 1e6
     return WriterCost(tokens_in=tokens_in, tokens_out=tokens_out, money=money)
 
 
 def client_for(config: OpenAIConfig) -> AsyncOpenAI:
-    """A client that keeps to the host policy. Make it inside the event loop that uses it."""
+    """A client that enforces the host policy. Create it inside the event loop that uses it."""
     from openai import AsyncOpenAI, omit
 
     return AsyncOpenAI(
@@ -95,16 +95,16 @@ def client_for(config: OpenAIConfig) -> AsyncOpenAI:
         max_retries=config.retries,
         timeout=config.timeout,
         http_client=config.hosts.client(config.base_url, timeout=config.timeout),  # type: ignore[arg-type]
-        # Otherwise the library tells every server what the environment says about an account elsewhere.
+        # Otherwise the library sends the OpenAI account of the environment to every server.
         default_headers={"OpenAI-Organization": omit, "OpenAI-Project": omit},  # type: ignore[dict-item]
     )
 
 
 async def complete(client: AsyncOpenAI, messages: list[Message], *, config: OpenAIConfig) -> Completion:
-    """What the model says to ``messages``. An answer that breaks off is asked for once more.
+    """The completion of ``messages``. A response that breaks off is requested once more.
 
     Raises:
-        RequestFailed: There is no usable response; the subclass says whether another request could have one.
+        RequestFailed: There is no usable response; the subclass tells whether another request may succeed.
     """
     try:
         return await _once(client, messages, config=config)
@@ -113,7 +113,7 @@ async def complete(client: AsyncOpenAI, messages: list[Message], *, config: Open
 
 
 class _BrokenOff(RequestFailed):
-    """The response began, but does not end as one."""
+    """The response started but is incomplete."""
 
 
 async def _once(client: AsyncOpenAI, messages: list[Message], *, config: OpenAIConfig) -> Completion:
@@ -132,21 +132,21 @@ async def _once(client: AsyncOpenAI, messages: list[Message], *, config: OpenAIC
         raise _BrokenOff(f"the response is not a chat completion: {_shown(faults(error))}") from None
     choice, usage = response.choices[0], response.usage
     text = choice.message.content or ""
-    if usage is None:  # a budget has to hold with servers that do not count, too
+    if usage is None:  # the budget must also hold with servers that report no usage
         usage = _Usage(prompt_tokens=tokens_about(text_of(messages)), completion_tokens=tokens_about(text))
     cost = cost_of(usage.prompt_tokens, usage.completion_tokens, config=config)
     return Completion(text=text, whole=choice.finish_reason != "length", cost=cost)
 
 
 async def _body(client: AsyncOpenAI, messages: list[Message], *, config: OpenAIConfig) -> bytes:
-    """The response's body. Its header is waited for by the client library, with retries."""
+    """The response body. The client library waits for the headers, with retries."""
     import httpx
 
-    asked: dict[str, Any] = {"temperature": config.temperature, config.token_limit: config.most_tokens}
+    options: dict[str, Any] = {"temperature": config.temperature, config.token_limit: config.most_tokens}
     if config.structured:
-        asked["response_format"] = {"type": "json_schema", "json_schema": reply_schema()}
+        options["response_format"] = {"type": "json_schema", "json_schema": reply_schema()}
     create = client.chat.completions.with_streaming_response.create
-    async with create(model=config.model, messages=messages, **asked) as response:  # type: ignore[arg-type]
+    async with create(model=config.model, messages=messages, **options) as response:  # type: ignore[arg-type]
         body = bytearray()
         try:
             async with asyncio.timeout(config.timeout):
@@ -162,7 +162,7 @@ async def _body(client: AsyncOpenAI, messages: list[Message], *, config: OpenAIC
 
 
 def _failure(error: APIStatusError, *, key: str) -> RequestFailed:
-    """What a status means; the key is cut out of the message, since some servers repeat it."""
+    """The failure that a status stands for. The API key is removed, since some servers repeat it in messages."""
     message = f"status {error.status_code}: {_shown(str(error.message).replace(key, '***'))}"
     if error.status_code in _REFUSED:
         return RequestRefused(message)
@@ -172,7 +172,7 @@ def _failure(error: APIStatusError, *, key: str) -> RequestFailed:
 
 
 def _shown(text: str) -> str:
-    """``text`` on one line and not too long, for a message."""
+    """``text`` on one line and shortened, for a message."""
     return " ".join(text.split())[:_SHOWN]
 
 

@@ -1,4 +1,4 @@
-"""A writer behind a server that speaks OpenAI's chat interface: vLLM, Ollama, llama.cpp, a cloud."""
+"""A writer that uses a server with the OpenAI chat API: vLLM, Ollama, llama.cpp or a cloud service."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from entityclip.explanations.prompting import Prompter
 from entityclip.explanations.source_writer import WriterAnswer, WriterCost
 from entityclip.schemas import ExplanationRequest
 
-Made = TypeVar("Made")
-_Flying = dict[Future[WriterAnswer], tuple[ExplanationRequest, WriterCost]]
-"""Requests that the server is at work on, each with what it is expected to cost."""
+Result = TypeVar("Result")
+_InFlight = dict[Future[WriterAnswer], tuple[ExplanationRequest, WriterCost]]
+"""Requests that the server is processing, each with its expected cost."""
 
 
 class OpenAIWriter:
-    """Asks a server, many requests at once, within a budget.
+    """Sends requests to a server concurrently, within a budget.
 
     Args:
-        config: Which server, how it is asked, and what it may cost.
-        ledger: SQLite file that holds the audit of what is sent.
+        config: Server, generation settings and budget.
+        ledger: SQLite file that holds the audit log.
 
     Raises:
-        ConfigError: The address may not be sent to, or the environment variable of the key is not set.
+        ConfigError: The host is not allowed, or the environment variable of the key is not set.
     """
 
     def __init__(self, config: OpenAIConfig, *, ledger: Path) -> None:
@@ -41,63 +41,63 @@ class OpenAIWriter:
 
     @property
     def generator(self) -> str:
-        """``openai:`` and the model's name."""
+        """``openai:`` and the name of the model."""
         return f"openai:{self._config.model}"
 
     @property
     def sees_pictures(self) -> bool:
-        """As it is set."""
+        """Whether ``pictures`` is set."""
         return self._config.pictures
 
     def prompt_version(self, request: ExplanationRequest) -> str:
-        """The prompt's name, and a hash of all that changes what is asked."""
+        """Name of the prompt and a hash of everything that changes the request."""
         return self._prompter.prompt_version(request)
 
     def expected(self, request: ExplanationRequest) -> WriterCost:
-        """About the tokens of the prompt, and the most of a reply; repairs left out."""
+        """Estimated prompt tokens and the maximum of reply tokens, without repairs."""
         tokens_in, tokens_out = self._prompter.expected_tokens(request)
         return cost_of(tokens_in, tokens_out, config=self._config)
 
     def write(self, requests: Iterable[ExplanationRequest]) -> Iterator[WriterAnswer]:
-        """Answers in the order in which they arrive.
+        """Yield answers in the order in which they arrive.
 
         Raises:
-            BudgetSpent: The next request might pass the budget. Answers in flight were still waited for.
+            BudgetSpent: The next request could exceed the budget. Raised after the answers in flight have arrived.
             WriterError: The server cannot be used, or some requests failed even after retries.
         """
         waiting, budget = iter(requests), Budget(self._config)
-        flying: _Flying = {}
+        in_flight: _InFlight = {}
         with _Loop() as loop:
             conversation = loop.run(Conversation.begin(self._config, ledger=self._ledger, writer=self)).result()
             try:
                 while True:
-                    for request, expected in self._affordable(waiting, budget, flying):
+                    for request, expected in self._affordable(waiting, budget, in_flight):
                         opening = conversation.opening(request)
-                        flying[loop.run(conversation.answer(request, opening))] = request, expected
-                    if not flying:
+                        in_flight[loop.run(conversation.answer(request, opening))] = request, expected
+                    if not in_flight:
                         break
-                    for done in wait(flying, return_when=FIRST_COMPLETED).done:
-                        yield from budget.collect(flying.pop(done)[0], done)
+                    for done in wait(in_flight, return_when=FIRST_COMPLETED).done:
+                        yield from budget.collect(in_flight.pop(done)[0], done)
             finally:
                 loop.cancel_all()
                 loop.run(conversation.end()).result()
         budget.finish()
 
     def _affordable(
-        self, waiting: Iterator[ExplanationRequest], budget: Budget, flying: _Flying
+        self, waiting: Iterator[ExplanationRequest], budget: Budget, in_flight: _InFlight
     ) -> Iterator[tuple[ExplanationRequest, WriterCost]]:
-        """The next requests, while there is room and money for them; ``flying`` grows meanwhile."""
-        while budget.can_continue and len(flying) < self._config.at_once:
+        """The next requests, up to the concurrency limit and the budget; the caller adds them to ``in_flight``."""
+        while budget.can_continue and len(in_flight) < self._config.at_once:
             request = next(waiting, None)
             if request is None:
                 return
             expected = self.expected(request)
-            if budget.affords(expected, flying=(cost for _, cost in flying.values())):
+            if budget.affords(expected, in_flight=(cost for _, cost in in_flight.values())):
                 yield request, expected
 
 
 class _Loop:
-    """An event loop in a thread of its own, so that a caller may have one too."""
+    """An event loop in its own thread, so that the caller may run one too."""
 
     def __enter__(self) -> _Loop:
         self._loop = asyncio.new_event_loop()
@@ -105,12 +105,12 @@ class _Loop:
         self._thread.start()
         return self
 
-    def run(self, task: Coroutine[Any, Any, Made]) -> Future[Made]:
+    def run(self, task: Coroutine[Any, Any, Result]) -> Future[Result]:
         """Start ``task``."""
         return asyncio.run_coroutine_threadsafe(task, self._loop)
 
     def cancel_all(self) -> None:
-        """End every task that still runs."""
+        """Cancel every running task."""
         self.run(_cancel_others()).result()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -1,4 +1,4 @@
-"""Personal data is taken out of a text before the text is sent anywhere."""
+"""Redacts personal data from a text before the text is sent."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from presidio_analyzer import AnalyzerEngine
 
 PIECE = 10_000
-"""Characters that are searched at once, so that a text of a megabyte costs no more by the character than a caption."""
+"""Characters in one search, so that the cost per character does not grow with the length of the text."""
 OVERLAP = 200
-"""Characters that two neighbouring pieces share: nothing that is looked for is longer."""
+"""Characters that neighbouring pieces share; no recognised pattern is longer."""
 
-# Presidio takes seconds to import and most of a millisecond a text; most captions hold nothing that it could find.
+# Presidio takes seconds to import and almost a millisecond per text; most captions cannot contain a match.
 _WORTH_A_LOOK = re.compile(r"@|[\[(] ?at ?[\])]|\d(?:[^\d\n]{0,3}\d){6}", re.IGNORECASE)
 _DASHES = str.maketrans(dict.fromkeys("‐‑‒–—―−", "-"))
 _LONG_VOWEL_AS_DASH = re.compile(r"(?<=\d)ー(?=\d)")
@@ -29,24 +29,24 @@ _LONG_VOWEL_AS_DASH = re.compile(r"(?<=\d)ー(?=\d)")
 
 @dataclass(frozen=True, slots=True)
 class Redacted:
-    """A text without the personal data that was found in it."""
+    """A text with its personal data replaced."""
 
     text: str
     counts: dict[str, int] = field(default_factory=dict)
-    """Kind -> how many there were: EMAIL, PHONE, POSTAL_CODE, MY_NUMBER, CARD, IBAN, PERSON."""
+    """Kind -> number of redactions: EMAIL, PHONE, POSTAL_CODE, MY_NUMBER, CARD, IBAN, PERSON."""
 
 
 class Redactor:
     """Replaces e-mail addresses, phone numbers and the like by ``<EMAIL>``, ``<PHONE>`` ...
 
-    Full-width characters, dashes of every kind and characters that nobody sees make no difference. Rules alone
-    find no names of persons: PERSON is found only in languages for which a spaCy pipeline is given.
+    Full-width characters, all kinds of dashes and invisible characters are normalised first. Rules find no names of
+    persons: PERSON is found only in languages that have a spaCy pipeline.
 
     Args:
         names: ISO 639-1 code -> folder of a spaCy pipeline that marks persons.
 
     Raises:
-        ConfigError: A folder holds no spaCy pipeline.
+        ConfigError: A folder is not a spaCy pipeline.
     """
 
     def __init__(self, *, names: Mapping[str, Path] | None = None) -> None:
@@ -54,7 +54,7 @@ class Redactor:
         self._engines: dict[str, AnalyzerEngine] = {}
 
     def redact(self, text: str, *, language: str) -> Redacted:
-        """``text`` with a mark in place of each piece of personal data; the rest stays as it is.
+        """``text`` with each piece of personal data replaced by a mark.
 
         Raises:
             ConfigError: spaCy cannot load the pipeline of this language.
@@ -72,7 +72,7 @@ class Redactor:
                 yield _Found(result.start + at, result.end + at, result.score, result.entity_type)
 
     def _engine(self, language: str) -> AnalyzerEngine:
-        """Made when it is first needed, once for all languages without a pipeline of their own."""
+        """Created on first use; languages without a pipeline share one engine."""
         from entityclip.explanations.pii_recognizers import analyzer
 
         key = language if language in self._names else ""
@@ -92,17 +92,17 @@ def _by_rules() -> Redactor:
 
 
 def _pipeline(folder: Path) -> Path:
-    """``folder``, if it is a spaCy pipeline: a missing one Presidio would try to download."""
+    """``folder``, if it is a spaCy pipeline. Presidio would try to download a missing one."""
     if not (folder / "meta.json").is_file():
         raise ConfigError(f"{folder}: no spaCy pipeline (no meta.json); expected a folder that spaCy's to_disk wrote")
     return folder
 
 
-# ---------------------------------------------------------------- what is looked at
+# ---------------------------------------------------------------- normalisation
 def _plain(text: str) -> tuple[str, Sequence[int]]:
-    """``text`` as the rules see it, and for each of its characters the place that it has in ``text``.
+    """The normalised text, and for each of its characters the position in ``text``.
 
-    Full-width letters and digits are plain ones, dashes are hyphens, invisible characters are left out.
+    Full-width letters and digits become half-width, dashes become hyphens, invisible characters are dropped.
     """
     if text.isascii() and text.isprintable():
         return text, range(len(text))
@@ -116,7 +116,7 @@ def _plain(text: str) -> tuple[str, Sequence[int]]:
 
 @lru_cache(maxsize=8192)
 def _folded(character: str) -> str:
-    """Nothing, one character, or several: ``㈱`` is three."""
+    """The normalised character: zero, one or several characters (``㈱`` becomes three)."""
     if unicodedata.category(character) in {"Cc", "Cf"} and not character.isspace():
         return ""
     return unicodedata.normalize("NFKC", character).translate(_DASHES)
@@ -131,7 +131,7 @@ class _Found(NamedTuple):
 
 
 def _merged(found: Iterator[_Found]) -> list[_Found]:
-    """Without overlaps: what overlaps is one find, of the kind that is surest, so that no tail of a number stays."""
+    """Merge overlapping matches into one of the kind with the highest score, so that no part of a number remains."""
     merged: list[_Found] = []
     for one in sorted(found):
         if merged and one.start < merged[-1].end:

@@ -1,7 +1,7 @@
-"""Prompts: versioned files in ``prompts/``, one for each domain and language, filled with rules and data.
+"""Prompts: versioned templates in ``prompts/``, one for each domain and language, rendered with rules and data.
 
-Captions and all else that comes with an entity are data, never instructions: they stand as one JSON object between
-tags that nothing in them can close.
+Captions and all other fields of an entity are data, never instructions: they are one JSON object between tags that
+the data cannot close.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from entityclip.schemas import ExplanationRequest
 Domain = Literal["product", "news", "free"]
 VERSION = "v1"
 MOST_CHARACTERS = 4_000
-"""So much of each entry reaches a model; a source-provided article may be as long as a book."""
-_JOINERS = "\u200c\u200d"  # emoji and Persian are written with them
-# A tag in the data could close ours, and with "<|" or "[INST]" some models mark who speaks.
+"""Limit of each field; a source-provided article may be as long as a book."""
+_JOINERS = "\u200c\u200d"  # used in emoji and Persian
+# A tag in the data could close the prompt's tag; "<|" and "[INST]" mark the speaker for some models.
 _ESCAPED = str.maketrans({c: f"\\u{ord(c):04x}" for c in "<>[]"})
 _LANGUAGES = {"en": "English", "ja": "日本語"}
 
 
 class Prompt(TypedDict):
-    """What a model is told: its task, and the data."""
+    """The messages to a model: task and data."""
 
     system: str
     user: str
 
 
 def render(request: ExplanationRequest, *, domain: Domain, rules: DomainRules) -> Prompt:
-    """The prompt about one entity, in Japanese for Japanese texts and else in English."""
+    """The prompt for one entity: Japanese for Japanese texts, otherwise English."""
     template = _template(prompt_name(domain, request.language))
     data = {
         "name": request.entity,
@@ -58,13 +58,13 @@ def render(request: ExplanationRequest, *, domain: Domain, rules: DomainRules) -
 
 
 def prompt_name(domain: Domain, language: str) -> str:
-    """The prompt that texts in ``language`` are asked with: ``product.ja.v1``."""
+    """Name of the prompt for texts in ``language``, such as ``product.ja.v1``."""
     return f"{domain}.{'ja' if language == 'ja' else 'en'}.{VERSION}"
 
 
 @cache
 def prompt_source(name: str) -> str:
-    """The prompt as it stands in its file."""
+    """Source of the template."""
     return files(__package__).joinpath("prompts", f"{name}.jinja").read_text(encoding="utf-8")
 
 
@@ -75,6 +75,6 @@ def _template(name: str) -> Template:
 
 
 def _plain(text: str) -> str:
-    """``text`` without what nobody sees but a model reads: zero-width, direction and tag characters, controls."""
+    """``text`` without characters that are invisible to people: zero-width, direction, tag and control characters."""
     spaced = " ".join(text[:MOST_CHARACTERS].split())
     return "".join(c for c in spaced if c in _JOINERS or unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Co", "Cn"})

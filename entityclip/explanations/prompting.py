@@ -1,4 +1,4 @@
-"""How a language model is asked, whoever runs it: the prompt, the judgement on its reply, one request to mend it."""
+"""What all language models share: the prompt, the check of the reply, and one repair request."""
 
 from __future__ import annotations
 
@@ -19,80 +19,80 @@ from entityclip.schemas import ExplanationRequest
 
 PICTURE_SIDE = 768
 PICTURE_TOKENS = 800
-"""About what a picture of that side costs; models differ."""
+"""Approximate tokens of a picture of that size; models differ."""
 _LATIN = re.compile(r"[\x00-\u024f]")
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What a model said."""
+    """The text that a model generated."""
 
     text: str
     whole: bool
-    """Whether it came to an end by itself, not by the limit of tokens."""
+    """Whether the text ended before the token limit."""
     cost: WriterCost
 
 
 class Prompter:
-    """Everything that is the same for every language model, given how it is set."""
+    """Renders prompts and turns completions into answers, for every language model."""
 
     def __init__(self, config: GenerationConfig) -> None:
         self._config = config
 
     def prompt_version(self, request: ExplanationRequest) -> str:
-        """The prompt's name, and a hash of its text and of every setting that changes what is asked."""
+        """Name of the prompt and a hash of its text and of every setting that changes the request."""
         name = prompt_name(self._config.domain, self._language(request))
         settings = self._config.model_dump_json(include={"rules", "most_tokens", "temperature", "pictures"})
         return f"{name}-{digest(prompt_source(name), settings, repr(reply_schema()), length=12)}"
 
     def prompt(self, request: ExplanationRequest) -> Prompt:
-        """What the model is told at first."""
-        return render(self._spoken(request), domain=self._config.domain, rules=self._config.rules)
+        """The first prompt for ``request``."""
+        return render(self._localised(request), domain=self._config.domain, rules=self._config.rules)
 
-    def answer(self, request: ExplanationRequest, said: Completion, *, writer: Writer) -> WriterAnswer:
-        """What was said, as an answer.
+    def answer(self, request: ExplanationRequest, completion: Completion, *, writer: Writer) -> WriterAnswer:
+        """Convert a completion into an answer.
 
         Raises:
-            ReplyFault: It is not the JSON that was asked for, or its text breaks a rule.
+            ReplyFault: The completion is not the required JSON, or its text breaks a rule.
         """
-        reply = self._judged(said)
-        records = (record(self._spoken(request), reply.text, writer=writer),)
+        reply = self._checked(completion)
+        records = (record(self._localised(request), reply.text, writer=writer),)
         return WriterAnswer(
-            request=request, records=records, visible=reply.visible, doubts=reply.doubts, cost=said.cost
+            request=request, records=records, visible=reply.visible, doubts=reply.doubts, cost=completion.cost
         )
 
     def last_answer(
-        self, request: ExplanationRequest, said: Completion, *, spent: WriterCost, writer: Writer
+        self, request: ExplanationRequest, completion: Completion, *, spent: WriterCost, writer: Writer
     ) -> WriterAnswer:
-        """What was said at the second asking, as an answer; set aside where it is faulty still."""
+        """Convert the repaired completion into an answer; set aside if it is still faulty."""
         try:
-            answer = self.answer(request, said, writer=writer)
+            answer = self.answer(request, completion, writer=writer)
         except ReplyFault as fault:
-            answer = WriterAnswer(request=request, cost=said.cost, set_aside=str(fault))
+            answer = WriterAnswer(request=request, cost=completion.cost, set_aside=str(fault))
         return answer.model_copy(update={"cost": spent + answer.cost})
 
-    def _judged(self, said: Completion) -> Reply:
+    def _checked(self, completion: Completion) -> Reply:
         try:
-            reply = read_reply(said.text)
+            reply = read_reply(completion.text)
         except ReplyFault as fault:
-            cut = "" if said.whole else f"; it was cut off after {self._config.most_tokens} tokens"
+            cut = "" if completion.whole else f"; it was cut off after {self._config.most_tokens} tokens"
             raise ReplyFault(f"{fault}{cut}") from None
         if broken := broken_rules(reply.text, self._config.rules):
             raise ReplyFault("text: " + "; ".join(f"{rule}: {what}" for rule, what in broken.items()))
         return reply
 
     def repair(self, fault: ReplyFault) -> str:
-        """What the model is told after a faulty reply."""
-        return f"This reply cannot be used: {fault}. Answer again with the one JSON object that was asked for."
+        """The repair request after a faulty reply."""
+        return f"This reply cannot be used: {fault}. Answer again with the one required JSON object."
 
     def expected_tokens(self, request: ExplanationRequest) -> tuple[int, int]:
-        """About how many tokens go in, and how many come out at most; repairs left out."""
+        """Estimated input tokens and maximum output tokens, without repairs."""
         prompt = self.prompt(request)
         picture = PICTURE_TOKENS if request.picture_sha256 else 0
         return tokens_about(prompt["system"] + prompt["user"]) + picture, self._config.most_tokens
 
-    def _spoken(self, request: ExplanationRequest) -> ExplanationRequest:
-        """``request`` in the language that its text will be in."""
+    def _localised(self, request: ExplanationRequest) -> ExplanationRequest:
+        """``request`` with the language of its future text."""
         return request.model_copy(update={"language": self._language(request)})
 
     def _language(self, request: ExplanationRequest) -> str:
@@ -100,13 +100,13 @@ class Prompter:
 
 
 def tokens_about(text: str) -> int:
-    """About how many tokens ``text`` is: four Latin letters make one, and every character of another script."""
+    """Estimated tokens of ``text``: one per four Latin letters and one per character of another script."""
     latin = len(_LATIN.findall(text))
     return latin // 4 + len(text) - latin + 1
 
 
 def small_picture(request: ExplanationRequest) -> Image.Image | None:
-    """The request's picture, upright, its longer side at most ``PICTURE_SIDE``; None where it cannot be used."""
+    """The picture of the request, upright, longer side at most ``PICTURE_SIDE``; None if missing or unreadable."""
     if request.picture is None:
         return None
     from entityclip.data import images
@@ -120,7 +120,7 @@ def small_picture(request: ExplanationRequest) -> Image.Image | None:
 
 
 def as_jpeg(picture: Image.Image) -> bytes:
-    """``picture`` as a JPEG without what a camera noted about place and time."""
+    """``picture`` as a JPEG without metadata."""
     stream = io.BytesIO()
     picture.save(stream, "JPEG", quality=85)
     return stream.getvalue()

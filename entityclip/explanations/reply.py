@@ -1,4 +1,4 @@
-"""What a language model has to answer: one JSON object; and reading it out of what it really says."""
+"""The reply that a language model must give, one JSON object, and its parser."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from entityclip.errors import faults
 
 MOST_CHARACTERS = 20_000
-"""Nothing longer is read: a model that goes in circles is not worth the memory."""
+"""Limit of a reply; longer ones come from a model that repeats itself."""
 _THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
 
 class Reply(BaseModel):
-    """The answer of a language model about one thing."""
+    """The reply of a language model about one entity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -27,28 +27,28 @@ class Reply(BaseModel):
 
 
 class ReplyFault(Exception):
-    """What was said is not the answer that was asked for; the message tells the model what to mend."""
+    """The reply does not match the required format; the message tells the model what to repair."""
 
 
 def reply_schema() -> dict[str, Any]:
-    """The JSON schema of a reply, as servers take it that hold a model to a schema."""
+    """The JSON schema of a reply, in the format of ``response_format``."""
     return {"name": "explanation", "strict": True, "schema": Reply.model_json_schema()}
 
 
-def read_reply(said: str) -> Reply:
-    """The reply in ``said``, with or without a code fence, thoughts before it or words around it.
+def read_reply(completion: str) -> Reply:
+    """Parse the reply in ``completion``; allows a code fence, preceding thoughts and surrounding text.
 
     Raises:
-        ReplyFault: There is no JSON object, or not this one.
+        ReplyFault: There is no JSON object, or it has other fields.
     """
-    if len(said) > MOST_CHARACTERS:
-        raise ReplyFault(f"the reply has {len(said)} characters; be brief")
-    spoken = _THOUGHT.sub("", said)
-    first, last = spoken.find("{"), spoken.rfind("}")
+    if len(completion) > MOST_CHARACTERS:
+        raise ReplyFault(f"the reply has {len(completion)} characters; be brief")
+    visible = _THOUGHT.sub("", completion)
+    first, last = visible.find("{"), visible.rfind("}")
     if first < 0 or last < first:
         raise ReplyFault("the reply has no whole JSON object")
     try:
-        reply = Reply.model_validate(json.loads(spoken[first : last + 1], strict=False))
+        reply = Reply.model_validate(json.loads(visible[first : last + 1], strict=False))
     except ValidationError as error:
         raise ReplyFault(faults(error)) from None
     except (ValueError, RecursionError) as error:
@@ -64,6 +64,6 @@ def _lines(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _line(text: str) -> str:
-    """One line without unprintable characters, nor halves of pairs that no file could hold."""
+    """One line without control characters and lone surrogates."""
     whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return " ".join(_CONTROL.sub(" ", whole).split())

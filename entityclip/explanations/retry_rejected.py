@@ -1,4 +1,4 @@
-"""Texts that the gate set aside are asked for again, with the reason in the prompt."""
+"""Rewrites texts that the gate set aside, with the reason in the prompt."""
 
 from __future__ import annotations
 
@@ -26,24 +26,23 @@ def write_again(
     rights: Rights = DEFAULT_RIGHTS,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """Replace the broken texts in staging by what ``writer`` says when it is told why.
+    """Replace the rejected texts in staging by new ones; the prompt includes the reason for the rejection.
 
-    Every answer stands in the ledger under its reason, so that the next run with the same texts asks nobody.
+    The ledger stores every answer under its reason, so the next run with the same texts sends no request.
 
     Args:
         staging: Complete, with explanations.
-        broken: A row per text and rule that it breaks: ``id, rule, value``.
-        writer: Who writes.
+        broken: One row per text and rule that it breaks: ``id, rule, value``.
+        writer: Writes the new texts.
         ledger: As for ``explain``.
         rights: As for ``explain``.
-        progress: Show a bar.
+        progress: Show a progress bar.
 
     Returns:
-        ``COLUMNS``: one row per broken text; ``written_again`` is what took its place, empty where the writer had
-        nothing better.
+        ``COLUMNS``: one row per rejected text; ``written_again`` is its replacement, empty if the writer returned none.
 
     Raises:
-        WriterError: Some requests stay without an answer; staging is as it was.
+        WriterError: Some requests have no answer; staging is unchanged.
     """
     rows = pairs.read_frame(staging.explanations)
     old = rows[rows["explanation_id"].isin(broken["id"])].drop_duplicates("explanation_id")
@@ -56,10 +55,10 @@ def write_again(
 
 
 def _reasons(old: pd.DataFrame, broken: pd.DataFrame) -> dict[tuple[str, str], str]:
-    """Entity id and language -> every rule that its texts broke, with what broke it."""
-    said = broken.merge(old, left_on="id", right_on="explanation_id")
-    lines = said["rule"] + ": " + said["value"].fillna("")
-    grouped = lines.groupby([said["entity_id"], said["language"]], sort=False)
+    """Entity id and language -> every rule that its texts broke, with the offending value."""
+    joined = broken.merge(old, left_on="id", right_on="explanation_id")
+    lines = joined["rule"] + ": " + joined["value"].fillna("")
+    grouped = lines.groupby([joined["entity_id"], joined["language"]], sort=False)
     return {(str(entity), str(language)): "; ".join(dict.fromkeys(part)) for (entity, language), part in grouped}
 
 

@@ -1,4 +1,4 @@
-"""What a writer of explanations is, and the one that takes the texts that the data bring along."""
+"""The writer protocol, and the writer that returns the texts of the source."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from entityclip.schemas import ExplanationRecord, ExplanationRequest, Record
 
 
 class WriterCost(Record):
-    """What an answer took: tokens, seconds, money in the currency of the configured prices."""
+    """Cost of an answer: tokens, seconds, money in the currency of the configured prices."""
 
     tokens_in: int = 0
     tokens_out: int = 0
@@ -24,59 +24,61 @@ class WriterCost(Record):
 
 
 class WriterAnswer(Record):
-    """What a writer said to one request. No text and nothing set aside: it has nothing to say about this entity."""
+    """The answer of a writer to one request. Neither texts nor ``set_aside``: the writer has no text for the entity."""
 
     request: ExplanationRequest
     records: tuple[ExplanationRecord, ...] = ()
-    visible: tuple[str, ...] = Field(default=(), description="What can be seen on the thing, in the writer's words.")
-    doubts: tuple[str, ...] = Field(default=(), description="What the writer was not sure of.")
+    visible: tuple[str, ...] = Field(
+        default=(), description="Visible features of the entity, in the words of the writer."
+    )
+    doubts: tuple[str, ...] = Field(default=(), description="Points that the writer is not sure of.")
     cost: WriterCost = WriterCost()
-    set_aside: str = Field(default="", description="Why what was written cannot be used, even after a repair.")
+    set_aside: str = Field(default="", description="Why the reply cannot be used, even after a repair.")
 
 
 class Writer(Protocol):
     """Writes texts about entities.
 
-    ``generator`` names who writes and ``prompt_version`` how it was asked. The ledger keeps answers under both:
-    change one of them whenever the texts would come out differently.
+    ``generator`` names the writer and ``prompt_version`` the form of the request. The ledger stores answers under both:
+    change one of them whenever the texts would differ.
     """
 
     @property
     def generator(self) -> str:
-        """Who writes: ``source``, or a model with its version."""
+        """Name of the writer: ``source``, or a model with its version."""
 
     @property
     def sees_pictures(self) -> bool:
         """Whether requests should carry a picture."""
 
     def prompt_version(self, request: ExplanationRequest) -> str:
-        """How this request is asked."""
+        """Version of the prompt for this request."""
 
     def expected(self, request: ExplanationRequest) -> WriterCost:
-        """About what the answer will cost, told without asking anybody."""
+        """Estimated cost of the answer; sends no request."""
 
     def write(self, requests: Iterable[ExplanationRequest]) -> Iterator[WriterAnswer]:
-        """Yield an answer to every request, in any order, as soon as it is there: each is kept at once.
+        """Yield an answer to every request, in any order, as soon as it arrives; the caller stores each at once.
 
-        Requests are drawn as they are needed: there may be a million.
+        Requests are consumed lazily: there may be a million.
 
         Raises:
-            WriterError: Some requests stay without an answer. Raised after the answers that did come.
+            WriterError: Some requests have no answer. Raised after all answers that arrived.
         """
 
 
 class SourceWriter:
-    """Takes the texts that the data bring along, word for word."""
+    """Returns the texts that the source provides, verbatim."""
 
     generator = "source"
     sees_pictures = False
 
     def prompt_version(self, request: ExplanationRequest) -> str:  # noqa: ARG002
-        """Always the same: nobody is asked."""
+        """Always ``verbatim``."""
         return "verbatim"
 
     def expected(self, request: ExplanationRequest) -> WriterCost:  # noqa: ARG002
-        """Nothing."""
+        """No cost."""
         return WriterCost()
 
     def write(self, requests: Iterable[ExplanationRequest]) -> Iterator[WriterAnswer]:

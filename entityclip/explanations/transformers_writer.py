@@ -1,4 +1,4 @@
-"""A writer that runs a chat model or a vision-language model on this machine, from a folder; nothing is fetched."""
+"""A writer that runs a chat or vision-language model in this process, from a folder; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -18,52 +18,54 @@ from entityclip.schemas import ExplanationRequest
 
 
 class TransformersWriter:
-    """Asks a model in this process, a batch at a time. It is loaded when the first request comes.
+    """Generates texts in batches. The model is loaded at the first request.
 
     Raises:
-        ConfigError: The folder holds no model that can chat, or one that takes no pictures where it should.
+        ConfigError: The folder holds no chat model, or ``pictures`` is set and the model takes none.
     """
 
     def __init__(self, config: TransformersConfig) -> None:
         self._config, self._prompter = config, Prompter(config)
         self._folder = Path(config.model)
         if not (self._folder / "config.json").is_file():
-            raise ConfigError(f"model: {self._folder} is no folder with a config.json; bring the model there first")
+            raise ConfigError(
+                f"model: {self._folder} is not a folder with a config.json; download the model into it first"
+            )
         self._generator = f"transformers:{self._folder.resolve().name}@{fingerprint(self._folder)}"
 
     @property
     def generator(self) -> str:
-        """``transformers:``, the folder's name and a fingerprint of what is in it."""
+        """``transformers:``, the name of the folder and a fingerprint of its content."""
         return self._generator
 
     @property
     def sees_pictures(self) -> bool:
-        """As it is set."""
+        """Whether ``pictures`` is set."""
         return self._config.pictures
 
     def prompt_version(self, request: ExplanationRequest) -> str:
-        """The prompt's name, and a hash of all that changes what is asked."""
+        """Name of the prompt and a hash of everything that changes the request."""
         return self._prompter.prompt_version(request)
 
     def expected(self, request: ExplanationRequest) -> WriterCost:
-        """About the tokens of the prompt, and the most of a reply; repairs left out."""
+        """Estimated prompt tokens and the maximum of reply tokens, without repairs."""
         tokens_in, tokens_out = self._prompter.expected_tokens(request)
         return WriterCost(tokens_in=tokens_in, tokens_out=tokens_out)
 
     def write(self, requests: Iterable[ExplanationRequest]) -> Iterator[WriterAnswer]:
-        """Answers in the order of the requests; faulty ones are asked once more, all of a batch together."""
+        """Yield the answers of each batch; faulty replies are repaired once, in one batch after the others."""
         waiting = iter(requests)
         while some := list(islice(waiting, self._config.batch)):
             chats = [self._chat(request) for request in some]
             faulty: list[tuple[ExplanationRequest, Chat, Completion]] = []
-            for request, chat, said in zip(some, chats, self._model.said(chats), strict=True):
+            for request, chat, completion in zip(some, chats, self._model.complete(chats), strict=True):
                 try:
-                    yield self._prompter.answer(request, said, writer=self)
+                    yield self._prompter.answer(request, completion, writer=self)
                 except ReplyFault as fault:
-                    faulty.append((request, self._mending(chat, said, fault), said))
-            again = self._model.said([chat for _, chat, _ in faulty]) if faulty else []
-            for (request, _, first), said in zip(faulty, again, strict=True):
-                yield self._prompter.last_answer(request, said, spent=first.cost, writer=self)
+                    faulty.append((request, self._repair_chat(chat, completion, fault), completion))
+            again = self._model.complete([chat for _, chat, _ in faulty]) if faulty else []
+            for (request, _, first), completion in zip(faulty, again, strict=True):
+                yield self._prompter.last_answer(request, completion, spent=first.cost, writer=self)
 
     @cached_property
     def _model(self) -> ChatModel:
@@ -72,12 +74,12 @@ class TransformersWriter:
     def _chat(self, request: ExplanationRequest) -> Chat:
         prompt = self._prompter.prompt(request)
         picture = small_picture(request)
-        shown = [{"type": "image", "image": picture}] if picture is not None else []
-        return [_says("system", prompt["system"]), _says("user", prompt["user"], shown)]
+        pictures = [{"type": "image", "image": picture}] if picture is not None else []
+        return [_turn("system", prompt["system"]), _turn("user", prompt["user"], pictures)]
 
-    def _mending(self, chat: Chat, said: Completion, fault: ReplyFault) -> Chat:
-        return [*chat, _says("assistant", said.text), _says("user", self._prompter.repair(fault))]
+    def _repair_chat(self, chat: Chat, completion: Completion, fault: ReplyFault) -> Chat:
+        return [*chat, _turn("assistant", completion.text), _turn("user", self._prompter.repair(fault))]
 
 
-def _says(role: str, text: str, shown: Iterable[dict[str, Any]] = ()) -> dict[str, Any]:
-    return {"role": role, "content": [*shown, {"type": "text", "text": text}]}
+def _turn(role: str, text: str, pictures: Iterable[dict[str, Any]] = ()) -> dict[str, Any]:
+    return {"role": role, "content": [*pictures, {"type": "text", "text": text}]}

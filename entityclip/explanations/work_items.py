@@ -1,4 +1,4 @@
-"""What a writer gets to know about the entities in staging."""
+"""The requests to a writer, built from the entities in staging."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _RIGHTS = ["licence", "consent"]
 
 
 class Requests:
-    """One request per entity, in the order of the entity table; may be gone through again and again.
+    """One request per entity, in the order of the entity table; can be iterated repeatedly.
 
-    An entity whose source-provided texts are in several languages gives one request per language. Its caption is the
-    alphabetically first of its pictures' captions, so that a new picture rarely changes it; without one, its name.
-    Rows without the right to be used are as if they were not there; an entity that has no others is not asked about.
+    An entity whose source-provided texts are in several languages gets one request per language. Its caption is the
+    alphabetically first caption of its pictures, so that a new picture rarely changes it; without captions, its name.
+    Rows that may not be used are ignored; an entity with only such rows gets no request.
 
     Args:
-        staging: What ``ingest`` wrote.
-        pictures: Whether each request names a picture: the one that its caption belongs to.
-        reasons: Entity id and language -> why the gate set an earlier text aside. Only these are asked then.
+        staging: Folder that ``ingest`` wrote.
+        pictures: Whether each request names the picture of its caption.
+        reasons: Entity id and language -> why the gate set an earlier text aside. If given, only these get a request.
         rights: Which rows may be used.
     """
 
@@ -49,7 +49,7 @@ class Requests:
     def __iter__(self) -> Iterator[ExplanationRequest]:
         for row in pairs.iter_rows(self._entities, columns=["entity_id", "entity", "category", "language", *_RIGHTS]):
             entity_id = row["entity_id"]
-            if self._usable.nothing_of(row):
+            if self._usable.is_forbidden(row):
                 continue
             known = {"entity_id": entity_id, "entity": row["entity"], "category": row["category"] or ""}
             caption = self._captions.get(entity_id) or row["entity"]
@@ -59,19 +59,19 @@ class Requests:
             ).items():
                 if self._reasons is not None and (entity_id, language) not in self._reasons:
                     continue
-                asked = {"language": language, "source_provided": tuple(source_provided), "picture_sha256": picture}
+                fields = {"language": language, "source_provided": tuple(source_provided), "picture_sha256": picture}
                 reason = self._reasons[entity_id, language] if self._reasons is not None else ""
-                yield ExplanationRequest(**known, caption=caption, reason=reason, **asked)
+                yield ExplanationRequest(**known, caption=caption, reason=reason, **fields)
 
     def with_picture(self, request: ExplanationRequest) -> ExplanationRequest:
-        """``request`` with the file of the picture that it names."""
+        """``request`` with the content of its picture file."""
         if self._pictures is None or not request.picture_sha256:
             return request
         return request.model_copy(update={"picture": self._pictures.read(request.entity_id)})
 
 
 class _Pictures:
-    """For each entity, the picture that its caption belongs to."""
+    """For each entity, the picture of its caption."""
 
     def __init__(self, staging: DataLayout, captions: dict[str, str], usable: _Usable) -> None:
         self._files = [pq.ParquetFile(path) for path in pairs.shards(staging.pairs)]
@@ -85,11 +85,11 @@ class _Pictures:
                         self._found.setdefault(entity, (pair["image_sha256"], shard, group, row))
 
     def hash_of(self, entity_id: str) -> str:
-        """SHA-256 of the picture's file; empty for an entity that was never photographed."""
+        """SHA-256 of the picture file; empty for an entity without pictures."""
         return self._found[entity_id][0] if entity_id in self._found else ""
 
     def read(self, entity_id: str) -> bytes:
-        """The picture's file."""
+        """Content of the picture file."""
         _, shard, group, row = self._found[entity_id]
         images = self._files[shard].read_row_group(group, columns=["image"])["image"]
         content: bytes = images[row].as_py()["bytes"]
@@ -97,7 +97,7 @@ class _Pictures:
 
 
 class _Usable:
-    """Tells rows that may be used from others, and remembers which entities have rows of each kind."""
+    """Filters rows by usage rights, and tracks which entities have allowed and forbidden rows."""
 
     def __init__(self, rights: Rights) -> None:
         self._rights = rights
@@ -105,7 +105,7 @@ class _Usable:
         self._without: set[str] = set()
 
     def mask(self, table: pa.Table) -> list[bool]:
-        """For each row, whether it may be used. Data of an earlier version say nothing about consent."""
+        """For each row, whether it may be used. Earlier data versions have no consent column."""
         licences, consents = (
             table[name].to_pylist() if name in table.column_names else [None] * len(table) for name in _RIGHTS
         )
@@ -118,27 +118,27 @@ class _Usable:
         self._without.update(table.filter(pc.invert(mask))["entity_id"].to_pylist())
         return table.filter(mask)
 
-    def nothing_of(self, entity: Mapping[str, str | None]) -> bool:
-        """Whether an entity's own row or others of it may not be used, and none of its pictures and texts may."""
+    def is_forbidden(self, entity: Mapping[str, str | None]) -> bool:
+        """Whether a row of the entity is forbidden and none of its pictures and texts is allowed."""
         own = self._rights.missing(licence=entity.get("licence"), consent=entity.get("consent"))
         return (bool(own) or entity["entity_id"] in self._without) and entity["entity_id"] not in self._with
 
 
 def _first_captions(staging: DataLayout, usable: _Usable) -> dict[str, str]:
-    """Entity id -> the alphabetically first caption among its pictures that is not empty."""
+    """Entity id -> the alphabetically first non-empty caption of its pictures."""
     first: dict[str, str] = {}
     for path in pairs.shards(staging.pairs):
         with pairs.reading(path):
             table = usable.of(pq.ParquetFile(path).read(columns=["entity_id", "caption", *_RIGHTS]))
-        said = table.filter(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(table["caption"])), 0))
-        for row in said.group_by("entity_id").aggregate([("caption", "min")]).to_pylist():
+        captioned = table.filter(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(table["caption"])), 0))
+        for row in captioned.group_by("entity_id").aggregate([("caption", "min")]).to_pylist():
             entity, caption = row["entity_id"], row["caption_min"]
             first[entity] = min(first.get(entity, caption), caption)
     return first
 
 
 def _source_provided(staging: DataLayout, usable: _Usable) -> dict[str, dict[str, dict[str, None]]]:
-    """Entity id -> language -> the distinct texts that the source provides (keys, in its order)."""
+    """Entity id -> language -> distinct texts of the source, as ordered keys."""
     texts: dict[str, dict[str, dict[str, None]]] = defaultdict(dict)
     for path in pairs.shards(staging.source_provided):
         with pairs.reading(path):

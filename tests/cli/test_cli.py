@@ -171,7 +171,7 @@ def test_a_trained_model_is_measured_and_answers(mine, shop, tmp_path):
     train = ("train", "--preset", "tiny", "--data", mine, "--run", tmp_path / "run", "--epochs")
     card = answer(*train, 1)
     assert answer(*train, 1) == card
-    assert "name a new folder" in refusal(*train, 2)
+    assert "choose a new folder" in refusal(*train, 2)
     model = ("--checkpoint", card["checkpoint"], "--data", mine)
     report = answer("evaluate", *model, "--csv", tmp_path / "queries.csv")
     assert (report["model_fingerprint"], report["pictures"], report["entities"]) == (card["fingerprint"], 3, 4)
@@ -183,7 +183,7 @@ def test_a_trained_model_is_measured_and_answers(mine, shop, tmp_path):
 
 def test_a_run_is_never_put_into_a_folder_of_something_else(mine, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    assert "something else" in refusal("train", "--preset", "tiny", "--data", mine, "--run", tmp_path)
+    assert "holds other files" in refusal("train", "--preset", "tiny", "--data", mine, "--run", tmp_path)
 
 
 # ---------------------------------------------------------------- questions
@@ -198,7 +198,7 @@ def test_a_package_answers_without_data(package, tmp_path):
 
 def test_half_a_model_is_asked_for_the_other_half(package):
     for options in ((), ("--checkpoint", package), ("--package", package, "--data", package)):
-        assert "--package DIR alone" in refusal("search", "kettle", *options)
+        assert "--package DIR, or --checkpoint" in refusal("search", "kettle", *options)
 
 
 def test_every_mistake_is_one_line_that_names_it(package, mine, tmp_path):

@@ -59,7 +59,7 @@ def test_a_source_is_read_trained_on_and_measured(news: Path, settings: Path, tm
     assert answer(*train) == card  # nothing is read or trained twice
     assert card["metrics"]["truncated_captions"] == 0
     (news / "imgs" / "1.jpg").write_bytes((news / "imgs" / "2.jpg").read_bytes() + b" ")
-    assert "name a new folder" in refusal(*train)
+    assert "choose a new folder" in refusal(*train)
     data = tmp_path / "run" / ".entityclip" / "staging"
     report = answer("evaluate", "--checkpoint", card["checkpoint"], "--data", data)
     names = {(metric["index"], metric["direction"]) for metric in report["metrics"]}

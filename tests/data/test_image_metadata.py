@@ -249,5 +249,5 @@ def test_the_audit_finds_pictures_that_hold_metadata(tmp_path: Path) -> None:
     writer.close()
     code, text = audited(tmp_path)
     assert code == 1
-    assert "1 hold metadata" in text
+    assert "1 contain metadata" in text
     assert first["pair_id"] in text

@@ -41,7 +41,7 @@ def test_the_audit_identifies_a_text_without_keeping_it(ledger: Path) -> None:
 def test_nothing_in_the_audit_can_be_changed_or_taken_away(ledger: Path) -> None:
     with closing(sqlite3.connect(ledger)) as db:
         for statement in ("DELETE FROM audit", "UPDATE audit SET host = 'x'"):
-            with pytest.raises(sqlite3.IntegrityError, match="only added to"):
+            with pytest.raises(sqlite3.IntegrityError, match="append-only"):
                 db.execute(statement)
     assert len(list(read_audit(ledger))) == 3
 

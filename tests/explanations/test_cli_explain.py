@@ -85,7 +85,7 @@ def test_a_spent_budget_ends_the_run_and_the_next_one_goes_on(data: DataLayout, 
     assert result.exit_code == 1
     assert "BudgetSpent" in result.stderr
     kept = sum(server.counts.values())
-    assert f"{kept} of {ENTITIES} answers came and are kept" in result.stderr
+    assert f"{kept} of {ENTITIES} answers are in the ledger" in result.stderr
     assert 0 < kept < ENTITIES
     assert not data.explanations.exists()
     assert explain(data, *asked).exit_code == 0

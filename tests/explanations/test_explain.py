@@ -119,7 +119,7 @@ def test_half_written_staging_is_not_explained(staging: DataLayout, tmp_path: Pa
 def test_a_file_that_is_no_ledger_is_named(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     path.write_bytes(b"not a database at all" * 100)
-    with pytest.raises(DataError, match=r"ledger\.sqlite.*move it away"):
+    with pytest.raises(DataError, match=r"ledger\.sqlite.*move the file away"):
         Ledger(path)
 
 
