@@ -8,9 +8,17 @@ import time
 
 import numpy as np
 import pytest
-from entityclip.images import MAX_PIXELS, MAX_WEBP_PIXELS, PIXEL_BYTES, Preprocessing, decode, opened, strip_metadata
 from PIL import Image
 
+from entityclip.data.images import (
+    MAX_PIXELS,
+    MAX_WEBP_PIXELS,
+    PIXEL_BYTES,
+    Preprocessing,
+    decode,
+    opened,
+    strip_metadata,
+)
 from entityclip.data.picture_memory import BUDGET, DECODED_BYTES, ByteBudget
 from entityclip.errors import ImageError
 
@@ -62,7 +70,7 @@ FILES = {
 
 _MEASURED = """
 import sys
-from entityclip.images import decode, decoded_bytes, strip_metadata, _opened
+from entityclip.data.images import decode, decoded_bytes, strip_metadata, _opened
 def bytes_of(name):
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(name))
 small, data = (open(path, "rb").read() for path in sys.argv[2:])
@@ -120,7 +128,7 @@ def test_transparency_by_bands_gives_the_same_pixels_as_the_whole_picture(name):
 def test_threads_never_hold_more_than_the_budget(monkeypatch):
     data, counted = file("rgba png", 400), PIXEL_BYTES * 400 * 400
     BUDGET_OF_TWO = ByteBudget(2 * counted)
-    monkeypatch.setattr("entityclip.images.BUDGET", BUDGET_OF_TWO)
+    monkeypatch.setattr("entityclip.data.images.BUDGET", BUDGET_OF_TWO)
     inside, most, lock = 0, 0, threading.Lock()
 
     def use() -> None:

@@ -11,14 +11,14 @@ from typing import NamedTuple
 import httpx
 import psutil
 import pytest
-from bentos.edge import keys
-from bentos.smoke import serving
 from callers import bearer
-from entityclip.layout import StateLayout
 from PIL import Image
 from served import package, released, store_home  # noqa: F401  (fixtures)
 
+from bentos.build.smoke_test import serving
+from bentos.middleware import keys
 from entityclip.data.picture_memory import DECODED_BYTES
+from entityclip.paths import StateLayout
 
 AT_ONCE = 6
 ALLOWANCE = 250e6
