@@ -1,11 +1,10 @@
-"""Layout: the only place where a workspace's paths are joined.
+"""The only place where a workspace's paths are joined.
 
 A workspace is a Git and DVC repository. What a release consists of is tracked; everything under
 ``.entityclip/`` is work in progress, ignored by Git, and can be deleted at any time.
 """
 
-from entityclip.paths.feedback import FeedbackLayout
-from entityclip.paths.parts import (
+from entityclip.paths.artifacts import (
     ChangesLayout,
     CheckpointLayout,
     DataLayout,
@@ -16,10 +15,8 @@ from entityclip.paths.parts import (
     RunLayout,
     StoreLayout,
 )
-from entityclip.paths.review import ReviewLayout
-from entityclip.paths.state import StateLayout
-from entityclip.paths.study import AblationLayout, GateLayout, StudyLayout
-from entityclip.paths.watch import WatchLayout
+from entityclip.paths.experiments import AblationLayout, GateLayout, StudyLayout
+from entityclip.paths.service import FeedbackLayout, ReviewLayout, StateLayout, WatchLayout, device_lock
 from entityclip.paths.workspace import Layout
 
 __all__ = [
@@ -40,4 +37,5 @@ __all__ = [
     "StoreLayout",
     "StudyLayout",
     "WatchLayout",
+    "device_lock",
 ]

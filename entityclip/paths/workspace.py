@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from entityclip.paths.feedback import FeedbackLayout
-from entityclip.paths.parts import CheckpointLayout, DataLayout, DecodedLayout, RunLayout
-from entityclip.paths.state import StateLayout
-from entityclip.paths.watch import WatchLayout
+from entityclip.paths.artifacts import CheckpointLayout, DataLayout, DecodedLayout, RunLayout
+from entityclip.paths.service import FeedbackLayout, StateLayout, WatchLayout
 
 
 @dataclass(frozen=True)

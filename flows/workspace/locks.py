@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from entityclip.errors import Busy
-from entityclip.paths import Layout, machine
+from entityclip.paths import Layout, device_lock
 from entityclip.settings import RunPolicy, read_config
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def device_lease(layout: Layout, device: str) -> Iterator[None]:
         Busy: Another training holds it, and this one does not wait, or not any longer.
     """
     name = physical(device)
-    with _held(machine.lease(name), layout, what=f"{name}: another training is at work on it"):
+    with _held(device_lock(name), layout, what=f"{name}: another training is at work on it"):
         yield
 
 

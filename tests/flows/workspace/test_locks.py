@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from entityclip.errors import Busy
-from entityclip.paths import Layout, machine
+from entityclip.paths import Layout, device_lock
 from flows.workspace.locks import device_lease, physical, workspace_lock
 
 HOLD = (
@@ -49,7 +49,7 @@ def test_a_second_training_is_dropped_or_waits_and_a_killed_one_gives_the_device
         device_lease(patient, "cpu").__enter__()
     holder.kill()
     holder.wait()
-    assert machine.lease("cpu").exists()  # the file stays, the lock is gone
+    assert device_lock("cpu").exists()  # the file stays, the lock is gone
     with device_lease(dropping, "cpu"):
         pass
 

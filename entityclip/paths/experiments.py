@@ -1,11 +1,11 @@
-"""The folders of studies: a search for better settings, an ablation."""
+"""The folders of experiments: hyperparameter search, ablation, gate report."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from entityclip.paths.parts import DataLayout, DecodedLayout, RunLayout
+from entityclip.paths.artifacts import DataLayout, DecodedLayout, RunLayout
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The folders that a workspace, a run or a store consists of."""
+"""What stages produce: data versions, checkpoints, indexes, packages, Bento stores and training runs."""
 
 from __future__ import annotations
 
