@@ -1,11 +1,12 @@
-"""What the scores of texts catch: faults by kind, planted into sound texts, and what sound texts are set aside for it.
+"""What the scores of texts catch: faults by kind, injected into sound texts, and what sound texts are set aside for it.
 
     python benchmarks/faults_in_texts.py --json
     python benchmarks/faults_in_texts.py --source ../shared/grocery --splits 8 --json
 
-Half of the entities are learned from, the other half is measured: the soundness model learns from faults planted into
-the first half, once into single texts and once into all texts of an entity. Its threshold, which may set aside
---promise of the sound texts there, is held against faults planted into the second half, five times with other seeds.
+Half of the entities are learned from, the other half is measured: the text-quality model learns from faults that
+are injected into the first half, once into single texts and once into all texts of an entity. Its threshold, which may
+set aside --promise of the sound texts there, is tested on faults injected into the second half, five times with other
+seeds.
 A text is set aside when its probability of being sound is below the threshold. What the writer was told is the
 entity's own sound text, as far as numbers are concerned. Where there are too few texts for all kinds at once, the kinds
 are planted one after the other; where a half holds few entities, --splits halves them anew and takes all together.
@@ -46,10 +47,10 @@ from entityclip.model import checkpoint
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.paths import CheckpointLayout, DataLayout, Layout
 from entityclip.quality import score_explanations
-from entityclip.quality.fault_injection import KINDS, Kind, plant
-from entityclip.quality.model_scores import Seen, judged, look
+from entityclip.quality.fault_injection import KINDS, Kind, inject_faults
+from entityclip.quality.model_scores import EntityPictures, embed_pictures, score_with_model
 from entityclip.quality.quality_score import FAULTS
-from entityclip.quality.text_quality_model import SoundnessModel, learn
+from entityclip.quality.text_quality_model import TextQualityModel, fit_model
 from entityclip.training import presets
 from entityclip.training.trainer import fit
 
@@ -71,7 +72,7 @@ class Judge(NamedTuple):
     """A model, and the pictures as it sees them."""
 
     model: LoadedModel
-    seen: Seen
+    seen: EntityPictures
 
 
 class FaultBench:
@@ -96,16 +97,16 @@ class FaultBench:
         units = len(some) if by == "text" else some["entity_id"].nunique()
         at_once = max(1, int(FAULTY * units) // FEWEST_EACH)
         turns: list[Sequence[Kind]] = [KINDS[start : start + at_once] for start in range(0, len(KINDS), at_once)]
-        return [plant(some, self.entities, share=FAULTY, kinds=kinds, by=by, seed=seed) for kinds in turns]
+        return [inject_faults(some, self.entities, share=FAULTY, kinds=kinds, by=by, seed=seed) for kinds in turns]
 
     def scored(self, planted: pd.DataFrame, judge: Judge | None) -> pd.DataFrame:
         """All scores; those of the pictures where there is a judge."""
         scored = score_explanations(planted, self.entities, source_provided=self.texts[["entity_id", "text"]])
-        return scored if judge is None else judged(judge.model, scored, self.data, seen=judge.seen)
+        return scored if judge is None else score_with_model(judge.model, scored, self.data, seen=judge.seen)
 
     def judge(self, model: LoadedModel) -> Judge:
         """The model, having looked at all pictures."""
-        return Judge(model, look(model, self.data, set(self.entities["entity_id"]), progress=self._progress))
+        return Judge(model, embed_pictures(model, self.data, set(self.entities["entity_id"]), progress=self._progress))
 
     def trained(self, name: str, texts: pd.DataFrame) -> LoadedModel:
         """A model of these explanations, and of all pictures with their captions."""
@@ -140,14 +141,14 @@ def measured_by_halves(bench: FaultBench, *, promise: float) -> dict[str, Any]:
     return answer
 
 
-def taught(lessons: pd.DataFrame, *, promise: float) -> SoundnessModel:
-    """The soundness model of planted texts."""
-    return learn(
-        lessons, lessons["planted"].isna(), learned_from={"benchmark": "faults_in_texts"}, false_alarms=promise
+def taught(lessons: pd.DataFrame, *, promise: float) -> TextQualityModel:
+    """The text-quality model of planted texts."""
+    return fit_model(
+        lessons, lessons["injected_fault"].isna(), learned_from={"benchmark": "faults_in_texts"}, false_alarms=promise
     )
 
 
-def set_aside(scored: pd.DataFrame, model: SoundnessModel) -> pd.DataFrame:
+def set_aside(scored: pd.DataFrame, model: TextQualityModel) -> pd.DataFrame:
     """``scored`` with a column that says whether the text is set aside."""
     return scored.assign(aside=model.probability(scored) < model.threshold)
 
@@ -155,7 +156,7 @@ def set_aside(scored: pd.DataFrame, model: SoundnessModel) -> pd.DataFrame:
 def caught(scored: pd.DataFrame) -> dict[str, Any]:
     """Share of each kind that is set aside, in percent, and of the sound texts; and swaps that hold no name, apart."""
     aside = scored["aside"]
-    kind = scored["planted"].fillna("sound")
+    kind = scored["injected_fault"].fillna("sound")
     nameless = kind.str.startswith("swapped") & scored["other_entity"].isna()
     share = (100 * aside.groupby(kind).mean()).round(1)
     hidden = (100 * aside[nameless].groupby(kind[nameless]).mean()).round(1)
@@ -164,7 +165,7 @@ def caught(scored: pd.DataFrame) -> dict[str, Any]:
         "caught_nameless": hidden.to_dict(),
         "false_alarms": share["sound"],
         "found_by": {name: found_by(scored[kind == name]) for name in ("sound", *KINDS) if name in share},
-        "planted": scored["planted"].value_counts().to_dict(),
+        "planted": scored["injected_fault"].value_counts().to_dict(),
         "sound": int((kind == "sound").sum()),
     }
 

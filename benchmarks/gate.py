@@ -29,7 +29,7 @@ import typer
 from lib.machine import facts, peak_gib
 
 from entityclip.quality import score_shards
-from entityclip.quality.fault_injection import plant
+from entityclip.quality.fault_injection import inject_faults
 
 TEXTS_EACH, SHARD_ROWS, PER_CATEGORY, FAULTY = 5, 50_000, 200, 0.02
 JUDGED_AT_ONCE = 5
@@ -108,7 +108,7 @@ def generate(folder: Path, *, rows: int) -> pd.DataFrame:
             for place, text in enumerate(texts)
         )
         these = pd.DataFrame([row for row, _ in some])
-        plant(frame, these, share=FAULTY, seed=shard).to_parquet(folder / f"{shard:05}.parquet", index=False)
+        inject_faults(frame, these, share=FAULTY, seed=shard).to_parquet(folder / f"{shard:05}.parquet", index=False)
         entities.append(these)
     return pd.concat(entities, ignore_index=True)
 
@@ -131,7 +131,7 @@ def measure(folder: Path, entities: pd.DataFrame, *, processes: int, progress: b
         verdict = validate(scored, suite="explanations", context_root=folder)
         judging += time.monotonic() - before
         broken = set(verdict.broken["position"])
-        faulty = scored["planted"].notna().to_numpy().nonzero()[0]
+        faulty = scored["injected_fault"].notna().to_numpy().nonzero()[0]
         aside, planted, caught = aside + len(broken), planted + len(faulty), caught + len(broken & set(faulty.tolist()))
         if progress:
             print(f"{aside:,} set aside after {time.monotonic() - started:.0f} s", flush=True)

@@ -30,17 +30,17 @@ from entityclip.data import pairs
 from entityclip.data.ingest import ingest
 from entityclip.data.sources.catalog import CatalogSource
 from entityclip.data.variants import with_explanations
-from entityclip.experiments.train_and_evaluate import measure
+from entityclip.experiments.train_and_evaluate import train_and_evaluate
 from entityclip.explanations import SourceWriter, explain
 from entityclip.explanations.retry_rejected import write_again
 from entityclip.model import checkpoint
 from entityclip.paths import AblationLayout, DataLayout, Layout, RunLayout
-from entityclip.quality.fault_injection import SWAPS, plant
-from entityclip.quality.fit_text_quality import learn_soundness
+from entityclip.quality.fault_injection import SWAPS, inject_faults
+from entityclip.quality.fit_text_quality import fit_text_quality
 from entityclip.quality.quarantine import broken_texts
 from entityclip.schemas import SLICES, QualityReport
 from entityclip.training import TrainConfig, presets, run_key
-from expectations.check import Judges, check, copy_context
+from expectations.check import GateScorers, check, copy_context
 
 SLICE_KEYS = dict(zip(SLICES, ("frequent", "two", "one", "none"), strict=True))
 SHARE, SEED, LEARNED_SEED = 0.5, 0, 100
@@ -78,7 +78,7 @@ def with_texts(clean: DataLayout, texts: pd.DataFrame, into: DataLayout) -> Data
     return into
 
 
-def gated(batch: DataLayout, layout: Layout, judges: Judges) -> Gated:
+def gated(batch: DataLayout, layout: Layout, scorers: GateScorers) -> Gated:
     """The committed rules on a batch."""
     copy_context(layout.expectations)
     file = layout.quarantine("batch")
@@ -87,24 +87,24 @@ def gated(batch: DataLayout, layout: Layout, judges: Judges) -> Gated:
         accepted=layout.accepted,
         quarantine=file,
         context_root=layout.expectations,
-        judges=judges,
+        scorers=scorers,
     )
     nothing = pd.DataFrame(columns=["id", "rule", "value"])
     return Gated(report, broken_texts(file) if file.exists() else nothing)
 
 
-def mended(batch: DataLayout, layout: Layout, judges: Judges) -> tuple[pd.DataFrame, Gated]:
+def mended(batch: DataLayout, layout: Layout, scorers: GateScorers) -> tuple[pd.DataFrame, Gated]:
     """The texts that are trained on with the gate on, and what the gate said of the batch as it came."""
-    first = gated(batch, layout, judges)
+    first = gated(batch, layout, scorers)
     write_again(batch, first.broken, writer=KnowingWriter(), ledger=layout.ledger)
-    second = gated(batch, layout, judges)
+    second = gated(batch, layout, scorers)
     texts = pairs.read_frame(batch.explanations)
     return texts[~texts["explanation_id"].isin(second.broken["id"])], first
 
 
 def found_share(planted: pd.DataFrame, broken: pd.DataFrame) -> dict[str, float]:
     """Share of the swapped texts, and of the sound ones, that broke a rule."""
-    swapped, caught = planted["planted"].notna(), planted["explanation_id"].isin(broken["id"])
+    swapped, caught = planted["injected_fault"].notna(), planted["explanation_id"].isin(broken["id"])
     return {"caught": round(float(caught[swapped].mean()), 4), "false_alarms": round(float(caught[~swapped].mean()), 4)}
 
 
@@ -125,7 +125,9 @@ def trained(bench: GateBench, name: str, texts: pd.DataFrame, seed: int) -> tupl
     run = bench.to.run(f"{name}-{seed}", key=key)
     make = partial(with_texts, bench.clean, texts, bench.to.data(f"{name}-{seed}"))
     started = time.monotonic()
-    result = measure(config, make_data=make, key=key, run=run, decoded=bench.to.decoded, progress=sys.stderr.isatty())
+    result = train_and_evaluate(
+        config, make_data=make, key=key, run=run, decoded=bench.to.decoded, progress=sys.stderr.isatty()
+    )
     asked = result.queries
     asked = asked[(asked["index"] == "explanation") & (asked["direction"] == "image_to_text")]
     hits = 100.0 * (asked.set_index(["slice", "pair_id"])["rank"] == 1)
@@ -161,14 +163,14 @@ def main(
     clean = clean_catalog(layout, products=products)
     bench = GateBench(clean, config, AblationLayout(to / "trained"))
     texts, entities = pairs.read_frame(clean.explanations), pairs.read_frame(clean.entities)
-    swapped = plant(texts, entities, share=SHARE, kinds=SWAPS, by="entity", seed=SEED)
+    swapped = inject_faults(texts, entities, share=SHARE, kinds=SWAPS, by="entity", seed=SEED)
 
     runs = [trained(bench, "clean", texts, seed) for seed in range(seeds)]
     champion = checkpoint.load(runs[0][0].checkpoint)
-    judges = Judges(champion, learn_soundness(champion, clean, seed=LEARNED_SEED))
-    rows = swapped.drop(columns="planted")
-    blind = gated(with_texts(clean, rows, bench.to.data("first-run")), layout, Judges())
-    passed, first = mended(with_texts(clean, rows, bench.to.data("batch")), layout, judges)
+    scorers = GateScorers(champion, fit_text_quality(champion, clean, seed=LEARNED_SEED))
+    rows = swapped.drop(columns="injected_fault")
+    blind = gated(with_texts(clean, rows, bench.to.data("first-run")), layout, GateScorers())
+    passed, first = mended(with_texts(clean, rows, bench.to.data("batch")), layout, scorers)
 
     hits = {"clean": [hit for _, hit in runs]}
     for name, kept in {"swapped_off": rows, "swapped_on": passed}.items():

@@ -2,9 +2,10 @@
 
     python benchmarks/rules_worth.py --json        # resumable; --to names where it is kept
 
-A share of the texts goes wrong, as many in each way (``quality/planted.py``). The committed rules set texts aside, with
-a champion as judge that was trained on the clean texts, or without any, as on a first run; then the demo preset trains
-without any gate, with it, and without one rule after the other, as ``entityclip gate-report`` does on a workspace.
+A share of the texts goes wrong, as many in each way (``quality/fault_injection.py``). The committed
+rules set texts aside, with a champion that was trained on the clean texts, or without any, as on a first run; then the
+demo preset trains without any gate, with it, and without one rule after the other, as ``entityclip gate-report`` does
+on a workspace.
 ``worth`` is R@1 of the explanation index that is lost without a rule, in points, with a bootstrap interval over
 entities; a rule that sets aside no text that none of the others does is worth 0 beside them, and trains nothing.
 ``faults`` says which texts break the rule, by the kind that was planted. Killed, the same command goes on where it was.
@@ -24,17 +25,17 @@ from gate_effect import LEARNED_SEED, GateBench, clean_catalog, found_share, gat
 from lib.machine import facts, peak_gib
 
 from entityclip.data import pairs
-from entityclip.experiments.gate_report import Study, Trained, recall_table, retrain, variants, worth_table
+from entityclip.experiments.gate_report import GateStudy, TrainedVariant, recall_table, retrain, variants, worth_table
 from entityclip.experiments.gate_report.page import markdown
 from entityclip.model import checkpoint
 from entityclip.paths import CheckpointLayout, GateLayout, Layout
-from entityclip.quality.fault_injection import plant
-from entityclip.quality.fit_text_quality import learn_soundness
+from entityclip.quality.fault_injection import inject_faults
+from entityclip.quality.fit_text_quality import fit_text_quality
 from entityclip.training import presets
-from expectations.check import Judges
+from expectations.check import GateScorers
 
 
-def told(one: Trained) -> None:
+def told(one: TrainedVariant) -> None:
     """One line for each training."""
     recall = one.result.measured.evaluation.value("R@1", index="explanation")
     print(f"{one.variant.name}, seed {one.seed}: R@1 {recall:.1f}", file=sys.stderr, flush=True)
@@ -42,7 +43,7 @@ def told(one: Trained) -> None:
 
 def kinds_by_rule(planted: pd.DataFrame, broken: pd.DataFrame) -> dict[str, dict[str, int]]:
     """Rule -> kind of fault, or ``sound`` -> how many texts of that kind break it."""
-    kind = planted.set_index("explanation_id")["planted"].fillna("sound")
+    kind = planted.set_index("explanation_id")["injected_fault"].fillna("sound")
     told = broken.assign(kind=kind.reindex(broken["id"]).to_numpy())
     return {
         str(rule): {str(name): int(count) for name, count in some["kind"].value_counts().items()}
@@ -50,11 +51,11 @@ def kinds_by_rule(planted: pd.DataFrame, broken: pd.DataFrame) -> dict[str, dict
     }
 
 
-def judged_by(model: Path | None, bench: GateBench, texts: pd.DataFrame) -> Judges:
+def judged_by(model: Path | None, bench: GateBench, texts: pd.DataFrame) -> GateScorers:
     """The named checkpoint, or a model trained on the clean texts, and what sound texts look like to it."""
     layout = CheckpointLayout(model) if model else trained(bench, "clean", texts, 0)[0].checkpoint
     judge = checkpoint.load(layout)
-    return Judges(judge, learn_soundness(judge, bench.clean, seed=LEARNED_SEED))
+    return GateScorers(judge, fit_text_quality(judge, bench.clean, seed=LEARNED_SEED))
 
 
 def main(
@@ -73,10 +74,12 @@ def main(
     config = presets.demo().train.changed(epochs=epochs)
     clean = clean_catalog(layout, products=products)
     texts, entities = pairs.read_frame(clean.explanations), pairs.read_frame(clean.entities)
-    planted = plant(texts, entities, share=share, seed=0)
-    batch = with_texts(clean, planted.drop(columns="planted"), kept.runs.data("batch"))
-    found = gated(batch, layout, judged_by(model, GateBench(clean, config, kept.runs), texts) if champion else Judges())
-    study = Study(batch, pairs.digest(*planted["text"], *planted["entity_id"]), config, seeds, kept.runs)
+    planted = inject_faults(texts, entities, share=share, seed=0)
+    batch = with_texts(clean, planted.drop(columns="injected_fault"), kept.runs.data("batch"))
+    found = gated(
+        batch, layout, judged_by(model, GateBench(clean, config, kept.runs), texts) if champion else GateScorers()
+    )
+    study = GateStudy(batch, pairs.digest(*planted["text"], *planted["entity_id"]), config, seeds, kept.runs)
     planned = variants(pairs.read_frame(batch.explanations), found.broken)
     wanted = [one for one in planned if not rule or one.rule in ("", *rule)]
     done = list(retrain(study, wanted, report=told, progress=sys.stderr.isatty()))

@@ -1,4 +1,4 @@
-"""The gate: staging in; out comes what may be versioned, and a reason for every row that was set aside."""
+"""The quality gate: takes staging; writes the accepted rows, and a reason for every row that was set aside."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from entityclip.paths import DataLayout
 from entityclip.quality import score_pairs
 from entityclip.schemas import QualityReport
 from expectations import quarantine as set_aside
-from expectations.judges import NOBODY, Judges
-from expectations.page import Found, write_validation_page
+from expectations.gate_scorers import TEXT_RULES_ONLY, GateScorers
+from expectations.page import SuiteResult, write_validation_page
 from expectations.suites import (
     POSITION,
     Need,
@@ -35,7 +35,7 @@ from expectations.suites import (
 UNSCORED = "the scores could not be computed"
 log = logging.getLogger(__name__)
 
-__all__ = ["Judges", "check", "copy_context", "suite_hash"]
+__all__ = ["GateScorers", "check", "copy_context", "suite_hash"]
 
 
 def check(
@@ -44,25 +44,25 @@ def check(
     accepted: DataLayout,
     quarantine: Path,
     context_root: Path,
-    judges: Judges = NOBODY,
+    scorers: GateScorers = TEXT_RULES_ONLY,
     waived: Mapping[str, Collection[str]] = MappingProxyType({}),
     progress: bool = False,
 ) -> QualityReport:
-    """Score pairs and explanations, validate them by their suites, and write to ``accepted`` what may pass.
+    """Score pairs and explanations, validate them against their suites, and write the rows that pass to ``accepted``.
 
     A row that breaks a critical rule is set aside; ``quarantine`` names it and the rule. The batch as a whole is
     refused when more rows of a table do so than its suite's ``max_quarantined_share`` allows, when a critical rule
-    fails that is about no row in particular, or when a check could not be run. ``accepted`` is then empty, so that
-    nobody can read it, and the report says why: a refusal is a verdict, not an error, and raising is up to the
-    caller. The page of what every rule found is written either way.
+    about the table as a whole fails, or when a check could not run. ``accepted`` is then left incomplete, so that no
+    one can read it, and the report gives the reason. A refusal raises nothing; the caller decides. The validation page
+    is written in either case.
 
     Args:
         staging: Complete, explanations included. Read only.
         accepted: Emptied first; complete only when the batch passed.
         quarantine: CSV, see ``quarantine.COLUMNS``; replaced, or removed where no row was set aside.
-        context_root: Project root of the Great Expectations context whose suites hold.
-        judges: What looks at texts beside the rules on words.
-        waived: Id of an explanation -> the rules that it may break, since a person has accepted it.
+        context_root: Project root of the Great Expectations context with the suites.
+        scorers: Models and domain rules that score texts, besides the rules on words.
+        waived: Id of an explanation -> the rules that it may break, because a reviewer accepted it.
         progress: Show a progress bar on standard error.
 
     Raises:
@@ -73,15 +73,15 @@ def check(
     pairs.start(accepted)
     photographed, written = pairs.read_frame(staging.pairs), pairs.read_frame(staging.explanations)
     rights = read_rights(suite_file("pairs", context_root))
-    of_pairs = _judged(
+    of_pairs = _validated(
         photographed, lambda frame: score_pairs(frame, rights=rights), suite="pairs", context_root=context_root
     )
-    of_texts = _judged(
+    of_texts = _validated(
         written,
-        lambda frame: judges.score(frame, staging),
+        lambda frame: scorers.score(frame, staging),
         suite="explanations",
         context_root=context_root,
-        missing=judges.missing,
+        missing=scorers.missing,
         waived={(i, rule) for i, key in enumerate(written.get("explanation_id", ())) for rule in waived.get(key, ())},
     )
     lines = [
@@ -93,7 +93,7 @@ def check(
     refusals = of_pairs.refusals + of_texts.refusals
     if not refusals:
         _accept(staging, accepted, bad_pairs=bad_pairs, bad_texts=bad_texts, progress=progress)
-    found = (Found("pairs", photographed, of_pairs), Found("explanations", written, of_texts))
+    found = (SuiteResult("pairs", photographed, of_pairs), SuiteResult("explanations", written, of_texts))
     page = write_validation_page(found, context_root=context_root)
     return QualityReport(
         accepted_pairs=0 if refusals else len(photographed) - len(bad_pairs),
@@ -109,7 +109,7 @@ def check(
     )
 
 
-def _judged(
+def _validated(
     table: pd.DataFrame,
     score: Callable[[pd.DataFrame], pd.DataFrame],
     *,
@@ -118,9 +118,9 @@ def _judged(
     missing: Mapping[Need, str] = MappingProxyType({}),
     waived: Collection[tuple[int, str]] = (),
 ) -> Verdict:
-    """The suite's verdict on the scored table.
+    """Score the table and validate it.
 
-    A score that raises is one check that failed; rules on the table's own columns still run, those on scores are
+    A scorer that raises counts as one failed check; rules on the table's own columns still run, rules on scores are
     skipped.
     """
     try:
@@ -137,7 +137,7 @@ def _judged(
     return validate(scored, suite=suite, context_root=context_root, missing=missing, waived=waived)
 
 
-# ---------------------------------------------------------------- what passed
+# ---------------------------------------------------------------- accepted rows
 def _accept(
     staging: DataLayout, accepted: DataLayout, *, bad_pairs: set[int], bad_texts: set[int], progress: bool
 ) -> None:

@@ -1,4 +1,4 @@
-"""The page of what every rule found in a batch: what Data Docs would show, with user text escaped and no network."""
+"""The validation page of a batch: the content of Data Docs, with user text escaped and no network access."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _ID = {"pairs": "pair_id", "explanations": "explanation_id"}
 _SEVERITIES = ("critical", "warning", "info")
 
 
-class Found(NamedTuple):
-    """What a suite found in a table."""
+class SuiteResult(NamedTuple):
+    """A validated table."""
 
     suite: Suite
     table: pd.DataFrame
     verdict: Verdict
 
 
-class Example(NamedTuple):
+class BrokenRow(NamedTuple):
     """A row that breaks a rule."""
 
     row: str
@@ -34,17 +34,17 @@ class Example(NamedTuple):
     value: str
 
 
-class Line(NamedTuple):
+class RuleLine(NamedTuple):
     """A rule on the page."""
 
     result: RuleResult
     limit: str
     notes: str
-    examples: list[Example]
+    examples: list[BrokenRow]
 
 
-def write_validation_page(found: tuple[Found, ...], *, context_root: Path) -> Path:
-    """Write the page of a batch; returns its path. That of the batch before is replaced.
+def write_validation_page(found: tuple[SuiteResult, ...], *, context_root: Path) -> Path:
+    """Write the page of a batch, replacing that of the previous one; returns its path.
 
     Raises:
         ConfigError: A suite cannot be read.
@@ -70,12 +70,12 @@ def write_validation_page(found: tuple[Found, ...], *, context_root: Path) -> Pa
     return path
 
 
-def _lines(found: Found, context_root: Path) -> list[Line]:
-    """The rules, those first that a person should look at."""
+def _lines(found: SuiteResult, context_root: Path) -> list[RuleLine]:
+    """The rules, failed and severe ones first."""
     written = {e["meta"]["rule"]: e for e in read_suite(found.suite, context_root)["expectations"]}
     examples = dict(list(found.verdict.examples.groupby("rule", sort=False)))
     lines = [
-        Line(
+        RuleLine(
             result=result,
             limit=_limit(written.get(result.rule, {}).get("kwargs", {})),
             notes=str(written.get(result.rule, {}).get("notes") or ""),
@@ -91,14 +91,14 @@ def _urgency(rule: RuleResult) -> tuple[bool, bool, int, int]:
 
 
 def _limit(arguments: dict[str, Any]) -> str:
-    """What a rule asks of its column, as the suite says it."""
-    asked = {name: value for name, value in arguments.items() if name != "column"}
-    return _short(", ".join(f"{name} {json.dumps(value, ensure_ascii=False)}" for name, value in asked.items()))
+    """The arguments of a rule, apart from its column."""
+    limits = {name: value for name, value in arguments.items() if name != "column"}
+    return _short(", ".join(f"{name} {json.dumps(value, ensure_ascii=False)}" for name, value in limits.items()))
 
 
-def _examples(rows: pd.DataFrame, found: Found) -> list[Example]:
+def _examples(rows: pd.DataFrame, found: SuiteResult) -> list[BrokenRow]:
     listed = rows.join(found.table, on=POSITION).reindex(columns=[_ID[found.suite], "caption", "value"]).fillna("")
-    return [Example(*(_short(str(cell)) for cell in row)) for row in listed.itertuples(index=False)]
+    return [BrokenRow(*(_short(str(cell)) for cell in row)) for row in listed.itertuples(index=False)]
 
 
 def _short(text: str) -> str:

@@ -10,7 +10,7 @@ from types import ModuleType
 from entityclip.data.pairs import digest
 
 _loaded: dict[str, str] = {}
-"""Module -> hash of the source that it was last made from. Great Expectations knows classes by name alone, so that
+"""Module -> hash of the source that it was last made from. Great Expectations identifies classes by name, so that
 another workspace's file of the same name has to be run again."""
 
 
@@ -20,8 +20,8 @@ def plugins(context_root: Path) -> list[Path]:
 
 
 def load_plugins(context_root: Path) -> None:
-    """Run the files, so that Great Expectations knows their classes. Whatever they raise goes through."""
-    # A class that takes an older one's place is what was asked for; a dozen warnings would say so.
+    """Run the files, so that Great Expectations registers their classes. Their exceptions propagate."""
+    # Great Expectations warns a dozen times when a class replaces an older one, which is intended here.
     logging.getLogger("great_expectations.expectations.registry").setLevel(logging.ERROR)
     for path in plugins(context_root):
         name, source = f"gx_plugin_{path.stem}", path.read_text(encoding="utf-8")

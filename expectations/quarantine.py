@@ -1,4 +1,4 @@
-"""The rows that were set aside, as a file for people: what to repair, where it is, and which rule says so."""
+"""The quarantine file: each row that was set aside, its origin, and the rule that it broke."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from entityclip.storage import write_table
 from expectations.suites import POSITION
 
 COLUMNS = ["table", "id", "entity_id", "entity", "rule", "value", "source", "file", "row", "text"]
-"""One line per row and critical rule. ``value`` is what broke the rule; ``source``, ``file`` and ``row`` say where
-the row came from, ``row`` counted from 1 in the table that the source read."""
+"""One line per row and critical rule. ``value`` broke the rule; ``source``, ``file`` and ``row`` are the origin of
+the row, ``row`` counted from 1 in the source's table."""
 
 _LONGEST_SHOWN = 500
 
@@ -22,14 +22,14 @@ def quarantined_pairs(broken: pd.DataFrame, table: pd.DataFrame, *, staging: Dat
     """``COLUMNS`` of the pairs that broke critical rules (``broken`` as in ``Verdict``)."""
     if broken.empty:
         return pd.DataFrame(columns=COLUMNS)
-    # A leaf of a struct comes as a column with the leaf's own name.
+    # A leaf of a struct is read as a column with the leaf's name.
     files = pairs.read_frame(staging.pairs, columns=["image.path"])["path"]
     origin = table.assign(table="pairs", file=files)
     return _lines(broken, origin.rename(columns={"pair_id": "id", "caption": "text"}))
 
 
 def quarantined_explanations(broken: pd.DataFrame, table: pd.DataFrame, *, staging: DataLayout) -> pd.DataFrame:
-    """``COLUMNS`` of the explanations that broke critical rules; ``source`` is who wrote the text."""
+    """``COLUMNS`` of the explanations that broke critical rules; ``source`` is the writer of the text."""
     if broken.empty:
         return pd.DataFrame(columns=COLUMNS)
     entities = pairs.read_frame(staging.entities, columns=["entity_id", "entity"]).drop_duplicates("entity_id")
@@ -50,7 +50,7 @@ def _lines(broken: pd.DataFrame, origin: pd.DataFrame) -> pd.DataFrame:
 
 
 def write(path: Path, lines: pd.DataFrame) -> None:
-    """Replace the file by these lines; without any, there is no file."""
+    """Replace the file with these lines; remove it where there are none."""
     if lines.empty:
         path.unlink(missing_ok=True)
         return

@@ -1,4 +1,4 @@
-"""What the message about a refused batch says: rules, examples, where the limits stand, and what to do next."""
+"""The message about a refused batch: rules, examples, the file with the limits, and what to do next."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from expectations.suites import Suite, read_suite, suite_file
 RULES_SHOWN, EXAMPLES = 5, 3
 _LONGEST_SHOWN = 60
 _PERSONAL = {"email", "phone"}
-"""Rules whose values are personal data; a message travels further than the quarantine file."""
+"""Rules whose values are personal data. The message also goes to Prefect and to notifications, so it omits them."""
 
 
 def explain_refusal(report: QualityReport, layout: Layout) -> str:
-    """Several lines for the person who ran the job; the first has the verdict.
+    """The message, in several lines; the first has the verdict.
 
-    Values from the data are quoted and shortened, so that they cannot be taken for lines of the message.
+    Values from the data are quoted and shortened, so that they cannot imitate lines of the message.
 
     Raises:
         ConfigError: A suite cannot be read.
     """
-    lines = [f"the batch was refused: {report.refusal}; nothing was versioned, and the model in service stays"]
+    lines = [f"the batch was refused: {report.refusal}; nothing was versioned, and the model in service is unchanged"]
     aside = _set_aside(report.quarantine_file)
     lines += _rules(aside, layout.expectations)
     lines += [_limits(suite, layout.expectations) for suite in get_args(Suite) if (aside["table"] == suite).any()]
@@ -58,7 +58,7 @@ def _rules(aside: pd.DataFrame, context_root: Path) -> list[str]:
 
 
 def _reason(suite: Suite, rule: str, context_root: Path) -> str:
-    """What the suite notes about the rule."""
+    """The rule's notes in the suite."""
     written = read_suite(suite, context_root)["expectations"]
     return next((str(e.get("notes") or "") for e in written if e["meta"]["rule"] == rule), "")
 
@@ -66,27 +66,27 @@ def _reason(suite: Suite, rule: str, context_root: Path) -> str:
 def _example(row: dict[str, str]) -> str:
     file, number = _quoted(row["file"]), f"row {row['row'].removesuffix('.0')}"
     place = ", ".join(part for part, known in ((file, row["file"]), (number, row["row"])) if known)
-    value = "the value is in the file" if row["rule"] in _PERSONAL else _quoted(row["value"])
+    value = "the value is only in the quarantine file" if row["rule"] in _PERSONAL else _quoted(row["value"])
     return f"{_quoted(row['entity'])}{place and f' ({place})'}: {value}"
 
 
 def _quoted(text: str) -> str:
-    """As a Python string, so that no line break or escape code gets through."""
+    """As a Python literal, so that line breaks and escape codes are visible."""
     return repr(text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}...")
 
 
 def _limits(suite: Suite, context_root: Path) -> str:
     share = read_suite(suite, context_root)["meta"]["max_quarantined_share"]
-    return f"Limits: max_quarantined_share is {share:.0%}; it and the rules stand in {suite_file(suite, context_root)}"
+    return f"Limits: max_quarantined_share is {share:.0%}; edit it and the rules in {suite_file(suite, context_root)}"
 
 
 def _remedies(report: QualityReport, aside: pd.DataFrame, workspace: Path) -> list[str]:
     """What to do next, by the tables that have broken rows."""
     remedies = []
     if (aside["table"] == "pairs").any():
-        remedies.append("Pairs: repair these rows of the source, then run again.")
+        remedies.append("Pairs: correct these rows in the source, then run again.")
     if (aside["table"] == "explanations").any():
         command = ["entityclip", "review", "export", str(report.quarantine_file), "--workspace", str(workspace)]
-        remedies.append("Explanations: repair them in the source, or accept and correct them by hand:")
+        remedies.append("Explanations: correct them in the source, or accept and edit them in a review:")
         remedies.append(f"  {shlex.join([*command, '--to', 'review'])}")
-    return remedies or ["Repair what the message names, then run again."]
+    return remedies or ["Correct the cause named above, then run again."]

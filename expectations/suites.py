@@ -1,7 +1,7 @@
-"""The suites of rules: where they are, their hash, and one suite run by Great Expectations on one scored table.
+"""The suites of rules: their files, their hash, and the run of one suite by Great Expectations on one scored table.
 
-Everything fails closed. Great Expectations drops an expectation whose type it does not know and says so only in
-its log; here that is a failed critical rule, as is a check that raised, and either refuses the batch.
+The gate fails closed. Great Expectations only logs an expectation of unknown type and drops it; here that is a failed
+critical rule, as is a check that raised, and either refuses the batch.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from expectations.plugins import load_plugins, plugins
 
 Suite = Literal["pairs", "explanations"]
 COMMITTED = Path(__file__).parent
-"""Project root of the context that the project brings along."""
+"""Project root of the context that comes with the project."""
 
-Need = Literal["champion", "soundness"]
-"""What a rule may need beside the table, as its ``meta.needs`` says: a model in service that looks at the pictures,
-and what sound texts look like to it."""
+Need = Literal["champion", "text_quality"]
+"""What a rule may need besides the table, named in its ``meta.needs``: a model in service, or its text-quality
+model."""
 
-_MOST_TOLD = 3
+_ERRORS_SHOWN = 3
 EXAMPLES = 20
 
 POSITION = "position"
-"""Column with a row's place in the table. Ids will not do: rows that are there twice share theirs."""
+"""Column with a row's position in the table. Ids cannot be used: duplicate rows share theirs."""
 
 
 def copy_context(to: Path) -> None:
@@ -45,7 +45,7 @@ def copy_context(to: Path) -> None:
 
 
 def suite_hash(context_root: Path) -> str:
-    """Hash of all suites' rules and of the context's plugins. Layout, ids and library versions do not count.
+    """Hash of all suites' rules and of the context's plugins. Formatting, ids and library versions do not count.
 
     Raises:
         ConfigError: A suite cannot be read.
@@ -70,8 +70,8 @@ def read_suite(suite: Suite, context_root: Path) -> dict[str, Any]:
     """The suite as its JSON file has it.
 
     Raises:
-        ConfigError: The file is missing or no suite, two rules share a name, ``meta.max_quarantined_share`` is not
-            between 0 and 1, or a rule needs what nobody knows.
+        ConfigError: The file is missing or is not a suite, two rules share a name, ``meta.max_quarantined_share`` is
+            not between 0 and 1, or ``meta.needs`` names something unknown.
     """
     file = suite_file(suite, context_root)
     try:
@@ -96,7 +96,7 @@ def read_suite(suite: Suite, context_root: Path) -> dict[str, Any]:
 # ---------------------------------------------------------------- one suite on one table
 @dataclass(frozen=True)
 class Verdict:
-    """What a suite says about a table."""
+    """Result of a suite on a table."""
 
     rules: tuple[RuleResult, ...]
     broken: pd.DataFrame
@@ -122,9 +122,9 @@ def validate(
         scored: The table with its scores.
         suite: Whose rules.
         context_root: Project root of the Great Expectations context.
-        missing: What rules may need and is not there, with the reason: those rules are skipped and say so. The
-            columns that they read may then be absent.
-        waived: Position and rule of rows that a person accepted although they break it.
+        missing: Needs that cannot be met, with the reason: their rules are skipped with it. The columns that they
+            read may then be absent.
+        waived: Position and rule of rows that a reviewer accepted.
         unscored: Why the table has no scores; rules on columns that it lacks are then skipped with this reason.
 
     Raises:
@@ -134,24 +134,24 @@ def validate(
     try:
         results = _run(scored, suite=suite, context_root=context_root)
     except Exception as error:
-        # Whatever went wrong in there, nothing was checked.
+        # Nothing was checked, whatever the error.
         rules = [failed_check("great_expectations", error, suite=suite)]
         return _collected(rules, [], [], written=written, rows=len(scored))
-    said = {_name(result): result for result in results}
+    by_rule = {_name(result): result for result in results}
     rules, broken, examples = [], [], []
     for expectation in written["expectations"]:
         rule, column = expectation["meta"]["rule"], expectation["kwargs"].get("column")
         lacking = unscored if column is not None and column not in scored else ""
         if why := missing.get(expectation["meta"].get("needs")) or lacking:
-            # Great Expectations ran it on columns that are not there.
+            # Its result is about columns that do not exist.
             rules.append(_skipped(expectation, why=why, suite=suite))
-        elif rule not in said:
+        elif rule not in by_rule:
             unknown = LookupError(f"{expectation['type']} did not run; does Great Expectations know this type?")
             rules.append(failed_check(rule, unknown, suite=suite))
         else:
-            rows = _rows(said[rule])
+            rows = _rows(by_rule[rule])
             kept = [row for row in rows if row[:2] not in waived]
-            found = _rule(said[rule], suite=suite, rows=len(scored), waived=len(rows) - len(kept))
+            found = _rule(by_rule[rule], suite=suite, rows=len(scored), waived=len(rows) - len(kept))
             rules.append(found)
             broken += kept if found.severity == "critical" and not found.error else []
             examples += kept[:EXAMPLES]
@@ -173,9 +173,9 @@ def _skipped(expectation: dict[str, Any], *, why: str, suite: Suite) -> RuleResu
 
 def failed_check(rule: str, error: Exception, *, suite: Suite) -> RuleResult:
     """A check that raised: a critical rule that failed."""
-    said = f"{type(error).__name__}: {error}"
+    message = f"{type(error).__name__}: {error}"
     return RuleResult(
-        suite=suite, rule=rule, column=None, severity="critical", passed=False, checked=0, failed=0, error=said
+        suite=suite, rule=rule, column=None, severity="critical", passed=False, checked=0, failed=0, error=message
     )
 
 
@@ -187,7 +187,7 @@ def _run(scored: pd.DataFrame, *, suite: Suite, context_root: Path) -> list[Any]
     context = gx.get_context(mode="file", project_root_dir=str(context_root))
     frame = scored.reset_index(drop=True).rename_axis(POSITION).reset_index()
     checkpoint = context.checkpoints.get(suite)
-    # Data Docs show values unescaped and load scripts from the internet: expectations/page.py has what they would.
+    # Data Docs show values unescaped and load scripts from the internet; expectations/page.py replaces them.
     checkpoint.actions = [action for action in checkpoint.actions if action.type != "update_data_docs"]
     (result,) = checkpoint.run(batch_parameters={"dataframe": frame}).run_results.values()
     return list(result.results)
@@ -210,7 +210,7 @@ def _collected(
     bad, most = broken[POSITION].nunique(), written["meta"]["max_quarantined_share"]
     if bad > most * rows:
         often = ", ".join(f"{rule} {count:,}" for rule, count in broken["rule"].value_counts().items())
-        refusals.append(f"{bad:,} of {rows:,} {written['name']} break critical rules, at most {most:.0%} may: {often}")
+        refusals.append(f"{bad:,} of {rows:,} {written['name']} break critical rules; the limit is {most:.0%}: {often}")
     shown = pd.DataFrame(examples, columns=columns)
     return Verdict(rules=tuple(rules), broken=broken, refusals=tuple(refusals), examples=shown)
 
@@ -223,17 +223,17 @@ def _fails_as_a_whole(rule: RuleResult, broken: pd.DataFrame) -> bool:
 
 
 def _unchecked(failed: list[RuleResult]) -> list[str]:
-    """Why rules could not be checked; where many could not, they have one cause, and the first stands for them."""
-    told = failed if len(failed) <= _MOST_TOLD else failed[:1]
-    refusals = [f"{rule.suite}: rule {rule.rule} could not be checked: {rule.error}" for rule in told]
-    if rest := failed[len(told) :]:
+    """Why rules could not be checked; many failures have one cause, so that only the first is given in full."""
+    shown = failed if len(failed) <= _ERRORS_SHOWN else failed[:1]
+    refusals = [f"{rule.suite}: rule {rule.rule} could not be checked: {rule.error}" for rule in shown]
+    if rest := failed[len(shown) :]:
         refusals[0] += f" (and {len(rest)} others: {', '.join(rule.rule for rule in rest)})"
     return refusals
 
 
 # ---------------------------------------------------------------- one expectation's result
 def _rule(result: Any, *, suite: Suite, rows: int, waived: int) -> RuleResult:
-    config, said = result.expectation_config, result.result
+    config, details = result.expectation_config, result.result
     error = _raised(result.exception_info)
     return RuleResult(
         suite=suite,
@@ -241,8 +241,8 @@ def _rule(result: Any, *, suite: Suite, rows: int, waived: int) -> RuleResult:
         column=config.kwargs.get("column"),
         severity="critical" if error else config.severity.value,
         passed=bool(result.success) and not error,
-        checked=int(said.get("element_count", rows)),
-        failed=int(said.get("unexpected_count", not result.success)),
+        checked=int(details.get("element_count", rows)),
+        failed=int(details.get("unexpected_count", not result.success)),
         error=error,
         waived=waived,
     )
@@ -253,7 +253,7 @@ def _name(result: Any) -> str:
 
 
 def _raised(info: dict[str, Any]) -> str | None:
-    """The message of the first exception. A failed metric puts one level of keys between."""
+    """The message of the first exception. A failed metric adds one level of keys."""
     infos = [info] if "raised_exception" in info else list(info.values())
     return next((str(i["exception_message"]) for i in infos if i["raised_exception"]), None)
 

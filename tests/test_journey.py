@@ -20,7 +20,7 @@ from safetensors import safe_open
 
 from entityclip.data.sources.catalog import MAPPING, draw_catalog
 from entityclip.paths import Layout
-from entityclip.quality.text_quality_model import SoundnessModel
+from entityclip.quality.text_quality_model import TextQualityModel
 from entityclip.schemas import BentoRecord, PromotionDecision, QualityReport
 from flows.retrain import settings_of
 from flows.steps.plan import plan
@@ -246,10 +246,10 @@ def test_refused_texts_fail_the_run_with_the_reason_and_the_champion_is_untouche
     assert state == "FAILED"
     assert "the batch was refused" in message
     assert (champion(layout), folder_hash(layout.data.root), folder_hash(layout.model.root)) == before
-    soundness = SoundnessModel.read(layout.soundness)
-    assert soundness is not None
+    text_quality = TextQualityModel.read(layout.text_quality)
+    assert text_quality is not None
     assert before[0] is not None
-    assert soundness.learned_from["judge"] == before[0].model_fingerprint
+    assert text_quality.learned_from["judge"] == before[0].model_fingerprint
 
 
 def test_training_killed_in_the_middle_resumes_and_ends_with_the_same_data(catalog: Path, tmp_path: Path) -> None:

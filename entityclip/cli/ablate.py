@@ -14,7 +14,7 @@ from entityclip.cli.validate_paths import content_hash, explained
 from entityclip.paths import AblationLayout, Layout
 
 if TYPE_CHECKING:
-    from entityclip.experiments.ablate import Run
+    from entityclip.experiments.ablate import AblationRun
     from entityclip.schemas import EvalReport
 
 
@@ -51,7 +51,7 @@ def ablate(
         return
     folder = explained(data) if data is not None else read_source(chosen.source, source_path, Layout(to))
 
-    def report(run: Run, report: EvalReport) -> None:
+    def report(run: AblationRun, report: EvalReport) -> None:
         best = {kind: report.value("R@1", index=kind) for kind in ("caption", "explanation", "mixed")}
         figures = "  ".join(f"{kind} {value:.1f}" for kind, value in best.items() if value is not None)
         typer.echo(f"{run.variant.name}, seed {run.seed}: R@1 {figures}", err=True)

@@ -17,7 +17,7 @@ from entityclip.schemas import Split
 if TYPE_CHECKING:
     import pandas as pd
 
-    from entityclip.experiments.gate_report import Limit, Study, Trained
+    from entityclip.experiments.gate_report import GateStudy, Limit, TrainedVariant
 
 
 def gate_report(
@@ -46,7 +46,7 @@ def gate_report(
     with each limit of one rule and selects the best on validation pictures.
     """
     from entityclip.experiments.gate_report import (
-        Study,
+        GateStudy,
         costs,
         parse_limit,
         recall_table,
@@ -68,7 +68,7 @@ def gate_report(
     if dry_run:
         table([{"training": v.name, "texts": len(v.texts), "times": seeds} for v in planned])
         return
-    study = Study(source, content_hash(source), config, seeds, kept.runs)
+    study = GateStudy(source, content_hash(source), config, seeds, kept.runs)
     # As in the main job: the validation pictures where the data hold no test split.
     split: Split = "test" if pairs.require_complete(source).get("test") else "val"
     trained = list(retrain(study, planned, split=split, report=_report, progress=on_terminal()))
@@ -86,14 +86,14 @@ def gate_report(
     last_line(answer | {"costs": [line.model_dump() for line in ledger], "page": str(kept.page)}, as_json)
 
 
-def _report(trained: Trained) -> None:
+def _report(trained: TrainedVariant) -> None:
     evaluation = trained.result.measured.evaluation
     figures = {kind: evaluation.value("R@1", index=kind) for kind in ("explanation", "mixed")}
     line = "  ".join(f"{kind} {value:.1f}" for kind, value in figures.items() if value is not None)
     typer.echo(f"{trained.variant.name}, seed {trained.seed}: R@1 {line}", err=True)
 
 
-def _tuned(study: Study, limit: Limit, broken: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+def _tuned(study: GateStudy, limit: Limit, broken: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Recall by limit on validation pictures, and the resulting change of the suite."""
     from entityclip.experiments.gate_report import tune as try_limits
     from entityclip.experiments.gate_report.tuning import best_limit

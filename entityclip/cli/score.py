@@ -29,8 +29,8 @@ Judge = Annotated[
 def score(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with explanations, or data/.")],
     model: Judge = None,
-    soundness: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Soundness model, such as reports/soundness.json.")
+    text_quality: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Text-quality model, such as reports/text_quality.json.")
     ] = None,
     bias: Annotated[
         bool, typer.Option("--bias", help="Also report sentiment and typical words by category and language.")
@@ -45,7 +45,7 @@ def score(
     """
     data = explained(folder)
     explanations, entities = pairs.read_frame(data.explanations), pairs.read_frame(data.entities)
-    scored = _scored(explanations, entities, data, model=model, soundness=soundness)
+    scored = _scored(explanations, entities, data, model=model, text_quality=text_quality)
     added = scored[[column for column in scored.columns if column not in explanations.columns]]
     faults: pd.DataFrame = added.select_dtypes("str").replace("", None)
     counts = {str(fault): int(count) for fault, count in faults.count().items()}
@@ -64,7 +64,12 @@ def score(
 
 
 def _scored(
-    explanations: pd.DataFrame, entities: pd.DataFrame, data: DataLayout, *, model: Path | None, soundness: Path | None
+    explanations: pd.DataFrame,
+    entities: pd.DataFrame,
+    data: DataLayout,
+    *,
+    model: Path | None,
+    text_quality: Path | None,
 ) -> pd.DataFrame:
     from entityclip.quality import score_explanations
 
@@ -74,13 +79,13 @@ def _scored(
     scored = score_explanations(explanations, entities, source_provided=source_provided)
     if model is not None:
         from entityclip.model import checkpoint
-        from entityclip.quality.model_scores import judged
+        from entityclip.quality.model_scores import score_with_model
 
-        scored = judged(checkpoint.load(CheckpointLayout(model)), scored, data, progress=on_terminal())
-    if soundness is not None:
-        from entityclip.quality.text_quality_model import read_soundness
+        scored = score_with_model(checkpoint.load(CheckpointLayout(model)), scored, data, progress=on_terminal())
+    if text_quality is not None:
+        from entityclip.quality.text_quality_model import read_text_quality_model
 
-        scored = scored.assign(soundness=read_soundness(soundness).probability(scored))
+        scored = scored.assign(text_quality=read_text_quality_model(text_quality).probability(scored))
     return scored
 
 

@@ -23,7 +23,7 @@ from scipy import stats
 
 from entityclip.data import pairs, resources
 from entityclip.data.variants import with_explanations
-from entityclip.experiments.train_and_evaluate import measure
+from entityclip.experiments.train_and_evaluate import train_and_evaluate
 from entityclip.model.config import LossConfig
 from entityclip.paths import AblationLayout, DataLayout
 from entityclip.reports.plots import SLICE_TITLES
@@ -31,7 +31,7 @@ from entityclip.schemas import SLICES, EvalReport, IndexKind
 from entityclip.training import TrainConfig, run_key
 
 
-class Variant(NamedTuple):
+class AblationVariant(NamedTuple):
     """One line of the table."""
 
     name: str
@@ -43,20 +43,20 @@ class Variant(NamedTuple):
 
 WHOLE = ("explanation", "beta", "eta")
 VARIANTS = (
-    Variant("plain CLIP", ()),
-    Variant("+ image-explanation", ("explanation",)),
-    Variant("+ MMAE", ("explanation", "beta")),
-    Variant("+ GI-ITM: the whole", WHOLE),
-    Variant("whole, 25 % swapped", WHOLE, 0.25),
-    Variant("whole, 50 % swapped", WHOLE, 0.5),
-    Variant("whole, 100 % swapped", WHOLE, 1.0),
+    AblationVariant("plain CLIP", ()),
+    AblationVariant("+ image-explanation", ("explanation",)),
+    AblationVariant("+ MMAE", ("explanation", "beta")),
+    AblationVariant("+ GI-ITM: the whole", WHOLE),
+    AblationVariant("whole, 25 % swapped", WHOLE, 0.25),
+    AblationVariant("whole, 50 % swapped", WHOLE, 0.5),
+    AblationVariant("whole, 100 % swapped", WHOLE, 1.0),
 )
 
 
-class Run(NamedTuple):
+class AblationRun(NamedTuple):
     """One training of the ablation."""
 
-    variant: Variant
+    variant: AblationVariant
     seed: int
     config: TrainConfig
 
@@ -66,26 +66,26 @@ class Run(NamedTuple):
         return f"{VARIANTS.index(self.variant)}-{self.seed}"
 
 
-def runs(config: TrainConfig, *, seeds: int) -> list[Run]:
+def runs(config: TrainConfig, *, seeds: int) -> list[AblationRun]:
     """All trainings, seed by seed: an ablation that is cut off has whole tables of fewer seeds."""
     return [
-        Run(variant, seed, config.model_copy(update={"seed": seed, "loss": _loss(config.loss, variant)}))
+        AblationRun(variant, seed, config.model_copy(update={"seed": seed, "loss": _loss(config.loss, variant)}))
         for seed in range(seeds)
         for variant in VARIANTS
     ]
 
 
-def _loss(loss: LossConfig, variant: Variant) -> LossConfig:
+def _loss(loss: LossConfig, variant: AblationVariant) -> LossConfig:
     return loss.model_copy(update={term: 0.0 for term in WHOLE if term not in variant.terms})
 
 
 def ablate(
-    planned: Iterable[Run],
+    planned: Iterable[AblationRun],
     *,
     data: DataLayout,
     data_hash: str,
     to: AblationLayout,
-    report: Callable[[Run, EvalReport], None],
+    report: Callable[[AblationRun, EvalReport], None],
     jobs: int = 1,
     progress: bool = True,
 ) -> pd.DataFrame:
@@ -112,16 +112,16 @@ def ablate(
         return _tabled(planned, pool.map(measured, planned), report)
 
 
-def _measured(run: Run, *, data: DataLayout, data_hash: str, to: AblationLayout, progress: bool) -> EvalReport:
+def _measured(run: AblationRun, *, data: DataLayout, data_hash: str, to: AblationLayout, progress: bool) -> EvalReport:
     key = run_key(run.config, data_hash=f"{data_hash} {run.variant.swapped}")
     make = partial(swapped, data, to.data(run.name), share=run.variant.swapped, seed=run.seed)
     folder = to.run(run.name, key=key)
-    found = measure(run.config, make_data=make, key=key, run=folder, decoded=to.decoded, progress=progress)
+    found = train_and_evaluate(run.config, make_data=make, key=key, run=folder, decoded=to.decoded, progress=progress)
     return found.measured.evaluation
 
 
 def _tabled(
-    planned: list[Run], evaluations: Iterable[EvalReport], report: Callable[[Run, EvalReport], None]
+    planned: list[AblationRun], evaluations: Iterable[EvalReport], report: Callable[[AblationRun, EvalReport], None]
 ) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
     for run, evaluation in zip(planned, evaluations, strict=True):

@@ -19,7 +19,7 @@ from entityclip.training import TrainConfig
 from entityclip.training.trainer import fit
 
 
-class Measured(Record):
+class TrainingResult(Record):
     """What one training gave, and what it took."""
 
     evaluation: EvalReport
@@ -30,11 +30,11 @@ class Measured(Record):
 class Measurement(NamedTuple):
     """The figures, and the rank of the truth for every single query."""
 
-    measured: Measured
+    measured: TrainingResult
     queries: pd.DataFrame
 
 
-def measure(
+def train_and_evaluate(
     config: TrainConfig,
     *,
     make_data: Callable[[], DataLayout],
@@ -55,7 +55,7 @@ def measure(
         split: Whose pictures are the queries.
         progress: Show bars.
     """
-    known = Measured.read(run.measured)
+    known = TrainingResult.read(run.measured)
     if known is not None:
         return Measurement(known, pd.read_parquet(run.queries))
     data, started = make_data(), time.monotonic()
@@ -65,6 +65,6 @@ def measure(
     model = replace(model, card=calibrate(model, data))
     evaluation, queries = evaluate(model, data, split=split, progress=False)
     queries.to_parquet(run.queries, index=False)
-    measured = Measured(evaluation=evaluation, seconds=seconds, device=config.device)
+    measured = TrainingResult(evaluation=evaluation, seconds=seconds, device=config.device)
     measured.write(run.measured)  # last: it says that the queries are whole
     return Measurement(measured, queries)

@@ -100,7 +100,7 @@ class JudgedRow(Record):
 
 # ---------------------------------------------------------------- taking in
 class Intake:
-    """Judges judgements, one after the other.
+    """GateScorers judgements, one after the other.
 
     Args:
         before: Everything that was taken in so far.

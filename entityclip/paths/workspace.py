@@ -113,9 +113,9 @@ class Layout:
         return self.reports / "reviews.csv"
 
     @property
-    def soundness(self) -> Path:
-        """What sound texts look like to the champion, SoundnessModel as JSON."""
-        return self.report("soundness")
+    def text_quality(self) -> Path:
+        """What sound texts look like to the champion, TextQualityModel as JSON."""
+        return self.report("text_quality")
 
     @property
     def written_again(self) -> Path:

@@ -1,8 +1,8 @@
-"""Scores of pairs and explanations: pure functions from columns to columns. Which score is too bad stands in the
-suites under ``expectations/``, not here.
+"""Scores of pairs and explanations: pure functions from columns to columns. The limits of the scores are in the suites
+under ``expectations/``.
 
-A score is either a number, or a *fault column*: empty where all is well, else the very words that are wrong, so
-that the quarantine shows them.
+A score is a number or a *fault column*: empty for a text without the fault, else the words at fault, which the
+quarantine file shows.
 """
 
 from entityclip.quality.pair_scores import score_pairs

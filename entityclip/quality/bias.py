@@ -1,4 +1,4 @@
-"""What texts say about one group and not about another: tables to look at, not faults."""
+"""Differences in wording between groups of texts: tables for a person to read, not faults."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _PRIOR = 10.0
 
 
 def sentiment(scored: pd.DataFrame, *, by: pd.Series) -> pd.DataFrame:
-    """How groups are spoken of: one row a group with ``texts``, ``words`` (mean), ``praise`` and ``blame``.
+    """Tone by group: one row a group with ``texts``, ``words`` (mean), ``praise`` and ``blame``.
 
-    The last two are the shares of texts, 0 to 1, with a word that praises or finds fault (English and Japanese
-    lists; other languages count as neither). ``apart`` is how many standard errors the group's praise less blame is
-    from that of all texts: beyond 3 it is worth a look.
+    The last two are the shares of texts, 0 to 1, with a positive or a negative word (English and Japanese
+    lists; other languages count as neither). ``apart`` is the distance, in standard errors, between the group's
+    praise minus blame and that of all texts; look at groups beyond 3.
     """
     words = [set(words_of(text.casefold())) for text in scored["text"].fillna("")]
     texts = scored["text"].fillna("").tolist()
@@ -55,11 +55,11 @@ def _any(words: frozenset[str], japanese: tuple[str, ...], held: set[str], text:
 
 
 def attributes(scored: pd.DataFrame, *, by: pd.Series, most: int = 5) -> pd.DataFrame:
-    """The words that set each group's texts apart: ``group``, ``word``, ``share`` (of the group's texts that hold
+    """The words that are most typical of each group: ``group``, ``word``, ``share`` (of the group's texts that hold
     it), ``elsewhere`` (of all other texts), ``apart`` (standard errors of the log odds, with a prior of ten texts).
 
-    At most ``most`` words a group, those of fewer than five texts left out. A colour or an occupation that stands
-    high for one group and not for its like is what to look for.
+    At most ``most`` words a group, those of fewer than five texts left out. Look for a colour or an occupation that
+    ranks high for one group and not for comparable ones.
     """
     groups = by.fillna("").tolist()
     rows = [

@@ -1,4 +1,4 @@
-"""Faults planted into sound texts: to measure what the scores catch, and to learn from."""
+"""Inject faults into texts, to measure what the scores detect and to fit the text-quality model."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ Kind = Literal[
 KINDS: tuple[Kind, ...] = get_args(Kind)
 SWAPS: tuple[Kind, ...] = ("swapped_sibling", "swapped_group")
 COPIES = 5
-"""So many entities get one text when it is duplicated."""
+"""Entities that share a text after it was duplicated."""
 
 _OWNER = ["entity_id", "caption"]
 _CODE = re.compile(r"\b[A-Z]{1,4}-?[0-9]{2,5}[A-Z]?\b")
 
 
 class Unit(NamedTuple):
-    """Texts of one entity that go wrong together; ``rows`` are their places in the table."""
+    """Texts of one entity that receive a fault together; ``rows`` are their positions in the table."""
 
     entity_id: str
     category: str
     rows: list[int]
 
 
-def plant(
+def inject_faults(
     explanations: pd.DataFrame,
     entities: pd.DataFrame,
     *,
@@ -48,48 +48,48 @@ def plant(
     by: Literal["text", "entity"] = "text",
     seed: int = 0,
 ) -> pd.DataFrame:
-    """``explanations`` with faults in a ``share`` of them, as many of each kind; the same for the same arguments.
+    """``explanations`` with faults in a ``share`` of them, the same number of each kind; deterministic.
 
-    - ``swapped_sibling`` and ``swapped_group``: two texts change owners (``entity_id`` and ``caption``) within one
-      category, or across two. Every word stays sound, and no text occurs twice. Where no row names a category, all
-      entities are siblings.
+    - ``swapped_sibling`` and ``swapped_group``: two texts exchange ``entity_id`` and ``caption``, within one category
+      or across two. The words stay as they are, and no text occurs twice. Where no row names a category, all entities
+      are siblings.
     - ``duplicated``: one text for ``COPIES`` entities, each copy with its own entity's name where it named one. All
-      of them are marked, the original too: a text that fits several tells none of them apart.
-    - ``invented_code``, ``personal_data``, ``injected``: a sentence too many, with a code that nobody has, an e-mail
-      address or telephone number, an instruction to whoever reads it.
-    - ``wrong_language``, ``refusal``: another text altogether.
-    - ``truncated``: cut off within a word.
+      of them are marked, including the original.
+    - ``invented_code``, ``personal_data``, ``injected``: an extra sentence with a code that no entity has, an e-mail
+      address or telephone number, or an instruction to the reader.
+    - ``wrong_language``, ``refusal``: the text is replaced.
+    - ``truncated``: the text ends within a word.
 
-    A kind that finds too few rows (no two entities of one category) is planted less often.
+    A kind that finds too few rows (such as no two entities of one category) is injected less often.
 
     Args:
-        explanations: Sound texts: entity_id, caption, text, language.
+        explanations: Texts without faults: entity_id, caption, text, language.
         entities: The entity table: entity_id, entity, aliases, category.
         share: Of the texts, or of the entities, 0 to 1.
         kinds: Which faults.
-        by: Whether single texts go wrong, or all texts of an entity together.
-        seed: Of every choice.
+        by: Whether single texts get a fault, or all texts of an entity together.
+        seed: Of all random choices.
 
     Returns:
-        The same rows in the same order, with the column ``planted``: the kind, or missing. ``explanation_id`` is
-        kept, so that a row can be followed.
+        The same rows in the same order, with the column ``injected_fault``: the kind, or missing. ``explanation_id``
+        is kept.
     """
     texts = {column: explanations[column].tolist() for column in (*_OWNER, "text", "language")}
-    planter = _Planter(texts, names=_names(entities), rng=random.Random(seed))
+    injector = _FaultInjector(texts, names=_names(entities), rng=random.Random(seed))
     marks: list[Kind | None] = [None] * len(explanations)
     units = _units(explanations, entities, by=by)
     wanted = share * len(units) / max(1, len(kinds))
-    planter.rng.shuffle(units)
-    for kind in sorted(kinds, key=KINDS.index):  # those that need partners first, while there are many
-        groups = _groups(kind, units, wanted, planter.rng)
+    injector.rng.shuffle(units)
+    for kind in sorted(kinds, key=KINDS.index):  # kinds that need partners first, while there are many
+        groups = _groups(kind, units, wanted, injector.rng)
         taken = {id(unit) for group in groups for unit in group}
         units = [unit for unit in units if id(unit) not in taken]
         for group in groups:
-            planter.spoil(group, kind)
+            injector.inject(group, kind)
             for row in (row for unit in group for row in unit.rows):
                 marks[row] = kind
     columns = {name: pd.Series(cells, index=explanations.index, dtype="str") for name, cells in texts.items()}
-    return explanations.assign(**columns, planted=pd.Series(marks, index=explanations.index, dtype="str"))
+    return explanations.assign(**columns, injected_fault=pd.Series(marks, index=explanations.index, dtype="str"))
 
 
 def _names(entities: pd.DataFrame) -> dict[str, list[str]]:
@@ -99,7 +99,7 @@ def _names(entities: pd.DataFrame) -> dict[str, list[str]]:
 
 # ---------------------------------------------------------------- which texts
 def _units(explanations: pd.DataFrame, entities: pd.DataFrame, *, by: str) -> list[Unit]:
-    """What goes wrong as a whole: every text for itself, or all texts of an entity."""
+    """The units of injection: single texts, or all texts of an entity."""
     category = dict(zip(entities["entity_id"], entities["category"].fillna(""), strict=True))
     owners = explanations["entity_id"].tolist()
     rows_of: dict[str | int, list[int]] = {}
@@ -109,7 +109,7 @@ def _units(explanations: pd.DataFrame, entities: pd.DataFrame, *, by: str) -> li
 
 
 def _groups(kind: Kind, units: list[Unit], wanted: float, rng: random.Random) -> list[list[Unit]]:
-    """About ``wanted`` units in groups that go wrong together."""
+    """About ``wanted`` units, in groups that get one fault together."""
     if kind == "swapped_sibling":
         found = _runs(sorted(units, key=lambda unit: unit.category), 2, lambda a, b: a.category == b.category)
         rng.shuffle(found)
@@ -123,7 +123,7 @@ def _groups(kind: Kind, units: list[Unit], wanted: float, rng: random.Random) ->
 
 
 def _runs(units: list[Unit], size: int, fit: Callable[[Unit, Unit], bool]) -> list[list[Unit]]:
-    """Groups of ``size`` neighbours of different entities that each ``fit`` the first of them."""
+    """Groups of ``size`` neighbours of different entities, each of which ``fit``s the first."""
     found: list[list[Unit]] = []
     group: list[Unit] = []
     for unit in units:
@@ -136,17 +136,17 @@ def _runs(units: list[Unit], size: int, fit: Callable[[Unit, Unit], bool]) -> li
     return found
 
 
-# ---------------------------------------------------------------- what is done to them
-class _Planter:
-    """Spoils columns of texts in place."""
+# ---------------------------------------------------------------- the faults
+class _FaultInjector:
+    """Changes columns of texts in place."""
 
     def __init__(self, texts: dict[str, list[str]], *, names: dict[str, list[str]], rng: random.Random) -> None:
         self._texts, self._names, self.rng = texts, names, rng
         self._known = {name for some in names.values() for name in some}
         self._like = next((name for name in sorted(self._known) if _CODE.fullmatch(name)), "RX-4821B")
 
-    def spoil(self, group: list[Unit], kind: Kind) -> None:
-        """Let one fault happen to a group of units."""
+    def inject(self, group: list[Unit], kind: Kind) -> None:
+        """Inject one fault into a group of units."""
         if kind in SWAPS:
             self._swap(*group)
         elif kind == "duplicated":
@@ -154,7 +154,7 @@ class _Planter:
         else:
             for row in group[0].rows:
                 japanese = (self._texts["language"][row] or "").startswith("ja")
-                self._texts["text"][row] = self._spoilt(kind, self._texts["text"][row], "ja" if japanese else "en")
+                self._texts["text"][row] = self._with_fault(kind, self._texts["text"][row], "ja" if japanese else "en")
 
     def _swap(self, one: Unit, other: Unit) -> None:
         for column in _OWNER:
@@ -165,7 +165,7 @@ class _Planter:
                     cells[row] = value
 
     def _copy(self, original: Unit, *twins: Unit) -> None:
-        """The first unit's texts for all others, each with the names of its own entity."""
+        """Copy the first unit's texts to all others, each with the names of its own entity."""
         texts = self._texts["text"]
         for twin in twins:
             for place, row in enumerate(twin.rows):
@@ -174,7 +174,7 @@ class _Planter:
                     text = text.replace(name, own)
                 texts[row] = text
 
-    def _spoilt(self, kind: Kind, text: str, language: str) -> str:
+    def _with_fault(self, kind: Kind, text: str, language: str) -> str:
         if kind == "truncated":
             return _cut(text, self.rng)
         if kind in INSTEAD:
@@ -184,7 +184,7 @@ class _Planter:
         return text + between + sentence.format(code=self._absent_code(), n=self.rng.randint(1000, 9999))
 
     def _absent_code(self) -> str:
-        """A model number that looks like one of the catalogue's own, where it has any, and is none of them."""
+        """A model number of the form that the catalogue uses, if it has any, and that no entity has."""
         pools = (("123456789", str.isdigit), ("ABCDEFGHJKLMNPQRSTUVWXYZ", str.isalpha))
         while True:
             code = "".join(
@@ -195,7 +195,7 @@ class _Planter:
 
 
 def _cut(text: str, rng: random.Random) -> str:
-    """``text`` up to the middle of one of its words, as a writer that ran out of tokens leaves it."""
+    """``text`` up to the middle of one of its words, as when a writer runs out of tokens."""
     places = [match.start() + len(match[0]) // 2 for match in re.finditer(r"[^\W\d_]{4,}", text)]
     late = [place for place in places if place > 0.4 * len(text)] or [max(1, len(text) // 2)]
     return text[: rng.choice(late)]

@@ -1,4 +1,4 @@
-"""How planted faults read, by the language of the text that they are planted into."""
+"""Sentences of injected faults, by the language of the text."""
 
 from __future__ import annotations
 

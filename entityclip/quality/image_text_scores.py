@@ -1,7 +1,7 @@
-"""Scores of explanations against their entities' pictures, from the vectors of a model that has seen both kinds.
+"""Scores of explanations against the pictures of their entities, from the vectors of a model.
 
-The model must not have learned from the very texts that it judges: where they were swapped, it learned the swap and
-agrees with it. A champion of an earlier data version is such a model; so is one trained on other entities alone.
+The model must not have been trained on the texts that it scores: if they are swapped, it has learned the swap. Use the
+champion of an earlier data version, or a model that was trained on other entities.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pandas as pd
 
 PICTURE_SCORES = ("picture_match", "picture_rank", "picture_margin", "swap_drop")
 MOST_RIVALS, MOST_SIBLINGS = 500, 48
-"""So many texts, and entities of a category, drawn once, stand for all of them: the cost stays linear."""
+"""Sample sizes of texts, and of entities of a category; they keep the cost linear."""
 _AT_ONCE, _SEED = 10_000, 7
 
 
@@ -28,10 +28,10 @@ def score_against_pictures(
     """``explanations`` with these columns added, all of them missing where the entity has no picture:
 
     - ``picture_match``: cosine of the text and the mean of its entity's pictures, -1 to 1.
-    - ``picture_rank``: share of other entities' texts that these pictures are nearer to, 0 (none) to 1. Catches
+    - ``picture_rank``: share of other entities' texts that these pictures are nearer to, 0 (none) to 1. Detects
       texts of other categories.
-    - ``picture_margin``: ``picture_match`` less the same with the best-fitting other entity of the category, -2 to
-      2; below 0 the text fits a sibling's pictures better. Missing where no sibling has pictures. Catches texts that
+    - ``picture_margin``: ``picture_match`` minus the same with the best-fitting other entity of the category, -2 to
+      2; below 0 the text fits a sibling's pictures better. Missing where no sibling has pictures. Detects texts that
       were swapped within a category.
     - ``swap_drop``: what ``picture_match`` loses when the text is exchanged for a sibling's (the median over
       theirs), -2 to 2; a text that can be exchanged without loss is not about these pictures. Missing without siblings.

@@ -1,4 +1,4 @@
-"""What a model that was trained before thinks of explanations: it embeds them and their entities' pictures."""
+"""Image-text scores of explanations: an earlier model embeds them and the pictures of their entities."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from entityclip.quality.image_text_scores import score_against_pictures
 from entityclip.retrieval.index.embedding import CHUNK, decoded, embedded_texts, finite
 
 PICTURES_EACH = 8
-"""So many pictures of an entity are looked at; more would hardly move their mean."""
+"""Pictures of an entity that are embedded; more hardly change their mean."""
 SPLITS = ("train", "val")
-"""Pictures of test stay unseen: texts chosen by them would flatter the recall that is measured on them."""
+"""Test pictures are left out: texts chosen by them would inflate the recall that is measured on them."""
 
 
-class Seen(NamedTuple):
-    """Pictures as one model sees them."""
+class EntityPictures(NamedTuple):
+    """Picture vectors of one model, with the entity of each picture."""
 
     owners: list[str]
     """The entity_id of each of P pictures."""
@@ -31,30 +31,30 @@ class Seen(NamedTuple):
     """(P, D) unit rows."""
 
 
-def judged(
+def score_with_model(
     model: LoadedModel,
     explanations: pd.DataFrame,
     data: DataLayout,
     *,
-    seen: Seen | None = None,
+    seen: EntityPictures | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """``explanations`` with the columns of ``quality.against.score_against_pictures``.
+    """``explanations`` with the columns of ``image_text_scores.score_against_pictures``.
 
     Args:
-        model: One that has not learned from these very texts, or it agrees with whatever is wrong in them.
+        model: One that was not trained on these texts; otherwise it agrees with their faults.
         explanations: entity_id and text.
         data: Their entities and pictures.
-        seen: What ``look`` gave for these entities, or more of them; where it is not given, the model looks now.
+        seen: Result of ``embed_pictures`` for at least these entities. None: the pictures are embedded now.
         progress: Show bars.
 
     Raises:
         DataError: The data are incomplete, or a picture in them cannot be decoded.
-        CheckpointError: The model gives vectors that are not finite.
+        CheckpointError: The model returns vectors that are not finite.
     """
     entities = pairs.read_frame(data.entities)
     texts = _as_read(model, explanations, entities)
-    seen = seen or look(model, data, set(explanations["entity_id"]), progress=progress)
+    seen = seen or embed_pictures(model, data, set(explanations["entity_id"]), progress=progress)
     vectors = embedded_texts(model, texts, what="embedding explanations", progress=progress)
     return score_against_pictures(
         explanations,
@@ -66,7 +66,7 @@ def judged(
 
 
 def _as_read(model: LoadedModel, explanations: pd.DataFrame, entities: pd.DataFrame) -> list[str]:
-    """The texts as the model reads them. Names of another entity stay: they are masked nowhere else either."""
+    """The texts as the model reads them. Names of other entities stay, as in training."""
     texts = explanations["text"].fillna("").tolist()
     if not model.card.config.get("mask_names", True):
         return texts
@@ -78,8 +78,8 @@ def _as_read(model: LoadedModel, explanations: pd.DataFrame, entities: pd.DataFr
     ]
 
 
-def look(model: LoadedModel, data: DataLayout, wanted: set[str], *, progress: bool = False) -> Seen:
-    """A few pictures of each ``wanted`` entity, the first by id, so the same every time. Raises like ``judged``."""
+def embed_pictures(model: LoadedModel, data: DataLayout, wanted: set[str], *, progress: bool = False) -> EntityPictures:
+    """Embed the first ``PICTURES_EACH`` pictures (by id) of each ``wanted`` entity. Raises as ``score_with_model``."""
     listed = pairs.read_frame(data.pairs, columns=["pair_id", "entity_id", "split"]).sort_values("pair_id")
     listed = listed[listed["split"].isin(SPLITS) & listed["entity_id"].isin(wanted)]
     chosen = set(listed.loc[listed.groupby("entity_id").cumcount() < PICTURES_EACH, "pair_id"])
@@ -93,4 +93,4 @@ def look(model: LoadedModel, data: DataLayout, wanted: set[str], *, progress: bo
             owners += [row["entity_id"] for row in chunk]
             vectors.append(model.embed_images(decoded(chunk, images)))
             bar.update(len(chunk))
-    return Seen(owners, finite(np.concatenate(vectors), model))
+    return EntityPictures(owners, finite(np.concatenate(vectors), model))

@@ -1,4 +1,4 @@
-"""Names and codes in texts: whose they are, looked up for any number of entities in one pass over each text."""
+"""Find entity names and codes in texts, for any number of entities in one pass over each text."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from entityclip.quality.tokens import WORD, Tokens
+from entityclip.quality.tokens import WORD, TokenizedTexts
 
 LONGEST_NAME = 6
-"""Words of the longest name that is looked for. Longer ones are captions, and never occur in a text word for word."""
+"""Words in the longest name that is searched for. Longer ones are captions, which texts do not repeat verbatim."""
 
 _BEGINNING = 6
 _CJK = re.compile(r"[぀-ヿ㐀-鿿]")
@@ -44,10 +44,11 @@ class NameBook:
     """All names of all entities: ``entities`` has the columns entity_id, entity, aliases.
 
     - Latin names and codes of up to ``LONGEST_NAME`` words match whole words, whatever their case and hyphens.
-    - A single word without a digit ("Orange") is also a plain word: it counts only as it is written, and only if
-      it has a capital.
-    - Names with Japanese characters match anywhere, since no space marks where they end; katakana and codes must not
-      go on. A code in such a name may be written with or without its hyphen and the space before it.
+    - A single word without a digit ("Orange") may also be a common word: it matches only as it is written, and only
+      if it has a capital.
+    - Names with Japanese characters match anywhere, since no space marks their end; a match that is part of a longer
+      katakana word or code does not count. A code in such a name may be written with or without its hyphen and the
+      space before it.
     """
 
     def __init__(self, entities: pd.DataFrame) -> None:
@@ -89,7 +90,7 @@ class NameBook:
             self._most_words = max(self._most_words, 2, len(words))
 
     def _bear(self, key: str, entity_id: str) -> None:
-        # Nearly every name has one bearer: a set for each of them would cost more than all the rest.
+        # Nearly every name belongs to one entity: a set for each of them would dominate the memory use.
         if self._bearer.setdefault(key, entity_id) != entity_id:
             self._more_bearers[key].add(entity_id)
 
@@ -97,8 +98,8 @@ class NameBook:
         return self._bearer[key] == entity_id or entity_id in self._more_bearers.get(key, ())
 
     # ------------------------------------------------------------ who is named
-    def may_name(self, texts: Tokens) -> np.ndarray:
-        """(N,) bool: whether it is worth the time to look for Latin names in a text."""
+    def may_name(self, texts: TokenizedTexts) -> np.ndarray:
+        """(N,) bool: whether a text may hold a Latin name."""
         single = texts.counts(lambda word: word in self._bearer or word in self._as_written).astype(bool)
         if self._most_words == 1:
             return single
@@ -115,7 +116,7 @@ class NameBook:
     def named(self, text: str, words: Sequence[str]) -> set[str]:
         """The names in ``text`` (NFKC; ``words`` are its casefolded ``WORD``s), as this book spells them."""
         found = self._bearer.keys() & {*words, *(WORD.findall(text) if self._as_written else ())}
-        # Few words begin a name, so that hardly any run of words has to be glued together and looked up.
+        # Few words begin a name, so that few runs of words have to be joined and looked up.
         for start in [i for i, word in enumerate(words) if word[:_BEGINNING] in self._beginnings]:
             if self._begins(glued(words[start : start + 2])):
                 runs = (glued(words[start : start + n]) for n in range(2, self._most_words + 1))
@@ -146,7 +147,7 @@ class NameBook:
                 return self._name[self._bearer[name]]
         return None
 
-    # ------------------------------------------------------------ codes that nobody has
+    # ------------------------------------------------------------ unknown codes
     @property
     def has_codes(self) -> bool:
         """Whether a name holds a code."""
@@ -157,10 +158,11 @@ class NameBook:
         return {word for name in self._own.get(entity_id, ()) for word in words_of(name)}
 
     def unknown_code(self, text: str, *, caption: str) -> str | None:
-        """The first code in ``text`` that looks like this catalogue's model numbers and belongs to nothing.
+        """The first code in ``text`` that has the form of this catalogue's model numbers and belongs to no entity.
 
-        Like: the same letters and digits by place, with any number of digits. Where no name holds a code, nothing
-        is taken for one here. Codes of the caption and names of standards (IP44, USB30) are known.
+        Same form: letters and digits at the same places, with any number of digits. Where no name holds a code, there
+        is no form to compare with, and the result is None. Codes of the caption and names
+        of standards (IP44, USB30) count as known.
         """
         for code in CODE.findall(text) if self._shapes else ():
             if _shape(code) not in self._shapes or STANDARDS.fullmatch(code):

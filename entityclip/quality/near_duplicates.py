@@ -1,4 +1,4 @@
-"""Texts of several entities that are nearly the same: found by MinHash, verified word by word."""
+"""Near duplicates among the texts of several entities: candidates by MinHash, verified by Jaccard similarity."""
 
 from __future__ import annotations
 
@@ -7,41 +7,41 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from entityclip.quality.tokens import ODD, Words
+from entityclip.quality.tokens import ODD, HashedWords
 
 NEARLY = 0.9
-"""Jaccard similarity, of runs of three words, from which on two texts are nearly the same."""
+"""Jaccard similarity, of runs of three words, from which two texts count as near duplicates."""
 _PERMUTATIONS, _BAND, _SEED = 32, 4, 7
 _SLACK = 0.15
 _AT_ONCE = 20_000
 
 
 def shared_by(same: np.ndarray, entity: np.ndarray) -> np.ndarray:
-    """(N,) labels of texts, (N,) whose each is -> (N,) number of entities that have a text of that label."""
+    """(N,) labels and (N,) entities of texts -> (N,) number of entities that have a text with that label."""
     both = pd.DataFrame({"same": same, "entity": entity})
     counts = both.drop_duplicates()["same"].value_counts()
     return both["same"].map(counts).to_numpy(np.int64)
 
 
-def alike(words: Words, same: np.ndarray) -> np.ndarray:
-    """(N,) int64 labels, equal for texts that are nearly the same, or become so in a few steps.
+def near_duplicate_labels(words: HashedWords, same: np.ndarray) -> np.ndarray:
+    """(N,) int64 labels, equal for near duplicates, also for those linked through other texts.
 
-    Texts with equal ``same`` are. The rest meet where a band of their MinHash is equal, and are compared with the
-    first text of that band: however many are alike, each is compared a few times and never with all others.
+    Texts with equal ``same`` are duplicates. All others are candidates where a band of their MinHash is equal. Each is
+    compared with the first text of the band only, so that the cost stays linear in the number of texts.
     """
     prints = _minhash(words)
     met = np.sort(np.concatenate([_meeting(same), *(_meeting(band) for band in _bands(prints))]))
     first, second = np.divmod(met[np.r_[True, np.diff(met) > 0][: len(met)]], max(1, len(same)))
     equal = same[first] == same[second]
-    # The prints tell most pairs apart without looking at their words.
+    # The MinHash signatures rule out most pairs without a look at their words.
     near = np.flatnonzero(~equal)
     near = near[_estimated(prints, first[near], second[near]) >= NEARLY - _SLACK]
     equal[near] = _jaccard(words, first[near], second[near]) >= NEARLY
     return _components(first[equal], second[equal], len(same))
 
 
-def _minhash(words: Words) -> np.ndarray:
-    """(N, 32) uint32 prints; the share that two texts have in common estimates their similarity."""
+def _minhash(words: HashedWords) -> np.ndarray:
+    """(N, 32) uint32 signatures; the share of equal columns estimates the similarity of two texts."""
     odd = np.random.default_rng(_SEED).integers(2**63, size=_PERMUTATIONS, dtype=np.uint64) * 2 + 1
     prints = np.full((len(words.ends) - 1, _PERMUTATIONS), np.iinfo(np.uint32).max, np.uint32)
     for start in range(0, len(prints), _AT_ONCE):
@@ -75,7 +75,7 @@ def _meeting(labels: np.ndarray) -> np.ndarray:
 
 
 def _estimated(prints: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(P,) similarities of P pairs of texts, as their prints have it."""
+    """(P,) similarities of P pairs of texts, estimated from their signatures."""
     parts = [np.zeros(0)]
     for start in range(0, len(first), _AT_ONCE):
         some = slice(start, start + _AT_ONCE)
@@ -83,7 +83,7 @@ def _estimated(prints: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.
     return np.concatenate(parts)
 
 
-def _jaccard(words: Words, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _jaccard(words: HashedWords, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """(P,) similarities of the sets of runs of three words of P pairs of texts."""
     parts = [np.zeros(0)]
     for start in range(0, len(first), _AT_ONCE):
@@ -95,8 +95,8 @@ def _jaccard(words: Words, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _keyed(runs: Words) -> tuple[np.ndarray, np.ndarray]:
-    """The runs of some texts, each mixed with the place of its text among them, and these places."""
+def _keyed(runs: HashedWords) -> tuple[np.ndarray, np.ndarray]:
+    """The runs of some texts, each mixed with the position of its text, and these positions."""
     places = runs.owner()
     return runs.hashes ^ (places.astype(np.uint64) * ODD), places
 

@@ -1,4 +1,4 @@
-"""Numbers and codes that a text holds and nothing that its writer was told."""
+"""Numbers and codes in a text that its sources do not hold."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _LEAST_LETTERS, _LEAST_DIGITS = 2, 3
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
-class Sources:
-    """The numbers that are known of each entity: those in its names, and in the texts that its data provide.
+class KnownNumbers:
+    """The known numbers of each entity: those in its names, and in the texts that the source provides.
 
     ``source_provided`` has the columns entity_id, text.
     """
@@ -39,7 +39,7 @@ class Sources:
 
     def unknown_code(self, text: str, *, entity_id: str, caption: str) -> str | None:
         """The first code of two letters and three digits at least whose number is unknown; for catalogues whose names
-        hold no codes to compare with. Shorter ones (B12, E330, A380) are general knowledge more often than invented.
+        hold no codes to compare with. Shorter ones (B12, E330, A380) are more often general knowledge than invented.
         """
         known = self._known.get(entity_id, set()) | numbers_in(caption)
         for code in CODE.findall(text):
@@ -51,9 +51,9 @@ class Sources:
         return None
 
     def unknown_number(self, text: str, *, entity_id: str, caption: str) -> str | None:
-        """The first number or code in ``text`` (NFKC) that neither the caption nor the entity's sources hold.
+        """The first number or code in ``text`` (NFKC) that is neither in the caption nor in the entity's sources.
 
-        Whole numbers below ten are left out: whoever looks at a picture counts handles and wheels.
+        Single digits are left out: they may be counted in the picture, such as handles or wheels.
         """
         known = self._known.get(entity_id, set()) | numbers_in(caption)
         for token in _TOKEN.findall(text):

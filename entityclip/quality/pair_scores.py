@@ -1,4 +1,4 @@
-"""Scores of pairs: what is told from the columns, without opening a picture."""
+"""Scores of pairs, computed from the columns without opening a picture."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def score_pairs(pairs: pd.DataFrame, *, rights: Rights = DEFAULT_RIGHTS) -> pd.D
     - ``shorter_side``: pixels of the picture's shorter side.
     - ``elongation``: longer side by shorter side, 1 and up; banners and strips are far above 3.
     - ``duplicate_of``: pair id of the row with the same picture of the same entity that comes first in training
-      order (train, val, test); empty for that first row. Catches a picture listed twice.
-    - ``also_shows``: another entity that has the very same picture; on every row of that picture, since nobody
-      can tell here which one is right.
-    - ``leaked_from``: ``train`` on a row of val or test whose picture is also trained on: it would flatter recall.
+      order (train, val, test); empty for that first row. Detects a picture that is listed twice.
+    - ``also_shows``: another entity that has the very same picture; on every row of that picture, since the
+      right one is unknown here.
+    - ``leaked_from``: ``train`` on a row of val or test whose picture is also trained on, which would inflate recall.
     - ``no_right``: the licence or the consent by which ``rights`` refuses the row.
 
-    Pictures are the same when their bytes are. A picture saved anew is another one to these scores.
+    Pictures are the same when their bytes are. A picture that was saved again counts as another one.
     """
     scored = pairs.copy()
     scored["caption_length"] = pairs["caption"].fillna("").str.strip().str.len().astype("int64")

@@ -1,4 +1,4 @@
-"""Words that no sound explanation holds, as patterns over a whole column at once."""
+"""Patterns of words that no explanation should hold, matched on a whole column at once."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ PATTERNS = {
     "markup": r"</?[a-zA-Z][^<>]{0,200}>|&(?:amp|lt|gt|quot|nbsp|#[0-9]+);|\*\*[^*]+\*\*|```|\[[^\]]+\]\([^)]+\)",
     "control": r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x{FFFD}\x{202A}-\x{202E}\x{2066}-\x{2069}]",
 }
-"""Fault column -> what is looked for, in RE2's syntax, after NFKC. The first hit stands in the column."""
+"""Fault column -> RE2 pattern, matched after NFKC. The column holds the first match."""
 
 _ENDS = r"[.!?。][\s\"'”’」』)\]*]*$"
 _SPACED, _JAPANESE = r"\S\s+\S+\s+\S+\s+\S", r"[\x{3041}-\x{30FF}\x{4E00}-\x{9FFF}]"
@@ -66,8 +66,8 @@ def first_hits(texts: pa.Array) -> dict[str, pa.Array]:
 def open_ends(texts: pa.Array, length: pa.Array, *, most: int) -> pa.Array:
     """(N,) the last characters of texts that end without a full stop; null where a text ends as sentences do.
 
-    Left out are texts of fewer than four words or of more than ``most`` characters, and short Japanese ones: those
-    are labels more often than sentences.
+    Texts of fewer than four words, of more than ``most`` characters, and short Japanese ones are left out: they are
+    usually labels, not sentences.
     """
     japanese = pc.match_substring_regex(texts, _JAPANESE)
     sentence = pc.if_else(japanese, pc.greater_equal(length, _LEAST_JAPANESE), pc.match_substring_regex(texts, _SPACED))

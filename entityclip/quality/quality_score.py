@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 ENOUGH_WORDS = 8
-"""A text with fewer words says so much less."""
+"""A text with fewer words scores proportionally lower."""
 
 FAULTS = (
     "refusal",
@@ -23,11 +23,11 @@ FAULTS = (
 )
 
 
-def overall_quality(scored: pd.DataFrame) -> pd.Series:
-    """What ``score_explanations`` gave -> quality of each text, 0 to 1.
+def quality_score(scored: pd.DataFrame) -> pd.Series:
+    """Result of ``score_explanations`` -> quality of each text, 0 to 1.
 
-    0 where a fault column holds something. Else ``(1 - repetition) * min(1, words / ENOUGH_WORDS) / shared_by``: a
-    text that goes in circles, says next to nothing, or is about several entities at once tells them less apart.
+    0 where a fault column is not empty. Else ``(1 - repetition) * min(1, words / ENOUGH_WORDS) / shared_by``: a
+    text that repeats itself, is short, or is shared by several entities scores lower.
     """
     faultless = (scored[list(FAULTS)].fillna("") == "").all(axis=1)
     length = (scored["words"] / ENOUGH_WORDS).clip(upper=1)

@@ -1,4 +1,4 @@
-"""What the gate set aside, as those read it who bring it back: ``expectations/quarantine.py`` writes the file."""
+"""Read the quarantine file that ``expectations/quarantine.py`` writes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ COLUMNS = ["id", "rule", "value"]
 
 
 def broken_texts(quarantine: Path) -> pd.DataFrame:
-    """``id, rule, value``: a row for each explanation and rule that it broke; none where there are only pairs.
+    """``id, rule, value``: one row per explanation and broken rule; no rows where only pairs were set aside.
 
     Raises:
-        DataError: The file is missing, or is no quarantine.
+        DataError: The file is missing, or is not a quarantine file.
     """
     try:
         lines = read_table(quarantine)
         return lines.loc[lines["table"] == "explanations", COLUMNS].drop_duplicates().reset_index(drop=True)
     except (OSError, ValueError, KeyError) as error:
-        said = f"{quarantine}: not a quarantine file ({error}); the run that set rows aside names it"
-        raise DataError(said) from error
+        message = f"{quarantine}: not a quarantine file ({error}); the run that set rows aside prints its path"
+        raise DataError(message) from error

@@ -1,8 +1,8 @@
-"""One calibrated probability that a text is sound: a logistic regression on its scores, small enough to be read.
+"""Text quality: the calibrated probability that a text has no fault, by a logistic regression on its scores.
 
-It learns from planted faults (``planted``) and from rows that a person judged, is calibrated on entities that it did
-not learn from (Platt, 1999), and lives in a JSON file with its coefficients, its precision/recall curve, and what it
-was learned from.
+The model is fitted on injected faults (column ``injected_fault``) and on reviewed rows, and calibrated on held-out
+entities (Platt, 1999). A JSON file holds its coefficients, its precision/recall curve, and the origin of its training
+rows.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from entityclip.quality.quality_score import ENOUGH_WORDS, FAULTS
 from entityclip.schemas import Record
 
 LIKELY = 0.95
-"""A text that is this likely to be sound is never set aside. Where faulty and sound texts lie far apart, the promised
-share of sound ones would hold nothing but texts that nothing speaks against."""
+"""Upper bound of the threshold. Where faulty and faultless texts are well separated, the quantile of the
+faultless ones alone would set aside texts that show no fault."""
 FOLDS, _CURVE_POINTS, _FARTHEST, _SEED = 5, 101, 4.0, 0
 _FEWEST_ENTITIES = 2 * FOLDS
 
 
 def features(scored: pd.DataFrame) -> pd.DataFrame:
-    """The scores as numbers, a column each; nan where a score is missing, and throughout where the table has none."""
+    """The scores as numeric columns; nan where a score, or its whole column, is missing."""
     found = {name: scored[name].fillna("").ne("").astype(float) for name in FAULTS if name in scored}
     columns = {
         "any_fault": pd.DataFrame(found, index=scored.index).max(axis=1).fillna(0.0),
@@ -47,79 +47,81 @@ def _numbers(scored: pd.DataFrame, name: str) -> pd.Series:
 
 
 class Term(Record):
-    """One feature's part: ``coefficient`` times (value - mean) / spread, the quotient held within ±4.
+    """Contribution of one feature: ``coefficient`` times (value - mean) / spread, the quotient clipped to ±4.
 
-    A missing value says nothing: its part is 0.
+    A missing value contributes 0.
     """
 
     feature: str
     mean: float
     spread: float
-    coefficient: float = Field(description="Log odds of being sound, per spread.")
+    coefficient: float = Field(description="Log odds of having no fault, per spread.")
 
 
 class CurvePoint(Record):
-    """What a threshold would have done, among entities that were not learned from."""
+    """Precision and recall of one threshold, on held-out entities."""
 
-    threshold: float = Field(description="Texts with a lower probability of being sound are set aside.")
-    caught: float = Field(description="Share of the faulty texts that are set aside: recall.")
-    precision: float = Field(description="Share of those set aside that are faulty.")
-    false_alarms: float = Field(description="Share of the sound texts that are set aside.")
+    threshold: float = Field(description="Texts with a lower probability are set aside.")
+    caught: float = Field(description="Recall: share of the faulty texts that are set aside.")
+    precision: float = Field(description="Precision: share of the texts set aside that are faulty.")
+    false_alarms: float = Field(description="Share of the faultless texts that are set aside.")
 
 
-class SoundnessModel(Record):
-    """What ``learn`` found; ``write`` and ``read`` keep it as JSON."""
+class TextQualityModel(Record):
+    """Result of ``fit_model``; stored as JSON."""
 
     terms: tuple[Term, ...]
     intercept: float
     slope: float = Field(description="Platt's: log odds = slope * (sum of the terms) + intercept.")
-    threshold: float = Field(ge=0, le=1, description="Texts below are set aside; it keeps the promise.")
-    false_alarms: float = Field(description="The promise: at most this share of sound texts is set aside.")
+    threshold: float = Field(ge=0, le=1, description="Texts below it are set aside.")
+    false_alarms: float = Field(description="Largest share of faultless texts that is set aside.")
     curve: tuple[CurvePoint, ...]
-    learned_from: dict[str, str | int | float] = Field(description="Rows by kind, seed, hash of data and judge.")
+    learned_from: dict[str, str | int | float] = Field(
+        description="Rows by kind, seed, hash of the data and of the champion."
+    )
 
     def probability(self, scored: pd.DataFrame) -> pd.Series:
-        """Scored texts -> probability that each is sound, 0 to 1."""
+        """Scored texts -> probability that each has no fault, 0 to 1."""
         return 1 / (1 + np.exp(-(self.slope * _summed(features(scored), self.terms) + self.intercept)))
 
     def reasons(self, scored: pd.DataFrame) -> pd.DataFrame:
-        """Scored texts -> each feature's part of the log odds: what speaks for a text, and what against it."""
+        """Scored texts -> contribution of each feature to the log odds."""
         values = features(scored)
         return pd.DataFrame({t.feature: self.slope * _part(values, t) for t in self.terms}, index=scored.index)
 
 
-def read_soundness(path: Path) -> SoundnessModel:
+def read_text_quality_model(path: Path) -> TextQualityModel:
     """The model at ``path``.
 
     Raises:
         DataError: There is none, or it is not one of this version.
     """
-    model = SoundnessModel.read(path)
+    model = TextQualityModel.read(path)
     if model is None:
         raise DataError(
-            f"{path}: no soundness model of this version; `entityclip run` writes one to "
-            "reports/soundness.json of a workspace that has a champion"
+            f"{path}: no text-quality model of this version; `entityclip run` writes one to reports/text_quality.json "
+            "of a workspace that has a champion"
         )
     return model
 
 
-# ---------------------------------------------------------------- learning
-def learn(
+# ---------------------------------------------------------------- fitting
+def fit_model(
     scored: pd.DataFrame,
     sound: pd.Series,
     *,
     learned_from: Mapping[str, str | int | float],
     faulty_share: float = 0.1,
     false_alarms: float = 0.05,
-) -> SoundnessModel:
-    """Learn what tells sound texts from faulty ones.
+) -> TextQualityModel:
+    """Fit the model that separates faultless from faulty texts.
 
     Args:
-        scored: Scored texts with entity_id: planted and reviewed ones.
-        sound: Of the same index: whether each is sound.
-        learned_from: Kept with the model.
-        faulty_share: Share of faulty texts to be expected where the model will be used; probabilities are of that.
-        false_alarms: The share of sound texts that the threshold may set aside, at most.
+        scored: Scored texts with entity_id: texts with injected faults, and reviewed ones.
+        sound: Whether each text has no fault; same index.
+        learned_from: Stored with the model.
+        faulty_share: Share of faulty texts expected in use; the probabilities are calibrated to it.
+        false_alarms: Largest share of faultless texts that the threshold sets aside.
 
     Raises:
         ConfigError: Too few entities or too few texts of either kind, or a share outside 0 to 1.
@@ -132,7 +134,7 @@ def learn(
     terms = _fit(values, truth, prior)
     probability = 1 / (1 + np.exp(-(slope * apart + intercept)))
     threshold = min(LIKELY, float(np.quantile(probability[truth], false_alarms)))
-    return SoundnessModel(
+    return TextQualityModel(
         terms=terms,
         intercept=intercept,
         slope=slope,
@@ -151,8 +153,8 @@ def _require(scored: pd.DataFrame, sound: pd.Series, *, shares: dict[str, float]
     for kind, rows in (("sound", sound), ("faulty", ~sound)):
         if (entities := scored.loc[rows, "entity_id"].nunique()) < _FEWEST_ENTITIES:
             raise ConfigError(
-                f"{kind} texts of {entities} entities; expected {_FEWEST_ENTITIES} at least: plant more faults, or "
-                "bring more data"
+                f"{kind} texts of {entities} entities; expected at least {_FEWEST_ENTITIES}: inject more faults, or "
+                "provide more data"
             )
 
 
@@ -170,7 +172,7 @@ def _fit(values: pd.DataFrame, truth: np.ndarray, weight: np.ndarray) -> tuple[T
 
 
 def _out_of_fold(values: pd.DataFrame, truth: np.ndarray, weight: np.ndarray, *, groups: pd.Series) -> np.ndarray:
-    """(N,) sums of terms, each by a fit that saw no text of the same entity."""
+    """(N,) sums of terms, each by a fit without texts of the same entity."""
     from sklearn.model_selection import StratifiedGroupKFold  # type: ignore[import-untyped]
 
     sums = np.zeros(len(truth))
@@ -198,7 +200,7 @@ def _summed(values: pd.DataFrame, terms: tuple[Term, ...]) -> pd.Series:
 
 
 def _curve(probability: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> tuple[CurvePoint, ...]:
-    """Points at evenly spread quantiles; precision is that of the share of faults to be expected."""
+    """Points at evenly spaced quantiles; precision is weighted to the expected share of faults."""
     points = []
     for threshold in np.unique(np.quantile(probability, np.linspace(0, 1, _CURVE_POINTS))):
         aside = probability < threshold

@@ -1,4 +1,4 @@
-"""Scores of a text for itself: patterns over the whole column at once, and one pass over the words of each text."""
+"""Scores of single texts: patterns over the whole column at once, and one pass over the words of each text."""
 
 from __future__ import annotations
 
@@ -13,47 +13,47 @@ import pyarrow.compute as pc
 
 from entityclip.quality.language import latin_languages, script_of, wrong_language
 from entityclip.quality.names import LIKE_A_CODE, NameBook
-from entityclip.quality.numbers import Sources
+from entityclip.quality.numbers import KnownNumbers
 from entityclip.quality.patterns import first_hits, open_ends
-from entityclip.quality.tokens import Tokens, Words
+from entityclip.quality.tokens import HashedWords, TokenizedTexts
 
 MOST_READ = 20_000
-"""Characters of a text that are read. What is longer is no explanation, and ``characters`` says so."""
+"""Characters of a text that are read; ``characters`` counts all of them."""
 
 
 class ReadTexts(NamedTuple):
-    """What one pass over texts gives."""
+    """Result of one pass over texts."""
 
     scores: pa.Table
-    """entity_id, writer (generator and language), and the columns of ``scored.score_explanations`` but for those
-    about the whole set. Arrow holds a column of faults, most of them missing, in a tenth of what pandas takes."""
-    words: Words
+    """entity_id, writer (generator and language), and the columns of ``scorer.score_explanations``, except those that
+    compare texts. Arrow stores a sparse fault column in a tenth of the memory that pandas needs."""
+    words: HashedWords
     same: np.ndarray
-    """(N,) int64, equal for texts that differ in nothing but case, width and outer space."""
+    """(N,) int64, equal for texts that differ only in case, width and outer space."""
 
 
-class Known(NamedTuple):
-    """What texts are compared with."""
+class TextContext(NamedTuple):
+    """Names, numbers and rules that texts are compared with."""
 
     book: NameBook
-    sources: Sources | None = None
+    sources: KnownNumbers | None = None
     broken_rule: Callable[[str, str], str | None] | None = None
     """From a text and its language to the rule of the domain that it breaks."""
 
     def unknown_code(self, text: str, *, entity_id: str, caption: str) -> str | None:
-        """The first code in ``text`` that is nobody's, or, where no name holds one, that the writer was not told."""
+        """The first code in ``text`` that no entity has, or, where no name holds a code, that no source has."""
         if self.book.has_codes or self.sources is None:
             return self.book.unknown_code(text, caption=caption)
         return self.sources.unknown_code(text, entity_id=entity_id, caption=caption)
 
 
-def read_texts(explanations: pd.DataFrame, known: Known) -> ReadTexts:
-    """The scores that each text has for itself."""
+def read_texts(explanations: pd.DataFrame, known: TextContext) -> ReadTexts:
+    """The scores that need no other text."""
     whole = pc.utf8_normalize(_one_piece(explanations["text"].fillna("")), form="NFKC")
     texts, trimmed = pc.utf8_slice_codeunits(whole, 0, MOST_READ), pc.utf8_trim_whitespace(whole)
     length = pc.utf8_length(trimmed)
     plain = texts.to_pylist()
-    tokens, owners = Tokens.of(texts), explanations["entity_id"]
+    tokens, owners = TokenizedTexts.of(texts), explanations["entity_id"]
     japanese = tokens.counts(lambda word: len(word) == 1 and word > "\u2fff")
     columns = {
         "entity_id": pa.array(owners, pa.large_string()),
@@ -73,7 +73,7 @@ def read_texts(explanations: pd.DataFrame, known: Known) -> ReadTexts:
 
 
 def _one_piece(texts: pd.Series) -> pa.Array:
-    """A column of strings as one array; what was read or joined part by part lies in several."""
+    """A column of strings as one contiguous array."""
     array = pa.array(texts, type=pa.large_string())
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
@@ -84,9 +84,9 @@ def _writer(explanations: pd.DataFrame) -> pa.Array:
     return pa.array(known, pa.string()).dictionary_encode()
 
 
-def _repetition(tokens: Tokens, texts: Sequence[str]) -> np.ndarray:
+def _repetition(tokens: TokenizedTexts, texts: Sequence[str]) -> np.ndarray:
     """(N,) share of the runs of three words that occurred before; of characters, where there are not three words."""
-    runs = Words(tokens.codes.view(np.uint32), tokens.ends).runs_of_three()
+    runs = HashedWords(tokens.codes.view(np.uint32), tokens.ends).runs_of_three()
     counts = np.diff(runs.ends)
     share = 1 - runs.distinct() / np.maximum(counts, 1)
     share[counts == 0] = [repetition(texts[row]) for row in _rows(counts == 0)]
@@ -100,13 +100,13 @@ def repetition(text: str) -> float:
 
 
 def _languages(
-    explanations: pd.DataFrame, texts: pa.Array, plain: Sequence[str], tokens: Tokens
+    explanations: pd.DataFrame, texts: pa.Array, plain: Sequence[str], tokens: TokenizedTexts
 ) -> dict[str, pa.Array]:
     seen = latin_languages(tokens)
     for row in _rows(pc.invert(pc.string_is_ascii(texts))):
         seen[row] = script_of(plain[row]) or seen[row]
     declared = explanations["language"].tolist()
-    wrong = [wrong_language(found, declared=said) for found, said in zip(seen, declared, strict=True)]
+    wrong = [wrong_language(found, declared=language) for found, language in zip(seen, declared, strict=True)]
     return {"wrong_language": pa.array(wrong, pa.large_string())}
 
 
@@ -119,10 +119,10 @@ def _names(
     explanations: pd.DataFrame,
     texts: pa.Array,
     plain: Sequence[str],
-    tokens: Tokens,
-    known: Known,
+    tokens: TokenizedTexts,
+    known: TextContext,
 ) -> dict[str, pa.Array]:
-    """Whose names, and which codes and numbers of nobody; only the few texts that can have some are looked at."""
+    """Names, unknown codes and unknown numbers; only texts that may hold some are searched."""
     book, sources, owners = known.book, known.sources, explanations["entity_id"].tolist()
     captions = explanations["caption"].fillna("").tolist()
     itself = [False] * len(plain)
@@ -132,15 +132,15 @@ def _names(
             itself[row] = book.own(owners[row], found)
             columns["other_entity"][row] = None if itself[row] else book.other(owners[row], found)
     for row in _rows(pc.match_substring_regex(texts, LIKE_A_CODE)):
-        told = {"entity_id": owners[row], "caption": unicodedata.normalize("NFKC", captions[row])}
-        columns["unknown_code"][row] = known.unknown_code(plain[row], **told)
+        owner = {"entity_id": owners[row], "caption": unicodedata.normalize("NFKC", captions[row])}
+        columns["unknown_code"][row] = known.unknown_code(plain[row], **owner)
     if sources:
         for row in _rows(pc.match_substring_regex(texts, "[0-9]")):
-            told = {"entity_id": owners[row], "caption": unicodedata.normalize("NFKC", captions[row])}
-            columns["unknown_number"][row] = sources.unknown_number(plain[row], **told)
+            owner = {"entity_id": owners[row], "caption": unicodedata.normalize("NFKC", captions[row])}
+            columns["unknown_number"][row] = sources.unknown_number(plain[row], **owner)
     if broken := known.broken_rule:
-        said = explanations["language"].fillna("")
-        columns["broken_rule"] = [broken(text, language) for text, language in zip(plain, said, strict=True)]
+        languages = explanations["language"].fillna("")
+        columns["broken_rule"] = [broken(text, language) for text, language in zip(plain, languages, strict=True)]
     return {"names_itself": pa.array(itself), **{k: pa.array(v, pa.large_string()) for k, v in columns.items()}}
 
 

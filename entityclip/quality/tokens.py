@@ -1,4 +1,4 @@
-"""The words of many texts as numbers, so that what depends on a word alone is looked up once for each word."""
+"""The words of many texts as integer codes, so that a property of a word is computed once per word."""
 
 from __future__ import annotations
 
@@ -13,45 +13,45 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 WORD = re.compile(r"[ぁ-ゖァ-ヺー㐀-鿿]|[^\W_ぁ-ゖァ-ヺー㐀-鿿]+")
-"""A word; or one Japanese character, since no space says where a Japanese word ends."""
+"""A word; or one Japanese character, since no space marks the end of a Japanese word."""
 
 ODD = np.uint64(0x9E3779B97F4A7C15)
 """Mixes 64-bit hashes: an odd number whose bits look random."""
 
 
-class Words(NamedTuple):
+class HashedWords(NamedTuple):
     """The words of N texts, hashed."""
 
     hashes: np.ndarray
-    """Unsigned, those of all texts one after the other."""
+    """Unsigned; the words of all texts, concatenated."""
     ends: np.ndarray
     """(N + 1,) int64: text i has the words from ``ends[i]`` to ``ends[i + 1]``."""
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
-        """Those of all parts, in order."""
+        """The words of all parts, in order."""
         starts = np.cumsum([0, *(part.ends[-1] for part in parts)])
         ends = [part.ends[1:] + start for part, start in zip(parts, starts, strict=False)]
         zero = np.zeros(1, dtype=np.int64)
         return cls(np.concatenate([np.zeros(0, np.uint32), *(p.hashes for p in parts)]), np.concatenate([zero, *ends]))
 
-    def of(self, texts: np.ndarray) -> Words:
+    def of(self, texts: np.ndarray) -> HashedWords:
         """The words of some texts, (T,) int64, in that order."""
         starts, lengths = self.ends[texts], self.ends[texts + 1] - self.ends[texts]
         ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        return Words(self.hashes[np.arange(ends[-1]) + np.repeat(starts - ends[:-1], lengths)], ends)
+        return HashedWords(self.hashes[np.arange(ends[-1]) + np.repeat(starts - ends[:-1], lengths)], ends)
 
     def owner(self) -> np.ndarray:
         """The text of each word, int64."""
         return np.repeat(np.arange(len(self.ends) - 1), np.diff(self.ends))
 
-    def runs_of_three(self) -> Words:
+    def runs_of_three(self) -> HashedWords:
         """The runs of three words as hashes, uint64; a text of fewer words has none."""
         flat, owner = self.hashes.astype(np.uint64), self.owner()
         within = owner[2:] == owner[:-2]
         runs = ((flat[:-2] * ODD + flat[1:-1]) * ODD + flat[2:])[within]
         lengths = np.maximum(np.diff(self.ends) - 2, 0)
-        return Words(runs, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+        return HashedWords(runs, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
     def distinct(self) -> np.ndarray:
         """(N,) number of different words of each text."""
@@ -60,12 +60,12 @@ class Words(NamedTuple):
         return np.bincount(owner[~again], minlength=len(self.ends) - 1)
 
 
-class Tokens(NamedTuple):
-    """The words of N texts by their places in a vocabulary."""
+class TokenizedTexts(NamedTuple):
+    """The words of N texts as positions in a vocabulary."""
 
     vocabulary: list[str]
     codes: np.ndarray
-    """int32, those of all texts one after the other."""
+    """int32; the words of all texts, concatenated."""
     ends: np.ndarray
     """(N + 1,) int64: text i has the codes from ``ends[i]`` to ``ends[i + 1]``."""
 
@@ -77,13 +77,13 @@ class Tokens(NamedTuple):
         others = (" ".join(WORD.findall(text.casefold())) for text in pc.filter(texts, strange).to_pylist())
         spaced = pc.replace_with_mask(plain, strange, pa.array(others, texts.type))
         split = pc.ascii_split_whitespace(pc.ascii_trim_whitespace(spaced))
-        real = pc.not_equal(split.values, "")  # a text without words comes as one empty word
+        real = pc.not_equal(split.values, "")  # a text without words yields one empty word
         flat = pc.filter(split.values, real).dictionary_encode()
         ends = np.concatenate([[0], np.cumsum(np.asarray(real))]).astype(np.int64)[split.offsets.to_numpy()]
         return cls(flat.dictionary.to_pylist(), flat.indices.to_numpy(), ends)
 
     def words(self, row: int) -> list[str]:
-        """Those of one text, in order."""
+        """The words of one text, in order."""
         return [self.vocabulary[code] for code in self.codes[self.ends[row] : self.ends[row + 1]]]
 
     def counts(self, wanted: Callable[[str], bool]) -> np.ndarray:
@@ -102,12 +102,12 @@ class Tokens(NamedTuple):
         hit = np.fromiter((both(words[pair >> 32], words[pair & 0xFFFFFFFF]) for pair in pairs), bool, len(pairs))
         return np.bincount(owner[at[hit[place]]], minlength=len(self.ends) - 1) > 0
 
-    def without(self, group: np.ndarray, unwanted: Sequence[set[str]]) -> Words:
-        """The words, hashed, less those that are ``unwanted`` (G,) in their text's ``group`` (N,)."""
+    def without(self, group: np.ndarray, unwanted: Sequence[set[str]]) -> HashedWords:
+        """The hashed words without those that are ``unwanted`` (G,) in their text's ``group`` (N,)."""
         place = {word: code for code, word in enumerate(self.vocabulary)}
         pairs = [(one << 32) + place[word] for one, some in enumerate(unwanted) for word in some if word in place]
         owner = np.repeat(group.astype(np.int64), np.diff(self.ends))
         kept = ~pd.Series((owner << 32) + self.codes).isin(pairs).to_numpy()
         hashes = np.array([zlib.crc32(word.encode("utf-8", "replace")) for word in self.vocabulary], np.uint32)
         sums = np.concatenate([[0], np.cumsum(kept)])
-        return Words(hashes[self.codes[kept]], sums[self.ends].astype(np.int64))
+        return HashedWords(hashes[self.codes[kept]], sums[self.ends].astype(np.int64))

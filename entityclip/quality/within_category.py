@@ -1,4 +1,4 @@
-"""How well a text tells its entity from the others of its category: by the words that only some of them share."""
+"""Similarity of a text with its own entity's texts and with those of other entities of the category, by TF-IDF."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
-from entityclip.quality.tokens import Words
+from entityclip.quality.tokens import HashedWords
 
 MOST_SIBLINGS = 48
-"""So many entities of a category, drawn once, stand for all of them: the cost stays linear."""
+"""Sample size of a category's entities; it keeps the cost linear."""
 _TEXTS_AT_ONCE, _SEED = 20_000, 7
 
 
@@ -27,11 +27,11 @@ class Likeness(NamedTuple):
     """Which entity that is, int64; -1 where there is none."""
 
 
-def likeness(words: Words, entity: np.ndarray, category: np.ndarray) -> Likeness:
+def likeness(words: HashedWords, entity: np.ndarray, category: np.ndarray) -> Likeness:
     """Compare every text with the other texts of its entity, and with those of other entities of its category.
 
-    A text counts as the set of its words, a word as much as the entities of its category differ in it: what all of
-    them are called (log of 1) is nothing, what one of them alone has is most.
+    A text is the set of its words. The weight of a word is its inverse document frequency among the entities of the
+    category: 0 for a word that all of them use, largest for a word of one entity alone.
 
     Args:
         words: N texts.
@@ -52,10 +52,10 @@ def likeness(words: Words, entity: np.ndarray, category: np.ndarray) -> Likeness
 
 
 def _references(entity: np.ndarray, category: np.ndarray) -> np.ndarray:
-    """(E,) bool: the entities that stand for their category; only some that have a text."""
+    """(E,) bool: the sampled entities of each category, of those that have a text."""
     chosen = np.zeros(len(category), bool)
-    told = pd.Series(np.random.default_rng(_SEED).permutation(np.unique(entity)))
-    chosen[told[told.groupby(category[told]).cumcount() < MOST_SIBLINGS]] = True
+    drawn = pd.Series(np.random.default_rng(_SEED).permutation(np.unique(entity)))
+    chosen[drawn[drawn.groupby(category[drawn]).cumcount() < MOST_SIBLINGS]] = True
     return chosen
 
 
@@ -67,7 +67,9 @@ def _chunks(entity: np.ndarray, category: np.ndarray) -> Iterator[np.ndarray]:
     yield from np.split(order, cuts[1:]) if len(order) else ()
 
 
-def _weighed(words: Words, texts: np.ndarray, owner: np.ndarray, category: np.ndarray, chosen: np.ndarray) -> csr_array:
+def _weighed(
+    words: HashedWords, texts: np.ndarray, owner: np.ndarray, category: np.ndarray, chosen: np.ndarray
+) -> csr_array:
     """(T, V) the words of T texts, rows of length 1. Each category has its own words, as columns."""
     held_words = words.of(texts)
     row = held_words.owner()
@@ -75,7 +77,7 @@ def _weighed(words: Words, texts: np.ndarray, owner: np.ndarray, category: np.nd
     column, keys = pd.factorize(group | held_words.hashes, sort=True)
     held = csr_array((np.ones(len(row)), (row, column)), shape=(len(texts), len(keys)))
     held.data[:] = 1
-    # How many of the category's entities use a word, among those that stand for it.
+    # Document frequency of a word among the sampled entities of its category.
     users = np.bincount((_members(owner, chosen) @ held).indices, minlength=len(keys))
     size = np.bincount(category[np.unique(owner[chosen[owner]])], minlength=len(category))
     held.data *= np.log((1 + size[(keys >> np.uint64(32)).astype(np.int64)]) / (1 + users))[held.indices]
@@ -110,7 +112,7 @@ def _own(matrix: csr_array, owner: np.ndarray) -> np.ndarray:
 def _nearest(
     matrix: csr_array, owner: np.ndarray, category: np.ndarray, chosen: np.ndarray, asked: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Likeness of each asked text with the nearest sibling, and which that is."""
+    """Similarity of each queried text with the nearest sibling, and the sibling."""
     entities = np.unique(owner[chosen[owner]])
     likeness = (matrix[asked] @ _unit(_members(owner, chosen) @ matrix).T).tocsr()
     rows, seen = np.repeat(np.arange(len(asked)), np.diff(likeness.indptr)), entities[likeness.indices]

@@ -25,7 +25,7 @@ class Candidate(Record):
     picture: bytes | None = Field(default=None, description="One of its training pictures; None: never photographed.")
 
 
-class Example(Record):
+class RetrievalExample(Record):
     """One picture that was asked, what the model said and what is right."""
 
     picture: bytes
@@ -37,7 +37,7 @@ class Example(Record):
 
 def draw_examples(
     queries: pd.DataFrame, data: DataLayout, *, split: Split, index: IndexKind = "mixed", hits: int = 6, misses: int = 8
-) -> list[Example]:
+) -> list[RetrievalExample]:
     """Misses, then hits, spread over the slices; drawn by hash, so that nobody picked them.
 
     Args:
@@ -58,7 +58,7 @@ def draw_examples(
     shown = _Shown.read(data, {*drawn["entity_id"], *drawn["best"]})
     pictures = read_pictures(data, set(drawn["pair_id"]), name=split)
     return [
-        Example(
+        RetrievalExample(
             picture=pictures[row["pair_id"]],
             predicted=shown.candidate(row["best"], score=row["score"]),
             true=shown.candidate(row["entity_id"], score=row["true_score"]),

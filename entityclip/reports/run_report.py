@@ -11,7 +11,7 @@ import pandas as pd
 from pydantic import Field
 
 from entityclip.errors import DataError
-from entityclip.reports.examples import Example
+from entityclip.reports.examples import RetrievalExample
 from entityclip.reports.pages import as_markup, write_page
 from entityclip.reports.plots import INDEX_KINDS, SLICE_TITLES, found_within, loss_curve, recall_by_slice
 from entityclip.schemas import (
@@ -106,7 +106,7 @@ def write_report(
     evaluation: EvalReport | None = None,
     queries: pd.DataFrame | None = None,
     losses: pd.DataFrame | None = None,
-    examples: Sequence[Example] = (),
+    examples: Sequence[RetrievalExample] = (),
     decision: PromotionDecision | None = None,
     release: Release | None = None,
     commands: Mapping[str, str] | None = None,

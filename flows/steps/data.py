@@ -84,7 +84,7 @@ def validate_batch(layout: Layout, batch: str, *, floors: bool) -> QualityReport
         accepted=layout.accepted,
         quarantine=quarantine,
         context_root=layout.expectations,
-        judges=judges(layout, floors=floors),
+        scorers=judges(layout, floors=floors),
         waived=waived(read_reviews(layout.reviews)),
     )
     show_quality(report)
@@ -105,7 +105,7 @@ def require_accepted(layout: Layout, report: QualityReport) -> None:
 @task(cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
 def version_accepted(layout: Layout, *, message: str) -> DataVersion:
     """Accepted -> data/, DVC, a commit, pushed. Tried again, since a remote may be away for a moment."""
-    return version_data(layout, layout.accepted, message=message, together_with=[layout.soundness])
+    return version_data(layout, layout.accepted, message=message, together_with=[layout.text_quality])
 
 
 @flow(name="prepare-data", flow_run_name="data-{preset.name}")

@@ -11,17 +11,17 @@ from entityclip.evaluation.promotion import judge_flaw
 from entityclip.explanations.config import GenerationConfig
 from entityclip.paths import Layout
 from entityclip.quality.review import read_reviews
-from entityclip.quality.text_quality_model import SoundnessModel
+from entityclip.quality.text_quality_model import TextQualityModel
 from entityclip.schemas import EvalReport
 from entityclip.settings import read_config
-from expectations.judges import NO_CHAMPION, Judges
+from expectations.gate_scorers import NO_CHAMPION, GateScorers
 from flows.workspace import registry
 
 if TYPE_CHECKING:
     from entityclip.model.checkpoint import LoadedModel
 
 
-def judges(layout: Layout, *, floors: bool = True) -> Judges:
+def judges(layout: Layout, *, floors: bool = True) -> GateScorers:
     """The champion with its idea of sound texts, and the domain's rules; what is not there yet is left out.
 
     Args:
@@ -32,8 +32,8 @@ def judges(layout: Layout, *, floors: bool = True) -> Judges:
     domain = settings.explain.rules if isinstance(settings.explain, GenerationConfig) else None
     champion, why = _champion(layout, min_score=settings.gate.min_judge_score if floors else None)
     if champion is None:
-        return Judges(domain=domain, no_champion=why)
-    return Judges(champion, _soundness(champion, layout), domain)
+        return GateScorers(domain=domain, no_champion=why)
+    return GateScorers(champion, _text_quality_model(champion, layout), domain)
 
 
 def _champion(layout: Layout, *, min_score: float | None) -> tuple[LoadedModel | None, str]:
@@ -54,17 +54,17 @@ def _champion(layout: Layout, *, min_score: float | None) -> tuple[LoadedModel |
         return None, f"{current.version} cannot look at this batch: {error}"
 
 
-def _soundness(champion: LoadedModel, layout: Layout) -> SoundnessModel | None:
+def _text_quality_model(champion: LoadedModel, layout: Layout) -> TextQualityModel | None:
     """What the champion takes for sound: learned once for each champion, from the data version before this batch."""
-    known = SoundnessModel.read(layout.soundness)
+    known = TextQualityModel.read(layout.text_quality)
     if known is not None and known.learned_from.get("judge") == champion.card.fingerprint:
         return known
-    from entityclip.quality.fit_text_quality import learn_soundness
+    from entityclip.quality.fit_text_quality import fit_text_quality
 
     try:
-        learned = learn_soundness(champion, layout.data, reviews=read_reviews(layout.reviews))
+        learned = fit_text_quality(champion, layout.data, reviews=read_reviews(layout.reviews))
     except (ConfigError, DataError) as error:
         get_run_logger().warning("what sound texts look like to the champion cannot be learned: %s", error)
         return None
-    learned.write(layout.soundness)
+    learned.write(layout.text_quality)
     return learned

@@ -15,7 +15,7 @@ from entityclip.explanations import SourceWriter, explain
 from entityclip.paths import DataLayout, Layout
 from entityclip.quality import score_explanations
 from entityclip.quality.quarantine import broken_texts
-from expectations.check import Judges, check, copy_context
+from expectations.check import GateScorers, check, copy_context
 
 
 def lines(batch: Batch) -> pd.DataFrame:
@@ -80,7 +80,7 @@ def test_too_many_broken_rows_refuse_the_batch_and_nothing_can_be_read(batch: Ba
     report = batch.gate()
     assert report.refused
     assert (
-        report.refusal == "5 of 40 explanations break critical rules, at most 10% may: refusal 5, one_text_for_many 5"
+        report.refusal == "5 of 40 explanations break critical rules; the limit is 10%: refusal 5, one_text_for_many 5"
     )
     assert (report.accepted_pairs, report.quarantined_explanations) == (0, 5)
     assert lines(batch)["id"].nunique() == 5
@@ -131,11 +131,11 @@ def test_a_text_that_stops_the_scorer_is_named_once_with_a_traceback_in_the_log(
     def broken_rule(text: str, _: str) -> str | None:
         return [][1] if "with 7 white dots" in text else None  # a rule of the domain with a mistake in it
 
-    class Careless(Judges):
+    class Careless(GateScorers):
         def score(self, written: pd.DataFrame, staging: DataLayout) -> pd.DataFrame:
             return score_explanations(written, pairs.read_frame(staging.entities), broken_rule=broken_rule)
 
-    report = batch.judge(judges=Careless())
+    report = batch.judge(scorers=Careless())
     assert report.refused
     assert (report.refusal or "").count("could not be") == 1
     assert f"explanation {batch.texts[7]['explanation_id']} of entity" in (report.refusal or "")

@@ -12,7 +12,7 @@ from small_batch import Batch
 from entityclip.errors import ConfigError
 from entityclip.explanations.rules import DomainRules
 from entityclip.schemas import QualityReport, RuleResult
-from expectations.check import Judges
+from expectations.check import GateScorers
 from expectations.suites import suite_hash
 
 
@@ -98,7 +98,7 @@ def test_a_file_of_rules_that_cannot_be_run_refuses_the_batch(batch: Batch) -> N
 def test_a_rule_of_the_workspaces_domain_names_the_claim(batch: Batch) -> None:
     batch.texts[2]["text"] += " It is the best of all."
     batch.write()
-    report = batch.judge(judges=Judges(domain=DomainRules(forbidden=("the best",))))
+    report = batch.judge(scorers=GateScorers(domain=DomainRules(forbidden=("the best",))))
     assert result(report, "domain").set_aside == 1
     assert list(pd.read_csv(batch.quarantine)["value"]) == ["forbidden: the best"]
     assert batch.judge().quarantined_explanations == 0
@@ -122,9 +122,9 @@ def test_an_accepted_text_passes_the_rule_that_was_waived_and_no_other(batch: Ba
 def test_rules_that_need_a_champion_are_skipped_aloud_and_not_passed(batch: Batch) -> None:
     report = batch.gate()
     skipped = {rule.rule for rule in report.rules if rule.skipped}
-    assert {"unsound", "fits_a_sibling_better"} <= skipped
+    assert {"low_text_quality", "fits_a_sibling_better"} <= skipped
     assert not any(rule.passed or rule.error for rule in report.rules if rule.skipped)
-    assert "no model is in service" in (result(report, "unsound").skipped or "")
+    assert "no model is in service" in (result(report, "low_text_quality").skipped or "")
     assert not report.refused
 
 

@@ -40,13 +40,13 @@ def test_a_refused_batch_names_rules_examples_limits_and_the_command_for_the_rev
     for text in batch.texts[:5]:
         text["text"] = REFUSAL
     lines = refused(batch).splitlines()
-    assert lines[0].startswith("the batch was refused: 5 of 40 explanations break critical rules, at most 10% may")
+    assert lines[0].startswith("the batch was refused: 5 of 40 explanations break critical rules; the limit is 10%")
     reason = "A language model that refused says nothing about the entity."
     start = lines.index(f"Rule refusal, 5 explanations: {reason}")
     examples = [line for line in lines[start + 1 :] if line.endswith("'As an AI'")]
     assert len(examples) == EXAMPLES
     assert "  'KX-100B' (row 1): 'As an AI'" in lines
-    assert f"Limits: max_quarantined_share is 10%; it and the rules stand in {batch.suite('explanations')}" in lines
+    assert f"Limits: max_quarantined_share is 10%; edit it and the rules in {batch.suite('explanations')}" in lines
     command = shlex.split(lines[-1])
     assert command[0] == "entityclip"
     monkeypatch.chdir(tmp_path)
@@ -62,7 +62,7 @@ def test_broken_pairs_are_named_by_file_and_row(batch: Batch) -> None:
     assert "Rule caption_missing, 10 pairs: An empty text cannot be matched with a picture.\n" in message
     assert "\n  'KX-100B' ('0.jpg', row 1): " in message
     assert "max_quarantined_share is 5%" in message
-    assert message.endswith("Pairs: repair these rows of the source, then run again.")
+    assert message.endswith("Pairs: correct these rows in the source, then run again.")
 
 
 def test_a_refusal_shows_no_personal_data_and_no_text_can_forge_a_line(batch: Batch) -> None:
@@ -83,4 +83,4 @@ def test_a_batch_without_any_broken_row_says_what_failed(batch: Batch) -> None:
     suite.write_text(suite.read_text().replace('"severity": "warning"', '"severity": "critical"', 1))
     message = refused(batch)
     assert message.startswith("the batch was refused: explanations: rule rows failed; ")
-    assert message.endswith("Repair what the message names, then run again.")
+    assert message.endswith("Correct the cause named above, then run again.")

@@ -57,7 +57,7 @@ def test_a_row_that_breaks_two_rules_counts_once_in_the_share(context: Path) -> 
     both = rule("expect_column_values_to_be_between", name="low", column="number", max_value=2)
     assert verdict(context, NOT_C, both, frame=FRAME, share=0.5).refusals == ()
     (refusal,) = verdict(context, NOT_C, both, frame=FRAME, share=0.4).refusals
-    assert refusal.startswith("2 of 4 pairs break critical rules, at most 40% may")
+    assert refusal.startswith("2 of 4 pairs break critical rules; the limit is 40%")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from tiny import tiny_data, tiny_vit
 from entityclip.data import pairs
 from entityclip.data.images import Preprocessing
 from entityclip.data.text import Tokenisation
-from entityclip.experiments.ablate import VARIANTS, Run, ablate, markdown, plot, runs, summary, swapped
+from entityclip.experiments.ablate import VARIANTS, AblationRun, ablate, markdown, plot, runs, summary, swapped
 from entityclip.paths import AblationLayout, DataLayout
 from entityclip.schemas import EvalReport
 from entityclip.training import TrainConfig
@@ -49,9 +49,9 @@ def test_what_was_measured_is_not_trained_again(tmp_path: Path) -> None:
         batch=8,
     )
     planned = [run for run in runs(config, seeds=1) if run.variant in (VARIANTS[0], VARIANTS[-1])]
-    told: list[Run] = []
+    told: list[AblationRun] = []
 
-    def tell(run: Run, report: EvalReport) -> None:
+    def tell(run: AblationRun, report: EvalReport) -> None:
         assert report.pictures == 18
         told.append(run)
 

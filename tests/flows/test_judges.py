@@ -55,8 +55,8 @@ def champion_with(
 def test_a_champion_below_the_floor_never_judges_texts(champion_with: Callable[[float], Layout]) -> None:
     layout = champion_with(0.0)
     found = judges(layout)
-    assert (found.champion, found.soundness) == (None, None)
-    assert set(found.missing) == {"champion", "soundness"}
+    assert (found.champion, found.text_quality) == (None, None)
+    assert set(found.missing) == {"champion", "text_quality"}
     assert set(found.missing.values()) == {
         "v1.0.0 is too weak to judge texts: R@1 of the explanation index is 5.0 [0.0, 10.0]; the lower end must be "
         "above chance, 1.6, and at least gate.min_judge_score, 10"

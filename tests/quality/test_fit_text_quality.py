@@ -15,10 +15,10 @@ from entityclip.data.variants import with_explanations
 from entityclip.errors import ConfigError
 from entityclip.explanations import SourceWriter, explain
 from entityclip.paths import DataLayout, Layout
-from entityclip.quality.fit_text_quality import learn_soundness
-from entityclip.quality.text_quality_model import SoundnessModel
-from expectations.check import Judges, check, copy_context
-from expectations.judges import NO_SOUNDNESS
+from entityclip.quality.fit_text_quality import fit_text_quality
+from entityclip.quality.text_quality_model import TextQualityModel
+from expectations.check import GateScorers, check, copy_context
+from expectations.gate_scorers import NO_TEXT_QUALITY_MODEL
 
 
 @pytest.fixture(scope="module")
@@ -34,28 +34,28 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
 def test_a_champion_that_knows_nothing_refuses_nobody_and_its_rules_run(layout: Layout, tmp_path: Path) -> None:
     """Random weights tell no picture from another: no batch may be refused for that."""
     model = tiny_model(tmp_path / "model")
-    soundness = learn_soundness(model, layout.staging)
-    assert soundness.learned_from["judge"] == model.card.fingerprint
+    text_quality = fit_text_quality(model, layout.staging)
+    assert text_quality.learned_from["judge"] == model.card.fingerprint
     where = {"accepted": layout.accepted, "quarantine": layout.quarantine("b"), "context_root": layout.expectations}
-    report = check(layout.staging, **where, judges=Judges(model, soundness))  # type: ignore[arg-type]
+    report = check(layout.staging, **where, scorers=GateScorers(model, text_quality))  # type: ignore[arg-type]
     assert not report.refused
     assert not any(rule.skipped for rule in report.rules)
-    unsound = next(rule for rule in report.rules if rule.rule == "unsound")
-    assert unsound.checked > unsound.failed
-    without = check(layout.staging, **where, judges=Judges(model))  # type: ignore[arg-type]
-    assert [rule.skipped for rule in without.rules if rule.skipped] == [NO_SOUNDNESS]
+    low_text_quality = next(rule for rule in report.rules if rule.rule == "low_text_quality")
+    assert low_text_quality.checked > low_text_quality.failed
+    without = check(layout.staging, **where, scorers=GateScorers(model))  # type: ignore[arg-type]
+    assert [rule.skipped for rule in without.rules if rule.skipped] == [NO_TEXT_QUALITY_MODEL]
 
 
-def test_soundness_needs_more_than_a_handful_of_entities(layout: Layout, tmp_path: Path) -> None:
+def test_text_quality_needs_more_than_a_handful_of_entities(layout: Layout, tmp_path: Path) -> None:
     texts = pairs.read_frame(layout.staging.explanations)
     few = DataLayout(tmp_path / "few")
     with_explanations(layout.staging, texts[texts["entity_id"].isin(texts["entity_id"].unique()[:4])], into=few)
-    with pytest.raises(ConfigError, match="plant more faults, or bring more data"):
-        learn_soundness(tiny_model(tmp_path / "model"), few)
+    with pytest.raises(ConfigError, match="inject more faults, or provide more data"):
+        fit_text_quality(tiny_model(tmp_path / "model"), few)
 
 
 def test_what_was_learned_is_kept_as_json_with_its_curve(layout: Layout, tmp_path: Path) -> None:
-    soundness = learn_soundness(tiny_model(tmp_path / "model"), layout.staging)
-    soundness.write(layout.soundness)
-    assert SoundnessModel.read(layout.soundness) == soundness
-    assert pd.DataFrame([point.model_dump() for point in soundness.curve])["caught"].between(0, 1).all()
+    text_quality = fit_text_quality(tiny_model(tmp_path / "model"), layout.staging)
+    text_quality.write(layout.text_quality)
+    assert TextQualityModel.read(layout.text_quality) == text_quality
+    assert pd.DataFrame([point.model_dump() for point in text_quality.curve])["caught"].between(0, 1).all()

@@ -16,7 +16,7 @@ from entityclip.experiments.gate_report import write_gate_page
 from entityclip.monitoring.drift import DriftPolicy, DriftReport, DriftTest
 from entityclip.paths import ReviewLayout
 from entityclip.quality.review import hand_out
-from entityclip.reports.examples import Candidate, Example
+from entityclip.reports.examples import Candidate, RetrievalExample
 from entityclip.reports.pages import write_page
 from entityclip.reports.run_report import RunFacts, StageFact, write_report
 from entityclip.schemas import IngestReport
@@ -47,7 +47,7 @@ def test_the_report_of_a_run_shows_hostile_text_as_text(harmless: Callable[[Path
         tmp_path / "report.html",
         facts=RunFacts(finished=NOW, stages=(StageFact(name=HOSTILE, seconds=1.0, reused=True, reason=HOSTILE),)),
         ingest=IngestReport(source=HOSTILE, pairs=1, entities=1, rejected=1, rejected_file=str(rejected), seconds=1.0),
-        examples=[Example(picture=b"", predicted=who, true=who, rank=2, slice="none")],
+        examples=[RetrievalExample(picture=b"", predicted=who, true=who, rank=2, slice="none")],
         commands={HOSTILE: HOSTILE},
     )
     harmless(tmp_path / "report.html")

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from entityclip.errors import DataError
-from entityclip.reports.examples import Candidate, Example
+from entityclip.reports.examples import Candidate, RetrievalExample
 from entityclip.reports.run_report import RunFacts, StageFact, recall_rows, slice_table, write_report
 from entityclip.schemas import (
     SLICES,
@@ -69,10 +69,10 @@ def png(colour: str) -> bytes:
     return buffer.getvalue()
 
 
-def example(*, rank: int, entity: str = "KX-204B", picture: bytes | None = None) -> Example:
+def example(*, rank: int, entity: str = "KX-204B", picture: bytes | None = None) -> RetrievalExample:
     true = Candidate(entity=entity, score=0.55, explanation="丸い赤いやかん", picture=None)
     said = Candidate(entity="TR-88", score=0.61, explanation="A green lamp.", picture=png("green"))
-    return Example(
+    return RetrievalExample(
         picture=picture if picture is not None else png("red"),
         predicted=true if rank == 1 else said,
         true=true,

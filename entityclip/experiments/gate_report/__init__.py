@@ -5,16 +5,16 @@ The gate's own figure of merit is the recall that it gives back, not the rows th
 
 from entityclip.experiments.gate_report.costs import CostLine, costs
 from entityclip.experiments.gate_report.page import write_gate_page
-from entityclip.experiments.gate_report.study import Study, Trained, Variant, retrain, variants
+from entityclip.experiments.gate_report.study import GateStudy, GateVariant, TrainedVariant, retrain, variants
 from entityclip.experiments.gate_report.tuning import Limit, parse_limit, tune
 from entityclip.experiments.gate_report.worth import recall_table, worth_table
 
 __all__ = [
     "CostLine",
+    "GateStudy",
+    "GateVariant",
     "Limit",
-    "Study",
-    "Trained",
-    "Variant",
+    "TrainedVariant",
     "costs",
     "parse_limit",
     "recall_table",

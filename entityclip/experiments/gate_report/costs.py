@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from entityclip.experiments.gate_report.study import Trained
+from entityclip.experiments.gate_report.study import TrainedVariant
 from entityclip.explanations import Ledger, WriterCost
 from entityclip.quality.review import Review
 from entityclip.schemas import Record
@@ -31,7 +31,7 @@ def spent(ledger: Path) -> WriterCost:
 
 
 def costs(
-    written: WriterCost, reviews: Iterable[Review], trained: Sequence[Trained], *, points: float
+    written: WriterCost, reviews: Iterable[Review], trained: Sequence[TrainedVariant], *, points: float
 ) -> list[CostLine]:
     """Tokens, money, machine seconds and a person's minutes, in all and for each of ``points``.
 

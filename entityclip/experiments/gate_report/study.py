@@ -11,7 +11,7 @@ import pandas as pd
 from entityclip.data import pairs
 from entityclip.data.variants import with_explanations
 from entityclip.errors import DataError
-from entityclip.experiments.train_and_evaluate import Measurement, measure
+from entityclip.experiments.train_and_evaluate import Measurement, train_and_evaluate
 from entityclip.paths import AblationLayout, DataLayout
 from entityclip.schemas import Split
 from entityclip.training import TrainConfig, run_key
@@ -19,7 +19,7 @@ from entityclip.training import TrainConfig, run_key
 OFF, ON = "gate off", "gate on"
 
 
-class Variant(NamedTuple):
+class GateVariant(NamedTuple):
     """One way to set the gate."""
 
     name: str
@@ -29,15 +29,15 @@ class Variant(NamedTuple):
     """Rows of the table of explanations that are trained on."""
 
 
-class Trained(NamedTuple):
+class TrainedVariant(NamedTuple):
     """One training of the report."""
 
-    variant: Variant
+    variant: GateVariant
     seed: int
     result: Measurement
 
 
-class Study(NamedTuple):
+class GateStudy(NamedTuple):
     """What is trained on, how often, and where it is kept."""
 
     data: DataLayout
@@ -48,7 +48,7 @@ class Study(NamedTuple):
     to: AblationLayout
 
 
-def variants(texts: pd.DataFrame, broken: pd.DataFrame) -> list[Variant]:
+def variants(texts: pd.DataFrame, broken: pd.DataFrame) -> list[GateVariant]:
     """The gate off, on, and without one rule after the other, the rule with the most rows first.
 
     A text that breaks two rules stays out when one of them is left out. A rule that sets nothing aside alone has no
@@ -67,10 +67,10 @@ def variants(texts: pd.DataFrame, broken: pd.DataFrame) -> list[Variant]:
     if broken.empty:
         raise DataError("the gate has set no text aside, so that there is nothing to compare")
     aside = texts["explanation_id"].isin(broken["id"])
-    found = [Variant(OFF, "", texts), Variant(ON, "", texts[~aside])]
+    found = [GateVariant(OFF, "", texts), GateVariant(ON, "", texts[~aside])]
     for rule, alone in alone_by_rule(broken).items():
         if alone:
-            found.append(Variant(f"without {rule}", rule, texts[~aside | texts["explanation_id"].isin(alone)]))
+            found.append(GateVariant(f"without {rule}", rule, texts[~aside | texts["explanation_id"].isin(alone)]))
     return found
 
 
@@ -85,13 +85,13 @@ def alone_by_rule(broken: pd.DataFrame) -> dict[str, set[str]]:
 
 
 def retrain(
-    study: Study,
-    some: Iterable[Variant],
+    study: GateStudy,
+    some: Iterable[GateVariant],
     *,
     split: Split = "test",
-    report: Callable[[Trained], None] = lambda _: None,
+    report: Callable[[TrainedVariant], None] = lambda _: None,
     progress: bool = True,
-) -> Iterator[Trained]:
+) -> Iterator[TrainedVariant]:
     """Train on each variant with each seed; what an earlier call has measured is taken as it is.
 
     Seed by seed, so that a report that is cut off has whole tables of fewer seeds.
@@ -99,16 +99,16 @@ def retrain(
     listed = list(some)
     for seed in range(study.seeds):
         for variant in listed:
-            trained = Trained(variant, seed, _measured(study, variant, seed, split=split, progress=progress))
+            trained = TrainedVariant(variant, seed, _measured(study, variant, seed, split=split, progress=progress))
             report(trained)
             yield trained
 
 
-def _measured(study: Study, variant: Variant, seed: int, *, split: Split, progress: bool) -> Measurement:
+def _measured(study: GateStudy, variant: GateVariant, seed: int, *, split: Split, progress: bool) -> Measurement:
     config = study.config.model_copy(update={"seed": seed})
     kept = pairs.digest(*(str(key) for key in variant.texts["explanation_id"]), *map(str, variant.texts["entity_id"]))
     key = run_key(config, data_hash=f"{study.data_hash} {kept} {split}")
-    return measure(
+    return train_and_evaluate(
         config,
         make_data=partial(_with_texts, study, variant.texts, study.to.data(kept)),
         key=key,
@@ -119,6 +119,6 @@ def _measured(study: Study, variant: Variant, seed: int, *, split: Split, progre
     )
 
 
-def _with_texts(study: Study, texts: pd.DataFrame, into: DataLayout) -> DataLayout:
+def _with_texts(study: GateStudy, texts: pd.DataFrame, into: DataLayout) -> DataLayout:
     with_explanations(study.data, texts, into=into)
     return into

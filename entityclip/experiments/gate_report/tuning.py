@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from entityclip.errors import ConfigError
-from entityclip.experiments.gate_report.study import Study, Trained, Variant, retrain
+from entityclip.experiments.gate_report.study import GateStudy, GateVariant, TrainedVariant, retrain
 from entityclip.experiments.gate_report.worth import recall_table
 
 _FORM = re.compile(r"\s*(?P<rule>\w+)\s*:\s*(?P<column>\w+)\s*(?P<sign>>=|<=)\s*(?P<limits>[-\d.,\s]+)")
@@ -52,12 +52,12 @@ def parse_limit(text: str) -> Limit:
 
 
 def tune(
-    study: Study,
+    study: GateStudy,
     limit: Limit,
     *,
     scored: pd.DataFrame,
     broken: pd.DataFrame,
-    report: Callable[[Trained], None] = lambda _: None,
+    report: Callable[[TrainedVariant], None] = lambda _: None,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Train with each limit while all other rules stand: ``limit, texts, slice, value, low, high``, on validation
@@ -79,7 +79,9 @@ def tune(
         raise ConfigError(f"{limit.column}: no number that texts are scored with; known are {', '.join(known)}")
     others = broken[broken["rule"] != limit.rule]
     rest = scored[~scored["explanation_id"].isin(others["id"])]
-    tried = [Variant(f"{value:g}", limit.rule, rest[limit.holds(rest[limit.column], value)]) for value in limit.limits]
+    tried = [
+        GateVariant(f"{value:g}", limit.rule, rest[limit.holds(rest[limit.column], value)]) for value in limit.limits
+    ]
     empty = [variant.name for variant in tried if variant.texts.empty]
     if empty:
         raise ConfigError(f"{limit.column} {limit.sign} {empty[0]}: lets no text pass, so there is nothing to train on")

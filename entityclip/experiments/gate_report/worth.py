@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 
 from entityclip.evaluation.evaluate import SLICE_MINIMUM
-from entityclip.experiments.gate_report.study import ON, Trained, alone_by_rule
+from entityclip.experiments.gate_report.study import ON, TrainedVariant, alone_by_rule
 from entityclip.retrieval import metrics
 from entityclip.schemas import SLICES, IndexKind
 
 SEED = 0
 
 
-def recall_table(trained: Sequence[Trained], *, index: IndexKind = "explanation") -> pd.DataFrame:
+def recall_table(trained: Sequence[TrainedVariant], *, index: IndexKind = "explanation") -> pd.DataFrame:
     """``variant, texts, slice, value, low, high, queries``: R@1 in percent over all seeds, with 95 % intervals.
 
     Whole entities are drawn by the bootstrap, with all their queries in all seeds.
@@ -29,7 +29,9 @@ def recall_table(trained: Sequence[Trained], *, index: IndexKind = "explanation"
     )
 
 
-def worth_table(trained: Sequence[Trained], broken: pd.DataFrame, *, index: IndexKind = "explanation") -> pd.DataFrame:
+def worth_table(
+    trained: Sequence[TrainedVariant], broken: pd.DataFrame, *, index: IndexKind = "explanation"
+) -> pd.DataFrame:
     """``rule, rows, alone, slice, value, low, high``: points of R@1 that the gate loses without each rule.
 
     From the same queries answered by both (paired bootstrap). ``rows`` texts break the rule, ``alone`` of them no
@@ -54,14 +56,14 @@ def worth_table(trained: Sequence[Trained], broken: pd.DataFrame, *, index: Inde
     return pd.DataFrame(rows)
 
 
-def _by_variant(trained: Sequence[Trained]) -> dict[str, list[Trained]]:
-    found: dict[str, list[Trained]] = {}
+def _by_variant(trained: Sequence[TrainedVariant]) -> dict[str, list[TrainedVariant]]:
+    found: dict[str, list[TrainedVariant]] = {}
     for one in trained:
         found.setdefault(one.variant.name, []).append(one)
     return found
 
 
-def _hits(group: Sequence[Trained], index: IndexKind) -> pd.DataFrame:
+def _hits(group: Sequence[TrainedVariant], index: IndexKind) -> pd.DataFrame:
     """One row per seed and query, in the same order for every variant: entity_id, slice, hit (0 or 100)."""
     parts = []
     for one in group:

@@ -11,7 +11,7 @@ from entityclip.data.variants import with_explanations
 from entityclip.model.config import ExpertConfig
 from entityclip.paths import DataLayout
 from entityclip.quality import score_explanations
-from entityclip.quality.quality_score import overall_quality
+from entityclip.quality.quality_score import quality_score
 from entityclip.schemas import Record
 from entityclip.training import TrainConfig
 
@@ -96,7 +96,7 @@ def without_poor_explanations(data: DataLayout, to: DataLayout, *, least: float)
     """
     pairs.require_complete(data)
     texts = pairs.read_frame(data.explanations)
-    good = overall_quality(score_explanations(texts, pairs.read_frame(data.entities))) >= least
+    good = quality_score(score_explanations(texts, pairs.read_frame(data.entities))) >= least
     if not to.marker.is_file():
         with_explanations(data, texts[good], into=to)
     return int((~good).sum())

@@ -65,7 +65,7 @@ class TrialRow(Record):
     proposal: Proposal
 
 
-class Study(Record):
+class TuningResult(Record):
     """A finished search."""
 
     best: TrialRow
@@ -83,7 +83,7 @@ def tune(
     minutes: float | None = None,
     report: Callable[[TrialRow], None],
     progress: bool = False,
-) -> Study:
+) -> TuningResult:
     """Search from ``config`` on; the first trial is ``config`` itself, as near as the space has it.
 
     A search that was killed goes on with the trial, and the training run, that it was at. Other settings, data or
@@ -212,13 +212,13 @@ def _row(trial: optuna.trial.FrozenTrial) -> TrialRow:
     )
 
 
-def _written(search: optuna.Study, config: TrainConfig, study: StudyLayout) -> Study:
+def _written(search: optuna.Study, config: TrainConfig, study: StudyLayout) -> TuningResult:
     rows = tuple(_row(trial) for trial in search.trials if "proposal" in trial.user_attrs)
     whole = [row for row in rows if row.state == "complete"]
     if not whole:
         raise TrainingError(f"{study.root}: not one of {len(rows)} trials was trained whole; allow for more of them")
     best = max(whole, key=lambda row: row.score or 0.0)
-    found = Study(best=best, config=best.proposal.applied(config, epochs=config.epochs), trials=rows)
+    found = TuningResult(best=best, config=best.proposal.applied(config, epochs=config.epochs), trials=rows)
     found.config.write(study.best)
     table = pd.DataFrame([row.model_dump(exclude={"proposal"}) | row.proposal.model_dump() for row in rows])
     table.to_csv(study.table, index=False)

@@ -1,7 +1,7 @@
-"""Texts that the gate set aside go to a person and come back: accepted, edited or rejected, with the reviewer's name.
+"""Review of texts in quarantine: a person accepts, edits or rejects each, under the reviewer's name.
 
-A decision is about one text, by its id. It holds in every later run in which that text comes up again; a text that
-was written anew is another one.
+A decision is about one text, by its id, and holds in every later run with that text. A text that was rewritten is a
+new one.
 """
 
 from entityclip.quality.review.decisions import Merged, Review, add_reviews, merge, read_reviews, waived

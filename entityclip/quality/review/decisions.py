@@ -1,4 +1,4 @@
-"""What people decided about texts: kept as a CSV file in the workspace, and put into effect in staging."""
+"""Decisions of reviewers: stored as a CSV file in the workspace, and applied to staging."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ Decision = Literal["accept", "edit", "reject"]
 
 
 class Review(Record):
-    """One decision: the text is sound in spite of the rules, is replaced by another, or is not to be used."""
+    """One decision: keep the text in spite of the rules, replace it, or drop it."""
 
     explanation_id: str = Field(min_length=1)
     entity_id: str
     entity: str
     rules: str = Field(description="The rules that the text broke, with a blank between them.")
-    text: str = Field(description="As it was handed out.")
+    text: str = Field(description="As it was exported.")
     decision: Decision
-    edited_text: str = Field(default="", description="What takes its place.")
+    edited_text: str = Field(default="", description="The replacement.")
     reviewer: str = Field(min_length=1)
-    minutes: float = Field(ge=0, le=1440, description="What the decision took.")
+    minutes: float = Field(ge=0, le=1440, description="Time spent on the decision.")
     day: date
     note: str = ""
 
@@ -50,17 +50,17 @@ COLUMNS = tuple(Review.model_fields)
 
 # ---------------------------------------------------------------- the file
 def read_reviews(path: Path) -> tuple[Review, ...]:
-    """Every decision so far, one a text; none where there is no file.
+    """All decisions so far, one per text; empty where there is no file.
 
     Raises:
-        DataError: The file is not what ``add_reviews`` wrote; names the row.
+        DataError: The file does not have the format of ``add_reviews``; names the row.
     """
     if not path.exists():
         return ()
     try:
         rows = list(read_rows(path.read_bytes().decode("utf-8")))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: damaged ({error}); bring it back: git checkout HEAD -- {path.name}") from error
+        raise DataError(f"{path}: damaged ({error}); restore it: git checkout HEAD -- {path.name}") from error
     reviews = [_read(row, where=f"{path}, row {number}") for number, row in enumerate(rows, 1)]
     twice = [key for key, count in Counter(r.explanation_id for r in reviews).items() if count > 1]
     if twice:
@@ -76,10 +76,10 @@ def _read(row: Mapping[str, Any], *, where: str) -> Review:
 
 
 def add_reviews(path: Path, new: Iterable[Review], *, overrule: bool = False) -> int:
-    """Keep ``new`` beside the decisions that are there; returns how many changed. The same again changes nothing.
+    """Add ``new`` to the stored decisions; returns how many changed. Idempotent.
 
     Raises:
-        ConfigError: A text was decided otherwise before, and ``overrule`` does not say that the new one holds.
+        ConfigError: A text has another decision already, and ``overrule`` is not set.
     """
     known = {review.explanation_id: review for review in read_reviews(path)}
     changed = 0
@@ -90,7 +90,7 @@ def add_reviews(path: Path, new: Iterable[Review], *, overrule: bool = False) ->
         if before and not overrule:
             raise ConfigError(
                 f"{review.entity}: {before.reviewer} decided {before.decision!r} on {before.day}, now it is "
-                f"{review.decision!r} ({review.explanation_id}); --overrule lets the new decision hold"
+                f"{review.decision!r} ({review.explanation_id}); add --overrule to replace the earlier decision"
             )
         known[review.explanation_id] = review
         changed += 1
@@ -105,9 +105,9 @@ def _write(path: Path, reviews: Iterable[Review]) -> None:
             writer.write(review.model_dump(mode="json").values())
 
 
-# ---------------------------------------------------------------- their effect
+# ---------------------------------------------------------------- apply
 class Merged(Record):
-    """What the decisions did to a batch: texts by decision, and who decided."""
+    """Texts of a batch by decision, and the reviewers."""
 
     accepted: int = 0
     edited: int = 0
@@ -129,10 +129,10 @@ class Merged(Record):
 
 
 def merge(staging: DataLayout, reviews: Iterable[Review]) -> Merged:
-    """Put the decisions into effect in staging's explanations; the table is replaced whole, or not at all.
+    """Apply the decisions to staging's explanations; the table is replaced atomically.
 
-    An accepted text stays and gets its reviewer, an edited one is replaced under the same origin, a rejected one is
-    left out. To do it twice changes nothing.
+    An accepted text stays and gets its reviewer, an edited one is replaced and keeps its origin, a rejected one is
+    dropped. Idempotent.
     """
     decided = {review.explanation_id: review for review in reviews}
     rows = pairs.iter_rows(staging.explanations)
@@ -147,10 +147,10 @@ def _decided(
 ) -> Iterator[dict[str, Any]]:
     for row in rows:
         kept: dict[str, Any] | None = row
-        # An edited text may have gone to a person once more.
+        # An edited text may have been reviewed again.
         while kept and (review := decided.get(kept["explanation_id"])):
             if review.decision == "accept" and kept.get("reviewer") == review.reviewer:
-                break  # it is in effect already
+                break  # already applied
             done[review.decision] += 1
             names.add(review.reviewer)
             kept = _after(kept, review)
@@ -168,5 +168,5 @@ def _after(row: dict[str, Any], review: Review) -> dict[str, Any] | None:
 
 
 def waived(reviews: Iterable[Review]) -> dict[str, frozenset[str]]:
-    """Id of each accepted text -> the rules that it may break. Of other rules nobody has said anything."""
+    """Id of each accepted text -> the rules that it may break. Other rules still apply."""
     return {r.explanation_id: frozenset(r.rules.split()) for r in reviews if r.decision == "accept"}

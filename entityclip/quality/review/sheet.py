@@ -1,4 +1,4 @@
-"""The sheet: texts that were set aside, handed out with their pictures and taken back with what was decided."""
+"""The review sheet: texts in quarantine, exported with their pictures and imported with the decisions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PICTURES_SHOWN = 3
 
 
 class Waiting(Record):
-    """One text that waits for a person."""
+    """One text that waits for a decision."""
 
     explanation_id: str
     entity_id: str
@@ -39,27 +39,27 @@ class Waiting(Record):
 
 
 class Waitings(Record):
-    """Every text that was handed out together."""
+    """All texts of one export."""
 
     texts: tuple[Waiting, ...]
 
 
-# ---------------------------------------------------------------- out
+# ---------------------------------------------------------------- export
 def hand_out(quarantine: Path, *, data: DataLayout, to: ReviewLayout, decided: Collection[str] = ()) -> int:
-    """Write the texts that ``quarantine`` lists to a folder for a person; returns how many.
+    """Export the texts that ``quarantine`` lists to a folder for a reviewer; returns how many.
 
     Args:
         quarantine: CSV that the gate wrote.
-        data: The staging that it was written about: it has the texts in full, and the pictures.
-        to: The folder; new, so that nobody's decisions are overwritten.
-        decided: Ids of texts that need no person any more.
+        data: The staging that the file is about: it holds the full texts and the pictures.
+        to: A new folder, so that no decision is overwritten.
+        decided: Ids of texts that are decided already.
 
     Raises:
-        ConfigError: The folder holds a sheet, or there is nothing to decide.
-        DataError: The file is no quarantine, or of another batch than the staging.
+        ConfigError: The folder holds a sheet already, or no text waits for a decision.
+        DataError: The file is not a quarantine file, or is of another batch than the staging.
     """
     if to.sheet.exists():
-        raise ConfigError(f"{to.sheet}: would be overwritten, with what was decided in it; name a new folder")
+        raise ConfigError(f"{to.sheet}: already exists, and its decisions would be lost; name a new folder")
     waiting = [text for text in _waiting(quarantine, data) if text.explanation_id not in decided]
     if not waiting:
         raise ConfigError(f"{quarantine}: no text in it waits for a decision")
@@ -78,7 +78,8 @@ def _waiting(quarantine: Path, data: DataLayout) -> list[Waiting]:
     strange = sorted(set(lines["id"]) - set(known.index))
     if strange:
         raise DataError(
-            f"{quarantine}: text {strange[0]} is not in {data.explanations}, which is of another batch by now"
+            f"{quarantine}: text {strange[0]} is not in {data.explanations}; the file is of another batch. "
+            "Export the quarantine file of the last run"
         )
     columns = ["entity_id", "entity", "category", "language", "text", "generator"]
     return [
@@ -93,14 +94,14 @@ def _waiting(quarantine: Path, data: DataLayout) -> list[Waiting]:
 
 
 def _write_sheet(path: Path, waiting: list[Waiting]) -> None:
-    # Excel takes a CSV for UTF-8 only where the mark is there.
+    # Excel reads a CSV as UTF-8 only with the byte order mark.
     with csv_file(path, [*SHOWN, *FILLED_IN], encoding="utf-8-sig") as writer:
         for text in waiting:
             writer.write([*(getattr(text, column) for column in SHOWN), *("" for _ in FILLED_IN)])
 
 
 def _pictures(data: DataLayout, waiting: list[Waiting]) -> dict[str, list[bytes]]:
-    """entity_id -> a few of its pictures, always the same ones; none for what was never photographed."""
+    """entity_id -> its first pictures by id; entities without pictures are left out."""
     rows = pairs.read_frame(data.pairs, columns=["pair_id", "entity_id"])
     rows = rows[rows["entity_id"].isin({text.entity_id for text in waiting})].drop_duplicates("pair_id")
     few = rows.sort_values("pair_id").groupby("entity_id").head(PICTURES_SHOWN)
@@ -108,17 +109,19 @@ def _pictures(data: DataLayout, waiting: list[Waiting]) -> dict[str, list[bytes]
     return {str(key): [pictures[pair] for pair in part["pair_id"]] for key, part in few.groupby("entity_id")}
 
 
-# ---------------------------------------------------------------- back
+# ---------------------------------------------------------------- import
 def take_back(folder: ReviewLayout, *, reviewer: str) -> tuple[Review, ...]:
-    """The decisions that a person filled in; texts without one go on waiting.
+    """The decisions that the reviewer filled in; texts without one keep waiting.
 
     Raises:
-        DataError: The folder was not handed out, or the sheet is not what was handed out with decisions filled in;
-            names every row that is wrong.
+        DataError: The folder is not an export, or the sheet does not match the export; names every row that is
+            wrong.
     """
     handed = Waitings.read(folder.texts)
     if handed is None:
-        raise DataError(f"{folder.texts}: missing or damaged; name the folder that was handed out, as it was")
+        raise DataError(
+            f"{folder.texts}: missing or damaged; expected the folder that `entityclip review export` wrote"
+        )
     known = {text.explanation_id: text for text in handed.texts}
     reviews: dict[str, Review] = {}
     wrong: list[str] = []
@@ -126,7 +129,7 @@ def take_back(folder: ReviewLayout, *, reviewer: str) -> tuple[Review, ...]:
         try:
             review = _review(row, known, reviewer=reviewer)
             if review and review.explanation_id in reviews:
-                raise ValueError("this text is there twice")
+                raise ValueError("this text occurs twice")
         except ValidationError as error:
             wrong.append(f"line {number}: {faults(error)}")
         except ValueError as error:
@@ -134,12 +137,12 @@ def take_back(folder: ReviewLayout, *, reviewer: str) -> tuple[Review, ...]:
         else:
             reviews |= {review.explanation_id: review} if review else {}
     if wrong:
-        raise DataError(f"{folder.sheet}: nothing was taken over; {'; '.join(wrong)}")
+        raise DataError(f"{folder.sheet}: nothing was imported; {'; '.join(wrong)}")
     return tuple(reviews.values())
 
 
 def _rows(sheet: Path) -> Iterator[dict[str, str]]:
-    """The sheet's rows, whichever separator the spreadsheet has saved it with."""
+    """Rows of the sheet; the separator may be a comma, a semicolon or a tab."""
     columns = [*SHOWN, *FILLED_IN]
     try:
         text = sheet.read_text(encoding="utf-8-sig")
@@ -148,7 +151,7 @@ def _rows(sheet: Path) -> Iterator[dict[str, str]]:
     head = text.split("\n", 1)[0].rstrip("\r")
     separator = next((s for s in ",;\t" if [c.strip('"') for c in head.split(s)] == columns), None)
     if separator is None:
-        raise DataError(f"{sheet}: the columns are {head[:200]!r}; expected {', '.join(columns)}, as handed out")
+        raise DataError(f"{sheet}: the columns are {head[:200]!r}; expected {', '.join(columns)}, as exported")
     try:
         yield from read_rows(text, delimiter=separator)
     except csv.Error as error:
@@ -156,9 +159,9 @@ def _rows(sheet: Path) -> Iterator[dict[str, str]]:
 
 
 def _review(row: dict[str, str], known: dict[str, Waiting], *, reviewer: str) -> Review | None:
-    """The decision in a row; None where the person left it open."""
+    """The decision in a row; None where it is empty."""
     if (text := known.get(row["explanation_id"].strip())) is None:
-        raise ValueError(f"explanation_id {row['explanation_id']!r} was not handed out")
+        raise ValueError(f"explanation_id {row['explanation_id']!r} is not in the export")
     cells = {column: row[column].strip() for column in FILLED_IN}
     if not any(cells.values()):
         return None

@@ -26,17 +26,17 @@ def brackets_close(text: str) -> bool:
 
 
 class BracketsClose(ColumnMapMetricProvider):
-    """What Great Expectations asks of each value; empty ones are not asked."""
+    """The condition that Great Expectations evaluates on each value that is not empty."""
 
     condition_metric_name = "column_values.brackets_close"
 
     @column_condition_partial(engine=PandasExecutionEngine)
     def _pandas(cls, column: pd.Series, **_: Any) -> pd.Series:
-        # Great Expectations asks ten times; most texts have no bracket, and are not read by Python at all.
+        # Great Expectations evaluates it ten times; a vectorized check skips the many texts without brackets.
         texts = column.astype("str")
         some = texts.str.contains(BRACKETS.pattern)
         closed = pd.Series(True, index=column.index)
-        closed[some] = texts[some].map(brackets_close).astype(bool)  # an empty column has no type of its own
+        closed[some] = texts[some].map(brackets_close).astype(bool)  # an empty column has no type
         return closed
 
 

@@ -16,10 +16,10 @@ from entityclip.data.images import Preprocessing
 from entityclip.data.text import Tokenisation
 from entityclip.errors import ConfigError, DataError
 from entityclip.experiments.gate_report import (
+    GateStudy,
+    GateVariant,
     Limit,
-    Study,
-    Trained,
-    Variant,
+    TrainedVariant,
     costs,
     parse_limit,
     recall_table,
@@ -29,7 +29,7 @@ from entityclip.experiments.gate_report import (
 from entityclip.experiments.gate_report.page import markdown
 from entityclip.experiments.gate_report.study import OFF, ON
 from entityclip.experiments.gate_report.tuning import best_limit, tune
-from entityclip.experiments.train_and_evaluate import Measured, Measurement
+from entityclip.experiments.train_and_evaluate import Measurement, TrainingResult
 from entityclip.explanations import WriterCost
 from entityclip.paths import AblationLayout, DataLayout
 from entityclip.quality.quarantine import broken_texts
@@ -56,7 +56,7 @@ def test_a_gate_that_set_nothing_aside_and_one_of_another_batch_are_refused() ->
 
 
 # ---------------------------------------------------------------- what they are worth
-def trained(name: str, hits: list[int], *, rule: str = "", seed: int = 0, seconds: float = 30.0) -> Trained:
+def trained(name: str, hits: list[int], *, rule: str = "", seed: int = 0, seconds: float = 30.0) -> TrainedVariant:
     """A training in which these queries found their entity first; queries of frequent products, then of rare ones."""
     half = len(hits) // 2
     queries = pd.DataFrame(
@@ -72,8 +72,8 @@ def trained(name: str, hits: list[int], *, rule: str = "", seed: int = 0, second
     evaluation = EvalReport(
         model_fingerprint="", evaluation_hash="", split="test", pictures=len(hits), entities=9, metrics=(), seconds=1
     )
-    measured = Measured(evaluation=evaluation, seconds=seconds, device="cpu")
-    return Trained(Variant(name, rule, TEXTS), seed, Measurement(measured, queries))
+    measured = TrainingResult(evaluation=evaluation, seconds=seconds, device="cpu")
+    return TrainedVariant(GateVariant(name, rule, TEXTS), seed, Measurement(measured, queries))
 
 
 SOME = [
@@ -153,7 +153,7 @@ def test_the_best_limit_counts_every_slice_the_same_and_of_equals_the_mildest() 
 
 # ---------------------------------------------------------------- real trainings
 @pytest.fixture
-def study(tmp_path: Path) -> Study:
+def study(tmp_path: Path) -> GateStudy:
     config = TrainConfig(
         model=tiny_vit(tmp_path),
         preprocessing=Preprocessing(size=32),
@@ -161,7 +161,7 @@ def study(tmp_path: Path) -> Study:
         epochs=1,
         batch=8,
     )
-    return Study(tiny_data(tmp_path / "data"), "d", config, 1, AblationLayout(tmp_path / "to"))
+    return GateStudy(tiny_data(tmp_path / "data"), "d", config, 1, AblationLayout(tmp_path / "to"))
 
 
 def set_aside(data: DataLayout, file: Path) -> Path:
@@ -172,7 +172,7 @@ def set_aside(data: DataLayout, file: Path) -> Path:
     return file
 
 
-def test_a_limit_that_lets_nothing_pass_or_no_number_is_refused(study: Study, tmp_path: Path) -> None:
+def test_a_limit_that_lets_nothing_pass_or_no_number_is_refused(study: GateStudy, tmp_path: Path) -> None:
     broken = broken_texts(set_aside(study.data, tmp_path / "q.csv"))
     scored = pairs.read_frame(study.data.explanations).assign(words=[3, 5, 7, 9, 11])
     with pytest.raises(ConfigError, match="lets no text pass"):
@@ -182,7 +182,7 @@ def test_a_limit_that_lets_nothing_pass_or_no_number_is_refused(study: Study, tm
 
 
 def test_the_command_ends_with_a_page_and_never_trains_twice(
-    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    study: GateStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(presets.PRESETS, "tiny", lambda: Preset(name="tiny", source="catalog", train=study.config))
     file, to = set_aside(study.data, tmp_path / "q.csv"), tmp_path / "report"

@@ -12,7 +12,7 @@ from entityclip.experiments.tune.cost import seconds_per_epoch
 from entityclip.experiments.tune.space import Proposal, without_poor_explanations
 from entityclip.paths import DataLayout
 from entityclip.quality import score_explanations
-from entityclip.quality.quality_score import overall_quality
+from entityclip.quality.quality_score import quality_score
 
 SOUND = "A round kettle with a red lid and two black handles."
 
@@ -29,7 +29,7 @@ def explained(*texts: str, root) -> DataLayout:
 
 def qualities(data: DataLayout) -> list[float]:
     texts, entities = pairs.read_frame(data.explanations), pairs.read_frame(data.entities)
-    return overall_quality(score_explanations(texts, entities)).tolist()
+    return quality_score(score_explanations(texts, entities)).tolist()
 
 
 def test_quality_is_one_for_a_sound_text_and_less_for_a_poor_one(tmp_path):

@@ -14,7 +14,7 @@ from entityclip.data import pairs
 from entityclip.data.images import Preprocessing
 from entityclip.data.text import Tokenisation
 from entityclip.errors import ConfigError, DataError, TrainingError, WorkspaceError
-from entityclip.experiments.tune import Study, TrialRow, tune
+from entityclip.experiments.tune import TrialRow, TuningResult, tune
 from entityclip.experiments.tune.space import Proposal
 from entityclip.model.config import ExpertConfig, LossConfig, ModelConfig, TowerConfig
 from entityclip.paths import DataLayout, StudyLayout
@@ -39,7 +39,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DataLayout:
 
 def search(
     data: DataLayout, folder: Path, *, trials: int, config: TrainConfig = CONFIG, minutes: float | None = None
-) -> tuple[Study, list[TrialRow]]:
+) -> tuple[TuningResult, list[TrialRow]]:
     told: list[TrialRow] = []
     found = tune(
         config,
@@ -54,7 +54,7 @@ def search(
 
 
 @pytest.fixture(scope="module")
-def searched(data: DataLayout, tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyLayout, Study]:
+def searched(data: DataLayout, tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyLayout, TuningResult]:
     folder = tmp_path_factory.mktemp("study")
     found, told = search(data, folder, trials=3)
     assert [row.number for row in told] == [0, 1, 2]

@@ -83,7 +83,7 @@ def test_no_cell_of_the_sheet_is_a_formula(handed: ReviewLayout) -> None:
 def test_a_sheet_that_somebody_may_have_filled_in_is_not_overwritten(
     handed: ReviewLayout, data: DataLayout, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="would be overwritten"):
+    with pytest.raises(ConfigError, match="would be lost"):
         hand_out(tmp_path / "quarantine.csv", data=data, to=handed)
 
 
@@ -130,12 +130,12 @@ def test_a_row_that_was_left_empty_goes_on_waiting(handed: ReviewLayout) -> None
         ({"decision": "accept", "minutes": "-1"}, "line 2: minutes"),
         ({"decision": "accept", "minutes": "nan"}, "line 2: minutes"),
         ({"minutes": "3"}, "line 2: decision"),
-        ({"explanation_id": "another", "decision": "accept", "minutes": "1"}, "was not handed out"),
+        ({"explanation_id": "another", "decision": "accept", "minutes": "1"}, "is not in the export"),
     ],
 )
 def test_a_wrong_row_is_named_and_nothing_is_taken_over(handed: ReviewLayout, cells: dict[str, str], said: str) -> None:
     fill_in(handed, cells, *DECISIONS[1:])
-    with pytest.raises(DataError, match=f"nothing was taken over; .*{said}"):
+    with pytest.raises(DataError, match=f"nothing was imported; .*{said}"):
         take_back(handed, reviewer="Ana")
 
 
