@@ -8,6 +8,7 @@ service and of the settings. Documents at the top of the repository become pages
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
@@ -263,7 +264,8 @@ def _setting_rows(model: Any, prefix: str) -> Iterator[str]:
             for one in nested:
                 yield from _setting_rows(one, f"{prefix}{name}.")
             continue
-        default = "required" if field.is_required() else f"`{field.get_default(call_default_factory=True)!r}`"
+        value = None if field.is_required() else field.get_default(call_default_factory=True)
+        default = "required" if field.is_required() else f"`{json.dumps(value, default=list, ensure_ascii=False)}`"
         default = default.replace("|", "\\|")
         yield f"| `{prefix}{name}` | {default} | {_plain(field.description or '')} |"
 

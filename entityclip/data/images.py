@@ -118,7 +118,7 @@ def _decoded(image: Image.Image, kind: str) -> Image.Image:
 
 
 def decoded_bytes(image: Image.Image) -> int:
-    """Bytes that decoding takes at most, from the header alone; tests/test_picture_memory.py measures them."""
+    """Bytes that decoding takes at most, from the header alone; tests/data/test_picture_memory.py measures them."""
     return image.width * image.height * (WEBP_PIXEL_BYTES if image.format == "WEBP" else PIXEL_BYTES)
 
 
