@@ -38,6 +38,10 @@ def ablate(
 
     Writes a table and a plot with 95 % intervals. Each seed takes seven training runs. Finished runs are not
     repeated.
+
+    \b
+    Example:
+      entityclip ablate --preset table --data mine --seeds 3
     """
     from entityclip.experiments.ablate import ablate as measure
     from entityclip.experiments.ablate import markdown, plot, runs, summary

@@ -21,6 +21,10 @@ def audit(workspace: Workspace = Path(), pictures: Pictures = False, csv: Csv = 
 
     The audit log stores the hash and length of each text, not the text; --csv writes one row per text.
     --pictures reads every picture of the current data version and exits with 1 if one contains metadata.
+
+    \b
+    Example:
+      entityclip audit --workspace shop-search --pictures
     """
     from entityclip.explanations.audit import Sent, read_audit
 

@@ -42,6 +42,10 @@ def ingest(
     """Read the pictures and texts of a source into DIR.
 
     Unusable rows are listed with their reasons in DIR/rejected.csv; they are not an error.
+
+    \b
+    Example:
+      entityclip ingest table --path shop/ --mapping shop.yaml --to mine --dry-run
     """
     from entityclip.data.ingest import ingest as read
     from entityclip.data.sources import open_source

@@ -43,6 +43,11 @@ def explain(
 
     By default, entityclip.yaml of the workspace names the writer; without one, the texts of the source are used.
     The ledger stores every answer, so that no request is paid for twice.
+
+    \b
+    Example:
+      entityclip explain mine
+      entityclip explain mine --dry-run
     """
     data, layout = DataLayout(folder), Layout(workspace)
     given: dict[str, Any] = {"writer": writer, "model": model, "base_url": base_url}

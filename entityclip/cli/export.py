@@ -27,6 +27,10 @@ def export(
 
     Requires pip install 'entityclip[onnx]'. The service uses the files in onnx/ of a package if
     ENTITYCLIP_RUNTIME is onnx or onnx-int8.
+
+    \b
+    Example:
+      entityclip export --checkpoint first/checkpoint --data mine
     """
     from entityclip.evaluation.onnx_export import export as write
     from entityclip.model import checkpoint as checkpoints

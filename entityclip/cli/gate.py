@@ -44,6 +44,10 @@ def gate_report(
 
     Writes a page with tables, plots and the cost of a point of recall. Finished runs are not repeated. --tune trains
     with each limit of one rule and selects the best on validation pictures.
+
+    \b
+    Example:
+      entityclip gate-report quarantine.csv --workspace shop-search --dry-run
     """
     from entityclip.experiments.gate_report import (
         GateStudy,

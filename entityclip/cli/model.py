@@ -48,6 +48,10 @@ def train(
 
     To train with several processes:
     torchrun --nproc-per-node 2 -m entityclip train ...
+
+    \b
+    Example:
+      entityclip train --preset table --data mine --run first
     """
     from entityclip.training import run_key
     from entityclip.training.step import join
@@ -150,6 +154,10 @@ def evaluate(
 
     --csv writes one row per query with the rank of the correct answer. --rerank also reports the gain and the cost of
     re-ranking the first K entities of the mixed index, for each weight of the matching head.
+
+    \b
+    Example:
+      entityclip evaluate --checkpoint first/checkpoint --data mine
     """
     from entityclip.evaluation.evaluate import evaluate as measure
     from entityclip.model import checkpoint as checkpoints

@@ -30,7 +30,12 @@ def search(
     k: Count = 10,
     as_json: Json = False,
 ) -> None:
-    """Find the pictures or entities that best match a text. An exact name or code ranks first."""
+    """Find the pictures or entities that best match a text. An exact name or code ranks first.
+
+    \b
+    Example:
+      entityclip search --checkpoint first/checkpoint --data mine "red kettle"
+    """
     predictor = _predictor(package, checkpoint, data, pictures=target == "pictures")
     hits = [hit.model_dump() for hit in predictor.search(text, k=k, index=index, target=target)]
     columns = ("score", "exact", "entity", "path") if target == "pictures" else ("score", "exact", "entity")
@@ -53,6 +58,10 @@ def tag(
 
     'sure' marks tags above the threshold for --precision. The main job and 'entityclip calibrate' determine the
     threshold on validation pictures; without a threshold, no tag is sure.
+
+    \b
+    Example:
+      entityclip tag --checkpoint first/checkpoint --data mine photo.jpg
     """
     image = _picture(picture)
     predictor = _predictor(package, checkpoint, data, pictures=False)

@@ -27,7 +27,12 @@ def export(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write DIR/review.csv to fill in and DIR/review.html with pictures: one row per text, with the broken rule."""
+    """Write DIR/review.csv to fill in and DIR/review.html with pictures: one row per text, with the broken rule.
+
+    \b
+    Example:
+      entityclip review export quarantine.csv --to sheet --workspace shop-search
+    """
     from entityclip.quality.review import hand_out, read_reviews
 
     layout, folder = Layout(workspace), ReviewLayout(to)
@@ -50,6 +55,10 @@ def take(
     """Store the decisions in reports/reviews.csv of the workspace. The next run of the main job applies them.
 
     If a row is invalid, the error names it and nothing is stored. Rows without a decision stay open.
+
+    \b
+    Example:
+      entityclip review import sheet --workspace shop-search --reviewer Hanako
     """
     from entityclip.quality.review import add_reviews, take_back
 

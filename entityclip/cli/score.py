@@ -42,6 +42,10 @@ def score(
 
     A fault column holds the offending words; it is empty if the text has no such fault. --model also compares
     explanations with the pictures of their entities; it must have been trained on other texts.
+
+    \b
+    Example:
+      entityclip score mine --csv scores.csv
     """
     data = explained(folder)
     explanations, entities = pairs.read_frame(data.explanations), pairs.read_frame(data.entities)

@@ -23,6 +23,10 @@ def calibrate(checkpoint: Checkpoint, data: Data, as_json: Json = False) -> None
 
     Determines the weight of explanations in the mixed index, the scale of the vectors of each slice, the confidence
     thresholds of 'sure' tags, and the weight of the matching head in re-ranking. Replaces earlier values.
+
+    \b
+    Example:
+      entityclip calibrate --checkpoint first/checkpoint --data mine
     """
     from entityclip.evaluation.calibrate import calibrate as measure
     from entityclip.model import checkpoint as checkpoints
@@ -65,6 +69,10 @@ def tune(
 
     A trial trains for a quarter of the epochs first, and continues only if it beats the median of the others. The
     objective is R@1 of the mixed index on validation pictures, averaged over the slices of entities.
+
+    \b
+    Example:
+      entityclip tune --preset table --data mine
     """
     from entityclip.experiments.tune import tune as search
     from entityclip.training import read_config

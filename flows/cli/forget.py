@@ -19,7 +19,7 @@ def forget(
     by: Annotated[str, typer.Option(help="Who has it done; stands in the record. Default: the system's user.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Erase what a person asks to have erased; shows every place that holds it, and changes nothing without --yes.
+    """Erase what a person wants erased; shows every place that holds it, and changes nothing without --yes.
 
     Versions that hold it are deleted whole from DVC's cache and every remote, no release goes back to them, and the
     newest data are made again without it. Killed at any point, the same command completes it. A retraining is due
