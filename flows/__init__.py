@@ -1,4 +1,4 @@
-"""Prefect flows: short lists of named steps. Nothing phones home unless the environment says otherwise."""
+"""Prefect flows: short lists of named steps. Telemetry of the libraries is off unless the environment turns it on."""
 
 import os
 

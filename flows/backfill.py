@@ -1,4 +1,4 @@
-"""Texts for entities that have none, written ahead of the night: the ledger keeps each the moment it arrives."""
+"""Generates missing explanations before the nightly run; the ledger stores each one as soon as it arrives."""
 
 from __future__ import annotations
 
@@ -27,22 +27,21 @@ def backfill(
     mapping: Path | None = None,
     products: int | None = None,
 ) -> int:
-    """Have the workspace's writer explain what the ledger lacks, within its budget; nothing is versioned.
+    """Generate the explanations that the ledger lacks, within the budget; nothing is versioned.
 
-    The source is the one that the workspace remembers; before the first retraining it is named as there.
-
-    The next retraining finds the texts paid for. A run that is killed, or whose budget is spent, is simply run again.
+    The source is the one that the workspace remembers; before the first retraining, name it as for the retraining.
+    The next retraining reuses the texts. If a run is killed or its budget is spent, run it again.
 
     Args:
-        preset: As of the retraining.
-        workspace: As of the retraining.
-        source: As of the retraining.
-        source_path: As of the retraining.
-        mapping: As of the retraining.
-        products: As of the retraining.
+        preset: As for ``retrain``.
+        workspace: As for ``retrain``.
+        source: As for ``retrain``.
+        source_path: As for ``retrain``.
+        mapping: As for ``retrain``.
+        products: As for ``retrain``.
     """
     named = Origin(preset=preset, source=source, path=source_path, mapping=mapping, products=products)
-    source_for(Layout(workspace.resolve()), named)  # what is refused makes no workspace
+    source_for(Layout(workspace.resolve()), named)  # fail before a workspace is created
     layout = open_workspace(workspace)
     with workspace_lock(layout):
         origin = source_for(layout, named)

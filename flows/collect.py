@@ -1,7 +1,7 @@
-"""Garbage collection: what no run, release or service needs any more. Says first, deletes only when told to.
+"""Garbage collection of files that no run, release or service needs. Lists them; deletes only if you request it.
 
-Nothing in here is the only copy of anything: runs, copies of releases and Bentos are made again from Git and DVC when
-they are asked for. Data, ledger, keys, feedback and reports are never touched.
+It never deletes the only copy of anything: runs, copies of releases and Bentos are restored from Git and DVC when they
+are needed. Data, ledger, keys, feedback and reports are never touched.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from flows.workspace.locks import workspace_lock
 from flows.workspace.registry import champion, history, versions
 
 PERIODS_KEPT = 2
-"""The champion and the one before it stay ready, so that going back takes a second."""
+"""The champion and its predecessor stay packaged, so that a rollback takes a second."""
 
 
 class Garbage(Record):
-    """One folder that may go."""
+    """One folder that can be deleted."""
 
     what: str
     path: Path
@@ -37,12 +37,12 @@ class Garbage(Record):
 
 @flow(name="collect", flow_run_name="collect-dry-{dry}")
 def collect(workspace: Path, dry: bool = True, days: Annotated[float, Field(ge=0)] = 30.0) -> tuple[Garbage, ...]:
-    """Delete what nothing needs any more.
+    """Delete folders that are no longer needed.
 
     Args:
         workspace: Git and DVC repository.
-        dry: Only say what would go.
-        days: Runs that were touched since stay.
+        dry: Only list what would be deleted.
+        days: Keep runs that were modified within this many days.
     """
     found = sweep(Layout(workspace.resolve()), dry=dry, days=days)
     rows = [{"what": g.what, "folder": g.path.name, "MB": round(g.megabytes, 1)} for g in found]
@@ -51,10 +51,10 @@ def collect(workspace: Path, dry: bool = True, days: Annotated[float, Field(ge=0
 
 
 def sweep(layout: Layout, *, dry: bool, days: float) -> tuple[Garbage, ...]:
-    """What may go; gone already unless ``dry``. Waits while a run is at work in the workspace.
+    """The folders that can be deleted; deleted already unless ``dry``. Waits for a run that holds the workspace.
 
     Raises:
-        Busy: A run is at work, and the workspace's policy is not to wait.
+        Busy: A run holds the workspace, and ``runs.when_busy`` is ``drop``.
     """
     with workspace_lock(layout):
         found = tuple(garbage(layout, days=days))
@@ -80,13 +80,13 @@ def garbage(layout: Layout, *, days: float) -> Iterator[Garbage]:
 
 
 def needed_versions(layout: Layout) -> set[str]:
-    """The champion, the one before it, what waits for a person, and whatever a service has in its memory."""
+    """The champion, its predecessor, releases that wait for approval, and those that a service has loaded."""
     periods, current = [r.version for r in history(layout)], champion(layout)
     recent = {*list(dict.fromkeys(reversed(periods)))[:PERIODS_KEPT], *([current.version] if current else [])}
     decided = active_release.read(state_of(layout))
     folders = (decided.champion, decided.previous, decided.challenger) if decided else ()
-    asked = (Approval.read(layout.approval(version)) for version in versions(layout))
-    waiting = [approval.version for approval in asked if approval is not None and approval.approved is None]
+    requests = (Approval.read(layout.approval(version)) for version in versions(layout))
+    waiting = [approval.version for approval in requests if approval is not None and approval.approved is None]
     return {*recent, *waiting, *(folder.name for folder in folders if folder)}
 
 
@@ -95,7 +95,7 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _touched(folder: Path) -> float:
-    """When the newest file in it was written."""
+    """Modification time of the newest file in it."""
     return max((path.stat().st_mtime for path in (folder, *folder.rglob("*"))), default=0.0)
 
 

@@ -1,7 +1,7 @@
-"""What people confirmed or corrected comes from the service's spool into the workspace, and from there into the data.
+"""Ingests feedback: judgements of users move from the service's spool into the workspace, and from there into the data.
 
-By hand: ``entityclip feedback --workspace DIR``. Every hour: see ``prefect.yaml``. The next retraining reads
-``feedback/`` behind its source; ``source`` says ``feedback`` on every such row.
+Run it by hand with ``entityclip feedback --workspace DIR``; for the schedule see ``prefect.yaml``. The next retraining
+reads ``feedback/`` after its source; such rows have the source ``feedback``.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ from flows.workspace.triggers import announce
 
 
 class Gathered(Record):
-    """What one run took in."""
+    """What one run ingested."""
 
     taken: int = Field(description="Judgements that were new.")
-    unusable: dict[str, int] = Field(description="Why some of them bring no picture -> how many.")
-    pictures: int = Field(description="Pictures that people vouch for, all told.")
-    waiting: int = Field(description="Of these: not in the data yet.")
+    unusable: dict[str, int] = Field(description="Reason why judgements give no picture -> how many.")
+    pictures: int = Field(description="Accepted pictures in total.")
+    waiting: int = Field(description="Accepted pictures that are not in the data yet.")
 
 
 @flow(name="feedback", log_prints=True)
 def feedback(workspace: Path = Path("build/workspace"), state: Path | None = None) -> Gathered:
-    """Take in what lies in the spool; a retraining is due once enough pictures wait for it.
+    """Ingest the spool; once enough accepted pictures wait, a retraining is due.
 
     Args:
         workspace: The workspace whose champion is in service.
@@ -63,7 +63,7 @@ def feedback(workspace: Path = Path("build/workspace"), state: Path | None = Non
     served = StateLayout(state) if state else settings.state() or layout.service
     with observed(layout, "feedback") as run:
         gathered = ingest_feedback(layout, Spool(served.feedback))
-        tell(layout, gathered)
+        publish(layout, gathered)
         run.figures[("pictures", "all")] = gathered.pictures
         run.figures[("pictures", "waiting")] = gathered.waiting
     return gathered
@@ -71,11 +71,11 @@ def feedback(workspace: Path = Path("build/workspace"), state: Path | None = Non
 
 @task(cache_policy=NO_CACHE)
 def ingest_feedback(layout: Layout, spool: Spool) -> Gathered:
-    """Spool -> ``feedback/``, committed and pushed; only then does the spool forget.
+    """Move the spool to ``feedback/``, commit and push it, and only then clear the spool.
 
     Raises:
         DataError: The spool, the data or ``feedback/judged.csv`` are damaged.
-        WorkspaceError: Git, DVC or the remote refused; the spool keeps everything, a rerun completes.
+        WorkspaceError: Git, DVC or the remote refused; the spool keeps everything, run again to complete.
     """
     with exclusive(layout):
         _bring_back(layout)
@@ -100,7 +100,7 @@ def ingest_feedback(layout: Layout, spool: Spool) -> Gathered:
 
 
 def _judged(layout: Layout, spool: Spool, intake: Intake) -> tuple[list[JudgedRow], int]:
-    """New judgements, their pictures on the disk; and the number of the last row that was read."""
+    """New judgements, with their pictures written to disk, and the number of the last row read."""
     rows: list[JudgedRow] = []
     last, today = 0, datetime.now(UTC).date()
     for number, judgement in spool.read():
@@ -114,20 +114,20 @@ def _judged(layout: Layout, spool: Spool, intake: Intake) -> tuple[list[JudgedRo
 
 
 def _waiting(layout: Layout, table: pd.DataFrame) -> int:
-    """Pictures of the table that no data version has yet."""
+    """Number of pictures in the table that no data version has yet."""
     rows = _known(layout)
     there = rows.loc[rows["source"] == FEEDBACK, "image_sha256"]
     return int((~table["file"].str.removeprefix("pictures/").isin(there)).sum())
 
 
 def _bring_back(layout: Layout) -> None:
-    """``feedback/`` as it was committed, where this checkout has only its pointer."""
+    """Restore ``feedback/`` as committed, if this checkout has only its pointer."""
     if layout.feedback_dvc.exists() and not layout.feedback.root.exists():
         bring(layout, pointer_hash(layout.feedback_dvc.read_text()), layout.feedback.root)
 
 
 def _close_folders(layout: Layout) -> None:
-    """Pictures that callers sent lie in ``feedback/`` and once more where DVC keeps its copies."""
+    """Restrict access to the users' pictures in ``feedback/``, DVC's cache and the local remote."""
     private_folder(layout.feedback.root)
     private_folder(layout.dvc_folder / "cache")
     close_to_others(layout.remote)
@@ -140,8 +140,8 @@ def _version(layout: Layout, *, message: str) -> None:
 
 
 @task(cache_policy=NO_CACHE)
-def tell(layout: Layout, gathered: Gathered) -> None:
-    """Show how people judge the answers; make a retraining due where enough pictures wait."""
+def publish(layout: Layout, gathered: Gathered) -> None:
+    """Show the agreement by week; make a retraining due if enough accepted pictures wait."""
     policy = read_config(layout.config).feedback
     weeks = agreement(read_judged(layout.feedback.judged))
     create_table_artifact(
@@ -151,18 +151,18 @@ def tell(layout: Layout, gathered: Gathered) -> None:
         f"{policy.min_new_images} are enough",
     )
     for reason, count in gathered.unusable.items():
-        get_run_logger().info("%s judgements bring no picture: %s", count, reason)
+        get_run_logger().info("%s judgements give no picture: %s", count, reason)
     if gathered.waiting >= policy.min_new_images:
-        summary = f"{gathered.waiting} pictures that people vouch for wait for a retraining"
+        summary = f"{gathered.waiting} accepted pictures wait for a retraining"
         announce(layout, "feedback", key=pointer_hash(layout.feedback_dvc.read_text()), summary=summary)
 
 
-# ---------------------------------------------------------------- what is known, what is kept
+# ---------------------------------------------------------------- tables
 def read_judged(path: Path) -> list[JudgedRow]:
-    """Every judgement that was taken in; none where there is no file.
+    """Every ingested judgement; empty if there is no file.
 
     Raises:
-        DataError: The file is not what this flow wrote; names the row.
+        DataError: The file is damaged; names the row.
     """
     rows: list[JudgedRow] = []
     try:
@@ -172,13 +172,13 @@ def read_judged(path: Path) -> list[JudgedRow]:
     except (ValidationError, UnicodeDecodeError, csv.Error) as error:
         reason = faults(error) if isinstance(error, ValidationError) else str(error)
         raise DataError(
-            f"{path}, row {len(rows) + 1}: {reason}; bring it back: dvc checkout --force feedback.dvc"
+            f"{path}, row {len(rows) + 1}: {reason}; restore it: dvc checkout --force feedback.dvc"
         ) from None
     return rows
 
 
 def _entities(layout: Layout) -> dict[str, str]:
-    """entity_id -> name of the entities that a table of pictures can name."""
+    """entity_id -> name of the entities that a table of pictures can refer to."""
     if not layout.data.marker.exists():
         return {}
     frame = pairs.read_frame(layout.data.entities, columns=["entity_id", "entity"])
@@ -192,13 +192,13 @@ def _known(layout: Layout) -> pd.DataFrame:
 
 
 def _pictures(layout: Layout) -> dict[str, str]:
-    """SHA-256 -> entity_id of the pictures that the source itself has."""
+    """SHA-256 -> entity_id of the source's own pictures."""
     rows = _known(layout)
     rows = rows[rows["source"] != FEEDBACK]
     return dict(zip(rows["image_sha256"], rows["entity_id"], strict=True))
 
 
 def _write(path: Path, rows: pd.DataFrame) -> None:
-    """A table for ingest, which reads cells as they stand: without guards, that is."""
+    """Write a table for ingest, without the guards against formulas that spreadsheets need."""
     with atomic_path(path, mode=PRIVATE_FILE) as temporary:
         rows.to_csv(temporary, index=False, lineterminator="\n")

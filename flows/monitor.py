@@ -1,6 +1,6 @@
-"""The watch over the service: what it was shown of late against what its release knows.
+"""Monitors drift: compares recent requests to the service with the data of its release.
 
-By hand: ``entityclip monitor --workspace DIR --state STATE``. Every hour: see ``prefect.yaml``.
+Run it by hand with ``entityclip monitor --workspace DIR --state STATE``; for the schedule see ``prefect.yaml``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from flows.workspace.triggers import announce
 
 @flow(name="monitor", log_prints=True)
 def monitor(workspace: Path = Path("build/workspace"), state: Path | None = None) -> DriftReport | None:
-    """Compare the service's samples of the champion with its data; tell once when something begins to drift.
+    """Compare the service's samples with the champion's data; when something begins to drift, alert once.
 
     Args:
         workspace: The workspace whose champion is in service.
@@ -46,7 +46,7 @@ def monitor(workspace: Path = Path("build/workspace"), state: Path | None = None
     served = StateLayout(state) if state else settings.state() or layout.service
     current = champion(layout) if layout.rules.exists() else None
     if current is None:
-        get_run_logger().info("%s: no release is the champion yet, so there is nothing to watch", layout.root)
+        get_run_logger().info("%s: there is no champion yet, so there is nothing to monitor", layout.root)
         return None
     with observed(layout, "monitor") as run:
         run.data_hash = current.data_hash
@@ -60,7 +60,7 @@ def monitor(workspace: Path = Path("build/workspace"), state: Path | None = None
 
 @task(cache_policy=NO_CACHE)
 def ensure_baseline(layout: Layout, release: Release) -> None:
-    """The baseline of a release, made when it is first watched."""
+    """Compute the baseline of a release when it is first monitored."""
     watch = layout.watch(release.version)
     if watch.baseline.exists():
         return
@@ -72,7 +72,7 @@ def ensure_baseline(layout: Layout, release: Release) -> None:
 
 @task(cache_policy=NO_CACHE)
 def measure_drift(layout: Layout, release: Release, state: StateLayout) -> DriftReport:
-    """The tests, and the page about them."""
+    """Run the drift tests and write the page about them."""
     policy, now = read_config(layout.config).monitoring, datetime.now(UTC)
     since = now - timedelta(hours=policy.window_hours)
     package = StoreLayout(layout.bento_home).model(release.version)
@@ -98,13 +98,13 @@ def measure_drift(layout: Layout, release: Release, state: StateLayout) -> Drift
 
 @task(cache_policy=NO_CACHE)
 def publish(layout: Layout, report: DriftReport) -> None:
-    """Show the report; the same drift of the same release makes a retraining due once."""
+    """Show the report; each drift of a release makes a retraining due once."""
     page = layout.watch(report.release).page
-    create_link_artifact(key="drift-page", link=page.as_uri(), link_text="What the service saw, and what it knows")
+    create_link_artifact(key="drift-page", link=page.as_uri(), link_text="Drift: recent requests and baseline")
     rows = [test.model_dump(exclude={"test"}) for test in report.tests]
-    create_table_artifact(key="drift", table=rows, description="; ".join(report.untested) or "All tests were made.")
+    create_table_artifact(key="drift", table=rows, description="; ".join(report.untested) or "All tests were run.")
     report.write(layout.watch(report.release).drift)
     if report.drifted:
-        summary = f"{', '.join(report.drifted)} of what {report.release} is shown has drifted; see {page}"
+        summary = f"{', '.join(report.drifted)} drifted in the requests to {report.release}; see {page}"
         get_run_logger().warning(summary)
         announce(layout, "drift", key=digest(report.release, *report.drifted), summary=summary)

@@ -1,4 +1,4 @@
-"""Every few minutes: has the source new rows, is a retraining overdue, has a question to a person expired?"""
+"""Polls for new rows of the source, overdue retrainings and expired approval requests."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from flows.workspace.source import WorkspaceSource
 from flows.workspace.triggers import Due, announce, due
 
 PATIENCE = timedelta(minutes=10)
-"""How long an event may take to start its run."""
+"""Time that an event may take to start its run."""
 
 
 class PollResult(Record):
-    """What one look found."""
+    """What one poll found."""
 
     new_rows: bool
     overdue: tuple[str, ...]
@@ -31,15 +31,15 @@ def poll(
     workspace: Path = Path("build/workspace"),
     start: str = "retrain/on-event",
 ) -> PollResult:
-    """Look at the workspace's source and at what is due; start what an event should have started and did not.
+    """Check the source and the pending retrainings; start those whose event got lost.
 
     Args:
-        workspace: As of the retraining; nothing happens before its first run has made it.
-        start: Deployment that deals with what is overdue.
+        workspace: Git and DVC repository; nothing happens before the first retraining has created it.
+        start: Deployment to start for an overdue retraining.
     """
     layout = Layout(workspace.resolve())
     if not layout.rules.exists():
-        get_run_logger().info("%s: no workspace yet; the first retraining makes it", layout.root)
+        get_run_logger().info("%s: there is no workspace yet; the first retraining creates it", layout.root)
         return PollResult(new_rows=False, overdue=(), expired=())
     new = _new_rows(layout)
     overdue = [note for note in due(layout) if datetime.now(UTC) - note.since > PATIENCE]
@@ -49,20 +49,20 @@ def poll(
 
 
 def _new_rows(layout: Layout) -> bool:
-    """Whether the workspace's source has other rows than at the last look; False while none is remembered."""
+    """Whether the source's rows have changed since the last poll; False if the workspace remembers no source."""
     source = WorkspaceSource.read(layout.source)
     if source is None:
-        get_run_logger().warning("%s remembers no source; the next retraining by hand names it", layout.root)
+        get_run_logger().warning("%s remembers no source; name it in a retraining by hand", layout.root)
         return False
     rows = source.open(layout, progress=False)
-    summary = f"{rows.name} has other rows than at the last look"
+    summary = f"the rows of {rows.name} have changed since the last poll"
     return announce(layout, "data", key=rows.fingerprint(), summary=summary)
 
 
 def _start(layout: Layout, note: Due, deployment: str) -> None:
-    """Start the retraining that is overdue: once a day, so that one that fails every time does not fill the night."""
+    """Start the overdue retraining, at most once a day, so that one that always fails is not repeated all night."""
     get_run_logger().warning(
-        "%s is due since %s and no run has dealt with it: %s", note.cause, note.since, note.summary
+        "a retraining because of %s is due since %s and no run has done it: %s", note.cause, note.since, note.summary
     )
     run_deployment(
         deployment,

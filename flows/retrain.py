@@ -1,7 +1,7 @@
-"""The main job: ingest -> explain -> validate -> version -> train -> evaluate -> promote -> package -> smoke test.
+"""The retraining: ingest -> explain -> validate -> version -> train -> evaluate -> promote -> package -> smoke test.
 
-By hand: ``entityclip run --preset demo --workspace DIR``. On a schedule: see ``prefect.yaml``.
-What loads torch is imported where it is used: by hand, the temporary server starts meanwhile.
+Run it by hand with ``entityclip run --preset demo --workspace DIR``; for the schedule see ``prefect.yaml``.
+Imports that load torch are inside functions, so that the temporary server starts while they load.
 """
 
 from __future__ import annotations
@@ -41,25 +41,25 @@ def retrain(
     config: Path | None = None,
     replace_source: bool = False,
 ) -> Any:
-    """The whole way from a source to a served model. What was done before from the same inputs is reused.
+    """Go from a source to a served model. Steps whose inputs have not changed are reused.
 
-    The workspace remembers preset, source, path, mapping and products of its first run; what is left out is as
-    remembered.
+    The workspace remembers preset, source, path, mapping and products of its first run and uses them where you leave
+    them out.
 
     Args:
         preset: Source, splits and training settings to start from.
-        workspace: Git and DVC repository that holds data, rules and models; made where there is none.
-        source: Another source than the preset's.
+        workspace: Git and DVC repository that holds data, rules and models; created if it does not exist.
+        source: Source to use instead of the preset's.
         source_path: Folder or table of the source.
-        mapping: YAML file that maps a table's columns.
-        products: How many products to draw, for the built-in catalogue.
-        epochs: Another number of epochs than the preset's.
-        device: What to train on; evaluation and service stay on the CPU, so that their scores can be compared.
+        mapping: YAML file that maps the columns of a table.
+        products: Number of products to draw, for the built-in catalogue.
+        epochs: Number of epochs instead of the preset's.
+        device: Device to train on; evaluation and service use the CPU, so that their scores are comparable.
         config: JSON or YAML file with training settings in place of the preset's, as ``entityclip tune`` writes it.
-        replace_source: Replace the workspace's data by those of another source; without it such a run is refused.
+        replace_source: Replace the workspace's data by those of another source; without it, such a run is refused.
 
     Returns:
-        Retrained; a cancelled state where another run was at work and this one did not wait.
+        Retrained; a cancelled state if another run holds the workspace and ``runs.when_busy`` is ``drop``.
     """
     from flows.platform.orphaned_runs import register_run
     from flows.platform.telemetry import observed
@@ -78,12 +78,12 @@ def retrain(
         origin = source_for(layout, named, replace=replace_source)
         return origin, settings_of(origin.preset, epochs=epochs, device=device, config=config)
 
-    chosen()  # what is refused makes no workspace
+    chosen()  # fail before a workspace is created
     register_run(layout)
     layout = open_workspace(workspace)
     try:
         with workspace_lock(layout), observed(layout, "retrain") as run:
-            origin, settings = chosen()  # again: another first run may have ended meanwhile
+            origin, settings = chosen()  # again, under the lock: another first run may have ended in between
             causes = due(layout)
             prepared = prepare_data(layout, settings, origin)
             run.data_hash = prepared.version.data_hash
@@ -94,11 +94,11 @@ def retrain(
             run.figures |= {("stage_seconds", stage.name): stage.seconds for stage in done.stages}
             return done
     except Busy as busy:
-        return Cancelled(message=str(busy))  # dropped by policy: nothing has failed
+        return Cancelled(message=str(busy))  # dropped by policy, which is not a failure
 
 
 def settings_of(preset: str, *, epochs: int | None, device: Device, config: Path | None) -> Preset:
-    """The preset with what was asked for instead; arguments as of ``retrain``."""
+    """The preset with the given overrides; arguments as for ``retrain``."""
     from entityclip.training import read_config
     from entityclip.training.presets import preset as named_preset
 

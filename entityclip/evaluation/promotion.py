@@ -11,7 +11,7 @@ from entityclip.retrieval import metrics
 from entityclip.schemas import EvalReport, Gain, Metric, PromotionDecision, PromotionPolicy, Release, ServingCheck
 
 ROUNDING = 1e-9
-"""Points by which a figure may miss a limit through rounding alone."""
+"""Tolerance in points for rounding."""
 
 
 def decide(
@@ -24,21 +24,20 @@ def decide(
     suite_hash: str,
     queries: tuple[pd.DataFrame, pd.DataFrame] | None = None,
 ) -> PromotionDecision:
-    """Promote or refuse, with a sentence for everything that counted.
+    """Promote or refuse the challenger, with a sentence for each reason.
 
     Args:
         challenger: Report of the new model.
         champion: Report of the model in service, on the same evaluation set; None when there is none.
-        policy: What has to be won and what may be lost.
+        policy: Required gain and permitted losses.
         champion_version: Version of the model in service; None when there is none.
         data_hash: Data that the challenger was trained on.
         suite_hash: Rules that those data passed.
-        queries: The evaluator's frames of challenger and champion; with them a gain in recall gets its 95 %
-            interval, which is written down and decides where the policy asks for it, and a category can refuse the
-            challenger.
+        queries: The evaluator's frames of challenger and champion. They give the 95 % interval of a gain in recall,
+            which decides if the policy requires it, and by which a category can refuse the challenger.
 
     Raises:
-        ConfigError: The reports are about different evaluation sets, the policy asks for a figure that was not
+        ConfigError: The reports are about different evaluation sets, the policy names a metric that was not
             measured, or only one of ``champion`` and ``champion_version`` is given.
     """
     if (champion is None) != (champion_version is None):
@@ -76,14 +75,14 @@ def certify(
     latency_ms: float,
     size_mb: float,
 ) -> ServingCheck:
-    """Whether a release that answered its smoke test keeps to the policy's budgets.
+    """Whether a release that passed its smoke test is within the policy's budgets.
 
     Args:
-        release: What was packaged and served.
-        policy: Has the budgets.
-        largest_difference: Between a score of the service and the evaluator's.
-        latency_ms: Within which 95 of 100 pictures were tagged.
-        size_mb: Of the packaged model with its indexes, in 10^6 bytes.
+        release: The release that was packaged and served.
+        policy: Holds the budgets.
+        largest_difference: Largest difference between a score of the service and the evaluator's.
+        latency_ms: Time within which 95 of 100 pictures were tagged.
+        size_mb: Size of the packaged model with its indexes, in 10^6 bytes.
     """
     tagged, latency_budget = f"95 of 100 pictures are tagged within {latency_ms:.0f} ms", policy.latency_ms
     weighs, size_budget = f"the package weighs {size_mb:.1f} MB", policy.size_mb
@@ -92,8 +91,8 @@ def certify(
         (size_budget is None or size_mb <= size_budget, weighs, size_budget, "MB"),
     ]
     budgets = [
-        said if budget is None else f"{said}; {budget:g} {unit} are allowed: {'within' if kept else 'too much'}"
-        for kept, said, budget, unit in within
+        text if budget is None else f"{text}; {budget:g} {unit} are allowed: {'within' if kept else 'too much'}"
+        for kept, text, budget, unit in within
     ]
     return ServingCheck(
         certified=all(kept for kept, *_ in within),
@@ -117,7 +116,7 @@ def _require_same_set(challenger: EvalReport, champion: EvalReport, version: str
 
 
 def chance(figure: Metric, report: EvalReport) -> float:
-    """What a model that ranks at random reaches on average, in percent."""
+    """Average result of a random ranking, in percent."""
     candidates = max(1, report.entities if figure.direction == "image_to_text" else report.pictures)
     if figure.name.startswith("R@"):
         return 100 * min(1.0, int(figure.name.removeprefix("R@")) / candidates)
@@ -125,10 +124,10 @@ def chance(figure: Metric, report: EvalReport) -> float:
 
 
 def judge_flaw(report: EvalReport | None, *, min_score: float) -> str:
-    """Why a model is too weak to judge texts by their pictures; empty where it is not.
+    """Why a model is too weak to judge texts by their pictures; empty if it is good enough.
 
     Args:
-        report: The model's figures; None: nobody has measured it.
+        report: The model's evaluation; None: it was not evaluated.
         min_score: Points of R@1 of the explanation index that the lower end of its 95 % interval must reach. It must
             also be above chance.
     """
@@ -193,7 +192,7 @@ def _slices(
     policy: PromotionPolicy,
     queries: tuple[pd.DataFrame, pd.DataFrame] | None,
 ) -> tuple[bool, list[str]]:
-    """Whether no slice loses too much, and a sentence for each that does."""
+    """Whether every slice is within its limit, and a sentence for each that is not."""
     new, old = _deciding(challenger, policy), _deciding(champion, policy)
     passed, reasons = True, []
     for name in [n for n in old if n != "all"]:
@@ -216,9 +215,9 @@ def _slices(
 def _excuse(
     name: str, counted: int, *, policy: PromotionPolicy, queries: tuple[pd.DataFrame, pd.DataFrame] | None
 ) -> str | None:
-    """Why a loss beyond the tolerance refuses nobody; None where it does.
+    """Why a loss beyond the tolerance does not refuse the challenger; None if it does.
 
-    Of many categories one always looks bad by chance, so that a category needs its interval as evidence.
+    Of many categories, one always looks bad by chance, so a category refuses only by its interval.
     """
     if counted < policy.min_slice_queries:
         return f"not counted, since it has fewer than {policy.min_slice_queries}"
@@ -236,12 +235,12 @@ def _excuse(
 
 
 def _deciding(report: EvalReport, policy: PromotionPolicy) -> dict[str, Metric]:
-    """Slice -> the figure that the policy decides by."""
+    """Slice -> the metric that decides."""
     found = {m.slice: m for m in report.metrics if (m.index, m.name) == (policy.index, policy.metric)}
     if "all" not in found or policy.metric.endswith("rank"):
         known = sorted({m.name for m in report.metrics if m.index == policy.index and not m.name.endswith("rank")})
         raise ConfigError(
-            f"policy.metric is {policy.metric!r}; expected a figure of the {policy.index} index of which more is "
+            f"policy.metric is {policy.metric!r}; expected a metric of the {policy.index} index for which higher is "
             f"better: {', '.join(known) or 'none was measured'}"
         )
     return found
@@ -254,16 +253,16 @@ def _title(policy: PromotionPolicy) -> str:
 def paired_gain(
     challenger: pd.DataFrame, champion: pd.DataFrame, *, policy: PromotionPolicy, seed: int = 0
 ) -> Gain | None:
-    """What the challenger wins on the same queries answered by both, with its 95 % interval (paired bootstrap).
+    """Gain of the challenger on the same queries, with its 95 % interval (paired bootstrap).
 
-    Which queries are hard is the same for both, and cancels: the interval is far narrower than those of two recalls.
-    None where the policy decides by something else than a recall, which no single query has.
+    The difficulty of the queries is the same for both and cancels, so the interval is far narrower than those of two
+    recalls. None if the policy decides by another metric than a recall, which a single query does not have.
 
     Args:
-        challenger: The evaluator's rows of the new model.
-        champion: The same of the other one; rows that the challenger lacks are left out.
-        policy: Names the index and the recall.
-        seed: Of the bootstrap.
+        challenger: The evaluator's rows of the challenger.
+        champion: The evaluator's rows of the champion; rows that the challenger lacks are left out.
+        policy: Names index and metric.
+        seed: Seed of the bootstrap.
     """
     if not policy.metric.startswith("R@"):
         return None

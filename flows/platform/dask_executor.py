@@ -1,7 +1,7 @@
-"""Shards over the workers of a Dask cluster, or one after the other in this process: the same work either way.
+"""Runs shards on the workers of a Dask cluster, or one after the other in this process, with the same results.
 
-Only what computes is spread: embedding pictures, and explaining with a model of one's own. A server that writes
-explanations is asked many things at once already, and its budget is counted in one place.
+Only computation is distributed: embedding pictures, and explaining with a local model. A language-model server already
+answers many requests at once, and its budget is counted in one place.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 A = TypeVar("A")
 B = TypeVar("B")
 AHEAD = 2
-"""Parts that each worker is given before the first result is taken: it never waits, and memory stays bounded."""
+"""Parts in flight per worker: no worker idles, and memory stays bounded."""
 BATCHES = 8
-"""Batches of the model in a part; whole batches, so that texts do not depend on how they are spread."""
+"""Model batches per part; whole batches, so that texts do not depend on the distribution."""
 
 
 @contextmanager
 def spread(policy: RunPolicy) -> Iterator[Over]:
-    """``map`` over the cluster that the workspace names; Python's own where it names none.
+    """``map`` over the workspace's cluster; the built-in ``map`` if it names none.
 
     Raises:
         ConfigError: The extra is not installed, or no scheduler answers.
@@ -65,14 +65,14 @@ def _client(where: str) -> Iterator[Client]:
         client = Client(where)
     except OSError as error:
         raise ConfigError(
-            f"runs.dask: no scheduler answers at {where}: {error}; start it, or leave it empty"
+            f"runs.dask: no scheduler answers at {where}: {error}; start it, or leave runs.dask empty"
         ) from error
     with client:
         yield client
 
 
 def _mapped(client: Client, work: Callable[[A], B], things: Iterable[A]) -> Iterator[B]:
-    """Results in order; things are drawn as they are needed. What a dying worker held is done again by another."""
+    """Results in order; ``things`` is consumed lazily. If a worker dies, another one repeats its part."""
     waiting: deque[Any] = deque()
     most = AHEAD * max(1, sum(client.nthreads().values()))
     for thing in things:
@@ -85,7 +85,7 @@ def _mapped(client: Client, work: Callable[[A], B], things: Iterable[A]) -> Iter
 
 # ---------------------------------------------------------------- writers
 def share(writer: Writer, config: WriterConfig, *, ledger: Path, over: Over) -> Writer:
-    """The writer itself; where it computes and there is a cluster, one that has the workers write."""
+    """The writer itself, or, for a local model and a cluster, one that writes on the workers."""
     if over is map or not isinstance(config, TransformersConfig):
         return writer
     return SharedWriter(writer, config, ledger, over)
@@ -93,7 +93,7 @@ def share(writer: Writer, config: WriterConfig, *, ledger: Path, over: Over) -> 
 
 @dataclass(frozen=True)
 class SharedWriter:
-    """Has every worker open the writer once, and write parts of what is asked. The ledger stays with the run."""
+    """Opens the writer once on every worker and distributes the requests. Only the run writes the ledger."""
 
     writer: Writer
     config: TransformersConfig

@@ -1,8 +1,8 @@
-"""Give the deployments of ``prefect.yaml`` to a Prefect server.
+"""Registers the deployments of ``prefect.yaml`` on a Prefect server.
 
 ``entityclip deploy --workspace DIR``
 
-The server is the one of ``PREFECT_API_URL``. ``flows.platform.local_stack`` does the same for a server of its own.
+It uses the server of ``PREFECT_API_URL``. ``flows.platform.local_stack`` does the same for its own server.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What is wrong on this machine, and how to mend it: ``entityclip doctor --workspace DIR``.
+"""Checks installation and workspace and gives remedies: ``entityclip doctor --workspace DIR``.
 
-Every check does the thing itself, in small: it commits nothing, but it does write a probe to the DVC remote, read it
-back and delete it. A check that fails for another reason than the expected one has failed all the same.
+The checks commit nothing. One of them writes a probe to the DVC remote, reads it back and deletes it. A check that
+raises an unexpected error counts as failed.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from flows.workspace.dvc_remote import probe
 from flows.workspace.repository import Repository
 
 FREE_GB = 10.0
-"""A first run of the demo leaves about 1 GB; a run that fills the disk loses what it was about to write."""
+"""A first run of the demo needs about 1 GB; a run that fills the disk fails."""
 SECONDS = 10.0
 State = Literal["fine", "note", "wrong"]
 
 
 class Finding(Record):
-    """What one check saw."""
+    """Result of one check."""
 
     what: str
     state: State
@@ -45,7 +45,7 @@ class Finding(Record):
 
 
 def examine(layout: Layout) -> tuple[Finding, ...]:
-    """Every check, in the order in which things depend on each other."""
+    """Run every check, in the order of their dependencies."""
     checks: tuple[tuple[str, Callable[[Layout], Finding]], ...] = (
         ("Python", lambda _: python()),
         ("versions", lambda _: versions()),
@@ -65,21 +65,21 @@ def _checked(what: str, check: Callable[[Layout], Finding], layout: Layout) -> F
     try:
         return check(layout)
     except EntityClipError as error:
-        return Finding(what=what, state="wrong", saw=str(error), mend="the message says what to do")
-    except Exception as error:  # a check that breaks tells as much as one that fails
+        return Finding(what=what, state="wrong", saw=str(error), mend="follow the message")
+    except Exception as error:  # a check that raises has failed
         return Finding(what=what, state="wrong", saw=f"{type(error).__name__}: {error}", mend="run `make setup` again")
 
 
 # ---------------------------------------------------------------- the machine
 def python() -> Finding:
-    """3.11 or later."""
+    """Python is 3.11 or later."""
     saw = f"{sys.version.split()[0]} at {sys.executable}"
     old = sys.version_info < (3, 11)
     return Finding(what="Python", state="wrong" if old else "fine", saw=saw, mend="make setup PYTHON=python3.11")
 
 
 def versions() -> Finding:
-    """What pip does not see: every library is as this project's own requirements ask."""
+    """Every installed library satisfies this project's requirements, which pip does not check."""
     from packaging.requirements import Requirement
 
     wrong = []
@@ -93,16 +93,16 @@ def versions() -> Finding:
             found = ""
         if not found or not wanted.specifier.contains(found, prereleases=True):
             wrong.append(f"{wanted.name} is {found or 'missing'}, wanted {wanted.specifier or 'any'}")
-    saw = "; ".join(wrong) or "all libraries are as pyproject.toml asks"
+    saw = "; ".join(wrong) or "all libraries satisfy pyproject.toml"
     return Finding(what="versions", state="wrong" if wrong else "fine", saw=saw, mend="make setup")
 
 
 def device() -> Finding:
-    """Which GPUs torch sees, and that the first one computes."""
+    """GPUs that torch sees, and whether the first one computes."""
     import torch
 
     if not torch.cuda.is_available():
-        mend = "where there is a GPU: install its driver and a torch built for it"
+        mend = "if there is a GPU, install its driver and a matching build of torch"
         return Finding(
             what="device",
             state="note",
@@ -111,12 +111,12 @@ def device() -> Finding:
         )
     named = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
     computes = float(torch.ones(8, device="cuda").sum()) == 8
-    mend = "the driver does not fit this torch: nvidia-smi, then reinstall one of them"
+    mend = "the driver does not match this torch: check nvidia-smi, then reinstall one of them"
     return Finding(what="device", state="fine" if computes else "wrong", saw=named, mend=mend)
 
 
 def disk(layout: Layout) -> Finding:
-    """Room where the workspace is."""
+    """Free space on the disk of the workspace."""
     place = next(folder for folder in (layout.root, *layout.root.parents) if folder.is_dir())
     free = shutil.disk_usage(place).free / 1e9
     low = free < FREE_GB or not os.access(place, os.W_OK)
@@ -127,7 +127,7 @@ def disk(layout: Layout) -> Finding:
 
 # ---------------------------------------------------------------- the workspace
 def git(layout: Layout) -> Finding:
-    """Git is there, and the workspace has an identity to commit with and a branch to commit to."""
+    """Git is installed; the workspace has an identity to commit with and a branch to commit to."""
     if not (layout.root / ".git").exists():
         done = subprocess.run(["git", "--version"], capture_output=True, text=True)
         mend = f"the first run makes it: entityclip run --workspace {layout.root}"
@@ -136,11 +136,11 @@ def git(layout: Layout) -> Finding:
     identity = repository.git_or_none("var", "GIT_COMMITTER_IDENT")
     if identity is None:
         mend = f"git -C {layout.root} config user.name NAME; git -C {layout.root} config user.email MAIL"
-        return Finding(what="Git", state="wrong", saw="no identity to commit with", mend=mend)
+        return Finding(what="Git", state="wrong", saw="no identity to commit with is configured", mend=mend)
     branch = repository.git_or_none("symbolic-ref", "--short", "HEAD")
     if branch is None:
         mend = f"git -C {layout.root} switch main"
-        return Finding(what="Git", state="wrong", saw="HEAD is detached: commits would get lost", mend=mend)
+        return Finding(what="Git", state="wrong", saw="HEAD is detached, so commits would be lost", mend=mend)
     return Finding(what="Git", state="fine", saw=f"{identity.rpartition('>')[0]}> on {branch}")
 
 
@@ -151,7 +151,7 @@ def settings(layout: Layout) -> Finding:
 
 
 def timezone(layout: Layout) -> Finding:
-    """Where schedules count their hours, and what time it is there."""
+    """Time zone of the schedules, and the current time there."""
     zone = read_config(layout.config).runs.timezone
     now = datetime.now(ZoneInfo(zone))
     saw = f"{zone}, where it is {now:%H:%M} now; `retrain/nightly` starts at 02:00 there"
@@ -177,7 +177,7 @@ def remote(layout: Layout) -> Finding:
         probe(store)
         saw = f"{name} ({store.fs.protocol}): written, read and deleted"
         inside = store.fs.protocol == "local" and Path(store.path).is_relative_to(layout.root)
-        mend = "it is no backup: point DVC elsewhere before it matters, see docs/operations.md"
+        mend = "it is no backup: add another DVC remote, see docs/operations.md"
         return Finding(what="DVC remote", state="note" if inside else "fine", saw=saw, mend=mend if inside else "")
 
     try:
@@ -200,7 +200,7 @@ def prefect(layout: Layout) -> Finding:
     saw, mend = f"{url}: {answer}", "start the server, or unset PREFECT_API_URL"
     fine = answer.startswith("200")
     if fine and status(url) == 200:
-        fine, saw = False, f"{url}: runs commands for everybody who reaches it"
+        fine, saw = False, f"{url}: runs commands for everyone who can reach it"
         mend = "set PREFECT_SERVER_API_AUTH_STRING where it starts; `make up` does"
     elif fine and configured_status(url) in (401, 403):
         fine, saw, mend = False, f"{url}: refuses this process", export_hint(layout.prefect_auth)
@@ -208,7 +208,7 @@ def prefect(layout: Layout) -> Finding:
 
 
 def llm(layout: Layout) -> Finding:
-    """The server that writes explanations, if the workspace has one; it is asked for its list of models alone."""
+    """The language-model server, if the workspace uses one; only its list of models is requested."""
     writer = read_config(layout.config).explain
     if writer.writer != "openai":
         return Finding(what="LLM server", state="fine", saw=f"none is needed: the writer is {writer.writer!r}")
@@ -223,7 +223,7 @@ def llm(layout: Layout) -> Finding:
 
 
 def _get(url: str, *, headers: dict[str, str] | None = None) -> str:
-    """Status of the answer, or why there is none; never what was sent."""
+    """Status of the response, or the kind of error; never the request."""
     try:
         return f"{httpx.get(url, headers=headers, timeout=SECONDS).status_code}"
     except httpx.HTTPError as error:

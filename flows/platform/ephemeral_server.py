@@ -1,8 +1,7 @@
-"""Prefect's server for one run by hand, started first: it needs seconds, and meanwhile the steps are loaded.
+"""A temporary Prefect server for one run by hand. It starts in parallel with the imports of the steps.
 
-Prefect would start one of its own only when the flow begins, wait for it, and leave it behind where the flow is killed.
-This one listens on a socket that is its own from the beginning, and ends when the process that started it ends,
-however it ends.
+Prefect's own temporary server starts only when the flow begins, and keeps running if the flow is killed. This one
+listens on a socket that it inherits, and exits when its parent process exits, even if the parent is killed.
 """
 
 from __future__ import annotations
@@ -27,19 +26,19 @@ from flows.platform.prefect_auth import new_auth_string, require_access, server_
 START_SECONDS, STOP_SECONDS = 180.0, 10.0
 _AS_PREFECT_DOES = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 _LESS_TO_START = {"PREFECT_API_BLOCKS_REGISTER_ON_START": "0"}
-"""A second: Prefect's own kinds of blocks are for its pages, and a server that has pages registers them."""
+"""Saves a second: only a server with pages needs Prefect's own block types."""
 
 
 @contextmanager
 def begin() -> Iterator[Callable[[], None]]:
-    """Start a server for this process, on Prefect's usual database; where an API is configured, that one serves.
+    """Start a server for this process, on Prefect's usual database, unless an API is configured.
 
-    The secret that lets this process in, and nobody else, stands in the environment of the two alone.
-    Flows inside send no heartbeats to a server that ends with them: each would wait a second for its last one.
+    Access needs a random secret that only the environments of the two processes hold. Heartbeats of flows are off:
+    each flow would wait a second for its last one.
 
     Yields:
-        To be called before the first flow: waits until the server answers; raises WorkspaceError where it does not,
-        or where a configured one refuses this process.
+        A function to call before the first flow: it waits until the server answers, and raises WorkspaceError if it
+        does not, or if a configured server refuses this process.
     """
     configured = prefect.settings.PREFECT_API_URL.value()
     if configured or not prefect.settings.PREFECT_SERVER_ALLOW_EPHEMERAL_MODE.value():
@@ -55,16 +54,16 @@ def begin() -> Iterator[Callable[[], None]]:
             env=os.environ | _AS_PREFECT_DOES | _LESS_TO_START | server_settings(secret, port=port),
             pass_fds=[listening.fileno()],
         )
-    atexit.register(_end, child)  # runs after what Prefect registers later: by then the last lines are sent
+    atexit.register(_end, child)  # runs after the handlers that Prefect registers later, which send the last log lines
     os.environ |= {"PREFECT_API_URL": url, "PREFECT_API_AUTH_STRING": secret}
-    os.environ.setdefault("PREFECT_UI_URL", "")  # it has no pages: no line shall name one
+    os.environ.setdefault("PREFECT_UI_URL", "")  # the server has no pages to link to
     refresh_global_settings_context()
     with prefect.settings.temporary_settings({prefect.settings.PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield lambda: _wait(url)
 
 
 def _wait(url: str) -> None:
-    """The first question waits in the socket's queue until the server takes it."""
+    """The first request waits in the socket's queue until the server accepts it."""
     try:
         httpx.get(f"{url}/health", timeout=START_SECONDS).raise_for_status()
     except httpx.HTTPError as error:
@@ -91,12 +90,12 @@ def _serve(descriptor: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """Standard input ends when the parent closes it, or is no more."""
-    while os.read(0, 1):  # not through sys.stdin: its lock would be held when Python ends
+    """Exit when standard input closes, which means that the parent has exited."""
+    while os.read(0, 1):  # not sys.stdin, whose lock would still be held at exit
         pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: it still has its last state to tell
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the parent still has to send its final state
     _serve(int(sys.argv[1]))

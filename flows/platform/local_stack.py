@@ -1,10 +1,10 @@
-"""Everything on one machine, started and stopped together.
+"""Starts and stops Prefect server, worker and service together on one machine.
 
-``entityclip up --workspace DIR``, and the same with ``--down``.
+``entityclip up --workspace DIR`` and ``entityclip down --workspace DIR``.
 
-A Prefect server, a pool, the deployments of ``prefect.yaml``, a worker, and the service of the champion where there is
-one. Twice is harmless: what runs is left alone. A process is known by its number and the moment it began, so that
-another one that got the same number is never stopped.
+It starts a Prefect server, a work pool, the deployments of ``prefect.yaml``, a worker, and the champion's service if
+there is a champion. Parts that run already are left as they are. A process is identified by its id and start time, so
+that a process that reuses the id is never stopped.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def running(layout: Layout, name: str) -> psutil.Process | None:
 
 
 def start(layout: Layout, name: str, command: list[str], *, environment: Mapping[str, str], cwd: Path) -> bool:
-    """Start a process that outlives this one, its words in a log; False where it runs already."""
+    """Start a process that outlives this one and writes to a log; False if it runs already."""
     if running(layout, name) is not None:
         return False
     log = layout.process_log(name)
@@ -73,11 +73,11 @@ def start(layout: Layout, name: str, command: list[str], *, environment: Mapping
 
 
 def stop(layout: Layout, name: str) -> bool:
-    """Stop the process and its children: one polite signal, then time, then none of them is left. False: none ran."""
+    """Terminate the process and its children, then kill those that remain; False if it did not run."""
     process = running(layout, name)
     if process is not None:
         family = [process, *process.children(recursive=True)]
-        process.terminate()  # to the parent alone: a second signal would make a worker drop its runs
+        process.terminate()  # only the parent: a second signal would make a worker drop its runs
         _, alive = psutil.wait_procs(family, timeout=STOP_SECONDS)
         for left in alive:
             left.kill()
@@ -87,15 +87,15 @@ def stop(layout: Layout, name: str) -> bool:
 
 
 def wait_until(ready: Callable[[], bool], layout: Layout, name: str) -> None:
-    """Wait for the answer of a process that was started.
+    """Wait until a started process answers.
 
     Raises:
-        WorkspaceError: It ended, or did not answer in time; names its log.
+        WorkspaceError: It exited, or did not answer in time; names its log.
     """
     end = time.monotonic() + START_SECONDS
     while not ready():
         if running(layout, name) is None or time.monotonic() > end:
-            raise WorkspaceError(f"{name} does not answer; its last words stand in {layout.process_log(name)}")
+            raise WorkspaceError(f"{name} does not answer; see its log {layout.process_log(name)}")
         time.sleep(0.5)
 
 
@@ -108,7 +108,7 @@ def answers(url: str) -> bool:
 
 
 def listens(layout: Layout, name: str, port: int) -> bool:
-    """Whether the process started under this name listens there, and no stranger, who would be sent the secret."""
+    """Whether our own process listens on this port; another process there must not get the secret."""
     process = running(layout, name)
     try:
         family = [process, *process.children(recursive=True)] if process else []
@@ -120,10 +120,10 @@ def listens(layout: Layout, name: str, port: int) -> bool:
 
 # ---------------------------------------------------------------- up and down
 def up(layout: Layout, *, port: int, service_port: int) -> list[str]:
-    """Start what does not run yet; returns a line for each part.
+    """Start the parts that do not run yet; returns a line for each part.
 
     Raises:
-        WorkspaceError: A part does not start; what runs is left as it is.
+        WorkspaceError: A part does not start; running parts are left as they are.
     """
     environment = prefect_environment(layout, port=port)
     api = environment["PREFECT_API_URL"]
@@ -139,7 +139,7 @@ def up(layout: Layout, *, port: int, service_port: int) -> list[str]:
     _prefect(layout, environment, "worker", "worker", "start", "--pool", POOL)
     lines = [
         f"Prefect: {api.removesuffix('/api')}  (worker on pool {POOL!r}, deployments of {HOME / 'prefect.yaml'})",
-        f"Its page asks for the line in {layout.prefect_auth}; commands read it from PREFECT_API_AUTH_STRING.",
+        f"Log in to its page with the line in {layout.prefect_auth}; commands need it in PREFECT_API_AUTH_STRING.",
     ]
     return [*lines, *_serve(layout, service_port)]
 
@@ -150,11 +150,11 @@ def down(layout: Layout) -> list[str]:
 
 
 def prefect_environment(layout: Layout, *, port: int) -> dict[str, str]:
-    """What the server, the worker and every command of Prefect see.
+    """Environment of the server, the worker and Prefect's commands.
 
     Raises:
         ConfigError: The workspace's settings cannot be read.
-        WorkspaceError: The file of the server's auth string is not its owner's alone.
+        WorkspaceError: The file of the server's auth string can be read by other users.
     """
     return os.environ | {
         "PREFECT_HOME": str(layout.prefect_home),
@@ -169,10 +169,10 @@ def _prefect(layout: Layout, environment: Mapping[str, str], name: str, *argumen
 
 
 def _once(environment: Mapping[str, str], *arguments: str) -> None:
-    """A command of Prefect that ends by itself.
+    """Run a Prefect command to its end.
 
     Raises:
-        WorkspaceError: It failed; carries its last words.
+        WorkspaceError: It failed; carries the end of its output.
     """
     command = [sys.executable, "-m", "prefect", *arguments]
     done = subprocess.run(command, env=dict(environment), cwd=HOME, capture_output=True, text=True, timeout=300)
@@ -181,16 +181,16 @@ def _once(environment: Mapping[str, str], *arguments: str) -> None:
 
 
 def _serve(layout: Layout, port: int) -> list[str]:
-    """The champion's service; later champions take over in it, see ``serving.go_live``."""
+    """Start the champion's service; it switches to later champions, see ``deploy_release.go_live``."""
     release = champion(layout)
     if release is None:
         first = f"entityclip run --workspace {layout.root} --preset ..., which names the source"
         run = "prefect deployment run retrain/nightly" if layout.source.exists() else first
-        return [f"Service: no champion yet; {run}; then this again"]
+        return [f"Service: no champion yet; {run}; then start again"]
     state, lines = state_of(layout), []
     if not state.keys.exists():
         key = keys.make(state.keys, name="first", scopes=("query", "feedback"))
-        lines = [f"The service's first key, shown this once: {key}"]
+        lines = [f"The service's first key, shown only once: {key}"]
     command = [sys.executable, "-m", "entityclip", "serve", "--workspace", str(layout.root), "--port", str(port)]
     start(layout, "service", command, environment=os.environ, cwd=HOME)
     wait_until(lambda: answers(f"http://127.0.0.1:{port}/readyz"), layout, "service")

@@ -1,8 +1,7 @@
-"""Who is told what: automations that send Prefect's events to a notification block.
+"""Notifications: automations that send Prefect's events to a notification block.
 
-Make the block once, in Prefect's page or in Python; Slack, mail, Teams and whatever else Apprise knows. Then
-``entityclip notify --block slack-webhook/ops``. Prefect's server keeps the address; nothing here
-sees it.
+Create the block once, on Prefect's page or in Python: Slack, e-mail, Teams or any other service that Apprise supports.
+Then run ``entityclip notify --block slack-webhook/ops``. The address stays on Prefect's server.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ NOTICES: dict[str, tuple[set[str], dict[str, Any], str]] = {
         "{{ event.payload.summary }} (workspace {{ event.payload.workspace }})",
     ),
 }
-"""Automation -> events, what they are about, the message."""
+"""Automation -> events, resource that they are about, message."""
 
 
 def tell_verdict(layout: Layout, decision: PromotionDecision, *, version: str | None) -> None:
@@ -47,8 +46,8 @@ def tell_verdict(layout: Layout, decision: PromotionDecision, *, version: str | 
 
     Args:
         layout: The workspace.
-        decision: About the challenger.
-        version: The champion after it.
+        decision: Decision about the challenger.
+        version: The champion after the decision.
     """
     verdict = "promoted" if decision.promoted else "refused"
     summary = f"Model {decision.challenger[:12]} {verdict}, the champion is {version}: {'; '.join(decision.reasons)}"
@@ -60,10 +59,10 @@ def tell_verdict(layout: Layout, decision: PromotionDecision, *, version: str | 
 
 
 def subscribe(block: str) -> list[str]:
-    """Make the automations, or point those that are there at this block; returns their names.
+    """Create the automations, or point existing ones at this block; returns their names.
 
     Args:
-        block: Of a notification block, ``TYPE/NAME``.
+        block: Notification block, as ``TYPE/NAME``.
 
     Raises:
         ConfigError: Prefect has no such block.
@@ -71,7 +70,7 @@ def subscribe(block: str) -> list[str]:
     try:
         loaded: Any = Block.load(block)
     except ValueError as error:
-        raise ConfigError(f"block {block!r}: {error}; make it first, as TYPE/NAME") from None
+        raise ConfigError(f"block {block!r}: {error}; create it first and name it as TYPE/NAME") from None
     for name in NOTICES:
         _put(name, loaded._block_document_id)
     return list(NOTICES)
@@ -82,7 +81,7 @@ def _put(name: str, document: UUID) -> None:
     trigger = EventTrigger(expect=expect, match=match, posture=Posture.Reactive, threshold=1)
     actions: list[Any] = [SendNotification(block_document_id=document, subject=name, body=body)]
     try:
-        known: Any = Automation.read(name=name)  # typed as what it is inside an event loop
+        known: Any = Automation.read(name=name)  # annotated for use inside an event loop only
     except ValueError:
         Automation(name=name, trigger=trigger, actions=actions).create()
     else:

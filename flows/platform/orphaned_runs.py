@@ -1,8 +1,8 @@
-"""Runs that were killed: Prefect calls them Running for ever, unless somebody who knows says otherwise.
+"""Marks runs whose process was killed as Crashed; otherwise Prefect shows them as Running for ever.
 
-A worker notices when its run dies; nobody notices a run by hand, or the death of both. Every run of the main job
-therefore holds a lock named by its run id until its process ends, however it ends. The next run in the workspace finds
-the locks that nobody holds any more.
+A worker notices when its run dies, but not if the worker dies too, or if the run was started by hand. Every retraining
+therefore holds a file lock named after its run id; the system releases it when the process ends. The next run in the
+workspace finds the locks without a holder.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from entityclip.paths import Layout
 
 log = logging.getLogger(__name__)
 _held: list[FileLock] = []
-"""The system gives them back when the process ends: by then Prefect knows how the run ended."""
+"""Held until the process ends; by then Prefect knows how the run ended."""
 
 
 def register_run(layout: Layout) -> None:
-    """Let later runs know that this one is alive, and tell Prefect of those that are not any more."""
+    """Register this run as alive, and mark runs whose process has died as Crashed."""
     mark_crashed(layout)
     run = flow_run.get_id()
     if run is not None:
@@ -36,7 +36,7 @@ def register_run(layout: Layout) -> None:
 
 
 def mark_crashed(layout: Layout) -> None:
-    """Give up the names of processes that are gone; what Prefect still calls Running was killed."""
+    """Mark unfinished runs whose process has died as Crashed."""
     folder = layout.alive("a run").parent
     folder.mkdir(parents=True, exist_ok=True)
     for path in sorted(folder.iterdir()):
@@ -47,7 +47,7 @@ def mark_crashed(layout: Layout) -> None:
             continue
         with get_client(sync_client=True) as client:
             for left in _unfinished(client, UUID(path.name)):
-                message = f"its process was killed, as {layout.root} tells"
+                message = f"its process was killed (found by the next run in {layout.root})"
                 client.set_flow_run_state(left.id, Crashed(message=message), force=True)
                 log.warning("run %s: %s", left.name, message)
         path.unlink(missing_ok=True)
@@ -55,7 +55,7 @@ def mark_crashed(layout: Layout) -> None:
 
 
 def _unfinished(client: SyncPrefectClient, run: UUID) -> list[FlowRun]:
-    """The run and the runs inside it, those that did not end; none where another Prefect kept it."""
+    """The run and its subflows that have not ended; empty if this Prefect server does not know the run."""
     try:
         whole = client.read_flow_run(run)
     except ObjectNotFound:

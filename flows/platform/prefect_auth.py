@@ -1,7 +1,7 @@
-"""Who may use the API of a Prefect server: callers that know its auth string.
+"""Access to a Prefect server: its auth string.
 
-A Prefect server without one runs any command for every user of the machine, and for every web page that is open in a
-browser there.
+Without an auth string, a Prefect server runs any command for every user of the machine, and for every web page that is
+open in a browser there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from entityclip.storage import atomic_path
 
 SECONDS = 10.0
 _SHAPE = re.compile(r"[A-Za-z0-9._-]+:[A-Za-z0-9._~-]{16,}")
-"""USER:PASSWORD in ASCII: Prefect compares nothing else."""
+"""USER:PASSWORD in ASCII; Prefect accepts no other form."""
 
 
 # ---------------------------------------------------------------- the secret
@@ -30,7 +30,7 @@ def new_auth_string() -> str:
 
 
 def kept_auth_string(layout: Layout) -> str:
-    """The auth string of this workspace's server, made where there is none, in a file that only its owner can read.
+    """The auth string of this workspace's server, created on first use, in a file that only its owner can read.
 
     Raises:
         WorkspaceError: The file belongs to another user, can be read by others, or holds something else.
@@ -38,7 +38,7 @@ def kept_auth_string(layout: Layout) -> str:
     path = layout.prefect_auth
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with atomic_path(path, mode=0o600, replace=False) as new:  # one that another process wrote meanwhile stays
+        with atomic_path(path, mode=0o600, replace=False) as new:  # keep the file of another process that was faster
             new.write_text(f"{new_auth_string()}\n")
     with path.open(encoding="utf-8", errors="replace") as file:
         facts, text = os.fstat(file.fileno()), file.read().strip()
@@ -51,14 +51,14 @@ def kept_auth_string(layout: Layout) -> str:
         reason = "holds no USER:PASSWORD with 16 or more letters and digits"
     if reason:
         down = f"entityclip down --workspace {layout.root}"
-        cure = f"{down}, delete the file, start again: a new one is made"
-        raise WorkspaceError(f"{path}: {reason}; {cure}")
+        remedy = f"{down}, delete the file, start again, which creates a new one"
+        raise WorkspaceError(f"{path}: {reason}; {remedy}")
     return text
 
 
 # ---------------------------------------------------------------- server and callers
 def server_settings(auth_string: str, *, port: int) -> dict[str, str]:
-    """Environment variables of a server that lets in who knows ``auth_string``, and no page but its own."""
+    """Environment variables of a server that requires ``auth_string`` and accepts no page but its own."""
     return {
         "PREFECT_SERVER_API_AUTH_STRING": auth_string,
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{port},http://localhost:{port}",
@@ -66,7 +66,7 @@ def server_settings(auth_string: str, *, port: int) -> dict[str, str]:
 
 
 def status(api: str, *, auth_string: str | None = None, key: str | None = None) -> int | None:
-    """HTTP status with which the API answers a caller that sends this; None without an answer."""
+    """HTTP status of the API for these credentials; None without an answer."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     user, _, password = (auth_string or "").partition(":")
     auth = httpx.BasicAuth(user, password) if auth_string else None
@@ -77,7 +77,7 @@ def status(api: str, *, auth_string: str | None = None, key: str | None = None) 
 
 
 def configured_status(api: str) -> int | None:
-    """The same with what this process has in ``PREFECT_API_AUTH_STRING`` or ``PREFECT_API_KEY``."""
+    """The same for this process's ``PREFECT_API_AUTH_STRING`` or ``PREFECT_API_KEY``."""
     from prefect.settings import get_current_settings
 
     mine = get_current_settings().api
@@ -86,20 +86,20 @@ def configured_status(api: str) -> int | None:
 
 
 def require_closed(layout: Layout, api: str, auth_string: str) -> None:
-    """Check that the workspace's own server refuses strangers and accepts ``auth_string``.
+    """Check that the workspace's own server requires ``auth_string``.
 
     Raises:
-        WorkspaceError: It does not: it was started by an earlier version, or with another secret.
+        WorkspaceError: It is open, or it was started with another secret.
     """
-    cure = f"entityclip down --workspace {layout.root}, then start again"
+    remedy = f"entityclip down --workspace {layout.root}, then start again"
     if status(api) == 200:
-        raise WorkspaceError(f"{api}: the server that runs is open to every user of this machine; {cure}")
+        raise WorkspaceError(f"{api}: the running server is open to every user of this machine; {remedy}")
     if status(api, auth_string=auth_string) in (401, 403):
-        raise WorkspaceError(f"{api}: the server that runs refuses the secret in {layout.prefect_auth}; {cure}")
+        raise WorkspaceError(f"{api}: the running server refuses the secret in {layout.prefect_auth}; {remedy}")
 
 
 def export_hint(path: Path) -> str:
-    """How a caller gets in."""
+    """How to give a command access."""
     return f'export PREFECT_API_AUTH_STRING="$(cat {path})"; `make up` names the file'
 
 

@@ -2,7 +2,7 @@
 
 ``entityclip serve --workspace DIR``
 
-Later champions take over in the running service; a restart begins with whoever is champion then.
+The running service switches to later champions; a restart begins with the current champion.
 """
 
 from __future__ import annotations
@@ -30,5 +30,5 @@ def serve(layout: Layout, *, host: str, port: int) -> None:
     tag = f"entityclip-service:{release.version}"
     command = [sys.executable, "-P", "-m", "bentoml", "serve", tag, "--host", host, "--port", str(port)]
     state = {"ENTITYCLIP_STATE": str(state_of(layout).root.resolve())}
-    os.chdir(layout.bento_home)  # the folder must hold no package that could answer in place of the Bento's own
+    os.chdir(layout.bento_home)  # a folder without packages that could shadow the Bento's own
     os.execve(sys.executable, command, store_environment(layout.bento_home.resolve()) | state)

@@ -1,7 +1,7 @@
-"""What stays of a run for machines to read: one JSON object a log line, and figures for Prometheus.
+"""Telemetry of a run: JSON logs, metrics for Prometheus, spans for OpenTelemetry.
 
-``.entityclip/logs/FLOW.jsonl`` has time, level, flow, run id, data hash and message of every line. What Prometheus
-shows stands in ``.entityclip/metrics/FLOW.prom``, written when a run ends, for node_exporter's textfile collector.
+``.entityclip/logs/FLOW.jsonl`` has one JSON object per line: time, level, flow, run id, data hash and message.
+``.entityclip/metrics/FLOW.prom`` is written when a run ends, for node_exporter's textfile collector.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ if TYPE_CHECKING:
 LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "flows", "entityclip", "bentos", "expectations")
 MOST_BYTES = 10 * 2**20
 KEPT = 5
-"""A log of ``MOST_BYTES`` makes place for the next one; so many old ones are kept."""
+"""A log is rotated at ``MOST_BYTES``; this many old ones are kept."""
 
 
 @dataclass
 class Observation:
-    """What a run tells about itself while it works."""
+    """Data hash and metrics of a run, filled in while it works."""
 
     flow: str
     data_hash: str = ""
-    """Set as soon as it is known; the lines after that carry it."""
+    """Set as soon as it is known; later log lines carry it."""
     figures: dict[tuple[str, str], float] = field(default_factory=dict)
     """(name, of what) -> value, like ``("drift", "brightness")``."""
 
 
 @contextmanager
 def observed(layout: Layout, flow: str) -> Iterator[Observation]:
-    """Log the block's lines and write its figures, whether it ends well or with an error."""
+    """Log the block and write its metrics, whether it succeeds or fails."""
     seen, started = Observation(flow), time.monotonic()
     handler = _handler(layout.log(flow), seen)
     loggers = [logging.getLogger(name) for name in LOGGERS]
@@ -60,19 +60,19 @@ def observed(layout: Layout, flow: str) -> Iterator[Observation]:
             yield seen
         succeeded = True
     except BaseException as error:
-        # Straight to the file: on the console Prefect says the same.
+        # Only to the file: Prefect prints it on the console.
         about = {"name": "flows", "levelname": "ERROR", "msg": f"{type(error).__name__}: {error}"}
         handler.handle(logging.makeLogRecord(about))
         raise
     finally:
         for logger in loggers:
             logger.removeHandler(handler)
-        with suppress(OSError):  # what a full disk did not take
+        with suppress(OSError):  # the disk is full
             handler.close()
         try:
             _write(layout.metrics(flow), seen, seconds=time.monotonic() - started, succeeded=succeeded)
         except OSError as error:  # a full disk: report the error that ended the run, not this one
-            logging.getLogger("flows").warning("%s: figures not written: %s", layout.metrics(flow), error)
+            logging.getLogger("flows").warning("%s: metrics not written: %s", layout.metrics(flow), error)
 
 
 # ---------------------------------------------------------------- lines
@@ -96,7 +96,7 @@ class _Lines(logging.Formatter):
 
 class _Log(RotatingFileHandler):
     def handleError(self, record: logging.LogRecord) -> None:
-        """A full disk: the console has the line, and a traceback for each would bury the reason."""
+        """Ignore a full disk: the console has the line, and a traceback per line would hide the reason."""
 
 
 def _handler(path: Path, seen: Observation) -> logging.Handler:
@@ -111,11 +111,11 @@ def _write(path: Path, seen: Observation, *, seconds: float, succeeded: bool) ->
     registry = CollectorRegistry()
     labels = {"flow": seen.flow}
     _gauge(registry, "run_end_timestamp_seconds", "When the last run ended", labels, time.time())
-    _gauge(registry, "run_seconds", "How long it took", labels, seconds)
-    _gauge(registry, "run_succeeded", "1 where it ended well, else 0", labels, float(succeeded))
+    _gauge(registry, "run_seconds", "Duration of the last run", labels, seconds)
+    _gauge(registry, "run_succeeded", "1 if the last run succeeded, else 0", labels, float(succeeded))
     names = dict.fromkeys(name for name, _ in seen.figures)
     for name in names:
-        gauge = Gauge(f"entityclip_flow_{name}", f"What the last run says of {name}", ["flow", "of"], registry=registry)
+        gauge = Gauge(f"entityclip_flow_{name}", f"{name} of the last run", ["flow", "of"], registry=registry)
         for (of_name, of), value in seen.figures.items():
             if of_name == name:
                 gauge.labels(seen.flow, of).set(value)
@@ -134,10 +134,10 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Step:
-    """What a step tells about itself while it works."""
+    """Outcome of a step, filled in while it works."""
 
     reason: str = ""
-    """Why it was reused; empty where it was done."""
+    """Why it was reused; empty if it was run."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class _Run:
     within: Any
     """OpenTelemetry's context of the run's span."""
     steps: list[tuple[trace.Span, int]] = field(default_factory=list)
-    """Each with the time at which it ended, ns."""
+    """Spans of the steps with their end time in ns."""
 
 
 _current: ContextVar[_Run | None] = ContextVar("run", default=None)
@@ -154,7 +154,7 @@ _current: ContextVar[_Run | None] = ContextVar("run", default=None)
 
 @contextmanager
 def step(name: str) -> Iterator[Step]:
-    """A step of the run at work; nothing where no run is traced."""
+    """Trace a step of the current run; does nothing if no run is traced."""
     run, outcome = _current.get(), Step()
     if run is None:
         yield outcome
@@ -172,7 +172,7 @@ def step(name: str) -> Iterator[Step]:
 
 @contextmanager
 def traced(seen: Observation) -> Iterator[None]:
-    """Make the block a span, and the steps in it spans within; sent when it ends, well or not."""
+    """Trace the block as a span with a child span per step; sent when it ends, with or without an error."""
     provider = _provider()
     if provider is None:
         yield
@@ -200,7 +200,7 @@ def _failed(span: trace.Span, error: BaseException) -> None:
 
 
 def _provider() -> TracerProvider | None:
-    """What sends spans over HTTP; None where nobody asked for it. Not the process's own: Prefect's stay unsent."""
+    """Exporter of spans over HTTP; None if not configured. It is not global, so Prefect's spans are not sent."""
     if not os.environ.get(ENDPOINT):
         return None
     try:

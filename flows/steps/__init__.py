@@ -1,1 +1,1 @@
-"""Steps that the retraining flow is made of."""
+"""Steps of the retraining flow."""

@@ -1,4 +1,4 @@
-"""What Prefect's page shows of a run: tables and texts as artifacts."""
+"""Artifacts of a run on Prefect's page: tables and texts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROWS_SHOWN = 20
 
 
 def show_quality(report: QualityReport) -> None:
-    """Every rule with what it checked, what failed and how many rows it set aside; the first of those rows."""
+    """Show every rule with its counts, and the first quarantined rows."""
     rules = sorted(report.rules, key=lambda r: (r.passed, -r.set_aside, -r.failed))
     rows = [
         {
@@ -42,19 +42,19 @@ def show_quality(report: QualityReport) -> None:
 
 
 def show_evaluation(report: EvalReport) -> None:
-    """Recall by slice."""
+    """Show recall by slice."""
     create_markdown_artifact(key="recall-by-slice", markdown=f"```\n{slice_table(report)}\n```")
 
 
 def show_decision(decision: PromotionDecision) -> None:
-    """Who won and why."""
+    """Show the promotion decision and its reasons."""
     verdict = "promoted" if decision.promoted else "refused"
     reasons = "\n".join(f"- {reason}" for reason in decision.reasons)
     create_markdown_artifact(key="promotion", markdown=f"Model `{decision.challenger}` **{verdict}**\n\n{reasons}")
 
 
 def show_serving_check(serving_check: ServingCheck) -> None:
-    """Whether the release can be served, and why."""
+    """Show whether the release can be served, and why."""
     verdict = "can be served" if serving_check.certified else "is **not** to be served"
     reasons = "\n".join(f"- {reason}" for reason in serving_check.reasons)
     create_markdown_artifact(key="serving-check", markdown=f"Release `{serving_check.version}` {verdict}\n\n{reasons}")

@@ -1,4 +1,4 @@
-"""The data half of the main job: ingest, explain, validate, version."""
+"""First part of the retraining: ingest, explain, validate, version."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ STAGES = ("ingest", "explain", "validate", "version")
 
 
 class Prepared(Record):
-    """A data version that passed the gate, and how it came about."""
+    """A data version that passed the gate, with the reports of its stages."""
 
     inputs: Inputs
     ingest: IngestReport
@@ -53,7 +53,7 @@ class Prepared(Record):
 
 @task(cache_policy=NO_CACHE)
 def ingest_source(source: Source, preset: Preset, layout: Layout, batch: str) -> IngestReport:
-    """Pictures and texts of the source -> staging; what cannot be used -> rejected.csv."""
+    """Copy pictures and texts of the source to staging; list unusable rows in rejected.csv."""
     report = ingest(
         source,
         staging=layout.staging,
@@ -68,7 +68,7 @@ def ingest_source(source: Source, preset: Preset, layout: Layout, batch: str) ->
 
 @task(cache_policy=NO_CACHE)
 def explain_entities(layout: Layout, writer: Writer) -> int:
-    """A text for every entity, by the writer, through the ledger."""
+    """Generate an explanation for every entity, with the writer and the ledger."""
     rights, settings = read_rights(layout.pairs_suite), read_config(layout.config)
     with spread(settings.runs) as over:
         shared = share(writer, settings.explain, ledger=layout.ledger, over=over)
@@ -77,7 +77,7 @@ def explain_entities(layout: Layout, writer: Writer) -> int:
 
 @task(cache_policy=NO_CACHE)
 def validate_batch(layout: Layout, batch: str, *, floors: bool) -> QualityReport:
-    """Staging -> accepted and quarantine, by the suites in ``expectations/``."""
+    """Split staging into accepted and quarantined rows by the suites in ``expectations/``."""
     quarantine = layout.quarantine(batch)
     report = gate.check(
         layout.staging,
@@ -96,7 +96,7 @@ def validate_batch(layout: Layout, batch: str, *, floors: bool) -> QualityReport
 
 @task(cache_policy=NO_CACHE)
 def require_accepted(layout: Layout, report: QualityReport) -> None:
-    """Fail the run with the reason where the batch was refused; else its report is what the workspace shows."""
+    """Fail the run with the reason if the batch was refused; otherwise publish its report in the workspace."""
     if report.refused:
         raise GateRefused(explain_refusal(report, layout))
     report.portable(layout.root).write(layout.report("quality"))
@@ -104,15 +104,15 @@ def require_accepted(layout: Layout, report: QualityReport) -> None:
 
 @task(cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
 def version_accepted(layout: Layout, *, message: str) -> DataVersion:
-    """Accepted -> data/, DVC, a commit, pushed. Tried again, since a remote may be away for a moment."""
+    """Copy the accepted rows to data/, add them to DVC, push and commit. Retried once: a remote may be briefly down."""
     return version_data(layout, layout.accepted, message=message, together_with=[layout.text_quality])
 
 
 @flow(name="prepare-data", flow_run_name="data-{preset.name}")
 def prepare_data(layout: Layout, preset: Preset, origin: WorkspaceSource) -> Prepared:
-    """Bring the source's rows through the gate into a version of ``data/``; unchanged inputs reuse the version.
+    """Turn the source's rows into a validated version of ``data/``; with unchanged inputs, reuse the version.
 
-    A source that can be read is the workspace's from then on, whatever the gate says of its rows.
+    The workspace remembers the source as soon as it can be read, even if the gate refuses its rows.
     """
     written_by = read_config(layout.config).explain
     clock, writer = StageTimer(), open_writer(written_by, ledger=layout.ledger)
@@ -123,7 +123,7 @@ def prepare_data(layout: Layout, preset: Preset, origin: WorkspaceSource) -> Pre
         kept, why = kept_data(layout, inputs)
     if kept is not None:
         return kept.model_copy(update={"stages": clock.reused(STAGES, why)})
-    get_run_logger().info("the data are made anew: %s", why)
+    get_run_logger().info("a new data version is needed: %s", why)
     key = inputs.key
     with clock.stage("ingest"):
         ingested = ingest_source(source, preset, layout, key)
@@ -148,13 +148,13 @@ def prepare_data(layout: Layout, preset: Preset, origin: WorkspaceSource) -> Pre
 
 # ---------------------------------------------------------------- reuse
 def source_of(layout: Layout, origin: WorkspaceSource, *, progress: bool) -> Source:
-    """The source that the run reads, with what people confirmed or corrected, and without what was erased."""
+    """The source of the run, with ingested feedback and without erased rows."""
     source = with_feedback(origin.open(layout, progress=progress), layout.feedback)
     return without_erased(source, read_erasures(layout.erasures))
 
 
 def data_inputs(layout: Layout, preset: Preset, source: Source, writer: Writer, written_by: WriterConfig) -> Inputs:
-    """Everything that decides the data: rows, splits, rules, people's decisions, who writes, code."""
+    """The inputs that decide the data version: rows, splits, rules, reviews, writer and code."""
     reviews = layout.reviews.read_bytes() if layout.reviews.exists() else b""
     return Inputs(
         parts={
@@ -171,7 +171,7 @@ def data_inputs(layout: Layout, preset: Preset, source: Source, writer: Writer, 
 
 
 def kept_data(layout: Layout, inputs: Inputs) -> tuple[Prepared | None, str]:
-    """What an earlier run prepared from the same inputs, byte for byte, and why it is safe; else None and why not."""
+    """The data version of an earlier run with the same inputs and why it can be reused; otherwise None and why not."""
     kept = Prepared.read(layout.receipt("data"))
     why = inputs.changes(kept.inputs if kept else None) or (data_flaw(layout, kept.version.data_hash) if kept else "")
     if kept is None or why:

@@ -1,4 +1,4 @@
-"""Who looks at a batch beside the rules on words: the model in service, and what sound texts look like to it."""
+"""The models that the gate uses beside its text rules: the champion and its text-quality model."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 def judges(layout: Layout, *, floors: bool = True) -> GateScorers:
-    """The champion with its idea of sound texts, and the domain's rules; what is not there yet is left out.
+    """The champion, its text-quality model and the domain's rules; what does not exist yet is left out.
 
     Args:
         layout: The workspace.
-        floors: Whether the champion has to reach ``gate.min_judge_score`` and to beat chance.
+        floors: Whether the champion must reach ``gate.min_judge_score`` and be above chance.
     """
     settings = read_config(layout.config)
     domain = settings.explain.rules if isinstance(settings.explain, GenerationConfig) else None
@@ -37,7 +37,7 @@ def judges(layout: Layout, *, floors: bool = True) -> GateScorers:
 
 
 def _champion(layout: Layout, *, min_score: float | None) -> tuple[LoadedModel | None, str]:
-    """The model in service; None, and why, where there is none that this code can load and that is good enough."""
+    """The champion's model; None and the reason if there is none, it cannot be loaded, or it is too weak."""
     current = registry.champion(layout)
     if current is None:
         return None, NO_CHAMPION
@@ -46,16 +46,16 @@ def _champion(layout: Layout, *, min_score: float | None) -> tuple[LoadedModel |
         flaw = judge_flaw(EvalReport.read(copy.report("evaluation")), min_score=min_score)
         if flaw:
             return None, f"{current.version} is too weak to judge texts: {flaw}"
-    from entityclip.model import checkpoint  # loads torch, as below: only who looks waits for it
+    from entityclip.model import checkpoint  # loads torch: imported only when needed, as below
 
     try:
         return checkpoint.load(copy.model), ""
     except CheckpointError as error:
-        return None, f"{current.version} cannot look at this batch: {error}"
+        return None, f"{current.version} cannot judge this batch: {error}"
 
 
 def _text_quality_model(champion: LoadedModel, layout: Layout) -> TextQualityModel | None:
-    """What the champion takes for sound: learned once for each champion, from the data version before this batch."""
+    """The champion's text-quality model: fitted once per champion, on the data version before this batch."""
     known = TextQualityModel.read(layout.text_quality)
     if known is not None and known.learned_from.get("judge") == champion.card.fingerprint:
         return known
@@ -64,7 +64,7 @@ def _text_quality_model(champion: LoadedModel, layout: Layout) -> TextQualityMod
     try:
         learned = fit_text_quality(champion, layout.data, reviews=read_reviews(layout.reviews))
     except (ConfigError, DataError) as error:
-        get_run_logger().warning("what sound texts look like to the champion cannot be learned: %s", error)
+        get_run_logger().warning("the text-quality model of the champion cannot be fitted: %s", error)
         return None
     learned.write(layout.text_quality)
     return learned

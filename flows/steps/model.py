@@ -1,6 +1,6 @@
-"""The model half of the main job: train on a data version, calibrate, evaluate.
+"""Second part of the retraining: train on a data version, calibrate, evaluate.
 
-What loads torch is imported where it is used: a run that reuses all of it does not wait for it.
+Imports that load torch are inside functions, so that a run that reuses everything does not wait for them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Learned(Record):
 
 @task(cache_policy=NO_CACHE)
 def train_model(config: TrainConfig, layout: Layout, run: RunLayout, data_hash: str) -> CheckpointCard:
-    """Train, or go on where a killed run was saved; metrics are live in DVCLive's folder."""
+    """Train, or resume a killed run; DVCLive writes the metrics after every epoch."""
     if run.checkpoint.card.is_file():
         return read_card(run.checkpoint)
     from entityclip.training.trainer import fit
@@ -60,7 +60,7 @@ def train_model(config: TrainConfig, layout: Layout, run: RunLayout, data_hash: 
 
 @task(cache_policy=NO_CACHE)
 def calibrate_model(layout: Layout, run: RunLayout) -> CheckpointCard:
-    """Mix, thresholds and the weight of re-ranking from the validation pictures, onto the checkpoint's card."""
+    """Calibrate mix, thresholds and re-ranking weight on the validation pictures; store them on the card."""
     from entityclip.evaluation.calibrate import calibrate
     from entityclip.model import checkpoint
     from entityclip.retrieval.rerank import calibrate_rerank
@@ -72,14 +72,16 @@ def calibrate_model(layout: Layout, run: RunLayout) -> CheckpointCard:
     card.write(run.checkpoint.card)
     log = get_run_logger()
     log.info("weight of the explanation by slice: %s; stretch: %s", card.mix, card.stretch)
-    log.info("least confidence of a tag by precision: %s", card.thresholds)
-    log.info("weight of the matching head in re-ranking: %g%s", weight, "" if weight else ", it does not surely help")
+    log.info("confidence threshold of a tag by precision: %s", card.thresholds)
+    log.info(
+        "weight of the matching head in re-ranking: %g%s", weight, "" if weight else "; its gain is not significant"
+    )
     return card
 
 
 @task(cache_policy=NO_CACHE)
 def evaluate_model(layout: Layout, run: RunLayout) -> EvalReport:
-    """Figures of the checkpoint on the evaluation set, with every single query kept beside them."""
+    """Evaluate the checkpoint on the evaluation set; keep the result of every query."""
     from entityclip.evaluation.evaluate import evaluate
     from entityclip.model import checkpoint
 
@@ -92,7 +94,7 @@ def evaluate_model(layout: Layout, run: RunLayout) -> EvalReport:
 
 @flow(name="learn", flow_run_name="learn-{data_hash}")
 def learn(layout: Layout, config: TrainConfig, data_hash: str) -> Learned:
-    """Train on ``data/`` and evaluate; a run of the same data, config and code is reused when it is whole."""
+    """Train on ``data/`` and evaluate; reuse an intact run with the same data, config and code."""
     inputs = training.run_inputs(config, data_hash=data_hash)
     key, run, clock = inputs.key, layout.run(inputs.key), StageTimer()
     with clock.stage("train"):
@@ -101,7 +103,7 @@ def learn(layout: Layout, config: TrainConfig, data_hash: str) -> Learned:
             clock.reason = why
         else:
             get_run_logger().info("training: %s", why)
-            run.checkpoint.card.unlink(missing_ok=True)  # of a checkpoint that was damaged since: it is given up
+            run.checkpoint.card.unlink(missing_ok=True)  # the checkpoint is damaged
         card = train_model(config, layout, run, data_hash)
         inputs.write(layout.receipt("train"))
     with clock.stage("calibrate"):
@@ -120,12 +122,12 @@ def learn(layout: Layout, config: TrainConfig, data_hash: str) -> Learned:
 
 
 def evaluation_split(layout: Layout) -> Split:
-    """The frozen test pictures; the validation pictures where the data hold no test split."""
+    """The frozen test split; the validation split if the data have no test split."""
     return "test" if require_complete(layout.data).get("test", 0) else "val"
 
 
 def losses(run: RunLayout) -> pd.DataFrame | None:
-    """The loss's terms by epoch, from DVCLive's plots; None where there are none."""
+    """The terms of the loss by epoch, from DVCLive's plots; None if there are none."""
     curves = [
         pd.read_csv(path, sep="\t").drop_duplicates("step", keep="last").set_index("step")[path.stem]
         for path in sorted(run.live.glob("plots/metrics/*.tsv"))
@@ -135,7 +137,7 @@ def losses(run: RunLayout) -> pd.DataFrame | None:
 
 
 def _live(run: RunLayout) -> Live:
-    """DVCLive's record of the run; one that a kill left half-written is begun again."""
+    """DVCLive's record of the run; a damaged one is started again."""
     try:
         return Live(str(run.live), save_dvc_exp=False, dvcyaml=None, report=None, resume=True)
     except ValueError:
@@ -145,20 +147,20 @@ def _live(run: RunLayout) -> Live:
 
 # ---------------------------------------------------------------- reuse
 def trained_before(layout: Layout, inputs: Inputs) -> tuple[bool, str]:
-    """Whether the run of these inputs is done and its weights are whole, and why, or why not."""
+    """Whether the run with these inputs is complete and its weights are intact; and the reason."""
     run, before = layout.run(inputs.key), Inputs.read(layout.receipt("train"))
     if not run.checkpoint.card.is_file():
-        goes_on = ", and it goes on where it was stopped" if run.resume.is_file() else ""
+        goes_on = ", and training resumes where it was stopped" if run.resume.is_file() else ""
         return False, (inputs.changes(before) or f"the checkpoint of run {inputs.key} is missing") + goes_on
     try:
         verify(run.checkpoint)
     except CheckpointError as error:
         return False, str(error)
-    return True, f"run {inputs.key} is of the same data, config and code; its weights hash to what its card says"
+    return True, f"run {inputs.key} has the same data, config and code; its weights match the hash on its card"
 
 
 def evaluated_before(run: RunLayout, card: CheckpointCard) -> tuple[EvalReport | None, str]:
-    """The report of an earlier run about this model, and why it holds; else None and why not."""
+    """The report of an earlier run about this model and why it can be reused; otherwise None and why not."""
     report = EvalReport.read(run.evaluation)
     if report is None or not run.queries.is_file():
         missing = run.evaluation if report is None else run.queries

@@ -1,7 +1,7 @@
-"""Texts that were set aside come back: decided by a person, or written again by the writer that is told why.
+"""Quarantined texts return to the data: a person accepts or edits them, or the writer writes them again.
 
-Each way in is a commit of its own beside the data version that it leads to: ``reports/reviews.csv`` with who decided
-what, ``reports/written_again.csv`` with the old text, the rule and the new text.
+Each is committed separately from the data version: ``reports/reviews.csv`` holds who decided what,
+``reports/written_again.csv`` the old text, the rule and the new text.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from flows.workspace.repository import Repository, exclusive
 
 @task(cache_policy=NO_CACHE)
 def merge_reviews(layout: Layout) -> Merged:
-    """Put people's decisions about texts into effect in staging; new decisions are committed first."""
+    """Apply the reviews of texts to staging; new reviews are committed first."""
     reviews = read_reviews(layout.reviews)
     if not reviews:
         return Merged()
     counts = Counter(review.decision for review in reviews)
     who = ", ".join(sorted({review.reviewer for review in reviews}))
-    said = ", ".join(f"{count} {decision}" for decision, count in sorted(counts.items()))
-    _record(layout, layout.reviews, message=f"Reviews by {who}: {said}")
+    decisions = ", ".join(f"{count} {decision}" for decision, count in sorted(counts.items()))
+    _record(layout, layout.reviews, message=f"Reviews by {who}: {decisions}")
     done = merge(layout.staging, reviews)
     get_run_logger().info("%s of %s reviewed texts are in this batch", done.texts, len(reviews))
     return done
@@ -40,7 +40,7 @@ def merge_reviews(layout: Layout) -> Merged:
 
 @task(cache_policy=NO_CACHE)
 def ask_again(layout: Layout, batch: str, writer: Writer) -> int:
-    """Have the writer replace the batch's broken texts in staging; returns for how many it had something better."""
+    """Let the writer rewrite the batch's rejected texts in staging; returns how many it replaced."""
     broken = broken_texts(layout.quarantine(batch))
     rights = read_rights(layout.pairs_suite)
     lines = write_again(layout.staging, broken, writer=writer, ledger=layout.ledger, rights=rights, progress=True)
@@ -51,13 +51,13 @@ def ask_again(layout: Layout, batch: str, writer: Writer) -> int:
 
 
 def to_write_again(layout: Layout, batch: str, writer: Writer) -> bool:
-    """Whether the batch has broken texts, and the writer could write others: a source brings the same ones again."""
+    """Whether the batch has rejected texts and the writer can write new ones; a source always gives the same texts."""
     quarantine = layout.quarantine(batch)
     return writer.generator != SourceWriter.generator and quarantine.exists() and not broken_texts(quarantine).empty
 
 
 def summary(source: str, quality: QualityReport, merged: Merged, again: int) -> str:
-    """What the data version's commit says of the way that its rows came."""
+    """Message of the data version's commit: counts of quarantined, rewritten and reviewed rows."""
     aside = ", ".join(f"{rule.rule} {rule.set_aside}" for rule in quality.rules if rule.set_aside)
     lines = [f"Set aside: {aside}"] if aside else []
     lines += [f"Written again: {again}"] if again else []
@@ -70,6 +70,6 @@ def summary(source: str, quality: QualityReport, merged: Merged, again: int) -> 
 
 
 def _record(layout: Layout, path: Path, *, message: str) -> None:
-    """Commit the file, if it is not as HEAD has it."""
+    """Commit the file if it differs from HEAD."""
     with exclusive(layout):
         Repository(layout.root).commit(message, [path])

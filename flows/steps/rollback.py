@@ -1,4 +1,4 @@
-"""Going back to an earlier release: data, rules, settings and model as one, and the service follows."""
+"""Rollback to an earlier release: data, rules, settings and model together; the service follows."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from flows.workspace.versions import restore
 
 
 def roll_back(layout: Layout, version: str, *, reason: str) -> Release:
-    """Make an earlier release the champion again, and the workspace what it was then. Killed, it is run again.
+    """Make an earlier release the champion again and restore the workspace to it. After a kill, call it again.
 
-    The release is proved before anything changes, and answers before its tag says so. Later runs do not undo it: a
-    model that was the champion before never becomes it again by itself.
+    The release is smoke-tested before anything changes, and is in service before it is tagged. Later runs do not undo
+    a rollback: a model that was the champion before is never promoted again.
 
     Args:
         layout: The workspace.
@@ -29,16 +29,16 @@ def roll_back(layout: Layout, version: str, *, reason: str) -> Release:
         reason: For the history.
 
     Raises:
-        WorkspaceError: No such release, its data were erased, or it cannot be brought back.
+        WorkspaceError: No such release, its data were erased, or it cannot be restored.
         PackagingError: It cannot be served any more; nothing was changed.
-        SwitchError: A worker cannot follow; the others answer with it, and the same command completes the rest.
+        SwitchError: A worker cannot load the release; the others serve it, and the same command completes the rest.
     """
     release, before = release_of(layout, version), champion(layout)
     if not was_champion(layout, version):
-        raise PackagingError(f"{version} never was the champion, so nothing proves it; go back to one that was")
+        raise PackagingError(f"{version} was never the champion; name a version that was, see the history")
     require_not_erased(layout, release)
     ensure_proved(layout, release)
     restore(layout, release, fetch_release(layout, version, data=True))
-    go_live(layout, release, take_back=False)  # a worker that cannot follow must not keep the others on the bad one
+    go_live(layout, release, take_back=False)  # one worker that fails must not keep the others on the bad release
     of = before.version if before else "nothing"
     return assign_champion(layout, version, force=True, message=f"Back from {of}: {reason}")

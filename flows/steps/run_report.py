@@ -1,4 +1,4 @@
-"""The end of the main job: the run's page, and what its last lines say."""
+"""The last step of the retraining: the run's page and summary."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from flows.steps.release import ReleaseOutcome
 
 
 class Retrained(Record):
-    """What one run of the main job did."""
+    """Result of one retraining."""
 
     report: Path
     recall: str
@@ -30,17 +30,17 @@ class Retrained(Record):
     version: str | None
     stages: tuple[StageFact, ...]
     refused: tuple[str, ...] = ()
-    """Why the challenger is not the champion, where it was refused."""
+    """Reasons of a refusal; empty if the challenger was not refused."""
 
 
 @task(cache_policy=NO_CACHE)
 def show(layout: Layout, prepared: Prepared, learned: Learned, released: ReleaseOutcome) -> Retrained:
-    """The page for people, and what the last lines say. Where nothing was done anew, the page stays as it was."""
+    """Write the run's page and summarize the run. If every step was reused, the page stays as it is."""
     run = layout.run(learned.run)
     stages = (*prepared.stages, *learned.stages, *released.stages)
     serve = serve_command(released.bento) if released.bento else None
-    anew = any(not stage.reused for stage in stages if stage.name != "source")  # which is looked at every time
-    if anew or not run.report.is_file():
+    changed = any(not stage.reused for stage in stages if stage.name != "source")  # which is read every time
+    if changed or not run.report.is_file():
         _write_page(layout, prepared, learned, released, stages=stages, serve=serve)
     if not any(stage.name == "promote" and stage.reused for stage in stages):
         tell_verdict(layout, released.decision, version=released.release.version if released.release else None)
@@ -88,5 +88,5 @@ def _write_page(
         examples=draw_examples(queries, layout.data, split=learned.evaluation.split),
         decision=released.decision,
         release=released.release,
-        commands={"Serve the champion, then ask it": serve} if serve else {},
+        commands={"Serve the champion, then query it": serve} if serve else {},
     )

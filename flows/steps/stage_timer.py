@@ -1,4 +1,4 @@
-"""What each stage of a run took, and whether it was reused: for the log, the report and the last line."""
+"""Duration of each stage of a run, and whether it was reused: for the log, the report and the summary."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class StageTimer:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time one stage. Setting ``reason`` inside says that it was reused, and why that is safe."""
+        """Time one stage. Set ``reason`` inside to mark it as reused."""
         self.reason, started = "", time.monotonic()
         with step(name) as observed:
             yield

@@ -1,6 +1,6 @@
-"""Making a workspace: a folder that is a Git and DVC repository of its own.
+"""Creates a workspace: a folder that is a Git and DVC repository of its own.
 
-Every step looks first whether it is done, so a run after a kill, at any point, completes what is missing.
+Every step checks first whether it is done, so after a kill the next run completes what is missing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from flows.workspace.repository import Repository, exclusive, translate_disk_ful
 
 REMOTE = "workspace"
 _IGNORED = (
-    # DVC's, from the beginning: `dvc add` would write them, and a run killed before its commit would leave them behind.
+    # Those of DVC are here from the start: `dvc add` would write them, and a run killed before its commit leave them.
     "/data",
     "/model",
     "/feedback",
@@ -43,15 +43,15 @@ _CREDENTIALS = {
     "session_token",
     "token",
 }
-"""Settings of DVC's remotes that let others in."""
+"""Settings of DVC remotes that are secret."""
 
 
 def open_workspace(root: Path) -> Layout:
-    """The workspace at ``root``, made or completed where needed.
+    """Open the workspace at ``root``; create or complete it if needed.
 
-    A folder inside another repository becomes a repository of its own. What exists is kept: identity, remotes,
-    settings and rules of the user are never overwritten. A new folder may hold ``entityclip.yaml`` beforehand; one
-    that is made here is readable by its owner alone.
+    A folder inside another repository becomes a repository of its own. Existing identity, remotes, settings and rules
+    are never overwritten. A new folder may already hold ``entityclip.yaml``. A folder created here can be read only
+    by its owner.
 
     Raises:
         ConfigError: The ``entityclip.yaml`` of a folder that is to become a workspace cannot be read.
@@ -65,39 +65,37 @@ def open_workspace(root: Path) -> Layout:
         layout.root.parent.mkdir(parents=True, exist_ok=True)
         layout.root.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise WorkspaceError(f"{layout.root}: cannot be made: {error.strerror}; name another folder") from error
+        raise WorkspaceError(f"{layout.root}: cannot be created: {error.strerror}; name another folder") from error
     with translate_disk_full(layout), exclusive(layout):
         repository = _git_repository(layout)
         _dvc_repository(layout, repository)
         _files(layout)
         if repository.git_or_none("symbolic-ref", "-q", "HEAD") is not None:
             made = repository.committed(layout.config) is not None
-            message = "Rules and settings as they stand" if made else "Make the workspace"
+            message = "Update rules and settings" if made else "Create the workspace"
             repository.commit(message, workspace_files(layout))
     return layout
 
 
 def workspace_files(layout: Layout) -> list[Path]:
-    """What belongs to a workspace beside data, model and reports."""
+    """Tracked files of a workspace apart from data, model and reports."""
     dvc = layout.dvc_folder
     top = [layout.root / ".gitignore", layout.root / ".dvcignore", dvc / "config", dvc / ".gitignore"]
     return [*top, layout.dvc_yaml, layout.config, layout.rules]
 
 
 def require_usable(layout: Layout) -> None:
-    """Refuse a file, and a folder with other things in it that is not the top of a repository; see open_workspace."""
+    """Refuse a file, and a folder that holds other files and is not the top of a repository; see ``open_workspace``."""
     root = layout.root
     if root.exists() and not root.is_dir():
         raise WorkspaceError(f"{root}: is a file; name a folder for the workspace")
     if not root.exists() or (root / ".git").exists():
         return
     ours = {layout.work.name, layout.config.name}
-    strangers = sorted(
-        p.name for p in root.iterdir() if p.name not in ours and not p.name.startswith(layout.ledger.name)
-    )
-    if strangers:
+    others = sorted(p.name for p in root.iterdir() if p.name not in ours and not p.name.startswith(layout.ledger.name))
+    if others:
         raise WorkspaceError(
-            f"{root}: holds {strangers[0]!r} and is not the top of a Git repository; name an empty folder or one with "
+            f"{root}: holds {others[0]!r} and is not the top of a Git repository; name an empty folder or one with "
             f"nothing but {layout.config.name}, or run `git init` there if it is meant to become a workspace"
         )
     read_config(layout.config)
@@ -119,7 +117,7 @@ def _git_repository(layout: Layout) -> Repository:
 # ---------------------------------------------------------------- DVC
 def _dvc_repository(layout: Layout, repository: Repository) -> None:
     if not (layout.dvc_folder / "config").exists():
-        # A killed run leaves the folder without its config; --force starts again, but would delete a cache too.
+        # A killed run leaves the folder without a config. --force repairs it, but deletes a cache, so only without one.
         halfway = layout.dvc_folder.exists() and not (layout.dvc_folder / "cache").exists()
         repository.dvc_init(force=halfway)
     repository.dvc(lambda repo: _configure(repo, layout), doing="configuring the workspace")
@@ -143,30 +141,30 @@ def _configure(repo: Any, layout: Layout) -> None:
 
 
 def require_no_credentials(repo: Any, layout: Layout) -> None:
-    """Refuse a ``.dvc/config``, which is committed, that holds what nobody else may know.
+    """Refuse credentials in ``.dvc/config``, which is committed.
 
     Raises:
-        WorkspaceError: It does; names remote and setting, and never the value.
+        WorkspaceError: The file holds credentials; names remote and setting, never the value.
     """
     for name, settings in repo.config.read("repo").get("remote", {}).items():
         for setting in sorted(_CREDENTIALS & settings.keys()):
             raise WorkspaceError(
                 f"{layout.dvc_folder / 'config'}: holds {setting} of remote {name!r}, and this file is committed; "
                 f"`dvc remote modify --unset {name} {setting}`, then set it in the environment or with "
-                f"`dvc remote modify --local {name} {setting} ...`; if it was committed, have a new one made"
+                f"`dvc remote modify --local {name} {setting} ...`; if it was committed, replace the credential"
             )
 
 
 def _needs_default_remote(repo: Any) -> bool:
-    """There is none; or ours is not where it was, because the workspace was moved."""
+    """True without a default remote, or if the workspace, and the remote in it, was moved."""
     name = repo.config["core"].get("remote")
     return not name or (name == REMOTE and not Path(repo.config["remote"][name]["url"]).exists())
 
 
 def _remote_url(layout: Layout) -> str:
-    """Absolute, so that a clone elsewhere on this machine pulls from the same folder.
+    """Absolute path, so that a clone elsewhere on this machine pulls from the same folder.
 
-    DVC writes its config in ASCII only; elsewhere the path is relative to the current folder, which DVC translates.
+    DVC writes its config in ASCII; other paths are given relative to the current folder, which DVC translates.
     """
     return str(layout.remote) if str(layout.remote).isascii() else os.path.relpath(layout.remote)
 

@@ -1,4 +1,4 @@
-"""The DVC remote: what is pushed is looked up afterwards, what is brought back is hashed.
+"""Push to and restore from the DVC remote, with checks: pushed objects are looked up, restored ones are hashed.
 
 Both work on DVC's objects: a file named by its MD5, and for a folder a ``.dir`` object that lists its files.
 """
@@ -19,15 +19,15 @@ from flows.workspace.repository import Repository, file_hash, folder_hash
 
 
 def push(layout: Layout, hashes: dict[Path, str]) -> None:
-    """Bring folders to the default remote and make sure that they arrived.
+    """Push folders to the default remote and check that they arrived.
 
     Args:
         layout: The workspace.
         hashes: ``.dvc`` file -> hash of its folder, which is in the cache.
 
     Raises:
-        WorkspaceError: No default remote, its folder is not there (an unmounted disk), it cannot be reached, or it
-            is full. Nothing local was touched; the next push completes what is missing.
+        WorkspaceError: There is no default remote, its folder is missing (an unmounted disk), it cannot be reached,
+            or it is full. Local files are unchanged; the next push completes what is missing.
     """
 
     repository = Repository(layout.root)
@@ -46,14 +46,14 @@ def probe(remote: Any) -> None:
     """Write a few bytes to a remote's objects, read them back and delete them.
 
     Raises:
-        OSError: What came back is not what was written; storage back ends raise whatever else they like.
+        OSError: The bytes read differ from those written; storage back ends raise errors of their own.
     """
     path, written = remote.fs.join(remote.path, f".probe-{uuid.uuid4().hex}"), os.urandom(64)
     remote.fs.makedirs(remote.fs.parent(path), exist_ok=True)
     try:
         remote.fs.pipe_file(path, written)
         if remote.fs.cat_file(path) != written:
-            raise OSError(f"{path}: what came back is not what was written")
+            raise OSError(f"{path}: the bytes read differ from those written")
     finally:
         remote.fs.remove(path)
 
@@ -94,7 +94,7 @@ def _objects(cache: Any, folder: str) -> dict[str, str]:
 
 
 def _complete(cache: Any, remote: Any, folder: str) -> None:
-    """Upload what the remote lacks: DVC believes that a folder's files are there once its ``.dir`` is."""
+    """Upload missing objects: DVC assumes that all files of a folder exist once its ``.dir`` does."""
     wanted = [*_objects(cache, folder).values(), folder]
     missing = [oid for oid in wanted if not remote.exists(oid)]
     _transfer(cache, remote, missing)
@@ -112,7 +112,7 @@ def _transfer(source: Any, target: Any, oids: Iterable[str]) -> None:
 
 
 def bring(layout: Layout, folder: str, to: Path) -> None:
-    """Make ``to`` the folder with this hash, from the cache or else from the default remote.
+    """Restore the folder with this hash to ``to``, from the cache or else from the default remote.
 
     Damaged objects in the cache are replaced. ``to`` must not exist.
 
@@ -130,13 +130,13 @@ def bring(layout: Layout, folder: str, to: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(cache.oid_to_path(oid), target)
 
-    Repository(layout.root).dvc(work, doing=f"bringing {folder} back from cache or remote")
+    Repository(layout.root).dvc(work, doing=f"restoring {folder} from cache or remote")
     if (found := folder_hash(to)) != folder:
-        raise WorkspaceError(f"{to}: brought back as {found}, expected {folder}; restore the remote from a backup")
+        raise WorkspaceError(f"{to}: restored with hash {found}, expected {folder}; restore the remote from a backup")
 
 
 def _fetch(repo: Any, layout: Layout, oids: Iterable[str]) -> None:
-    """Have these objects sound in the cache. DVC would take a damaged cache object for good."""
+    """Fetch these objects to the cache unless they are intact there. DVC does not detect damaged cache objects."""
     cache = repo.cache.local
     unsound = {oid for oid in oids if not _sound(Path(cache.oid_to_path(oid)), oid)}
     if not unsound:

@@ -1,4 +1,4 @@
-"""Lock files that a killed run left, as distinct from those of processes that are alive."""
+"""Tells stale lock files of killed runs from those of living processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import psutil
 log = logging.getLogger("entityclip.repository")
 
 _CLOCK_SECONDS = 2.0
-"""So much later than a file a process may seem to have started: file systems round times."""
+"""Tolerance between a file's time and a process's start time: file systems round times."""
 
 
 def abandoned(paths: Iterable[Path], *, root: Path) -> Iterator[Path]:
@@ -23,7 +23,7 @@ def abandoned(paths: Iterable[Path], *, root: Path) -> Iterator[Path]:
     writes the message of a commit, Git keeps its lock without having it open.
 
     Args:
-        paths: Lock files that were there a moment ago.
+        paths: Lock files that existed a moment ago.
         root: Top folder of the repository that they belong to.
     """
     found = {path: stamp for path in paths if (stamp := _stamp(path))}
@@ -45,7 +45,7 @@ def _stamp(path: Path) -> tuple[int, int, float] | None:
 
 
 def _processes() -> Iterator[dict[str, Any]]:
-    """What is known of each process; None for what another account keeps to itself."""
+    """Facts about each process; None for those that another account does not show."""
     known = ["pid", "name", "status", "create_time", "cwd", "cmdline", "open_files"]
     for process in psutil.process_iter(known):
         if process.pid != os.getpid() and process.info["status"] != psutil.STATUS_ZOMBIE:
@@ -63,7 +63,7 @@ def _may_hold(process: dict[str, Any], path: Path, *, root: Path, since: float) 
         return False
     cwd = process["cwd"]
     return (
-        not cwd  # another account's, which may be at work anywhere
+        not cwd  # a process of another account, whose folder is unknown
         or Path(cwd).is_relative_to(root)
         or any(file.is_relative_to(root / ".git") for file in opened)
         or any(str(root) in argument for argument in process["cmdline"] or ())

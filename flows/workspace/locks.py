@@ -1,7 +1,6 @@
 """One run at a time in a workspace, one training at a time on a device.
 
-Both are file locks: the system takes them from a process that dies, however it dies. Nobody has to notice, and no
-server has to be up.
+Both are file locks: the system releases them when the process ends, even if it is killed. No server is needed.
 """
 
 from __future__ import annotations
@@ -19,15 +18,15 @@ from entityclip.paths import Layout, device_lock
 from entityclip.settings import RunPolicy, read_config
 
 log = logging.getLogger(__name__)
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 
 
 @contextmanager
 def workspace_lock(layout: Layout) -> Iterator[None]:
-    """Be the one run in this workspace; another one is waited for or given way to, as the workspace says.
+    """Hold the lock of the workspace. If another run holds it, wait or abort, as ``runs.when_busy`` says.
 
     Raises:
-        Busy: Another run is at work, and this one does not wait, or not any longer.
+        Busy: Another run holds the lock, and ``runs.when_busy`` is ``drop`` or the wait is over.
     """
     with _held(layout.run_lock, layout, what=f"{layout.root}: another run is at work here"):
         yield
@@ -35,14 +34,14 @@ def workspace_lock(layout: Layout) -> Iterator[None]:
 
 @contextmanager
 def device_lease(layout: Layout, device: str) -> Iterator[None]:
-    """Be the one training of this user on the device, whatever the workspace.
+    """Hold the lock of this user for training on the device, across workspaces.
 
     Args:
-        layout: The workspace, which says whether to wait.
+        layout: The workspace, whose settings say whether to wait.
         device: ``cpu``, ``cuda`` or ``cuda:N``, as in the training settings.
 
     Raises:
-        Busy: Another training holds it, and this one does not wait, or not any longer.
+        Busy: Another training holds the lock, and ``runs.when_busy`` is ``drop`` or the wait is over.
     """
     name = physical(device)
     with _held(device_lock(name), layout, what=f"{name}: another training is at work on it"):
@@ -82,7 +81,7 @@ def _acquire(lock: FileLock, policy: RunPolicy, *, what: str, holder: Path) -> N
         raise Busy(f"{message}; dropped, as runs.when_busy in entityclip.yaml says")
     log.warning("%s; waiting for it, at most %g hours", message, policy.wait_hours)
     try:
-        lock.acquire(timeout=3600 * policy.wait_hours, poll_interval=LOOK_SECONDS)
+        lock.acquire(timeout=3600 * policy.wait_hours, poll_interval=POLL_SECONDS)
     except Timeout:
         raise Busy(f"{message}; gave up after {policy.wait_hours:g} hours, as runs.wait_hours says") from None
 
@@ -90,5 +89,5 @@ def _acquire(lock: FileLock, policy: RunPolicy, *, what: str, holder: Path) -> N
 def _read(holder: Path) -> str:
     try:
         return holder.read_text()
-    except OSError:  # between a lock and its note
-        return "it does not say which"
+    except OSError:  # between the lock and its note
+        return "holder unknown"

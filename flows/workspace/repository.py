@@ -1,7 +1,7 @@
-"""Git and DVC in one folder: every call with a time limit, bounded patience at locks, and errors that say what to do.
+"""Git and DVC in one folder, with time limits, bounded waiting for locks, and errors that give the remedy.
 
-Hooks do not run on the commits of flows: nobody is there to answer them, and a hook that rewrites files would
-change what a release holds. Signing, identity and everything else stay as the user's Git is configured.
+Hooks do not run on commits of flows: they may prompt, and a hook that rewrites files would change the release.
+Signing, identity and all other settings are those of the user's Git.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 GIT_SECONDS = 120
-"""No Git command on a handful of small files takes longer; a prompt or a dead disk would."""
+"""No Git command on a few small files takes longer, except for a prompt or a failing disk."""
 LOCK_SECONDS = 60.0
-"""How long to wait for somebody else's lock. DVC itself gives up after about three."""
+"""Time to wait for another process's lock. DVC itself gives up after about three seconds."""
 
 _ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
 _HARMLESS = {"url", "verify", "path", "tmp_dir", "region", "endpointurl", "profile"}
@@ -43,7 +43,7 @@ _HARMLESS = {"url", "verify", "path", "tmp_dir", "region", "endpointurl", "profi
 
 # ---------------------------------------------------------------- hashes
 def file_hash(path: Path) -> str:
-    """MD5 of a file: the name under which DVC keeps it."""
+    """MD5 of a file, which is its name in DVC."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()
 
@@ -51,7 +51,7 @@ def file_hash(path: Path) -> str:
 def folder_hash(root: Path) -> str:
     """DVC's hash of a folder, computed from the bytes on disk.
 
-    ``dvc status`` trusts times and sizes, and calls a damaged cache object that it checked out clean.
+    ``dvc status`` relies on times and sizes, and does not notice a damaged cache object that it checked out.
     """
     files = sorted(p for p in root.rglob("*") if p.is_file())
     with ThreadPoolExecutor() as pool:
@@ -68,13 +68,13 @@ def pointer_hash(text: str) -> str:
     try:
         return str(yaml.safe_load(text)["outs"][0]["md5"])
     except (yaml.YAMLError, LookupError, TypeError) as error:
-        raise WorkspaceError(f"{text[:60]!r}: not a .dvc file; bring it back: git checkout HEAD~1 -- FILE") from error
+        raise WorkspaceError(f"{text[:60]!r}: not a .dvc file; restore it: git checkout HEAD~1 -- FILE") from error
 
 
 # ---------------------------------------------------------------- one writer at a time
 @contextmanager
 def exclusive(layout: Layout) -> Iterator[None]:
-    """Be the only run that writes this workspace's Git and DVC.
+    """Hold the lock for writing this workspace's Git and DVC.
 
     Raises:
         WorkspaceError: Another run holds the lock for longer than ``LOCK_SECONDS``.
@@ -85,7 +85,7 @@ def exclusive(layout: Layout) -> Iterator[None]:
         lock.acquire(timeout=LOCK_SECONDS)
     except Timeout:
         raise WorkspaceError(
-            f"{layout.root}: another run has been at work here for {LOCK_SECONDS:.0f} s; wait for it or stop it"
+            f"{layout.root}: another run has held the lock for {LOCK_SECONDS:.0f} s; wait for it or stop it"
         ) from None
     try:
         _clear_after_kill(layout)
@@ -98,7 +98,7 @@ def exclusive(layout: Layout) -> Iterator[None]:
 
 @contextmanager
 def translate_disk_full(layout: Layout) -> Iterator[None]:
-    """What files and databases say of a full disk, each in its own way, becomes one error that says what to do.
+    """Map the errors of files and databases about a full disk to one error with the remedy.
 
     Raises:
         WorkspaceError: The block found the disk full.
@@ -108,7 +108,7 @@ def translate_disk_full(layout: Layout) -> Iterator[None]:
     except (OSError, sqlite3.Error) as error:
         if not _says_full(error):
             raise
-        reason = f"{layout.root}: its disk is full ({error}); make room, then run the same again"
+        reason = f"{layout.root}: its disk is full ({error}); make room, then run the same command again"
         raise WorkspaceError(reason) from error
 
 
@@ -119,9 +119,9 @@ def _says_full(error: OSError | sqlite3.Error) -> bool:
 
 
 def _clear_after_kill(layout: Layout) -> None:
-    """Remove what a killed run of ours left: Git locks younger than its marker, and DVC's list of locks, torn.
+    """Remove stale locks of a killed run: Git locks younger than its marker, and a damaged lock list of DVC.
 
-    What a living process may hold stays.
+    Locks that a living process may hold stay.
     """
     if not layout.unfinished.exists():
         return
@@ -171,10 +171,10 @@ class Repository:
             if not locked or time.monotonic() > give_up:
                 break
             time.sleep(0.5)
-        said = redacted(done.stderr.strip())
-        if locked:  # Git goes on for lines about editors
-            said = f"{said.splitlines()[0]} If no other git runs here, a killed one left that file: delete it"
-        raise WorkspaceError(f"{self.root}: git {arguments[0]} failed: {said}")
+        reason = redacted(done.stderr.strip())
+        if locked:  # Git adds several lines about editors
+            reason = f"{reason.splitlines()[0]} If no other git runs here, delete that file of a killed one"
+        raise WorkspaceError(f"{self.root}: git {arguments[0]} failed: {reason}")
 
     def _run_git(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {k: v for k, v in os.environ.items() if k not in _ELSEWHERE}
@@ -196,25 +196,25 @@ class Repository:
             ) from None
         except subprocess.TimeoutExpired:
             raise WorkspaceError(
-                f"{self.root}: git {arguments[0]} took more than {GIT_SECONDS} s; does it ask for a passphrase?"
+                f"{self.root}: git {arguments[0]} took more than {GIT_SECONDS} s; check whether it prompts for a passphrase"
             ) from None
 
     def git_or_none(self, *arguments: str) -> str | None:
-        """``git`` where a failure only means "there is none"."""
+        """Like ``git``; None if the command fails."""
         done = self._run_git(*arguments)
         return done.stdout.rstrip("\n") if done.returncode == 0 else None
 
     def committed(self, path: Path, *, commit: str = "HEAD") -> str | None:
-        """Text of ``path`` in ``commit``; None where it is not there."""
+        """Text of ``path`` in ``commit``; None if it is not in the commit."""
         return self.git_or_none("show", f"{commit}:{path.relative_to(self.root).as_posix()}")
 
     def commit(self, message: str, paths: Iterable[Path]) -> str:
-        """Commit exactly ``paths`` (those that exist) and return the commit; HEAD where nothing changed.
+        """Commit exactly ``paths`` (those that exist) and return the commit; HEAD if nothing changed.
 
-        What the user has staged or edited elsewhere stays as it is.
+        Other changes of the user, staged or not, stay as they are.
         """
         if self.git_or_none("symbolic-ref", "-q", "HEAD") is None:
-            raise WorkspaceError(f"{self.root}: HEAD is detached, a commit would get lost; `git switch` to a branch")
+            raise WorkspaceError(f"{self.root}: HEAD is detached, so a commit would be lost; `git switch` to a branch")
         names = [p.relative_to(self.root).as_posix() for p in paths if p.exists()]
         self.git("add", "--", *names)
         if self.git("status", "--porcelain", "--", *names):
@@ -222,10 +222,10 @@ class Repository:
         return self.git("rev-parse", "HEAD")
 
     def dvc(self, work: Callable[[Any], T], *, doing: str) -> T:
-        """Result of ``work(dvc.repo.Repo)``, tried again while another DVC process holds the lock.
+        """Result of ``work(dvc.repo.Repo)``, repeated while another DVC process holds the lock.
 
         Raises:
-            WorkspaceError: DVC failed while ``doing``; without the remote's secrets.
+            WorkspaceError: DVC failed while ``doing``; the message holds no secrets of the remote.
         """
         from dulwich.file import FileLocked
         from dvc.lock import LockError
@@ -244,19 +244,19 @@ class Repository:
                         f"{self.root}: another git or DVC command held its lock for {LOCK_SECONDS:.0f} s; wait for it, "
                         "or delete .git/index.lock if no git runs here"
                     ) from None
-                log.warning("%s: another git or DVC command is at work; waiting before %s", self.root, doing)
+                log.warning("%s: another git or DVC command holds a lock; waiting before %s", self.root, doing)
                 time.sleep(0.5)
             except WorkspaceError:
                 raise
-            # Storage back ends raise whatever they like, and their chained messages may hold credentials.
+            # Storage back ends raise errors of their own, whose chained messages may hold credentials.
             except Exception as error:
                 reason = redacted(reasons[0] if reasons else f"{error}".strip() or type(error).__name__, secrets)
                 raise WorkspaceError(
-                    f"{self.root}: {doing} failed: {reason}; what was done is kept, see to the cause and run again"
+                    f"{self.root}: {doing} failed: {reason}; finished steps are kept; remove the cause and run again"
                 ) from None
 
     def dvc_init(self, *, force: bool) -> None:
-        """Make the folder a DVC repository. ``force`` deletes what stands in ``.dvc``, cache and all."""
+        """Make the folder a DVC repository. ``force`` deletes the contents of ``.dvc``, including the cache."""
         from dvc.exceptions import InitError
         from dvc.repo import Repo
 
@@ -267,14 +267,14 @@ class Repository:
             raise WorkspaceError(f"{self.root}: dvc init failed: {error}") from error
 
     def add(self, folder: Path) -> str:
-        """Give ``folder`` to DVC; returns its hash. Its ``.dvc`` file is written, nothing is committed."""
+        """Add ``folder`` to DVC and return its hash. This writes its ``.dvc`` file and commits nothing."""
         self.dvc(lambda repo: repo.add(str(folder)), doing=f"adding {folder.name}/")
         return pointer_hash(folder.with_name(f"{folder.name}.dvc").read_text())
 
 
 @contextmanager
 def _logged_errors() -> Iterator[list[str]]:
-    """DVC's errors of uploads and downloads only count the files; what went wrong stands in its log, not redacted."""
+    """Collect DVC's logged errors: its exceptions about transfers only count the files. They are not redacted."""
     reasons: list[str] = []
 
     class Keep(logging.Handler):
@@ -290,7 +290,7 @@ def _logged_errors() -> Iterator[list[str]]:
 
 
 def _secrets(config: dict[str, Any]) -> tuple[str, ...]:
-    """Values in the remotes' config that must not be shown: all but the known harmless ones."""
+    """Values in the remotes' config that must not be shown: all except those known to be harmless."""
     settings = [item for remote in config.get("remote", {}).values() for item in remote.items()]
     return tuple(str(v) for k, v in settings if k not in _HARMLESS and isinstance(v, str) and len(v) > 3)
 

@@ -1,8 +1,7 @@
-"""This repository's own ``data/``: the built-in catalogue, brought through the gate as it stands.
+"""This repository's own ``data/``: the built-in catalogue, passed through the gate.
 
-The repository is a workspace whose DVC remote is a folder inside it, so that ``dvc pull`` needs nothing but the
-clone. ``python -m flows.workspace.sample`` makes both again after a change to the catalogue, the rules or the way
-between.
+The repository is a workspace whose DVC remote is a folder inside it, so that ``dvc pull`` needs only the clone. Run
+``python -m flows.workspace.sample`` to rebuild both after a change to the catalogue, the rules or the pipeline.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from flows.workspace.repository import Repository
 from flows.workspace.versions import version_data
 
 LIMIT_BYTES = 15_000_000
-"""What the remote inside the repository may weigh: every clone carries it."""
+"""Maximum size of the remote inside the repository: every clone contains it."""
 
 
 def accept_catalog(layout: Layout) -> QualityReport:
-    """The catalogue, ingested, explained and checked; what passed is in ``layout.accepted``.
+    """Ingest, explain and check the catalogue; accepted rows are in ``layout.accepted``.
 
     Raises:
         GateRefused: The rules refuse the batch.
@@ -42,7 +41,7 @@ def accept_catalog(layout: Layout) -> QualityReport:
 
 
 def version_sample(layout: Layout) -> DataVersion:
-    """Replace ``data/`` and the remote's objects by what was accepted, in one commit.
+    """Replace ``data/`` and the remote's objects by the accepted rows, in one commit.
 
     Raises:
         WorkspaceError: The default remote is elsewhere, or the sample is too big for a clone.
@@ -55,7 +54,7 @@ def version_sample(layout: Layout) -> DataVersion:
     size = sum(p.stat().st_size for p in layout.accepted.root.rglob("*") if p.is_file())
     if size > LIMIT_BYTES:
         raise WorkspaceError(f"{layout.accepted.root}: {size} bytes, at most {LIMIT_BYTES} fit; draw fewer products")
-    # Only DVC's objects go: with its other files gone too, the remote would look like a disk that is not mounted.
+    # Delete only DVC's objects: an empty remote would look like a disk that is not mounted.
     shutil.rmtree(remote / "files", ignore_errors=True)
     return version_data(
         layout, layout.accepted, message="chore: the built-in sample, made again", together_with=[remote]

@@ -22,7 +22,7 @@ from entityclip.training.presets import PRESETS, preset
 from flows.workspace.repository import Repository, exclusive
 
 _DATA_FROM = re.compile(r"Data from (\w+): ")
-"""How the message of a commit that replaces the data begins; see ``reentry.told``."""
+"""How the message of a commit that replaces the data begins; see ``reprocess_quarantine.summary``."""
 
 
 PresetName = Literal["demo", "grocery", "table", "tiny"]
@@ -168,8 +168,8 @@ def _kind_of_data(layout: Layout) -> str | None:
     """Kind of source of the data that are versioned here, as their commits tell; None where they do not."""
     if not _has_data(layout) or not (layout.root / ".git").exists():
         return None
-    told = Repository(layout.root).git_or_none("log", "--format=%s", "--", layout.data_dvc.name) or ""
-    return next((found[1] for line in told.splitlines() if (found := _DATA_FROM.match(line))), None)
+    subjects = Repository(layout.root).git_or_none("log", "--format=%s", "--", layout.data_dvc.name) or ""
+    return next((found[1] for line in subjects.splitlines() if (found := _DATA_FROM.match(line))), None)
 
 
 def _stored(layout: Layout, named: Path | None, known: str | None) -> str | None:

@@ -1,7 +1,7 @@
-"""What makes a retraining due, so that none gets lost: first a note in the workspace, then Prefect's event.
+"""Triggers of a retraining: a note in the workspace, then a Prefect event.
 
-The event starts ``retrain/on-event`` within seconds. On SQLite an event can get lost, and so can a run that is killed:
-the note stays until a retraining has dealt with it, and ``flows.poll`` starts what is overdue.
+The event starts ``retrain/on-event`` within seconds. On SQLite an event can get lost, and a run can be killed. The note
+stays until a retraining has finished, and ``flows.poll`` starts overdue retrainings.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from entityclip.schemas import Record
 
 Cause = Literal["data", "drift", "feedback"]
 RESOURCE = "entityclip.workspace"
-"""Id of the resource that the events are about; the triggers in ``prefect.yaml`` name it."""
+"""Id of the events' resource; the triggers in ``prefect.yaml`` name it."""
 
 
 class Due(Record):
-    """A reason to train again that nobody has dealt with yet."""
+    """A pending reason to retrain."""
 
     cause: Cause
-    key: str = Field(description="What it is about; the same key is dealt with once.")
-    summary: str = Field(description="A sentence for people.")
+    key: str = Field(description="Hash of the cause; the same key triggers once.")
+    summary: str = Field(description="One sentence for people.")
     since: datetime
 
 
 def announce(layout: Layout, cause: Cause, *, key: str, summary: str) -> bool:
-    """Make a retraining due and tell Prefect, from inside a flow; False where this very thing was announced before.
+    """Make a retraining due and emit Prefect's event, from inside a flow; False if the key was announced before.
 
     Args:
         layout: The workspace.
-        cause: ``data``: new rows; ``drift``: what is asked has changed; ``feedback``: enough has come.
-        key: Hash of what it is about, so that it is told once however often somebody looks.
-        told: A sentence for people.
+        cause: ``data``: new rows; ``drift``: the requests have changed; ``feedback``: enough pictures.
+        key: Hash of the cause, so that repeated checks announce it once.
+        summary: One sentence for people.
     """
     known = (Due.read(layout.due(cause)), Due.read(layout.dealt(cause)))
     if any(note is not None and note.key == key for note in known):
@@ -51,13 +51,13 @@ def announce(layout: Layout, cause: Cause, *, key: str, summary: str) -> bool:
 
 
 def due(layout: Layout) -> tuple[Due, ...]:
-    """Every reason that nobody has dealt with yet."""
+    """Every pending reason to retrain."""
     notes = (Due.read(layout.due(cause)) for cause in get_args(Cause))
     return tuple(note for note in notes if note is not None)
 
 
 def resolve(layout: Layout, dealt_with: tuple[Due, ...]) -> None:
-    """A retraining that began after these were due has ended; what came while it ran stays due."""
+    """Mark these reasons as resolved by a finished retraining; reasons that came up meanwhile stay pending."""
     for note in dealt_with:
         if Due.read(layout.due(note.cause)) == note:
             layout.due(note.cause).replace(layout.dealt(note.cause))

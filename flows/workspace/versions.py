@@ -1,7 +1,7 @@
-"""Versions of data and releases of models, over ``repository``, ``remote`` and ``registry``.
+"""Versions of data and releases of models, on top of ``repository``, ``dvc_remote`` and ``registry``.
 
-The order is always: the folder, DVC's pointer, push, commit, tags. A commit therefore never names what the remote
-does not have, and a run that was killed anywhere is completed by the same call again.
+The order is always: folder, DVC pointer, push, commit, tags. A commit therefore never refers to objects that the remote
+lacks, and after a kill the same call completes the work.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from flows.workspace.repository import Repository, exclusive, folder_hash, point
 def version_data(
     layout: Layout, accepted: DataLayout, *, message: str, together_with: Iterable[Path] = (), pushed: bool = True
 ) -> DataVersion:
-    """Make ``data/`` a copy of ``accepted``, give it to DVC, push it, and commit its hash.
+    """Copy ``accepted`` to ``data/``, add it to DVC, push it, and commit its hash.
 
     Args:
         layout: The workspace.
-        accepted: Complete data that passed the gate; stays as it is.
-        message: Of the commit.
-        together_with: Other files and folders that belong in that commit.
-        pushed: False only where the workspace has no remote.
+        accepted: Complete data that passed the gate; not modified.
+        message: Message of the commit.
+        together_with: Other files and folders for the same commit.
+        pushed: False only if the workspace has no remote.
 
     Raises:
         DataError: ``accepted`` is half-written.
-        WorkspaceError: Git, DVC or the remote refused; the last committed version stands, a rerun completes.
+        WorkspaceError: Git, DVC or the remote failed; the last committed version stays, run again to complete.
     """
     require_complete(accepted)
     with exclusive(layout):
@@ -56,12 +56,12 @@ def version_data(
 
 
 def data_intact(layout: Layout, data_hash: str) -> bool:
-    """Whether ``data/`` is this version, byte for byte: every file is hashed, DVC's records are not asked."""
+    """Whether ``data/`` is this version, byte for byte: every file is hashed, DVC's records are not used."""
     return layout.data.marker.exists() and folder_hash(layout.data.root) == data_hash
 
 
 def data_flaw(layout: Layout, data_hash: str) -> str:
-    """Why ``data/`` is not this version, whole, and the one that HEAD names; empty where it is."""
+    """Why ``data/`` is not this version, intact and named by HEAD; empty if it is."""
     pointer = Repository(layout.root).committed(layout.data_dvc)
     if pointer is None:
         return f"{layout.data_dvc.name} is missing in HEAD"
@@ -74,14 +74,16 @@ def data_flaw(layout: Layout, data_hash: str) -> str:
 
 
 def _replace(repository: Repository, source: Path, folder: Path) -> str:
-    """Make ``folder`` a copy of ``source`` and give it to DVC; returns the hash."""
+    """Replace ``folder`` by a copy of ``source``, add it to DVC and return the hash."""
     wanted = folder_hash(source)
     if not folder.exists() or folder_hash(folder) != wanted:
         _swap(Layout(repository.root), source, folder)
     shutil.rmtree(Layout(repository.root).outgoing(folder.name), ignore_errors=True)
     added = repository.add(folder)
     if added != wanted:
-        raise WorkspaceError(f"{folder}: DVC sees {added}, expected {wanted}; did somebody write there, or .dvcignore?")
+        raise WorkspaceError(
+            f"{folder}: DVC sees {added}, expected {wanted}; check for a process that writes there, and .dvcignore"
+        )
     return added
 
 
@@ -96,7 +98,7 @@ def _swap(layout: Layout, source: Path, folder: Path) -> None:
         shutil.rmtree(incoming, ignore_errors=True)
         first = error.args[0][0][2] if isinstance(error, shutil.Error) else error
         raise WorkspaceError(
-            f"{folder}: could not be replaced: {first}; it is as it was, see to the cause and run again"
+            f"{folder}: could not be replaced: {first}; it is unchanged, remove the cause and run again"
         ) from error
     if folder.exists():
         folder.rename(outgoing)
@@ -113,17 +115,17 @@ def release(
 ) -> Release:
     """Release the promoted checkpoint: one commit with data, rules, model and reports, pushed and tagged.
 
-    The first version is v1.0.0, a retrained model is v1.1.0 and so on. A model that was released before is not
-    released again. A release becomes the champion when it is proved, see ``flows.steps.release``.
+    The first version is v1.0.0, a retrained model is v1.1.0 and so on. A model is released only once.
+    A release becomes the champion after its serving check, see ``flows.steps.release``.
 
     Args:
-        layout: The workspace, with the data version in place that the decision is about.
+        layout: The workspace, with the data version that the decision is about.
         checkpoint: The challenger's weights and card.
-        reports: Name -> record, written to ``reports/NAME.json``.
-        decision: The promoting decision; written to ``reports/promotion.json`` and kept for ever.
+        reports: Name -> record, each written to ``reports/NAME.json``.
+        decision: The promoting decision; written to ``reports/promotion.json``.
 
     Raises:
-        WorkspaceError: The decision promotes nothing or is about other data; or Git, DVC or the remote refused.
+        WorkspaceError: The decision is a refusal or about other data; or Git, DVC or the remote failed.
     """
     if not decision.promoted:
         raise WorkspaceError(
@@ -137,7 +139,7 @@ def release(
 
 
 def released(layout: Layout, fingerprint: str) -> str | None:
-    """The version that holds this model, if one does."""
+    """The version that holds this model, or None."""
     return next((v for v, commit in versions(layout).items() if model_at(layout, commit) == fingerprint), None)
 
 
@@ -148,7 +150,7 @@ def _release_commit(
     pointer = repository.committed(layout.data_dvc)
     if pointer is None or pointer_hash(pointer) != decision.data_hash:
         found = pointer_hash(pointer) if pointer else "nothing"
-        raise WorkspaceError(f"{layout.data_dvc}: HEAD has {found}, the model was judged on {decision.data_hash}")
+        raise WorkspaceError(f"{layout.data_dvc}: HEAD has {found}, the decision is about {decision.data_hash}")
     card = checkpoint.card.read_text() if checkpoint.card.exists() else "{}"
     if (found := json.loads(card).get("fingerprint")) != decision.challenger:
         raise WorkspaceError(f"{checkpoint.card}: is of model {found}, the decision promoted {decision.challenger}")
@@ -162,7 +164,7 @@ def _release_commit(
 
 
 def record_decision(layout: Layout, decision: PromotionDecision) -> Path:
-    """Keep a refused challenger's decision for ever, in a commit of its own; the model is untouched."""
+    """Commit a refused challenger's decision, which is kept for ever; the model is unchanged."""
     path = _decision_path(layout, decision)
     with exclusive(layout):
         decision.write(path)
@@ -174,22 +176,22 @@ def _decision_path(layout: Layout, decision: PromotionDecision) -> Path:
     return layout.decision(digest(decision.model_dump_json()))
 
 
-# ---------------------------------------------------------------- going back
+# ---------------------------------------------------------------- rollback
 def restore(layout: Layout, release: Release, copy: Layout) -> str:
-    """Make data, rules, settings, source, model and reports what they were in a release, in a commit of its own.
+    """Restore data, rules, settings, source, model and reports of a release, in a commit of its own.
 
-    Decisions, serving_checks and people's reviews stay as they are: they are kept for ever.
+    Decisions, serving checks and reviews are kept for ever and stay as they are.
 
     Args:
         layout: The workspace.
-        release: Which release.
-        copy: Its files with its data, as ``fetch_release`` brought them.
+        release: The release.
+        copy: Its files with its data, from ``fetch_release``.
 
     Returns:
-        The commit; HEAD where everything is so already.
+        The commit; HEAD if nothing changed.
 
     Raises:
-        WorkspaceError: Git, DVC or the remote refused; the same call again completes it.
+        WorkspaceError: Git, DVC or the remote failed; call again to complete.
     """
     with exclusive(layout):
         repository = Repository(layout.root)
@@ -209,7 +211,7 @@ def restore(layout: Layout, release: Release, copy: Layout) -> str:
 
 
 def _reports(layout: Layout, release: Release) -> list[Path]:
-    """The records of the release itself: evaluation, quality, promotion ..."""
+    """The release's own records: evaluation, quality, promotion ..."""
     folder = layout.reports.relative_to(layout.root).as_posix()
     listed = Repository(layout.root).git("ls-tree", "--name-only", release.commit, "--", f"{folder}/").splitlines()
     return [Path(name) for name in listed if name.endswith(".json")]

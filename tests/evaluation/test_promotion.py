@@ -158,7 +158,7 @@ def test_reports_about_different_sets_are_not_compared():
 @pytest.mark.parametrize("policy", [{"metric": "R@7"}, {"metric": "mean_rank"}, {"index": "caption"}])
 def test_policy_that_asks_for_what_was_not_measured_is_refused(policy):
     for champion in (None, report("old", OLD)):
-        with pytest.raises(ConfigError, match=r"policy\.metric is .* of which more is better"):
+        with pytest.raises(ConfigError, match=r"policy\.metric is .* for which higher is better"):
             decided(report("new", OLD), champion, **policy)
 
 
