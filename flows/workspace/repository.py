@@ -196,7 +196,7 @@ class Repository:
             ) from None
         except subprocess.TimeoutExpired:
             raise WorkspaceError(
-                f"{self.root}: git {arguments[0]} took more than {GIT_SECONDS} s; check whether it prompts for a passphrase"
+                f"{self.root}: git {arguments[0]} took more than {GIT_SECONDS} s; check for a prompt for a passphrase"
             ) from None
 
     def git_or_none(self, *arguments: str) -> str | None:

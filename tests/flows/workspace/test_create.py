@@ -66,7 +66,7 @@ def test_a_folder_with_other_things_is_refused_untouched(tmp_path: Path) -> None
 
 def test_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    for root, reason in [(tmp_path / "file", "is a file"), (tmp_path / "file" / "below", "cannot be made")]:
+    for root, reason in [(tmp_path / "file", "is a file"), (tmp_path / "file" / "below", "cannot be created")]:
         with pytest.raises(WorkspaceError, match=reason):
             open_workspace(root)
 
