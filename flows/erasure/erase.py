@@ -1,7 +1,7 @@
-"""An erasure from beginning to end: look, keep a record, make the newest data again, delete, check.
+"""Erasure, step by step: search, commit a record, rebuild the newest data, delete, check.
 
-The order is what makes it safe to kill: the record comes first, so that from then on nothing goes back to what is to be
-erased; versions in cache and remotes come last, since they tell a second run what to look for.
+The order makes it safe to kill: the record comes first, so that nothing can be restored from then on; versions in cache
+and remotes come last, since a second run needs them to know what to search for.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class Outcome(Record):
-    """What was found, and whether it is gone."""
+    """What was found, and whether it is erased."""
 
     found: tuple[ErasureFinding, ...]
     erased: bool
@@ -46,7 +46,7 @@ class Outcome(Record):
 
 
 def preview(layout: Layout, request: ErasureRequest) -> Outcome:
-    """Every place that holds what is asked for; nothing is changed.
+    """Every place that holds the requested data; nothing is changed.
 
     Raises:
         WorkspaceError: Not a workspace, or a remote cannot be reached.
@@ -56,18 +56,18 @@ def preview(layout: Layout, request: ErasureRequest) -> Outcome:
 
 
 def erase(layout: Layout, request: ErasureRequest, *, by: str) -> Outcome:
-    """Erase it everywhere that ``preview`` lists; killed at any point, the same call again completes it.
+    """Erase the requested data everywhere that ``preview`` lists; after a kill, the same call completes it.
 
     Args:
         layout: The workspace.
         request: What is to be erased.
-        by: Who has it done; stands in the record.
+        by: Name for the record.
 
     Raises:
-        Busy: A run is at work here.
+        Busy: A run holds the workspace.
         WorkspaceError: Not a workspace, another erasure is unfinished, or a remote cannot be reached; nothing was
             deleted then.
-        DataError: No pair of data would be left.
+        DataError: No pair would be left.
     """
     _require_workspace(layout)
     with workspace_lock(layout):
@@ -90,9 +90,9 @@ def erase(layout: Layout, request: ErasureRequest, *, by: str) -> Outcome:
         )
 
 
-# ---------------------------------------------------------------- looking
+# ---------------------------------------------------------------- search
 def _seen(layout: Layout, request: ErasureRequest) -> tuple[Survey, list[ErasureFinding]]:
-    """What holds it, in rows and in places; the subject has learnt from all of them."""
+    """Search versions and places; the subject is extended by what their rows show."""
     _require_workspace(layout)
     subject, state = Subject(request), state_of(layout)
     erased = {hash for record in read_erasures(layout.erasures) for hash in record.versions}
@@ -125,17 +125,17 @@ def _with_objects(layout: Layout, work: Callable[[Objects], T]) -> T:
 
 # ---------------------------------------------------------------- the record
 def _unfinished(layout: Layout, request: ErasureRequest) -> Erasure | None:
-    """The record of the same request, where it was cut off.
+    """The record of an interrupted erasure for the same request, or None.
 
     Raises:
-        WorkspaceError: Another request was cut off: its versions are half deleted.
+        WorkspaceError: The erasure of another request was interrupted.
     """
     cut_off = [record for record in read_erasures(layout.erasures) if record.finished is None]
     for record in cut_off:
         if not record.is_of(request):
             raise WorkspaceError(
                 f"{layout.erasures / record.id}.json: the erasure that {record.by} began on {record.since:%Y-%m-%d} "
-                f"was cut off; run its command (--{record.kind} ...) again first"
+                f"was interrupted; run its command (--{record.kind} ...) again first"
             )
     return cut_off[0] if cut_off else None
 
@@ -160,7 +160,7 @@ def _new(request: ErasureRequest, by: str) -> Erasure:
 def _recorded(
     layout: Layout, record: Erasure, seen: Survey, request: ErasureRequest, found: list[ErasureFinding]
 ) -> Erasure:
-    """The record with all that is known now, committed."""
+    """Extend the record by what was found and commit it."""
     known = {
         "digests": (*record.digests, *digests_of(record, seen.subject, request)),
         "versions": (*record.versions, *(version.hash for version in seen.doomed)),
@@ -183,7 +183,7 @@ def _commit(layout: Layout, record: Erasure, message: str) -> None:
 
 # ---------------------------------------------------------------- the newest versions
 def _prepared(layout: Layout, seen: Survey, scratch: Path) -> DataLayout | None:
-    """The newest data without it, apart; None where they do not hold it. Nothing was changed when this refuses."""
+    """Build the newest data without the subject in ``scratch``; None if they do not hold it. Changes nothing else."""
     current = seen.current.get("data")
     if current is None:
         return None
@@ -196,7 +196,7 @@ def _prepared(layout: Layout, seen: Survey, scratch: Path) -> DataLayout | None:
 def _make_again(layout: Layout, seen: Survey, data: DataLayout | None) -> None:
     if data is not None:
         version_data(layout, data, message="Data without what was erased", pushed=has_remote(layout))
-    elif places.holds(layout.data, seen.subject):  # another version was checked out by hand
+    elif places.holds(layout.data, seen.subject):  # somebody checked out another version
         with exclusive(layout):
             shutil.rmtree(layout.data.root)
             bring(layout, pointer_hash(layout.data_dvc.read_text()), layout.data.root)
@@ -205,7 +205,7 @@ def _make_again(layout: Layout, seen: Survey, data: DataLayout | None) -> None:
 
 
 def _feedback_again(layout: Layout, seen: Survey) -> None:
-    """Judgements and pictures of feedback that are about others, as a version of their own."""
+    """Version the feedback without judgements and pictures of the subject."""
     folder, repository = layout.feedback, Repository(layout.root)
     with exclusive(layout):
         if not folder.root.exists():
@@ -235,7 +235,7 @@ def _filter(table: Path, subject: Subject) -> None:
 
 # ---------------------------------------------------------------- deleting
 def _step_down(layout: Layout, record: Erasure) -> None:
-    """A champion whose data are gone is none: it could not be packaged again."""
+    """Unassign a champion whose data are erased: it could not be packaged again."""
     current = champion(layout)
     if current is not None and current.version in record.releases:
         unassign_champion(layout, current.version, message=f"Its data were erased: erasure {record.id}")
@@ -270,4 +270,6 @@ def _delete_versions(layout: Layout, subject: Subject, record: Erasure) -> None:
 def _require_gone(layout: Layout, request: ErasureRequest) -> None:
     _, found = _seen(layout, request)
     if still := [line.place for line in found if not line.left]:
-        raise WorkspaceError(f"{layout.root}: {', '.join(still)} still hold it; stop what writes there and run again")
+        raise WorkspaceError(
+            f"{layout.root}: {', '.join(still)} still hold it; stop the process that writes there and run again"
+        )

@@ -1,7 +1,7 @@
-"""Git's history: reports that name what is erased are rewritten in every commit, and the old objects are pruned.
+"""Erasure in Git's history: reports that name the subject are rewritten in every commit, old objects are pruned.
 
-Only files below ``reports/`` are rewritten, which flows write. Any other file or commit message that names it is the
-user's own: it is listed with the remedy.
+Only files in ``reports/`` are rewritten, since flows write them. Other files and commit messages that name the subject
+belong to the user: they are listed with a remedy.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ MARK = "[erased]"
 
 
 def history_found(layout: Layout, subject: Subject) -> list[ErasureFinding]:
-    """Blobs of reports that name it, and whatever else in Git does."""
+    """Reports and other files in Git that name the subject."""
     reports, others = _naming(layout, subject)
     found = []
     if reports:
         files = ", ".join(sorted(set(reports.values())))
-        action = f"rewritten as {MARK} in every commit: commits from there on get new ids, tags follow"
+        action = f"replaced by {MARK} in every commit; later commits get new ids, tags move along"
         found.append(ErasureFinding(place="Git history", what=files, count=len(reports), action=action))
     if others:
         action = "NOT erased, the file is yours: edit it, then git filter-repo --replace-text FILE"
@@ -83,7 +83,7 @@ def _environment() -> dict[str, str]:
 
 # ---------------------------------------------------------------- one file
 def redacted(content: bytes, path: str, subject: Subject) -> bytes:
-    """The file without what names the subject: JSON values and rows of tables; of any other text, whole lines."""
+    """The file with JSON values and lines that name the subject replaced, and rows of tables removed."""
     try:
         text = content.decode("utf-8")
         if path.endswith(".json"):
@@ -119,13 +119,13 @@ def _table(content: bytes, subject: Subject) -> bytes:
 
 # ---------------------------------------------------------------- the history
 def rewrite(layout: Layout, subject: Subject) -> dict[str, str]:
-    """Redact reports in every commit, move branches and tags along, and prune what they were.
+    """Redact reports in every commit, move branches and tags along, and prune the old objects.
 
     Returns:
-        Blob -> path of what was rewritten; empty where nothing names the subject.
+        Blob -> path of the rewritten files; empty if none names the subject.
 
     Raises:
-        WorkspaceError: The repository is a shallow clone, or Git failed; nothing was moved then.
+        WorkspaceError: The repository is a shallow clone, or Git failed; no branch was moved.
     """
     repository = Repository(layout.root)
     reports, _ = _naming(layout, subject)
@@ -136,7 +136,7 @@ def rewrite(layout: Layout, subject: Subject) -> dict[str, str]:
             )
         _rewrite(layout, reports, subject)
         for path in repository.git("ls-files", "--", *set(reports.values())).splitlines():
-            repository.git("reset", "--quiet", "--", path)  # what is staged elsewhere stays staged
+            repository.git("reset", "--quiet", "--", path)  # other staged changes stay staged
             if (file := layout.root / path).exists():
                 atomic_write(file, redacted(file.read_bytes(), path, subject))
     for name in ("ORIG_HEAD", "FETCH_HEAD"):
@@ -147,7 +147,7 @@ def rewrite(layout: Layout, subject: Subject) -> dict[str, str]:
 
 
 def _rewrite(layout: Layout, reports: dict[str, str], subject: Subject) -> None:
-    """``git fast-export`` into ``git fast-import``, with other content for these blobs."""
+    """Pipe ``git fast-export`` into ``git fast-import``, with redacted content for these blobs."""
     export = ["git", "fast-export", "--all", "--show-original-ids", "--signed-tags=strip", "--reencode=no"]
     export += ["--tag-of-filtered-object=rewrite", "--use-done-feature"]
     # With the feature "done", an export that broke off makes the import fail, and no branch moves.

@@ -1,4 +1,4 @@
-"""DVC's objects in the cache and in every remote: reading them, and deleting those that no version needs any more."""
+"""DVC's objects in the cache and in every remote: read them, and delete those that no version needs."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class Objects:
     Args:
         repo: The repository.
         layout: Its workspace.
-        scratch: An empty folder for what only a remote has.
+        scratch: An empty folder for objects that only a remote has.
 
     Raises:
-        WorkspaceError: A remote's folder is not there, so that what it holds would survive.
+        WorkspaceError: The folder of a remote is missing, so its objects could not be deleted.
     """
 
     def __init__(self, repo: Any, layout: Layout, scratch: Path) -> None:
@@ -55,7 +55,7 @@ class Objects:
             self._require_reachable(name, remote, repo.cloud.get_remote(name))
 
     def _require_reachable(self, name: str, remote: Any, config: Any) -> None:
-        """Errors of a network come from the storage itself, and are wrapped by ``Repository.dvc``."""
+        """Network errors come from the storage itself; ``Repository.dvc`` wraps them."""
         folder = Path(config.path)
         if remote.fs.protocol in ("http", "https"):
             raise WorkspaceError(
@@ -69,10 +69,10 @@ class Objects:
                 f"mount the disk and run again, or `dvc remote remove {name}` if it is gone for good"
             )
         if not own or folder.is_dir():
-            probe(remote)  # a look-up of a server that is away says that there is no such object
+            probe(remote)  # a look-up on an unreachable server reports a missing object
 
     def path(self, oid: str) -> Path | None:
-        """The object as a file; None where neither the cache nor a remote has it."""
+        """The object as a file; None if neither the cache nor a remote has it."""
         cached = Path(self._cache.oid_to_path(oid))
         if cached.is_file():
             return cached
@@ -83,7 +83,7 @@ class Objects:
         return fetched if fetched.exists() else None
 
     def listing(self, folder: str) -> dict[str, str]:
-        """Path inside the folder -> object; empty for a folder whose list is nowhere any more."""
+        """Path inside the folder -> object; empty if the folder's list no longer exists."""
         listed = self.path(folder)
         return {} if listed is None else {entry["relpath"]: entry["md5"] for entry in json.loads(listed.read_text())}
 
@@ -95,7 +95,7 @@ class Objects:
         return [oid for oid in (*files, *folders) if oid not in needed]
 
     def strays(self, known: Collection[str]) -> Iterator[str]:
-        """Objects of the cache that belong to no version: what a killed run, or DVC by hand, left."""
+        """Cached objects that belong to no version, left by a killed run or by manual use of DVC."""
         return (oid for oid in self._cache.all() if oid not in known)
 
     def places(self, oid: str) -> list[str]:
@@ -104,7 +104,7 @@ class Objects:
         return there + [name for name, remote in self.remotes.items() if remote.exists(oid)]
 
     def delete(self, oids: Iterable[str]) -> None:
-        """Delete objects, from the remotes first: while the cache has a list, a killed deletion can be completed."""
+        """Delete objects, from the remotes first: the cached list allows a killed deletion to be completed."""
         wanted = list(oids)
         for remote in self.remotes.values():
             for oid in wanted:

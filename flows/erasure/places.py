@@ -1,6 +1,6 @@
 """Local places beside DVC: the work folder, built Bentos, the service's state, the ledger.
 
-Each place is a pair: what it holds, which changes nothing, and its erasure, which may be run again.
+For each place there is a search, which changes nothing, and an erasure, which can be repeated.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from entityclip.retrieval.index import Changes
 from flows.erasure.survey import ErasureFinding, shard_rows
 
 KEPT = {"lock", "unfinished", "running", "running.holder", "alive", "due", "up", "metrics", "catalog", "fetched"}
-"""Of the work folder: locks, reasons to retrain, processes, figures, and sources, which are the user's."""
+"""Entries of the work folder that stay: locks, triggers, processes, metrics, and the user's sources."""
 SELECTED = {"bentoml", "releases", "watch"}
-"""Of the work folder: kept for releases that hold nothing."""
+"""Entries of the work folder that are searched by release."""
 BUSY_SECONDS = 20.0
 _READABLE = {".csv", ".json", ".jsonl", ".html", ".txt", ".log", ".yaml", ".yml"}
 
 
 # ---------------------------------------------------------------- work folder and Bentos
 def work_found(layout: Layout, releases: Iterable[str]) -> list[ErasureFinding]:
-    """What the work folder holds that was made from the data, and the packages of these releases."""
+    """Entries of the work folder that were made from the data, and the packages of these releases."""
     made = [path.name for path in _work(layout)]
     found = (
         [ErasureFinding(place=f"{layout.work.name}/", what=", ".join(sorted(made)), count=len(made), action="deleted")]
@@ -56,7 +56,7 @@ def _work(layout: Layout) -> list[Path]:
 
 
 def store_paths(layout: Layout, version: str) -> list[Path]:
-    """What a release has in the BentoML store, beside it, and in its own folders."""
+    """Paths of a release in the BentoML store and in its own folders."""
     store = StoreLayout(layout.bento_home)
     examples = store.example(version, suffix="").parent.glob(f"{version}.*")
     paths = [store.bento(version), store.model(version).root, store.building(version), store.log(version)]
@@ -65,7 +65,7 @@ def store_paths(layout: Layout, version: str) -> list[Path]:
 
 
 def erase_work(layout: Layout, releases: Iterable[str]) -> None:
-    """Delete everything that was made from the data; a run makes it again. The latest tag may not name what is gone."""
+    """Delete everything that was made from the data; a run rebuilds it. Also delete stale ``latest`` tags."""
     gone = [path for version in releases for path in store_paths(layout, version)]
     for name in ("data", "model", "feedback"):
         gone += [layout.incoming(name), layout.outgoing(name)]
@@ -78,14 +78,14 @@ def erase_work(layout: Layout, releases: Iterable[str]) -> None:
 
 
 def built_again(layout: Layout, releases: Iterable[str]) -> None:
-    """Have these releases packaged again when they are wanted: their commits have other ids now."""
+    """Let these releases be packaged again when needed: their commits have new ids."""
     for version in releases:
         StoreLayout(layout.bento_home).receipt(version).unlink(missing_ok=True)
         shutil.rmtree(layout.release_copy(version), ignore_errors=True)
 
 
 def learn(layout: Layout, subject: Subject) -> None:
-    """Extend the subject by rows that were read but never versioned."""
+    """Extend the subject by rows that were ingested but never versioned."""
     for data in (layout.staging, layout.accepted, layout.data):
         for row in _shards(data):
             if subject.about(row):
@@ -93,7 +93,7 @@ def learn(layout: Layout, subject: Subject) -> None:
 
 
 def holds(data: DataLayout, subject: Subject) -> bool:
-    """Whether a folder of data on the disk has rows about the subject."""
+    """Whether a data folder has rows about the subject."""
     return any(map(subject.about, _shards(data)))
 
 
@@ -104,7 +104,7 @@ def _shards(data: DataLayout) -> Iterator[dict[str, Any]]:
 
 
 def work_holds(layout: Layout, subject: Subject) -> bool:
-    """Whether something in the work folder names it: staging, a quarantine, a report, a log."""
+    """Whether a file in the work folder names the subject: staging, quarantine, report or log."""
     files = (file for path in _work(layout) for file in (path.rglob("*") if path.is_dir() else [path]))
     return any(_file_holds(file, subject) for file in files if file.is_file())
 
@@ -119,7 +119,7 @@ def _file_holds(file: Path, subject: Subject) -> bool:
 
 
 def prefect_found(layout: Layout, subject: Subject) -> list[ErasureFinding]:
-    """Prefect's own database, where tables of runs may show a row."""
+    """Prefect's own database, whose artifacts may show a row."""
     words = [word.encode() for word in (*subject.words, subject.request.value) if len(word) >= SHORTEST]
     for file in layout.prefect_home.rglob("*.db*"):
         content = file.read_bytes()
@@ -144,7 +144,7 @@ def service_found(state: StateLayout, subject: Subject) -> list[ErasureFinding]:
 
 
 def samples_found(state: StateLayout) -> list[ErasureFinding]:
-    """What may come from it without saying so: samples of pictures that were shown, comparisons of answers."""
+    """Data that may stem from the subject without a reference to it: samples of requests, shadow comparisons."""
     found = []
     for place, count in (("samples", _samples(state)), ("shadow record", int(state.shadow.exists()))):
         if count:
@@ -168,10 +168,10 @@ def _rows(path: Path, query: str) -> list[tuple[object, ...]]:
 
 def _feedback(state: StateLayout, subject: Subject) -> list[int]:
     rows = _rows(state.feedback, "SELECT number, entity_id, entity, text, picture FROM feedback")
-    return [int(str(number)) for number, *row in rows if _said(row, subject)]
+    return [int(str(number)) for number, *row in rows if _matches(row, subject)]
 
 
-def _said(row: list[object], subject: Subject) -> bool:
+def _matches(row: list[object], subject: Subject) -> bool:
     entity_id, entity, text, picture = row
     shown = hashlib.sha256(picture).hexdigest() if isinstance(picture, bytes) and picture else ""
     about = subject.about({"entity_id": entity_id, "entity": entity, "text": text, "picture": shown})
@@ -183,7 +183,7 @@ def _samples(state: StateLayout) -> int:
 
 
 def _changed(state: StateLayout, subject: Subject) -> list[str]:
-    """Ids of changed entities that go, by id or by what their entry says."""
+    """Ids of changed entities that match, by id or by the content of their entry."""
     gone = []
     query = "SELECT entity_id, entry FROM entity WHERE entry IS NOT NULL"
     for entity_id, entry in _rows(ChangesLayout(state.entities).database, query):
@@ -195,7 +195,7 @@ def _changed(state: StateLayout, subject: Subject) -> list[str]:
 
 
 def _added(state: StateLayout, subject: Subject) -> list[tuple[str, str]]:
-    """Entity and picture id of added pictures that go, of entities that stay."""
+    """Entity and picture id of added pictures that match, of entities that stay."""
     query, gone = "SELECT entity_id, pair_id, bytes FROM picture", set(_changed(state, subject))
     rows = _rows(ChangesLayout(state.entities).database, query)
     hashed = ((str(e), str(p), hashlib.sha256(b).hexdigest()) for e, p, b in rows if isinstance(b, bytes))
@@ -203,7 +203,7 @@ def _added(state: StateLayout, subject: Subject) -> list[tuple[str, str]]:
 
 
 def erase_service(state: StateLayout, subject: Subject) -> None:
-    """Delete those rows. Services that run have the release in memory: its entities are taken out there as well."""
+    """Delete those rows. Running services have the release in memory: its entities are removed there as well."""
     if numbers := _feedback(state, subject):
         scrub(
             state.feedback, lambda db: db.executemany("DELETE FROM feedback WHERE number = ?", [(n,) for n in numbers])
@@ -223,10 +223,10 @@ def erase_service(state: StateLayout, subject: Subject) -> None:
 
 
 def scrub(path: Path, work: Callable[[sqlite3.Connection], object]) -> None:
-    """Run ``work`` on a SQLite file, then overwrite what it deleted, in the file and in its log.
+    """Run ``work`` on a SQLite file, then overwrite the deleted rows in the file and its log.
 
     Raises:
-        WorkspaceError: Another process does not let go of the file.
+        WorkspaceError: Another process keeps reading the file.
     """
     give_up = time.monotonic() + BUSY_SECONDS
     with closing(sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)) as db:
@@ -235,16 +235,16 @@ def scrub(path: Path, work: Callable[[sqlite3.Connection], object]) -> None:
         db.execute("VACUUM")
         while db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
             if time.monotonic() > give_up:
-                raise WorkspaceError(f"{path}: another process reads it all the time; stop the service and run again")
+                raise WorkspaceError(f"{path}: another process keeps reading it; stop the service and run again")
             time.sleep(0.1)
 
 
 def drop_live(state: StateLayout, gone: Iterable[Path]) -> None:
-    """Let no service start with a package that is deleted; those that run go on from memory until they end."""
+    """Prevent services from starting with a deleted package; running services continue from memory until they end."""
     folders = {path.resolve() for path in gone}
     try:
         now = active_release.read(state)
-    except ConfigError:  # damaged: it names no package
+    except ConfigError:  # damaged, so it names no package
         return
     if now is None:
         return
@@ -257,7 +257,7 @@ def drop_live(state: StateLayout, gone: Iterable[Path]) -> None:
 
 # ---------------------------------------------------------------- the ledger
 def ledger_found(layout: Layout, subject: Subject) -> list[ErasureFinding]:
-    """Answers of language models."""
+    """Answers of language models in the ledger."""
     count = len(_answers(layout.ledger, subject))
     return [ErasureFinding(place=layout.ledger.name, what="answers", count=count, action="deleted")] if count else []
 
@@ -281,6 +281,6 @@ def _strings(values: object) -> Iterator[str]:
 
 
 def erase_ledger(layout: Layout, subject: Subject) -> None:
-    """Delete those answers. The audit of what was sent stays: it holds hashes, hosts and times."""
+    """Delete those answers. The audit of requests stays: it holds hashes, hosts and times."""
     if keys := _answers(layout.ledger, subject):
         scrub(layout.ledger, lambda db: db.executemany("DELETE FROM answers WHERE key = ?", [(key,) for key in keys]))

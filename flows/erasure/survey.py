@@ -1,4 +1,4 @@
-"""The survey: which versions, files and databases hold what is to be erased. It changes nothing."""
+"""Finds the versions that hold the subject of an erasure. It changes nothing."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from flows.workspace.repository import Repository, pointer_hash
 
 
 class ErasureFinding(Record):
-    """One place that holds it, and what becomes of it."""
+    """One place that holds the subject, and what happens to it."""
 
     place: str
     what: str
     count: int
     action: str
     left: bool = False
-    """Whether it is the user's own and stays."""
+    """Whether it belongs to the user and stays."""
 
 
 @dataclass
 class Survey:
-    """What holds the subject."""
+    """Versions, objects, releases and models that hold the subject."""
 
     subject: Subject
     doomed: list[Version] = field(default_factory=list)
@@ -47,24 +47,24 @@ class Survey:
 
     @property
     def current(self) -> dict[str, Version]:
-        """Folder -> the version that HEAD names and that is to be made again."""
+        """Folder -> the version in HEAD that has to be rebuilt."""
         return {version.folder: version for version in self.doomed if "HEAD" in version.commits}
 
 
 def survey(layout: Layout, subject: Subject, objects: Objects, *, erased: Collection[str] = ()) -> Survey:
-    """Read every version that is left, in cache and remotes, and extend ``subject`` by what its rows show.
+    """Read every version in cache and remotes, and extend ``subject`` by what its rows show.
 
     Args:
         layout: The workspace.
         subject: What is to be erased.
-        objects: DVC's, reachable.
-        erased: Versions whose erasure has begun: they go whole, whatever is left of them.
+        objects: Reachable objects of DVC.
+        erased: Versions whose erasure has begun: they are deleted completely.
     """
     result = Survey(subject)
     known = _marked(layout, versions(layout))
     searched = [version for version in known if version.folder != "model"]
     size = -1
-    while size != subject.size:  # a row may name an entity or a picture that older versions hold under other texts
+    while size != subject.size:  # a row may name an entity or picture that older versions have with other texts
         size = subject.size
         counts = {version: _count(version, objects, subject) for version in searched}
     begun = {version for version in searched if version.hash in erased and objects.listing(version.hash)}
@@ -79,7 +79,7 @@ def survey(layout: Layout, subject: Subject, objects: Objects, *, erased: Collec
 
 
 def _marked(layout: Layout, known: list[Version]) -> list[Version]:
-    """The versions, with HEAD among the commits of those that the workspace has now."""
+    """The versions; those in the current commit have HEAD among their commits."""
     repository, now = Repository(layout.root), set()
     for pointer in (layout.data_dvc, layout.feedback_dvc, layout.model_dvc):
         text = repository.committed(pointer)
@@ -89,7 +89,7 @@ def _marked(layout: Layout, known: list[Version]) -> list[Version]:
 
 # ---------------------------------------------------------------- rows
 def _count(version: Version, objects: Objects, subject: Subject) -> Counter[str]:
-    """Table -> how many rows of a version are about the subject, which learns from them."""
+    """Table -> number of rows of a version about the subject, which is extended by them."""
     counts: Counter[str] = Counter()
     for relative, oid in sorted(objects.listing(version.hash).items()):  # entities before pairs
         if (path := objects.path(oid)) is None:
@@ -105,7 +105,7 @@ def _count(version: Version, objects: Objects, subject: Subject) -> Counter[str]
 
 
 def _rows(path: Path, relative: str) -> Iterator[dict[str, Any]]:
-    """Rows of an object, by the place that it has in its folder; none of a file that is no table."""
+    """Rows of an object, by its path in the folder; none if it is not a table."""
     if relative.partition("/")[0] in TABLES:
         yield from shard_rows(path, TABLES[relative.partition("/")[0]])
     elif relative.endswith(".csv") and "/" not in relative:
@@ -115,7 +115,7 @@ def _rows(path: Path, relative: str) -> Iterator[dict[str, Any]]:
 
 
 def shard_rows(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
-    """Rows of a Parquet file in those of ``columns`` that it has; none of a file that is not Parquet."""
+    """Rows of a Parquet file, with those of ``columns`` that it has; none if it is not Parquet."""
     try:
         file = pq.ParquetFile(path)
     except pa.ArrowException:
@@ -134,7 +134,7 @@ def feedback_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _spare(result: Survey, objects: Objects) -> None:
-    """Texts of rows that stay in the newest data are no trace of the subject."""
+    """Do not search for texts that also occur in rows that stay in the newest data."""
     current = next((v for v in (*result.doomed, *result.kept) if v.folder == "data" and "HEAD" in v.commits), None)
     for relative, oid in objects.listing(current.hash).items() if current else ():
         table, path = relative.partition("/")[0], objects.path(oid)
@@ -143,15 +143,15 @@ def _spare(result: Survey, objects: Objects) -> None:
             result.subject.spare(row for row in rows if not result.subject.about(row))
 
 
-# ---------------------------------------------------------------- what that means
+# ---------------------------------------------------------------- findings
 def _version_found(version: Version, counts: Counter[str]) -> ErasureFinding:
     rows = ", ".join(f"{count} {table}" for table, count in sorted(counts.items()))
-    again = ", made again without it" if "HEAD" in version.commits else ""
+    again = ", rebuilt without it" if "HEAD" in version.commits else ""
     return ErasureFinding(
         place=f"{version.folder}/ {version.hash[:12]}",
         what=rows,
         count=sum(counts.values()),
-        action=f"erased whole{again}",
+        action=f"erased completely{again}",
     )
 
 
@@ -167,7 +167,7 @@ def _objects_found(result: Survey, objects: Objects, known: list[Version]) -> No
 
 
 def _holds(path: Path | None, subject: Subject) -> bool:
-    """Whether an object of no version is about the subject: a shard, a table of feedback, a picture."""
+    """Whether an object without a version is about the subject: a shard, a feedback table or a picture."""
     if path is None:
         return False
     rows = [row for columns in TABLES.values() for row in shard_rows(path, columns)]
@@ -191,7 +191,7 @@ def _releases_found(layout: Layout, result: Survey) -> None:
             what = "the champion" if current is not None and current.version == version else "a release"
             result.found.append(
                 ErasureFinding(
-                    place=f"release {version}", what=what, count=1, action="no way back to it; its model stays"
+                    place=f"release {version}", what=what, count=1, action="cannot be restored; its model stays"
                 )
             )
     for path in sorted(layout.decision("x").parent.glob("*.json")):

@@ -1,7 +1,7 @@
-"""Where a workspace's data come from: remembered at the first run, and replaced by an explicit act alone.
+"""The source of a workspace's data: remembered at the first run, and replaced only on explicit request.
 
-A run without a source of its own takes the one that ``source.json`` in the workspace names. The file is committed, so
-that a clone has it, and a rollback brings back the one of the release.
+A run that names no source uses the one in the workspace's ``source.json``. The file is committed, so that a clone has
+it, and a rollback restores that of the release.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from entityclip.training.presets import PRESETS, preset
 from flows.workspace.repository import Repository, exclusive
 
 _DATA_FROM = re.compile(r"Data from (\w+): ")
-"""How the message of a commit that replaces the data begins; see ``reprocess_quarantine.summary``."""
+"""Start of the message of a data version's commit; see ``reprocess_quarantine.summary``."""
 
 
 PresetName = Literal["demo", "grocery", "table", "tiny"]
@@ -31,7 +31,7 @@ Device = Literal["cpu", "cuda"]
 
 
 class Origin(Record):
-    """Where pictures come from, as a caller names it; None: not named."""
+    """The source as a caller names it; None: not named."""
 
     preset: str | None = None
     source: str | None = None
@@ -41,16 +41,16 @@ class Origin(Record):
 
 
 class WorkspaceSource(Record):
-    """The source of a workspace's data. Its table and its mapping may change in content, not in place."""
+    """The source of a workspace's data. The content of its table and mapping may change, their paths may not."""
 
     preset: str = Field(description="Splits and training settings to start from.")
     source: str = Field(description="catalog, grocery or table.")
-    path: str | None = Field(description="Absolute, or relative to the workspace where it lies inside.")
-    mapping: str | None = Field(description="The same for the mapping.")
+    path: str | None = Field(description="Path of the source; relative if it is inside the workspace.")
+    mapping: str | None = Field(description="Path of the mapping, likewise.")
     products: int | None = Field(description="Products to draw, for the built-in catalogue.")
 
     def open(self, layout: Layout, *, progress: bool) -> Source:
-        """The source, ready to be read; errors as of ``open_source``, with the remedy where a path is gone."""
+        """Open the source; errors as for ``open_source``, with a remedy if a path is missing."""
         path, mapping = (layout.root / text if text else None for text in (self.path, self.mapping))
         try:
             return open_source(
@@ -59,11 +59,11 @@ class WorkspaceSource(Record):
         except EntityClipError as error:
             if all(place.exists() for place in (path, mapping) if place):
                 raise
-            moved = "if it has moved, name its new place by hand, with --replace-source"
+            moved = "if it has moved, run once with its new path and --replace-source"
             raise type(error)(f"{error}; {moved}") from error
 
     def missing(self, layout: Layout) -> str:
-        """What would first have to be drawn or fetched, and where; empty where nothing is missing."""
+        """What has to be drawn or fetched first, and where; empty if nothing is missing."""
         path = layout.root / self.path if self.path else None
         return to_be_made(self.source, layout=layout, path=path, products=self.products)
 
@@ -74,10 +74,10 @@ class WorkspaceSource(Record):
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """The record at ``path``; None where there is none.
+        """The record at ``path``; None if there is no file.
 
         Raises:
-            ConfigError: The file is damaged; nothing is guessed in its place.
+            ConfigError: The file is damaged.
         """
         try:
             return cls.model_validate_json(path.read_bytes())
@@ -96,7 +96,7 @@ def source_for(layout: Layout, named: Origin, *, replace: bool = False) -> Works
 
     Args:
         layout: The workspace.
-        named: What the caller names.
+        named: Source as the caller names it.
         replace: Allow another source than the workspace's.
 
     Raises:
@@ -112,7 +112,7 @@ def source_for(layout: Layout, named: Origin, *, replace: bool = False) -> Works
 
 
 def remember(layout: Layout, source: WorkspaceSource) -> None:
-    """Commit the source as the workspace's; nothing happens where it is that already."""
+    """Commit the source as the workspace's; does nothing if it is unchanged."""
     with exclusive(layout):
         source.write(layout.source)
         Repository(layout.root).commit(f"Source: {' '.join(str(source).split())}", [layout.source])
@@ -145,7 +145,7 @@ def _completed(layout: Layout, named: Origin, known: WorkspaceSource | None) -> 
 
 
 def _require_same(layout: Layout, known: WorkspaceSource | None, wanted: WorkspaceSource) -> None:
-    """Refuse to put other data in the place of the workspace's."""
+    """Refuse to replace the workspace's data by those of another source."""
     kind = _kind_of_data(layout)
     if known is not None and known != wanted:
         held = str(known)
@@ -154,18 +154,18 @@ def _require_same(layout: Layout, known: WorkspaceSource | None, wanted: Workspa
     else:
         return
     raise ConfigError(
-        f"{layout.root}: its data come from: {held}; this run names: {wanted}; leave the source out to go on with "
+        f"{layout.root}: its data come from: {held}; this run names: {wanted}; leave the source out to continue with "
         "it, name another --workspace, or replace the data with --replace-source"
     )
 
 
-# ---------------------------------------------------------------- what is there
+# ---------------------------------------------------------------- state of the workspace
 def _has_data(layout: Layout) -> bool:
     return layout.data_dvc.exists()
 
 
 def _kind_of_data(layout: Layout) -> str | None:
-    """Kind of source of the data that are versioned here, as their commits tell; None where they do not."""
+    """Kind of source of the versioned data, from their commit messages; None if unknown."""
     if not _has_data(layout) or not (layout.root / ".git").exists():
         return None
     subjects = Repository(layout.root).git_or_none("log", "--format=%s", "--", layout.data_dvc.name) or ""
@@ -173,10 +173,10 @@ def _kind_of_data(layout: Layout) -> str | None:
 
 
 def _stored(layout: Layout, named: Path | None, known: str | None) -> str | None:
-    """A path as the record keeps it; the known one where nothing else, or the very same file, is named."""
+    """The path to keep in the record; the known one if none, or the same file, is named."""
     if named is None:
         return known
-    # Not resolved: a link like `current` stays the way to the newest delivery.
+    # Not resolved: a link like `current` must keep pointing to the newest delivery.
     path = Path(os.path.abspath(named))  # noqa: PTH100
     try:
         str(path).encode()
