@@ -27,7 +27,7 @@ from entityclip.model import checkpoint
 from entityclip.paths import DataLayout, Layout
 from entityclip.reports.run_report import slice_table
 from entityclip.training import TrainConfig, batches, presets
-from entityclip.training.step import Job
+from entityclip.training.step import TrainingJob
 from entityclip.training.trainer import fit
 
 SPARE = 0.23
@@ -37,16 +37,16 @@ SPARE = 0.23
 def seconds_of_an_epoch(config: TrainConfig, data: DataLayout) -> float:
     """Mean over the run's epochs, from the measured cost of a step on small and on full pictures."""
     kept = config.preprocessing.model_copy(update={"size": config.kept_side})
-    job = Job(config, batches.load_training_set(data, preprocessing=kept, progress=False))
+    job = TrainingJob(config, batches.load_training_set(data, preprocessing=kept, progress=False))
     costs = []
     for epoch in (0, config.epochs - 1):
         numbers = [n for n, (e, _) in enumerate(job.steps.plan) if e == epoch][:9]
         job.step(numbers[0], job.steps[numbers[0]])  # the first step allocates
         times = []
         for number in numbers[1:]:
-            drafted = job.steps[number]  # decoded here; training reads pictures that were decoded once
+            prepared = job.steps[number]  # decoded here; training reads pictures that were decoded once
             started = time.monotonic()
-            job.step(number, drafted)
+            job.step(number, prepared)
             times.append(time.monotonic() - started)
         costs.append(statistics.median(times))  # whatever else the machine did in between
     steps = sum(1 for epoch, _ in job.steps.plan if epoch == 0)

@@ -25,10 +25,10 @@ import typer
 from lib.machine import facts, peak_gib
 
 from entityclip.paths import PackageLayout
-from entityclip.retrieval.index import EntityIndex, FullText, PictureIndex, Released, Words
+from entityclip.retrieval.index import EntityIndex, FullText, PictureIndex, ReleaseIndexes, TextMatches
 from entityclip.retrieval.index.approximate import exact
 from entityclip.retrieval.index.ranking import Question, picture_hits
-from entityclip.retrieval.index.snapshot import Pictures, Snapshot
+from entityclip.retrieval.index.snapshot import PictureQuery, Snapshot
 from entityclip.retrieval.vectors import unit
 from entityclip.schemas import Filter
 
@@ -110,7 +110,7 @@ def snapshot_of(world: World, owner: np.ndarray, layout: PackageLayout) -> tuple
     built = time.perf_counter()
     text = FullText.create(rows, None, path=layout.text)
     seconds = {"vectors_s": made - started, "build_s": built - made, "text_build_s": time.perf_counter() - built}
-    released = Released(entities, PictureIndex.load(layout.pictures, fingerprint="m"))
+    released = ReleaseIndexes(entities, PictureIndex.load(layout.pictures, fingerprint="m"))
     nothing = PictureIndex("m", shown.iloc[:0], np.zeros_like(vectors[:0]))
     late = EntityIndex("m", rows.iloc[:0], {k: v[:0] for k, v in entities.vectors.items()}, {})
     gone = np.zeros(len(rows), bool), np.zeros(len(owner), bool)
@@ -123,7 +123,7 @@ def recall(snapshot: Snapshot, asked: np.ndarray, where: Filter | None) -> float
     vectors = snapshot.released.pictures.vectors
     rows = np.flatnonzero(snapshot.passing(where).pictures)
     true = rows[exact(vectors if where is None else vectors[rows], asked, k=10)]
-    found = (Pictures(snapshot, query, where).nearest(k=10)[0] for query in asked)
+    found = (PictureQuery(snapshot, query, where).nearest(k=10)[0] for query in asked)
     return sum(len(np.intersect1d(f, t)) for f, t in zip(found, true, strict=True)) / true.size
 
 
@@ -147,13 +147,13 @@ def main(
             typed = names[i] if i % 2 else " ".join(rng.choice(WORDS, 2))
             exactly = {int(found.entity_id[1:]): found.spelt for found in text.named(typed)}
             told = {int(e[1:]) for column in ("names", "texts") for e, _ in text.holding(typed, column=column)}
-            words = Words(exact=exactly, named=frozenset(told))
+            words = TextMatches(exact=exactly, named=frozenset(told))
             return picture_hits(snapshot, Question(asked[i], typed, words, "mixed", 10, where))
 
         for i in range(20):  # maps the files
             hybrid(i, where)
-        vectors = times(lambda i: Pictures(snapshot, asked[i], None).nearest(k=10), count=QUESTIONS)
-        filtered = times(lambda i: Pictures(snapshot, asked[i], where).nearest(k=10), count=QUESTIONS)
+        vectors = times(lambda i: PictureQuery(snapshot, asked[i], None).nearest(k=10), count=QUESTIONS)
+        filtered = times(lambda i: PictureQuery(snapshot, asked[i], where).nearest(k=10), count=QUESTIONS)
         figures: dict[str, Any] = {
             "rows": rows,
             "dim": dim,

@@ -150,7 +150,7 @@ class EntityClip:
         """How well a text fits a picture: similarity, probability, and what speaks for and against it."""
         release = self.releases.champion
         with explained(), metrics.timed("search"):
-            match = release.predictor.judge(release.decode(image), text)
+            match = release.predictor.match(release.decode(image), text)
         self.samples.offer(release, picture=image, text=text)
         return MatchAnswer(release=release.version, **dict(match))
 

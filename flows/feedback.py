@@ -23,7 +23,7 @@ from bentos.runtime.feedback import Spool
 from entityclip.data import pairs
 from entityclip.data.sources.with_feedback import FEEDBACK
 from entityclip.errors import DataError, faults
-from entityclip.monitoring.feedback import Intake, JudgedRow, agreement, vouched
+from entityclip.monitoring.feedback import Intake, JudgedRow, accepted_images, agreement
 from entityclip.paths import Layout, StateLayout
 from entityclip.schemas import Record
 from entityclip.settings import read_config
@@ -83,7 +83,7 @@ def ingest_feedback(layout: Layout, spool: Spool) -> Gathered:
         before = read_judged(folder.judged)
         pictures = _pictures(layout)
         new, last = _judged(layout, spool, Intake(before, _entities(layout), pictures, policy=policy))
-        table = vouched([*before, *new], policy=policy, own=len(pictures))
+        table = accepted_images([*before, *new], policy=policy, own=len(pictures))
         if new:
             write_table(folder.judged, pd.DataFrame([row.model_dump() for row in (*before, *new)]), mode=PRIVATE_FILE)
             _write(folder.table, table)

@@ -17,7 +17,7 @@ from bentos import settings
 from bentos.runtime.samples import Samples
 from entityclip.data.pairs import digest
 from entityclip.model.checkpoint import load
-from entityclip.monitoring.baseline import baseline, seen
+from entityclip.monitoring.baseline import baseline, drift_sample
 from entityclip.monitoring.drift import NUMBERS, DriftReport, compare
 from entityclip.paths import Layout, StateLayout, StoreLayout
 from entityclip.reports.pages import as_markup, write_page
@@ -77,8 +77,8 @@ def measure_drift(layout: Layout, release: Release, state: StateLayout) -> Drift
     since = now - timedelta(hours=policy.window_hours)
     package = StoreLayout(layout.bento_home).model(release.version)
     entities = EntityIndex.load(package.entities, fingerprint=release.model_fingerprint)
-    known = seen(pd.read_parquet(layout.watch(release.version).baseline), entities)
-    shown = seen(Samples(state.samples).read(release.version, since=since), entities).distinct()
+    known = drift_sample(pd.read_parquet(layout.watch(release.version).baseline), entities)
+    shown = drift_sample(Samples(state.samples).read(release.version, since=since), entities).distinct()
     tests, untested = compare(known, shown, policy=policy)
     report = DriftReport(
         release=release.version,

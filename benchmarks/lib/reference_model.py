@@ -16,7 +16,7 @@ from entityclip.model.config import LossConfig
 from entityclip.model.entityclip import Batch, EntityCLIP
 from entityclip.model.losses import cosine, hard_negatives
 from entityclip.model.mmae import MMAE
-from entityclip.model.tokens import Tokens
+from entityclip.model.tokens import TowerOutput
 
 GROUPS = ("image", "shared", "text")
 
@@ -53,7 +53,7 @@ class PlainMMAE(nn.Module):
         self.to(mmae.match.weight).load_state_dict(as_plain(dict(mmae.named_parameters())))
 
     def forward(
-        self, image: Tokens, text: Tokens, explanation: Tokens
+        self, image: TowerOutput, text: TowerOutput, explanation: TowerOutput
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """B triples: ``v*`` (B, D), ``t*`` (B, D) and the logits of GI-ITM (B, 2), column 1 says "match"."""
         on_image = [_read(expert, image, image) for expert in self.image]
@@ -69,8 +69,8 @@ class PlainMMAE(nn.Module):
         )
 
 
-def _read(expert: nn.Module, x: Tokens, y: Tokens) -> torch.Tensor:
-    return Tokens(expert(x.tokens, y.tokens, y.mask), x.at, x.mask).pooled()
+def _read(expert: nn.Module, x: TowerOutput, y: TowerOutput) -> torch.Tensor:
+    return TowerOutput(expert(x.tokens, y.tokens, y.mask), x.at, x.mask).pooled()
 
 
 def _gated(gate: nn.Module, query: torch.Tensor, outputs: list[torch.Tensor]) -> torch.Tensor:

@@ -38,15 +38,17 @@ def calibrate(checkpoint: Checkpoint, data: Data, as_json: Json = False) -> None
     card = measure(model, source, progress=on_terminal())
     weight = calibrate_rerank(replace(model, card=card), source, progress=on_terminal())
     card.model_copy(update={"rerank": weight}).write(layout.card)
-    factors = {name: card.stretch.get(name, 1.0) for name in card.mix}
-    table([{"entities": n, "weight of the explanation": f"{w:g}", "stretch": factors[n]} for n, w in card.mix.items()])
+    factors = {name: card.slice_scale.get(name, 1.0) for name in card.mix}
+    table(
+        [{"entities": n, "weight of the explanation": f"{w:g}", "slice_scale": factors[n]} for n, w in card.mix.items()]
+    )
     typer.echo()
     known = {p: card.thresholds.get(str(p)) for p in PRECISIONS}
     table([{"precision": f"{p:g}", "least confidence": "not proven" if t is None else t} for p, t in known.items()])
     typer.echo(
         f"\nRe-ranking: weight {weight:g} of the matching head" + ("" if weight else "; its gain is not significant")
     )
-    found = {"mix": card.mix, "stretch": card.stretch, "thresholds": card.thresholds, "rerank": weight}
+    found = {"mix": card.mix, "slice_scale": card.slice_scale, "thresholds": card.thresholds, "rerank": weight}
     last_line(found, as_json)
 
 

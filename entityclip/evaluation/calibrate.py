@@ -46,9 +46,9 @@ COMPARISONS = 10**7
 
 
 def calibrate(model: LoadedModel, data: DataLayout, *, split: Split = "val", progress: bool = False) -> CheckpointCard:
-    """The model's card with ``mix``, ``stretch`` and ``thresholds``, from one embedding of the split's pictures.
+    """The model's card with ``mix``, ``slice_scale`` and ``thresholds``, from one embedding of the split's pictures.
 
-    A split without pictures gives the default mix, no stretch and no thresholds.
+    A split without pictures gives the default mix, a scale of 1 and no thresholds.
 
     Raises:
         DataError: The data are incomplete.
@@ -57,14 +57,14 @@ def calibrate(model: LoadedModel, data: DataLayout, *, split: Split = "val", pro
     pictures = PictureIndex.build(model, data, split=split, most=PICTURES, progress=progress)
     entities = calibrate_index(entities, pictures, scale=model.scale)
     thresholds = calibrate_thresholds(entities, pictures, scale=model.scale)
-    found = {"mix": entities.mix, "stretch": entities.stretch, "thresholds": thresholds}
+    found = {"mix": entities.mix, "slice_scale": entities.slice_scale, "thresholds": thresholds}
     return model.card.model_copy(update=found)
 
 
 def calibrate_index(entities: EntityIndex, pictures: PictureIndex, *, scale: float) -> EntityIndex:
-    """The index with the mix and the stretch that serve ``pictures`` best."""
-    mix, stretch = calibrate_mix(entities, pictures, scale=scale)
-    return entities.remixed(mix, stretch=stretch)
+    """The index with the mix and the slice scales that serve ``pictures`` best."""
+    mix, slice_scale = calibrate_mix(entities, pictures, scale=scale)
+    return entities.remixed(mix, slice_scale=slice_scale)
 
 
 # ---------------------------------------------------------------- mix
@@ -89,7 +89,7 @@ def calibrate_mix(
     free = [i for i, rows in enumerate(asked) if len(rows)]
     if not free:
         return dict(DEFAULT_MIX), {}
-    true, rivals = odds_by_choice(
+    true, rivals = likelihood_grid(
         mixed_similarities(entities, pictures.vectors), truth=truth, number=number, scale=SHARPER * scale
     )
 
@@ -109,8 +109,8 @@ def calibrate_mix(
     starts = [[start[i] if i in free else default[i] for i in range(len(SLICES))] for start in (explanation, caption)]
     found = CHOICES[_ascended(max(starts, key=worth), worth, free=free)]
     by_slice = (dict(zip(SLICES, (round(float(x), 3) for x in column), strict=True)) for column in found.T)
-    mix, stretch = by_slice
-    return mix, stretch
+    mix, slice_scale = by_slice
+    return mix, slice_scale
 
 
 def _some(pictures: PictureIndex, *, most: int) -> PictureIndex:
@@ -125,7 +125,7 @@ def _choice(weight: float) -> int:
 
 
 def mixed_similarities(entities: EntityIndex, queries: np.ndarray) -> Callable[[slice], np.ndarray]:
-    """For ``odds_by_choice``: (Q, D) pictures against the entities, by each of ``CHOICES``."""
+    """For ``likelihood_grid``: (Q, D) pictures against the entities, by each of ``CHOICES``."""
     weights, lengths = CHOICES.T[:, :, None, None]
 
     def similarities(part: slice) -> np.ndarray:
@@ -146,7 +146,7 @@ def _ascended(choice: list[int], worth: Callable[[list[int]], float], *, free: l
     return choice
 
 
-def odds_by_choice(
+def likelihood_grid(
     similarities: Callable[[slice], np.ndarray], *, truth: np.ndarray, number: np.ndarray, scale: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """What every choice of one option a slice can be judged by, without a product per choice.

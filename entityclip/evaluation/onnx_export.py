@@ -109,7 +109,7 @@ def _squares(model: LoadedModel, data: DataLayout) -> np.ndarray:
 
 
 # ---------------------------------------------------------------- to ONNX
-class _Image(nn.Module):
+class _ImageEncoder(nn.Module):
     """Pictures to unit vectors, without the positions that only experts read."""
 
     def __init__(self, model: EntityCLIP) -> None:
@@ -120,7 +120,7 @@ class _Image(nn.Module):
         return F.normalize(self.tower(pictures), dim=-1)
 
 
-class _Text(nn.Module):
+class _TextEncoder(nn.Module):
     """Token ids to unit vectors."""
 
     def __init__(self, model: EntityCLIP) -> None:
@@ -135,10 +135,10 @@ def _traced(model: LoadedModel, tower: str) -> ModelProto:
     """The tower as ONNX: any number of rows, and texts of any length that the tokenizer gives."""
     batch, side = torch.export.Dim("batch"), model.card.preprocessing.size
     if tower == "image":
-        module: nn.Module = _Image(model.model)
+        module: nn.Module = _ImageEncoder(model.model)
         example, shapes = torch.zeros(2, 3, side, side), {0: batch}
     else:
-        module = _Text(model.model)
+        module = _TextEncoder(model.model)
         example = model.tokenizer(["one text", "and another one that is longer"])
         shapes = {0: batch, 1: torch.export.Dim("length", max=model.card.tokenisation.context)}
     try:

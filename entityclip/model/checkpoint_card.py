@@ -36,7 +36,7 @@ class CheckpointCard(Record):
     metrics: dict[str, float]
     thresholds: dict[str, float] = Field(default={}, description="Target precision -> least confidence of a tag.")
     mix: dict[str, float] = Field(default={}, description="Slice -> weight of the explanation in the mixed index.")
-    stretch: dict[str, float] = Field(default={}, description="Slice -> factor of its vectors in the mixed index.")
+    slice_scale: dict[str, float] = Field(default={}, description="Slice -> factor of its vectors in the mixed index.")
     rerank: float = Field(default=0.0, ge=0, description="Weight of the matching head in re-ranking; 0: no help.")
     versions: dict[str, str] = Field(default={}, description="Library -> version at training time.")
 

@@ -10,7 +10,8 @@ from entityclip.model.config import LossConfig, ModelConfig
 from entityclip.model.distributed import gather, process
 from entityclip.model.losses import contrastive, cosine, hard_negatives, matching
 from entityclip.model.mmae import MMAE, Attended
-from entityclip.model.towers import Tokens, Towers
+from entityclip.model.tokens import TowerOutput
+from entityclip.model.towers import Towers
 
 MAX_SCALE = 100.0
 """Largest factor of the similarities in the contrastive terms, as in CLIP."""
@@ -35,9 +36,9 @@ class Batch(NamedTuple):
 class Read(NamedTuple):
     """What the towers made of a batch."""
 
-    image: Tokens  # of B pictures
-    captions: Tokens  # of the distinct captions
-    explanations: Tokens | None  # of the distinct explanations
+    image: TowerOutput  # of B pictures
+    captions: TowerOutput  # of the distinct captions
+    explanations: TowerOutput | None  # of the distinct explanations
 
 
 class EntityCLIP(Towers):
@@ -99,19 +100,19 @@ class EntityCLIP(Towers):
         return terms
 
     def _matching(
-        self, attended: Attended, v: torch.Tensor, t: torch.Tensor, explanation: Tokens, *, pairs: torch.Tensor
+        self, attended: Attended, v: torch.Tensor, t: torch.Tensor, explanation: TowerOutput, *, pairs: torch.Tensor
     ) -> torch.Tensor:
         """GI-ITM's loss over ``pairs`` of rows of the whole batch, as many of each kind; ``v`` and ``t`` are whole."""
         whole = Attended(*(gather(outputs, dim=outputs.ndim - 2) for outputs in attended))
-        texts = Tokens(*(gather(part) for part in explanation))
+        texts = TowerOutput(*(gather(part) for part in explanation))
         logits = self.mmae.match_logits(whole, _single(v), _single(t), texts, pairs=pairs)
         return matching(*logits.split(len(explanation.at)))
 
 
-def _single(vectors: torch.Tensor) -> Tokens:
+def _single(vectors: torch.Tensor) -> TowerOutput:
     """(B, D) pooled vectors as tokens of which nothing else is left."""
     first = torch.zeros(len(vectors), dtype=torch.long, device=vectors.device)
-    return Tokens(vectors[:, None], first, torch.ones_like(first, dtype=torch.bool)[:, None])
+    return TowerOutput(vectors[:, None], first, torch.ones_like(first, dtype=torch.bool)[:, None])
 
 
 def _pairs(negatives: tuple[torch.Tensor, torch.Tensor] | None, *, own: torch.Tensor) -> torch.Tensor:

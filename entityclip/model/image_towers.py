@@ -15,7 +15,7 @@ from open_clip.transformer import VisionTransformer
 from torch import nn
 
 from entityclip.errors import ConfigError
-from entityclip.model.tokens import Tokens
+from entityclip.model.tokens import TowerOutput
 
 ImageTower: TypeAlias = VisionTransformer | ModifiedResNet | TimmModel
 
@@ -59,12 +59,12 @@ def picture_size(tower: ImageTower) -> int | None:
     return tower.image_size[0] if isinstance(tower.image_size, tuple | list) else tower.image_size
 
 
-def image_tokens(tower: ImageTower, pictures: torch.Tensor) -> Tokens:
+def image_tokens(tower: ImageTower, pictures: torch.Tensor) -> TowerOutput:
     """(B, 3, S, S) normalised pictures -> tokens (B, 1 + positions, D), the pooled vector first."""
     reader = next(reader for kind, reader in _READERS.items() if isinstance(tower, kind))
     tokens = reader(tower, pictures)
     at = torch.zeros(len(tokens), dtype=torch.long, device=tokens.device)
-    return Tokens(tokens, at, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device))
+    return TowerOutput(tokens, at, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device))
 
 
 def image_blocks(tower: ImageTower) -> list[nn.Module]:

@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from entityclip.model.config import ExpertConfig
-from entityclip.model.tokens import Tokens
+from entityclip.model.tokens import TowerOutput
 
 
 def _matrices(count: int, rows: int, columns: int) -> nn.Parameter:
@@ -94,7 +94,7 @@ class MMAE(nn.Module):
         self.pair_gate = nn.Linear(2 * dim, config.image + config.text + 2 * config.shared)
         self.match = nn.Linear(dim, 2)
 
-    def forward(self, image: Tokens, text: Tokens, explanation: Tokens) -> Attended:
+    def forward(self, image: TowerOutput, text: TowerOutput, explanation: TowerOutput) -> Attended:
         """Experts and gates on B true triples."""
         v, t, keys = image.pooled(), text.pooled(), _norm(explanation.tokens)
         on_image = self.image(v, _norm(image.tokens), image.mask)
@@ -112,14 +112,20 @@ class MMAE(nn.Module):
         )
 
     def match_logits(
-        self, attended: Attended, image: Tokens, text: Tokens, explanation: Tokens, *, pairs: torch.Tensor
+        self,
+        attended: Attended,
+        image: TowerOutput,
+        text: TowerOutput,
+        explanation: TowerOutput,
+        *,
+        pairs: torch.Tensor,
     ) -> torch.Tensor:
         """GI-ITM on ``pairs`` (P, 2) of a picture's row and a text's row: logits (P, 2), column 1 says "match".
 
         Only the shared experts on a picture with another text's explanation are new; all else is gathered.
         """
         pictures, texts = pairs.to(image.at.device).unbind(dim=1)
-        v, t = image.pooled().index_select(0, pictures), text.pooled().index_select(0, texts)  # see Tokens.rows
+        v, t = image.pooled().index_select(0, pictures), text.pooled().index_select(0, texts)  # see TowerOutput.rows
         shared_image = attended.shared_image.index_select(1, pictures)
         wrong = (pictures != texts).nonzero()[:, 0]
         if len(wrong):

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from entityclip.errors import ConfigError
-from entityclip.model.tokens import Tokens
+from entityclip.model.tokens import TowerOutput
 
 TextTower: TypeAlias = TextTransformer | HFTextEncoder
 
@@ -44,7 +44,7 @@ def longest_text(tower: TextTower) -> int | None:
     return positions.num_embeddings - (0 if positions.padding_idx is None else positions.padding_idx + 1)
 
 
-def text_tokens(tower: TextTower, ids: torch.Tensor) -> Tokens:
+def text_tokens(tower: TextTower, ids: torch.Tensor) -> TowerOutput:
     """(B, L) token ids, padded with what the tower's tokenizer pads with -> tokens (B, L', D).
 
     The pooled position is what open_clip's own ``encode_text`` gives for the same ids at full length. Where that is
@@ -70,7 +70,7 @@ def text_blocks(tower: TextTower) -> list[nn.Module]:
 
 
 # ---------------------------------------------------------------- one reader for each kind
-def _clip_tokens(tower: TextTransformer, ids: torch.Tensor) -> Tokens:
+def _clip_tokens(tower: TextTransformer, ids: torch.Tensor) -> TowerOutput:
     if tower.attn_mask is None or tower.pool_type == "last" or tower.cls_emb is not None:
         # It attends to padding, or reads it, or puts a class token behind it: only the full length is the same text.
         ids = F.pad(ids, (0, tower.context_length - ids.shape[1]), value=tower.pad_id)
@@ -82,7 +82,7 @@ def _clip_tokens(tower: TextTransformer, ids: torch.Tensor) -> Tokens:
         tokens = tower.text_projection(tokens)
     elif tower.text_projection is not None:
         tokens = tokens @ tower.text_projection
-    return Tokens(tokens, *_read_and_attended(tower, ids))
+    return TowerOutput(tokens, *_read_and_attended(tower, ids))
 
 
 def _read_and_attended(tower: TextTransformer, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -98,7 +98,7 @@ def _read_and_attended(tower: TextTransformer, ids: torch.Tensor) -> tuple[torch
     return at, (ids != tower.pad_id) | (positions == at[:, None])
 
 
-def _hugging_face_tokens(tower: HFTextEncoder, ids: torch.Tensor) -> Tokens:
+def _hugging_face_tokens(tower: HFTextEncoder, ids: torch.Tensor) -> TowerOutput:
     attended = ids != tower.config.pad_token_id
     output = tower.transformer(input_ids=ids, attention_mask=attended.long())
     hidden = output.last_hidden_state
@@ -107,4 +107,4 @@ def _hugging_face_tokens(tower: HFTextEncoder, ids: torch.Tensor) -> Tokens:
     else:
         pooled = tower.pooler(output, attended.long())
     tokens = tower.proj(torch.cat([pooled[:, None], hidden], dim=1))
-    return Tokens(tokens, torch.zeros_like(ids[:, 0]), F.pad(attended, (1, 0), value=True))
+    return TowerOutput(tokens, torch.zeros_like(ids[:, 0]), F.pad(attended, (1, 0), value=True))

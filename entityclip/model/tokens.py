@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 
-class Tokens(NamedTuple):
+class TowerOutput(NamedTuple):
     """What a tower gives: every token in the joint width, the pooled position of each row, what is no padding."""
 
     tokens: torch.Tensor  # (B, L, D)
@@ -19,10 +19,10 @@ class Tokens(NamedTuple):
         rows = self.at.shape[0]  # len() is a constant to torch.export
         return self.tokens[torch.arange(rows, device=self.at.device), self.at]
 
-    def rows(self, index: torch.Tensor) -> Tokens:
+    def rows(self, index: torch.Tensor) -> TowerOutput:
         """The rows at ``index``, in its order; rows may repeat.
 
         By ``index_select``: the gradient of ``tokens[index]`` sums repeated rows on a CPU in whatever order its threads
         come, so that no two trainings would be the same.
         """
-        return Tokens(*(part.index_select(0, index) for part in self))
+        return TowerOutput(*(part.index_select(0, index) for part in self))

@@ -24,7 +24,7 @@ from entityclip.model.image_towers import (
     require_known_image_tower,
 )
 from entityclip.model.text_towers import TextTower, longest_text, require_known_text_tower, text_blocks, text_tokens
-from entityclip.model.tokens import Tokens as Tokens
+from entityclip.model.tokens import TowerOutput
 from entityclip.model.weights import ClipModel, load_weights, weights_file
 
 
@@ -69,7 +69,7 @@ class Towers(nn.Module):
             self.text.config.save_pretrained(folder)
 
     # ---------------------------------------------------------------- what they give
-    def image_tokens(self, pictures: torch.Tensor) -> Tokens:
+    def image_tokens(self, pictures: torch.Tensor) -> TowerOutput:
         """(B, 3, S, S) normalised pictures -> tokens (B, 1 + positions, D), the pooled vector first.
 
         Raises:
@@ -81,7 +81,7 @@ class Towers(nn.Module):
             )
         return image_tokens(self.visual, pictures)
 
-    def text_tokens(self, ids: torch.Tensor) -> Tokens:
+    def text_tokens(self, ids: torch.Tensor) -> TowerOutput:
         """(B, L) token ids as this tower's tokenizer pads them -> tokens (B, L', D).
 
         Raises:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from entityclip.data import pairs
 from entityclip.model.checkpoint import LoadedModel
-from entityclip.monitoring.drift import Seen
+from entityclip.monitoring.drift import DriftSample
 from entityclip.monitoring.statistics import STATISTICS, picture_statistics, script_of
 from entityclip.paths import DataLayout
 from entityclip.retrieval.index import EntityIndex
@@ -53,10 +53,10 @@ def _measured(model: LoadedModel, squares: list[np.ndarray]) -> Iterator[dict[st
         yield {"vector": vector.astype(np.float16).tobytes(), **picture_statistics(square)}
 
 
-def seen(samples: pd.DataFrame, entities: EntityIndex) -> Seen:
+def drift_sample(samples: pd.DataFrame, entities: EntityIndex) -> DriftSample:
     """Samples, or a baseline, as the tests take them; scores are those of the mixed index."""
     shown = samples[samples["vector"].notna()].reset_index(drop=True)
     width = entities.vectors["mixed"].shape[1]
     vectors = np.frombuffer(b"".join(shown["vector"]), dtype=np.float16).reshape(-1, width).astype(np.float32)
     scores = np.array([(entities.vectors["mixed"] @ vector).max() for vector in vectors], dtype=np.float32)
-    return Seen(shown[list(STATISTICS)].assign(score=scores), vectors, samples["script"].dropna())
+    return DriftSample(shown[list(STATISTICS)].assign(score=scores), vectors, samples["script"].dropna())

@@ -84,7 +84,7 @@ class DriftReport(Record):
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class DriftSample:
     """Pictures and texts, as far as the tests look at them."""
 
     pictures: pd.DataFrame
@@ -94,14 +94,16 @@ class Seen:
     scripts: pd.Series
     """Script of each text."""
 
-    def distinct(self) -> Seen:
+    def distinct(self) -> DriftSample:
         """Every picture once: a client that sends one picture all day shows one picture."""
         _, first = np.unique(self.vectors.astype(np.float16), axis=0, return_index=True)
         rows = np.sort(first)
-        return Seen(self.pictures.iloc[rows].reset_index(drop=True), self.vectors[rows], self.scripts)
+        return DriftSample(self.pictures.iloc[rows].reset_index(drop=True), self.vectors[rows], self.scripts)
 
 
-def compare(reference: Seen, current: Seen, *, policy: DriftPolicy) -> tuple[tuple[DriftTest, ...], tuple[str, ...]]:
+def compare(
+    reference: DriftSample, current: DriftSample, *, policy: DriftPolicy
+) -> tuple[tuple[DriftTest, ...], tuple[str, ...]]:
     """All tests that the samples are enough for, and a sentence for what they are not enough for.
 
     Args:
@@ -134,7 +136,7 @@ def _judged(test: DriftTest, *, among: int, policy: DriftPolicy) -> DriftTest:
     return test.model_copy(update={"chance": chance, "drifted": test.value >= test.limit and chance <= policy.alpha})
 
 
-def _numbers(name: str, reference: Seen, current: Seen, *, policy: DriftPolicy) -> DriftTest:
+def _numbers(name: str, reference: DriftSample, current: DriftSample, *, policy: DriftPolicy) -> DriftTest:
     from scipy.stats import ks_2samp
 
     ours, theirs = reference.pictures[name].to_numpy(), current.pictures[name].to_numpy()
@@ -156,7 +158,7 @@ def _middle(values: np.ndarray) -> str:
     return f"{median:.2f} ({low:.2f} to {high:.2f})"
 
 
-def _embeddings(reference: Seen, current: Seen, *, policy: DriftPolicy) -> DriftTest:
+def _embeddings(reference: DriftSample, current: DriftSample, *, policy: DriftPolicy) -> DriftTest:
     auc, chance = discriminator_auc(reference.vectors, current.vectors)
     return DriftTest(
         what="embedding",

@@ -181,7 +181,7 @@ class Intake:
 
 
 # ---------------------------------------------------------------- what they vouch for
-def vouched(rows: Iterable[JudgedRow], *, policy: FeedbackPolicy, own: int) -> pd.DataFrame:
+def accepted_images(rows: Iterable[JudgedRow], *, policy: FeedbackPolicy, own: int) -> pd.DataFrame:
     """Pictures that become rows of the data, as a table that ``sources.table`` reads; all of them are trained on.
 
     A picture counts for the one entity that more callers say it shows than deny; where two entities claim it, it

@@ -15,7 +15,16 @@ from entityclip.errors import ConfigError
 from entityclip.model import checkpoint, onnx_runtime
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.paths import ChangesLayout, PackageLayout
-from entityclip.retrieval.index import Catalog, Changes, EntityIndex, FullText, PictureIndex, Released, Snapshot, Words
+from entityclip.retrieval.index import (
+    Catalog,
+    Changes,
+    EntityIndex,
+    FullText,
+    PictureIndex,
+    ReleaseIndexes,
+    Snapshot,
+    TextMatches,
+)
 from entityclip.retrieval.index.ranking import Question, entity_hits, picture_hits
 from entityclip.retrieval.rerank import rerank as reranked
 from entityclip.retrieval.vectors import best, shares, unit
@@ -90,7 +99,7 @@ class Predictor:
         """Everything that can be found."""
         rows = None if self.pictures is None else self.pictures.rows
         text = self.text or FullText.create(self.entities.rows, rows)
-        return Catalog(self.model, Released(self.entities, self.pictures), text=text, changes=self.changes)
+        return Catalog(self.model, ReleaseIndexes(self.entities, self.pictures), text=text, changes=self.changes)
 
     # ------------------------------------------------------------ changes
     def put_entity(
@@ -148,7 +157,7 @@ class Predictor:
         if again is not None:
             found = self._found(snapshot, snapshot.similarities(query, index, where), again, k=k, rerank=rerank)
             return [Hit(**hit, exact=False) for _, hit in found]
-        words = Words() if text is None else self.catalog.words(text, snapshot)
+        words = TextMatches() if text is None else self.catalog.words(text, snapshot)
         question = Question(query, text or "", words, index, k, where)
         return entity_hits(snapshot, question) if target == "entities" else picture_hits(snapshot, question)
 
@@ -200,7 +209,7 @@ class Predictor:
             raise ConfigError(f"precision {precision} was not calibrated; expected one of {known}")
         return thresholds.get(str(precision), np.inf)
 
-    def match(self, image: Image.Image, text: str) -> float:
+    def similarity(self, image: Image.Image, text: str) -> float:
         """Similarity of a picture and a text; an entity's name stands for the entity, and gives the score of its tag.
 
         Raises:
@@ -208,8 +217,8 @@ class Predictor:
         """
         return float(self.model.embed_images([image])[0] @ self._asked_text(text, "mixed", self.catalog.now()))
 
-    def judge(self, image: Image.Image, text: str) -> Match:
-        """``match`` with a probability and the evidence for it.
+    def match(self, image: Image.Image, text: str) -> Match:
+        """What ``/match`` answers: ``similarity``, its probability among all entities, and the evidence for it.
 
         Raises:
             ConfigError: The text is empty.
@@ -249,7 +258,7 @@ class Predictor:
             entities=len(snapshot),
             pictures=snapshot.pictures,
             mix=self.entities.mix,
-            stretch=self.entities.stretch,
+            slice_scale=self.entities.slice_scale,
             thresholds=card.thresholds,
             rerank=card.rerank,
         )

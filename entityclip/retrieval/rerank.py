@@ -27,7 +27,7 @@ from entityclip.data import pairs
 from entityclip.data.images import decode
 from entityclip.errors import ConfigError, DataError
 from entityclip.model.checkpoint import LoadedModel
-from entityclip.model.tokens import Tokens
+from entityclip.model.tokens import TowerOutput
 from entityclip.paths import DataLayout
 from entityclip.retrieval import metrics
 from entityclip.retrieval.index import EntityIndex
@@ -101,13 +101,13 @@ def rerank(
 
 
 @torch.inference_mode()
-def log_odds(model: LoadedModel, entities: EntityIndex, image: Tokens, candidates: np.ndarray) -> np.ndarray:
+def log_odds(model: LoadedModel, entities: EntityIndex, image: TowerOutput, candidates: np.ndarray) -> np.ndarray:
     """The head's log-odds that picture and entity belong together.
 
     Args:
         model: What judges.
         entities: Whose names and explanations are read.
-        image: Tokens of B pictures.
+        image: Tower output of B pictures.
         candidates: (B, K) rows of ``entities``.
 
     Returns:
@@ -132,12 +132,12 @@ def log_odds(model: LoadedModel, entities: EntityIndex, image: Tokens, candidate
     return (logits[:, 1] - logits[:, 0]).view(candidates.shape).numpy()
 
 
-def _read_texts(model: LoadedModel, texts: list[str]) -> Tokens:
+def _read_texts(model: LoadedModel, texts: list[str]) -> TowerOutput:
     return model.model.text_tokens(model.tokenizer(texts).to(model.device))
 
 
 @torch.inference_mode()
-def _read(model: LoadedModel, images: Iterable[Image.Image]) -> Tokens:
+def _read(model: LoadedModel, images: Iterable[Image.Image]) -> TowerOutput:
     preprocessing = model.card.preprocessing
     squares = torch.from_numpy(np.stack([preprocessing.square(image) for image in images]))
     return model.model.image_tokens(preprocessing.normalise(squares.to(model.device)))

@@ -93,6 +93,6 @@ class ModelFacts(Record):
     entities: int
     pictures: int
     mix: dict[str, float] = Field(description="Slice -> weight of the explanation in the mixed index.")
-    stretch: dict[str, float] = Field(description="Slice -> factor of its vectors in the mixed index.")
+    slice_scale: dict[str, float] = Field(description="Slice -> factor of its vectors in the mixed index.")
     thresholds: dict[str, float] = Field(description="Target precision -> least confidence of a tag.")
     rerank: float = Field(description="Weight of the matching head in re-ranking; 0: it keeps the order.")

@@ -115,7 +115,7 @@ def order(data: TrainingSet, *, batch: int, balance: float, epoch: int, seed: in
 
 
 # ---------------------------------------------------------------- from rows to a batch
-class Draft(NamedTuple):
+class PreparedBatch(NamedTuple):
     """A batch as a worker prepares it: squares not yet varied, everything drawn that chance decides."""
 
     squares: torch.Tensor  # (B, 3, S, S) uint8
@@ -142,7 +142,7 @@ def draft(
     tokenizer: Tokenizer,
     generator: torch.Generator,
     share: slice = slice(None),
-) -> Draft:
+) -> PreparedBatch:
     """The batch of these rows, or the ``share`` of it that one process holds: one caption and one explanation drawn
     for each entity. What is drawn does not depend on the share.
     """
@@ -163,7 +163,7 @@ def draft(
     chance = torch.rand(len(rows), CHANCES, generator=generator)[share]
     squares = data.pictures.read(rows[share])
     of_entities = torch.from_numpy(numbers[share])
-    return Draft(squares, chance, captions, caption_of, explanations, explanation_of, explained, of_entities)
+    return PreparedBatch(squares, chance, captions, caption_of, explanations, explanation_of, explained, of_entities)
 
 
 CHANCES = 8

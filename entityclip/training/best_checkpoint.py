@@ -14,7 +14,7 @@ from entityclip.model.checkpoint import save_tensors
 from entityclip.training.batches import TrainingSet
 from entityclip.training.config import TrainConfig
 from entityclip.training.resume_state import put_weights, whole_state
-from entityclip.training.step import Job, Steps
+from entityclip.training.step import Steps, TrainingJob
 
 STILL = Augmentation(crop=1, rotate=0, flip=False, light=0, saturation=0)
 
@@ -30,7 +30,7 @@ class Best:
                 self.loss = float(file.metadata()["loss"])
 
     @torch.no_grad()
-    def offer(self, job: Job) -> float:
+    def offer(self, job: TrainingJob) -> float:
         """The validation loss of the weights as they are, or of their mean; kept if none before was lower."""
         with job.average.shown():
             loss = self._measure(job)
@@ -40,7 +40,7 @@ class Best:
                     save_tensors(self.path, weights, metadata={"loss": str(loss)})
         return loss
 
-    def restore(self, job: Job) -> None:
+    def restore(self, job: TrainingJob) -> None:
         """Put the weights of the best epoch back; every process has to call it."""
         job.accelerator.wait_for_everyone()
         put_weights(job.wrapped, load_file(self.path))
@@ -49,7 +49,7 @@ class Best:
         job.accelerator.wait_for_everyone()  # the first process deletes the file next
 
     @torch.no_grad()
-    def _measure(self, job: Job) -> float:
+    def _measure(self, job: TrainingJob) -> float:
         job.wrapped.eval()
         losses = []
         for number in range(len(self._steps)):

@@ -20,10 +20,10 @@ from entityclip.errors import ConfigError, TrainingError
 from entityclip.model.compatibility import require_fit
 from entityclip.model.distributed import process, processes
 from entityclip.model.entityclip import MAX_SCALE, Batch, EntityCLIP, Read
-from entityclip.model.towers import Tokens
+from entityclip.model.tokens import TowerOutput
 from entityclip.training import batches
 from entityclip.training.adapters import adapt, optimizer, train_mode
-from entityclip.training.batches import Draft, TrainingSet
+from entityclip.training.batches import PreparedBatch, TrainingSet
 from entityclip.training.config import TrainConfig
 from entityclip.training.ema import Average
 from entityclip.training.memory import attention, keep_freed_memory
@@ -42,7 +42,7 @@ def join(config: TrainConfig) -> PartialState:
     return PartialState(cpu=config.device == "cpu")
 
 
-class Steps(Dataset[Draft]):
+class Steps(Dataset[PreparedBatch]):
     """The batches of a run by the number of their step, whichever worker prepares them; of each, this process's share.
 
     A batch that the processes cannot share evenly loses its last rows.
@@ -63,7 +63,7 @@ class Steps(Dataset[Draft]):
     def __len__(self) -> int:
         return len(self.plan)
 
-    def __getitem__(self, step: int) -> Draft:
+    def __getitem__(self, step: int) -> PreparedBatch:
         _, rows = self.plan[step]
         each = len(rows) // self.processes
         return batches.draft(
@@ -83,7 +83,7 @@ class Steps(Dataset[Draft]):
         return step + 1 == len(self.plan) or self.plan[step + 1][0] != self.plan[step][0]
 
 
-class Job:
+class TrainingJob:
     """Model, optimizer and steps of a run, on the devices that it was given.
 
     Raises:
@@ -115,7 +115,7 @@ class Job:
         """Put the model into training mode, all but its frozen modules."""
         train_mode(self.wrapped)
 
-    def step(self, number: int, drafted: Draft) -> dict[str, float]:
+    def step(self, number: int, prepared: PreparedBatch) -> dict[str, float]:
         """Loss, gradient, update. Returns the loss's terms.
 
         Raises:
@@ -123,7 +123,7 @@ class Job:
         """
         torch.manual_seed(self.config.seed * 1_000_003 + number)  # a tower may have dropout
         epoch, _ = self.steps.plan[number]
-        batch = drafted.batch(
+        batch = prepared.batch(
             preprocessing=self.preprocessing(epoch),
             augmentation=self.config.augmentation,
             device=self.accelerator.device,
@@ -164,7 +164,7 @@ class Job:
         with self.accelerator.no_sync(self.wrapped):
             with torch.no_grad():
                 cached = [[self._read(*one) for one in of_input] for of_input in chunks]
-            joined = [Tokens(*(torch.cat(parts) for parts in zip(*tokens, strict=True))) for tokens in cached]
+            joined = [TowerOutput(*(torch.cat(parts) for parts in zip(*tokens, strict=True))) for tokens in cached]
             leaves = [tokens._replace(tokens=tokens.tokens.requires_grad_()) for tokens in joined]
             with self.accelerator.autocast():
                 read = Read(leaves[0], leaves[1], leaves[2] if len(leaves) > 2 else None)
@@ -179,7 +179,7 @@ class Job:
             parameter.grad = self.accelerator.reduce(gradient, "mean")
         return terms
 
-    def _read(self, tower: Callable[[torch.Tensor], Tokens], rows: torch.Tensor, seed: int) -> Tokens:
+    def _read(self, tower: Callable[[torch.Tensor], TowerOutput], rows: torch.Tensor, seed: int) -> TowerOutput:
         """One chunk through a tower; ``seed`` makes dropout the same when the chunk is read again."""
         torch.manual_seed(seed)
         with self.accelerator.autocast():

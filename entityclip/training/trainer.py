@@ -23,7 +23,7 @@ from entityclip.training import batches, resume_state
 from entityclip.training.batches import TrainingSet
 from entityclip.training.best_checkpoint import Best
 from entityclip.training.config import TIMES, TrainConfig, code_hash, versions
-from entityclip.training.step import Job, join
+from entityclip.training.step import TrainingJob, join
 
 Report = Callable[[int, dict[str, float]], None]
 """Called after each epoch with its number (from 1) and the means of the loss's terms over its steps, and of TIMES."""
@@ -65,7 +65,7 @@ def fit(
 
     cache = decoded or run.decoded
     training = _read(config, data, "train", side=config.kept_side, cache=cache, progress=show)
-    job = Job(config, training)
+    job = TrainingJob(config, training)
     validation = (
         _read(config, data, "val", side=config.preprocessing.size, cache=cache, progress=show)
         if config.keep == "best"
@@ -84,7 +84,7 @@ def fit(
     return read_card(run.checkpoint)
 
 
-def _train(job: Job, best: Best | None, *, run: RunLayout, report: Report, progress: bool) -> dict[str, float]:
+def _train(job: TrainingJob, best: Best | None, *, run: RunLayout, report: Report, progress: bool) -> dict[str, float]:
     """Every step that is left, from the state of a killed run on; the terms of the last one."""
     config = job.config
     done, total = resume_state.resume(run.resume, job.wrapped, job.optimizer, job.average), len(job.steps)
@@ -98,9 +98,9 @@ def _train(job: Job, best: Best | None, *, run: RunLayout, report: Report, progr
     saved, means, terms = time.monotonic(), _Means(), {}
     bar = tqdm(initial=done, total=total, desc="train", unit="step", disable=not progress)
     asked = time.monotonic()
-    for step, drafted in enumerate(steps, start=done):
+    for step, prepared in enumerate(steps, start=done):
         arrived = time.monotonic()
-        terms = job.step(step, drafted)
+        terms = job.step(step, prepared)
         means.add(terms | dict(zip(TIMES, (arrived - asked, time.monotonic() - arrived), strict=True)))
         bar.update()
         if job.steps.ends_epoch(step):
@@ -136,7 +136,7 @@ def _read(
 
 def _keep(
     config: TrainConfig,
-    job: Job,
+    job: TrainingJob,
     weights: dict[str, torch.Tensor],
     *,
     run: RunLayout,

@@ -71,7 +71,7 @@ def calibrate_model(layout: Layout, run: RunLayout) -> CheckpointCard:
     card = card.model_copy(update={"rerank": weight})
     card.write(run.checkpoint.card)
     log = get_run_logger()
-    log.info("weight of the explanation by slice: %s; stretch: %s", card.mix, card.stretch)
+    log.info("weight of the explanation by slice: %s; slice_scale: %s", card.mix, card.slice_scale)
     log.info("confidence threshold of a tag by precision: %s", card.thresholds)
     log.info(
         "weight of the matching head in re-ranking: %g%s", weight, "" if weight else "; its gain is not significant"

@@ -15,8 +15,8 @@ from entityclip.evaluation.calibrate import (
     calibrate_index,
     calibrate_mix,
     calibrate_thresholds,
+    likelihood_grid,
     mixed_similarities,
-    odds_by_choice,
     proven_share,
 )
 from entityclip.retrieval import metrics
@@ -83,9 +83,9 @@ def test_each_slice_leans_to_the_text_that_describes_it():
 
 
 def test_slice_without_pictures_keeps_its_default():
-    mix, stretch = calibrate_mix(*indexes(noise=0.2, slices=("frequent", "few")), scale=SCALE)
+    mix, slice_scale = calibrate_mix(*indexes(noise=0.2, slices=("frequent", "few")), scale=SCALE)
     assert (mix["one"], mix["none"]) == (DEFAULT_MIX["one"], DEFAULT_MIX["none"])
-    assert (stretch["one"], stretch["none"]) == (1, 1)
+    assert (slice_scale["one"], slice_scale["none"]) == (1, 1)
 
 
 def test_worthless_explanations_weigh_nothing():
@@ -109,24 +109,24 @@ def test_odds_add_up_to_the_softmax_of_the_mixed_similarities(c):
     truth = entities.rows_of(pictures.rows["entity_id"])
     number = entities.rows["slice"].map({name: i for i, name in enumerate(SLICES)}).to_numpy()
     by_choice = mixed_similarities(entities, pictures.vectors)
-    true, rivals = odds_by_choice(by_choice, truth=truth, number=number, scale=40.0)
+    true, rivals = likelihood_grid(by_choice, truth=truth, number=number, scale=40.0)
     weight, length = CHOICES[c].tolist()
-    mixed = entities.remixed(dict.fromkeys(SLICES, weight), stretch=dict.fromkeys(SLICES, length)).vectors["mixed"]
+    mixed = entities.remixed(dict.fromkeys(SLICES, weight), slice_scale=dict.fromkeys(SLICES, length)).vectors["mixed"]
     expected = [shares(mixed @ picture, scale=40.0)[row] for picture, row in zip(pictures.vectors, truth, strict=True)]
     assert true[c] / (true[c] + rivals[:, c].sum(axis=0)) == pytest.approx(np.array(expected), rel=1e-3, abs=1e-6)
 
 
 def test_what_was_never_photographed_is_lifted_in_the_mixed_index():
-    gains, stretches = [], []
+    gains, scales = [], []
     for seed in range(6):
         entities, pictures = left_behind(each=20, seed=seed)
         known, unknown = halves(pictures)
         mixed = calibrate_index(entities, known, scale=SCALE)
-        stretches.append(mixed.stretch["none"] / mixed.stretch["frequent"])
+        scales.append(mixed.slice_scale["none"] / mixed.slice_scale["frequent"])
         single = np.maximum(*(recalls(entities, unknown, index=kind) for kind in ("caption", "explanation")))
         gains.append(recalls(mixed, unknown) - single)
     found = np.mean(gains, axis=0)
-    assert np.mean(stretches) > 1.01
+    assert np.mean(scales) > 1.01
     assert found[SLICES.index("none")] > 2
     assert found.min() > -1
 
@@ -206,7 +206,7 @@ def test_calibration_of_a_real_model_fits_its_card(tmp_path):
     data, model = tiny_data(tmp_path / "data"), tiny_model(tmp_path / "model")
     card = calibrate(model, data)
     assert set(card.mix) == set(SLICES)
-    assert set(card.stretch.values()) <= {round(float(length), 3) for length in LENGTHS}
+    assert set(card.slice_scale.values()) <= {round(float(length), 3) for length in LENGTHS}
     assert set(card.mix.values()) <= {round(float(w), 3) for w in WEIGHTS}
     assert card.fingerprint == model.card.fingerprint  # calibrating does not make another model
 

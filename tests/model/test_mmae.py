@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from benchmarks.lib.reference_model import PlainExpert, PlainMMAE, as_plain
 from entityclip.model.config import ExpertConfig
 from entityclip.model.mmae import MMAE, Experts
-from entityclip.model.tokens import Tokens
+from entityclip.model.tokens import TowerOutput
 
 
 class Case(NamedTuple):
@@ -46,12 +46,12 @@ def random_mmae(dim: int, experts: ExpertConfig, *, dtype: torch.dtype, generato
     return mmae
 
 
-def random_tokens(batch: int, length: int, dim: int, *, dtype: torch.dtype, generator: torch.Generator) -> Tokens:
+def random_tokens(batch: int, length: int, dim: int, *, dtype: torch.dtype, generator: torch.Generator) -> TowerOutput:
     """Any position may be the one that is read, any others may be masked."""
     at = torch.randint(0, length, (batch,), generator=generator)
     mask = torch.rand(batch, length, generator=generator) < 0.6
     mask[torch.arange(batch), at] = True
-    return Tokens(torch.randn(batch, length, dim, generator=generator, dtype=dtype).requires_grad_(), at, mask)
+    return TowerOutput(torch.randn(batch, length, dim, generator=generator, dtype=dtype).requires_grad_(), at, mask)
 
 
 def plain_form(mmae: MMAE, *, generator: torch.Generator) -> PlainMMAE:

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from tiny import tiny_data, tiny_model
 
-from entityclip.monitoring.baseline import baseline, seen
-from entityclip.monitoring.drift import NUMBERS, DriftPolicy, Seen, compare, discriminator_auc
+from entityclip.monitoring.baseline import baseline, drift_sample
+from entityclip.monitoring.drift import NUMBERS, DriftPolicy, DriftSample, compare, discriminator_auc
 from entityclip.monitoring.statistics import picture_statistics, script_of
 from entityclip.retrieval.index import EntityIndex
 from entityclip.retrieval.vectors import unit
@@ -14,15 +14,15 @@ from entityclip.retrieval.vectors import unit
 POLICY = DriftPolicy(min_samples=100)
 
 
-def sample(seed: int, *, count: int = 300, shift: float = 0.0, scripts: dict[str, int] | None = None) -> Seen:
+def sample(seed: int, *, count: int = 300, shift: float = 0.0, scripts: dict[str, int] | None = None) -> DriftSample:
     rng = np.random.default_rng(seed)
     vectors = unit(rng.normal(size=(count, 16)) + shift * np.eye(16)[0])
     figures = pd.DataFrame(rng.uniform(0.2, 0.8, (count, len(NUMBERS))), columns=list(NUMBERS))
     texts = [script for script, n in (scripts or {"latin": 300}).items() for _ in range(n)]
-    return Seen(figures, vectors, pd.Series(texts, dtype="str"))
+    return DriftSample(figures, vectors, pd.Series(texts, dtype="str"))
 
 
-def drifted(reference: Seen, current: Seen, policy: DriftPolicy = POLICY) -> set[str]:
+def drifted(reference: DriftSample, current: DriftSample, policy: DriftPolicy = POLICY) -> set[str]:
     tests, _ = compare(reference, current, policy=policy)
     assert {test.what for test in tests} == {*NUMBERS, "embedding", "script"}
     return {test.what for test in tests if test.drifted}
@@ -64,7 +64,7 @@ def test_a_small_difference_is_certain_among_many_and_still_no_drift():
 
 def test_one_picture_sent_all_day_is_one_picture():
     once = sample(1, count=1)
-    flood = Seen(
+    flood = DriftSample(
         pd.concat([once.pictures] * 500, ignore_index=True), np.repeat(once.vectors, 500, axis=0), once.scripts
     )
     tests, untested = compare(sample(0), flood, policy=POLICY)
@@ -73,7 +73,7 @@ def test_one_picture_sent_all_day_is_one_picture():
 
 
 def test_no_samples_at_all_are_said_to_be_too_few():
-    nothing = Seen(pd.DataFrame(columns=list(NUMBERS)), np.zeros((0, 16), np.float32), pd.Series(dtype="str"))
+    nothing = DriftSample(pd.DataFrame(columns=list(NUMBERS)), np.zeros((0, 16), np.float32), pd.Series(dtype="str"))
     tests, untested = compare(sample(0), nothing, policy=POLICY)
     assert tests == ()
     assert len(untested) == 2
@@ -108,10 +108,10 @@ def test_statistics_say_what_they_are_called():
 def test_the_baseline_holds_pictures_that_nobody_trained_on_and_the_same_again_does_not_drift(tmp_path):
     data, model = tiny_data(tmp_path / "data"), tiny_model(tmp_path / "model")
     frame, entities = baseline(model, data), EntityIndex.build(model, data)
-    known = seen(frame, entities)
+    known = drift_sample(frame, entities)
     assert len(known.vectors) == 24  # of each of six entities three test pictures and one of val
     assert known.scripts.eq("latin").all()
     assert known.pictures["score"].between(-1.01, 1.01).all()
     assert known.pictures["brightness"].between(0.5, 1).all()
-    tests, _ = compare(known, seen(frame, entities), policy=DriftPolicy(min_samples=20))
+    tests, _ = compare(known, drift_sample(frame, entities), policy=DriftPolicy(min_samples=20))
     assert {test.value for test in tests if test.what != "embedding"} == {0.0}

@@ -8,7 +8,7 @@ from datetime import date
 
 import pytest
 
-from entityclip.monitoring.feedback import FeedbackPolicy, Intake, JudgedRow, Verdict, agreement, vouched
+from entityclip.monitoring.feedback import FeedbackPolicy, Intake, JudgedRow, Verdict, accepted_images, agreement
 
 MONDAY = date(2026, 11, 2)
 ENTITIES = {"r": "KX-RED", "b": "KX-BLUE"}
@@ -36,12 +36,12 @@ def taken(*said: Said, before=(), policy: FeedbackPolicy | None = None, day: dat
 
 
 def entities_of(rows: list[JudgedRow], policy: FeedbackPolicy | None = None) -> list[str]:
-    return sorted(vouched(rows, policy=policy or FeedbackPolicy(), own=0)["entity"])
+    return sorted(accepted_images(rows, policy=policy or FeedbackPolicy(), own=0)["entity"])
 
 
 def test_a_confirmed_and_a_corrected_picture_become_rows_to_train_on(picture_bytes):
     confirmed, corrected = Said(picture_bytes(1)), Said(picture_bytes(2), "missing", "", entity="KX-BLUE")
-    table = vouched(taken(confirmed, corrected), policy=FeedbackPolicy(licence="CC0"), own=0)
+    table = accepted_images(taken(confirmed, corrected), policy=FeedbackPolicy(licence="CC0"), own=0)
     assert sorted(table["entity"]) == ["KX-BLUE", "KX-RED"]
     assert set(table["split"]) == {"train"}
     assert set(table["licence"]) == {"CC0"}
@@ -98,12 +98,12 @@ def test_one_key_fills_no_more_than_its_share_of_the_training_data_however_many_
             *said, before=rows, policy=policy.model_copy(update={"max_per_entity": 99}), day=date(2026, 11, day)
         )
     assert len(rows) == 24
-    assert len(vouched(rows, policy=policy, own=100)) == 10
-    assert len(vouched(rows, policy=policy, own=0)) == 3
+    assert len(accepted_images(rows, policy=policy, own=100)) == 10
+    assert len(accepted_images(rows, policy=policy, own=0)) == 3
     first = {f"pictures/{row.picture}" for row in rows[:10]}
-    assert set(vouched(rows, policy=policy, own=100)["file"]) == first
+    assert set(accepted_images(rows, policy=policy, own=100)["file"]) == first
     last = Said(picture_bytes(45), entity_id="b", key="bo")
-    agreed = vouched([*rows, *taken(last, before=rows, policy=policy)], policy=policy, own=100)
+    agreed = accepted_images([*rows, *taken(last, before=rows, policy=policy)], policy=policy, own=100)
     assert len(agreed) == 11  # a second key vouches for the last one, which then takes nothing of the first key's share
 
 

@@ -127,9 +127,9 @@ def test_entity_search_uses_the_index_that_was_asked_for(predictor):
 def test_match_of_a_name_is_the_score_of_its_tag(predictor):
     picture = tiny_picture("orange", 0)
     tags = {tag.entity: tag.score for tag in predictor.tag(picture, k=6)}
-    assert predictor.match(picture, "KX-ORANGE") == pytest.approx(tags["KX-ORANGE"], abs=1e-5)
+    assert predictor.similarity(picture, "KX-ORANGE") == pytest.approx(tags["KX-ORANGE"], abs=1e-5)
     vectors = predictor.embed_images([picture])[0] @ predictor.embed_texts(["a drawing"])[0]
-    assert predictor.match(picture, "a drawing") == pytest.approx(float(vectors), abs=1e-6)
+    assert predictor.similarity(picture, "a drawing") == pytest.approx(float(vectors), abs=1e-6)
 
 
 def test_more_hits_than_there_are_gives_all(predictor):

@@ -11,7 +11,7 @@ from entityclip.data.images import Augmentation, Preprocessing
 from entityclip.data.text import Tokenisation
 from entityclip.model.entityclip import Batch
 from entityclip.training import batches
-from entityclip.training.batches import Draft, TrainingSet
+from entityclip.training.batches import PreparedBatch, TrainingSet
 
 STILL = Augmentation(crop=1, rotate=0, flip=False, light=0, saturation=0)
 
@@ -23,13 +23,13 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> TrainingSet:
 
 
 def make(training: TrainingSet, rows: list[int], *, seed: int = 0, augmentation: Augmentation = STILL) -> Batch:
-    drafted = batches.draft(
+    prepared = batches.draft(
         training,
         np.array(rows),
         tokenizer=Tokenisation(context=24).load(),
         generator=torch.Generator().manual_seed(seed),
     )
-    return drafted.batch(preprocessing=Preprocessing(size=32), augmentation=augmentation, device="cpu")
+    return prepared.batch(preprocessing=Preprocessing(size=32), augmentation=augmentation, device="cpu")
 
 
 def test_names_are_masked_in_the_explanations_that_train(training: TrainingSet) -> None:
@@ -116,14 +116,14 @@ def test_augmentation_keeps_the_range_of_pictures(training: TrainingSet, size: i
 def test_the_shares_of_the_processes_are_the_whole_batch(training: TrainingSet, processes: int) -> None:
     rows = np.array([0, 5, 9, 15, 2, 7])
 
-    def drafted(share: slice) -> Draft:
+    def prepared(share: slice) -> PreparedBatch:
         generator = torch.Generator().manual_seed(3)
         return batches.draft(
             training, rows, tokenizer=Tokenisation(context=24).load(), generator=generator, share=share
         )
 
-    whole, each = drafted(slice(None)), len(rows) // processes
-    shares = [drafted(slice(i * each, (i + 1) * each)) for i in range(processes)]
+    whole, each = prepared(slice(None)), len(rows) // processes
+    shares = [prepared(slice(i * each, (i + 1) * each)) for i in range(processes)]
     for field in ("squares", "chance", "explained", "entities"):
         assert torch.equal(torch.cat([getattr(share, field) for share in shares]), getattr(whole, field))
     for texts, of in (("captions", "caption_of"), ("explanations", "explanation_of")):

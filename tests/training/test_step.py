@@ -14,7 +14,7 @@ from entityclip.model.config import TowerConfig
 from entityclip.model.entityclip import EntityCLIP
 from entityclip.paths import DataLayout, RunLayout
 from entityclip.training import Adaptation, TrainConfig, batches
-from entityclip.training.step import Job
+from entityclip.training.step import TrainingJob
 from entityclip.training.trainer import fit
 
 TINY = TowerConfig(architecture="entityclip-tiny", mean_pool=True)
@@ -87,7 +87,7 @@ def test_a_gpu_that_is_not_there_is_not_replaced_in_silence(config: TrainConfig,
 def learnt(config: TrainConfig, data: DataLayout, **adaptation: object) -> set[str]:
     """The names of the weights that two steps and the end of the run have changed."""
     training = batches.load_training_set(data, preprocessing=config.preprocessing, progress=False)
-    job = Job(config.model_copy(update={"adaptation": Adaptation.model_validate(adaptation)}), training)
+    job = TrainingJob(config.model_copy(update={"adaptation": Adaptation.model_validate(adaptation)}), training)
     torch.manual_seed(config.seed)
     before = EntityCLIP(config.model).state_dict()
     for number in range(2):
@@ -150,7 +150,7 @@ def test_a_validation_between_epochs_puts_no_frozen_module_into_training_mode(
 
 def test_dropout_of_a_frozen_tower_is_off(config: TrainConfig, data: DataLayout) -> None:
     heads = config.model_copy(update={"adaptation": Adaptation(towers="none")})
-    job = Job(heads, batches.load_training_set(data, preprocessing=config.preprocessing, progress=False))
+    job = TrainingJob(heads, batches.load_training_set(data, preprocessing=config.preprocessing, progress=False))
     for _ in range(2):
         assert not any(block.training for block in chain(*job.model.blocks()))
         assert job.model.mmae.training
@@ -168,7 +168,7 @@ def test_pretrained_weights_go_at_their_own_rate(config: TrainConfig, data: Data
             "adaptation": Adaptation(tower_rate=0.1),
         }
     )
-    job = Job(slow, batches.load_training_set(data, preprocessing=config.preprocessing, progress=False))
+    job = TrainingJob(slow, batches.load_training_set(data, preprocessing=config.preprocessing, progress=False))
     job.step(1, job.steps[1])
     of = {id(p): group["lr"] for group in job.optimizer.param_groups for p in group["params"]}
     assert of[id(job.model.visual.proj)] == pytest.approx(0.1 * of[id(job.model.mmae.match.weight)])

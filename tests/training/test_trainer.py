@@ -16,9 +16,9 @@ from entityclip.model import checkpoint
 from entityclip.model.config import ExpertConfig, LossConfig, ModelConfig, TowerConfig
 from entityclip.paths import DataLayout, RunLayout
 from entityclip.training import TrainConfig, batches
-from entityclip.training.batches import Draft
+from entityclip.training.batches import PreparedBatch
 from entityclip.training.best_checkpoint import STILL
-from entityclip.training.step import Job, Steps
+from entityclip.training.step import Steps, TrainingJob
 from entityclip.training.trainer import fit as train_fit
 
 CONFIG = TrainConfig(
@@ -74,16 +74,16 @@ def test_the_mean_of_all_steps_is_kept_in_place_of_the_last_weights(
     data: DataLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[dict[str, torch.Tensor]] = []
-    step = Job.step
+    step = TrainingJob.step
 
-    def noting(self: Job, number: int, drafted: Draft) -> dict[str, float]:
+    def noting(self: TrainingJob, number: int, prepared: PreparedBatch) -> dict[str, float]:
         if number == 0:
             seen.append({name: value.clone() for name, value in self.model.state_dict().items()})
-        terms = step(self, number, drafted)
+        terms = step(self, number, prepared)
         seen.append({name: value.clone() for name, value in self.model.state_dict().items()})
         return terms
 
-    monkeypatch.setattr(Job, "step", noting)
+    monkeypatch.setattr(TrainingJob, "step", noting)
     fit(data, tmp_path, CONFIG.model_copy(update={"ema_decay": 0.5}))
     mean, *steps = seen
     for number, weights in enumerate(steps):
@@ -175,14 +175,14 @@ def test_a_run_killed_inside_an_epoch_goes_on_with_any_number_of_workers_and_ter
 ) -> None:
     config = CONFIG.model_copy(update={"loss": LossConfig(eta=eta)})  # without eta, the matching head has no moments
     fit(data, tmp_path / "unbroken", config)
-    step = Job.step
+    step = TrainingJob.step
 
-    def dying(self: Job, number: int, drafted: Draft) -> dict[str, float]:
+    def dying(self: TrainingJob, number: int, prepared: PreparedBatch) -> dict[str, float]:
         if number == 4:  # an epoch has three steps
             raise Killed
-        return step(self, number, drafted)
+        return step(self, number, prepared)
 
-    monkeypatch.setattr(Job, "step", dying)
+    monkeypatch.setattr(TrainingJob, "step", dying)
     with pytest.raises(Killed):
         fit(data, tmp_path / "killed", config)
     monkeypatch.undo()

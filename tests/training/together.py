@@ -12,7 +12,7 @@ import torch.multiprocessing
 from entityclip.paths import DataLayout
 from entityclip.training import TrainConfig, batches
 from entityclip.training.resume_state import whole_state
-from entityclip.training.step import Job
+from entityclip.training.step import TrainingJob
 
 STEPS = 3
 
@@ -20,7 +20,7 @@ STEPS = 3
 def steps(config: TrainConfig, data: DataLayout) -> dict[str, torch.Tensor]:
     """What the first steps of a job give: losses, the gradients of the first, the weights after the last."""
     full = config.preprocessing
-    job = Job(config, batches.load_training_set(data, preprocessing=full, progress=False))
+    job = TrainingJob(config, batches.load_training_set(data, preprocessing=full, progress=False))
     found: dict[str, torch.Tensor] = {}
     for number in range(STEPS):
         terms = job.step(number, job.steps[number])

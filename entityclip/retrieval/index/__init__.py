@@ -3,12 +3,12 @@
 An index carries the fingerprint of the model that made it and is refused by every other model.
 """
 
-from entityclip.retrieval.index.catalog import Catalog, Words
+from entityclip.retrieval.index.catalog import Catalog, TextMatches
 from entityclip.retrieval.index.changes import Changes
 from entityclip.retrieval.index.entities import DEFAULT_MIX, EntityIndex, slice_of
 from entityclip.retrieval.index.fulltext import FullText
 from entityclip.retrieval.index.pictures import Over, PictureIndex
-from entityclip.retrieval.index.snapshot import Released, Snapshot
+from entityclip.retrieval.index.snapshot import ReleaseIndexes, Snapshot
 
 __all__ = [
     "DEFAULT_MIX",
@@ -18,8 +18,8 @@ __all__ = [
     "FullText",
     "Over",
     "PictureIndex",
-    "Released",
+    "ReleaseIndexes",
     "Snapshot",
-    "Words",
+    "TextMatches",
     "slice_of",
 ]

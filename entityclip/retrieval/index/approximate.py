@@ -39,7 +39,7 @@ WIDER = 3
 """So many times k are taken from the half-precision lists and compared again in full."""
 
 
-class Measured(Record):
+class IndexMeasurement(Record):
     """What an approximate index was found to be worth when it was built."""
 
     rows: int
@@ -69,7 +69,7 @@ class Approximate:
 
     lists: Any
     """faiss.IndexIVFScalarQuantizer."""
-    measured: Measured
+    measured: IndexMeasurement
 
     @classmethod
     def build(cls, vectors: np.ndarray, *, asked: np.ndarray | None = None, seed: int = 0) -> Approximate:
@@ -142,7 +142,7 @@ class Approximate:
         faiss.write_index(self.lists, str(path))
 
     @classmethod
-    def load(cls, path: Path, measured: Measured) -> Approximate:
+    def load(cls, path: Path, measured: IndexMeasurement) -> Approximate:
         """Map the lists, so that processes share their memory.
 
         Raises:
@@ -159,7 +159,7 @@ class Approximate:
         return cls(lists, measured)
 
 
-def _tuned(lists: Any, vectors: np.ndarray, asked: np.ndarray) -> Measured:
+def _tuned(lists: Any, vectors: np.ndarray, asked: np.ndarray) -> IndexMeasurement:
     """The fewest probes, doubled from one, that reach ``TARGET``, and what recall they give."""
     k = min(10, len(vectors))
     true = exact(vectors, asked, k=k)
@@ -172,7 +172,7 @@ def _tuned(lists: Any, vectors: np.ndarray, asked: np.ndarray) -> Measured:
         if recall >= TARGET or probes >= lists.nlist:
             break
         probes = min(2 * probes, lists.nlist)
-    return Measured(rows=len(vectors), lists=lists.nlist, probes=probes, recall_at_10=recall, asked=len(asked))
+    return IndexMeasurement(rows=len(vectors), lists=lists.nlist, probes=probes, recall_at_10=recall, asked=len(asked))
 
 
 def _again(rows: np.ndarray, vectors: np.ndarray, query: np.ndarray, *, k: int) -> np.ndarray:

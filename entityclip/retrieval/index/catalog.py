@@ -19,7 +19,7 @@ from entityclip.retrieval.index.changes import TEXTS, Change, Changes, picture_i
 from entityclip.retrieval.index.entities import ENTITY_COLUMNS, EntityIndex, as_read, slice_of
 from entityclip.retrieval.index.fulltext import FullText, Named
 from entityclip.retrieval.index.pictures import PictureIndex
-from entityclip.retrieval.index.snapshot import Released, Snapshot
+from entityclip.retrieval.index.snapshot import ReleaseIndexes, Snapshot
 from entityclip.retrieval.vectors import unit
 from entityclip.schemas import EntityEntry
 
@@ -30,7 +30,7 @@ ADDED_PATH = "added"
 
 
 @dataclass(frozen=True)
-class Words:
+class TextMatches:
     """What a text finds without a vector, as numbers of entities and pictures of one snapshot."""
 
     exact: dict[int, str] = field(default_factory=dict)
@@ -65,7 +65,9 @@ class Catalog:
         changes: Where changes are kept; None where nothing may be changed.
     """
 
-    def __init__(self, model: LoadedModel, released: Released, *, text: FullText, changes: Changes | None) -> None:
+    def __init__(
+        self, model: LoadedModel, released: ReleaseIndexes, *, text: FullText, changes: Changes | None
+    ) -> None:
         self._model, self._released, self._text, self._changes = model, released, text, changes
         self._lock = threading.Lock()
         self._published = _Published(0, {}, self._overlaid({}))
@@ -93,13 +95,13 @@ class Catalog:
         found = self._numbered(snapshot, lambda texts: texts.named(text))
         return [number for number, spelt in found.items() if pairs.normalised(spelt) == pairs.normalised(text)]
 
-    def words(self, text: str, snapshot: Snapshot) -> Words:
+    def words(self, text: str, snapshot: Snapshot) -> TextMatches:
         """Names, codes, texts and captions that hold ``text``."""
         exact = self._numbered(snapshot, lambda found: found.named(text))
         near = {} if exact else self._numbered(snapshot, lambda found: found.nearly(text))
         names, _ = self._holding(snapshot, text, "names")
         told, captioned = self._holding(snapshot, text, "texts")
-        return Words(exact, near, names, told, captioned)
+        return TextMatches(exact, near, names, told, captioned)
 
     def _texts(self) -> Iterator[tuple[FullText, bool]]:
         """Both full texts, and whether it is that of the changes."""
@@ -237,7 +239,7 @@ def added_entities(states: Sequence[Change], released: EntityIndex) -> EntityInd
     dim = released.vectors["caption"].shape[1]
     both = np.stack([np.zeros((2, dim), np.float32), *(state.vectors[TEXTS] for state in states)])[1:]
     index = EntityIndex(released.fingerprint, rows, {"caption": both[:, 0], "explanation": both[:, 1]}, {})
-    return index.remixed(released.mix, stretch=released.stretch)
+    return index.remixed(released.mix, slice_scale=released.slice_scale)
 
 
 def _row(state: Change, known: EntityIndex) -> dict[str, Any]:

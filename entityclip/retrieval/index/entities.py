@@ -59,12 +59,12 @@ class EntityIndex:
     vectors: dict[IndexKind, np.ndarray]
     """(M, D) each: ``caption`` from the name; ``explanation`` the mean over the entity's explanations with its names
     masked (unless the model was trained without), or the caption's vector where it has none; both unit rows. ``mixed``
-    their mean weighted by ``mix`` times ``stretch``: its product with a picture is the mean of the two similarities.
-    All of length 1, whatever is mixed would come nearer to every picture than what is not, and entities that were
+    is their mean weighted by ``mix``, times ``slice_scale``: its product with a picture is the weighted mean of the
+    two similarities. With unit length, mixed vectors would come nearer to every picture, and entities that were
     never photographed, which stand on their explanation alone, would lose to all others."""
     mix: dict[str, float]
     """Slice -> weight of the explanation in ``mixed``."""
-    stretch: dict[str, float] = field(default_factory=dict)
+    slice_scale: dict[str, float] = field(default_factory=dict)
     """Slice -> factor of its mean in ``mixed``, where it is not 1."""
     parts: Mapping[str, str] = field(default_factory=dict)
     """Hashes of what the model's fingerprint is made of."""
@@ -78,7 +78,7 @@ class EntityIndex:
         among: Collection[str] | None = None,
         progress: bool = False,
     ) -> EntityIndex:
-        """Embed the entities of ``data``; mix and stretch are those of the model's card.
+        """Embed the entities of ``data``; mix and slice_scale are those of the model's card.
 
         Args:
             model: What sees them.
@@ -100,11 +100,11 @@ class EntityIndex:
         explanation[~rows["has_explanation"]] = caption[~rows["has_explanation"]]
         vectors: dict[IndexKind, np.ndarray] = {"caption": caption, "explanation": finite(explanation, model)}
         index = cls(model.card.fingerprint, rows, vectors, {}, {}, model.card.parts)
-        return index.remixed(model.card.mix, stretch=model.card.stretch)
+        return index.remixed(model.card.mix, slice_scale=model.card.slice_scale)
 
-    def remixed(self, mix: dict[str, float], *, stretch: Mapping[str, float] = MappingProxyType({})) -> EntityIndex:
+    def remixed(self, mix: dict[str, float], *, slice_scale: Mapping[str, float] = MappingProxyType({})) -> EntityIndex:
         """The same index with other weights and factors; slices that ``mix`` leaves out get their default, those that
-        ``stretch`` leaves out the factor 1.
+        ``slice_scale`` leaves out the factor 1.
 
         Raises:
             ConfigError: An unknown slice, a weight outside 0 to 1, or a factor that is not above 0.
@@ -112,13 +112,15 @@ class EntityIndex:
         for name, weight in mix.items():
             if name not in SLICES or not 0 <= weight <= 1:
                 raise ConfigError(f"mix {name}={weight}: expected a weight from 0 to 1 for one of {', '.join(SLICES)}")
-        for name, factor in stretch.items():
+        for name, factor in slice_scale.items():
             if name not in SLICES or not 0 < factor < math.inf:
-                raise ConfigError(f"stretch {name}={factor}: expected a factor above 0 for one of {', '.join(SLICES)}")
-        mix, factor_of = DEFAULT_MIX | mix, dict.fromkeys(SLICES, 1.0) | dict(stretch)
+                raise ConfigError(
+                    f"slice_scale {name}={factor}: expected a factor above 0 for one of {', '.join(SLICES)}"
+                )
+        mix, factor_of = DEFAULT_MIX | mix, dict.fromkeys(SLICES, 1.0) | dict(slice_scale)
         weights, factors = (self.rows["slice"].map(by).to_numpy(np.float32)[:, None] for by in (mix, factor_of))
         mixed = factors * ((1 - weights) * self.vectors["caption"] + weights * self.vectors["explanation"])
-        return replace(self, vectors=self.vectors | {"mixed": mixed}, mix=mix, stretch=dict(stretch))
+        return replace(self, vectors=self.vectors | {"mixed": mixed}, mix=mix, slice_scale=dict(slice_scale))
 
     def rows_of(self, entity_ids: Iterable[str]) -> np.ndarray:
         """(N,) row of each id.
@@ -157,7 +159,12 @@ class EntityIndex:
 
     def save(self, layout: IndexLayout) -> None:
         """Write the index; an older one in its place is replaced."""
-        card = {"fingerprint": self.fingerprint, "parts": dict(self.parts), "mix": self.mix, "stretch": self.stretch}
+        card = {
+            "fingerprint": self.fingerprint,
+            "parts": dict(self.parts),
+            "mix": self.mix,
+            "slice_scale": self.slice_scale,
+        }
         save_index(layout, card=card, vectors={str(kind): v for kind, v in self.vectors.items()}, rows=self.rows)
 
     @classmethod
@@ -170,7 +177,7 @@ class EntityIndex:
         """
         card, vectors, rows = load_index(layout, kinds=get_args(IndexKind), fingerprint=fingerprint, parts=parts)
         of_kind = {kind: vectors[kind] for kind in get_args(IndexKind)}
-        return cls(fingerprint, rows, of_kind, card["mix"], card.get("stretch", {}))
+        return cls(fingerprint, rows, of_kind, card["mix"], card.get("slice_scale", {}))
 
 
 def _entity_rows(data: DataLayout, among: Collection[str] | None) -> pd.DataFrame:

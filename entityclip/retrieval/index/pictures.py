@@ -16,7 +16,7 @@ from tqdm import tqdm
 from entityclip.data import pairs
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.paths import DataLayout, IndexLayout
-from entityclip.retrieval.index.approximate import EXACT_ROWS, Approximate, Measured
+from entityclip.retrieval.index.approximate import EXACT_ROWS, Approximate, IndexMeasurement
 from entityclip.retrieval.index.embedding import CHUNK, decoded, finite
 from entityclip.retrieval.vectors import load_index, save_index
 from entityclip.schemas import Split
@@ -116,7 +116,7 @@ class PictureIndex:
         card, vectors, rows = load_index(layout, kinds=("picture",), fingerprint=fingerprint, parts=parts)
         if "approximate" not in card:
             return cls(fingerprint, rows, vectors["picture"])
-        measured = Measured.model_validate(card["approximate"])
+        measured = IndexMeasurement.model_validate(card["approximate"])
         return cls(fingerprint, rows, vectors["picture"], Approximate.load(layout.approximate, measured))
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from entityclip.retrieval.index import spelling
-from entityclip.retrieval.index.catalog import Words
-from entityclip.retrieval.index.snapshot import Pictures, Snapshot
+from entityclip.retrieval.index.catalog import TextMatches
+from entityclip.retrieval.index.snapshot import PictureQuery, Snapshot
 from entityclip.retrieval.vectors import best
 from entityclip.schemas import Evidence, Filter, Hit, IndexKind
 
@@ -36,7 +36,7 @@ class Question:
     """(D,) unit vector."""
     text: str
     """As it was typed; '' where a picture alone asks."""
-    words: Words
+    words: TextMatches
     """What the text finds without a vector."""
     kind: IndexKind
     k: int
@@ -63,7 +63,7 @@ def entity_hits(snapshot: Snapshot, question: Question) -> list[Hit]:
 def picture_hits(snapshot: Snapshot, question: Question) -> list[Hit]:
     """The ``k`` best pictures, best first; what holds for an entity's name holds for its pictures."""
     words, k = question.words, question.k
-    pictures, passes = Pictures(snapshot, question.query, question.where), snapshot.passing(question.where).entities
+    pictures, passes = PictureQuery(snapshot, question.query, question.where), snapshot.passing(question.where).entities
     captioned = snapshot.released.pictures_named(words.captioned)
     kinds = (
         [entity for entity in found if passes[entity]] for found in (words.exact, words.near, words.named, words.told)
@@ -87,7 +87,7 @@ def picture_hits(snapshot: Snapshot, question: Question) -> list[Hit]:
 
 
 # ---------------------------------------------------------------- order
-def _tiers(entities: np.ndarray, words: Words) -> np.ndarray:
+def _tiers(entities: np.ndarray, words: TextMatches) -> np.ndarray:
     """(N,) 3 for an exact name or code, 2 for a near one, 1 for a name that holds the words, else 0."""
     tiers = np.zeros(len(entities), dtype=np.int8)
     for tier, found in ((1, words.named), (2, words.near), (3, words.exact)):
@@ -110,7 +110,7 @@ def _ranks(scores: np.ndarray) -> np.ndarray:
 
 
 # ---------------------------------------------------------------- what a hit says
-def _entity(row: dict[str, Any], number: int, words: Words) -> dict[str, Any]:
+def _entity(row: dict[str, Any], number: int, words: TextMatches) -> dict[str, Any]:
     exact, near = number in words.exact, number in words.near
     return {"entity_id": row["entity_id"], "entity": row["entity"], "exact": exact, "near": near}
 

@@ -41,7 +41,7 @@ class Passing:
 
 
 @dataclass(frozen=True, eq=False)
-class Released:
+class ReleaseIndexes:
     """A release's indexes, and which pictures belong to which entity.
 
     Raises:
@@ -95,7 +95,7 @@ class Released:
 class Snapshot:
     """Everything that can be found. Nothing in it changes: the next change makes another one."""
 
-    released: Released
+    released: ReleaseIndexes
     added: EntityIndex
     """Entities that were changed or added; the changed ones stand in the place of those of the release."""
     added_pictures: PictureIndex
@@ -204,7 +204,7 @@ class Snapshot:
         return _records(self.released.shown, self._late_pictures, pictures)
 
 
-class Pictures:
+class PictureQuery:
     """The pictures of a snapshot as one question sees them.
 
     Args:

@@ -76,7 +76,7 @@ def test_exported_bento_answers_where_only_its_requirements_are(released, predic
             found = {hit.entity: hit.score for hit in service.search(text, target="entities", k=6).hits}
             assert expected
             assert found == pytest.approx(expected, abs=1e-4)
-            similarity = predictor.match(decode(picture), text)
+            similarity = predictor.similarity(decode(picture), text)
             assert service.match(picture, text).score == pytest.approx(similarity, abs=1e-4)
     with serving(bento.tag, store=fresh.root, state=tmp_path / "state") as url, pytest.raises(Exception, match="401"):
         Client(url).about()

@@ -58,8 +58,8 @@ def test_release_whose_settings_ask_for_it_has_exported_towers_in_its_package(on
 def test_predictor_on_exported_towers_scores_as_pytorchs(onnx_package, predictor, runtime):
     exported, picture = Predictor.load(onnx_package.root, runtime=runtime), tiny_picture("red", 1)
     assert exported.about().runtime == runtime
-    assert exported.match(picture, "KX-RED") == pytest.approx(
-        predictor.match(picture, "KX-RED"), abs=TOLERANCE[runtime]
+    assert exported.similarity(picture, "KX-RED") == pytest.approx(
+        predictor.similarity(picture, "KX-RED"), abs=TOLERANCE[runtime]
     )
     assert exported.search("KX-RED", target="entities", k=1)[0].exact
 
@@ -108,4 +108,4 @@ def test_whole_bento_with_exported_towers_answers_as_pytorch(onnx_release, predi
     assert {tag.entity: tag.score for tag in tags} == pytest.approx(
         {tag.entity: tag.score for tag in predictor.tag(picture, k=6)}, abs=near
     )
-    assert match.score == pytest.approx(predictor.match(picture, "KX-RED"), abs=near)
+    assert match.score == pytest.approx(predictor.similarity(picture, "KX-RED"), abs=near)

@@ -95,19 +95,19 @@ def test_mix_of_the_checkpoint_card_is_used(tmp_path, data):
 
 
 def test_stretch_of_the_checkpoint_card_is_used_however_often_the_index_is_mixed(tmp_path, data):
-    index = EntityIndex.build(tiny_model(tmp_path, stretch={"none": 1.1}), data)
+    index = EntityIndex.build(tiny_model(tmp_path, slice_scale={"none": 1.1}), data)
     plain = index.remixed(index.mix)
     factors = np.where(index.rows["slice"] == "none", 1.1, 1.0)[:, None].astype(np.float32)
-    for again in (index, index.remixed(index.mix, stretch=index.stretch)):
+    for again in (index, index.remixed(index.mix, slice_scale=index.slice_scale)):
         assert again.vectors["mixed"] == pytest.approx(factors * plain.vectors["mixed"], abs=1e-6)
         assert (again.vectors["explanation"] == plain.vectors["explanation"]).all()
     assert factors.max() > 1
 
 
-@pytest.mark.parametrize("stretch", [{"rare": 1.1}, {"none": 0.0}, {"none": float("nan")}])
-def test_impossible_stretch_is_refused(index, stretch):
+@pytest.mark.parametrize("slice_scale", [{"rare": 1.1}, {"none": 0.0}, {"none": float("nan")}])
+def test_impossible_slice_scale_is_refused(index, slice_scale):
     with pytest.raises(ConfigError, match="expected a factor above 0"):
-        index.remixed({}, stretch=stretch)
+        index.remixed({}, slice_scale=slice_scale)
 
 
 @pytest.mark.parametrize("mix", [{"rare": 0.5}, {"few": 1.5}, {"few": float("nan")}])
@@ -132,7 +132,7 @@ def test_entity_index_survives_saving(tmp_path, index):
     for _ in range(2):  # the second time over the first
         index.save(layout)
     loaded = EntityIndex.load(layout, fingerprint=index.fingerprint)
-    assert (loaded.mix, loaded.stretch) == (index.mix, index.stretch)
+    assert (loaded.mix, loaded.slice_scale) == (index.mix, index.slice_scale)
     assert loaded.named("red kettle") == [0]
     assert loaded.rows.drop(columns=["aliases", "tags"]).equals(index.rows.drop(columns=["aliases", "tags"]))
     assert all((loaded.vectors[kind] == index.vectors[kind]).all() for kind in index.vectors)
