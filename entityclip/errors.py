@@ -1,4 +1,4 @@
-"""The error tree. Every message names the file, row or value, what was expected and what to do.
+"""The error tree. Every message names the file, row or value, the expected state and the remedy.
 
 ::
 
@@ -7,16 +7,16 @@
     ├── SourceError        a source as a whole cannot be read (a single bad row is a rejection, not an error)
     ├── ImageError         one picture cannot be used; ``reason`` is short enough for the rejected-rows file
     ├── DataError          versioned pairs or explanations are missing, incomplete or of another schema
-    ├── WriterError        a writer of explanations cannot be used or reached; what it had answered is kept
+    ├── WriterError        a writer of explanations cannot be used or reached; its answers so far are kept
     │   └── BudgetSpent    the writer's budget of tokens or money is used up
-    ├── GateRefused        a batch broke the quality gate; the model in service is untouched
-    ├── TrainingError      training cannot go on; the last good checkpoint is kept
+    ├── GateRefused        a batch failed the quality gate; the model in service is unchanged
+    ├── TrainingError      training cannot continue; the last good checkpoint is kept
     ├── CheckpointError    weights or card are missing, half-written or do not fit each other
-    ├── IndexMismatch      an index was built by another model than the one that asks it
+    ├── IndexMismatch      an index was built by another model than the one that queries it
     ├── WorkspaceError     git, DVC or the workspace folder is not in the state that a step needs
-    │   └── Busy           another run is at work, and this one does not wait
+    │   └── Busy           another run holds the lock, and this one does not wait
     ├── PackagingError     a Bento could not be built from a release, or its smoke test failed
-    └── SwitchError        a running service does not answer with the release that was decided
+    └── SwitchError        a running service does not serve the release that it should
 """
 
 from __future__ import annotations
@@ -52,19 +52,19 @@ class DataError(EntityClipError):
 
 
 class WriterError(EntityClipError):
-    """A writer of explanations cannot be used or reached; what it had answered is kept in the ledger."""
+    """A writer of explanations cannot be used or reached; its answers so far are in the ledger."""
 
 
 class BudgetSpent(WriterError):
-    """A writer's budget is used up; the next run goes on from here and pays for nothing twice."""
+    """A writer's budget is used up; the next run continues from here and pays for nothing twice."""
 
 
 class GateRefused(EntityClipError):
-    """A batch broke the quality gate; nothing was versioned."""
+    """A batch failed the quality gate; nothing was versioned."""
 
 
 class TrainingError(EntityClipError):
-    """Training cannot go on; the last good checkpoint is kept."""
+    """Training cannot continue; the last good checkpoint is kept."""
 
 
 class CheckpointError(EntityClipError):
@@ -72,7 +72,7 @@ class CheckpointError(EntityClipError):
 
 
 class IndexMismatch(EntityClipError):
-    """An index was built by another model than the one that asks it."""
+    """An index was built by another model than the one that queries it."""
 
 
 class WorkspaceError(EntityClipError):
@@ -80,7 +80,7 @@ class WorkspaceError(EntityClipError):
 
 
 class Busy(WorkspaceError):
-    """Another run is at work in this workspace or on this device, and this one does not wait any longer."""
+    """Another run holds the lock of this workspace or device, and this run does not wait (any longer)."""
 
 
 class PackagingError(EntityClipError):
@@ -88,12 +88,12 @@ class PackagingError(EntityClipError):
 
 
 class SwitchError(EntityClipError):
-    """A running service does not answer with the release that was decided."""
+    """A running service does not serve the release that it should."""
 
 
 def faults(error: ValidationError, *, whole: str = "the file") -> str:
-    """What pydantic found, in one line: each field with what is wrong about it, or the ``whole`` that they are in."""
-    # What a rule of ours says needs no "Value error" before it.
+    """Pydantic's findings in one line: each field, or ``whole``, with its error."""
+    # Messages of our own validators need no "Value error" prefix.
     return "; ".join(
         f"{'.'.join(map(str, e['loc'])) or whole}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()
     )

@@ -1,1 +1,1 @@
-"""Studies of many trainings: ablation, tuning, and what the quality gate is worth."""
+"""Experiments of several training runs: ablation, hyperparameter search, gate report."""

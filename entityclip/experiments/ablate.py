@@ -1,7 +1,7 @@
-"""What each part of the method is worth: the same training without it, over several seeds.
+"""Ablation: the same training with parts of the method switched off, over several seeds.
 
-Whoever changes a loss, a source or a writer wants to see this table again: plain CLIP, one term more at a time, and
-the whole with explanations that describe something else.
+Run it again after you change a loss, a source or a writer. The table has plain CLIP, one more term at a time, and the
+complete method with explanations swapped between entities.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from entityclip.training import TrainConfig, run_key
 
 
 class AblationVariant(NamedTuple):
-    """One line of the table."""
+    """One row of the table."""
 
     name: str
     terms: tuple[str, ...]
     """Weights of the loss that keep their value; the others are 0."""
     swapped: float = 0.0
-    """Share of the explanations that describe another entity, in training and in the index."""
+    """Share of the explanations that are swapped, in training and in the index."""
 
 
 WHOLE = ("explanation", "beta", "eta")
@@ -62,12 +62,12 @@ class AblationRun(NamedTuple):
 
     @property
     def name(self) -> str:
-        """As its folder is called."""
+        """Name of its folder."""
         return f"{VARIANTS.index(self.variant)}-{self.seed}"
 
 
 def runs(config: TrainConfig, *, seeds: int) -> list[AblationRun]:
-    """All trainings, seed by seed: an ablation that is cut off has whole tables of fewer seeds."""
+    """All training runs, seed by seed, so that an interrupted ablation has complete tables of fewer seeds."""
     return [
         AblationRun(variant, seed, config.model_copy(update={"seed": seed, "loss": _loss(config.loss, variant)}))
         for seed in range(seeds)
@@ -89,16 +89,16 @@ def ablate(
     jobs: int = 1,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Train and measure every run; what an earlier call has measured is taken as it is.
+    """Train and evaluate every run; results of an earlier call are reused.
 
     Args:
-        planned: The trainings.
-        data: What the runs learn from, before any text is swapped.
+        planned: The training runs.
+        data: The training data, before texts are swapped.
         data_hash: Its hash.
-        to: Where all is kept.
-        report: Told of each run, in the order planned.
-        jobs: Trainings at a time, each in its own process: several of a small model share a GPU well.
-        progress: Show bars, where one training runs at a time.
+        to: Folder of the results.
+        report: Called after each run, in the order of ``planned``.
+        jobs: Concurrent training runs, each in its own process; small models share a GPU well.
+        progress: Show progress bars, if ``jobs`` is 1.
 
     Returns:
         ``variant, seed, index, slice, recall``: R@1 in percent on the test pictures, for each index and slice.
@@ -131,7 +131,7 @@ def _tabled(
 
 
 def swapped(data: DataLayout, into: DataLayout, *, share: float, seed: int) -> DataLayout:
-    """``data`` with the explanations of a ``share`` of the entities handed round among these; nothing else differs.
+    """``data`` with explanations exchanged among a ``share`` of the entities; nothing else differs.
 
     The copy shares all files but the explanations with the original.
     """
@@ -155,8 +155,8 @@ def _cells(measured: EvalReport) -> Iterator[dict[str, object]]:
 
 
 def summary(cells: pd.DataFrame) -> pd.DataFrame:
-    """``variant, index, slice, mean, half``: mean over the seeds and half of its 95 % interval (Student's t; wide,
-    since seeds are few; not known for one seed).
+    """``variant, index, slice, mean, half``: mean over the seeds and half of its 95 % interval (Student's t;
+    nan for one seed).
     """
     by = cells.groupby(["variant", "index", "slice"], sort=False)["recall"]
     found = by.agg(["mean", "std", "count"]).reset_index()

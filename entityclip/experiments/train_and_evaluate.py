@@ -1,4 +1,4 @@
-"""Train and measure under one key: what studies of the method, of the rules and of the data have in common."""
+"""Train and evaluate one run, cached by key; shared by the ablation and the gate report."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from entityclip.training.trainer import fit
 
 
 class TrainingResult(Record):
-    """What one training gave, and what it took."""
+    """Metrics and cost of one training run."""
 
     evaluation: EvalReport
-    seconds: float = Field(description="Of training; of a run that was killed, only since it was taken up again.")
+    seconds: float = Field(description="Training time; of a resumed run, only since it was resumed.")
     device: str
 
 
 class Measurement(NamedTuple):
-    """The figures, and the rank of the truth for every single query."""
+    """The result, and the rank of the true entity for every query."""
 
     measured: TrainingResult
     queries: pd.DataFrame
@@ -44,13 +44,13 @@ def train_and_evaluate(
     split: Split = "test",
     progress: bool = True,
 ) -> Measurement:
-    """Train, calibrate on validation pictures, measure on ``split``; what was measured before is read.
+    """Train, calibrate on validation pictures, evaluate on ``split``; an earlier result is reused.
 
     Args:
-        config: How to train.
-        make_data: On what; called only where nothing was measured before.
-        key: Hash of everything that decides the figures; ``run`` belongs to it alone.
-        run: Where state, weights and figures are kept; a killed run goes on from there.
+        config: Training settings.
+        make_data: Makes the data; called only without an earlier result.
+        key: Hash of everything that determines the result; ``run`` belongs to it alone.
+        run: Folder of state, weights and result; a killed run resumes from it.
         decoded: Decoded pictures that runs share.
         split: Whose pictures are the queries.
         progress: Show bars.
@@ -66,5 +66,5 @@ def train_and_evaluate(
     evaluation, queries = evaluate(model, data, split=split, progress=False)
     queries.to_parquet(run.queries, index=False)
     measured = TrainingResult(evaluation=evaluation, seconds=seconds, device=config.device)
-    measured.write(run.measured)  # last: it says that the queries are whole
+    measured.write(run.measured)  # last: marks the queries as complete
     return Measurement(measured, queries)

@@ -14,7 +14,7 @@ class DataLayout:
 
     @property
     def pairs(self) -> Path:
-        """Folder of ``{split}-{i:05d}-of-{n:05d}.parquet``; Hugging Face ``datasets`` reads it as it is."""
+        """Folder of ``{split}-{i:05d}-of-{n:05d}.parquet``; readable by Hugging Face ``datasets``."""
         return self.root / "pairs"
 
     @property
@@ -34,18 +34,18 @@ class DataLayout:
 
     @property
     def rejected(self) -> Path:
-        """Data made by hand only: rows that the source could not use, with reasons."""
+        """Single commands only: rows that the source could not use, with reasons."""
         return self.root / "rejected.csv"
 
     @property
     def marker(self) -> Path:
-        """Written last; a folder without it is half-written and never read."""
+        """Written last; a folder without it is incomplete and never read."""
         return self.root / "complete.json"
 
 
 @dataclass(frozen=True)
 class CheckpointLayout:
-    """A checkpoint folder: weights and what reads texts, then the card, written last."""
+    """A checkpoint folder: weights and text files, then the card, written last."""
 
     root: Path
 
@@ -56,39 +56,39 @@ class CheckpointLayout:
 
     @property
     def card(self) -> Path:
-        """CheckpointCard as JSON; its presence says that the checkpoint is complete."""
+        """CheckpointCard as JSON; marks the checkpoint as complete."""
         return self.root / "card.json"
 
     @property
     def text(self) -> Path:
-        """Files of a Hugging Face text tower and tokenizer; not there where open_clip's own read the texts."""
+        """Files of a Hugging Face text encoder and tokenizer; absent with open_clip's own text encoder."""
         return self.root / "text"
 
     @property
     def exported(self) -> ExportedLayout:
-        """The same towers for ONNX Runtime; not there where nobody exported them."""
+        """The encoders for ONNX Runtime; absent until they are exported."""
         return ExportedLayout(self.root / "onnx")
 
 
 @dataclass(frozen=True)
 class ExportedLayout:
-    """The towers of one checkpoint for ONNX Runtime, then the card, written last."""
+    """The encoders of one checkpoint for ONNX Runtime, then the card, written last."""
 
     root: Path
 
     def tower(self, tower: str, *, runtime: str) -> Path:
-        """The ``image`` or ``text`` tower in the precision of ``runtime``: ``onnx`` or ``onnx-int8``."""
+        """The ``image`` or ``text`` encoder in the precision of ``runtime``: ``onnx`` or ``onnx-int8``."""
         return self.root / f"{tower}.{'int8' if runtime == 'onnx-int8' else 'fp32'}.onnx"
 
     @property
     def card(self) -> Path:
-        """ExportCard as JSON; its presence says that the files are complete."""
+        """ExportCard as JSON; marks the files as complete."""
         return self.root / "export.json"
 
 
 @dataclass(frozen=True)
 class DecodedLayout:
-    """Training pictures that were decoded once; may be deleted at any time."""
+    """Cache of decoded training pictures; may be deleted at any time."""
 
     root: Path
 
@@ -97,7 +97,7 @@ class DecodedLayout:
         return self.root / f"{split}-{side}-{key}.npy"
 
     def stale(self, split: str, *, side: int) -> list[Path]:
-        """What earlier data or code, or a killed run, left for this split and side."""
+        """Leftovers of earlier data or code, or of a killed run, for this split and side."""
         return [*self.root.glob(f"{split}-{side}-*.npy"), *self.root.glob(f".{split}-{side}-*.partial")]
 
     def lock(self, split: str, *, side: int) -> Path:
@@ -118,23 +118,23 @@ class IndexLayout:
 
     @property
     def rows(self) -> Path:
-        """What each vector stands for, Parquet, in the same order."""
+        """The entity or picture of each vector, Parquet, in the same order."""
         return self.root / "rows.parquet"
 
     @property
     def approximate(self) -> Path:
-        """The vectors once more, in lists of neighbours; only where there are too many to compare with each."""
+        """Approximate index of the vectors (faiss); only for indexes too large for exact search."""
         return self.root / "approximate.faiss"
 
     @property
     def card(self) -> Path:
-        """Fingerprint of the model that made the vectors; its presence says that the index is complete."""
+        """Fingerprint of the model that made the vectors; marks the index as complete."""
         return self.root / "index.json"
 
 
 @dataclass(frozen=True)
 class ChangesLayout:
-    """What was added, changed and removed while a service ran; the folder is on a local disk of all its processes."""
+    """Entities that were added, changed or removed while a service ran; on a local disk shared by its processes."""
 
     root: Path
 
@@ -146,7 +146,7 @@ class ChangesLayout:
 
 @dataclass(frozen=True)
 class PackageLayout:
-    """What a service loads: the model and the indexes that it built."""
+    """Files that a service loads: the model and its indexes."""
 
     root: Path
 
@@ -162,7 +162,7 @@ class PackageLayout:
 
     @property
     def pictures(self) -> IndexLayout:
-        """The picture index; a package may go without."""
+        """The picture index; optional."""
         return IndexLayout(self.root / "index" / "pictures")
 
     @property
@@ -188,7 +188,7 @@ class PackageLayout:
 
 @dataclass(frozen=True)
 class StoreLayout:
-    """One BentoML store (``BENTOML_HOME``), and what we keep beside it. ``version`` is a release's, like v1.0.0."""
+    """One BentoML store (``BENTOML_HOME``), and the build files beside it. ``version`` is a release's, like v1.0.0."""
 
     root: Path
 
@@ -210,7 +210,7 @@ class StoreLayout:
         return self.root / "build.lock"
 
     def building(self, version: str) -> Path:
-        """Scratch of a build; what a killed build left there is thrown away."""
+        """Scratch folder of a build; leftovers of a killed build are deleted."""
         return self.root / "building" / version
 
     def sources(self, version: str) -> Path:
@@ -222,51 +222,51 @@ class StoreLayout:
         return PackageLayout(self.building(version) / "package")
 
     def receipt(self, version: str) -> Path:
-        """Hash of every file of the Bento and its model, written last: the build is complete."""
+        """Hash of every file of the Bento and its model, written last; marks the build as complete."""
         return self.root / "receipts" / f"{version}.json"
 
     def example(self, version: str, *, suffix: str) -> Path:
-        """A picture to try the service with."""
+        """An example picture for the service."""
         return self.root / "examples" / f"{version}{suffix}"
 
     def log(self, version: str) -> Path:
-        """What the server wrote during its smoke test."""
+        """Output of the server during its smoke test."""
         return self.root / "smoke" / f"{version}.log"
 
     def metrics(self, server: str) -> Path:
-        """The figures of one running server's workers, which only they write to."""
+        """Metrics of one running server's workers, which only they write."""
         return self.root / "metrics" / server
 
 
 @dataclass(frozen=True)
 class RunLayout:
-    """Everything one training run leaves behind."""
+    """All files of one training run."""
 
     root: Path
 
     @property
     def key(self) -> Path:
-        """Runs made by hand only: hash of the data, config and code that the folder belongs to."""
+        """Single commands only: hash of the data, config and code that the folder belongs to."""
         return self.root / "key.txt"
 
     @property
     def checkpoint(self) -> CheckpointLayout:
-        """The checkpoint that the run ended with."""
+        """The final checkpoint."""
         return CheckpointLayout(self.root / "checkpoint")
 
     @property
     def resume(self) -> Path:
-        """Weights, moments and position that a killed run goes on from; safetensors, gone when the run is done."""
+        """Resume state: weights, optimizer moments, position; safetensors, deleted when the run is complete."""
         return self.root / "resume.safetensors"
 
     @property
     def best(self) -> Path:
-        """Weights of the epoch with the lowest validation loss so far; safetensors, gone when the run is done."""
+        """Weights of the epoch with the lowest validation loss; safetensors, deleted when the run is complete."""
         return self.root / "best.safetensors"
 
     @property
     def decoded(self) -> DecodedLayout:
-        """Runs made by hand only: the training pictures, decoded."""
+        """Single commands only: the training pictures, decoded."""
         return DecodedLayout(self.root / "decoded")
 
     @property
@@ -281,12 +281,12 @@ class RunLayout:
 
     @property
     def queries(self) -> Path:
-        """Rank of the truth for every single query, Parquet."""
+        """Rank of the true entity for every query, Parquet."""
         return self.root / "queries.parquet"
 
     @property
     def measured(self) -> Path:
-        """Studies only: figures and cost as JSON, written last; a run that has them is not made again."""
+        """Experiments only: figures and cost as JSON, written last; a run that has them is not repeated."""
         return self.root / "measured.json"
 
     @property
@@ -296,5 +296,5 @@ class RunLayout:
 
     @property
     def report(self) -> Path:
-        """The page for people."""
+        """The report, HTML."""
         return self.root / "report.html"

@@ -10,18 +10,18 @@ from entityclip.paths.artifacts import DataLayout, DecodedLayout, RunLayout
 
 @dataclass(frozen=True)
 class StudyLayout:
-    """What a search for better settings leaves behind."""
+    """Files of a hyperparameter search."""
 
     root: Path
 
     @property
     def storage(self) -> Path:
-        """Every trial, Optuna's SQLite: what a killed search goes on from."""
+        """All trials, Optuna's SQLite; a killed search resumes from it."""
         return self.root / "trials.sqlite"
 
     @property
     def lock(self) -> Path:
-        """Held by the one search that is at work here."""
+        """Held by the one search that runs here."""
         return self.root / ".lock"
 
     def data(self, least_quality: float) -> DataLayout:
@@ -29,7 +29,7 @@ class StudyLayout:
         return DataLayout(self.root / "data" / f"{least_quality:g}")
 
     def run(self, key: str) -> RunLayout:
-        """One training run; its weights are gone once it has its score."""
+        """One training run; its weights are deleted once it has a score."""
         return RunLayout(self.root / "runs" / key)
 
     def score(self, key: str) -> Path:
@@ -59,7 +59,7 @@ class StudyLayout:
 
 @dataclass(frozen=True)
 class AblationLayout:
-    """What an ablation leaves behind."""
+    """Files of an ablation."""
 
     root: Path
 
@@ -94,13 +94,13 @@ class AblationLayout:
 
 @dataclass(frozen=True)
 class GateLayout:
-    """What a report on the gate leaves behind."""
+    """Files of a gate report."""
 
     root: Path
 
     @property
     def page(self) -> Path:
-        """The report for people, HTML."""
+        """The report, HTML."""
         return self.root / "gate.html"
 
     @property
@@ -110,10 +110,10 @@ class GateLayout:
 
     @property
     def worth(self) -> Path:
-        """What each rule is worth, Markdown."""
+        """Points of recall lost without each rule, Markdown."""
         return self.root / "worth.md"
 
     @property
     def runs(self) -> AblationLayout:
-        """The trainings, as an ablation keeps them."""
+        """The training runs, in the layout of an ablation."""
         return AblationLayout(self.root)

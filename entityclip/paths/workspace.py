@@ -18,12 +18,12 @@ class Layout:
     # --- tracked: together they are a release
     @property
     def config(self) -> Path:
-        """Workspace config (promotion policy and such), YAML."""
+        """Settings of the workspace, YAML."""
         return self.root / "entityclip.yaml"
 
     @property
     def source(self) -> Path:
-        """Where the data come from: WorkspaceSource as JSON."""
+        """The source of the data: WorkspaceSource as JSON."""
         return self.root / "source.json"
 
     @property
@@ -38,7 +38,7 @@ class Layout:
 
     @property
     def feedback(self) -> FeedbackLayout:
-        """What people confirmed or corrected in service."""
+        """Feedback of users of the service."""
         return FeedbackLayout(self.root / "feedback")
 
     @property
@@ -78,7 +78,7 @@ class Layout:
 
     @property
     def pairs_suite(self) -> Path:
-        """Rules for pairs, JSON; it also says which licences and consents are refused."""
+        """Rules for pairs, JSON; also lists the refused licences and consents."""
         return self.rules / "expectations" / "pairs.json"
 
     @property
@@ -91,41 +91,41 @@ class Layout:
         return self.reports / f"{name}.json"
 
     def decision(self, key: str) -> Path:
-        """One promotion decision, kept for ever."""
+        """One promotion decision; never deleted."""
         return self.reports / "decisions" / f"{key}.json"
 
     def serving_check(self, version: str) -> Path:
-        """Whether this release can be served, kept for ever."""
+        """Whether this release can be served; never deleted."""
         return self.reports / "serving_checks" / f"{version}.json"
 
     def approval(self, version: str) -> Path:
-        """What a person was asked about this release, and the answer; kept for ever."""
+        """The approval request for this release and its answer; never deleted."""
         return self.reports / "approvals" / f"{version}.json"
 
     @property
     def erasures(self) -> Path:
-        """One record an erasure, JSON, kept for ever; none holds personal data."""
+        """One record per erasure, JSON, never deleted; without personal data."""
         return self.reports / "erasures"
 
     @property
     def reviews(self) -> Path:
-        """What people decided about texts that were set aside, CSV; holds in every later run."""
+        """Decisions of reviewers about texts in quarantine, CSV; they hold in every later run."""
         return self.reports / "reviews.csv"
 
     @property
     def text_quality(self) -> Path:
-        """What sound texts look like to the champion, TextQualityModel as JSON."""
+        """The champion's text-quality model: TextQualityModel as JSON."""
         return self.report("text_quality")
 
     @property
     def written_again(self) -> Path:
-        """Texts of the last batch that broke a rule, each with what was written in its place, CSV."""
+        """Texts of the last batch that broke a rule, each with its replacement, CSV."""
         return self.reports / "written_again.csv"
 
-    # --- paid for once, ignored by Git, and never to be deleted
+    # --- paid for, ignored by Git, never deleted
     @property
     def ledger(self) -> Path:
-        """Every explanation ever written, SQLite. What a writer was paid for stands here and nowhere else."""
+        """Every explanation ever written, SQLite; the only copy of paid answers."""
         return self.root / "ledger.sqlite"
 
     @property
@@ -135,11 +135,11 @@ class Layout:
 
     # --- work in progress, ignored by Git
     def incoming(self, name: str) -> Path:
-        """The folder that is about to become ``data/`` or ``model/``; beside them, so that a rename is enough."""
+        """The next ``data/`` or ``model/``; in the same folder, so that it can be renamed."""
         return self.root / f".{name}.incoming"
 
     def outgoing(self, name: str) -> Path:
-        """The folder that was ``data/`` or ``model/`` until a moment ago."""
+        """The previous ``data/`` or ``model/``, during the replacement."""
         return self.root / f".{name}.outgoing"
 
     @property
@@ -149,12 +149,12 @@ class Layout:
 
     @property
     def unfinished(self) -> Path:
-        """Exists while a run writes Git or DVC; found without its holder, it tells of a kill."""
+        """Exists while a run writes Git or DVC; left over when the run is killed."""
         return self.work / "unfinished"
 
     @property
     def work(self) -> Path:
-        """Everything that can be made again from data, rules and models; may be deleted at any time."""
+        """Everything that can be recomputed from data, rules and models; may be deleted at any time."""
         return self.root / ".entityclip"
 
     @property
@@ -164,7 +164,7 @@ class Layout:
 
     @property
     def accepted(self) -> DataLayout:
-        """What passed the gate and is about to be versioned."""
+        """Rows that passed the gate, before they are versioned."""
         return DataLayout(self.work / "accepted")
 
     def rejected(self, batch: str) -> Path:
@@ -176,34 +176,34 @@ class Layout:
         return self.work / "batches" / batch / "quarantine.csv"
 
     def due(self, cause: str) -> Path:
-        """A reason to train again that nobody has dealt with yet."""
+        """A pending reason to retrain."""
         return self.work / "due" / f"{cause}.json"
 
     def dealt(self, cause: str) -> Path:
-        """The last reason of this kind that a retraining dealt with."""
+        """The last reason of this kind that led to a retraining."""
         return self.work / "due" / f"{cause}.dealt.json"
 
     def process(self, name: str) -> Path:
-        """Which process ``flows.platform.local_stack`` started under this name; JSON."""
+        """The process that ``entityclip up`` started under this name; JSON."""
         return self.work / "up" / f"{name}.json"
 
     def process_log(self, name: str) -> Path:
-        """What that process wrote."""
+        """Output of that process."""
         return self.work / "up" / f"{name}.log"
 
     @property
     def prefect_home(self) -> Path:
-        """Database and settings of the Prefect server that ``flows.platform.local_stack`` started."""
+        """Database and settings of the Prefect server that ``entityclip up`` started."""
         return self.root / ".prefect"
 
     @property
     def prefect_auth(self) -> Path:
-        """``USER:PASSWORD`` of that server's API, for its owner alone."""
+        """``USER:PASSWORD`` of that server's API; readable only by the owner."""
         return self.prefect_home / "auth"
 
     @property
     def run_lock(self) -> Path:
-        """Held by the one run of the main job that is at work here."""
+        """Held by the one run of the main job in this workspace."""
         return self.work / "running"
 
     def alive(self, run: str) -> Path:
@@ -216,12 +216,12 @@ class Layout:
         return self.work / "catalog"
 
     def fetched(self, name: str) -> Path:
-        """A public data set that was fetched because a source asked for it."""
+        """A public data set that was downloaded for a source."""
         return self.work / "fetched" / name
 
     @property
     def decoded(self) -> DecodedLayout:
-        """Training pictures that were decoded once, shared by all runs."""
+        """Cache of decoded training pictures, shared by all runs."""
         return DecodedLayout(self.work / "decoded")
 
     @property
@@ -235,7 +235,7 @@ class Layout:
         return self.work / "origin"
 
     def receipt(self, stage: str) -> Path:
-        """What a stage made, from which inputs, with the hashes of what it made."""
+        """Inputs and outputs of a stage, with their hashes."""
         return self.work / "receipts" / f"{stage}.json"
 
     def run(self, key: str) -> RunLayout:
@@ -243,19 +243,19 @@ class Layout:
         return RunLayout(self.work / "runs" / key)
 
     def release_copy(self, version: str) -> Path:
-        """A release's files, brought back from Git and DVC."""
+        """A release's files, restored from Git and DVC."""
         return self.work / "releases" / version
 
     def log(self, flow: str) -> Path:
-        """What runs of a flow said, one JSON object a line."""
+        """Log of a flow's runs, JSON lines."""
         return self.work / "logs" / f"{flow}.jsonl"
 
     def metrics(self, flow: str) -> Path:
-        """Figures of a flow's last run, in Prometheus' text format."""
+        """Metrics of a flow's last run, in Prometheus' text format."""
         return self.work / "metrics" / f"{flow}.prom"
 
     def watch(self, version: str) -> WatchLayout:
-        """What the watch over one release in service keeps."""
+        """Monitoring of one release in service."""
         return WatchLayout(self.work / "watch" / version)
 
     @property
@@ -265,12 +265,12 @@ class Layout:
 
     @property
     def remote(self) -> Path:
-        """The default DVC remote: a folder beside the work. Point DVC elsewhere before it matters."""
+        """The default DVC remote: a folder beside the work. Point DVC to another storage for production."""
         return self.root / ".remote"
 
 
 def former_ledger(ledger: Path) -> Path:
-    """Where earlier versions of this project kept the ledger of the same workspace."""
+    """Path of the ledger in workspaces of earlier versions."""
     return Layout(ledger.parent).work / "ledger.sqlite"
 
 

@@ -1,4 +1,4 @@
-"""Hits and misses for people: what was asked, what the model said, what is right, each with its picture."""
+"""Hits and misses for the report: query picture, predicted entity and true entity, each with a picture."""
 
 from __future__ import annotations
 
@@ -17,44 +17,44 @@ from entityclip.schemas import SLICES, IndexKind, Record, Split
 
 
 class Candidate(Record):
-    """An entity as an answer to a picture."""
+    """An entity as the result of a query picture."""
 
     entity: str
-    score: float = Field(description="Cosine similarity with the picture that was asked.")
+    score: float = Field(description="Cosine similarity with the query picture.")
     explanation: str | None = None
     picture: bytes | None = Field(default=None, description="One of its training pictures; None: never photographed.")
 
 
 class RetrievalExample(Record):
-    """One picture that was asked, what the model said and what is right."""
+    """A query picture with the predicted and the true entity."""
 
     picture: bytes
     predicted: Candidate
     true: Candidate
-    rank: int = Field(ge=1, description="Place of the right entity among all; 1 is a hit.")
-    slice: str = Field(description="One of SLICES, by the right entity's training pictures.")
+    rank: int = Field(ge=1, description="Rank of the true entity; 1 is a hit.")
+    slice: str = Field(description="One of SLICES, by the true entity's training pictures.")
 
 
 def draw_examples(
     queries: pd.DataFrame, data: DataLayout, *, split: Split, index: IndexKind = "mixed", hits: int = 6, misses: int = 8
 ) -> list[RetrievalExample]:
-    """Misses, then hits, spread over the slices; drawn by hash, so that nobody picked them.
+    """Misses, then hits, spread over the slices; sampled by hash, so that the choice is neutral and repeatable.
 
     Args:
         queries: One row per query, as ``evaluate`` returns them: ``pair_id, entity_id, slice, index, rank, best,
             score, true_score``.
         data: The data version that was evaluated.
         split: The split that was evaluated.
-        index: Whose answers are shown.
+        index: The index whose results are shown.
         hits: How many at most.
         misses: How many at most.
 
     Raises:
         DataError: A query's picture is not in ``data``.
     """
-    asked = queries[queries["index"] == index]
-    missed = asked["rank"] > 1
-    drawn = pd.concat([_spread(asked[missed], misses), _spread(asked[~missed], hits)])
+    found = queries[queries["index"] == index]
+    missed = found["rank"] > 1
+    drawn = pd.concat([_spread(found[missed], misses), _spread(found[~missed], hits)])
     shown = _Shown.read(data, {*drawn["entity_id"], *drawn["best"]})
     pictures = read_pictures(data, set(drawn["pair_id"]), name=split)
     return [
@@ -71,7 +71,7 @@ def draw_examples(
 
 @dataclass(frozen=True)
 class _Shown:
-    """What people get to see of an entity, by entity_id."""
+    """The shown facts about entities, by entity_id."""
 
     names: dict[str, str]
     explanations: dict[str, str]
@@ -113,10 +113,10 @@ def _portraits(data: DataLayout, entity_ids: set[str]) -> dict[str, bytes]:
 
 
 def read_pictures(data: DataLayout, pair_ids: set[str], *, name: str = "*") -> dict[str, bytes]:
-    """pair_id -> picture bytes; of the others none stays in memory. ``name`` is the split, by default any.
+    """pair_id -> picture bytes; other pictures are not kept in memory. ``name`` is the split, by default any.
 
     Raises:
-        DataError: A picture is not there.
+        DataError: A picture is missing.
     """
     wanted = pc.field("pair_id").isin(pa.array(sorted(pair_ids), pa.string()))
     found: dict[str, bytes] = {}

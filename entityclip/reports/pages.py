@@ -1,4 +1,4 @@
-"""What every HTML page for people shares: everything inside one file, and data never taken for HTML."""
+"""Rendering of HTML pages: each is one self-contained file, with all data escaped."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ _THUMBNAIL = 224
 """Longest side of a picture on a page, in pixels."""
 
 
-def write_page(path: Path, template: str, *, filters: dict[str, Callable[..., Any]] | None = None, **said: Any) -> None:
-    """Render ``template`` to ``path``, whole or not at all; an older page is replaced.
+def write_page(
+    path: Path, template: str, *, filters: dict[str, Callable[..., Any]] | None = None, **values: Any
+) -> None:
+    """Render ``template`` to ``path``, atomically; an older page is replaced.
 
     Args:
         path: The HTML file.
         template: Name of a file in ``templates/``.
         filters: For the template, beside ``picture``, which turns a picture's bytes into a data URI.
-        **said: What the template shows.
+        **values: Variables of the template.
     """
     environment = _environment()
     environment.filters.update(filters or {})
-    html = environment.get_template(template).render(**said)
+    html = environment.get_template(template).render(**values)
     atomic_write(path, html.encode("utf-8", errors="replace"))
 
 
@@ -48,12 +50,12 @@ def _environment() -> jinja2.Environment:
 
 
 def as_markup(svg: str | None) -> Markup | None:
-    """Our own plots go in as they are: matplotlib has escaped their text."""
+    """Mark a plot as safe HTML: matplotlib has escaped its text."""
     return Markup(svg) if svg else None
 
 
 def _data_uri(picture: bytes) -> str | None:
-    """A small JPEG of the picture as a data URI; None for bytes that are no picture."""
+    """A small JPEG of the picture as a data URI; None for bytes that are not a picture."""
     try:
         small = decode(picture)
     except ImageError:

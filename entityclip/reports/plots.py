@@ -23,9 +23,9 @@ SLICE_TITLES = {
     "none": "never photographed",
     "all": "all together",
 }
-"""What a slice is called where people read: by the training pictures of its entities."""
+"""Titles of the slices: the number of training pictures of their entities."""
 
-# matplotlib wants real colours: these stand in for the page's CSS variables until the SVG is text.
+# matplotlib needs real colours: these placeholders become CSS variables in the SVG.
 _COLOURS = {
     "ink": "#a00001",
     "faint": "#a00002",
@@ -55,7 +55,7 @@ _STYLE: dict[Any, Any] = {
 }
 _MARKERS = {"caption": "s", "explanation": "^", "mixed": "o"}
 _POINTS = 150
-"""A curve with more points than this is averaged down: the eye sees no more, and the page stays small."""
+"""Longer curves are averaged down to this many points, to keep the page small."""
 
 
 def recall_by_slice(evaluation: EvalReport, *, metric: str = "R@1") -> str | None:
@@ -226,7 +226,7 @@ def _svg(figure: Figure, *, name: str) -> str:
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
-    # Several plots share one page: ids that nothing refers to would repeat there.
+    # Several plots share one page: unused ids would be duplicates there.
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     for variable, colour in _COLOURS.items():

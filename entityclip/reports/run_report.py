@@ -1,4 +1,4 @@
-"""The page for people: one HTML file that shows what a run did, with everything it needs inside."""
+"""The run report: one self-contained HTML file about a run."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _EXCERPT_ROWS = 10
 _SEVERITIES = ("critical", "warning", "info")
 
 
-# ---------------------------------------------------------------- what the page takes beside the stages' records
+# ---------------------------------------------------------------- facts about the run
 class StageFact(Record):
-    """How one stage went in this run."""
+    """Time and reuse of one stage."""
 
     name: str
     seconds: float
@@ -42,7 +42,7 @@ class StageFact(Record):
 
 
 class RunFacts(Record):
-    """What is known of the run as a whole."""
+    """Facts about the run as a whole."""
 
     finished: datetime
     stages: tuple[StageFact, ...] = ()
@@ -79,7 +79,7 @@ def recall_rows(evaluation: EvalReport, *, metric: str = "R@1") -> list[RecallRo
 
 def slice_table(evaluation: EvalReport, *, metric: str = "R@1") -> str:
     """The same as plain text for a terminal: aligned, each figure with its 95 % interval."""
-    header = ("entities by training pictures", "asked", *(f"{kind} index" for kind in INDEX_KINDS))
+    header = ("entities by training pictures", "queries", *(f"{kind} index" for kind in INDEX_KINDS))
     lines = [header] + [
         (row.title, f"{row.queries:,}", *(_with_interval(cell) for cell in row.cells))
         for row in recall_rows(evaluation, metric=metric)
@@ -111,20 +111,20 @@ def write_report(
     release: Release | None = None,
     commands: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the run's page to ``path``, whole or not at all; what is not given is left out of it.
+    """Write the run's page to ``path``, atomically; sections without data are left out.
 
     Args:
         path: the HTML file; an older one is replaced.
         facts: when the run ended, its stages, its hashes.
-        ingest: what came in; the rejected rows' file is quoted when it can be read.
-        quality: the gate's verdict; the quarantine file likewise.
+        ingest: counts of the ingest; the file of rejected rows is quoted if it can be read.
+        quality: result of the quality gate; the quarantine file likewise.
         evaluation: figures by slice.
         queries: one row per query with ``index``, ``slice``, ``rank``.
         losses: ``epoch`` or ``step``, ``loss`` and a column per term of the loss.
         examples: hits and misses to show, in the order to show them.
-        decision: who won, and why.
-        release: what the decision led to.
-        commands: what one can do next -> the command for a shell.
+        decision: the promotion decision.
+        release: the release, if one was promoted.
+        commands: next step -> shell command.
 
     Raises:
         DataError: ``queries`` or ``losses`` lacks a column.
@@ -179,7 +179,7 @@ def _duration(seconds: float) -> str:
 # ---------------------------------------------------------------- parts of the page
 @dataclass(frozen=True)
 class Excerpt:
-    """The first rows of a CSV that a stage left behind; no columns when it cannot be read any more."""
+    """The first rows of a CSV file of a stage; no columns if it can no longer be read."""
 
     path: str
     columns: tuple[str, ...] = ()
@@ -197,7 +197,7 @@ def _excerpt(file: str | None) -> Excerpt | None:
 
 
 def _by_severity(rules: Sequence[RuleResult]) -> list[RuleResult]:
-    """The rules that somebody should look at first stand first."""
+    """Failed and severe rules first."""
     return sorted(rules, key=lambda r: (r.passed, not r.failed, _SEVERITIES.index(r.severity), -r.failed, r.rule))
 
 

@@ -1,4 +1,4 @@
-"""What every record is, and the words that several of them use."""
+"""The base class of all records, and the types that several of them use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Split = Literal["train", "val", "test"]
 IndexKind = Literal["caption", "explanation", "mixed"]
 Candidates = Literal["all", "split"]
 Runtime = Literal["torch", "onnx", "onnx-int8"]
-"""What computes the towers: PyTorch, or ONNX Runtime with exported ones in fp32 or int8."""
+"""Runtime of the encoders: PyTorch, or ONNX Runtime with exported encoders in fp32 or int8."""
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
 Paragraph = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
 SLICES = ("frequent", "few", "one", "none")
@@ -21,12 +21,12 @@ SLICES = ("frequent", "few", "one", "none")
 
 
 class Record(BaseModel):
-    """A value that never changes after it was made; unknown fields are refused."""
+    """A frozen value; unknown fields are an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     def write(self, path: Path, *, mode: int | None = None) -> None:
-        """The record as JSON at ``path``, whole or not at all; ``mode`` as of ``atomic_write``."""
+        """Write the record as JSON to ``path``, atomically; ``mode`` as in ``atomic_write``."""
         atomic_write(path, self.model_dump_json(indent=1) + "\n", mode=mode)
 
     @classmethod

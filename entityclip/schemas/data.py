@@ -1,4 +1,4 @@
-"""From a source to a data version: what came in, what was written about it, what the gate said."""
+"""From a source to a data version: ingest, explanations, quality gate."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Rejection(Record):
 
 
 class IngestReport(Record):
-    """What came in. Every row is a pair or a rejection; files that no row names are rejections too."""
+    """Counts of an ingest. Every row is a pair or a rejection; files that no row names are rejections too."""
 
     source: str
     pairs: int
@@ -33,7 +33,7 @@ class IngestReport(Record):
 
 # ---------------------------------------------------------------- explain
 class ExplanationRequest(Record):
-    """What a writer gets to know about one entity."""
+    """Input of a writer about one entity."""
 
     entity_id: str
     entity: str
@@ -41,9 +41,11 @@ class ExplanationRequest(Record):
     category: str = ""
     language: str = "en"
     source_provided: tuple[str, ...] = Field(default=(), description="Texts that the data provide.")
-    reason: str = Field(default="", description="Why the gate set an earlier text aside; empty at the first asking.")
-    picture_sha256: str = Field(default="", description="Which picture goes with it; for writers that see pictures.")
-    picture: bytes | None = Field(default=None, repr=False, description="That picture's file, read when it is asked.")
+    reason: str = Field(default="", description="Why the gate set an earlier text aside; empty at the first request.")
+    picture_sha256: str = Field(default="", description="Hash of its picture, for writers that take pictures.")
+    picture: bytes | None = Field(
+        default=None, repr=False, description="That picture's file, read when the request is sent."
+    )
 
 
 class ExplanationRecord(Record):
@@ -56,7 +58,7 @@ class ExplanationRecord(Record):
     language: str
     generator: str
     prompt_version: str
-    reviewer: str = Field(default="", description="Who accepted or corrected the text by hand; empty: nobody did.")
+    reviewer: str = Field(default="", description="Who accepted or edited the text; empty: not reviewed.")
 
 
 # ---------------------------------------------------------------- validate
@@ -71,8 +73,8 @@ class RuleResult(Record):
     checked: int
     failed: int
     error: str | None = Field(default=None, description="Set when the check itself raised; that counts as failed.")
-    waived: int = Field(default=0, description="Of those that failed: rows that a person accepted all the same.")
-    skipped: str | None = Field(default=None, description="Why the rule did not run; it has then not passed.")
+    waived: int = Field(default=0, description="Of those that failed: rows that a reviewer accepted.")
+    skipped: str | None = Field(default=None, description="Why the rule did not run; it then counts as not passed.")
 
     @property
     def set_aside(self) -> int:
@@ -81,7 +83,7 @@ class RuleResult(Record):
 
 
 class QualityReport(Record):
-    """The verdict of the gate on one batch."""
+    """Result of the quality gate on one batch."""
 
     accepted_pairs: int
     accepted_explanations: int
@@ -92,10 +94,10 @@ class QualityReport(Record):
     refusal: str | None = Field(default=None, description="Why the batch was refused; None when it was accepted.")
     rules: tuple[RuleResult, ...]
     suite_hash: str
-    validation_page: str | None = Field(description="HTML page of what every rule found; None: not written.")
+    validation_page: str | None = Field(description="HTML page with the result of every rule; None: not written.")
 
     def portable(self, root: Path) -> Self:
-        """The same with its files named relative to the workspace, as a commit should have them."""
+        """The same with paths relative to the workspace, for commits."""
         named = {"quarantine_file": self.quarantine_file, "validation_page": self.validation_page}
         return self.model_copy(update={k: os.path.relpath(v, root) for k, v in named.items() if v})
 

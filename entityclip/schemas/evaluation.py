@@ -1,4 +1,4 @@
-"""Figures of a model."""
+"""Metrics of a model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Metric(Record):
 
 
 class Probe(Record):
-    """Scores of one picture as the evaluator saw them; the smoke test asks the service for the same."""
+    """The evaluator's scores of one picture; the smoke test compares the service with them."""
 
     pair_id: str
     entity: str
@@ -31,7 +31,7 @@ class Probe(Record):
 
 
 class EvalReport(Record):
-    """Figures of one model on one frozen evaluation set."""
+    """Metrics of one model on one frozen evaluation set."""
 
     model_fingerprint: str
     evaluation_hash: str = Field(
@@ -39,7 +39,7 @@ class EvalReport(Record):
     )
     split: Split
     pictures: int
-    entities: int = Field(description="How many candidates a picture has.")
+    entities: int = Field(description="Number of candidates for a picture.")
     candidates: Candidates = Field(
         default="all", description="Whether all entities are candidates, or only those that the split's pictures show."
     )
@@ -48,6 +48,6 @@ class EvalReport(Record):
     seconds: float
 
     def value(self, name: str, *, index: str, slice: str = "all", direction: str = "image_to_text") -> float | None:
-        """The figure with these coordinates, or None when it was not measured."""
+        """The value of one metric, or None if it was not measured."""
         wanted = (index, direction, slice, name)
         return next((m.value for m in self.metrics if (m.index, m.direction, m.slice, m.name) == wanted), None)

@@ -1,4 +1,4 @@
-"""SQLite files that several processes write at once."""
+"""SQLite files that several processes write concurrently."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def open_shared(
 
     The file and its log are readable by their owner alone, whatever the umask; an older file is closed to others.
 
-    SQLite waits for its locks by itself, except when a new file gets its log: whoever comes at that moment is turned
-    away at once. Here it tries again until its time is over.
+    SQLite waits for locks itself, except while a new file gets its write-ahead log: a second process fails at once.
+    This function retries until the timeout.
 
     Args:
         path: The file, made where there is none; its folder has to be there.

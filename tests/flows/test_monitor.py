@@ -52,21 +52,21 @@ def test_a_service_that_sees_its_own_data_does_not_drift(workspace, release, ser
     assert (report.drifted, report.pictures, report.texts) == ((), 24, 40)
     assert len(report.tests) == 7
     page = workspace.watch("v1.0.0").page.read_text()
-    assert "What comes in looks like the data" in page
+    assert "No drift" in page
     assert "<svg" in page
 
 
 def test_darker_pictures_and_another_script_are_drift(workspace, release, served):
     report = measure_drift.fn(workspace, release, served(0.5, "cyrillic"))
     assert report.drifted == ("brightness", "script")
-    assert "What comes in has drifted: brightness, script" in workspace.watch("v1.0.0").page.read_text()
+    assert "Drift detected: brightness, script" in workspace.watch("v1.0.0").page.read_text()
 
 
 def test_a_service_that_nobody_has_asked_is_said_to_be_untested(workspace, release):
     report = measure_drift.fn(workspace, release, StateLayout(workspace.root / ".service"))
     assert report.tests == ()
     assert "0 pictures of the service and 24 of the data; 20 of each are needed" in report.untested
-    assert "Too few samples to tell" in workspace.watch("v1.0.0").page.read_text()
+    assert "Too few samples to test" in workspace.watch("v1.0.0").page.read_text()
 
 
 def test_samples_of_another_release_do_not_count(workspace, release, served):

@@ -288,5 +288,5 @@ def test_a_refused_batch_is_the_headline(tmp_path: Path) -> None:
         update={"refused": True, "refusal": "40 % of the rows <broke> rules"}
     )
     page = written(tmp_path / "r.html", quality=refused)
-    assert "The batch was refused; the model in service is untouched" in page.text
+    assert "The batch was refused; the model in service is unchanged" in page.text
     assert "40 % of the rows <broke> rules" in page.text

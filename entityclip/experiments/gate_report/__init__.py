@@ -1,7 +1,4 @@
-"""What the gate and each of its rules are worth: the same training with their texts in and out.
-
-The gate's own figure of merit is the recall that it gives back, not the rows that it finds.
-"""
+"""Gate report: the recall that the quality gate and each of its rules gain, by training with and without them."""
 
 from entityclip.experiments.gate_report.costs import CostLine, costs
 from entityclip.experiments.gate_report.page import write_gate_page

@@ -1,4 +1,4 @@
-"""What the explanations cost, and what a point of recall that the gate gives back cost with them."""
+"""Cost of the explanations, in total and per point of recall that the gate recovers."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class CostLine(Record):
     what: str
     amount: float
     unit: str
-    per_point: float | None = Field(description="For each point of R@1 that the gate gives back; None without a gain.")
+    per_point: float | None = Field(description="For each point of R@1 that the gate recovers; None without a gain.")
 
 
 def spent(ledger: Path) -> WriterCost:
-    """What every answer in the ledger took; nothing where there is no ledger."""
+    """Total cost of all answers in the ledger; zero where there is none."""
     if not ledger.exists():
         return WriterCost()
     with Ledger(ledger) as book:
@@ -33,20 +33,20 @@ def spent(ledger: Path) -> WriterCost:
 def costs(
     written: WriterCost, reviews: Iterable[Review], trained: Sequence[TrainedVariant], *, points: float
 ) -> list[CostLine]:
-    """Tokens, money, machine seconds and a person's minutes, in all and for each of ``points``.
+    """Tokens, money, machine seconds and reviewers' minutes, in total and per point of recall.
 
     Args:
-        written: What the writers took.
-        reviews: What people decided.
-        trained: The report's trainings; one of them, on average, is what a data version costs.
-        points: R@1 with the gate on less R@1 with it off.
+        written: Cost of the writers.
+        reviews: Decisions of reviewers.
+        trained: The report's training runs; their mean is the training cost of a data version.
+        points: R@1 with the gate on minus R@1 with it off.
     """
     seconds = [one.result.measured.seconds for one in trained]
     devices = sorted({one.result.measured.device for one in trained})
     lines = [
         ("tokens, sent and written", float(written.tokens_in + written.tokens_out), "tokens"),
         ("money", written.money, "by the configured prices"),
-        ("writing", written.seconds, "seconds, answers side by side counted each"),
+        ("writing", written.seconds, "seconds, concurrent answers counted each"),
         ("one training", sum(seconds) / len(seconds), f"seconds on {', '.join(devices)}"),
         ("review by people", sum(review.minutes for review in reviews), "minutes"),
     ]

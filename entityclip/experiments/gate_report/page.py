@@ -25,16 +25,16 @@ def write_gate_page(
     tuned: pd.DataFrame | None = None,
     chosen: str = "",
 ) -> None:
-    """Write the page, whole or not at all.
+    """Write the page atomically.
 
     Args:
         path: The HTML file.
-        recall: As ``recall_table`` gives it.
-        worth: As ``worth_table`` gives it.
-        spent: The cost ledger.
-        seeds: Trainings of each variant.
-        tuned: As ``tune`` gives it, where a limit was looked for.
-        chosen: What was found, in words.
+        recall: Result of ``recall_table``.
+        worth: Result of ``worth_table``.
+        spent: Costs of the report.
+        seeds: Training runs per variant.
+        tuned: Result of ``tune``, if a limit was tuned.
+        chosen: The chosen limit, as text.
     """
     named = worth.assign(rule=worth["rule"].replace("", WHOLE))
     write_page(

@@ -1,4 +1,4 @@
-"""Which texts each variant of the gate lets through, and a training on each of them."""
+"""The texts that pass each variant of the gate, and a training run on each of them."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ OFF, ON = "gate off", "gate on"
 
 
 class GateVariant(NamedTuple):
-    """One way to set the gate."""
+    """One setting of the gate."""
 
     name: str
     rule: str
-    """The rule that is left out; empty for the gate as a whole."""
+    """The rule that is switched off; empty for the gate as a whole."""
     texts: pd.DataFrame
     """Rows of the table of explanations that are trained on."""
 
 
 class TrainedVariant(NamedTuple):
-    """One training of the report."""
+    """One training run of the report."""
 
     variant: GateVariant
     seed: int
@@ -38,10 +38,10 @@ class TrainedVariant(NamedTuple):
 
 
 class GateStudy(NamedTuple):
-    """What is trained on, how often, and where it is kept."""
+    """Data, settings and folder of a gate report."""
 
     data: DataLayout
-    """Before the gate: every text, sound or not."""
+    """Before the gate: every text, with or without faults."""
     data_hash: str
     config: TrainConfig
     seeds: int
@@ -49,23 +49,25 @@ class GateStudy(NamedTuple):
 
 
 def variants(texts: pd.DataFrame, broken: pd.DataFrame) -> list[GateVariant]:
-    """The gate off, on, and without one rule after the other, the rule with the most rows first.
+    """Variants with the gate off, on, and without each rule in turn; the rule with the most rows comes first.
 
-    A text that breaks two rules stays out when one of them is left out. A rule that sets nothing aside alone has no
-    variant: without it, the same texts pass.
+    A text that breaks two rules stays out when one of them is off. A rule that sets no text aside alone has no variant,
+    because the same texts pass without it.
 
     Args:
         texts: Every explanation, before the gate.
-        broken: As ``quarantine.broken_texts`` gives it.
+        broken: Result of ``quarantine.broken_texts``.
 
     Raises:
         DataError: No text was set aside, or one that is not among ``texts``.
     """
     strange = sorted(set(broken["id"]) - set(texts["explanation_id"]))
     if strange:
-        raise DataError(f"text {strange[0]} was set aside, but is not in the data; they are of different batches")
+        raise DataError(
+            f"text {strange[0]} was set aside, but is not in the data; name the quarantine file of the batch in staging"
+        )
     if broken.empty:
-        raise DataError("the gate has set no text aside, so that there is nothing to compare")
+        raise DataError("the gate set no text aside, so there is nothing to compare")
     aside = texts["explanation_id"].isin(broken["id"])
     found = [GateVariant(OFF, "", texts), GateVariant(ON, "", texts[~aside])]
     for rule, alone in alone_by_rule(broken).items():
@@ -92,9 +94,9 @@ def retrain(
     report: Callable[[TrainedVariant], None] = lambda _: None,
     progress: bool = True,
 ) -> Iterator[TrainedVariant]:
-    """Train on each variant with each seed; what an earlier call has measured is taken as it is.
+    """Train on each variant with each seed; results of an earlier call are reused.
 
-    Seed by seed, so that a report that is cut off has whole tables of fewer seeds.
+    Seed by seed, so that an interrupted report has complete tables of fewer seeds.
     """
     listed = list(some)
     for seed in range(study.seeds):

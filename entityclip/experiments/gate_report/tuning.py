@@ -1,4 +1,4 @@
-"""A rule's limit, chosen by the recall that a training with it reaches on validation pictures."""
+"""Tune the limit of a rule by the recall on validation pictures after training with it."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Limit(NamedTuple):
 
     @property
     def keyword(self) -> str:
-        """What the limit is called in the suite's JSON."""
+        """Name of the limit in the suite's JSON."""
         return _HOLDS[self.sign][1]
 
     def holds(self, scores: pd.Series, limit: float) -> pd.Series:
-        """Which scores keep the rule; one that is missing does, as it does at the gate."""
+        """Which scores pass the rule; missing scores pass, as at the gate."""
         return scores.isna() | _HOLDS[self.sign][0](scores, limit)
 
 
@@ -39,7 +39,7 @@ def parse_limit(text: str) -> Limit:
     """``RULE: COLUMN >= LIMIT, LIMIT ...`` or with ``<=``.
 
     Raises:
-        ConfigError: The text has another form, or names fewer than two limits.
+        ConfigError: The text does not have this form, or has fewer than two limits.
     """
     found = _FORM.fullmatch(text)
     try:
@@ -60,23 +60,23 @@ def tune(
     report: Callable[[TrainedVariant], None] = lambda _: None,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Train with each limit while all other rules stand: ``limit, texts, slice, value, low, high``, on validation
-    pictures; test pictures choose nothing.
+    """Train with each limit while all other rules apply: ``limit, texts, slice, value, low, high``, on validation
+    pictures, never on test pictures.
 
     Args:
         study: As for the report.
-        limit: The rule, and what to try.
+        limit: The rule, and the limits to try.
         scored: Every text before the gate, with its scores.
-        broken: As ``quarantine.broken_texts`` gives it.
-        report: Told of each training.
+        broken: Result of ``quarantine.broken_texts``.
+        report: Called after each training run.
         progress: Show bars.
 
     Raises:
-        ConfigError: The texts have no such score, or none that is a number.
+        ConfigError: The texts have no such score, or it is not numeric.
     """
     if limit.column not in scored or not pd.api.types.is_numeric_dtype(scored[limit.column]):
         known = scored.select_dtypes("number").columns
-        raise ConfigError(f"{limit.column}: no number that texts are scored with; known are {', '.join(known)}")
+        raise ConfigError(f"{limit.column}: not a numeric score of texts; expected one of {', '.join(known)}")
     others = broken[broken["rule"] != limit.rule]
     rest = scored[~scored["explanation_id"].isin(others["id"])]
     tried = [
@@ -84,13 +84,13 @@ def tune(
     ]
     empty = [variant.name for variant in tried if variant.texts.empty]
     if empty:
-        raise ConfigError(f"{limit.column} {limit.sign} {empty[0]}: lets no text pass, so there is nothing to train on")
+        raise ConfigError(f"{limit.column} {limit.sign} {empty[0]}: no text passes; try a milder limit")
     found = recall_table(list(retrain(study, tried, split="val", report=report, progress=progress)))
     return found.rename(columns={"variant": "limit"}).astype({"limit": float})
 
 
 def best_limit(tuned: pd.DataFrame, *, limit: Limit) -> float:
-    """The limit with the highest mean over the slices, each of which counts the same; of equal ones the mildest."""
+    """The limit with the highest mean over the slices, with equal weights; on ties the mildest."""
     slices = tuned[tuned["slice"] != "all"] if (tuned["slice"] != "all").any() else tuned
     means = slices.groupby("limit")["value"].mean()
     best: Sequence[float] = [float(value) for value in means.index[means >= means.max() - 1e-9]]

@@ -1,4 +1,4 @@
-"""Recall by variant with bootstrap intervals, and what a rule is worth in points."""
+"""Recall by variant with bootstrap intervals, and the points of recall that each rule gains."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SEED = 0
 def recall_table(trained: Sequence[TrainedVariant], *, index: IndexKind = "explanation") -> pd.DataFrame:
     """``variant, texts, slice, value, low, high, queries``: R@1 in percent over all seeds, with 95 % intervals.
 
-    Whole entities are drawn by the bootstrap, with all their queries in all seeds.
+    The bootstrap resamples entities, each with all its queries in all seeds.
     """
     return pd.DataFrame(
         [
@@ -34,9 +34,8 @@ def worth_table(
 ) -> pd.DataFrame:
     """``rule, rows, alone, slice, value, low, high``: points of R@1 that the gate loses without each rule.
 
-    From the same queries answered by both (paired bootstrap). ``rows`` texts break the rule, ``alone`` of them no
-    other; a rule that stands alone nowhere is worth nothing beside the others, and has no training of its own. The
-    rule '' is the gate as a whole.
+    Paired bootstrap over the same queries. ``rows`` texts break the rule, ``alone`` of them break no other rule; a rule
+    with ``alone`` 0 has value 0 and no training run of its own. The rule '' is the gate as a whole.
     """
     by, alone = _by_variant(trained), alone_by_rule(broken)
     counts = broken["rule"].value_counts()
@@ -67,10 +66,10 @@ def _hits(group: Sequence[TrainedVariant], index: IndexKind) -> pd.DataFrame:
     """One row per seed and query, in the same order for every variant: entity_id, slice, hit (0 or 100)."""
     parts = []
     for one in group:
-        asked = one.result.queries
-        asked = asked[(asked["index"] == index) & (asked["direction"] == "image_to_text")]
-        asked = asked.sort_values(["pair_id", "entity_id"], kind="stable")
-        parts.append(asked[["pair_id", "entity_id", "slice"]].assign(hit=100.0 * (asked["rank"] == 1), seed=one.seed))
+        found = one.result.queries
+        found = found[(found["index"] == index) & (found["direction"] == "image_to_text")]
+        found = found.sort_values(["pair_id", "entity_id"], kind="stable")
+        parts.append(found[["pair_id", "entity_id", "slice"]].assign(hit=100.0 * (found["rank"] == 1), seed=one.seed))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -1,4 +1,4 @@
-"""The search for better settings: expert counts, the loss's weights, and how good an explanation has to be."""
+"""Hyperparameter search: expert counts, loss weights, and the minimum quality of explanations."""
 
 from entityclip.experiments.tune.space import Proposal
 from entityclip.experiments.tune.study import TrialRow, TuningResult, tune

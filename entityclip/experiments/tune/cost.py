@@ -1,4 +1,4 @@
-"""What a trial would cost, by a few steps of training on the data."""
+"""Estimate the cost of a trial from a few training steps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STEPS = 4
 
 
 def seconds_per_epoch(config: TrainConfig, data: DataLayout) -> float:
-    """Of training, by ``STEPS`` steps on the first pictures; decoding and scoring come on top.
+    """Training time per epoch, from ``STEPS`` steps on the first pictures; without decoding and scoring.
 
     Raises:
         DataError: The data are incomplete, or hold no training pictures.

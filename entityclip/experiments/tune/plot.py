@@ -1,4 +1,4 @@
-"""The trials of a search as one picture."""
+"""Plot of the trials of a search."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _SEARCHED = (
     "least_quality",
 )
 _TICKS = {"beta": (0.01, 0.1, 1.0), "eta": (0.01, 0.1, 1.0), "explanation": (0.25, 1.0, 4.0)}
-"""Of what is drawn by its logarithm."""
+"""Ticks of the settings with a logarithmic axis."""
 
 
 def plot_trials(trials: pd.DataFrame) -> str:
-    """SVG: the score of every trial in their order, then against each thing that was searched.
+    """SVG: the score of every trial in order, then against each searched setting.
 
     Args:
         trials: ``number``, ``state``, ``score`` (NaN where a trial failed) and a column for each searched value.

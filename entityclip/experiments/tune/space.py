@@ -1,4 +1,4 @@
-"""What is searched, and what becomes of the training settings and the data."""
+"""The search space, and how a proposal changes the training settings and the data."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 MOST_EXPERTS = 4
 WEIGHTS = {"beta": (0.01, 1.0), "eta": (0.01, 1.0), "explanation": (0.25, 4.0)}
-"""Weight of the loss -> least and largest that are tried, drawn by their logarithm."""
+"""Loss weight -> smallest and largest value, sampled log-uniformly."""
 
 QUALITIES = (0.0, 0.25, 0.5, 0.75)
-"""Least qualities of an explanation that are tried; 0 keeps all."""
+"""Minimum qualities of explanations to try; 0 keeps all."""
 
 
 class Proposal(Record):
@@ -39,7 +39,7 @@ class Proposal(Record):
 
     @classmethod
     def of(cls, config: TrainConfig) -> Proposal:
-        """Where the search starts: the settings as they are, on all explanations."""
+        """The start of the search: the current settings, on all explanations."""
         experts, loss = config.model.experts, config.loss
         return cls(
             image_experts=experts.image,
@@ -53,7 +53,7 @@ class Proposal(Record):
 
     @classmethod
     def drawn(cls, trial: Trial) -> Proposal:
-        """What Optuna proposes."""
+        """A proposal sampled by Optuna."""
         experts = {
             f"{kind}_experts": trial.suggest_int(f"{kind}_experts", 1, MOST_EXPERTS)
             for kind in ("image", "shared", "text")
@@ -62,7 +62,7 @@ class Proposal(Record):
         return cls(**experts, **weights, least_quality=trial.suggest_categorical("least_quality", QUALITIES))
 
     def within_the_space(self) -> dict[str, float]:
-        """The nearest point that can be drawn."""
+        """The nearest point in the search space."""
         near = {
             name: min(max(value, 1), MOST_EXPERTS) for name, value in self.model_dump().items() if "experts" in name
         }
@@ -86,7 +86,7 @@ class Proposal(Record):
 def without_poor_explanations(data: DataLayout, to: DataLayout, *, least: float) -> int:
     """Make ``to`` the data without explanations of a quality below ``least``; pictures and entities are links.
 
-    Nothing is written where it is there already.
+    Nothing is written if it exists already.
 
     Returns:
         How many explanations were left out.

@@ -1,4 +1,4 @@
-"""The search itself: Optuna proposes, a short run weeds out, a whole run scores; every trial is kept and resumed."""
+"""The search: Optuna proposes settings, a short run prunes, a full run scores; a killed search resumes."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
     import optuna
 
 RUNGS = (0.25, 1.0)
-"""A trial is trained for these shares of the epochs, each time from the start with a whole schedule."""
+"""A trial is trained for these shares of the epochs, each from scratch with a full schedule."""
 
 STARTUP = 4
-"""So many trials are trained whole before the others' median weeds out any."""
+"""Number of full trials before median pruning starts."""
 
 State = Literal["complete", "pruned", "failed"]
 
 
 class Score(Record):
-    """What one training run reached on the validation pictures."""
+    """Score of one training run on the validation pictures."""
 
     recall: dict[str, float]
     """Slice -> recall@1 of the mixed index, its weights calibrated on the same pictures, in percent."""
@@ -50,12 +50,12 @@ class Score(Record):
 
     @property
     def mean(self) -> float:
-        """Over the slices, so that the many pictures of frequent entities do not decide alone."""
+        """Mean over the slices, so that frequent entities do not dominate."""
         return float(np.mean(list(self.recall.values())))
 
 
 class TrialRow(Record):
-    """One trial as the table shows it."""
+    """One row of the table of trials."""
 
     number: int
     state: State
@@ -84,20 +84,20 @@ def tune(
     report: Callable[[TrialRow], None],
     progress: bool = False,
 ) -> TuningResult:
-    """Search from ``config`` on; the first trial is ``config`` itself, as near as the space has it.
+    """Search from ``config`` on; the first trial is ``config`` itself, or the nearest point in the search space.
 
-    A search that was killed goes on with the trial, and the training run, that it was at. Other settings, data or
-    code are another search, even in the same folder.
+    A killed search resumes its trial and training run. Other settings, data or code start another search, also in the
+    same folder.
 
     Args:
-        config: Where the search starts, and everything that it leaves alone.
+        config: Start of the search; settings outside the search space stay as they are.
         data: A data version with validation pictures.
         data_hash: Its hash.
-        study: Where the search is kept.
-        trials: How many there shall be, earlier ones counted.
-        minutes: No trial begins later than this.
-        report: Told after each trial.
-        progress: Show training's bars.
+        study: Folder of the search.
+        trials: Total number of trials, including earlier ones.
+        minutes: No trial starts after this time.
+        report: Called after each trial.
+        progress: Show progress bars of the training runs.
 
     Returns:
         Best trial, its settings, and all trials; also written to ``study.best``, ``study.table`` and ``study.plot``.
@@ -105,15 +105,15 @@ def tune(
     Raises:
         ConfigError: Optuna is not installed, or ``trials`` or ``minutes`` is impossible.
         DataError: The data are incomplete or hold no validation pictures.
-        TrainingError: Not one trial could be trained whole.
-        WorkspaceError: Another search is at work in this folder, or its trials cannot be read.
+        TrainingError: No trial was trained in full.
+        WorkspaceError: Another search runs in this folder, or its trials cannot be read.
     """
     if trials < 1 or (minutes is not None and minutes <= 0):
         raise ConfigError(f"{trials} trials in {minutes} minutes; expected at least 1, and more than 0")
     optuna = _optuna()
     pairs.require_complete(data)
     if pairs.read_frame(data.pairs, name="val", columns=["pair_id"]).empty:
-        raise DataError(f"{data.pairs}: no validation pictures, so that no setting can be told from another")
+        raise DataError(f"{data.pairs}: no validation pictures to compare settings with; ingest data with a val split")
     key = digest(run_key(config, data_hash=data_hash), json.dumps([MOST_EXPERTS, WEIGHTS, QUALITIES, RUNGS]))
     with _alone(study), _readable(study):
         search = optuna.create_study(
@@ -124,7 +124,7 @@ def tune(
             pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP),
         )
         _take_up(search, config)
-        # A sampler of the same seed would propose the same points again.
+        # A sampler with the same seed would propose the same points again.
         search.sampler = optuna.samplers.TPESampler(seed=config.seed + len(search.trials))
         search.optimize(
             lambda trial: _objective(trial, config, data=data, data_hash=data_hash, study=study, progress=progress),
@@ -150,7 +150,7 @@ def _objective(
         settings = proposal.applied(config, epochs=epochs)
         try:
             score = _scored(settings, data=chosen, data_hash=data_hash, study=study, progress=progress)
-        except TrainingError as error:  # these settings diverge; the search goes on with others
+        except TrainingError as error:  # these settings diverge; the search continues with others
             trial.set_user_attr("error", str(error))
             raise
         spent += score.seconds
@@ -163,7 +163,7 @@ def _objective(
 
 
 def _scored(config: TrainConfig, *, data: DataLayout, data_hash: str, study: StudyLayout, progress: bool) -> Score:
-    """Train and score, unless that was done; the weights are thrown away then, since they fill disks."""
+    """Train and score, unless done before; the weights are deleted afterwards to save disk space."""
     key = run_key(config, data_hash=data_hash)
     if known := Score.read(study.score(key)):
         return known
@@ -195,7 +195,7 @@ def validation_recall(model: LoadedModel, data: DataLayout) -> dict[str, float]:
     return {name: 100 * float(first[slices == name].mean()) for name in SLICES if (slices == name).any()}
 
 
-# ---------------------------------------------------------------- what was found
+# ---------------------------------------------------------------- results
 def _finished(search: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     return [trial for trial in search.trials if trial.state.name in ("COMPLETE", "PRUNED")]
 
@@ -216,7 +216,7 @@ def _written(search: optuna.Study, config: TrainConfig, study: StudyLayout) -> T
     rows = tuple(_row(trial) for trial in search.trials if "proposal" in trial.user_attrs)
     whole = [row for row in rows if row.state == "complete"]
     if not whole:
-        raise TrainingError(f"{study.root}: not one of {len(rows)} trials was trained whole; allow for more of them")
+        raise TrainingError(f"{study.root}: none of {len(rows)} trials was trained in full; raise --trials")
     best = max(whole, key=lambda row: row.score or 0.0)
     found = TuningResult(best=best, config=best.proposal.applied(config, epochs=config.epochs), trials=rows)
     found.config.write(study.best)
@@ -227,13 +227,13 @@ def _written(search: optuna.Study, config: TrainConfig, study: StudyLayout) -> T
 
 
 def _take_up(search: optuna.Study, config: TrainConfig) -> None:
-    """Queue what a killed search was at; a new search begins with the settings as they are."""
+    """Queue the trials of a killed search; a new search begins with the current settings."""
     for trial in search.trials:
         if trial.state.name == "RUNNING":
             search.tell(trial.number, state=_optuna().trial.TrialState.FAIL)
-    asked = [(t.number, t.params or t.system_attrs.get("fixed_params", {})) for t in search.trials]
+    proposed = [(t.number, t.params or t.system_attrs.get("fixed_params", {})) for t in search.trials]
     for trial in search.trials:
-        again = any(number > trial.number and params == trial.params for number, params in asked)
+        again = any(number > trial.number and params == trial.params for number, params in proposed)
         if trial.state.name == "FAIL" and "error" not in trial.user_attrs and not again:
             search.enqueue_trial(trial.params)
     if not search.trials:
@@ -247,9 +247,7 @@ def _alone(study: StudyLayout) -> Iterator[None]:
         with FileLock(study.lock, timeout=0):
             yield
     except Timeout:
-        raise WorkspaceError(
-            f"{study.root}: another search is at work here; wait for it, or name a new folder"
-        ) from None
+        raise WorkspaceError(f"{study.root}: another search runs here; wait for it, or name a new folder") from None
 
 
 @contextmanager

@@ -119,7 +119,7 @@ def test_other_settings_are_another_search_in_the_same_folder(tmp_path, data):
 
 def test_settings_that_diverge_fail_and_end_nothing(tmp_path, data):
     wild = CONFIG.model_copy(update={"learning_rate": 1e30, "max_grad_norm": 1e30})
-    with pytest.raises(TrainingError, match="not one of 2 trials was trained whole"):
+    with pytest.raises(TrainingError, match="none of 2 trials was trained in full"):
         search(data, tmp_path, trials=2, config=wild)
     assert [t.state.name for t in stored(StudyLayout(tmp_path)).trials] == ["FAIL", "FAIL"]
 
