@@ -106,7 +106,7 @@ def snapshot_of(world: World, owner: np.ndarray, layout: PackageLayout) -> tuple
     shown = shown.assign(caption="", path="", entity="").reset_index(drop=True)
     vectors = world.pictures(owner)
     made = time.perf_counter()
-    PictureIndex("m", shown, vectors).save(layout.pictures, asked=captions)
+    PictureIndex("m", shown, vectors).save(layout.pictures, queries=captions)
     built = time.perf_counter()
     text = FullText.create(rows, None, path=layout.text)
     seconds = {"vectors_s": made - started, "build_s": built - made, "text_build_s": time.perf_counter() - built}

@@ -151,7 +151,7 @@ def index_seconds(rows: int, *, dim: int) -> float:
     world = World(max(1, rows // 8), dim=dim)
     vectors = world.pictures(np.arange(rows) % len(world.centres))
     asked = world.texts(np.arange(min(1000, len(world.centres))))
-    return core_seconds(lambda: Approximate.build(vectors, asked=asked))
+    return core_seconds(lambda: Approximate.build(vectors, queries=asked))
 
 
 def step_seconds(settings: Preset, place: Place, *, batch: int) -> float:

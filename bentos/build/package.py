@@ -200,7 +200,7 @@ def lay_out(package: PackageLayout, source: Layout, data: DataLayout, card: Pack
         export(model, data, to=package.checkpoint.exported)
     entities, pictures = EntityIndex.build(model, data), PictureIndex.build(model, data, over=over)
     entities.save(package.entities)
-    pictures.save(package.pictures, asked=entities.vectors["caption"])
+    pictures.save(package.pictures, queries=entities.vectors["caption"])
     FullText.create(entities.rows, pictures.rows, path=package.text)
     shutil.copytree(source.reports, package.reports)
     package.release.write_text(card.model_dump_json(indent=1) + "\n")

@@ -5,7 +5,7 @@ are distinct, pictures and captions ask for each other. Every figure has an inte
 and by slice.
 
 Published news sets are measured as their papers do: the candidates are those of the split, every picture has a
-caption and an explanation of its own, and they are asked for in both directions.
+caption and an explanation of its own, and retrieval is measured in both directions.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ SLICE_MINIMUM = 5
 """Slices with fewer queries are not reported: their figures would say nothing."""
 
 DISTINCT = 0.9
-"""Share of distinct captions from which on pictures and captions are asked for each other. A catalogue repeats
-the entity's name as caption, and which of its pictures is meant then has no answer."""
+"""Least share of distinct captions for which picture-caption retrieval is measured. A catalogue repeats the entity's
+name as caption, so a caption does not name one picture."""
 
 PROBES = 5
 """Pictures whose scores go into the report."""
@@ -99,13 +99,13 @@ def evaluate(
 def usual_candidates(data: DataLayout, *, split: Split) -> Candidates:
     """``split`` for the published news sets, whose figures are about the split's own pictures and texts; else ``all``.
 
-    A catalogue is asked among all of its entities: whoever searches it does not know which were photographed when.
+    A catalogue is searched among all of its entities: a user does not know which were photographed when.
     """
     sources = set(pairs.read_frame(data.pairs, name=split, columns=["source"])["source"])
     return "split" if sources <= set(NEWS) else "all"
 
 
-# ---------------------------------------------------------------- what is asked
+# ---------------------------------------------------------------- queries
 def _asked(entities: EntityIndex, pictures: PictureIndex, truth: np.ndarray) -> pd.DataFrame:
     """pair_id, entity_id, slice, category, language of each picture."""
     of_entity = entities.rows[["slice", "category"]].iloc[truth].reset_index(drop=True)
@@ -186,7 +186,7 @@ def slices(queries: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 # ---------------------------------------------------------------- what others compare with
 def evaluation_hash(entities: EntityIndex, pictures: PictureIndex, *, split: Split) -> str:
-    """Hash of what was asked: pictures with their entities, and the candidates with the slice that each is in.
+    """Hash of the queries (pictures with their entities) and of the candidates, each with its slice.
 
     Slices are part of it: once an entity has new training pictures, figures by slice are about other queries,
     and two reports cannot be compared. Names and explanations are not: to improve them is fair.
@@ -199,7 +199,7 @@ def evaluation_hash(entities: EntityIndex, pictures: PictureIndex, *, split: Spl
 def probes(entities: EntityIndex, pictures: PictureIndex, truth: np.ndarray) -> tuple[Probe, ...]:
     """A few pictures, spread over the slices, with the scores of their best five entities in the mixed index.
 
-    Whoever serves the model has to give the same scores.
+    A service of this model has to give the same scores.
     """
     asked = _asked(entities, pictures, truth).sort_values("pair_id")
     turn = asked.groupby("slice").cumcount()  # the first picture of each slice, then the second of each ...

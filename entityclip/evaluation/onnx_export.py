@@ -1,7 +1,7 @@
 """Exports both towers of a checkpoint to ONNX, in fp32 and in int8, and measures what that costs in recall.
 
 Convolutions become int8 with ranges that training pictures show (static, per channel). Transformers become int8 with
-ranges that each input shows anew (dynamic): the few large values in their activations would spoil a fixed range.
+ranges computed from each input (dynamic): the few large values in their activations would spoil a fixed range.
 
 Weights have seven bits: without VNNI, a processor adds two products of an unsigned and a signed byte in 16 bits, and
 with eight bits these sums saturate (``MAX_WEIGHT``).
@@ -161,7 +161,7 @@ def _traced(model: LoadedModel, tower: str) -> ModelProto:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter's and the quantiser's advice is for whoever develops them."""
+    """Silences the exporter and the quantiser: their warnings are for their own developers."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
@@ -276,7 +276,7 @@ def _parity(torchs: np.ndarray, others: np.ndarray) -> Parity:
 
 
 def _recall(entities: EntityIndex, pictures: PictureIndex) -> dict[str, float]:
-    """'all' and each slice that somebody asks for -> R@1 in percent."""
+    """'all' and each slice with queries -> R@1 in percent."""
     if pictures.rows.empty:
         raise DataError("the split holds no picture, so there is nothing to measure on; name another with --split")
     truth = entities.rows_of(pictures.rows["entity_id"])

@@ -42,7 +42,7 @@ class TowerConfig(Record):
     )
     text_folder: str | None = Field(
         default=None,
-        description="Hugging Face text towers: local folder with config.json; None asks the cache or the hub.",
+        description="Hugging Face text towers: local folder with config.json; None: from the cache or the hub.",
     )
     mean_pool: bool = Field(
         default=False, description="ResNet towers: a fresh mean pooling for attention pooling; any picture size."

@@ -1,7 +1,7 @@
 """Image towers of open_clip, opened up: ``VisionTransformer``, ``ModifiedResNet`` and everything from timm.
 
 The first token is the pooled vector, exactly as open_clip's own ``encode_image`` gives it; the others are the
-positions of the picture, each brought into the joint width by the same head.
+positions of the picture, each projected into the joint width by the same head.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def image_blocks(tower: ImageTower) -> list[nn.Module]:
     """The repeated blocks of the tower, from input to output.
 
     Raises:
-        ConfigError: A timm tower that keeps them where nobody would look.
+        ConfigError: A timm tower whose blocks cannot be found.
     """
     if isinstance(tower, VisionTransformer):
         return list(tower.transformer.resblocks)

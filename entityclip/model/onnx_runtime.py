@@ -49,7 +49,7 @@ class ExportCard(Record):
     methods: dict[str, Method] = Field(description="Tower -> how it became int8.")
     calibrated_on: int = Field(description="Training pictures that set the ranges of static int8.")
     parity: dict[str, dict[str, Parity]] = Field(description="Runtime -> tower -> distance from PyTorch.")
-    split: Split = Field(description="Whose pictures asked for the recall.")
+    split: Split = Field(description="Split whose pictures are the queries of the recall.")
     recall: dict[str, dict[str, float]] = Field(
         description="What answers -> slice, or 'all' -> R@1 in percent, picture to entity, mixed index. The index is "
         "PyTorch's; that of 'onnx-int8, its own index' was made in int8 as well."

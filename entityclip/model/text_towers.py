@@ -57,7 +57,7 @@ def text_blocks(tower: TextTower) -> list[nn.Module]:
     """The repeated blocks of the tower, from input to output.
 
     Raises:
-        ConfigError: A Hugging Face tower that keeps them where nobody would look.
+        ConfigError: A Hugging Face tower whose blocks cannot be found.
     """
     if isinstance(tower, TextTransformer):
         return list(tower.transformer.resblocks)

@@ -104,7 +104,7 @@ class Towers(nn.Module):
         """The repeated blocks of the image tower and of the text tower, each from input to output.
 
         Raises:
-            ConfigError: A tower from timm or Hugging Face keeps them where nobody would look.
+            ConfigError: The blocks of a timm or Hugging Face tower cannot be found.
         """
         return image_blocks(self.visual), text_blocks(self.text)
 

@@ -1,7 +1,7 @@
 """Drift: whether what a service is shown still looks like what its model was trained and measured on.
 
 Every test weighs two things: how far two samples lie apart, from 0 to 1, against the policy's limit, and how likely
-so much is by chance. Only both together are drift: of many samples, a difference nobody cares about is certain too.
+that is by chance. Only both together are drift: with many samples, even an irrelevant difference is significant.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def _embeddings(reference: DriftSample, current: DriftSample, *, policy: DriftPo
     auc, chance = discriminator_auc(reference.vectors, current.vectors)
     return DriftTest(
         what="embedding",
-        test="classifier told them apart",
+        test="classifier AUC",
         value=auc,
         limit=policy.auc_threshold,
         chance=chance,
@@ -173,7 +173,7 @@ def _embeddings(reference: DriftSample, current: DriftSample, *, policy: DriftPo
 
 
 def discriminator_auc(reference: np.ndarray, current: np.ndarray, *, seed: int = 0) -> tuple[float, float]:
-    """How well (N, D) and (M, D) are told apart by a linear classifier (Lopez-Paz and Oquab, ICLR 2017).
+    """How well a linear classifier separates (N, D) from (M, D) (Lopez-Paz and Oquab, ICLR 2017).
 
     It learns on one half of each and is judged on the other.
 

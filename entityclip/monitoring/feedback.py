@@ -41,7 +41,7 @@ class FeedbackPolicy(Record):
         description="Pictures for which one API key alone vouches, as a share of the source's own pictures.",
     )
     licence: str = Field(default="", description="What callers grant for their pictures; the gate judges it.")
-    consent: str = Field(default="", description="The same for whoever is to be seen on them.")
+    consent: str = Field(default="", description="Consent of the people shown on them.")
 
 
 class Judgement(Protocol):
@@ -87,23 +87,23 @@ class JudgedRow(Record):
     """One judgement and what became of it; a row of ``judged.csv``."""
 
     id: str
-    day: date = Field(description="When it was taken in.")
+    day: date = Field(description="When it was ingested.")
     release: str
     key: str
     verdict: Verdict
     entity_id: str
     entity: str
     picture: str = Field(description="SHA-256 of the picture; '' where there was none.")
-    unusable: str = Field(default="", description="Why it brings no picture; '' where it may.")
+    unusable: str = Field(default="", description="Why its picture cannot be used; '' where it can.")
     flood: bool = Field(default=False, description="Beyond what one caller may say; not counted anywhere.")
 
 
-# ---------------------------------------------------------------- taking in
+# ---------------------------------------------------------------- ingestion
 class Intake:
     """GateScorers judgements, one after the other.
 
     Args:
-        before: Everything that was taken in so far.
+        before: Everything ingested so far.
         entities: entity_id -> name, of the data.
         pictures: SHA-256 of the data's own pictures -> entity_id.
         policy: Bounds.
@@ -125,7 +125,7 @@ class Intake:
             self._count(row)
 
     def take(self, judgement: Judgement, *, day: date) -> JudgedRow | None:
-        """What becomes of a judgement; None for one that was taken in before."""
+        """What becomes of a judgement; None for one that was ingested before."""
         if judgement.id in self._seen:
             return None
         row = self._judged(judgement, day)

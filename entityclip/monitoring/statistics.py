@@ -27,7 +27,7 @@ def picture_statistics(square: np.ndarray) -> dict[str, float]:
 def script_of(text: str) -> str:
     """The script of most of the letters, as ``latin``, ``cyrillic`` or ``japanese or chinese``; ``none`` without any.
 
-    What is asked is mostly too short to tell its language, but never its script.
+    A query is often too short to detect its language, but its script is always clear.
     """
     names = Counter(unicodedata.name(letter, "?").split()[0].lower() for letter in text if letter.isalpha())
     for name in ("cjk", "hiragana", "katakana", "halfwidth"):

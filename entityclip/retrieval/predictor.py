@@ -131,7 +131,7 @@ class Predictor:
     ) -> list[Hit]:
         """The ``k`` pictures, or entities, most similar to a text, a picture, or both together.
 
-        A text that is the very name or code of an entity stands for that entity: it is asked as its vector in
+        A text that is the very name or code of an entity stands for that entity: the query is its vector in
         ``index``, and hits of that entity come before all others. So do those of an entity whose code stands in the
         text; then those whose name or code is written almost like it, then names that hold all words of the text.
 
@@ -299,10 +299,10 @@ class Predictor:
 
 
 def _require_rerankable(text: str | None, image: Image.Image | None, target: str) -> Image.Image:
-    """The picture, where nothing else is asked with it."""
+    """The picture, where the query is that picture alone."""
     if text is not None or image is None or target != "entities":
         # An index of pictures keeps one vector of each, too little to judge them again.
-        raise ConfigError("re-ranking judges a picture against entities: ask with a picture alone, and for entities")
+        raise ConfigError("re-ranking judges a picture against entities: query with a picture alone, and for entities")
     return image
 
 

@@ -44,7 +44,7 @@ PICTURES = 600
 """Pictures that calibration looks at, at most: each costs K texts."""
 
 TIMED = 20
-"""Pictures that are asked one by one, for their time."""
+"""Pictures that are queried one by one to measure the time."""
 
 CHUNK = 16
 """Pictures judged at a time."""
@@ -83,7 +83,7 @@ class Judged(NamedTuple):
     order: np.ndarray
     """(K,) places of the entities, the best first, by the weight on the checkpoint's card."""
     match: np.ndarray
-    """(K,) the head's probability of a match for each, in the order that they were asked in."""
+    """(K,) the head's probability of a match for each, in the order of the candidates."""
 
 
 def rerank(
@@ -210,7 +210,7 @@ def measure_rerank(
 
 
 def calibrate_rerank(model: LoadedModel, data: DataLayout, *, split: Split = "val", progress: bool = False) -> float:
-    """Weight of the matching head for the checkpoint card; 0 where it does not surely help, or nothing can be asked.
+    """Weight of the matching head for the checkpoint card; 0 without a significant gain or without queries.
 
     Raises:
         DataError: The data are incomplete.

@@ -125,8 +125,8 @@ def load_index(
         raise DataError(f"{layout.card}: not the card of an index ({error!r}); build the index again") from error
     if made_by != fingerprint:
         raise IndexMismatch(
-            f"{layout.root}: built by model {made_by}, asked by model {fingerprint}{_differing(card, parts)}: their "
-            "vectors cannot be compared; build the index with the model that asks it"
+            f"{layout.root}: built by model {made_by}, queried by model {fingerprint}{_differing(card, parts)}: their "
+            "vectors cannot be compared; build the index with the model that queries it"
         )
     try:
         vectors, rows = mapped(layout.vectors), pd.read_parquet(layout.rows)

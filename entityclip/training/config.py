@@ -110,8 +110,8 @@ class TrainConfig(Record):
         try:
             return TrainConfig.model_validate(self.model_dump() | wanted)
         except ValidationError as error:
-            asked = ", ".join(f"{name} {value!r}" for name, value in wanted.items())
-            raise ConfigError(f"asked for {asked}: {faults(error)}") from error
+            changed = ", ".join(f"{name} {value!r}" for name, value in wanted.items())
+            raise ConfigError(f"settings {changed}: {faults(error)}") from error
 
     def starting_from(self, pretrained: str | None) -> TrainConfig:
         """The same with other first weights: an open_clip tag, a file or folder; None starts from scratch."""

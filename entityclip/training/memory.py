@@ -1,4 +1,4 @@
-"""What training asks of the machine itself: memory that stays, and how attention is computed."""
+"""Settings of the machine for training: freed memory is kept, and how attention is computed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 def keep_freed_memory() -> None:
     """Have the C library keep what one step frees for the next one.
 
-    glibc gives large blocks back to the system and asks for them again, page by page, in every step: on a CPU that was
+    glibc returns large blocks to the system and allocates them again, page by page, in every step: on a CPU this took
     up to a third of a step's time. Other C libraries are left as they are.
     """
     with contextlib.suppress(OSError, AttributeError):

@@ -87,7 +87,7 @@ class TrainingJob:
     """Model, optimizer and steps of a run, on the devices that it was given.
 
     Raises:
-        ConfigError: The config asks for something that these towers cannot do.
+        ConfigError: These towers cannot do what the config sets.
     """
 
     def __init__(self, config: TrainConfig, training: TrainingSet) -> None:

@@ -48,12 +48,12 @@ def fit(
         data: The data version trained on.
         data_hash: Its hash, for the card.
         run: Where the run is kept.
-        report: Told after each epoch.
+        report: Called after each epoch.
         decoded: Where decoded pictures are kept; by default in ``run``.
         progress: Show bars.
 
     Raises:
-        ConfigError: The towers cannot do what the config asks for.
+        ConfigError: The towers cannot do what the config sets.
         DataError: The data are incomplete.
         TrainingError: Loss or gradient is no longer finite; the message names the pairs of the batch.
     """

@@ -1,8 +1,8 @@
 """Nearest neighbours among more vectors than can be compared with each question one by one.
 
 Vectors lie in lists of neighbours in half precision (faiss, IVF), and a question reads only the lists nearest to
-it. How many it has to read is measured when the index is built, on questions like those that will be asked, and
-what recall that gives is kept with the index.
+it. The number of lists to read is tuned when the index is built, on representative queries; the recall reached is
+kept with the index.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class IndexMeasurement(Record):
     lists: int
     probes: int = Field(description="Lists that a question reads.")
     recall_at_10: float = Field(description="Share of the ten nearest that are found, 0 to 1.")
-    asked: int = Field(description="Questions that this was measured with.")
+    queries: int = Field(description="Questions that this was measured with.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,10 +72,10 @@ class Approximate:
     measured: IndexMeasurement
 
     @classmethod
-    def build(cls, vectors: np.ndarray, *, asked: np.ndarray | None = None, seed: int = 0) -> Approximate:
-        """Lists over ``vectors`` (N, D), tuned with some of the vectors and some of ``asked`` (Q, D), unit rows both.
+    def build(cls, vectors: np.ndarray, *, queries: np.ndarray | None = None, seed: int = 0) -> Approximate:
+        """Lists over ``vectors`` (N, D), tuned with some of the vectors and some of ``queries`` (Q, D), unit rows both.
 
-        Texts lie apart from pictures, and ask for more lists: whoever expects them should let them ask.
+        Texts lie apart from pictures and need more lists: pass text vectors as ``queries`` if texts will be searched.
         """
         import faiss
 
@@ -89,7 +89,7 @@ class Approximate:
         lists.train(np.ascontiguousarray(vectors[np.sort(learned)]))
         for start in range(0, len(vectors), EXACT_ROWS):  # a mapped file is not read into memory at once
             lists.add(np.ascontiguousarray(vectors[start : start + EXACT_ROWS]))
-        kinds = [vectors] if asked is None else [vectors, asked]
+        kinds = [vectors] if queries is None else [vectors, queries]
         asking = [part[rng.choice(len(part), min(ASKED // len(kinds), len(part)), replace=False)] for part in kinds]
         return cls(lists, _tuned(lists, vectors, np.concatenate(asking)))
 
@@ -136,7 +136,7 @@ class Approximate:
         return of
 
     def save(self, path: Path) -> None:
-        """Write the lists; ``measured`` is kept by whoever keeps the index."""
+        """Write the lists; the caller stores ``measured``."""
         import faiss
 
         faiss.write_index(self.lists, str(path))
@@ -159,31 +159,33 @@ class Approximate:
         return cls(lists, measured)
 
 
-def _tuned(lists: Any, vectors: np.ndarray, asked: np.ndarray) -> IndexMeasurement:
+def _tuned(lists: Any, vectors: np.ndarray, queries: np.ndarray) -> IndexMeasurement:
     """The fewest probes, doubled from one, that reach ``TARGET``, and what recall they give."""
     k = min(10, len(vectors))
-    true = exact(vectors, asked, k=k)
+    true = exact(vectors, queries, k=k)
     probes, recall = 1, 0.0
     while True:
-        found = _read(lists, asked, k=WIDER * k, probes=probes)
-        similar = (_again(rows[rows >= 0], vectors, query, k=k) for rows, query in zip(found, asked, strict=True))
+        found = _read(lists, queries, k=WIDER * k, probes=probes)
+        similar = (_again(rows[rows >= 0], vectors, query, k=k) for rows, query in zip(found, queries, strict=True))
         hits = sum(len(np.intersect1d(rows, truth)) for rows, truth in zip(similar, true, strict=True))
         recall = hits / true.size
         if recall >= TARGET or probes >= lists.nlist:
             break
         probes = min(2 * probes, lists.nlist)
-    return IndexMeasurement(rows=len(vectors), lists=lists.nlist, probes=probes, recall_at_10=recall, asked=len(asked))
+    return IndexMeasurement(
+        rows=len(vectors), lists=lists.nlist, probes=probes, recall_at_10=recall, queries=len(queries)
+    )
 
 
 def _again(rows: np.ndarray, vectors: np.ndarray, query: np.ndarray, *, k: int) -> np.ndarray:
     return rows[best(vectors[rows] @ query, k=k)]
 
 
-def exact(vectors: np.ndarray, asked: np.ndarray, *, k: int) -> np.ndarray:
-    """(Q, k) rows of ``vectors`` (N, D) nearest to each of ``asked`` (Q, D), by comparing all with all."""
-    found, rows = np.zeros((len(asked), 0), np.float32), np.zeros((len(asked), 0), np.int64)
+def exact(vectors: np.ndarray, queries: np.ndarray, *, k: int) -> np.ndarray:
+    """(Q, k) rows of ``vectors`` (N, D) nearest to each of ``queries`` (Q, D), by comparing all with all."""
+    found, rows = np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
     for start in range(0, len(vectors), EXACT_ROWS):
-        scores = asked @ vectors[start : start + EXACT_ROWS].T
+        scores = queries @ vectors[start : start + EXACT_ROWS].T
         top = np.argpartition(-scores, min(k, scores.shape[1]) - 1, axis=1)[:, :k]
         found = np.concatenate([found, np.take_along_axis(scores, top, axis=1)], axis=1)
         rows = np.concatenate([rows, top + start], axis=1)
@@ -191,7 +193,7 @@ def exact(vectors: np.ndarray, asked: np.ndarray, *, k: int) -> np.ndarray:
     return np.take_along_axis(rows, order, axis=1)
 
 
-def _read(lists: Any, asked: np.ndarray, *, k: int, probes: int, only: Only | None = None) -> np.ndarray:
+def _read(lists: Any, queries: np.ndarray, *, k: int, probes: int, only: Only | None = None) -> np.ndarray:
     """(Q, k) rows that the nearest ``probes`` lists give, -1 where they hold fewer."""
     import faiss
 
@@ -203,7 +205,7 @@ def _read(lists: Any, asked: np.ndarray, *, k: int, probes: int, only: Only | No
         coarse: Any = faiss.SearchParameters()
         of_rows, of_lists = selector(only.row_bits), selector(only.list_bits)  # faiss keeps no reference to them
         options.sel, coarse.sel, options.quantizer_params = of_rows, of_lists, coarse
-    return lists.search(np.ascontiguousarray(asked), k, params=options)[1]
+    return lists.search(np.ascontiguousarray(queries), k, params=options)[1]
 
 
 def _bits(allowed: np.ndarray) -> np.ndarray:

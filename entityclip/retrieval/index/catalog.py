@@ -137,7 +137,7 @@ class Catalog:
         entity_id: str | None = None,
         keep_pictures: bool = True,
     ) -> str:
-        """Add an entity, or change the one with this id; whoever asks next finds it, in every process.
+        """Add an entity, or change the one with this id; the next query finds it, in every process.
 
         Args:
             entry: Its texts; they take the place of all that was known.

@@ -84,18 +84,18 @@ class PictureIndex:
         vectors = np.concatenate([np.zeros((0, model.dim), dtype=np.float32), *(found for _, found in parts)])
         return cls(model.card.fingerprint, frame, finite(vectors, model), parts=model.card.parts)
 
-    def save(self, layout: IndexLayout, *, asked: np.ndarray | None = None) -> None:
+    def save(self, layout: IndexLayout, *, queries: np.ndarray | None = None) -> None:
         """Write the index; an older one in its place is replaced.
 
         Args:
             layout: Where it goes.
-            asked: (Q, D) vectors of questions like those that will come; an approximate index is tuned with them
-                and with pictures, and its recall for them stands on the index's card.
+            queries: (Q, D) vectors of representative queries; an approximate index is tuned with them and with
+                pictures, and its recall for them stands on the index's card.
         """
         card: dict[str, Any] = {"fingerprint": self.fingerprint, "parts": dict(self.parts)}
         approximate = self.approximate
         if approximate is None and len(self.vectors) > EXACT_ROWS:
-            approximate = Approximate.build(self.vectors, asked=asked)
+            approximate = Approximate.build(self.vectors, queries=queries)
         if approximate is not None:
             card["approximate"] = approximate.measured.model_dump()
 

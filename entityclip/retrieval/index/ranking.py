@@ -30,12 +30,12 @@ MOST_SHOWN = 20_000
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """What is asked of a snapshot."""
+    """One query of a snapshot."""
 
     query: np.ndarray
     """(D,) unit vector."""
     text: str
-    """As it was typed; '' where a picture alone asks."""
+    """As it was typed; '' for a query by picture alone."""
     words: TextMatches
     """What the text finds without a vector."""
     kind: IndexKind
@@ -70,7 +70,7 @@ def picture_hits(snapshot: Snapshot, question: Question) -> list[Hit]:
     )
     by_words = [snapshot.pictures_of(found) for found in kinds]
     parts = [pictures.nearest(k=max(POOL, k))]
-    # So many pictures of one kind that they do not fit are told apart by nothing but likeness anyway.
+    # Pictures of one kind beyond this limit differ only in similarity, which the first part has ranked already.
     parts += [pictures.among(found, k=k, most=MOST_SHOWN) for found in (*by_words, captioned) if len(found)]
     numbers, first = np.unique(np.concatenate([numbers for numbers, _ in parts]), return_index=True)
     scores = np.concatenate([scores for _, scores in parts])[first]

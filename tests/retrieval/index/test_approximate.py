@@ -26,7 +26,7 @@ def asked() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def index(vectors: np.ndarray, asked: np.ndarray) -> Approximate:
-    return Approximate.build(vectors, asked=asked)
+    return Approximate.build(vectors, queries=asked)
 
 
 def found(index: Approximate, vectors: np.ndarray, asked: np.ndarray, allowed: np.ndarray | None = None) -> float:
@@ -91,7 +91,7 @@ def test_large_picture_index_is_approximate_and_carries_its_recall(tmp_path, vec
     monkeypatch.setattr("entityclip.retrieval.index.pictures.EXACT_ROWS", 1000)
     rows = pd.DataFrame({"pair_id": [f"p{i}" for i in range(3000)]})
     layout = IndexLayout(tmp_path / "pictures")
-    PictureIndex("m", rows, vectors).save(layout, asked=asked)
+    PictureIndex("m", rows, vectors).save(layout, queries=asked)
     loaded = PictureIndex.load(layout, fingerprint="m")
     assert loaded.approximate is not None
     assert loaded.approximate.measured.recall_at_10 >= TARGET
