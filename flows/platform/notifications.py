@@ -27,7 +27,7 @@ NOTICES: dict[str, tuple[set[str], dict[str, Any], str]] = {
         {"prefect.resource.id": "prefect.flow-run.*"},
         "{{ flow.name }}, run {{ flow_run.name }}, ended {{ flow_run.state.name }}: {{ flow_run.state.message }}",
     ),
-    "entityclip: a challenger was judged": (
+    "entityclip: a challenger was compared": (
         {"entityclip.promoted", "entityclip.refused"},
         _OURS,
         "{{ event.payload.summary }} (workspace {{ event.payload.workspace }})",

@@ -173,7 +173,7 @@ class Repository:
             time.sleep(0.5)
         reason = redacted(done.stderr.strip())
         if locked:  # Git adds several lines about editors
-            reason = f"{reason.splitlines()[0]} If no other git runs here, delete that file of a killed one"
+            reason = f"{reason.splitlines()[0]} If no other git runs here, that lock is stale: delete it"
         raise WorkspaceError(f"{self.root}: git {arguments[0]} failed: {reason}")
 
     def _run_git(self, *arguments: str) -> subprocess.CompletedProcess[str]:

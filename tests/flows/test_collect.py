@@ -46,7 +46,7 @@ def lived_in(
     return workspace
 
 
-def test_only_what_nothing_needs_goes_and_only_when_told_to(lived_in: Layout) -> None:
+def test_only_unneeded_folders_are_deleted_and_only_on_request(lived_in: Layout) -> None:
     found = sweep(lived_in, dry=True, days=30)
     gone = {(item.what, item.path.name) for item in found}
     versions = ("v1.0.0", "v1.1.0", "v1.4.0")

@@ -376,9 +376,9 @@ def test_a_source_that_still_has_the_row_brings_nothing_back(filled: Layout, tmp
     assert kept.fingerprint() != source.fingerprint()
     report = ingest(kept, staging=filled.staging, rejected=filled.rejected("c"), progress=False)
     assert report.pairs == 1
-    told = filled.rejected("c").read_text(encoding="utf-8")
-    assert told.count("erased at a request on") == 2
-    assert NAME not in told
+    rejected = filled.rejected("c").read_text(encoding="utf-8")
+    assert rejected.count("erased at a request on") == 2
+    assert NAME not in rejected
     assert traces(filled.root, NEEDLES[:3]) == []
 
 

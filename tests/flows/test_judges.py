@@ -1,4 +1,4 @@
-"""Which model looks at a batch beside the rules on words: the champion, and only if it is good enough."""
+"""The model that the gate uses beside its text rules: the champion, and only if it is good enough."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The watch over a service: what it samples is held against its release, and an alarm is told once."""
+"""Drift monitoring: samples of the service are compared with its release, and each drift is announced once."""
 
 from __future__ import annotations
 

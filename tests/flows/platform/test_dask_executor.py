@@ -1,4 +1,4 @@
-"""Embedding and explaining over a Dask cluster of real processes, held against this process alone."""
+"""Embedding and explaining over a Dask cluster of real processes, compared with one process."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_things_are_drawn_as_they_are_needed(over: Over) -> None:
     assert len(drawn) <= 1 + AHEAD * 64
 
 
-def test_a_scheduler_that_is_away_and_an_address_that_is_none_are_told() -> None:
+def test_an_unreachable_scheduler_and_a_bad_address_are_reported() -> None:
     import dask
 
     with (

@@ -1,4 +1,4 @@
-"""What stands in prefect.yaml and deploy/ fits the code: every entrypoint, parameter, event, module and probe."""
+"""prefect.yaml and deploy/ match the code: every entrypoint, parameter, event, module and probe."""
 
 from __future__ import annotations
 

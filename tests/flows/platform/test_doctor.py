@@ -16,7 +16,7 @@ def test_the_remote_is_written_read_and_left_as_it_was(workspace: Layout) -> Non
     assert {path for path in workspace.remote.rglob("*") if path.is_file()} == before
 
 
-def test_a_missing_disk_a_detached_head_and_bad_settings_are_told_with_the_cure(
+def test_a_missing_disk_a_detached_head_and_bad_settings_are_reported_with_a_remedy(
     workspace: Layout, tmp_path: Path
 ) -> None:
     workspace.dvc_folder.joinpath("config").write_text(
@@ -54,7 +54,7 @@ def test_no_workspace_is_a_note_and_nothing_is_made(tmp_path: Path) -> None:
     assert not layout.root.exists()
 
 
-def test_a_server_that_is_not_there_is_told_without_the_key(workspace: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_server_is_reported_without_the_key(workspace: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace.config.write_text(
         "explain: {writer: openai, model: m, base_url: 'http://127.0.0.1:9/v1', api_key_env: THE_KEY}\n"
     )

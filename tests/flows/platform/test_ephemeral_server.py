@@ -1,4 +1,4 @@
-"""The temporary server of a run by hand, and what is left of it when the run is killed."""
+"""The temporary server of a run by hand: it exits with its parent, even if the run is killed."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ hook = CustomWebhookNotificationBlock(name="ops", url=sys.argv[1], json_data=sen
 hook.save("ops", overwrite=True)
 block = f"{CustomWebhookNotificationBlock.get_block_type_slug()}/ops"
 assert subscribe(block) == list(NOTICES) == subscribe(block)
-time.sleep(5)  # the server reads its automations anew
+time.sleep(5)  # the server reloads its automations
 
 @flow
 def judge():
@@ -111,7 +111,7 @@ def test_a_verdict_and_a_failure_reach_a_person(
     while len(messages) < 2 and time.monotonic() < end:
         time.sleep(0.5)
     said = {message["subject"]: message["body"] for message in messages}
-    assert said["entityclip: a challenger was judged"] == (
+    assert said["entityclip: a challenger was compared"] == (
         "Model ffffffffffff refused, the champion is v1.0.0: too little (workspace /shop)"
     )
     assert "judge, run" in said["entityclip: a run failed or crashed"]

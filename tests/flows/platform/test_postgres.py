@@ -67,7 +67,7 @@ def free_port() -> int:
 @pytest.fixture
 def cluster(program: Callable[..., Path]) -> Iterator[Cluster]:
     folder = program("initdb", package="postgresql").resolve().parent
-    # Not in pytest's folder, which nobody else may enter.
+    # Not in pytest's folder, which other users cannot enter.
     with tempfile.TemporaryDirectory() as home:
         as_user, word = not_root(), Path(home) / "word"
         found = Cluster(folder, free_port(), secrets.token_hex(12))

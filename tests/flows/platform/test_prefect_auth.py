@@ -77,7 +77,9 @@ def server() -> Iterator[tuple[str, list[int]]]:
     api.server_close()
 
 
-def test_a_server_with_another_secret_is_told_from_an_open_one(tmp_path: Path, server: tuple[str, list[int]]) -> None:
+def test_a_server_with_another_secret_is_distinguished_from_an_open_one(
+    tmp_path: Path, server: tuple[str, list[int]]
+) -> None:
     api, statuses = server
     layout = Layout(tmp_path)
     for answers, said in (([200], "open to every user"), ([401, 401], "refuses the secret in")):

@@ -1,4 +1,4 @@
-"""Lines for machines and figures for Prometheus, whether a run ends well or not."""
+"""JSON logs and Prometheus metrics of a run, whether it succeeds or fails."""
 
 from __future__ import annotations
 

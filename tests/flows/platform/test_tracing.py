@@ -1,4 +1,4 @@
-"""Spans of a run, as a collector of our own on loopback receives them."""
+"""Spans of a run, received by a test collector on loopback."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="the extra 
 
 @dataclass
 class Collector:
-    """What came, as OTLP over HTTP brings it."""
+    """Received requests of OTLP over HTTP."""
 
     url: str = ""
     paths: list[str] = field(default_factory=list)

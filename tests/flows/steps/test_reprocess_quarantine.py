@@ -1,4 +1,4 @@
-"""Texts that were set aside come back into the data, and Git's history shows how."""
+"""Quarantined texts return to the data, with the reason in the Git history."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def plain_log(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Improver:
-    """Writes a better text when it is told what was wrong; about black discs it has nothing to say."""
+    """Writes a better text when the prompt names the fault; it cannot improve texts about black discs."""
 
     generator = "improver-1"
     sees_pictures = False

@@ -46,7 +46,7 @@ def make_release(layout: Layout, scratch: Path, decided: Decided, *, number: int
     proved, serving_check = prove(layout, made, packaged(layout, made))
     assert serving_check.certified
     record_serving_check(layout, serving_check)
-    assert certified_before(layout, made) == (proved, serving_check)  # a run killed here does not bless it once more
+    assert certified_before(layout, made) == (proved, serving_check)  # a run killed here does not certify it again
     layout.config.write_text("promotion:\n  max_slice_drop: 50.0\n")
     assert certified_before(layout, made) is None  # unless the budgets are others
     layout.config.write_text(f"promotion:\n  max_slice_drop: {number}.0\n")

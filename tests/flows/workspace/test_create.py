@@ -173,7 +173,7 @@ def test_a_fault_in_the_config_is_named(tmp_path: Path, text: str, named: str) -
         read_config(path)
 
 
-def test_a_full_disk_is_told_in_one_way_whoever_finds_it(tmp_path: Path) -> None:
+def test_a_full_disk_is_one_error_whatever_finds_it(tmp_path: Path) -> None:
     layout, database = Layout(tmp_path), sqlite3.connect(tmp_path / "small.sqlite")
     database.execute("PRAGMA max_page_count = 2")
     message = rf"{tmp_path}: its disk is full.*make room"

@@ -1,4 +1,4 @@
-"""The remote on S3: a real server on loopback that checks who asks, credentials from the environment alone."""
+"""The remote on S3: a real server on loopback that checks access, with credentials from the environment only."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class S3:
 
     @contextmanager
     def away(self) -> Iterator[None]:
-        """Nobody listens in this block; afterwards the same address answers again."""
+        """The server is down in this block and up again afterwards."""
         port = self.server.get_host_and_port()[1]
         self.server.stop()
         try:

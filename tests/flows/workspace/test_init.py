@@ -73,7 +73,7 @@ def test_the_first_run_makes_one_of_such_a_folder_too(tmp_path: Path) -> None:
     assert open_workspace(tmp_path).rules.is_dir()
 
 
-@pytest.mark.parametrize("text", ["promotion: [", "explain: {writer: nobody}\n", "unknown: 1\n"])
+@pytest.mark.parametrize("text", ["promotion: [", "explain: {writer: unknown}\n", "unknown: 1\n"])
 def test_settings_that_cannot_be_read_are_refused_before_anything_is_made(tmp_path: Path, text: str) -> None:
     (tmp_path / "entityclip.yaml").write_text(text)
     done = entityclip("init", tmp_path)

@@ -1,4 +1,4 @@
-"""What a stranger gets from a clone of this repository and from nothing else."""
+"""What a plain clone of this repository contains."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A workspace remembers where its data come from; nothing but an explicit act puts other data in their place."""
+"""A workspace remembers where its data come from; other data replace them only on explicit request."""
 
 from __future__ import annotations
 
