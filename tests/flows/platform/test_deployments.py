@@ -15,6 +15,7 @@ from prefect.exceptions import ParameterTypeError
 from prefect.utilities.templating import apply_values
 from pydantic import TypeAdapter
 
+from entityclip.cli.contributed import contributed
 from entityclip.paths import Layout
 from flows.platform.deployments import placeholders
 from flows.workspace.triggers import RESOURCE, Cause
@@ -74,7 +75,7 @@ def test_the_schedules_count_in_the_workspaces_time_zone(
     assert {CronSchedule(**each).timezone for each in schedules} == {zone}
 
 
-def test_compose_starts_modules_that_exist_behind_servers_that_are_ready() -> None:
+def test_compose_starts_commands_that_exist_behind_servers_that_are_ready() -> None:
     services = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]
     for name, service in services.items():
         for needed, how in service.get("depends_on", {}).items():
@@ -83,8 +84,8 @@ def test_compose_starts_modules_that_exist_behind_servers_that_are_ready() -> No
         for port in service.get("ports", []):
             assert port.startswith("127.0.0.1:"), name
         command = service.get("command", [])
-        if command[:2] == ["python", "-m"]:
-            import_module(command[2])
+        if command[:1] == ["entityclip"]:
+            assert command[1] in contributed(), name
     assert "POSTGRES_PASSWORD" in services["prefect"]["environment"]["PREFECT_SERVER_DATABASE_CONNECTION_URL"]
 
 
