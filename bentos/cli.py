@@ -1,4 +1,4 @@
-"""Commands for the operator of the service: API keys, and which release answers."""
+"""Commands for the operator of the service: API keys, and which release serves requests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ release_app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    help="Which release answers. The commands wait until every running worker has followed.",
+    help="Choose the release that serves requests. The commands wait until every running worker has loaded it.",
 )
 
 State = Annotated[
@@ -36,15 +36,15 @@ State = Annotated[
 
 @keys_app.command("create")
 def create_key(
-    name: Annotated[str, typer.Argument(help="Whose key it is; for the log.")],
+    name: Annotated[str, typer.Argument(help="Owner of the key, for the list.")],
     state: State,
     scope: Annotated[list[str], typer.Option(help="query, feedback, entities or metrics; repeatable.")] = ["query"],  # noqa: B006
-    per_minute: Annotated[int, typer.Option(min=1, help="Requests a minute.")] = 600,
-    at_once: Annotated[int, typer.Option(min=1, help="Concurrent requests, in each worker.")] = 16,
+    per_minute: Annotated[int, typer.Option(min=1, help="Requests per minute.")] = 600,
+    at_once: Annotated[int, typer.Option(min=1, help="Concurrent requests, per worker.")] = 16,
     days: Annotated[int | None, typer.Option(min=1, help="Days until it expires; without it, never.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Create a key and print it. It is shown only this once.
+    """Create a key and print it. It is shown only once.
 
     \b
     Example:
@@ -86,7 +86,7 @@ def revoke_key(
     state: State,
     as_json: Json = False,
 ) -> None:
-    """Revoke a key for good.
+    """Revoke a key permanently.
 
     \b
     Example:
@@ -102,13 +102,13 @@ Package = Annotated[
     Path, typer.Argument(metavar="PACKAGE", help="Folder of a package: STORE/models/entityclip-model/VERSION.")
 ]
 Seconds = Annotated[
-    float, typer.Option(min=0, help="Fail if a worker has not followed after so many seconds; 0: do not wait.")
+    float, typer.Option(min=0, help="Seconds until every worker must have loaded the release; 0: do not wait.")
 ]
 
 
 @release_app.command("activate")
 def activate(package: Package, state: State, seconds: Seconds = followers.SWITCH_SECONDS) -> None:
-    """Let another release answer. No request is dropped; the release before it stays in memory.
+    """Serve another release. No request is dropped; the previous release stays in memory.
 
     \b
     Example:
@@ -120,9 +120,9 @@ def activate(package: Package, state: State, seconds: Seconds = followers.SWITCH
 
 @release_app.command("rollback")
 def rollback(state: State, seconds: Seconds = followers.SWITCH_SECONDS) -> None:
-    """Let the previous release answer again, at once, even if a worker cannot follow.
+    """Serve the previous release again. The decision stands even if a worker cannot load it.
 
-    This changes only what the service answers with; 'entityclip rollback' also puts back data, rules and model.
+    This changes only the service; 'entityclip rollback' also restores data, rules and model.
 
     \b
     Example:
@@ -136,11 +136,11 @@ def rollback(state: State, seconds: Seconds = followers.SWITCH_SECONDS) -> None:
 def shadow(
     champion: Package,
     state: State,
-    challenger: Annotated[Path, typer.Option(metavar="PACKAGE", help="Folder of the package that answers beside it.")],
-    share: Annotated[float, typer.Option(help="Share of the requests, above 0 to 1.")] = 0.1,
+    challenger: Annotated[Path, typer.Option(metavar="PACKAGE", help="Package folder of the release that runs in the shadow.")],
+    share: Annotated[float, typer.Option(help="Share of the requests, above 0 and at most 1.")] = 0.1,
     seconds: Seconds = followers.SWITCH_SECONDS,
 ) -> None:
-    """Let a second release answer a share of the requests too; its answers are only recorded.
+    """Also send a share of the requests to a second release and record how its answers differ.
 
     \b
     Example:
@@ -156,7 +156,7 @@ def shadow(
 
 @release_app.command("status")
 def status(state: State, as_json: Json = False) -> None:
-    """Print what is decided, then a line for each running worker: its name, the release that answers, and its state.
+    """Print the decision, then a line for each running worker: its name, the release that it serves, and its state.
 
     \b
     Example:
@@ -179,4 +179,4 @@ def status(state: State, as_json: Json = False) -> None:
 def _show(decided: active_release.Live | None, workers: int | None = None) -> None:
     typer.echo("the release that is packed with the service" if decided is None else decided.model_dump_json(indent=1))
     if workers is not None:
-        typer.echo(f"{workers} workers answer with it", err=True)
+        typer.echo(f"{workers} workers serve it", err=True)

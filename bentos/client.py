@@ -1,4 +1,4 @@
-"""A Python client of the service: typed questions, typed answers, and patience where the service asks for it.
+"""Python client of the service, with typed requests and responses and automatic retries.
 
 ::
 
@@ -32,16 +32,16 @@ from entityclip.errors import EntityClipError
 from entityclip.schemas import EntityEntry, Filter, IndexKind, Record
 
 Picture = bytes | Path
-"""A picture file: its bytes, or where it lies."""
+"""A picture file: its bytes or its path."""
 
 Answered = TypeVar("Answered", bound=Record)
 
 LONGEST_WAIT = 10.0
-"""Seconds that are waited between two tries at most, whatever the service asks for."""
+"""Longest pause between two attempts in seconds, even if ``Retry-After`` is longer."""
 
 
 class ServiceError(EntityClipError):
-    """The service refused or could not be reached; ``status`` is None where no answer came."""
+    """The service refused the request or could not be reached. ``status`` is None if there was no response."""
 
     def __init__(self, message: str, *, status: int | None = None) -> None:
         super().__init__(message)
@@ -49,15 +49,15 @@ class ServiceError(EntityClipError):
 
 
 class Client:
-    """Asks one service; threads may share it.
+    """Client of one service; safe to share between threads.
 
     Args:
-        url: Like ``http://127.0.0.1:3000``.
+        url: Base address, such as ``http://127.0.0.1:3000``.
         key: API key; None for a service on this machine without keys.
-        tries: How often a request is sent at most, when the service is busy (429, 503) or cannot be reached. Every
-            request may be sent twice: nothing is counted or kept twice.
-        seconds: Until an answer is given up.
-        transport: How to reach it; for tests.
+        tries: Most attempts per request if the service is busy (429, 503) or cannot be reached. All requests are
+            idempotent, so that a retry stores nothing twice.
+        seconds: Timeout of one attempt.
+        transport: httpx transport; for tests.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Client:
     ) -> None:
         self._http.close()
 
-    # ------------------------------------------------------------ questions
+    # ------------------------------------------------------------ queries
     def search(
         self,
         text: str | None = None,
@@ -93,34 +93,34 @@ class Client:
         rerank: int = 0,
         where: Filter | None = None,
     ) -> SearchAnswer:
-        """Pictures, or entities, by text, by picture, or by both together.
+        """Search pictures or entities (``target``) by text, by picture, or by both.
 
         Raises:
-            ServiceError: The service refused, or gave no answer. So do all questions.
+            ServiceError: The service refused the request or did not respond. All methods raise it.
         """
-        asked = {"text": text, "k": k, "index": index, "target": target, "rerank": rerank}
-        asked |= {} if where is None else where.model_dump(mode="json")
-        return self._ask("/search", SearchAnswer, asked, {"image": image})
+        fields = {"text": text, "k": k, "index": index, "target": target, "rerank": rerank}
+        fields |= {} if where is None else where.model_dump(mode="json")
+        return self._post("/search", SearchAnswer, fields, {"image": image})
 
     def tag(self, image: Picture, *, k: int = 5, precision: float = 0.9, rerank: int = 0) -> TagAnswer:
-        """What a picture shows; ``unknown`` where the model vouches for nothing."""
-        return self._ask("/tag", TagAnswer, {"k": k, "precision": precision, "rerank": rerank}, {"image": image})
+        """Entities that the picture shows; ``unknown`` is true if no tag reaches the calibrated threshold."""
+        return self._post("/tag", TagAnswer, {"k": k, "precision": precision, "rerank": rerank}, {"image": image})
 
     def match(self, image: Picture, text: str) -> MatchAnswer:
         """How well a text fits a picture."""
-        return self._ask("/match", MatchAnswer, {"text": text}, {"image": image})
+        return self._post("/match", MatchAnswer, {"text": text}, {"image": image})
 
     def embed_texts(self, texts: Iterable[str]) -> EmbedAnswer:
         """One unit vector per text."""
-        return self._ask("/embed_texts", EmbedAnswer, {"texts": list(texts)}, {})
+        return self._post("/embed_texts", EmbedAnswer, {"texts": list(texts)}, {})
 
     def embed_images(self, images: Iterable[Picture]) -> EmbedAnswer:
         """One unit vector per picture."""
-        return self._ask("/embed_images", EmbedAnswer, {}, {"images": list(images)})
+        return self._post("/embed_images", EmbedAnswer, {}, {"images": list(images)})
 
     def about(self) -> AboutAnswer:
-        """Release, data, rules and licences behind the answers."""
-        return self._ask("/about", AboutAnswer, {}, {})
+        """Release, data, rules and licences of the served model."""
+        return self._post("/about", AboutAnswer, {}, {})
 
     # ------------------------------------------------------------ changes
     def put(
@@ -131,13 +131,13 @@ class Client:
         entity_id: str | None = None,
         keep_pictures: bool = True,
     ) -> str:
-        """Add an entity, or change the one with this id; its id. The next request finds it."""
-        asked = entry.model_dump(mode="json") | {"entity_id": entity_id, "keep_pictures": keep_pictures}
-        return self._ask("/entities", EntityAnswer, asked, {"images": list(images)}).entity_id
+        """Add an entity, or replace the one with ``entity_id``. Returns its id; the next request finds it."""
+        fields = entry.model_dump(mode="json") | {"entity_id": entity_id, "keep_pictures": keep_pictures}
+        return self._post("/entities", EntityAnswer, fields, {"images": list(images)}).entity_id
 
     def remove(self, entity_id: str) -> None:
-        """Take an entity out, with its pictures."""
-        self._ask("/entities/remove", EntityAnswer, {"entity_id": entity_id}, {})
+        """Remove an entity and its pictures."""
+        self._post("/entities/remove", EntityAnswer, {"entity_id": entity_id}, {})
 
     def feedback(
         self,
@@ -149,27 +149,27 @@ class Client:
         text: str | None = None,
         image: Picture | None = None,
     ) -> str:
-        """Say whether the answer ``to`` was right about an entity; the id of what is kept."""
-        asked = {"release": to.release, "verdict": verdict, "entity_id": entity_id, "entity": entity, "text": text}
-        return self._ask("/feedback", FeedbackAnswer, asked, {"image": image}).id
+        """Report whether the answer ``to`` was right about an entity. Returns the id of the stored feedback."""
+        fields = {"release": to.release, "verdict": verdict, "entity_id": entity_id, "entity": entity, "text": text}
+        return self._post("/feedback", FeedbackAnswer, fields, {"image": image}).id
 
-    # ------------------------------------------------------------ asking
-    def _ask(self, path: str, answer: type[Answered], asked: dict[str, Any], files: dict[str, Any]) -> Answered:
-        """JSON, or a form where there are pictures."""
-        asked = {name: value for name, value in asked.items() if value is not None and value != []}
+    # ------------------------------------------------------------ transport
+    def _post(self, path: str, answer: type[Answered], fields: dict[str, Any], files: dict[str, Any]) -> Answered:
+        """Send JSON, or a multipart form if there are pictures."""
+        fields = {name: value for name, value in fields.items() if value is not None and value != []}
         pictures = [
             (name, ("picture", _content(one)))
             for name, some in files.items()
             for one in (some if isinstance(some, list) else [some])
             if one is not None
         ]
-        request: dict[str, Any] = {"data": _form(asked), "files": pictures} if pictures else {"json": asked}
-        response = self._patiently(path, request)
+        request: dict[str, Any] = {"data": _form(fields), "files": pictures} if pictures else {"json": fields}
+        response = self._with_retries(path, request)
         if response.status_code != 200:
             raise ServiceError(f"{path}: {_reason(response)}", status=response.status_code)
         return answer.model_validate_json(response.content)
 
-    def _patiently(self, path: str, request: dict[str, Any]) -> httpx.Response:
+    def _with_retries(self, path: str, request: dict[str, Any]) -> httpx.Response:
         for left in reversed(range(self._tries)):
             try:
                 response = self._http.post(path, **request)
@@ -188,14 +188,14 @@ def _content(picture: Picture) -> bytes:
     return picture if isinstance(picture, bytes) else picture.read_bytes()
 
 
-def _form(asked: dict[str, Any]) -> dict[str, Any]:
-    """Every value as the text that the service reads; lists become repeated fields."""
-    return {name: _typed(value) for name, value in asked.items()}
+def _form(fields: dict[str, Any]) -> dict[str, Any]:
+    """Form fields: every value as text; a list becomes a repeated field."""
+    return {name: _form_value(value) for name, value in fields.items()}
 
 
-def _typed(value: Any) -> Any:
+def _form_value(value: Any) -> Any:
     if isinstance(value, list):
-        return [_typed(one) for one in value]
+        return [_form_value(one) for one in value]
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -1,6 +1,7 @@
-"""The packaged model as a service: reads a request, asks the predictor, writes the answer. No arithmetic.
+"""The BentoML service: reads a request, calls the predictor, returns the response. It contains no arithmetic.
 
-The model's tag is a Bento argument, fixed when the Bento is built: that release answers until another is put live.
+The model's tag is a Bento argument, fixed when the Bento is built. That release serves requests until you activate
+another one.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ connections.use()
 
 
 class Arguments(BaseModel):
-    """What ``bentos.build.package`` fixes in the Bento."""
+    """Bento arguments, set by ``bentos.build.package``."""
 
     model: str = Field(default="entityclip-model:none", description="Tag of the BentoML model to serve.")
 
@@ -73,14 +74,16 @@ class Arguments(BaseModel):
     workers=settings.WORKERS,
     threads=settings.AT_ONCE,
     traffic={"timeout": settings.SECONDS},
-    tracing={"excluded_urls": ".*"},  # spans that nobody collects cost time in every request
-    logging={"access": {"request_content_type": False}},  # one that is no UTF-8 breaks the log, and with it the answer
+    tracing={"excluded_urls": ".*"},  # spans cost time in every request, even without a collector
+    logging={
+        "access": {"request_content_type": False}
+    },  # a content type that is not UTF-8 breaks the log line and the response
 )
 class EntityClip:
     """Finds, tags and matches specific things in pictures.
 
-    Every refusal is ``{"error": reason}``: 400 and 422 for what was asked, 401 and 403 for the key, 408, 413 and 415
-    for the body, 429 and 503 with Retry-After where a limit is reached.
+    Every error is ``{"error": reason}``: 400 and 422 for an unusable request, 401 and 403 for the key, 408, 413 and
+    415 for the body, 429 and 503 with Retry-After if a limit is reached.
     """
 
     package = bentoml.models.BentoModel(bentoml.use_arguments(Arguments).model)
@@ -91,17 +94,17 @@ class EntityClip:
         cores = max(1, resources.cores() // settings.WORKERS)
         return_freed_pictures()
         BUDGET.shrink(resources.memory() // (4 * settings.WORKERS))
-        torch.set_num_threads(cores)  # more threads than cores get in each other's way
+        torch.set_num_threads(cores)  # more threads than cores are slower
         state = settings.state()
         self.releases = Releases(Path(self.package.path), state=state, decoders=cores)
         self.spool = None if state is None else Spool(state.feedback)
         self.samples = Samples(None if state is None else state.samples)
-        self.probing = ThreadPoolExecutor(1, "probe")  # not one of the threads that requests share
+        self.probing = ThreadPoolExecutor(1, "probe")  # separate from the threads of the requests
         gc.collect()
-        gc.freeze()  # libraries and model stay: a search for garbage among them halts all requests for 0.3 seconds
+        gc.freeze()  # without it, a collection over libraries and model stops all requests for 0.3 seconds
 
     async def __is_ready__(self) -> bool:
-        """For ``/readyz``: tower, index and names of the release that answers; it waits for no other request."""
+        """For ``/readyz``: checks tower, index and names of the served release, without waiting for other requests."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.probing, lambda: self.releases.champion.ready())
 
@@ -120,23 +123,23 @@ class EntityClip:
         since: date | None,
         until: date | None,
     ) -> SearchAnswer:
-        """Pictures, or entities, by text, by picture, or by both together. A name or code in full comes first."""
+        """Search pictures or entities by text, by picture, or by both. An exact name or code ranks first."""
         where = Filter(
             categories=tuple(categories), tags=tuple(tags), languages=tuple(languages), since=since, until=until
         )
 
-        def question(loaded: LoadedRelease) -> list[Hit]:
+        def query(loaded: LoadedRelease) -> list[Hit]:
             picture = loaded.picture(image)
             return loaded.predictor.search(text, picture, k=k, index=index, target=target, rerank=rerank, where=where)
 
-        release, hits = self._ask(question, stage="rank" if rerank else "search")
+        release, hits = self._query(query, stage="rank" if rerank else "search")
         self.samples.offer(release, picture=image, text=text)
         return SearchAnswer(release=release.version, hits=hits)
 
     @bentoml.api(input_spec=TagRequest)
     def tag(self, image: bytes, k: int, precision: float, rerank: int) -> TagAnswer:
-        """The entities that a picture most likely shows, and which of them the model vouches for."""
-        release, tags = self._ask(
+        """Entities that a picture most likely shows; each tag states whether it reaches the calibrated threshold."""
+        release, tags = self._query(
             lambda loaded: loaded.predictor.tag(loaded.decode(image), k=k, precision=precision, rerank=rerank),
             stage="rank" if rerank else "search",
         )
@@ -147,7 +150,7 @@ class EntityClip:
 
     @bentoml.api(input_spec=MatchRequest)
     def match(self, image: bytes, text: str) -> MatchAnswer:
-        """How well a text fits a picture: similarity, probability, and what speaks for and against it."""
+        """How well a text fits a picture: similarity, probability and evidence."""
         release = self.releases.champion
         with explained(), metrics.timed("search"):
             match = release.predictor.match(release.decode(image), text)
@@ -176,7 +179,7 @@ class EntityClip:
         keep_pictures: bool,
         **entry: Any,
     ) -> EntityAnswer:
-        """Add an entity by text, by pictures, or by both; or change the one with this id. Nothing is trained."""
+        """Add an entity by text, by pictures, or by both, or replace the one with this id. No training is needed."""
         release = self.releases.champion
         with explained():
             put = release.predictor.put_entity(
@@ -186,7 +189,7 @@ class EntityClip:
 
     @bentoml.api(route="/entities/remove", input_spec=RemovalRequest)
     def remove_entity(self, entity_id: str) -> EntityAnswer:
-        """Take an entity out, with its pictures; one of the release as well."""
+        """Remove an entity and its pictures, including an entity that came with the release."""
         release = self.releases.champion
         with explained():
             release.predictor.remove_entity(entity_id)
@@ -202,13 +205,13 @@ class EntityClip:
         text: str | None,
         image: bytes | None,
     ) -> FeedbackAnswer:
-        """Keep whether an answer was right, for the next data version. It changes no answer of this release."""
+        """Store whether an answer was right, for the next data version. This release's answers do not change."""
         if self.spool is None:
-            raise Unusable("this service keeps no feedback; start it with ENTITYCLIP_STATE")
+            raise Unusable("this service stores no feedback; set ENTITYCLIP_STATE to a folder and restart it")
         champion = self.releases.champion
         with explained():
             if image is not None:
-                champion.decode(image)  # what cannot be opened is of no use later
+                champion.decode(image)  # a picture that cannot be decoded is useless later
                 image = strip_metadata(image)
             named = champion.name_of(entity_id) if entity_id else entity
         judged = Feedback(
@@ -225,18 +228,18 @@ class EntityClip:
 
     @bentoml.api(input_spec=AboutRequest)
     def about(self) -> AboutAnswer:
-        """Release, data, rules and licences that stand behind the answers."""
+        """Release, data, rules and licences of the served model."""
         release = self.releases.champion
         return AboutAnswer(**dict(release.card), model=release.predictor.about(), behind=self.releases.behind)
 
-    def _ask(self, question: Callable[[LoadedRelease], Found], *, stage: metrics.Stage) -> tuple[LoadedRelease, Found]:
+    def _query(self, query: Callable[[LoadedRelease], Found], *, stage: metrics.Stage) -> tuple[LoadedRelease, Found]:
         with explained():
-            return self.releases.ask(question, stage=stage)
+            return self.releases.query(query, stage=stage)
 
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """What the block cannot do with what was sent becomes 422 with the reason; what the disk does not take, 503."""
+    """Map domain errors of the block to HTTP 422 and storage errors to 503."""
     try:
         yield
     except ImageError as error:
@@ -247,8 +250,7 @@ def explained() -> Iterator[None]:
         raise ServiceUnavailable(str(error)) from error
 
 
-# What is decided before a request is read, the outermost first. The decorator made a Service of the class, which a
-# type checker does not see.
+# Middleware, the outermost first. The decorator turns the class into a Service, which a type checker does not see.
 cast(Any, EntityClip).add_asgi_middleware(ErrorFormat)
 cast(Any, EntityClip).add_asgi_middleware(
     Guard,

@@ -1,4 +1,4 @@
-"""What the environment says about a running service. Everything else is decided when a Bento is built."""
+"""Settings of a running service, from environment variables. All others are fixed when the Bento is built."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from entityclip.paths import StateLayout
 from entityclip.schemas import Runtime
 
 AT_ONCE = 64
-"""Requests in work per worker, each in a thread that mostly waits for the next batch: a full one is cheapest. The next
-request is told to come again, so that those inside end in time.
+"""Concurrent requests per worker. Each holds a thread that mostly waits for the next batch. A request above this limit
+gets 503 with Retry-After, so that the accepted ones end in time.
 """
 
 SECONDS = 30
-"""Until a request is given up."""
+"""Timeout of a request."""
 
 
 def _workers() -> int:
@@ -27,7 +27,7 @@ def _workers() -> int:
 
 
 WORKERS = _workers()
-"""Processes, each with the model in its memory (``ENTITYCLIP_WORKERS``)."""
+"""Number of worker processes; each holds the model in memory (``ENTITYCLIP_WORKERS``)."""
 
 
 def _runtime() -> Runtime:
@@ -39,24 +39,22 @@ def _runtime() -> Runtime:
 
 
 RUNTIME = _runtime()
-"""What the towers run on (``ENTITYCLIP_RUNTIME``)."""
+"""Runtime of the towers (``ENTITYCLIP_RUNTIME``)."""
 
 
 def state() -> StateLayout | None:
-    """The folder that ``ENTITYCLIP_STATE`` names: keys, feedback, which release answers; None without one."""
+    """State folder (``ENTITYCLIP_STATE``) with keys, feedback and the active release; None if it is not set."""
     folder = os.environ.get("ENTITYCLIP_STATE")
     return StateLayout(Path(folder)) if folder else None
 
 
 def keyless() -> bool:
-    """Whether callers on this machine need no key, where there is no state folder: ``ENTITYCLIP_KEYLESS=local``.
+    """Whether ``ENTITYCLIP_KEYLESS=local`` lets callers on this machine in without a key if there is no state folder.
 
     Raises:
         ConfigError: The variable has another value.
     """
     text = os.environ.get("ENTITYCLIP_KEYLESS", "")
     if text not in ("", "local"):
-        raise ConfigError(
-            f"ENTITYCLIP_KEYLESS is {text!r}; expected 'local', or nothing where every caller needs a key"
-        )
+        raise ConfigError(f"ENTITYCLIP_KEYLESS is {text!r}; expected 'local', or unset if every caller needs a key")
     return text == "local"

@@ -1,7 +1,7 @@
-"""A Bento from a promoted release and from nothing else.
+"""Builds a Bento from a promoted release.
 
-The package (weights, card, indexes, reports) becomes a BentoML model, the service's sources become a Bento
-that names it. A receipt with the hash of every file comes last: a Bento without one is built again.
+The package (weights, card, indexes, reports) becomes a BentoML model; the service's sources become a Bento that
+refers to it. A receipt with the hash of every file is written last: a Bento without a receipt is built again.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Built from release {version}, commit {commit}, model {model_fingerprint}, data {
 
 
 class Receipt(Record):
-    """Says that a build is complete, and of what."""
+    """Marks a build as complete and lists its files."""
 
     release: Release
     files: dict[str, str] = Field(description="File of the store -> SHA-256, for the Bento and its model.")
@@ -56,21 +56,20 @@ class Receipt(Record):
 
 # ---------------------------------------------------------------- build
 def build(release_dir: Path, *, release: Release, data: DataLayout, store: Path, over: Over = map) -> BentoRecord:
-    """Build ``entityclip-service:VERSION``; one that is there and whole is returned as it is.
+    """Build ``entityclip-service:VERSION``, or return the existing Bento if it is complete and up to date.
 
-    The sources count as well: after a change in the service, the Bento is built again. Processes that build in the same
-    store take turns.
+    A change in the service's sources also triggers a new build. Only one process builds in a store at a time.
 
     Args:
-        release_dir: The release's files, laid out like a workspace: ``model/`` and ``reports/``.
-        release: Which release it is.
-        data: The release's version of the data, verified by the caller; the indexes are made from it.
+        release_dir: The release's files in the layout of a workspace: ``model/`` and ``reports/``.
+        release: The release to package.
+        data: The release's version of the data, verified by the caller; the indexes are built from it.
         store: BENTOML_HOME.
-        over: Embeds the pictures' shards, as ``PictureIndex.build`` says.
+        over: Maps the embedding over the picture shards; see ``PictureIndex.build``.
 
     Raises:
-        PackagingError: The folder is not this release or was never promoted, the store holds another release
-            under this version, or BentoML could not build.
+        PackagingError: The folder holds another release or one that was never promoted, the store holds another
+            release under this version, or BentoML could not build.
         CheckpointError, DataError: Weights or data are missing or damaged.
     """
     layout, source = StoreLayout(store.resolve()), Layout(release_dir)
@@ -83,7 +82,7 @@ def build(release_dir: Path, *, release: Release, data: DataLayout, store: Path,
 
 
 def _build(layout: StoreLayout, source: Layout, card: PackageCard, *, data: DataLayout, over: Over) -> BentoRecord:
-    """Build, unless the process that held the lock before has done so."""
+    """Build, unless the previous holder of the lock has already done so."""
     release = card.release
     if (built := ready(layout.root, release)) is not None:
         return built
@@ -100,13 +99,13 @@ def _build(layout: StoreLayout, source: Layout, card: PackageCard, *, data: Data
 
 @contextmanager
 def _build_lock(layout: StoreLayout) -> Iterator[None]:
-    """Be the only process that builds in this store; it ends with the process. Waits as long as another one builds."""
+    """Exclusive lock on builds in this store. Waits while another process builds; is released if the process dies."""
     layout.root.mkdir(parents=True, exist_ok=True)
     lock = FileLock(layout.lock)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        log.warning("%s: another process builds here; waiting until it ends", layout.root)
+        log.warning("%s: another process is building here; waiting until it ends", layout.root)
         lock.acquire()
     try:
         yield
@@ -115,9 +114,9 @@ def _build_lock(layout: StoreLayout) -> Iterator[None]:
 
 
 def _require_promoted(source: Layout, release: Release) -> str:
-    """Hash of the rules that the release's data passed, from the decision that promoted it."""
+    """Check that the release was promoted; return the hash of the suite that its data passed."""
     if not re.fullmatch(r"v\d+\.\d+\.\d+", release.version):
-        raise PackagingError(f"version {release.version!r}: expected one like v1.0.0")
+        raise PackagingError(f"version {release.version!r}: expected a version such as v1.0.0")
     fingerprint = read_card(source.model).fingerprint
     if fingerprint != release.model_fingerprint:
         raise PackagingError(
@@ -128,14 +127,16 @@ def _require_promoted(source: Layout, release: Release) -> str:
     try:
         decision = PromotionDecision.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValidationError) as error:
-        raise PackagingError(f"{path}: no promotion decision to read, so nothing says that it was promoted") from error
+        raise PackagingError(
+            f"{path}: no readable promotion decision; only a promoted release is packaged, so promote it first"
+        ) from error
     if not decision.promoted or decision.challenger != fingerprint:
         raise PackagingError(f"{path}: does not promote model {fingerprint}; only a promoted release is packaged")
     return decision.suite_hash
 
 
 def ready(store: Path, release: Release) -> BentoRecord | None:
-    """The Bento of an earlier build in ``store`` when it is whole; None when it has to be built.
+    """The Bento of an earlier build in ``store`` if it is complete; None if it has to be built.
 
     Raises:
         PackagingError: The store holds another release under this version.
@@ -152,14 +153,14 @@ def ready(store: Path, release: Release) -> BentoRecord | None:
     whole = receipt.files == _stored(layout, release.version)
     if not whole or not _same_sources(layout, receipt):
         return None
-    # Where the store is now: the workspace may have been moved.
+    # The current location of the store: the workspace may have been moved.
     picture = layout.example(release.version, suffix=Path(receipt.bento.example_picture).suffix)
     example = str(picture) if receipt.bento.example_picture else ""
     return receipt.bento.model_copy(update={"store": str(layout.root), "example_picture": example})
 
 
 def _same_sources(layout: StoreLayout, receipt: Receipt) -> bool:
-    """Whether the Bento holds the sources of today."""
+    """Whether the Bento holds the current sources."""
     root = layout.bento_sources(receipt.release.version)
     wanted = {(root / name).relative_to(layout.root).as_posix(): path for path, name in _sources()}
     return all(receipt.files.get(name) == file_sha256(path) for name, path in wanted.items())
@@ -167,8 +168,8 @@ def _same_sources(layout: StoreLayout, receipt: Receipt) -> bool:
 
 # ---------------------------------------------------------------- what goes in
 def _sources() -> Iterator[tuple[Path, str]]:
-    """Files that the service needs, each with its place in the Bento."""
-    builder = Path(__file__).parent  # builds Bentos, and does not go into one
+    """Files that the service needs, each with its path in the Bento."""
+    builder = Path(__file__).parent  # the builder itself is left out of the Bento
     for package in (Path(entityclip.__path__[0]), builder.parent):
         for path in sorted(package.rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts and builder not in path.parents:
@@ -188,9 +189,9 @@ def _licences(data: DataLayout) -> tuple[str, ...]:
 
 
 def lay_out(package: PackageLayout, source: Layout, data: DataLayout, card: PackageCard, *, over: Over = map) -> None:
-    """Write what the service loads into ``package``: weights and card, both indexes, reports, manifest."""
+    """Write the service's files into ``package``: weights and card, both indexes, reports, manifest."""
     from entityclip.evaluation.onnx_export import export
-    from entityclip.model import checkpoint  # loads torch: who finds the Bento ready does not wait for it
+    from entityclip.model import checkpoint  # imports torch, which is not needed if the Bento is ready
     from entityclip.retrieval.index import EntityIndex, FullText, PictureIndex
 
     pairs.require_complete(data)
@@ -209,12 +210,12 @@ def lay_out(package: PackageLayout, source: Layout, data: DataLayout, card: Pack
 
 # ---------------------------------------------------------------- into the store
 def _put(layout: StoreLayout, release: Release) -> None:
-    """Replace what stands under this version by what was laid out, with BentoML in a process of its own."""
+    """Replace this version in the store, with BentoML in a separate process."""
     version = release.version
     layout.receipt(version).unlink(missing_ok=True)
     for remains in (layout.bento(version), layout.model(version).root):
         shutil.rmtree(remains, ignore_errors=True)
-    # -P and PYTHONPATH: the service is imported from the sources that go in. TMPDIR: a kill leaves nothing behind.
+    # -P and PYTHONPATH: import the service from the packaged sources. TMPDIR: a killed build leaves no files elsewhere.
     environment = store_environment(layout.root) | {
         "PYTHONPATH": str(layout.sources(version)),
         "TMPDIR": str(layout.building(version)),
@@ -237,12 +238,12 @@ def _put(layout: StoreLayout, release: Release) -> None:
 
 
 def _job(layout: StoreLayout, release: Release) -> dict[str, Any]:
-    """A ``bentos.build.store.BuildJob``; that module imports BentoML, so it stays in its own process."""
+    """Fields of a ``bentos.build.store.BuildJob``. That module imports BentoML, so it is not imported here."""
     labels = {"commit": release.commit, "model": release.model_fingerprint, "data": release.data_hash}
     onnx = layout.package(release.version).checkpoint.exported.card.exists()
     hashed, reason = hashed_requirements(onnx=onnx)
     if reason:
-        log.warning("entityclip-service:%s: what it installs is not compared with hashes: %s", release.version, reason)
+        log.warning("entityclip-service:%s: its packages are installed without hashes: %s", release.version, reason)
     return {
         "version": release.version,
         "package": str(layout.package(release.version).root),
@@ -255,7 +256,7 @@ def _job(layout: StoreLayout, release: Release) -> dict[str, Any]:
 
 
 def store_environment(store: Path) -> dict[str, str]:
-    """The environment in which BentoML works on ``store``."""
+    """Environment variables for BentoML on ``store``."""
     return os.environ | {"BENTOML_HOME": str(store), "BENTOML_DO_NOT_TRACK": "True"}
 
 
@@ -277,7 +278,7 @@ def _complete(layout: StoreLayout, release: Release, data: DataLayout) -> BentoR
 
 
 def _stored(layout: StoreLayout, version: str) -> dict[str, str]:
-    """SHA-256 of every file of the Bento and its model, but for what Python caches among them."""
+    """SHA-256 of every file of the Bento and its model, without Python's caches."""
     roots = (layout.bento(version), layout.model(version).root)
     files = (path for root in roots for path in sorted(root.rglob("*")) if path.is_file())
     return {
@@ -286,14 +287,14 @@ def _stored(layout: StoreLayout, version: str) -> dict[str, str]:
 
 
 def _content(files: dict[str, str]) -> str:
-    """Hash of files and names, but for the two in which BentoML writes down the time."""
+    """Hash of files and names, without the two files in which BentoML records the time."""
     timed = ("bento.yaml", "model.yaml")
     return pairs.digest(*(f"{name} {sha}" for name, sha in sorted(files.items()) if not name.endswith(timed)))
 
 
-# ---------------------------------------------------------------- for people
+# ---------------------------------------------------------------- example
 def _example(layout: StoreLayout, version: str, data: DataLayout) -> tuple[str, str]:
-    """The first picture of the data as a file, and the name of what it shows."""
+    """The first picture of the data as a file, and the name of its entity."""
     row = next(pairs.iter_rows(data.pairs, columns=["entity", "image"]), None)
     if row is None:
         return "", ""
@@ -304,13 +305,13 @@ def _example(layout: StoreLayout, version: str, data: DataLayout) -> tuple[str, 
 
 
 def serve_command(bento: BentoRecord, *, port: int = 3000) -> str:
-    """Lines for a shell: the first serves the Bento to this machine alone, the others ask it from a second terminal."""
+    """Shell commands: the first serves the Bento to this machine only, the others query it from a second terminal."""
     program = Path(sys.executable).with_name("bentoml")
     home = f"BENTOML_DO_NOT_TRACK=True BENTOML_HOME={shlex.quote(bento.store)} ENTITYCLIP_KEYLESS=local"
     lines = [f"{home} {shlex.quote(str(program))} serve {bento.tag} --port {port}"]
     if bento.example_text:
-        asked = shlex.quote(json.dumps({"text": bento.example_text, "k": 5}, ensure_ascii=False))
-        lines.append(f"curl -s localhost:{port}/search -H 'Content-Type: application/json' -d {asked}")
+        body = shlex.quote(json.dumps({"text": bento.example_text, "k": 5}, ensure_ascii=False))
+        lines.append(f"curl -s localhost:{port}/search -H 'Content-Type: application/json' -d {body}")
     if bento.example_picture:
         lines.append(f"curl -s localhost:{port}/tag -F image=@{shlex.quote(bento.example_picture)}")
     return "\n".join(lines)

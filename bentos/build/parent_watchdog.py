@@ -1,7 +1,7 @@
-"""Runs a command that ends with whoever asked for it, however that one ends: ``python tether.py COMMAND ...``.
+"""Runs a command and stops it if the parent process dies: ``python parent_watchdog.py COMMAND ...``.
 
-Standard input is the rope: the system closes it when the process at its other end is no more. A process group would
-not do, since BentoML's workers live in sessions of their own.
+Stops the command when standard input closes, which means that the parent is gone. A process group does not suffice,
+because BentoML's workers run in their own sessions.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ import psutil
 STOP_SECONDS = 10.0
 
 
-def hold(command: list[str]) -> int:
-    """Run the command to its end, or to that of standard input; its exit status."""
+def watch(command: list[str]) -> int:
+    """Run the command until it ends or standard input closes. Returns its exit status."""
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
-    cut = threading.Event()
-    rope = threading.Thread(target=_watch, args=(child, cut), daemon=True)
-    rope.start()
+    parent_gone = threading.Event()
+    watcher = threading.Thread(target=_stop_with_parent, args=(child, parent_gone), daemon=True)
+    watcher.start()
     status = child.wait()
-    if cut.is_set():
-        rope.join()
+    if parent_gone.is_set():
+        watcher.join()
     return status
 
 
-def _watch(child: subprocess.Popen[bytes], cut: threading.Event) -> None:
-    while os.read(0, 1):  # not through sys.stdin: its lock would be held when Python ends
+def _stop_with_parent(child: subprocess.Popen[bytes], parent_gone: threading.Event) -> None:
+    while os.read(0, 1):  # not sys.stdin: its lock would still be held when Python exits
         pass
-    cut.set()
+    parent_gone.set()
     process = psutil.Process(child.pid)
     family = [process, *process.children(recursive=True)]
-    process.terminate()  # it stops its workers itself, when it can
+    process.terminate()  # normally it stops its workers itself
     _, alive = psutil.wait_procs(family[1:], timeout=STOP_SECONDS)
     for left in (*alive, process):
         left.kill()
 
 
 if __name__ == "__main__":
-    sys.exit(hold(sys.argv[1:]))
+    sys.exit(watch(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""What a Bento installs: the serving libraries and all that they need, in the versions that stand here, with hashes."""
+"""Requirements of a Bento: the serving libraries and their dependencies, in the installed versions, with hashes."""
 
 from __future__ import annotations
 
@@ -31,30 +31,30 @@ SERVING = (
     "typer",
     "uvloop",
 )
-"""What the service, the predictor and the model import; HTTP in C, which uvicorn takes where it is installed."""
+"""Libraries that the service, the predictor and the model import, and the HTTP parser in C that uvicorn uses."""
 
 ONNX = ("onnxruntime",)
-"""What exported towers run on."""
+"""Runtime of exported towers."""
 
 LOCK = Path(__file__).resolve().parents[1] / "requirements.lock"
-"""Versions and hashes that this project was tested with."""
+"""Tested versions and their hashes."""
 
 
 def serving_requirements(*, onnx: bool = False) -> list[str]:
-    """``name==version`` of everything that serving needs, sorted; what these need in turn included.
+    """``name==version`` of the serving libraries and their dependencies, sorted.
 
-    With ``onnx``, those of exported towers as well. A requirement that is not installed on this platform is left to
-    the installer on the other one.
+    ``onnx`` adds those of exported towers. A requirement that is not installed on this platform is left to the
+    installer on the target platform.
     """
     # The local part (+cpu) names a build that the usual registries do not have.
     return [f"{name}=={Version(version).public}" for name, version in sorted(_installed(onnx=onnx).items())]
 
 
 def hashed_requirements(*, onnx: bool = False, lock: Path = LOCK) -> tuple[list[str], str]:
-    """The same with the hashes of ``lock``; or nothing, and the reason why these cannot be had.
+    """The same requirements with the hashes of ``lock``; or an empty list and the reason.
 
-    An installer takes hashes for every file or for no file, and then installs nothing beside what is listed. A Bento's
-    image runs Linux, so that the list of another system would lack packages.
+    pip accepts hashes for all packages or for none, and with hashes installs only listed packages. A Bento's image
+    runs Linux, so that a list from another system would lack packages.
     """
     known = _locked(lock)
     wanted = [f"{name}=={version}" for name, version in sorted(_installed(onnx=onnx).items())]
@@ -67,14 +67,14 @@ def hashed_requirements(*, onnx: bool = False, lock: Path = LOCK) -> tuple[list[
 
 
 def _locked(lock: Path) -> dict[str, str]:
-    """``name==version`` -> its options ``--hash=...``; empty where there is no such file."""
+    """``name==version`` -> its ``--hash=...`` options; empty if the file does not exist."""
     lines = lock.read_text(encoding="utf-8").replace("\\\n", "").splitlines() if lock.is_file() else []
     pinned = {found[0]: line for line in lines if (found := re.match(r"\S+==[^\s;]+", line))}
     return {requirement: " ".join(re.findall(r"--hash=\S+", line)) for requirement, line in pinned.items()}
 
 
 def _installed(*, onnx: bool) -> dict[str, str]:
-    """Name -> version of what serving needs, as it is installed here."""
+    """Name -> installed version of the serving libraries and their dependencies."""
     pins: dict[str, str] = {}
     open_ends: list[tuple[str, frozenset[str]]] = [(name, frozenset()) for name in (*SERVING, *(ONNX if onnx else ()))]
     seen: set[tuple[str, frozenset[str]]] = set()
@@ -97,7 +97,7 @@ def _installed(*, onnx: bool) -> dict[str, str]:
 
 
 def _applies(requirement: Requirement, extras: frozenset[str]) -> bool:
-    """Whether this platform, with these extras, asks for ``requirement``."""
+    """Whether ``requirement`` applies to this platform with these extras."""
     if requirement.marker is None:
         return True
     return any(requirement.marker.evaluate({"extra": extra}) for extra in extras | {""})

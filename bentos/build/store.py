@@ -1,7 +1,7 @@
 """Puts a package and the service into a BentoML store.
 
-Run as a program, in a process of its own: BentoML reads ``BENTOML_HOME`` once, when it is imported, and the
-service must come from the sources that go into the Bento, not from wherever the builder found its own.
+Runs as a separate process: BentoML reads ``BENTOML_HOME`` once, on import, and the service must be imported from the
+packaged sources, not from the builder's.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from pydantic import BaseModel, Field
 
 
 class BuildJob(BaseModel):
-    """What to put into the store that ``BENTOML_HOME`` names."""
+    """Content for the store at ``BENTOML_HOME``."""
 
-    version: str = Field(description="Of the release; the Bento and its model carry it as theirs.")
+    version: str = Field(description="Version of the release, and of the Bento and its model.")
     package: Path = Field(description="Folder with weights, card, indexes, reports.")
-    sources: Path = Field(description="Folder with the sources that the service needs, and nothing else.")
-    requirements: list[str] = Field(description="Exact versions of what the sources import.")
-    hashed: list[str] = Field(description="The same with hashes of their files; empty where these cannot be had.")
+    sources: Path = Field(description="Folder with the service's sources.")
+    requirements: list[str] = Field(description="Requirements with exact versions.")
+    hashed: list[str] = Field(description="The same with hashes of their files; empty if hashes are not available.")
     labels: dict[str, str]
-    description: str = Field(description="Markdown; the page of the running service shows it.")
+    description: str = Field(description="Markdown for the page of the running service.")
 
 
 def put(job: BuildJob) -> None:
@@ -33,8 +33,8 @@ def put(job: BuildJob) -> None:
         shutil.copytree(job.package, model.path, dirs_exist_ok=True)
     bento = bentoml.build(
         "bentos.service:EntityClip",
-        # Not "entityclip": asked to serve that, BentoML tries to import a module of this name before it looks into
-        # the store, and an installed entityclip would then answer in place of the one in the Bento.
+        # Not "entityclip": BentoML tries to import a module of that name before it looks into the store, and an
+        # installed entityclip would then be served in place of the Bento's own.
         name="entityclip-service",
         version=job.version,
         build_ctx=str(job.sources),
@@ -42,10 +42,10 @@ def put(job: BuildJob) -> None:
         description=job.description,
         args={"model": tag},
         docker={"python_version": f"{sys.version_info.major}.{sys.version_info.minor}"},
-        # Locked already, by us: BentoML's own lock would ask a registry, and holds no hashes.
+        # Already locked: BentoML's own lock would query a registry and has no hashes.
         python={"packages": job.requirements, "lock_packages": False},
     )
-    if job.hashed:  # in place of what BentoML wrote, which names itself once more and without a hash
+    if job.hashed:  # replaces BentoML's own list, which adds bentoml without a hash
         wanted = Path(bento.path_of("env/python/requirements.txt"))
         wanted.write_text("\n".join(["--require-hashes", *job.hashed, ""]), encoding="utf-8")
 

@@ -68,7 +68,7 @@ def test_switch_waits_for_both_workers_and_replaces_a_decision_whose_package_is_
     tmp_path,
 ):
     done = target.command("activate", str(other_package))
-    assert (done.returncode, done.stderr) == (0, "2 workers answer with it\n")
+    assert (done.returncode, done.stderr) == (0, "2 workers serve it\n")
     assert {target.ask("/about")["release"]["version"] for _ in range(10)} == {"v1.1.0"}
     shutil.copytree(other_package, tmp_path / "package")
     active_release.switch(target.state, tmp_path / "package")  # a decision of another program, and nobody waits
