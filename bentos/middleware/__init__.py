@@ -1,6 +1,6 @@
-"""What stands between the network and the service, in the order that a request meets it.
+"""ASGI middleware of the service, in the order in which a request passes it.
 
-``errors``: every refusal is one JSON object with a reason, and no trace of the program leaves.
-``guard``: who asks (``keys``), whether they may, and how often and how many at once (``limits``).
-``body``: how much is read, and how long it may take.
+``errors``: every error becomes one JSON object with a reason and shows nothing of the program.
+``auth``: checks the API key (``keys``), its scope, and its rate and concurrency (``limits``).
+``body``: limits the size of the body and the time to receive it.
 """

@@ -1,4 +1,4 @@
-"""Who may ask what: the key, its scope, its limits. Decided before a byte of the body is read."""
+"""Checks the API key, its scope and its limits, before the body is read."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from bentos.middleware.limits import Limits, Refused
 from entityclip.paths import StateLayout
 
 OPEN = ("/livez", "/readyz", "/healthz", "/docs.json", "/schema.json", "/static_content/", "/assets/")
-"""Probes, and the description of the API: they tell nothing about pictures or entities."""
+"""Paths that need no key: probes and the description of the API. They reveal nothing about pictures or entities."""
 
 NEEDED: tuple[tuple[str, keys.Scope], ...] = (
     ("/metrics", "metrics"),
     ("/feedback", "feedback"),
     ("/entities", "entities"),
 )
-"""Start of the path -> the scope it needs; every other path needs ``query``."""
+"""Prefix of the path -> required scope; every other path requires ``query``."""
 
 LOCAL = Key(
     id="local",
@@ -38,30 +38,30 @@ LOCAL = Key(
     at_once=10_000,
     made=datetime(2000, 1, 1, tzinfo=UTC),
 )
-"""Stands for the callers of a service without a state folder."""
+"""Key of local callers of a service without a state folder."""
 
 caller: ContextVar[str] = ContextVar("caller", default=LOCAL.id)
-"""Id of the key that asks; set for the length of a request."""
+"""Id of the key of the current request."""
 
 log = logging.getLogger("entityclip.edge")
 
 
 class Guard:
-    """ASGI middleware that lets a request through, or answers 401, 403, 429 or 503 with the reason.
+    """ASGI middleware that passes a request on, or responds with 401, 403, 429 or 503 and the reason.
 
-    A service without a state folder has no keys. It answers nobody, or with ``keyless`` this machine alone, and no page
-    of a browser that was talked into asking it. That has to be a decision: a proxy on this machine that sets no header
-    of its own looks like this machine.
+    A service without a state folder has no keys and refuses every caller. With ``keyless`` it serves callers on this
+    machine, but no request that a web page makes from a browser. ``keyless`` must be set explicitly: a proxy on this
+    machine that adds no header cannot be distinguished from a local caller.
 
     Args:
-        app: What is guarded.
-        state: Folder with the keys; None for a service without.
-        keyless: Whether callers on this machine need no key where there is no state folder.
-        at_once: Requests in work in this worker; one more is told to come again.
-        workers: That share the rates of every key.
+        app: The next ASGI application.
+        state: State folder with the keys; None for a service without one.
+        keyless: Whether callers on this machine need no key if there is no state folder.
+        at_once: Concurrent requests in this worker; one more gets 503.
+        workers: Number of workers that share the rate of each key.
 
     Raises:
-        ConfigError: The file of keys cannot be used.
+        ConfigError: The keys file cannot be used.
     """
 
     def __init__(
@@ -73,8 +73,8 @@ class Guard:
         self.in_work = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the request through, or refuse it."""
-        if scope["type"] == "websocket":  # the service has none
+        """Pass the request on, or refuse it."""
+        if scope["type"] == "websocket":  # not supported
             return await send({"type": "websocket.close", "code": 1008})
         if scope["type"] != "http" or _is_open(scope["path"]):
             return await self.app(scope, receive, send)
@@ -82,7 +82,7 @@ class Guard:
         if isinstance(key, JSONResponse):
             return await key(scope, receive, send)
         if self.in_work >= self.at_once:
-            return await refusal(503, "the service is busy", after=1)(scope, receive, send)
+            return await refusal(503, "the service is busy; retry after 1 second", after=1)(scope, receive, send)
         try:
             allowance = self.limits.enter(key)
         except Refused as limit:
@@ -96,28 +96,28 @@ class Guard:
             allowance.in_work -= 1
 
     def _caller(self, scope: Scope) -> Key | JSONResponse:
-        """The key that may ask this, or the refusal."""
+        """The key that allows this request, or the refusal."""
         headers = Headers(scope=scope)
         if self.keys is None:
-            return LOCAL if self.keyless and _from_here(scope, headers) else refusal(401, _NO_KEYS)
+            return LOCAL if self.keyless and _is_local(scope, headers) else refusal(401, _NO_KEYS)
         kind, _, presented = headers.get("authorization", "").partition(" ")
         key = self.keys.find(presented.strip()) if kind.lower() == "bearer" else None
         if key is None:
             return refusal(401, "send a valid key: Authorization: Bearer ec_...")
         needed = next((right for path, right in NEEDED if scope["path"].startswith(path)), "query")
         if needed not in key.scopes:
-            log.warning("key %s asked %s without the scope %s", key.id, scope["path"], needed)
-            return refusal(403, f"this key has no scope {needed!r}")
+            log.warning("key %s requested %s without the scope %s", key.id, scope["path"], needed)
+            return refusal(403, f"this key has no scope {needed!r}; use a key with that scope")
         return key
 
 
 _NO_KEYS = (
     "this service has no keys; set ENTITYCLIP_STATE to a folder and make a key with `entityclip keys create`, or, "
-    "where no proxy stands in front of it, set ENTITYCLIP_KEYLESS=local to let callers on its own machine in"
+    "if no proxy runs in front of it, set ENTITYCLIP_KEYLESS=local to serve callers on its own machine without a key"
 )
 
 FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
-"""Headers by which a proxy says that it speaks for somebody else."""
+"""Headers that a proxy adds for the client that it forwards."""
 
 _PORT = re.compile(r":\d+$")
 
@@ -126,19 +126,19 @@ def _is_open(path: str) -> bool:
     return path == "/" or any(path == name or (name.endswith("/") and path.startswith(name)) for name in OPEN)
 
 
-def _from_here(scope: Scope, headers: Headers) -> bool:
-    """Whether the caller sits on this machine and asked for it by name.
+def _is_local(scope: Scope, headers: Headers) -> bool:
+    """Whether the caller is on this machine and addressed the service by a local host name.
 
-    A proxy on this machine speaks for others. A page from elsewhere may make a browser ask: it then names its own
-    host, either as the address (DNS rebinding) or as the origin.
+    Rejects requests that a proxy forwards, and requests that a foreign web page makes from a local browser: these carry
+    the page's host name, either in ``Host`` (DNS rebinding) or in ``Origin``.
     """
-    asked = headers.get("host", "")
+    host = headers.get("host", "")
     origin = headers.get("origin")
     return (
         _is_loopback((scope.get("client") or ("",))[0])
         and not any(name in headers for name in FORWARDED)
-        and _is_loopback(_PORT.sub("", asked).strip("[]"))
-        and (origin is None or origin.partition("://")[2] == asked)
+        and _is_loopback(_PORT.sub("", host).strip("[]"))
+        and (origin is None or origin.partition("://")[2] == host)
     )
 
 

@@ -1,4 +1,4 @@
-"""How much of a request is read, and how long it may take to come."""
+"""Limits on the size of a request body and on the time to receive it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from bentos.middleware.errors import refusal
 
 BODY_BYTES = 32 * 2**20
 HELD_BYTES = 256 * 2**20
-"""Of all requests in work together: many large ones at once must not fill the memory."""
+"""Limit on all bodies in work together, so that many large requests cannot fill the memory."""
 BODY_SECONDS = 15.0
 
 
 class BodyLimit:
-    """ASGI middleware: reads the whole body, and answers 413, 408 or 503 where a limit is passed.
+    """ASGI middleware that reads the whole body, and responds with 413, 408 or 503 if a limit is exceeded.
 
-    The bytes are counted as they come: a chunked upload announces no length, and an announced one may lie.
+    Counts the bytes as they arrive, because a chunked upload has no Content-Length and a given one may be wrong.
 
     Args:
-        app: What gets the request.
-        limit: Bytes of one body.
-        held: Bytes of all bodies in work in this worker.
-        seconds: Until the body must be whole; whoever trickles it in holds a place that others need.
+        app: The next ASGI application.
+        limit: Most bytes of one body.
+        held: Most bytes of all bodies in work in this worker.
+        seconds: Timeout for the whole body. A slow upload must not block a place for long.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class BodyLimit:
         self.held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the request on with its whole body, or refuse it."""
+        """Pass the request on with its whole body, or refuse it."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         body = bytearray()
@@ -51,7 +51,7 @@ class BodyLimit:
             self.held -= len(body)
 
     async def _read(self, receive: Receive, body: bytearray) -> JSONResponse | None:
-        """Fill ``body``; a refusal, or None when it is whole."""
+        """Fill ``body``. Returns a refusal, or None if the body is complete."""
         try:
             async with asyncio.timeout(self.seconds):
                 async for piece in _pieces(receive):
@@ -60,19 +60,19 @@ class BodyLimit:
                     if len(body) > self.limit:
                         return refusal(413, f"the request is larger than {self.limit} bytes")
                     if self.held > self.most_held:
-                        return refusal(503, "too many large requests are in work", after=1)
+                        return refusal(503, "too many large requests are in work; retry after 1 second", after=1)
         except TimeoutError:
-            late = refusal(408, f"the request was not whole after {self.seconds:g} s")
-            late.headers["Connection"] = "close"  # the rest is not waited for
+            late = refusal(408, f"the request was not complete after {self.seconds:g} s")
+            late.headers["Connection"] = "close"  # do not wait for the rest
             return late
         return None
 
 
 async def _pieces(receive: Receive) -> AsyncIterator[bytes]:
-    """The body as it comes.
+    """Parts of the body as they arrive.
 
     Raises:
-        ClientDisconnect: The client went away before its request was whole.
+        ClientDisconnect: The client disconnected before its request was complete.
     """
     while (message := await receive())["type"] == "http.request":
         yield message.get("body", b"")
@@ -82,7 +82,7 @@ async def _pieces(receive: Receive) -> AsyncIterator[bytes]:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """A ``receive`` that gives ``body`` once, then whatever comes after it."""
+    """A ``receive`` that returns ``body`` once, then the messages after it."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Message:

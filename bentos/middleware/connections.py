@@ -1,7 +1,7 @@
-"""Connections that end by themselves: no caller holds one for longer than it sends or reads something.
+"""Timeouts and limits on connections, so that idle or slow clients cannot exhaust them.
 
-uvicorn closes a connection that waits between two requests, but not one that never sends the first, sends its headers
-byte by byte, or does not read its answer. ``use`` makes it take ``Connection`` in every server of this process.
+uvicorn closes a connection that is idle between two requests, but not one that never sends a request, sends its headers
+byte by byte, or does not read the response. ``use`` installs ``Connection`` in every uvicorn server of this process.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import uvicorn.config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEADER_SECONDS = 10.0
-"""Until the headers of a request are whole, from the connection or from the first byte of a later request on."""
+"""Timeout for the headers, counted from the connection or from the first byte of a later request."""
 
 UNREAD_SECONDS = 60.0
-"""For which an answer may wait for a caller that does not read it."""
+"""Timeout for a client that does not read the response."""
 
 HEADER_BYTES = 64 * 2**10
 
 MAX_CONNECTIONS = 512
-"""In one worker; fewer where the system allows a process few open files."""
+"""Per worker; fewer if the system's limit on open files is low."""
 
-_ORDER = itertools.count()  # the loop's clock is too coarse: many come within one of its ticks
+_ORDER = itertools.count()  # the event loop's clock is too coarse to order connections
 
 _REASON = b'{"error": "the headers of the request are too long"}'
 _TOO_LARGE = b"\r\n".join(
@@ -41,21 +41,21 @@ _TOO_LARGE = b"\r\n".join(
 
 
 def use() -> None:
-    """Make ``Connection`` the protocol of every uvicorn server that is started without another one."""
+    """Make ``Connection`` the default HTTP protocol of uvicorn in this process."""
     uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{Connection.__name__}"
 
 
 def most_connections() -> int:
-    """``MAX_CONNECTIONS``, or half of the files that this process may open."""
+    """``MAX_CONNECTIONS``, or half of the limit on open files if that is lower."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return min(MAX_CONNECTIONS, files // 2) if files != resource.RLIM_INFINITY else MAX_CONNECTIONS
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's HTTP protocol with limits on the caller's side.
+    """uvicorn's HTTP protocol with timeouts for the client.
 
-    One connection too many closes the one that has waited longest for its caller, so that a probe always gets in.
-    One whose request is in work is never closed for that.
+    If there are too many connections, the one that has waited longest for its client is closed, so that probes always
+    get in. A connection with a request in work is never closed for that.
     """
 
     header_seconds: ClassVar[float] = HEADER_SECONDS
@@ -65,26 +65,26 @@ class Connection(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.waits: int | None = None
-        """Its place in the order in which connections began to wait for their callers; None while one is in work."""
+        """Sequence number of the moment when it began to wait for its client; None while a request is in work."""
         self._deadline: asyncio.TimerHandle | None = None
         self._in_headers = False
         self._received = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for a request, but not for ever."""
+        """Start the timeout for the first request."""
         super().connection_made(transport)
         self._wait(self.header_seconds)
         if len(self.connections) > self.most:
             self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
+        """Cancel the timeout."""
         self._work()
         super().connection_lost(exc)
 
-    # ------------------------------------------------------------ the caller has to send
+    # ------------------------------------------------------------ waiting for the client to send
     def data_received(self, data: bytes) -> None:
-        """Read on; more bytes of the same headers give no more time."""
+        """Read data; further bytes of the same headers do not extend the timeout."""
         idle = not self._in_work()
         if idle:
             self._wait(self.header_seconds)
@@ -97,36 +97,36 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """Start counting the bytes of the headers."""
         self._in_headers, self._received = True, 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """The service can begin; how long the body takes is limited there."""
+        """End of the headers; ``BodyLimit`` limits the time for the body."""
         self._in_headers = False
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
-        """Wait for the rest of a body that nobody reads, and for the next request."""
+        """Start the timeout for the next request, and for the unread rest of this one's body."""
         super().on_response_complete()
         self._work()
         if not self._in_work():
             self._wait(self.unread_seconds if self.flow.write_paused else self.timeout_keep_alive + self.header_seconds)
 
-    # ------------------------------------------------------------ the caller has to read
+    # ------------------------------------------------------------ waiting for the client to read
     def pause_writing(self) -> None:
-        """The caller does not read its answer: wait, but not for ever."""
+        """Start the timeout for a client that does not read the response."""
         super().pause_writing()
         self._wait(self.unread_seconds)
 
     def resume_writing(self) -> None:
-        """The caller has read."""
+        """Cancel that timeout."""
         super().resume_writing()
         self._work()
         if not self._in_work():
             self._wait(self.timeout_keep_alive + self.header_seconds)
 
-    # ------------------------------------------------------------ waiting
+    # ------------------------------------------------------------ timeouts
     def _in_work(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
@@ -146,4 +146,4 @@ class Connection(HttpToolsProtocol):
 
     def _make_room(self) -> None:
         waiting = {c.waits: c for c in self.connections if isinstance(c, Connection) and c.waits is not None}
-        waiting[min(waiting)]._give_up()  # this one is among them
+        waiting[min(waiting)]._give_up()  # never empty: this connection itself is waiting

@@ -1,4 +1,4 @@
-"""Every refusal and failure as one JSON object ``{"error": reason}``; nothing else about the program leaves."""
+"""Every error response is one JSON object ``{"error": reason}`` and shows nothing else of the program."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ log = logging.getLogger("entityclip.edge")
 
 
 class Refusal(BentoMLException):
-    """A request that its sender must change. BentoML gives it the status ``error_code``."""
+    """A request that the client must change. BentoML responds with the status ``error_code``."""
 
 
 class Unreadable(Refusal):
-    """400: the request is no JSON and no form."""
+    """400: the body cannot be parsed as JSON or as a form."""
 
     error_code = HTTPStatus.BAD_REQUEST
 
 
 class Unusable(Refusal):
-    """422: the request was read, and asks for the impossible."""
+    """422: the request was parsed, but cannot be processed."""
 
     error_code = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
 class WrongType(Refusal):
-    """415: the request is of a type that is not read."""
+    """415: the content type is not supported."""
 
     error_code = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
 
 
 def log_failures_only() -> None:
-    """Keep refusals out of BentoML's log of exceptions: anybody could fill it with traces, and they may quote texts."""
+    """Keep refusals out of BentoML's exception log: callers could fill it with tracebacks, which may quote texts."""
     logging.getLogger("bentoml._internal.server.http_app").addFilter(_is_failure)
 
 
@@ -48,7 +48,7 @@ def _is_failure(record: logging.LogRecord) -> bool:
 
 
 def refusal(status: int, reason: str, *, after: float | None = None) -> JSONResponse:
-    """An answer with this status and reason; ``after``: seconds until it is worth to ask again."""
+    """A response with this status and reason. ``after``: seconds for ``Retry-After``."""
     headers = {} if after is None else {"Retry-After": str(max(1, math.ceil(after)))}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
@@ -56,28 +56,28 @@ def refusal(status: int, reason: str, *, after: float | None = None) -> JSONResp
 
 
 class ErrorFormat:
-    """ASGI middleware, the outermost: whatever failed further in leaves in the one form of ``refusal``."""
+    """Outermost ASGI middleware: rewrites every error response into the format of ``refusal``."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the request on; rewrite what comes back if it is an error."""
+        """Pass the request on; rewrite the response if it is an error."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        answer = _Answer(send)
+        response = _Response(send)
         try:
-            await self.app(scope, receive, answer)
-        except Exception:  # only what is no answer at all arrives here
+            await self.app(scope, receive, response)
+        except Exception:  # the application did not respond at all
             log.exception("%s failed", scope["path"])
-            if answer.started:
+            if response.started:
                 raise
-            await refusal(500, "the service failed; its log says why")(scope, receive, send)
+            await refusal(500, "internal error; the service's log has the details")(scope, receive, send)
         return None
 
 
-class _Answer:
-    """A ``send`` that holds an error back until its body is whole."""
+class _Response:
+    """A ``send`` that holds an error response back until its body is complete."""
 
     def __init__(self, send: Send) -> None:
         self.send = send
@@ -109,11 +109,11 @@ class _Answer:
 
 
 def _reason(body: bytes, status: int) -> str:
-    """BentoML says ``[{"error": ...}]``, Starlette plain text; an unexplained one gets the name of its status."""
+    """Reason of an error: BentoML sends ``[{"error": ...}]``, Starlette plain text. Default: the name of the status."""
     try:
-        said: Any = json.loads(body)
+        content: Any = json.loads(body)
     except ValueError:
-        said = body.decode(errors="replace").strip()
-    said = said[0] if isinstance(said, list) and said else said
-    said = said.get("error", "") if isinstance(said, dict) else said
-    return str(said) or HTTPStatus(status).phrase
+        content = body.decode(errors="replace").strip()
+    content = content[0] if isinstance(content, list) and content else content
+    content = content.get("error", "") if isinstance(content, dict) else content
+    return str(content) or HTTPStatus(status).phrase

@@ -1,7 +1,7 @@
-"""API keys: made here, kept as hashes, looked up in constant time, exchanged without a restart.
+"""API keys: stored as hashes, compared in constant time, changed without a restart.
 
-A key reads ``ec_ID_SECRET``. The id is public and finds the row; of the secret only its SHA-256 is kept. 256 random
-bits need no slow hash: nobody guesses them. To rotate, make a second key, move the callers, revoke the first.
+A key has the form ``ec_ID_SECRET``. The id is public and selects the entry; only the SHA-256 of the secret is stored. A
+secret of 256 random bits needs no slow hash. To rotate a key, create a second one, switch its users, revoke the first.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from entityclip.schemas import Record
 from entityclip.storage import PRIVATE_FILE, private_folder
 
 Scope = Literal["query", "feedback", "entities", "metrics"]
-"""query: search, tag, match, embed, about; entities: change what can be found; metrics: read ``/metrics``."""
+"""query: search, tag, match, embed, about; entities: add, change and remove entities; metrics: read ``/metrics``."""
 
 RENAMED_SCOPES = {"ask": "query"}
 """Old name -> new name."""
 
 LOOK_SECONDS = 1.0
-"""How long a change of the file may go unseen."""
+"""Interval between two checks of the file for changes."""
 
 log = logging.getLogger("entityclip.keys")
 
 
 class Key(Record):
-    """Who may ask what, and how much of it."""
+    """One API key: its scopes and limits."""
 
-    id: str = Field(description="Public part; names the key in logs and commands.")
-    name: str = Field(description="Whose it is.")
+    id: str = Field(description="Public part; identifies the key in logs and commands.")
+    name: str = Field(description="Owner.")
     secret_sha256: str
     scopes: tuple[Scope, ...]
-    per_minute: int = Field(gt=0, description="Requests a minute; a sixth of them may come at once.")
-    at_once: int = Field(gt=0, description="Requests that may be in work at the same time, in each worker.")
+    per_minute: int = Field(gt=0, description="Requests per minute; a burst may use a sixth of them.")
+    at_once: int = Field(gt=0, description="Concurrent requests, per worker.")
     made: datetime
     expires: datetime | None = None
     revoked: datetime | None = None
@@ -63,12 +63,12 @@ class Key(Record):
 
 
 class Keyring(Record):
-    """The file's content."""
+    """Content of the keys file."""
 
     keys: tuple[Key, ...] = ()
 
 
-# ---------------------------------------------------------------- the file, for whoever administers it
+# ---------------------------------------------------------------- the file, for the operator
 def make(
     path: Path,
     *,
@@ -78,10 +78,10 @@ def make(
     at_once: int = 16,
     days: int | None = None,
 ) -> str:
-    """Add a key to the file and return it; it is shown this once and cannot be had again.
+    """Add a key to the file and return it. It cannot be shown again.
 
     Raises:
-        ConfigError: A limit or scope is impossible, or the file is not one of keys.
+        ConfigError: A limit or scope is invalid, or the file is not a keys file.
     """
     key_id, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
     now = datetime.now(UTC)
@@ -104,10 +104,10 @@ def make(
 
 
 def revoke(path: Path, key_id: str) -> Key:
-    """Close a key for ever; it stays in the file, so that a log's id can still be explained.
+    """Revoke a key permanently. It stays in the file, so that its id in a log can still be resolved.
 
     Raises:
-        ConfigError: No key has this id, or the file is not one of keys.
+        ConfigError: No key has this id, or the file is not a keys file.
     """
     with _changing(path) as keys:
         for place, key in enumerate(keys):
@@ -118,10 +118,10 @@ def revoke(path: Path, key_id: str) -> Key:
 
 
 def read(path: Path) -> tuple[Key, ...]:
-    """The keys in the file; none when there is no file.
+    """The keys in the file; empty if there is no file.
 
     Raises:
-        ConfigError: The file is not one of keys.
+        ConfigError: The file is not a keys file.
     """
     try:
         return Keyring.model_validate_json(path.read_bytes()).keys
@@ -135,7 +135,7 @@ def read(path: Path) -> tuple[Key, ...]:
 
 @contextmanager
 def _changing(path: Path) -> Iterator[list[Key]]:
-    """The keys as a list; what the block leaves in it replaces the file, readable by its owner alone."""
+    """The keys as a list that the block may change; then written to the file, which only its owner can read."""
     private_folder(path.parent)
     with FileLock(path.with_name(f".{path.name}.lock")):
         keys = list(read(path))
@@ -145,10 +145,11 @@ def _changing(path: Path) -> Iterator[list[Key]]:
 
 # ---------------------------------------------------------------- the file, for the service
 class KeyFile:
-    """The keys as they are now: the file is looked at once a second, so that no change needs a restart.
+    """The current keys. Checks the file for changes once a second, so that no change needs a restart.
 
     Raises:
-        ConfigError: At the start only. A file that breaks later leaves the keys of before in force, and is logged.
+        ConfigError: The file is damaged at the start. If it breaks later, the previous keys stay valid and an error is
+            logged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -159,12 +160,12 @@ class KeyFile:
         self._load()
 
     def find(self, presented: str) -> Key | None:
-        """The valid key that was presented, or None. As slow for an unknown id as for a wrong secret."""
+        """The valid key that was presented, or None. Takes as long for an unknown id as for a wrong secret."""
         self._look()
         prefix, _, rest = presented.partition("_")
         key_id, _, secret = rest.partition("_")
         key = self._keys.get(key_id)
-        expected = key.secret_sha256 if key else _hashed("nobody's")
+        expected = key.secret_sha256 if key else _hashed("no key")
         same = hmac.compare_digest(_hashed(secret), expected)
         return key if key and same and prefix == "ec" and key.valid(datetime.now(UTC)) else None
 
@@ -175,12 +176,12 @@ class KeyFile:
             self._load()
         except ConfigError as error:
             self._seen = self._stamp()
-            log.error("the keys of before stay in force: %s", error)
+            log.error("the previous keys stay valid: %s", error)
 
     def _load(self) -> None:
         self._looked = time.monotonic()
         stamp = self._stamp()
-        self._keys = {key.id: key for key in read(self.path)}  # a file that is gone lets nobody in
+        self._keys = {key.id: key for key in read(self.path)}  # without a file, no key is valid
         self._seen = stamp
 
     def _stamp(self) -> tuple[int, int, int] | None:

@@ -1,4 +1,4 @@
-"""One record of the log, one line, whatever was sent: a path or a name cannot write a line of its own."""
+"""Keeps each log record on one line, so that text from a request cannot forge a log line."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import copy
 import logging
 
 LONGEST = 4000
-"""Characters of a message; a path can be much longer."""
+"""Most characters of a message; a path can be much longer."""
 
 TRACE = "  | "
-"""Begins each line of a traceback, so that none of them can pass for a record."""
+"""Prefix of each line of a traceback, so that it cannot be mistaken for a record."""
 
 
 def protect_logs() -> None:
-    """Let every handler of this process write through ``OneLine``; twice is harmless."""
+    """Make every handler of this process use ``OneLine``; safe to call twice."""
     loggers = [logging.getLogger(), *(logging.getLogger(name) for name in list(logging.root.manager.loggerDict))]
     for handler in {handler for logger in loggers for handler in logger.handlers}:
         if not isinstance(handler.formatter, OneLine):
@@ -21,14 +21,14 @@ def protect_logs() -> None:
 
 
 class OneLine(logging.Formatter):
-    """Formats as ``formatter`` does, with everything escaped that moves a cursor or starts a line."""
+    """Formats with ``formatter`` and escapes every character that moves a cursor or starts a line."""
 
     def __init__(self, formatter: logging.Formatter) -> None:
         super().__init__()
         self.formatter = formatter
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as one line, and its traceback as lines that begin with ``TRACE``."""
+        """The record as one line, followed by the lines of its traceback with the prefix ``TRACE``."""
         record = copy.copy(record)
         record.msg, record.args = _shortened(escaped(record.getMessage())), None
         first, *trace = self.formatter.format(record).split("\n")
@@ -36,10 +36,10 @@ class OneLine(logging.Formatter):
 
 
 def escaped(text: str) -> str:
-    """``text`` with every character as an escape that is no letter, sign, space or ideographic space.
+    """``text`` with every unprintable character escaped, except the ideographic space.
 
-    That is line breaks of all kinds (CR, LF, NEL, U+2028), escape codes and the rest of C0 and C1, marks that turn the
-    direction of writing, and halves of surrogate pairs.
+    Escapes all line breaks (CR, LF, NEL, U+2028), the other control codes of C0 and C1, bidirectional marks and
+    unpaired surrogates.
     """
     if text.isprintable():
         return text

@@ -1,7 +1,7 @@
-"""The service's outermost layer, outside of BentoML's own: what is counted, under which name.
+"""Outermost layer of the service: bounds the paths under which BentoML's metrics count requests.
 
-``add_asgi_middleware`` puts a layer inside BentoML's metrics, which keep a time series for every path that anybody ever
-asked for: 6,000 made-up paths were 47 MB of metrics.
+BentoML keeps a time series for every requested path: 6,000 invented paths made 47 MB of metrics. A middleware added by
+``add_asgi_middleware`` runs inside these metrics and cannot change that.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 UNKNOWN = "unknown"
-"""Endpoint of all requests whose path the service does not have, in the metrics."""
+"""Label in the metrics for all paths that the service does not have."""
 
-_ASKED = "entityclip.path"
-"""Key of the scope that holds the path as it was asked for."""
+_REQUESTED = "entityclip.path"
+"""Key in the ASGI scope for the path that was requested."""
 
 
 class EdgeService(Service[Any]):
-    """A BentoML service that counts requests by the endpoints it has; the argument ``service_class`` takes it."""
+    """A BentoML service that counts requests by endpoint; pass it as ``service_class``."""
 
     def to_asgi(self, is_main: bool = True) -> Starlette:
-        """The service's application, as BentoML makes it, with the two layers around its metrics."""
+        """BentoML's application with the two middlewares around its metrics."""
         app = cast(Starlette, super().to_asgi(is_main))
-        app.user_middleware.insert(1, Middleware(AskedPath))  # BentoML's metrics are the first
+        app.user_middleware.insert(1, Middleware(RequestedPath))  # BentoML's metrics are the first
         app.add_middleware(EndpointPath, routes=app.routes)  # outside of them
         return app
 
 
 class EndpointPath:
-    """ASGI middleware that names a request by its endpoint instead of its path, for the layers up to ``AskedPath``.
+    """ASGI middleware that replaces the path of a request by its endpoint, for the layers up to ``RequestedPath``.
 
     Args:
-        app: What counts the request.
-        routes: Endpoints of the service. A folder of files counts as one; any other path is ``UNKNOWN``.
+        app: The next ASGI application.
+        routes: Endpoints of the service. A folder of files is one endpoint; any other path is ``UNKNOWN``.
     """
 
     def __init__(self, app: ASGIApp, *, routes: Iterable[BaseRoute]) -> None:
@@ -48,23 +48,23 @@ class EndpointPath:
         self.folders = [f"{route.path}/" for route in routes if isinstance(route, Mount)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the request on under the name of its endpoint."""
+        """Pass the request on under its endpoint."""
         if scope["type"] in ("http", "websocket"):
-            scope = {**scope, "path": self._endpoint(scope["path"]), _ASKED: scope["path"]}
+            scope = {**scope, "path": self._endpoint(scope["path"]), _REQUESTED: scope["path"]}
         await self.app(scope, receive, send)
 
     def _endpoint(self, path: str) -> str:
         return path if path in self.paths else next((f for f in self.folders if path.startswith(f)), UNKNOWN)
 
 
-class AskedPath:
-    """ASGI middleware that gives a request back the path that ``EndpointPath`` replaced."""
+class RequestedPath:
+    """ASGI middleware that restores the path that ``EndpointPath`` replaced."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the request on under its own path."""
-        if _ASKED in scope:
-            scope = {**scope, "path": scope[_ASKED]}
+        """Pass the request on under its own path."""
+        if _REQUESTED in scope:
+            scope = {**scope, "path": scope[_REQUESTED]}
         await self.app(scope, receive, send)

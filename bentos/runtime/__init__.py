@@ -1,1 +1,1 @@
-"""What a worker does beside answering one request: batches, stages' times, releases that come and go, feedback."""
+"""Runtime of a worker: batching, metrics, switching of releases, shadowing, samples and feedback."""

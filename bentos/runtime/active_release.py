@@ -1,7 +1,7 @@
-"""Which release answers, written by whoever decides it and read by every worker of every replica.
+"""The active release: written by an operator's command or a flow, read by every worker.
 
-A switch is one rename of one small file. Workers load the new release beside the old one, let it find an entity of
-its own, and only then give it the next request; those in work end where they began.
+A switch renames one small file into place. Each worker loads the new release beside the old one, checks that it finds
+one of its own entities, and then sends new requests to it. Requests in work finish on the old release.
 """
 
 from __future__ import annotations
@@ -21,21 +21,22 @@ log = logging.getLogger("entityclip.releases")
 
 
 class Live(Record):
-    """Folders of packages: BentoML keeps those of its models under ``models/entityclip-model/VERSION``."""
+    """Package folders of the releases in use; BentoML stores them under ``models/entityclip-model/VERSION``."""
 
-    champion: Path = Field(description="Answers.")
+    champion: Path = Field(description="Serves requests.")
     previous: Path | None = Field(
-        default=None, description="Answered before, and stays in memory; None: the service's own."
+        default=None,
+        description="Served requests before and stays in memory; None: the release packed with the service.",
     )
-    challenger: Path | None = Field(default=None, description="Answers a share of the requests too, for the record.")
-    share: float = Field(default=0.0, ge=0, le=1, description="Of search and tag requests, for the challenger.")
+    challenger: Path | None = Field(default=None, description="Runs in the shadow on a share of the requests.")
+    share: float = Field(default=0.0, ge=0, le=1, description="Share of search and tag requests for the challenger.")
 
 
 def read(state: StateLayout) -> Live | None:
-    """What was decided; None where nothing was, and the service answers with the release that is packed with it.
+    """The current decision; None if there is none, so that the release packed with the service is active.
 
     Raises:
-        ConfigError: The file is not one of ours.
+        ConfigError: The file is damaged.
     """
     try:
         return Live.model_validate_json(state.live.read_bytes())
@@ -43,13 +44,13 @@ def read(state: StateLayout) -> Live | None:
         return None
     except ValidationError as error:
         raise ConfigError(
-            f"{state.live}: empty or damaged, does not say which release answers: {faults(error)}; "
+            f"{state.live}: empty or damaged, so the active release is unknown: {faults(error)}; "
             "`entityclip release activate PACKAGE` writes it again"
         ) from None
 
 
 def _replaceable(state: StateLayout) -> Live | None:
-    """As ``read``, for a decision that replaces whatever is there: a damaged file is none."""
+    """Like ``read``, but a damaged file counts as none, because the new decision replaces it."""
     try:
         return read(state)
     except ConfigError as error:
@@ -58,10 +59,10 @@ def _replaceable(state: StateLayout) -> Live | None:
 
 
 def switch(state: StateLayout, package: Path) -> Live:
-    """Let the release in ``package`` answer; the one before stays in memory.
+    """Make the release in ``package`` the active one; the previous release stays in memory.
 
     Raises:
-        ConfigError, DataError: The folder holds no whole package.
+        ConfigError, DataError: The folder holds no complete package.
     """
     package = _whole(package)
     before = _replaceable(state)
@@ -70,14 +71,14 @@ def switch(state: StateLayout, package: Path) -> Live:
 
 
 def rollback(state: StateLayout) -> Live | None:
-    """Let the previous release answer again; None: the one that is packed with the service does.
+    """Make the previous release active again. Returns None if that is the one packed with the service.
 
     Raises:
-        ConfigError: Nothing was ever decided.
+        ConfigError: There is no decision to revert.
     """
     now = read(state)
     if now is None:
-        raise ConfigError(f"{state.live}: nothing to take back; the release that is packed with the service answers")
+        raise ConfigError(f"{state.live}: no decision to roll back; the release packed with the service is active")
     if now.previous is None:
         state.live.unlink()
         return None
@@ -85,20 +86,20 @@ def rollback(state: StateLayout) -> Live | None:
 
 
 def shadow(state: StateLayout, champion: Path, *, challenger: Path, share: float) -> Live:
-    """Let ``challenger`` answer a share of the requests beside ``champion``; no caller sees its answers.
+    """Run ``challenger`` in the shadow on a share of the requests; callers only get the answers of ``champion``.
 
     Raises:
-        ConfigError, DataError: A folder holds no whole package, or the share is none.
+        ConfigError, DataError: A folder holds no complete package, or the share is out of range.
     """
     if not 0 < share <= 1:
-        raise ConfigError(f"a share of {share:g}; expected above 0, at most 1")
+        raise ConfigError(f"share is {share:g}; expected above 0 and at most 1")
     now, champion = _replaceable(state), _whole(champion)
     previous = now.previous if now and now.champion == champion else None
     return _write(state, Live(champion=champion, previous=previous, challenger=_whole(challenger), share=share))
 
 
 def put_back(state: StateLayout, before: Live | None) -> None:
-    """Let ``before`` be decided again; None: the release that is packed with the service."""
+    """Restore the decision ``before``; None: the release packed with the service."""
     if before is None:
         state.live.unlink(missing_ok=True)
     else:
@@ -106,7 +107,7 @@ def put_back(state: StateLayout, before: Live | None) -> None:
 
 
 def _whole(package: Path) -> Path:
-    """The folder, absolute, after its release was read and every file was compared with the manifest."""
+    """The absolute folder of a package, after its card was read and every file compared with the manifest."""
     layout = PackageLayout(package.resolve())
     read_card(layout)
     verify_files(layout)
@@ -114,15 +115,15 @@ def _whole(package: Path) -> Path:
 
 
 def read_card(layout: PackageLayout) -> PackageCard:
-    """Which release a package holds.
+    """Card of the release in a package.
 
     Raises:
-        ConfigError: The folder is no package.
+        ConfigError: The folder is not a package.
     """
     try:
         return PackageCard.model_validate_json(layout.release.read_bytes())
     except OSError as error:
-        raise ConfigError(f"{layout.root}: no {layout.release.name}, so it is no package of a release") from error
+        raise ConfigError(f"{layout.root}: no {layout.release.name}, so it is not the package of a release") from error
     except ValidationError as error:
         raise ConfigError(f"{layout.release}: not the card of a package: {faults(error)}") from None
 

@@ -1,7 +1,7 @@
-"""Adaptive batching: what arrives while the tower works goes through it together, next time.
+"""Adaptive batching: requests that arrive while the tower computes form the next batch.
 
-Nobody waits for company. Alone, a request is a batch of one at once; under load, a batch holds whatever came during
-the batch before, so that batches grow with the load and shrink with it.
+No request waits for a batch to fill. A single request is a batch of one; under load, a batch holds all requests that
+arrived during the previous one, so that the batch size follows the load.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from bentos.runtime import metrics
 from entityclip.model.checkpoint import LoadedModel
 
 MOST = 64
-"""Pictures or texts in one batch, unless a single request brings more."""
+"""Most pictures or texts in one batch, unless a single request has more."""
 
 Item = TypeVar("Item")
 
 
 @dataclass(eq=False)
 class _Job(Generic[Item]):
-    """One caller's items, and what became of them."""
+    """Items of one caller, and their result."""
 
     items: Sequence[Item]
     came: float = field(default_factory=time.perf_counter)
@@ -40,14 +40,14 @@ class _Job(Generic[Item]):
 
 
 class Batcher(Generic[Item]):
-    """Makes one call of many: threads that ask at the same time share a call of ``compute``.
+    """Merges concurrent calls from several threads into one call of ``compute``.
 
-    All calls come from one thread, which works while somebody waits and ends with the batcher: torch keeps a team of
-    threads for every thread that computes, and teams that were just left go on spinning for a while.
+    A single thread makes all calls of ``compute``, because torch keeps a thread pool for each thread that computes, and
+    idle pools keep spinning for a while.
 
     Args:
         compute: N items -> (N, D) rows.
-        most: Items in one batch.
+        most: Most items in one batch.
     """
 
     def __init__(self, compute: Callable[[list[Item]], np.ndarray], *, most: int = MOST) -> None:
@@ -72,15 +72,15 @@ class Batcher(Generic[Item]):
         return job.rows
 
     def _work(self) -> None:
-        while jobs := self._taken():
+        while jobs := self._next_batch():
             try:
-                self._answer(jobs)
+                self._run(jobs)
             finally:
                 for job in jobs:
                     job.done.set()
 
-    def _answer(self, jobs: list[_Job[Item]]) -> None:
-        """Compute them together. If that fails, each alone: one may spoil it for all."""
+    def _run(self, jobs: list[_Job[Item]]) -> None:
+        """Compute the jobs together; if that fails, one by one, so that a bad one does not fail the others."""
         began = time.perf_counter()
         for job in jobs:
             job.began = began
@@ -100,8 +100,8 @@ class Batcher(Generic[Item]):
             job.rows = rows[start : start + len(job.items)]
             start += len(job.items)
 
-    def _taken(self) -> list[_Job[Item]]:
-        """The first of what waits, as much as fits; nothing, and the tower is idle."""
+    def _next_batch(self) -> list[_Job[Item]]:
+        """The oldest waiting jobs that fit into one batch; empty if none waits."""
         with self._queue:
             jobs: list[_Job[Item]] = []
             count = 0
@@ -114,7 +114,7 @@ class Batcher(Generic[Item]):
 
 @dataclass(frozen=True)
 class BatchedModel(LoadedModel):
-    """A model whose towers take the pictures and texts of many threads together."""
+    """A model whose towers batch the pictures and texts of several threads."""
 
     squares: Batcher[np.ndarray]
     texts: Batcher[str]
@@ -135,15 +135,15 @@ class BatchedModel(LoadedModel):
 
 
 class Decoder:
-    """Opens uploads, a few at a time, within the memory that ``picture_memory`` allows them all.
+    """Decodes uploads, a few at a time, within the memory that ``picture_memory`` grants to all of them.
 
-    What comes out is that square as a picture. Cutting it once more changes nothing, so that it goes through the
-    predictor like any other.
+    Returns the tower's input square as a picture. Preprocessing it a second time changes nothing, so the predictor can
+    handle it like any other picture.
     """
 
     def __init__(self, model: LoadedModel, *, at_once: int) -> None:
         self._preprocessing = model.card.preprocessing
-        self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="decode")  # whoever came first is first
+        self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="decode")  # first come, first served
 
     def __call__(self, upload: bytes) -> Image.Image:
         """The square of the uploaded picture.
@@ -154,7 +154,7 @@ class Decoder:
         return self.all([upload])[0]
 
     def all(self, uploads: Sequence[bytes]) -> list[Image.Image]:
-        """The squares of pictures that came together. Raises for the first that cannot be used."""
+        """The squares of several pictures. Raises for the first picture that cannot be used."""
         came = time.perf_counter()
         return list(self._pool.map(self._square, uploads, repeat(came)))
 

@@ -1,7 +1,7 @@
-"""The spool of feedback: what people confirmed or corrected, kept until a flow has read it.
+"""The feedback spool: confirmations and corrections of users, stored until a flow ingests them.
 
-Append-only: a row never changes, and the same row sent twice is kept once. SQLite lets all workers of a machine write
-to one file and a flow read it meanwhile.
+Append-only: a row never changes, and a row that is sent twice is stored once. With SQLite, all workers of a machine can
+write to one file while a flow reads it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Verdict = Literal["right", "wrong", "missing"]
 
 MOST_ROWS = 1_000_000
 MOST_BYTES = 8 * 2**30
-"""Where the spool refuses: a spool that nobody reads must not fill the disk."""
+"""Limits of the spool, so that it cannot fill the disk if no flow reads it."""
 
 _SCHEMA = """CREATE TABLE IF NOT EXISTS feedback (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -37,17 +37,17 @@ _SCHEMA = """CREATE TABLE IF NOT EXISTS feedback (
 class Feedback(Record):
     """One judgement of one answer."""
 
-    release: str = Field(description="Version of the release that had answered.")
+    release: str = Field(description="Version of the release that gave the answer.")
     key: str = Field(description="Id of the API key that sent it.")
     verdict: Verdict = Field(description="The entity was right, was wrong, or should have been found.")
-    entity_id: str = Field(description="Of the entity that is judged; '' for one that the index does not know.")
+    entity_id: str = Field(description="Id of the judged entity; '' for one that is not in the index.")
     entity: str
-    text: str = Field(default="", description="What was searched for.")
-    picture: bytes = Field(default=b"", description="What was shown; a file as it was sent.")
+    text: str = Field(default="", description="Text of the query.")
+    picture: bytes = Field(default=b"", description="Picture of the query; the file as it was sent.")
 
     @property
     def id(self) -> str:
-        """Hash of everything else: what is sent twice is one row."""
+        """Hash of all other fields, so that a duplicate has the same id."""
         digest = hashlib.sha256(self.picture)
         for part in (self.release, self.key, self.verdict, self.entity_id, self.entity, self.text):
             digest.update(b"\0" + part.encode())
@@ -55,13 +55,13 @@ class Feedback(Record):
 
 
 class Spool:
-    """The file of feedback at ``path``; any number of processes may use it at the same time."""
+    """The feedback file at ``path``; several processes may use it at the same time."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def put(self, feedback: Feedback) -> str:
-        """Keep it, and return its id once it is on the disk.
+        """Store the feedback and return its id once it is on disk.
 
         Raises:
             DataError: The spool is full, or cannot be written.
@@ -80,10 +80,10 @@ class Spool:
             connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
         )
         if count >= MOST_ROWS or (pages - free) * size >= MOST_BYTES:
-            raise DataError(f"{self.path}: the spool is full; read it, and drop what was read")
+            raise DataError(f"{self.path}: the feedback spool is full; run the feedback flow to ingest and empty it")
 
     def read(self, *, after: int = 0) -> Iterator[tuple[int, Feedback]]:
-        """The rows behind number ``after``, oldest first, each with its number.
+        """The rows after number ``after``, oldest first, each with its number.
 
         Raises:
             DataError: The spool cannot be read.
@@ -96,17 +96,17 @@ class Spool:
                 yield number, Feedback(**dict(zip(Feedback.model_fields, values, strict=True)))
 
     def drop(self, *, until: int) -> None:
-        """Forget the rows up to this number, once they are safe elsewhere."""
+        """Delete the rows up to number ``until``, after they were stored elsewhere."""
         with self._open() as connection:
             connection.execute("DELETE FROM feedback WHERE number <= ?", (until,))
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        """A connection; what the block did is on the disk when it ends, or not at all."""
+        """A connection; the block is one transaction."""
         try:
             private_folder(self.path.parent)
             opened = open_shared(self.path, wait_seconds=10, prepare=lambda database: database.execute(_SCHEMA))
             with closing(opened) as connection, connection:
                 yield connection
         except (sqlite3.Error, OSError) as error:
-            raise DataError(f"{self.path}: the spool of feedback cannot be used: {error}") from error
+            raise DataError(f"{self.path}: the feedback spool cannot be used: {error}") from error

@@ -1,6 +1,6 @@
-"""What each worker has made of the decision in ``live.json``: written by the worker, read by the command that decides.
+"""State of each worker with regard to the decision in ``live.json``; written by workers, read by the deciding command.
 
-A worker holds a lock for as long as it lives, so that a worker that was killed is not waited for.
+Each worker holds a file lock while it lives, so that a command does not wait for a worker that was killed.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from entityclip.paths import StateLayout
 from entityclip.schemas import Record
 
 SWITCH_SECONDS = 120.0
-"""Until a switch that some worker has not followed is a failure."""
+"""Timeout until every worker must have loaded the decided release."""
 
 GIVEN_UP = 3
-"""Failed attempts of one worker after which a switch is not waited for any longer; the worker goes on trying."""
+"""Failed attempts of one worker after which the command stops waiting. The worker keeps retrying."""
 
 LOOK_SECONDS = 0.1
 
 Stamp = tuple[int, int]
-"""Inode and modification time of ``live.json``: two decisions never have the same."""
+"""Inode and modification time of ``live.json``; unique for each decision."""
 
 
 class Follower(Record):
-    """What one worker has made of the last decision that it tried."""
+    """Result of the last decision that a worker tried to apply."""
 
-    seen: Stamp | None = Field(description="Which decision; None: there was none, so that the service's own answers.")
-    release: str = Field(description="Version of the release that answers.")
-    failed: str = Field(default="", description="Why the decided one does not answer; '' when it does.")
-    attempts: int = Field(default=1, ge=0, description="How often it was tried.")
+    seen: Stamp | None = Field(description="Stamp of the decision; None if there is none.")
+    release: str = Field(description="Version of the release that it serves.")
+    failed: str = Field(default="", description="Why it does not serve the decided release; '' if it does.")
+    attempts: int = Field(default=1, ge=0, description="Number of attempts.")
 
 
 def stamp(state: StateLayout) -> Stamp | None:
-    """Which decision is in force; None where none is."""
+    """Stamp of the current decision; None if there is none."""
     try:
         about = state.live.stat()
     except OSError:
@@ -54,10 +54,10 @@ def stamp(state: StateLayout) -> Stamp | None:
 
 # ---------------------------------------------------------------- the worker
 class Status:
-    """One worker's file in the folder ``followers``; it counts as long as the process lives.
+    """This worker's status file in the folder ``followers``; valid while the process lives.
 
     Raises:
-        OSError: The folder cannot be written.
+        OSError: The folder is not writable.
     """
 
     def __init__(self, state: StateLayout) -> None:
@@ -67,12 +67,12 @@ class Status:
         self._lock = _locked(self._path.with_suffix(".lock"))
 
     def write(self, follower: Follower) -> None:
-        """Replace what was written before."""
+        """Replace the status."""
         follower.write(self._path)
 
 
 def _locked(path: Path) -> TextIO:
-    """A new file that this process alone has locked; a worker that starts may remove it before it is locked."""
+    """A new file with an exclusive lock. Retries, because a starting worker may delete the file before it is locked."""
     while True:
         file = path.open("w")
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -101,7 +101,7 @@ def _held(lock: Path) -> bool:
 
 # ---------------------------------------------------------------- the command
 def living(state: StateLayout) -> dict[str, Follower]:
-    """Every worker that answers, by its name: process id and a random part."""
+    """Name (process id and a random part) -> status of every running worker."""
     found = {}
     for lock in sorted(state.followers.glob("*.lock")):
         if _held(lock) and (follower := Follower.read(lock.with_suffix(".json"))) is not None:
@@ -116,23 +116,23 @@ def carry_out(
     seconds: float = SWITCH_SECONDS,
     take_back: bool = True,
 ) -> tuple[Live | None, int]:
-    """Decide which release answers, and wait until it does in every worker of every service on this state.
+    """Write a decision, and wait until every worker of every service on this state has applied it.
 
     Args:
-        state: The services' state.
-        decide: Writes the decision: ``live.switch`` and the like.
-        seconds: How long workers are waited for; 0 for not at all.
-        take_back: Whether the decision before is put back where this one cannot be followed.
+        state: State folder of the services.
+        decide: Writes the decision, such as ``active_release.switch``.
+        seconds: Timeout; 0 does not wait.
+        take_back: Whether to restore the previous decision if a worker cannot apply this one.
 
     Returns:
-        The decision, and how many workers follow it; 0 where no service runs, or none was waited for.
+        The decision and the number of workers that applied it; 0 if no service runs or ``seconds`` is 0.
 
     Raises:
-        SwitchError: A worker cannot follow; carries each one's reason.
-        ConfigError, DataError: As ``decide``.
+        SwitchError: A worker cannot apply it; the message holds each worker's reason.
+        ConfigError, DataError: Raised by ``decide``.
     """
     before = None
-    with suppress(ConfigError):  # a damaged decision is none
+    with suppress(ConfigError):  # a damaged decision counts as none
         before = active_release.read(state)
     decided = decide()
     wanted = stamp(state)
@@ -140,13 +140,13 @@ def carry_out(
         return decided, _wait(state, wanted, seconds=seconds) if seconds else 0
     except SwitchError as error:
         if not take_back or stamp(state) != wanted:
-            raise SwitchError(f"{error}; the decision stands, and the workers try again") from None
+            raise SwitchError(f"{error}; the decision stands, and the workers keep retrying") from None
         active_release.put_back(state, before)
-        raise SwitchError(f"{error}; the decision was taken back, and the release before answers") from None
+        raise SwitchError(f"{error}; the decision was reverted, and the previous release stays active") from None
 
 
 def _wait(state: StateLayout, wanted: Stamp | None, *, seconds: float) -> int:
-    """How many workers answer with what was decided, once all of them do."""
+    """Number of workers, once all of them have applied the decision."""
     end = time.monotonic() + seconds
     while True:
         workers = living(state)
@@ -154,17 +154,17 @@ def _wait(state: StateLayout, wanted: Stamp | None, *, seconds: float) -> int:
         if not late:
             return len(workers)
         if stamp(state) != wanted:
-            raise SwitchError(f"{state.live}: another decision came before every worker had followed this one")
+            raise SwitchError(f"{state.live}: another decision replaced this one before every worker had applied it")
         given_up = any(worker.seen == wanted and worker.attempts >= GIVEN_UP for worker in late.values())
         if given_up or time.monotonic() > end:
-            raise SwitchError(f"{len(late)} of {len(workers)} workers do not answer with it: {_reasons(late, wanted)}")
+            raise SwitchError(f"{len(late)} of {len(workers)} workers do not serve it: {_reasons(late, wanted)}")
         time.sleep(LOOK_SECONDS)
 
 
 def _reasons(late: Mapping[str, Follower], wanted: Stamp | None) -> str:
-    """Why each is late; what several have in common once."""
+    """Reasons of the workers, each reason once."""
     reasons: dict[str, list[str]] = {}
     for name, worker in late.items():
-        reason = worker.failed if worker.seen == wanted else f"still answers with {worker.release}"
+        reason = worker.failed if worker.seen == wanted else f"still serves {worker.release}"
         reasons.setdefault(reason, []).append(name)
     return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())

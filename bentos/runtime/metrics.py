@@ -1,7 +1,7 @@
-"""Where a request's time goes: one Prometheus histogram, ``entityclip_stage_seconds{stage=...}``.
+"""Prometheus metrics of the service. ``entityclip_stage_seconds{stage=...}`` is the time of each stage of a request.
 
-decode: bytes to the square that the tower sees. queue: until its batch began. encode: the batch. search: from the
-vector to the answer; with re-ranking the same is called rank.
+decode: from bytes to the tower's input square. queue: wait for the batch. encode: the batch. search: from the vector
+to the response; with re-ranking the stage is called rank.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _making = threading.Lock()
 _within = threading.local()
 
 
-# ---------------------------------------------------------------- what is counted
-# BentoML tells prometheus_client where workers meet after the service's module was imported; what was made before
-# would be seen by one worker alone. Hence made where it is first used, and once however many threads use it first.
+# ---------------------------------------------------------------- metrics
+# BentoML configures prometheus_client's multiprocess folder after it has imported the service's module. A metric that
+# is created earlier stays local to one worker, so each is created on first use, under a lock.
 def _once(make: Callable[[], Made]) -> Callable[[], Made]:
     made = cache(make)
 
@@ -76,34 +76,34 @@ def _not_live() -> Gauge:
 
 # ---------------------------------------------------------------- counting
 def tagged(*, unknown: bool) -> None:
-    """Count an answer of ``/tag``."""
+    """Count a response of ``/tag``."""
     _tagged().labels("unknown" if unknown else "known").inc()
 
 
 def shadowed(outcome: Literal["same", "other", "failed", "dropped"]) -> None:
-    """Count what became of a request for the shadowing release: it put the same first, or another, or nothing came."""
+    """Count a request to the shadowing release: same or other first entity, failed, or dropped."""
     _shadowed().labels(outcome).inc()
 
 
 def in_memory(release: str, *, role: str, here: bool) -> None:
-    """Say that a worker holds this release in this role, or no longer."""
+    """Set whether this worker holds the release in this role."""
     _release().labels(release, role).set(here)
 
 
 def wanted_not_live(missing: bool) -> None:
-    """Say whether this worker cannot load the release that was decided."""
+    """Set whether this worker cannot load the decided release."""
     _not_live().set(missing)
 
 
 def observe(stage: Stage, seconds: float) -> None:
-    """Count one passage through a stage."""
+    """Record the seconds of one stage of a request."""
     _seconds().labels(stage).observe(seconds)
     _within.seconds = getattr(_within, "seconds", 0.0) + seconds
 
 
 @contextmanager
 def timed(stage: Stage) -> Iterator[None]:
-    """Count the block as one passage, without the stages that this thread passed inside it."""
+    """Record the time of the block as ``stage``, without the stages that this thread recorded inside it."""
     outside = getattr(_within, "seconds", 0.0)
     _within.seconds, started = 0.0, time.perf_counter()
     try:

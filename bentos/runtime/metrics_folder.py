@@ -1,6 +1,6 @@
-"""Where the workers of one server keep their metrics: a folder that no other server touches.
+"""A metrics folder per server, shared by its workers.
 
-BentoML gives every server of a store the same folder, and empties it whenever one of them starts.
+BentoML uses one folder for all servers of a store and empties it whenever one of them starts.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from filelock import FileLock
 from entityclip.paths import StoreLayout
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-"""Where prometheus_client looks for the folder; BentoML sets it for workers alone."""
+"""Variable from which prometheus_client reads the folder; BentoML sets it only for workers."""
 
 SHARED = "prometheus_multiproc_dir"
-"""Name of BentoML's folder in BENTOML_HOME. It takes another one, of a fresh name, where it cannot write there."""
+"""Name of BentoML's folder in BENTOML_HOME. If that is not writable, BentoML uses a temporary folder."""
 
 CLOCK_SECONDS = 5.0
-"""By which the clock of a file system may differ from that of the machine."""
+"""Tolerance between the clock of the file system and that of the machine."""
 
 OTHERS_SECONDS = 30 * 86400.0
-"""Another machine cannot see whether a server still runs: its folder is kept until it has been silent for so long."""
+"""Age at which the folder of a server on another machine is deleted, because its process cannot be checked."""
 
 
 def use_own_folder() -> None:
-    """In a worker, count in a folder of this server; call it before the first metric is made.
+    """In a worker, use the folder of this server; call it before the first metric is created.
 
-    The server is the worker's parent process, so that a worker that is started again counts on.
+    The folder belongs to the worker's parent process, so that a restarted worker continues its counters.
     """
     shared = Path(os.environ.get(VARIABLE, ""))
     if shared.name == SHARED:
@@ -40,7 +40,7 @@ def use_own_folder() -> None:
 
 
 def claim(store: StoreLayout, *, server: int) -> Path:
-    """The folder of the server with this process id on this machine; those of servers that ended are deleted."""
+    """The folder of the server with this process id; deletes the folders of servers that have ended."""
     folder = store.metrics(f"{socket.gethostname()}-{server}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(store.metrics(".lock")):
@@ -52,7 +52,7 @@ def claim(store: StoreLayout, *, server: int) -> Path:
 
 
 def _ended(folder: Path) -> bool:
-    """Whether the server of this folder is gone; its process id may belong to another process by now."""
+    """Whether the server of this folder has ended; its process id may have been reused."""
     host, _, server = folder.name.rpartition("-")
     try:
         if host != socket.gethostname():
@@ -61,5 +61,5 @@ def _ended(folder: Path) -> bool:
         return folder.stat().st_mtime < psutil.Process(int(server)).create_time() - CLOCK_SECONDS
     except (psutil.NoSuchProcess, ValueError):
         return True
-    except OSError:  # a file went while it was looked at, so somebody works there
+    except OSError:  # a file vanished during the check, so the folder is in use
         return False

@@ -1,4 +1,4 @@
-"""The releases in a worker's memory: the one that answers, the one before it, and the one that shadows it."""
+"""Releases in a worker's memory: champion, previous release and challenger."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from entityclip.storage import private_folder
 LOOK_SECONDS = 0.5
 RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 60.0
-"""A decision that cannot be followed is tried again after 1, 2, 4 ... seconds, at most after so many."""
+"""A failed decision is retried after 1, 2, 4 ... seconds, at most after this many."""
 
 READY_SECONDS = 5.0
-"""How long a self-query's answer holds: anybody may ask ``/readyz``, and it must not cost more than a picture."""
+"""How long the result of the readiness check is cached: ``/readyz`` needs no key, so it must be cheap."""
 
 log = logging.getLogger("entityclip.releases")
 Found = TypeVar("Found", list[Hit], list[Tag])
@@ -39,7 +39,7 @@ Found = TypeVar("Found", list[Hit], list[Tag])
 
 @dataclass(eq=False)
 class LoadedRelease:
-    """One release, ready to answer."""
+    """One loaded release."""
 
     folder: Path
     card: PackageCard
@@ -50,10 +50,10 @@ class LoadedRelease:
 
     @classmethod
     def load(cls, folder: Path, *, changes: Path | None, decoders: int) -> LoadedRelease:
-        """Load a package and ask it once: tower, index, names. That also spares the first caller the warming up.
+        """Load a package and run the readiness check, which also warms it up.
 
         Raises:
-            EntityClipError: The package is damaged, its parts do not fit, or it does not find its own.
+            EntityClipError: The package is damaged, its parts do not fit together, or the check fails.
         """
         card = active_release.read_card(PackageLayout(folder))
         verify_files(PackageLayout(folder))
@@ -61,19 +61,19 @@ class LoadedRelease:
         predictor = replace(predictor, model=BatchedModel.of(predictor.model))
         release = cls(folder, card, predictor, Decoder(predictor.model, at_once=decoders))
         if not release.ready():
-            raise ConfigError(f"{folder}: the model does not find an entity of its own by its name")
+            raise ConfigError(f"{folder}: the model does not find one of its own entities by name; package it again")
         return release
 
     @property
     def version(self) -> str:
-        """Like v1.0.0."""
+        """Such as v1.0.0."""
         return self.card.release.version
 
     def picture(self, upload: bytes | None) -> Image.Image | None:
-        """The uploaded picture, where there is one.
+        """The uploaded picture; None if there is none.
 
         Raises:
-            ImageError: It cannot be used.
+            ImageError: The picture cannot be used.
         """
         return None if upload is None else self.decode(upload)
 
@@ -81,30 +81,30 @@ class LoadedRelease:
         """The entity's name.
 
         Raises:
-            ConfigError: This release knows no such entity.
+            ConfigError: This release has no such entity.
         """
         snapshot = self.predictor.catalog.now()
         found = [number for added in (True, False) for number in snapshot.numbers([entity_id], added=added)]
         if not found:
-            raise ConfigError(f"entity_id {entity_id!r} is unknown to release {self.version}")
+            raise ConfigError(f"entity_id {entity_id!r} is unknown in release {self.version}")
         return str(snapshot.rows(found)["entity"].iloc[0])
 
     def ready(self) -> bool:
-        """Whether it finds an entity of its own: asked anew every few seconds at most."""
+        """Whether it finds one of its own entities; checked again after ``READY_SECONDS``."""
         if time.monotonic() - self._checked >= READY_SECONDS:
             self._ready = self._finds_its_own()
             self._checked = time.monotonic()
         return self._ready
 
     def _finds_its_own(self) -> bool:
-        """The whole way: tower, index, names. A service whose last entity was removed has nothing to find."""
+        """Query tower, index and names once. Also true if every entity was removed."""
         tags = self.predictor.tag(Image.new("RGB", (64, 64), "white"), k=1)
         return not tags or self.predictor.search(tags[0].entity, k=1, target="entities")[0].exact
 
 
 @dataclass(frozen=True)
 class _Roles:
-    """What ``Live`` names, loaded. Replaced whole, so that a request sees one decision."""
+    """The loaded releases of ``Live``. Replaced as a whole, so that a request sees one decision."""
 
     champion: LoadedRelease
     previous: LoadedRelease | None = None
@@ -118,7 +118,7 @@ class _Roles:
 
 @dataclass
 class _Attempt:
-    """How often one decision was tried, why it failed, and when it is tried again."""
+    """Attempts to apply one decision: failures, the last reason, and the time of the next attempt."""
 
     stamp: followers.Stamp | None
     failed: str = ""
@@ -126,27 +126,27 @@ class _Attempt:
     again: float = 0.0
 
     def fail(self, error: Exception) -> None:
-        """Keep the reason; each next try comes after twice the time."""
+        """Record the reason and schedule the next attempt with exponential backoff."""
         self.failed = str(error) or type(error).__name__
         self.again = time.monotonic() + min(RETRY_SECONDS * 2**self.failures, LONGEST_RETRY_SECONDS)
         self.failures += 1
 
     def due(self) -> bool:
-        """Whether it has failed and is to be tried again."""
+        """Whether a failed decision is due for the next attempt."""
         return bool(self.failed) and time.monotonic() >= self.again
 
 
 class Releases:
-    """Follows ``live.json`` of the service's state.
+    """Loads the releases that ``live.json`` in the state folder names, and follows its changes.
 
     Args:
-        own: The package that came with the service; it answers until something else is decided.
-        state: Where decisions are found; None for a service without.
-        decoders: Pictures decoded at the same time by each release.
+        own: The package that came with the service; served if there is no decision.
+        state: State folder; None for a service without one.
+        decoders: Pictures that each release decodes at the same time.
 
     Raises:
-        EntityClipError: Neither the release that should answer nor the service's own can be loaded.
-        OSError: The state cannot be written.
+        EntityClipError: Neither the decided release nor the service's own can be loaded.
+        OSError: The state folder is not writable.
     """
 
     def __init__(self, own: Path, *, state: StateLayout | None, decoders: int) -> None:
@@ -164,34 +164,34 @@ class Releases:
 
     @property
     def behind(self) -> bool:
-        """Whether a release that was decided cannot be loaded, so that another one answers."""
+        """Whether the decided release cannot be loaded, so that another one serves requests."""
         return bool(self._attempt.failed)
 
     @property
     def champion(self) -> LoadedRelease:
-        """The release that answers the next request."""
+        """The release that serves the next request."""
         return self._roles.champion
 
-    def ask(
-        self, question: Callable[[LoadedRelease], Found], *, stage: metrics.Stage = "search"
+    def query(
+        self, query: Callable[[LoadedRelease], Found], *, stage: metrics.Stage = "search"
     ) -> tuple[LoadedRelease, Found]:
-        """The champion's answer, and who gave it; the challenger may be asked the same, later and elsewhere."""
+        """The champion and its answer. The challenger may get the same query later, in another thread."""
         roles = self._roles
         with metrics.timed(stage):
-            answer = question(roles.champion)
+            answer = query(roles.champion)
         if roles.challenger is not None:
             challenger = roles.challenger
             versions = (roles.champion.version, challenger.version)
-            self.shadow.offer(lambda: question(challenger), answer, versions=versions, share=roles.share)
+            self.shadow.offer(lambda: query(challenger), answer, versions=versions, share=roles.share)
         return roles.champion, answer
 
     # ------------------------------------------------------------ changes
     def _first(self) -> _Roles:
-        """What was decided before the start; else, in this order, the release before it and the service's own."""
+        """The releases at the start: the decided one, else the previous one, else the service's own."""
         try:
             decided = (None if self.state is None else active_release.read(self.state)) or Live(champion=self.own)
-        except ConfigError as error:  # a damaged file is none: a service that answers is better than none
-            log.error("the release packed with the service answers: %s", error)
+        except ConfigError as error:  # a damaged file counts as none, so that the service starts
+            log.error("serving the release packed with the service: %s", error)
             decided = Live(champion=self.own)
         known: dict[Path, LoadedRelease] = {}
         *candidates, last = dict.fromkeys((decided.champion, decided.previous or self.own, self.own))
@@ -200,7 +200,7 @@ class Releases:
                 return self._loaded(decided.model_copy(update={"champion": folder}), known)
             except Exception as error:  # as in _change
                 self._attempt.fail(error)
-                log.error("%s cannot answer: %s", folder, error)
+                log.error("%s cannot be served: %s", folder, error)
         return self._loaded(decided.model_copy(update={"champion": last}), known)
 
     def _follow(self) -> None:
@@ -214,21 +214,21 @@ class Releases:
                     continue
                 self._change()
                 self._publish()
-            except Exception:  # a full disk, for one: this thread is the only one that sees the next decision
-                log.exception("following the decisions goes on")
+            except Exception:  # such as a full disk; this thread must survive to see the next decision
+                log.exception("a decision was not applied; the next one will be tried")
 
     def _change(self) -> None:
-        """Try the decision; a failure is kept in the attempt, which then is due again."""
+        """Try to apply the decision; a failure is recorded in the attempt and retried later."""
         assert self.state is not None
         before, attempt = self._roles, self._attempt
         failed, failures = attempt.failed, attempt.failures
         try:
             decided = active_release.read(self.state) or Live(champion=self.own)
             roles = self._loaded(decided, {r.folder: r for r in before.releases().values()})
-        except Exception as error:  # a package may be broken in any way, and the next decision must still be seen
+        except Exception as error:  # a package may be broken in any way, and the thread must survive
             attempt.fail(error)
             if attempt.failed != failed:
-                log.error("%s still answers: %s", before.champion.version, error)
+                log.error("still serving %s: %s", before.champion.version, error)
             return
         if attempt.failures == failures:
             attempt.failed = ""
@@ -237,10 +237,10 @@ class Releases:
         self._roles = roles
         self._report(roles, before=before)
         if roles.champion is not before.champion:
-            log.info("%s answers, after %s", roles.champion.version, before.champion.version)
+            log.info("serving %s, before %s", roles.champion.version, before.champion.version)
 
     def _publish(self) -> None:
-        """Say to the metrics, and to the command that decided, what became of the decision."""
+        """Publish the result of the decision to the metrics and to the command that made it."""
         attempt = self._attempt
         metrics.wanted_not_live(bool(attempt.failed))
         self._status.write(
@@ -253,16 +253,16 @@ class Releases:
         )
 
     def _loaded(self, decided: Live, known: dict[Path, LoadedRelease]) -> _Roles:
-        """The releases that ``decided`` names; those in memory are taken from there. Only the champion must load.
+        """Load the releases of ``decided``; reuse those in ``known``. Only the champion must load.
 
-        A challenger that cannot be loaded makes the attempt a failed one; the release before is a convenience.
+        A challenger that cannot be loaded fails the attempt; a previous release that cannot be loaded does not.
         """
 
         def beside(folder: Path | None) -> LoadedRelease | None:
             try:
                 return None if folder is None else self._release(folder, known)
             except (EntityClipError, OSError) as error:
-                log.error("only the champion answers: %s", error)
+                log.error("serving the champion only: %s", error)
                 if folder == decided.challenger:
                     self._attempt.fail(error)
                 return None

@@ -1,7 +1,7 @@
-"""Samples of what a service is shown, for the watch over drift: how pictures measure, how texts are written.
+"""Samples of the queries of a service, for drift monitoring.
 
-No picture and no text is kept: of a picture its embedding and four figures, of a text its script. Samples are taken
-after the answer, by one thread, at most one of each kind a second: what they cost does not grow with the load.
+Stores no picture and no text: of a picture its embedding and four statistics, of a text its script. One thread takes
+the samples after the response, at most one of each kind per second, so that the cost does not grow with the load.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from entityclip.storage import private_folder
 from entityclip.storage.sqlite import open_shared
 
 SECONDS = 1.0
-"""Between two samples of a kind, in one worker."""
+"""Interval between two samples of a kind, per worker."""
 MOST_ROWS = 50_000
-"""The oldest make place for the newest; about 1 kB each."""
+"""Most samples, about 1 kB each; the oldest are deleted first."""
 
 _SCHEMA = f"""CREATE TABLE IF NOT EXISTS samples (
     number INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, release TEXT NOT NULL,
@@ -40,7 +40,7 @@ log = logging.getLogger("entityclip.samples")
 
 
 class Samples:
-    """The file of samples at ``path``; all workers of a machine write to one. None keeps nothing."""
+    """The samples file at ``path``, shared by all workers of a machine. None stores nothing."""
 
     def __init__(self, path: Path | None, *, seconds: float = SECONDS) -> None:
         self.path, self.seconds = path, seconds
@@ -50,12 +50,12 @@ class Samples:
 
     # ------------------------------------------------------------ in the service
     def offer(self, release: LoadedRelease, *, picture: bytes | None = None, text: str | None = None) -> None:
-        """Perhaps take a sample of what ``release`` was just shown; returns at once.
+        """Take a sample of a query if one is due; returns immediately.
 
         Args:
-            release: The release that answered.
-            picture: A file that it could open.
-            text: What it was asked.
+            release: The release that served the query.
+            picture: Picture file of the query, which decoded without an error.
+            text: Text of the query.
         """
         if picture is not None and self._due("picture"):
             self._put(lambda: {"release": release.version, **_picture(release, picture)})
@@ -76,19 +76,19 @@ class Samples:
         try:
             self._waiting.put_nowait(sample)
         except queue.Full:
-            log.debug("a sample was dropped: the ones before it are not written yet")
+            log.debug("a sample was dropped: the queue is full")
 
     def _work(self) -> None:
         while True:
             sample = self._waiting.get()
             try:
                 self.write(sample())
-            except (EntityClipError, RuntimeError) as error:  # whatever happens here, no answer may suffer
-                log.error("no sample was taken: %s", error)
+            except (EntityClipError, RuntimeError) as error:  # a failed sample must not affect responses
+                log.error("a sample was not stored: %s", error)
 
     # ------------------------------------------------------------ the file
     def write(self, sample: dict[str, Any]) -> None:
-        """Keep one sample: ``release`` and either ``vector`` with ``STATISTICS``, or ``script``.
+        """Store one sample: ``release`` and either ``vector`` with ``STATISTICS``, or ``script``.
 
         Raises:
             DataError: The file cannot be written.
@@ -116,14 +116,14 @@ class Samples:
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         if self.path is None:
-            raise DataError("no file of samples; start the service with ENTITYCLIP_STATE")
+            raise DataError("no samples file; start the service with ENTITYCLIP_STATE")
         try:
             private_folder(self.path.parent)
             opened = open_shared(self.path, wait_seconds=10, prepare=lambda database: database.execute(_SCHEMA))
             with closing(opened) as connection, connection:
                 yield connection
         except (sqlite3.Error, pd.errors.DatabaseError, OSError) as error:
-            raise DataError(f"{self.path}: the file of samples cannot be used: {error}; move it away") from error
+            raise DataError(f"{self.path}: the samples file cannot be used: {error}; move it away") from error
 
 
 def _picture(release: LoadedRelease, picture: bytes) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""The shadow: a challenger answers a share of what the champion answers, and the difference is written down.
+"""Shadowing: a challenger gets a share of the champion's queries, and the differences are recorded.
 
-Nothing of it reaches a caller: it runs after the answer, in one thread, behind a short queue that drops what it cannot
-keep up with. Nothing of the request is written, only how the answers differ.
+Callers never see the challenger's answers. It runs after the response, in one thread behind a short queue that drops
+requests when it is full. Only the differences are recorded, nothing of the request.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from entityclip.storage import private_file, private_folder
 
 WAITING = 16
 MOST_BYTES = 64 * 2**20
-"""Where the record ends, about 300,000 comparisons: delete it, or move it away, and it goes on."""
+"""Size limit of the record, about 300,000 comparisons. Delete or move the file to continue recording."""
 
 log = logging.getLogger("entityclip.shadow")
 
-Answer = Sequence[Hit] | Sequence[Tag]
+Results = Sequence[Hit] | Sequence[Tag]
 
 
 class Shadow:
-    """Asks the challenger and records the comparison in ``path``, one JSON object a line."""
+    """Queries the challenger and records the comparison in ``path``, one JSON object per line."""
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self._waiting: queue.Queue[Callable[[], None]] = queue.Queue(WAITING)
         self._thread: threading.Thread | None = None
 
-    def offer(self, question: Callable[[], Answer], answer: Answer, *, versions: tuple[str, str], share: float) -> None:
-        """Perhaps ask the challenger too; returns at once.
+    def offer(self, query: Callable[[], Results], answer: Results, *, versions: tuple[str, str], share: float) -> None:
+        """Send the query to the challenger with probability ``share``; returns immediately.
 
         Args:
-            question: Asks the challenger.
-            answer: What the champion said.
-            versions: Of champion and challenger.
-            share: Of the offers that are taken, 0 to 1.
+            query: Runs the query on the challenger.
+            answer: The champion's answer.
+            versions: Versions of champion and challenger.
+            share: Share of the queries to compare, 0 to 1.
         """
         if self.path is None or random.random() >= share:
             return
@@ -52,7 +52,7 @@ class Shadow:
             self._thread = threading.Thread(target=self._work, name="shadow", daemon=True)
             self._thread.start()
         try:
-            self._waiting.put_nowait(lambda: self._compare(question, answer, versions))
+            self._waiting.put_nowait(lambda: self._compare(query, answer, versions))
         except queue.Full:
             metrics.shadowed("dropped")
 
@@ -61,13 +61,13 @@ class Shadow:
             compare = self._waiting.get()
             try:
                 compare()
-            except Exception:  # whatever the challenger does, the champion must not notice
+            except Exception:  # a failure of the challenger must not affect the champion
                 metrics.shadowed("failed")
-                log.exception("the shadowing release could not answer")
+                log.exception("the shadowing release failed")
 
-    def _compare(self, question: Callable[[], Answer], answer: Answer, versions: tuple[str, str]) -> None:
+    def _compare(self, query: Callable[[], Results], answer: Results, versions: tuple[str, str]) -> None:
         started = time.perf_counter()
-        other = question()
+        other = query()
         names, others = [found.entity_id for found in answer], [found.entity_id for found in other]
         same = names[:1] == others[:1]
         metrics.shadowed("same" if same else "other")
@@ -91,5 +91,5 @@ class Shadow:
             return
         private_folder(self.path.parent)
         private_file(self.path)
-        with self.path.open("a", encoding="utf-8") as file:  # one short line at a time is whole, from any worker
+        with self.path.open("a", encoding="utf-8") as file:  # one short line per write is atomic across workers
             file.write(json.dumps(comparison) + "\n")

@@ -1,8 +1,8 @@
-"""What a client may send: typed requests, read strictly.
+"""Typed requests with strict parsing.
 
-BentoML's own reading of forms guesses too much for pictures and product codes: it downloads a URL that
-stands in place of a picture, turns the text ``4006381333931`` into a number, and answers 500 to a broken
-form. ``ApiRequest`` replaces that reading and nothing else; types, examples and OpenAPI stay BentoML's.
+BentoML's own parsing of forms guesses too much: it downloads a URL given in place of a picture, converts the text
+``4006381333931`` to a number, and returns 500 for a broken form. ``ApiRequest`` replaces only the parsing; types,
+examples and OpenAPI remain BentoML's.
 """
 
 from __future__ import annotations
@@ -32,34 +32,34 @@ MOST_PICTURES = 16
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_TEXT)]
 Picture = Annotated[
-    bytes,  # never a path: a request must not be able to name a file of the server
-    WithJsonSchema({"type": "file", "format": "binary"}, mode="validation"),  # as BentoML's clients read it
-    WithJsonSchema({"type": "string", "format": "binary"}, mode="serialization"),  # as OpenAPI spells it
+    bytes,  # never a path: a request must not name a file of the server
+    WithJsonSchema({"type": "file", "format": "binary"}, mode="validation"),  # for BentoML's clients
+    WithJsonSchema({"type": "string", "format": "binary"}, mode="serialization"),  # for OpenAPI
 ]
 Rerank = Annotated[
-    int, Field(ge=0, le=MOST_RERANKED, description="So many of the first entities a picture is compared with again.")
+    int, Field(ge=0, le=MOST_RERANKED, description="Number of top entities to re-rank; needs a picture query.")
 ]
 
 
 class ApiRequest(bentoml.IODescriptor):
-    """A request as JSON or as a form. Pictures come as files of a form; every other field is text."""
+    """A request as JSON or as a form. Pictures are files of a form; every other field is text."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
     @classmethod
     def __pydantic_init_subclass__(cls) -> None:
-        """Name the fields that hold pictures; BentoML itself knows only its own file types."""
+        """Declare the picture fields as files; BentoML only recognizes its own file types."""
         super().__pydantic_init_subclass__()
         cls.multipart_fields = [n for n, field in cls.model_fields.items() if _holds_bytes(field.annotation)]
 
     @classmethod
     async def from_http_request(cls, request: HttpRequest, serde: object) -> Self:  # noqa: ARG003
-        """Read ``request`` without guessing.
+        """Parse ``request`` strictly.
 
         Raises:
-            Unreadable: The body is no form or JSON; becomes 400 with the reason.
+            Unreadable: The body cannot be parsed; becomes 400 with the reason.
             Unusable: A field is missing, unknown or out of range; becomes 422.
-            WrongType: Neither a form nor JSON was sent; becomes 415.
+            WrongType: The content type is neither JSON nor a form; becomes 415.
         """
         media_type = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
         try:
@@ -69,7 +69,7 @@ class ApiRequest(bentoml.IODescriptor):
                 raise WrongType(f"content type {media_type!r}: send application/json or multipart/form-data")
             return cls.model_validate(await cls._form(request))
         except ValidationError as error:
-            # What was sent stays out of the answer and, with the cause cut off, out of the log.
+            # `from None`: the content of the request must not reach the log.
             broken = error.errors()[0]["type"] == "json_invalid"
             raise (Unreadable if broken else Unusable)(
                 _shortly(faults(error, whole="the request"), error.error_count())
@@ -87,7 +87,7 @@ class ApiRequest(bentoml.IODescriptor):
 
     @classmethod
     async def _value(cls, name: str, value: str | UploadFile) -> str | bytes:
-        """A picture's bytes, or a text as it was typed."""
+        """Bytes of a picture, or the text as it was sent."""
         if isinstance(value, UploadFile):
             if name not in cls.multipart_fields:
                 raise Unusable(f"field {name!r} is a file, expected text")
@@ -98,7 +98,7 @@ class ApiRequest(bentoml.IODescriptor):
 
     @classmethod
     def _one_or_many(cls, name: str, found: list[str | bytes]) -> Any:
-        """A repeated field is a list where a list is expected; elsewhere it is a mistake."""
+        """A list if the field is a list; otherwise the one value. A repeated scalar field is an error."""
         field = cls.model_fields.get(name)
         if field is not None and get_origin(field.annotation) is list:
             return found
@@ -112,12 +112,12 @@ def _holds_bytes(annotation: Any) -> bool:
 
 
 def _shortly(reason: str, count: int) -> str:
-    """The answer to a request with 50,000 faults is not larger than the request."""
+    """The reason, shortened: a request with 50,000 faults must not get a huge response."""
     return reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]} ... ({count} faults)"
 
 
 def _unquoted(text: str) -> str:
-    """BentoML's client writes texts of a form as JSON strings; anything else is what somebody typed."""
+    """The text without JSON quotes, which BentoML's client adds to text fields of a form."""
     if text.startswith('"') and text.endswith('"'):
         with suppress(ValueError):
             return str(json.loads(text))
@@ -125,21 +125,23 @@ def _unquoted(text: str) -> str:
 
 
 class AboutRequest(ApiRequest):
-    """Nothing to say."""
+    """A request without fields."""
 
 
 class SearchRequest(ApiRequest):
     """Find pictures and entities by text, by picture, or by both."""
 
-    text: Text | None = Field(default=None, description="What to look for.", examples=["KX-204B"])
-    image: Picture | None = Field(default=None, description="A picture of it: JPEG, PNG, WebP ..., whatever its name.")
-    k: int = Field(default=10, ge=1, le=MOST_HITS, description="How many hits.")
-    index: IndexKind = Field(default="mixed", description="Entities by caption, by explanation, or by both.")
-    target: Literal["pictures", "entities"] = Field(default="pictures", description="What the hits are.")
+    text: Text | None = Field(default=None, description="Text query: words, a name or a code.", examples=["KX-204B"])
+    image: Picture | None = Field(default=None, description="Picture query: JPEG, PNG, WebP, GIF, BMP or TIFF.")
+    k: int = Field(default=10, ge=1, le=MOST_HITS, description="Number of hits.")
+    index: IndexKind = Field(default="mixed", description="Match entities by caption, by explanation, or by both.")
+    target: Literal["pictures", "entities"] = Field(default="pictures", description="Type of the hits.")
     rerank: Rerank = 0
     categories: list[Line] = Field(default=[], max_length=50, description="Only entities of one of these categories.")
     tags: list[Line] = Field(default=[], max_length=50, description="Only entities with all of these tags.")
-    languages: list[Line] = Field(default=[], max_length=50, description="Only these languages.", examples=[["ja"]])
+    languages: list[Line] = Field(
+        default=[], max_length=50, description="Only entities in one of these languages.", examples=[["ja"]]
+    )
     since: datetime.date | None = Field(default=None, description="Only entities dated on this day or later.")
     until: datetime.date | None = Field(default=None, description="Only entities dated on this day or earlier.")
 
@@ -151,12 +153,12 @@ class SearchRequest(ApiRequest):
 
 
 class TagRequest(ApiRequest):
-    """Name what a picture shows."""
+    """Find the entities that a picture shows."""
 
-    image: Picture = Field(description="A picture: JPEG, PNG, WebP ..., whatever its name.")
-    k: int = Field(default=5, ge=1, le=MOST_HITS, description="How many tags.")
+    image: Picture = Field(description="A picture: JPEG, PNG, WebP, GIF, BMP or TIFF.")
+    k: int = Field(default=5, ge=1, le=MOST_HITS, description="Number of tags.")
     precision: float = Field(
-        default=0.9, ge=0, le=1, description="Share of the vouched tags that is right: 0.8, 0.9, 0.95, 0.99."
+        default=0.9, ge=0, le=1, description="Target precision of tags above the threshold: 0.8, 0.9, 0.95 or 0.99."
     )
     rerank: Rerank = 0
 
@@ -164,7 +166,7 @@ class TagRequest(ApiRequest):
 class MatchRequest(ApiRequest):
     """Compare a picture with a text."""
 
-    image: Picture = Field(description="A picture: JPEG, PNG, WebP ..., whatever its name.")
+    image: Picture = Field(description="A picture: JPEG, PNG, WebP, GIF, BMP or TIFF.")
     text: Text = Field(description="A name, a code or a description.", examples=["red mug with white dots"])
 
 
@@ -181,9 +183,9 @@ class PicturesRequest(ApiRequest):
 
 
 class EntityRequest(ApiRequest):
-    """An entity to add, or to put in the place of the one with this id: found by the next request."""
+    """An entity to add, or to replace the one with this id. The next request finds it."""
 
-    entity_id: Line | None = Field(default=None, description="Of the one to change; made from the name when left out.")
+    entity_id: Line | None = Field(default=None, description="Id of the entity; default: derived from the name.")
     entity: Line = Field(description="Its name or code.", examples=["KX-204B"])
     aliases: list[Line] = Field(default=[], max_length=50, description="Other names and codes.")
     category: Line | None = None
@@ -191,34 +193,34 @@ class EntityRequest(ApiRequest):
     date: datetime.date | None = None
     language: Line = Field(default="en", examples=["ja"])
     explanations: list[Paragraph] = Field(
-        default=[], max_length=10, description="What can be seen on it; this is how it is found unphotographed."
+        default=[], max_length=10, description="Visible features; with them it is found even without a picture."
     )
     images: list[Picture] = Field(default=[], max_length=MOST_PICTURES, description="Pictures of it.")
-    keep_pictures: bool = Field(default=True, description="False: the pictures that it had are given up.")
+    keep_pictures: bool = Field(default=True, description="Keep the stored pictures of the entity; false deletes them.")
 
 
 class RemovalRequest(ApiRequest):
-    """An entity to take out, with its pictures."""
+    """An entity to remove, with its pictures."""
 
     entity_id: Line
 
 
 class FeedbackRequest(ApiRequest):
-    """Whether an answer was right: a judgement of one entity for one text, one picture, or both."""
+    """Whether an answer was right: a judgement of one entity for a text, a picture, or both."""
 
-    release: str = Field(pattern=r"^v\d+\.\d+\.\d+$", description="Of the answer.", examples=["v1.0.0"])
+    release: str = Field(pattern=r"^v\d+\.\d+\.\d+$", description="Release of the answer.", examples=["v1.0.0"])
     verdict: Verdict = Field(description="The entity was right, was wrong, or should have been found.")
-    entity_id: Line | None = Field(default=None, description="As the answer named it.")
-    entity: Line | None = Field(default=None, description="Its name, when it was missing and has no id yet.")
-    text: Text | None = Field(default=None, description="What was searched for.")
-    image: Picture | None = Field(default=None, description="What was shown.")
+    entity_id: Line | None = Field(default=None, description="Id of the entity in the answer.")
+    entity: Line | None = Field(default=None, description="Name of a missing entity that has no id yet.")
+    text: Text | None = Field(default=None, description="Text of the query.")
+    image: Picture | None = Field(default=None, description="Picture of the query.")
 
     @model_validator(mode="after")
     def _something_to_judge(self) -> Self:
         if (self.entity_id is None) == (self.entity is None):
-            raise ValueError("send entity_id, or entity where there is no id")
+            raise ValueError("send either entity_id, or entity if it has no id")
         if self.entity is not None and self.verdict != "missing":
-            raise ValueError("entity without entity_id: only what was missing has no id")
+            raise ValueError("entity without entity_id needs verdict 'missing'; otherwise send entity_id")
         if self.text is None and self.image is None:
-            raise ValueError("send text, image, or both: what was asked")
+            raise ValueError("send the text or the image of the query, or both")
         return self

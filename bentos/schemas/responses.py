@@ -1,4 +1,4 @@
-"""What the service answers. Every answer names the release that gave it, so that feedback can be laid to its door."""
+"""Responses of the HTTP API. Each one names its release, so that feedback can be attributed to a release."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from entityclip.schemas import Hit, Match, ModelFacts, PackageCard, Record, Tag
 
 
 class ReleaseAnswer(Record):
-    """What all answers have."""
+    """Fields of every response."""
 
-    release: str = Field(description="Version of the release that answered.", examples=["v1.0.0"])
+    release: str = Field(description="Version of the release that produced the response.", examples=["v1.0.0"])
 
 
 class SearchAnswer(ReleaseAnswer):
@@ -22,7 +22,7 @@ class SearchAnswer(ReleaseAnswer):
 class TagAnswer(ReleaseAnswer):
     """Entities that the picture may show, best first."""
 
-    unknown: bool = Field(description="The model vouches for none of them: the picture may show none of its entities.")
+    unknown: bool = Field(description="No tag reaches the threshold: the picture may show none of the entities.")
     tags: list[Tag]
 
 
@@ -31,25 +31,25 @@ class MatchAnswer(ReleaseAnswer, Match):
 
 
 class EmbedAnswer(ReleaseAnswer):
-    """One unit vector per text or picture, in their order."""
+    """One unit vector per text or picture, in the order of the request."""
 
     vectors: list[list[float]]
 
 
 class EntityAnswer(ReleaseAnswer):
-    """The entity is there, or gone: for every worker, from the next request on."""
+    """The entity was added, changed or removed, effective for every worker from the next request on."""
 
     entity_id: str
 
 
 class FeedbackAnswer(ReleaseAnswer):
-    """The judgement is kept."""
+    """The feedback was stored."""
 
-    id: str = Field(description="Of the judgement; the same one sent twice has the same id and is kept once.")
+    id: str = Field(description="Id of the feedback; a duplicate has the same id and is stored once.")
 
 
 class AboutAnswer(PackageCard):
-    """Which release is served, and what its model and indexes hold."""
+    """The served release, and the contents of its model and indexes."""
 
     model: ModelFacts
-    behind: bool = Field(description="Another release was decided and cannot be loaded; this one answers until it can.")
+    behind: bool = Field(description="The decided release cannot be loaded yet, so this one is still served.")

@@ -120,8 +120,8 @@ def test_feedback_needs_a_place_to_keep_it(client):
         ({"verdict": "good"}, "'right', 'wrong' or 'missing'"),
         ({"entity_id": None}, "send entity_id"),
         ({"entity": "KX-RED"}, "send entity_id"),
-        ({"entity_id": None, "entity": "KX-RED"}, "only what was missing has no id"),
-        ({"text": None}, "what was asked"),
+        ({"entity_id": None, "entity": "KX-RED"}, "needs verdict 'missing'"),
+        ({"text": None}, "text or the image of the query"),
     ],
 )
 def test_feedback_that_says_nothing_is_refused(client, change, reason):

@@ -88,7 +88,7 @@ def test_feedback_is_kept_once_with_who_sent_it_and_without_metadata(service, st
     ((_, kept),) = Spool(state.feedback).read()
     assert (kept.key, kept.verdict, kept.entity) == (key.split("_")[1], "wrong", answer.tags[0].entity)
     assert kept.picture == jpeg("red")
-    with pytest.raises(ServiceError, match="is unknown to release"):
+    with pytest.raises(ServiceError, match="is unknown in release"):
         service.feedback(answer, "right", entity_id="nobody", text="kettle")
 
 

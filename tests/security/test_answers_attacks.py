@@ -99,6 +99,6 @@ def test_package_with_other_rows_or_flipped_vectors_is_refused_by_the_command(ta
         damaged.write_bytes(content)
         refused = target.command("activate", str(tmp_path / file))
         assert refused.returncode == 1
-        assert f"'index/pictures/{file}' is not the file of the manifest" in refused.stderr
+        assert f"'index/pictures/{file}' differs from the manifest" in refused.stderr
         assert "Traceback" not in refused.stderr
     assert not target.ask("/about")["behind"]

@@ -179,7 +179,7 @@ def test_service_runs_on_the_code_in_the_bento_and_its_log_tells_why_it_cannot_s
     broken.model("v1.0.0").checkpoint.weights.write_bytes(b"half")
     with pytest.raises(PackagingError, match="did not start") as caught, serving(bento.tag, store=broken.root):
         pytest.fail("a model with damaged weights was served")
-    assert "is not the file of the manifest" in str(caught.value)
+    assert "differs from the manifest" in str(caught.value)
     assert str(broken.bento_sources("v1.0.0") / "bentos" / "running" / "manifest.py") in str(caught.value)
     assert not _servers(broken)
 

@@ -85,7 +85,10 @@ def test_key_without_the_scope_is_refused(tmp_path, scope):
     without, having = make(tmp_path), make(tmp_path, scopes=(scope,))
     client = service(tmp_path)
     refused = client.get(f"/{scope}", headers=bearer(without))
-    assert (refused.status_code, refused.json()) == (403, {"error": f"this key has no scope {scope!r}"})
+    assert (refused.status_code, refused.json()) == (
+        403,
+        {"error": f"this key has no scope {scope!r}; use a key with that scope"},
+    )
     assert client.get(f"/{scope}", headers=bearer(having)).status_code == 200
     assert client.get("/slow", headers=bearer(having)).status_code == 403
 
@@ -255,7 +258,7 @@ def test_many_large_bodies_at_once_do_not_fill_the_memory():
 def test_failure_tells_nothing_about_the_program():
     failed = service(None).get("/fail")
     assert failed.status_code == 500
-    assert failed.json() == {"error": "the service failed; its log says why"}
+    assert failed.json() == {"error": "internal error; the service's log has the details"}
 
 
 @pytest.mark.parametrize(("path", "error"), [("/list", "as BentoML says it"), ("/nowhere", "Not Found")])

@@ -52,7 +52,7 @@ def test_full_spool_refuses_until_it_was_read(spool, monkeypatch, limit, value):
     monkeypatch.setattr(feedback, limit, value)
     for text in "ab":
         spool.put(judged(text, picture=text.encode() * 20_000))
-    with pytest.raises(DataError, match="the spool is full"):
+    with pytest.raises(DataError, match="the feedback spool is full"):
         spool.put(judged("c"))
     spool.drop(until=2)
     spool.put(judged("c"))
@@ -61,5 +61,5 @@ def test_full_spool_refuses_until_it_was_read(spool, monkeypatch, limit, value):
 def test_spool_that_is_no_database_says_so(spool):
     spool.path.parent.mkdir()
     spool.path.write_text("hello, this is a text and no database at all\n" * 30)
-    with pytest.raises(DataError, match=r"feedback\.sqlite: the spool of feedback cannot be used"):
+    with pytest.raises(DataError, match=r"feedback\.sqlite: the feedback spool cannot be used"):
         spool.put(judged())

@@ -37,7 +37,7 @@ def until(happened: Callable[[], bool]) -> None:
 
 
 def tags(running: Releases) -> tuple[str, list[float]]:
-    release, found = running.ask(lambda asked: asked.predictor.tag(tiny_picture("red", 1), k=6))
+    release, found = running.query(lambda loaded: loaded.predictor.tag(tiny_picture("red", 1), k=6))
     return release.version, [tag.score for tag in found]
 
 
@@ -78,7 +78,7 @@ def test_decision_outlives_a_restart(running, package, state, other_package):
     assert again.champion.version == "v1.1.0"
     assert active_release.rollback(state) is None
     until(lambda: again.champion.version == "v1.0.0")
-    with pytest.raises(ConfigError, match="nothing to take back"):
+    with pytest.raises(ConfigError, match="no decision to roll back"):
         active_release.rollback(state)
 
 
@@ -87,7 +87,7 @@ def test_release_beside_the_champion_may_be_gone(package, state, other_package, 
         state.live
     )
     assert tags(Releases(package.root, state=state, decoders=1))[0] == "v1.1.0"
-    assert "only the champion answers" in caplog.text
+    assert "serving the champion only" in caplog.text
 
 
 def test_what_is_no_package_is_never_put_live(tmp_path, state, other_package):
@@ -95,7 +95,7 @@ def test_what_is_no_package_is_never_put_live(tmp_path, state, other_package):
         active_release.switch(state, tmp_path)
     shutil.copytree(other_package, tmp_path / "half")
     PackageLayout(tmp_path / "half").checkpoint.weights.write_bytes(b"half")
-    with pytest.raises(DataError, match="is not the file of the manifest"):
+    with pytest.raises(DataError, match="differs from the manifest"):
         active_release.switch(state, tmp_path / "half")
     assert not state.live.exists()
 
@@ -106,10 +106,10 @@ def test_release_that_cannot_be_loaded_changes_nothing(running, state, tmp_path,
     state.live.unlink()
     PackageLayout(tmp_path / "package").entities.card.unlink()
     active_release.Live(champion=tmp_path / "package").write(state.live)
-    until(lambda: "v1.0.0 still answers" in caplog.text)
+    until(lambda: "still serving v1.0.0" in caplog.text)
     assert tags(running)[0] == "v1.0.0"
     state.live.write_text("{}")
-    until(lambda: "does not say which release answers" in caplog.text)
+    until(lambda: "so the active release is unknown" in caplog.text)
     assert tags(running)[0] == "v1.0.0"
 
 
@@ -139,7 +139,7 @@ def test_shadow_is_recorded_and_reaches_no_caller(running, package, state, other
     (compared,) = map(json.loads, state.shadow.read_text().splitlines())
     assert (compared["champion"], compared["challenger"]) == ("v1.0.0", "v1.1.0")
     assert (compared["shared"], compared["of"]) == (6, 6)
-    with pytest.raises(ConfigError, match="expected above 0, at most 1"):
+    with pytest.raises(ConfigError, match="expected above 0 and at most 1"):
         active_release.shadow(state, package.root, challenger=other_package, share=0.0)
 
 
@@ -151,8 +151,8 @@ def test_shadow_that_fails_is_noticed_by_nobody_else(running, package, state, ot
         assert asked.version == "v1.0.0", "the challenger breaks"
         return asked.predictor.tag(tiny_picture("red", 1))
 
-    assert running.ask(question)[0].version == "v1.0.0"
-    until(lambda: "could not answer" in caplog.text)
+    assert running.query(question)[0].version == "v1.0.0"
+    until(lambda: "the shadowing release failed" in caplog.text)
     assert tags(running)[0] == "v1.0.0"
 
 
@@ -209,7 +209,7 @@ def test_switch_that_a_worker_cannot_follow_fails_with_the_reason_and_is_taken_b
         broken.text.unlink()  # after the package was verified
         return decided
 
-    with pytest.raises(SwitchError, match=r"1 of 1 workers .*text\.sqlite' is missing.*taken back"):
+    with pytest.raises(SwitchError, match=r"1 of 1 workers .*text\.sqlite' is missing.*reverted"):
         followers.carry_out(state, decide)
     assert not state.live.exists()
     until(lambda: not running.behind)
@@ -221,7 +221,7 @@ def test_decision_that_must_stand_stands_and_the_reason_is_given(running, state,
         active_release.Live(champion=broken.root).write(state.live)
         return active_release.read(state)
 
-    with pytest.raises(SwitchError, match="the decision stands, and the workers try again"):
+    with pytest.raises(SwitchError, match="the decision stands, and the workers keep retrying"):
         followers.carry_out(state, decide, take_back=False)
     assert active_release.read(state) == active_release.Live(champion=broken.root)
 
@@ -234,7 +234,7 @@ def test_later_decision_ends_the_wait_for_the_earlier_and_is_not_taken_back(stat
         active_release.switch(state, other_package)
         threading.Timer(0.3, lambda: active_release.switch(state, package.root)).start()
 
-    with pytest.raises(SwitchError, match="another decision came"):
+    with pytest.raises(SwitchError, match="another decision replaced"):
         followers.carry_out(state, both)
     assert active_release.read(state).champion == package.root.resolve()
 
@@ -281,7 +281,7 @@ def test_full_disk_does_not_end_the_thread_that_follows(running, state, other_pa
     state.followers.rename(state.followers.with_name("away"))
     state.followers.write_text("no folder")
     active_release.switch(state, other_package)
-    until(lambda: "following the decisions goes on" in caplog.text)
+    until(lambda: "a decision was not applied" in caplog.text)
     state.followers.unlink()
     state.followers.with_name("away").rename(state.followers)
     active_release.rollback(state)
