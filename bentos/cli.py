@@ -136,7 +136,9 @@ def rollback(state: State, seconds: Seconds = followers.SWITCH_SECONDS) -> None:
 def shadow(
     champion: Package,
     state: State,
-    challenger: Annotated[Path, typer.Option(metavar="PACKAGE", help="Package folder of the release that runs in the shadow.")],
+    challenger: Annotated[
+        Path, typer.Option(metavar="PACKAGE", help="Package folder of the release that runs in the shadow.")
+    ],
     share: Annotated[float, typer.Option(help="Share of the requests, above 0 and at most 1.")] = 0.1,
     seconds: Seconds = followers.SWITCH_SECONDS,
 ) -> None:
