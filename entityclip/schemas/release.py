@@ -57,7 +57,7 @@ class Gain(Record):
 
 
 class PromotionDecision(Record):
-    """Whether a challenger replaces the champion, and why; kept for ever in ``reports/``."""
+    """Whether a challenger replaces the champion, and why; kept permanently in ``reports/``."""
 
     promoted: bool
     reasons: tuple[str, ...]
@@ -71,7 +71,7 @@ class PromotionDecision(Record):
 
 
 class ServingCheck(Record):
-    """Whether a promoted release can be served: smoke test and budgets; kept for ever in ``reports/``."""
+    """Whether a promoted release can be served: smoke test and budgets; kept permanently in ``reports/``."""
 
     certified: bool
     reasons: tuple[str, ...]
@@ -88,7 +88,7 @@ class ServingCheck(Record):
 
 
 class Approval(Record):
-    """A request to approve a certified release, and its answer; kept for ever in ``reports/``."""
+    """A request to approve a certified release, and its answer; kept permanently in ``reports/``."""
 
     version: str
     requested: datetime.datetime

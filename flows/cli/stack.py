@@ -93,8 +93,10 @@ def doctor(
 
     findings = examine(Layout(workspace.resolve()))
     for finding in findings:
-        mend = f"\n{'':20}-> {finding.mend}" if finding.mend and finding.state != "fine" else ""
-        typer.echo(finding.model_dump_json() if as_json else f"{finding.state:6} {finding.what:12} {finding.saw}{mend}")
+        remedy = f"\n{'':20}-> {finding.remedy}" if finding.remedy and finding.state != "fine" else ""
+        typer.echo(
+            finding.model_dump_json() if as_json else f"{finding.state:6} {finding.what:12} {finding.saw}{remedy}"
+        )
     if any(finding.state == "wrong" for finding in findings):
         raise typer.Exit(1)
 

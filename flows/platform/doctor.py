@@ -41,7 +41,7 @@ class Finding(Record):
     what: str
     state: State
     saw: str
-    mend: str = ""
+    remedy: str = ""
 
 
 def examine(layout: Layout) -> tuple[Finding, ...]:
@@ -65,9 +65,11 @@ def _checked(what: str, check: Callable[[Layout], Finding], layout: Layout) -> F
     try:
         return check(layout)
     except EntityClipError as error:
-        return Finding(what=what, state="wrong", saw=str(error), mend="follow the message")
+        return Finding(what=what, state="wrong", saw=str(error), remedy="follow the message")
     except Exception as error:  # a check that raises has failed
-        return Finding(what=what, state="wrong", saw=f"{type(error).__name__}: {error}", mend="run `make setup` again")
+        return Finding(
+            what=what, state="wrong", saw=f"{type(error).__name__}: {error}", remedy="run `make setup` again"
+        )
 
 
 # ---------------------------------------------------------------- the machine
@@ -75,7 +77,7 @@ def python() -> Finding:
     """Python is 3.11 or later."""
     saw = f"{sys.version.split()[0]} at {sys.executable}"
     old = sys.version_info < (3, 11)
-    return Finding(what="Python", state="wrong" if old else "fine", saw=saw, mend="make setup PYTHON=python3.11")
+    return Finding(what="Python", state="wrong" if old else "fine", saw=saw, remedy="make setup PYTHON=python3.11")
 
 
 def versions() -> Finding:
@@ -94,7 +96,7 @@ def versions() -> Finding:
         if not found or not wanted.specifier.contains(found, prereleases=True):
             wrong.append(f"{wanted.name} is {found or 'missing'}, wanted {wanted.specifier or 'any'}")
     saw = "; ".join(wrong) or "all libraries satisfy pyproject.toml"
-    return Finding(what="versions", state="wrong" if wrong else "fine", saw=saw, mend="make setup")
+    return Finding(what="versions", state="wrong" if wrong else "fine", saw=saw, remedy="make setup")
 
 
 def device() -> Finding:
@@ -102,17 +104,17 @@ def device() -> Finding:
     import torch
 
     if not torch.cuda.is_available():
-        mend = "if there is a GPU, install its driver and a matching build of torch"
+        remedy = "if there is a GPU, install its driver and a matching build of torch"
         return Finding(
             what="device",
             state="note",
             saw=f"no GPU; {resources.cores()} CPU cores, {resources.memory() / 1e9:.1f} GB of memory",
-            mend=mend,
+            remedy=remedy,
         )
     named = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
     computes = float(torch.ones(8, device="cuda").sum()) == 8
-    mend = "the driver does not match this torch: check nvidia-smi, then reinstall one of them"
-    return Finding(what="device", state="fine" if computes else "wrong", saw=named, mend=mend)
+    remedy = "the driver does not match this torch: check nvidia-smi, then reinstall one of them"
+    return Finding(what="device", state="fine" if computes else "wrong", saw=named, remedy=remedy)
 
 
 def disk(layout: Layout) -> Finding:
@@ -121,8 +123,8 @@ def disk(layout: Layout) -> Finding:
     free = shutil.disk_usage(place).free / 1e9
     low = free < FREE_GB or not os.access(place, os.W_OK)
     saw = f"{free:.0f} GB free at {place}{'' if os.access(place, os.W_OK) else ', which cannot be written'}"
-    mend = f"make room: entityclip collect --workspace {layout.root} --delete"
-    return Finding(what="disk", state="wrong" if low else "fine", saw=saw, mend=mend)
+    remedy = f"free some space: entityclip collect --workspace {layout.root} --delete"
+    return Finding(what="disk", state="wrong" if low else "fine", saw=saw, remedy=remedy)
 
 
 # ---------------------------------------------------------------- the workspace
@@ -130,17 +132,17 @@ def git(layout: Layout) -> Finding:
     """Git is installed; the workspace has an identity to commit with and a branch to commit to."""
     if not (layout.root / ".git").exists():
         done = subprocess.run(["git", "--version"], capture_output=True, text=True)
-        mend = f"the first run makes it: entityclip run --workspace {layout.root}"
-        return Finding(what="Git", state="note", saw=f"{done.stdout.strip()}; no workspace yet", mend=mend)
+        remedy = f"the first run creates it: entityclip run --workspace {layout.root}"
+        return Finding(what="Git", state="note", saw=f"{done.stdout.strip()}; no workspace yet", remedy=remedy)
     repository = Repository(layout.root)
     identity = repository.git_or_none("var", "GIT_COMMITTER_IDENT")
     if identity is None:
-        mend = f"git -C {layout.root} config user.name NAME; git -C {layout.root} config user.email MAIL"
-        return Finding(what="Git", state="wrong", saw="no identity to commit with is configured", mend=mend)
+        remedy = f"git -C {layout.root} config user.name NAME; git -C {layout.root} config user.email MAIL"
+        return Finding(what="Git", state="wrong", saw="no identity to commit with is configured", remedy=remedy)
     branch = repository.git_or_none("symbolic-ref", "--short", "HEAD")
     if branch is None:
-        mend = f"git -C {layout.root} switch main"
-        return Finding(what="Git", state="wrong", saw="HEAD is detached, so commits would be lost", mend=mend)
+        remedy = f"git -C {layout.root} switch main"
+        return Finding(what="Git", state="wrong", saw="HEAD is detached, so commits would be lost", remedy=remedy)
     return Finding(what="Git", state="fine", saw=f"{identity.rpartition('>')[0]}> on {branch}")
 
 
@@ -155,8 +157,8 @@ def timezone(layout: Layout) -> Finding:
     zone = read_config(layout.config).runs.timezone
     now = datetime.now(ZoneInfo(zone))
     saw = f"{zone}, where it is {now:%H:%M} now; `retrain/nightly` starts at 02:00 there"
-    mend = f"set runs.timezone in {layout.config}, then `make up` or entityclip deploy"
-    return Finding(what="time zone", state="fine" if zone != "UTC" else "note", saw=saw, mend=mend)
+    remedy = f"set runs.timezone in {layout.config}, then `make up` or entityclip deploy"
+    return Finding(what="time zone", state="fine" if zone != "UTC" else "note", saw=saw, remedy=remedy)
 
 
 def remote(layout: Layout) -> Finding:
@@ -167,44 +169,44 @@ def remote(layout: Layout) -> Finding:
     def work(repo: Any) -> Finding:
         name = repo.config["core"].get("remote")
         if not name:
-            mend = "dvc remote add --default NAME URL"
-            return Finding(what="DVC remote", state="wrong", saw="there is no default remote", mend=mend)
+            remedy = "dvc remote add --default NAME URL"
+            return Finding(what="DVC remote", state="wrong", saw="there is no default remote", remedy=remedy)
         require_no_credentials(repo, layout)
         store = repo.cloud.get_remote_odb(name)
         if store.fs.protocol == "local" and not Path(store.path).parent.parent.is_dir():
-            mend = "mount the disk, or create the folder if it is new"
-            return Finding(what="DVC remote", state="wrong", saw=f"{name}: its folder is missing", mend=mend)
+            remedy = "mount the disk, or create the folder if it is new"
+            return Finding(what="DVC remote", state="wrong", saw=f"{name}: its folder is missing", remedy=remedy)
         probe(store)
         saw = f"{name} ({store.fs.protocol}): written, read and deleted"
         inside = store.fs.protocol == "local" and Path(store.path).is_relative_to(layout.root)
-        mend = "it is no backup: add another DVC remote, see docs/operations.md"
-        return Finding(what="DVC remote", state="note" if inside else "fine", saw=saw, mend=mend if inside else "")
+        remedy = "it is no backup: add another DVC remote, see docs/operations.md"
+        return Finding(what="DVC remote", state="note" if inside else "fine", saw=saw, remedy=remedy if inside else "")
 
     try:
         return Repository(layout.root).dvc(work, doing="probing the default remote")
     except WorkspaceError as error:
-        mend = "start its server or correct its address; credentials belong into the environment, see docs/scaling.md"
-        return Finding(what="DVC remote", state="wrong", saw=str(error), mend=mend)
+        remedy = "start its server or correct its address; credentials belong into the environment, see docs/scaling.md"
+        return Finding(what="DVC remote", state="wrong", saw=str(error), remedy=remedy)
 
 
 # ---------------------------------------------------------------- servers
 def prefect(layout: Layout) -> Finding:
-    """The API of ``PREFECT_API_URL`` answers this process and no stranger; without one every run starts its own."""
+    """The API of ``PREFECT_API_URL`` answers this process and requires access; without it, each run starts its own."""
     from prefect.settings import PREFECT_API_URL
 
     url = PREFECT_API_URL.value()
     if not url:
-        mend = f"for schedules and triggers: entityclip up --workspace {layout.root}"
-        return Finding(what="Prefect API", state="note", saw="none; every run starts its own", mend=mend)
+        remedy = f"for schedules and triggers: entityclip up --workspace {layout.root}"
+        return Finding(what="Prefect API", state="note", saw="none; every run starts its own", remedy=remedy)
     answer = _get(f"{url}/health")
-    saw, mend = f"{url}: {answer}", "start the server, or unset PREFECT_API_URL"
+    saw, remedy = f"{url}: {answer}", "start the server, or unset PREFECT_API_URL"
     fine = answer.startswith("200")
     if fine and status(url) == 200:
         fine, saw = False, f"{url}: runs commands for everyone who can reach it"
-        mend = "set PREFECT_SERVER_API_AUTH_STRING where it starts; `make up` does"
+        remedy = "set PREFECT_SERVER_API_AUTH_STRING where it starts; `make up` does"
     elif fine and configured_status(url) in (401, 403):
-        fine, saw, mend = False, f"{url}: refuses this process", export_hint(layout.prefect_auth)
-    return Finding(what="Prefect API", state="fine" if fine else "wrong", saw=saw, mend=mend)
+        fine, saw, remedy = False, f"{url}: refuses this process", export_hint(layout.prefect_auth)
+    return Finding(what="Prefect API", state="fine" if fine else "wrong", saw=saw, remedy=remedy)
 
 
 def llm(layout: Layout) -> Finding:
@@ -214,12 +216,14 @@ def llm(layout: Layout) -> Finding:
         return Finding(what="LLM server", state="fine", saw=f"none is needed: the writer is {writer.writer!r}")
     key = os.environ.get(writer.api_key_env, "") if writer.api_key_env else ""
     if writer.api_key_env and not key:
-        mend = f"export {writer.api_key_env}=..."
-        return Finding(what="LLM server", state="wrong", saw=f"{writer.api_key_env} is not set", mend=mend)
+        remedy = f"export {writer.api_key_env}=..."
+        return Finding(what="LLM server", state="wrong", saw=f"{writer.api_key_env} is not set", remedy=remedy)
     answer = _get(f"{writer.base_url.rstrip('/')}/models", headers={"Authorization": f"Bearer {key}"} if key else {})
     fine = answer.startswith("200")
-    mend = "start the server, or correct explain.base_url in entityclip.yaml"
-    return Finding(what="LLM server", state="fine" if fine else "wrong", saw=f"{writer.base_url}: {answer}", mend=mend)
+    remedy = "start the server, or correct explain.base_url in entityclip.yaml"
+    return Finding(
+        what="LLM server", state="fine" if fine else "wrong", saw=f"{writer.base_url}: {answer}", remedy=remedy
+    )
 
 
 def _get(url: str, *, headers: dict[str, str] | None = None) -> str:

@@ -1,4 +1,4 @@
-"""Marks runs whose process was killed as Crashed; otherwise Prefect shows them as Running for ever.
+"""Marks runs whose process was killed as Crashed; otherwise Prefect shows them as Running indefinitely.
 
 A worker notices when its run dies, but not if the worker dies too, or if the run was started by hand. Every retraining
 therefore holds a file lock named after its run id; the system releases it when the process ends. The next run in the

@@ -107,7 +107,7 @@ def unservable(layout: Layout, release: Release, error: PackagingError) -> Servi
 
 
 def record_serving_check(layout: Layout, serving_check: ServingCheck) -> None:
-    """Commit the serving check, passed or not; it is kept for ever."""
+    """Commit the serving check, passed or not; it is kept permanently."""
     path = layout.serving_check(serving_check.version)
     with exclusive(layout):
         serving_check.write(path)

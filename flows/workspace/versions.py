@@ -164,7 +164,7 @@ def _release_commit(
 
 
 def record_decision(layout: Layout, decision: PromotionDecision) -> Path:
-    """Commit a refused challenger's decision, which is kept for ever; the model is unchanged."""
+    """Commit a refused challenger's decision, which is kept permanently; the model is unchanged."""
     path = _decision_path(layout, decision)
     with exclusive(layout):
         decision.write(path)
@@ -180,7 +180,7 @@ def _decision_path(layout: Layout, decision: PromotionDecision) -> Path:
 def restore(layout: Layout, release: Release, copy: Layout) -> str:
     """Restore data, rules, settings, source, model and reports of a release, in a commit of its own.
 
-    Decisions, serving checks and reviews are kept for ever and stay as they are.
+    Decisions, serving checks and reviews are kept permanently and stay as they are.
 
     Args:
         layout: The workspace.

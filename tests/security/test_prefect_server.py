@@ -108,7 +108,7 @@ def test_what_make_up_starts_is_closed_to_strangers_and_open_to_the_project(work
             assert doctor.prefect(workspace).state == "fine"
         with environment_of({"PREFECT_API_URL": api}):
             refused = doctor.prefect(workspace)
-            assert (refused.state, str(workspace.prefect_auth) in refused.mend) == ("wrong", True)
+            assert (refused.state, str(workspace.prefect_auth) in refused.remedy) == ("wrong", True)
         require_hidden(workspace, secret)
     finally:
         down(workspace)

@@ -26,8 +26,8 @@ def test_a_missing_disk_a_detached_head_and_bad_settings_are_reported_with_a_rem
     workspace.config.write_text("promotion: {metrics: R@1}\n")
     wrong = {finding.what: finding for finding in doctor.examine(workspace) if finding.state == "wrong"}
     assert wrong.keys() == {"DVC remote", "Git", "settings", "time zone", "LLM server"}
-    assert "mount the disk" in wrong["DVC remote"].mend
-    assert "switch main" in wrong["Git"].mend
+    assert "mount the disk" in wrong["DVC remote"].remedy
+    assert "switch main" in wrong["Git"].remedy
     assert "metrics" in wrong["settings"].saw
 
 
