@@ -11,6 +11,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from entityclip.errors import ConfigError, faults
+from entityclip.explanations.config import RENAMED as RENAMED_EXPLAIN
 from entityclip.explanations.config import SourceConfig, WriterConfig
 from entityclip.monitoring.drift import DriftPolicy
 from entityclip.monitoring.feedback import FeedbackPolicy
@@ -32,6 +33,7 @@ RENAMED = {
     "feedback.callers": "feedback.min_agreeing_keys",
     "feedback.most_a_day": "feedback.max_daily_per_key",
     "feedback.most_about_one": "feedback.max_per_entity",
+    **{f"explain.{old}": f"explain.{new}" for old, new in RENAMED_EXPLAIN.items()},
 }
 """Old name of a setting -> its name now. A file with an old name is refused with the new one."""
 

@@ -1,4 +1,4 @@
-"""What a result is made from, part by part: the hash of all parts is its key, and a change can be named."""
+"""The inputs of a result: the hash of all parts is its cache key, and changed parts can be listed."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from entityclip.schemas import Record
 
 
 class Inputs(Record):
-    """Everything that decides a result; kept beside it."""
+    """Everything that a result depends on; stored beside it."""
 
-    parts: dict[str, str] = Field(description="What it is, in words for people -> its hash or value.")
+    parts: dict[str, str] = Field(description="Name of the input, for people -> its hash or value.")
 
     @property
     def key(self) -> str:
-        """The same for the same parts."""
+        """Hash of the parts."""
         return digest(json.dumps(self.parts, sort_keys=True))
 
     def changes(self, before: Inputs | None) -> str:
-        """Which parts are other ones than before, in words; empty where none is."""
+        """The changed parts in words; empty if nothing changed."""
         if before is None:
             return "nothing was made here before"
         names = [*self.parts, *(name for name in before.parts if name not in self.parts)]
-        return "; ".join(_change(n, before.parts.get(n), self.parts.get(n)) for n in names if self._other(n, before))
+        return "; ".join(_change(n, before.parts.get(n), self.parts.get(n)) for n in names if self._differs(n, before))
 
-    def _other(self, name: str, before: Inputs) -> bool:
+    def _differs(self, name: str, before: Inputs) -> bool:
         return self.parts.get(name) != before.parts.get(name)
 
 
 def _change(name: str, before: str | None, now: str | None) -> str:
-    """Values that fit are shown; of hashes the first letters are enough."""
+    """The change in words; long hashes are shortened."""
     return f"{name} changed ({_short(before)} -> {_short(now)})"
 
 

@@ -1,8 +1,8 @@
-"""Erasure: which rows a request is about, the data without them, and the record that stays.
+"""Erasure: finds the rows of a request, writes the data without them, and keeps a record.
 
-The record holds no personal data: values are kept as keyed hashes (HMAC-SHA256 under a salt of the record's own), from
-which nothing can be read. Whoever holds the record can test a guess against it, which is what it is for: a source that
-still offers an erased row is recognised.
+The record holds no personal data: values are stored as keyed hashes (HMAC-SHA256 with a salt per record), which cannot
+be reversed. They can be compared with a given value, so that an erased row is recognised if a source still
+contains it.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ from entityclip.schemas import Record
 Kind = Literal["entity", "picture", "text"]
 _IDS = ("entity_id", "pair_id", "image_sha256", "explanation_id")
 _NOT_ABOUT = (*_IDS, "explanation", "split", "language", "licence", "generator", "prompt_version")
-"""Columns in which a text is not searched; ``explanation`` is a copy from the table of explanations."""
+"""Columns that a text search skips; ``explanation`` is a copy from the table of explanations."""
 _NAMING = ("entity", "aliases", "caption", "text", *_IDS)
 SHORTEST = 3
 
 
 def folded(text: str) -> str:
-    """``text`` as it is compared: NFKC, without case, with single spaces."""
+    """``text`` normalised for comparison: NFKC, case-folded, single spaces."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-# ---------------------------------------------------------------- what is asked
+# ---------------------------------------------------------------- the request
 class ErasureRequest(Record):
-    """What is to be erased."""
+    """What to erase."""
 
     kind: Kind
     value: str = Field(
-        description="Id or name of an entity; pair_id or image_sha256 of a picture; or a piece of text, which erases "
-        "every row that holds it."
+        description="Id or name of an entity; pair_id or image_sha256 of a picture; or a text, which erases every row "
+        "that contains it."
     )
 
     @classmethod
     def of(cls, *, entity: str | None, picture: str | None, text: str | None) -> ErasureRequest:
-        """The one that is given.
+        """The request for the one given argument.
 
         Raises:
-            ConfigError: None or several are given, or the text is so short that it stands in any row.
+            ConfigError: Not exactly one argument is given, or the text is too short to be specific.
         """
         given = {"entity": entity, "picture": picture, "text": text}
         named = [(kind, given[kind]) for kind in get_args(Kind) if given[kind] is not None]
@@ -58,21 +58,21 @@ class ErasureRequest(Record):
             raise ConfigError("expected exactly one of --entity ID, --picture ID and --text TEXT")
         ((kind, value),) = named
         if not value or not value.strip():
-            raise ConfigError(f"--{kind}: is empty; expected what is to be erased")
+            raise ConfigError(f"--{kind}: is empty; expected an id, a name or a text")
         # Two Japanese characters are a family name, two Latin letters are a part of most words.
         if kind == "text" and len(folded(value)) < (SHORTEST if value.isascii() else 2):
             raise ConfigError(
-                f"--text {value!r}: too short, it stands in many rows; give at least {SHORTEST} characters"
+                f"--text {value!r}: too short, many rows would match; expected at least {SHORTEST} characters"
             )
         return cls(kind=kind, value=value.strip())
 
 
 class Subject:
-    """What a request is about, as far as rows have shown it.
+    """The ids and texts that a request covers, extended by matching rows.
 
     Args:
-        request: What is asked. Rows that are learnt extend it: a text to the entities that it names, a pair to its
-            picture, so that other captions of the same picture go as well.
+        request: The erasure request. Matching rows extend it: a text to the entities that it names, a pair to its
+            picture, so that other captions of the same picture are erased as well.
     """
 
     def __init__(self, request: ErasureRequest) -> None:
@@ -81,17 +81,17 @@ class Subject:
         self.pictures = {value} if request.kind == "picture" else set[str]()
         self.text = folded(value) if request.kind == "text" else ""
         self.words: set[str] = set()
-        """Ids, names and texts of the rows that go."""
+        """Ids, names and texts of the erased rows."""
         self.dropped: set[str] = set()
-        """Captions and explanations of the rows that go."""
+        """Captions and explanations of the erased rows."""
 
     @property
     def size(self) -> int:
-        """Grows while rows teach something new."""
+        """Number of known ids and texts; it grows while rows extend the subject."""
         return len(self.entities) + len(self.pictures) + len(self.words)
 
     def about(self, row: Mapping[str, Any]) -> bool:
-        """Whether a row of any table goes."""
+        """Whether a row of any table is to be erased."""
         named = row.get("entity_id") or pairs.entity_id(row.get("entity") or "")
         if named in self.entities or not self.pictures.isdisjoint(
             (row.get("pair_id"), row.get("image_sha256"), row.get("picture"))
@@ -100,7 +100,7 @@ class Subject:
         return bool(self.text) and any(self.text in folded(text) for text in _texts(row))
 
     def learn(self, row: Mapping[str, Any]) -> None:
-        """Extend the subject by a row that it is about."""
+        """Extend the subject by a matching row."""
         if self.text and "aliases" in row:
             self.entities.add(row["entity_id"])
         if self.pictures and "image_sha256" in row:
@@ -109,12 +109,12 @@ class Subject:
         self.dropped.update(row[name] for name in ("caption", "text") if row.get(name) and "aliases" not in row)
 
     def spare(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Take ids and texts out of ``words`` that rows which stay have as well: they name others too."""
+        """Remove ids and texts from ``words`` that remaining rows also contain."""
         for row in rows:
             self.words.difference_update(_naming(row))
 
     def mentioned(self, text: str) -> bool:
-        """Whether a value of a report or a database names what goes."""
+        """Whether a value in a report or a database names erased data."""
         if self.text and self.text in folded(text):
             return True
         if text in self.words or text in self.entities or text in self.pictures:
@@ -144,16 +144,16 @@ TABLES = {
     "pairs": [*(name for name in pairs.PAIRS.names if name != "image"), "image.path"],
     "explanations": list(pairs.EXPLANATIONS.names),
 }
-"""Tables of a data version with the columns that say what a row is about."""
+"""Tables of a data version with the columns that identify the subject of a row."""
 
 
 def without(data: DataLayout, subject: Subject, *, into: DataLayout) -> dict[str, int]:
-    """Write ``data`` without the rows that ``subject`` is about.
+    """Write ``data`` without the rows of ``subject``.
 
-    Every pair gets the first text of its entity that stays.
+    Every pair gets the first remaining text of its entity.
 
     Returns:
-        Table -> how many rows went.
+        Table -> number of erased rows.
 
     Raises:
         DataError: The data are damaged, or no pair would be left.
@@ -161,10 +161,10 @@ def without(data: DataLayout, subject: Subject, *, into: DataLayout) -> dict[str
     before = pairs.require_complete(data)
     pairs.start(into)
     first: dict[str, str] = {}
-    for row in _staying(data.explanations, subject):
+    for row in _remaining(data.explanations, subject):
         first.setdefault(row["entity_id"], row["text"])
     kept = pairs.PairsWriter(into.pairs)
-    for row in _staying(data.pairs, subject):
+    for row in _remaining(data.pairs, subject):
         kept.add({**row, "explanation": first.get(row["entity_id"])})
     of_split = kept.close()
     left = {"pairs": sum(of_split.values())}
@@ -172,34 +172,34 @@ def without(data: DataLayout, subject: Subject, *, into: DataLayout) -> dict[str
         raise DataError(f"{data.root}: no pair would be left; delete the workspace and its remote instead")
     for name, schema in (("entities", pairs.ENTITIES), ("explanations", pairs.EXPLANATIONS)):
         folder, target = getattr(data, name), getattr(into, name)
-        left[name] = pairs.write_rows(target, schema, _staying(folder, subject), name=name)
+        left[name] = pairs.write_rows(target, schema, _remaining(folder, subject), name=name)
     pairs.finish(into, **left, **of_split)
     return {name: before[name] - count for name, count in left.items() if name in before}
 
 
-def _staying(folder: Path, subject: Subject) -> Iterator[dict[str, Any]]:
+def _remaining(folder: Path, subject: Subject) -> Iterator[dict[str, Any]]:
     return (row for row in pairs.iter_rows(folder) if not subject.about(row))
 
 
 # ---------------------------------------------------------------- the record
 class Erasure(Record):
-    """What stays of an erasure: keyed hashes, counts, dates and who did it. No personal data."""
+    """The record of an erasure: keyed hashes, counts, dates and the operator. No personal data."""
 
     id: str
     kind: Kind
-    request: str = Field(description="Keyed hash of what was asked: the same request again goes on with this record.")
-    by: str = Field(description="Who had it done.")
+    request: str = Field(description="Keyed hash of the request; repeating the request resumes this record.")
+    by: str = Field(description="Name of the operator.")
     since: datetime
-    finished: datetime | None = Field(default=None, description="None: it was cut off; run the same command again.")
+    finished: datetime | None = Field(default=None, description="None: interrupted; run the same command again.")
     salt: str
-    digests: tuple[str, ...] = Field(description="Keyed hashes of the entities, pictures and texts that are gone.")
-    versions: tuple[str, ...] = Field(description="Hashes of the folders that DVC no longer has.")
-    releases: tuple[str, ...] = Field(description="Releases made of such data; nothing goes back to them.")
+    digests: tuple[str, ...] = Field(description="Keyed hashes of the erased entities, pictures and texts.")
+    versions: tuple[str, ...] = Field(description="DVC hashes of the deleted folders.")
+    releases: tuple[str, ...] = Field(description="Releases made of such data; they can no longer be restored.")
     models: tuple[str, ...] = Field(description="Fingerprints of models that were trained on such data.")
-    counts: dict[str, int] = Field(description="Place -> how much of it held erased rows.")
+    counts: dict[str, int] = Field(description="Place -> number of items with erased rows.")
 
     def digest(self, kind: str, value: str) -> str:
-        """The keyed hash under which a value stands in this record."""
+        """The keyed hash of a value in this record."""
         return hmac.new(bytes.fromhex(self.salt), f"{kind}\0{value}".encode(), hashlib.sha256).hexdigest()[:32]
 
     def holds(self, kind: Kind, value: str) -> bool:
@@ -207,12 +207,12 @@ class Erasure(Record):
         return self.digest(kind, folded(value) if kind == "text" else value) in self.digests
 
     def is_of(self, request: ErasureRequest) -> bool:
-        """Whether this record is of the same request."""
+        """Whether this record belongs to the request."""
         return self.request == self.digest("request", f"{request.kind} {folded(request.value)}")
 
 
 def digests_of(erasure: Erasure, subject: Subject, request: ErasureRequest) -> tuple[str, ...]:
-    """What a source may not bring back, hashed under the record's salt."""
+    """Keyed hashes of everything that a source must not reintroduce."""
     known = [("entity", value) for value in subject.entities] + [("picture", value) for value in subject.pictures]
     if request.kind == "text":
         known += [("text", folded(value)) for value in (request.value, *subject.dropped)]
@@ -220,10 +220,10 @@ def digests_of(erasure: Erasure, subject: Subject, request: ErasureRequest) -> t
 
 
 def read_erasures(folder: Path) -> tuple[Erasure, ...]:
-    """Every erasure of a workspace, oldest first; none where there is no folder.
+    """Every erasure of a workspace, oldest first; empty without a folder.
 
     Raises:
-        DataError: A record is damaged. To go on would bring erased rows back.
+        DataError: A record is damaged. Continuing could reintroduce erased rows.
     """
     found = []
     for path in sorted(folder.glob("*.json")):
@@ -231,5 +231,5 @@ def read_erasures(folder: Path) -> tuple[Erasure, ...]:
             found.append(Erasure.model_validate_json(path.read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError, ValidationError) as error:
             why = faults(error) if isinstance(error, ValidationError) else str(error)
-            raise DataError(f"{path}: damaged ({why}); bring it back: git checkout HEAD -- {path}") from None
+            raise DataError(f"{path}: damaged ({why}); restore it: git checkout HEAD -- {path}") from None
     return tuple(sorted(found, key=lambda erasure: erasure.since))

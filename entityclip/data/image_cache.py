@@ -1,8 +1,8 @@
-"""Pictures for training, as squares by row number: decoded once and memory-mapped, or streamed from the shards.
+"""Training pictures as squares by row number: decoded once and memory-mapped, or streamed from the shards.
 
-A split whose squares fit into ``most_bytes`` is decoded once into one file of the cache; later runs map it in
-milliseconds. A larger one is streamed (``streamed.py``). Both give the same bytes for the same rows, and both go
-through pickle, so that every worker of a ``DataLoader`` reads for itself.
+A split whose squares fit into ``most_bytes`` is decoded once into one cache file; later runs map it in milliseconds.
+A larger split is streamed (``image_stream.py``). Both give the same bytes for the same rows, and both can be pickled,
+so that every worker of a ``DataLoader`` reads on its own.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class SplitImages(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, rows: np.ndarray) -> torch.Tensor:
-        """(B,) row numbers from 0 -> (B, 3, S, S) uint8, in the order asked for; a row may come twice.
+        """(B,) row numbers from 0 -> (B, 3, S, S) uint8, in the given order; rows may repeat.
 
         Raises:
             DataError: A shard is damaged, or a picture in it cannot be decoded.
@@ -46,7 +46,7 @@ class SplitImages(Protocol):
         """
 
     def arrange(self, rows: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:
-        """An epoch's rows, already in random order, in one that is cheap to read; it depends on ``rng`` alone."""
+        """Reorder the shuffled rows of an epoch so that they are cheap to read; depends only on ``rng``."""
 
 
 def open_pictures(
@@ -62,9 +62,9 @@ def open_pictures(
 
     Args:
         data: A complete data version.
-        split: Whose pictures.
+        split: Split to open.
         preprocessing: How a picture becomes a square, and of which size.
-        cache: Where decoded squares are kept; None keeps nothing and streams.
+        cache: Folder of decoded squares; None always streams.
         most_bytes: A split with more bytes of squares (3 * size**2 for each picture) than this is streamed.
         progress: Show a progress bar on standard error while the pictures are decoded into the cache.
 
@@ -83,10 +83,10 @@ def open_pictures(
 
 
 class MemoryMapped:
-    """Squares that were decoded once: a ``.npy`` file of (N, 3, S, S) uint8, whose pages all workers share.
+    """Decoded squares in a ``.npy`` file of (N, 3, S, S) uint8, whose pages all workers share.
 
     Raises:
-        DataError: The file is missing or is not whole.
+        DataError: The file is missing or incomplete.
     """
 
     def __init__(self, path: Path) -> None:
@@ -94,7 +94,7 @@ class MemoryMapped:
         try:
             self._squares = np.lib.format.open_memmap(path, mode="r")
         except (OSError, ValueError) as error:
-            raise DataError(f"{path}: no decoded pictures ({error}); start again, and they are decoded anew") from error
+            raise DataError(f"{path}: no decoded pictures ({error}); run again to decode them") from error
         self.shape, self.dtype = self._squares.shape, self._squares.dtype
 
     def __len__(self) -> int:
@@ -110,14 +110,14 @@ class MemoryMapped:
         return rows
 
     def __reduce__(self) -> tuple[type[MemoryMapped], tuple[Path]]:
-        return MemoryMapped, (self.path,)  # a memmap is pickled with all it holds
+        return MemoryMapped, (self.path,)  # pickling a memmap would copy its content
 
 
 # ---------------------------------------------------------------- the cache
 def _key(data: DataLayout, *, split: Split, preprocessing: Preprocessing) -> str:
-    """What the squares depend on: the pictures, in order, and how and by which code they become squares.
+    """Cache key: the pictures in order, the preprocessing, and its code.
 
-    Texts are no part of it: a data version with better explanations finds its pictures decoded.
+    Texts are not part of the key: a data version with new explanations reuses the decoded pictures.
     """
     pictures = read_frame(data.pairs, name=split, columns=["image_sha256"])["image_sha256"]
     how = preprocessing.model_dump_json(exclude={"mean", "std"})
@@ -125,9 +125,9 @@ def _key(data: DataLayout, *, split: Split, preprocessing: Preprocessing) -> str
 
 
 def _decoded_once(streamed: Streamed, cache: DecodedLayout, *, split: Split, key: str, progress: bool) -> MemoryMapped:
-    """The squares in the cache, decoded now if they are not there; other processes wait for the one that decodes.
+    """The cached squares, decoded first if missing; other processes wait for the one that decodes.
 
-    The cache keeps one file for each split and side: what other data or code left goes before a new one is written.
+    The cache holds one file per split and side: files of other data or code are deleted before writing.
     """
     side = streamed.preprocessing.size
     path = cache.squares(split, side=side, key=key)
@@ -144,7 +144,7 @@ def _decoded_once(streamed: Streamed, cache: DecodedLayout, *, split: Split, key
 
 
 def _found(path: Path, *, shape: tuple[int, ...]) -> MemoryMapped | None:
-    """The squares at ``path``, if they are there, whole, and of this shape in uint8."""
+    """The squares at ``path``, if the file is complete and has this shape in uint8."""
     try:
         found = MemoryMapped(path)
     except DataError:
@@ -153,11 +153,11 @@ def _found(path: Path, *, shape: tuple[int, ...]) -> MemoryMapped | None:
 
 
 def _write(path: Path, streamed: Streamed, *, progress: bool) -> None:
-    """All squares at ``path``, or nothing."""
+    """Write all squares to ``path`` atomically."""
     needed, free = math.prod(streamed.shape), shutil.disk_usage(path.parent).free
     no_room = WorkspaceError(
-        f"{path.parent}: the decoded pictures need {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB were free; make room, or "
-        "lower how many bytes of them may be kept, and they are streamed"
+        f"{path.parent}: the decoded pictures need {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free; make room, "
+        "or lower the cache limit to stream them"
     )
     if needed > free:
         raise no_room
@@ -171,7 +171,7 @@ def _write(path: Path, streamed: Streamed, *, progress: bool) -> None:
 
 
 def _write_squares(file: BinaryIO, streamed: Streamed, *, progress: bool) -> None:
-    # Written in order and not through a map: on a full disk, a map ends the process with SIGBUS.
+    # Written sequentially: on a full disk, writing to a memory map would kill the process with SIGBUS.
     header = {"descr": "|u1", "fortran_order": False, "shape": streamed.shape}
     np.lib.format.write_array_header_1_0(file, header)
     squares = tqdm(_all_squares(streamed), total=len(streamed), desc="decode", unit="picture", disable=not progress)

@@ -1,8 +1,8 @@
-"""Picture files without what they carry beside the picture: comments, EXIF (place, time, device), XMP, IPTC, previews.
+"""Removes metadata from picture files: comments, EXIF (place, time, device), XMP, IPTC, previews.
 
-Each function copies the parts of a file that its pixels are decoded from and leaves out every other byte, whatever
-it is, so nothing depends on a list of known kinds of metadata. Nothing is decoded or compressed again: the pixels stay
-bit-equal, a file without metadata stays byte-equal, and a second pass changes nothing.
+Each function copies only the parts of a file that are needed to decode its pixels, so it needs no list of known kinds
+of metadata. Nothing is re-encoded: pixels stay bit-equal, a file without metadata stays byte-equal, and a second pass
+changes nothing.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from collections.abc import Callable, Iterator
 
 _END_OF_SCAN = re.compile(rb"\xff+(?![\x00\xff\xd0-\xd7])")
 _BARE = frozenset((0x00, 0x01, *range(0xD0, 0xD9)))
-"""JPEG markers that head no segment; between segments they have no place."""
+"""JPEG markers without a segment; they are invalid between segments."""
 _PNG_CHUNKS = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"))
 _WEBP_CHUNKS = frozenset((b"VP8X", b"VP8 ", b"VP8L", b"ALPH"))
 _WEBP_DROPPED = frozenset((b"ICCP", b"EXIF", b"XMP "))
 
 
 def without_metadata(data: bytes, kind: str) -> bytes | None:
-    """The file with the parts that its pixels are decoded from, and no others.
+    """The file reduced to the parts that are needed to decode its pixels.
 
-    A colour profile and an EXIF orientation are left out as well: apply them first where there are any.
+    A colour profile and an EXIF orientation are removed as well: apply them first.
 
     Args:
         data: A file that decodes.
-        kind: What it is, as Pillow names formats.
+        kind: Format, as Pillow names it.
 
     Returns:
-        None where the kind, or this file's structure, does not allow it: then the picture has to be saved again.
+        None if the format or the structure of the file is not supported: re-encode the picture then.
     """
     copy = _COPIES.get(kind)
     try:
@@ -39,12 +39,12 @@ def without_metadata(data: bytes, kind: str) -> bytes | None:
 
 
 class _Unusual(Exception):
-    """The file is not laid out as its format says; a decoder may still forgive that."""
+    """The file violates its format; decoders may still accept it."""
 
 
 # ---------------------------------------------------------------- JPEG
 def _jpeg(data: bytes) -> bytes:
-    """The first picture of a JPEG or MPO file; what follows its end (a second picture, a film) is left out."""
+    """The first picture of a JPEG or MPO file; anything after its end (a second picture, a film) is dropped."""
     if data[:2] != b"\xff\xd8":
         raise _Unusual
     return b"".join((b"\xff\xd8", *_jpeg_parts(data)))
@@ -77,7 +77,7 @@ def _jpeg_parts(data: bytes) -> Iterator[bytes]:
 
 
 def _jpeg_segment(marker: int, body: bytes) -> bytes | None:
-    """What is kept of a segment. Of applications only JFIF and Adobe: they say how colours are stored."""
+    """The kept part of a segment. Of application segments only JFIF and Adobe, which define the colours."""
     if marker == 0xE0 and body[:5] == b"JFIF\0" and len(body) >= 14:
         return body[:12] + b"\0\0"  # without the preview
     if marker == 0xEE and body[:5] == b"Adobe" and len(body) >= 12:
@@ -87,7 +87,7 @@ def _jpeg_segment(marker: int, body: bytes) -> bytes | None:
 
 # ---------------------------------------------------------------- PNG
 def _png(data: bytes) -> bytes:
-    """Header, palette, transparency, pixels; of an animation the picture that programs without animations show."""
+    """Header, palette, transparency, pixels; of an animation the default picture."""
     if data[:8] != b"\x89PNG\r\n\x1a\n":
         raise _Unusual
     kept, at, name = [data[:8]], 8, b""
@@ -119,12 +119,12 @@ def _gif(data: bytes) -> bytes:
 
 
 def _gif_palette(flags: int) -> int:
-    """Bytes of the palette that these flags announce."""
+    """Size of the palette in bytes, by its flags."""
     return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
 
 
 def _gif_blocks(data: bytes, at: int) -> int:
-    """Where the chain of blocks that starts at ``at`` ends."""
+    """End of the chain of blocks that starts at ``at``."""
     while data[at]:
         at += 1 + data[at]
     return at + 1
@@ -147,7 +147,7 @@ def _webp(data: bytes) -> bytes:
 
 
 def _webp_header(chunk: bytes) -> bytes:
-    """The header, which announces no profile, no EXIF, no XMP."""
+    """The header without flags for profile, EXIF and XMP."""
     return chunk[:8] + bytes((chunk[8] & ~0x2C,)) + chunk[9:18]
 
 

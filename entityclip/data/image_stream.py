@@ -1,7 +1,7 @@
-"""Pictures read from the shards and decoded when they are asked for: for splits too large to keep decoded.
+"""Pictures read from the shards and decoded on demand, for splits that are too large to cache.
 
-The smallest piece that Parquet reads is a row group, so that a stream holds as many as its memory allows, and an
-epoch's random order is arranged to touch each of them about once.
+Parquet reads whole row groups. A stream therefore holds as many as its memory allows, and the random order of an epoch
+is arranged to read each of them about once.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from entityclip.paths import DataLayout
 from entityclip.schemas import Split
 
 HELD_BYTES = 128 * 2**20
-"""Picture files that a stream holds at a time, in each worker: 32 row groups as ``pairs`` writes them."""
+"""Bytes of picture files in memory per worker: 32 row groups as ``pairs`` writes them."""
 
 
 class Streamed:
-    """The pictures of one split, decoded anew for every batch; ``SplitImages`` of ``decoded.py``.
+    """The pictures of one split, decoded for every batch; implements ``SplitImages`` of ``image_cache.py``.
 
     ``groups_read`` counts the row groups read so far.
     """
@@ -44,11 +44,11 @@ class Streamed:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """(N, 3, S, S): what all pictures together are."""
+        """(N, 3, S, S): shape of all pictures together."""
         return len(self), 3, self.preprocessing.size, self.preprocessing.size
 
     def read(self, rows: np.ndarray) -> torch.Tensor:
-        """(B,) row numbers from 0 -> (B, 3, S, S) uint8, in the order asked for.
+        """(B,) row numbers from 0 -> (B, 3, S, S) uint8, in the given order.
 
         Raises:
             DataError: A shard is damaged, or a picture in it cannot be decoded.
@@ -56,7 +56,7 @@ class Streamed:
         """
         of = self.groups.of(rows)
         squares = np.empty((len(rows), *self.shape[1:]), dtype=np.uint8)
-        # Groups at hand go first: reading another one may push them out.
+        # Groups in memory first: reading another group may evict them.
         for group in sorted(np.unique(of).tolist(), key=lambda number: number not in self._held):
             files = self._files(group)
             for place in np.flatnonzero(of == group):
@@ -64,11 +64,11 @@ class Streamed:
         return torch.from_numpy(squares)
 
     def arrange(self, rows: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:
-        """``rows`` in ``blocked_order``, with windows of as many row groups as are held."""
+        """``rows`` in ``blocked_order``; a window has as many row groups as fit into memory."""
         return blocked_order(rows, groups=self.groups.of(rows), window=self.window, rng=rng)
 
     def square(self, row: int, *, group: int, files: pa.ChunkedArray) -> np.ndarray:
-        """(3, S, S) uint8: one row of the split, out of ``files``, which are those of its row group."""
+        """(3, S, S) uint8: one row of the split; ``files`` are the pictures of its row group."""
         try:
             return self.preprocessing.square_of(files[row - int(self.groups.first[group])].as_py())
         except ImageError as error:
@@ -88,14 +88,14 @@ class Streamed:
         return self._held[group]
 
     def __getstate__(self) -> dict[str, object]:
-        return self.__dict__ | {"_held": OrderedDict()}  # what is held can be read again
+        return self.__dict__ | {"_held": OrderedDict()}  # row groups can be read again
 
 
 class RowGroups:
     """The row groups of one split's shards.
 
-    ``places`` are the (shard, number in the shard) of each group, ``first`` the (G + 1,) row numbers at which the
-    groups begin and end, ``largest_bytes`` is what the largest takes in memory.
+    ``places`` holds (shard, number in the shard) of each group, ``first`` the (G + 1,) row numbers at which the groups
+    begin and end, ``largest_bytes`` the memory of the largest group.
     """
 
     def __init__(self, folder: Path, *, split: Split) -> None:
@@ -113,7 +113,7 @@ class RowGroups:
         self.first = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
 
     def __len__(self) -> int:
-        """How many rows."""
+        """Number of rows."""
         return int(self.first[-1])
 
     def of(self, rows: np.ndarray) -> np.ndarray:
@@ -122,28 +122,28 @@ class RowGroups:
         return np.searchsorted(self.first, rows, side="right") - 1
 
     def first_of_shard(self, shard: Path) -> int:
-        """The row number at which a shard begins."""
+        """First row number of a shard."""
         return int(self.first[self.places.index((shard, 0))])
 
     def read(self, group: int) -> pa.ChunkedArray:
-        """The picture files of one group, as they came in."""
+        """The picture files of one group, as stored."""
         shard, number = self.places[group]
         with reading(shard), pq.ParquetFile(shard) as file:
-            # One thread: the pictures are a single column, and a worker is there for one core.
+            # One thread: the pictures are a single column, and each worker uses one core.
             return file.read_row_group(number, columns=["image.bytes"], use_threads=False).flatten()["image.bytes"]
 
 
 def blocked_order(rows: np.ndarray, *, groups: np.ndarray, window: int, rng: np.random.Generator) -> np.ndarray:
-    """``rows`` shuffled so that a reader that holds ``window`` row groups reads each group about once.
+    """``rows`` shuffled so that a reader with ``window`` row groups in memory reads each group about once.
 
-    The groups are shuffled and cut into windows; the rows of a window are shuffled among themselves. The wider the
-    window, the closer to a free shuffle.
+    The groups are shuffled and divided into windows; the rows of a window are shuffled. The wider the window, the
+    closer to a full shuffle.
 
     Args:
-        rows: (N,) row numbers; with repetitions where rows are drawn by weight.
+        rows: (N,) row numbers; may repeat if rows are drawn by weight.
         groups: (N,) the row group of each.
-        window: Most row groups in a window, at least 1.
-        rng: Decides the order, alone.
+        window: Maximum number of row groups in a window, at least 1.
+        rng: The only source of randomness.
     """
     present, of = np.unique(groups, return_inverse=True)
     windows = -(-len(present) // window)
@@ -153,6 +153,6 @@ def blocked_order(rows: np.ndarray, *, groups: np.ndarray, window: int, rng: np.
 
 
 def require_rows(rows: np.ndarray, *, count: int) -> None:
-    """Refuse row numbers outside 0 to ``count`` - 1 with an IndexError; numpy would count from the end."""
+    """Raise IndexError for row numbers outside 0 to ``count`` - 1; numpy would count negative ones from the end."""
     if len(rows) and not (rows.min() >= 0 and rows.max() < count):
-        raise IndexError(f"rows {rows.min()} to {rows.max()} were asked for, expected 0 to {count - 1}")
+        raise IndexError(f"rows {rows.min()} to {rows.max()} requested, expected 0 to {count - 1}")

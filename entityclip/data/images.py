@@ -1,4 +1,4 @@
-"""The one way a picture gets from a file to the tower: used by ingest, training, evaluation and service."""
+"""Decoding and preprocessing of pictures, shared by ingest, training, evaluation and service."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF's orientation -> what makes the picture upright."""
+"""EXIF orientation -> transposition that turns the picture upright."""
 _BAND_PIXELS = 1_000_000
 _SAME_COLOUR = 3
-"""Steps of 255 by which profiles that are all sRGB differ, by how they round its curve."""
+"""Tolerance, of 255, between sRGB profiles that round the curve differently."""
 
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -51,7 +51,7 @@ _SUFFIXES = {
     "TIFF": (".tif", ".tiff"),
 }
 SUFFIXES = frozenset(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
-"""What the names of readable pictures end in, in lower case."""
+"""Suffixes of readable pictures, in lower case."""
 
 _OTHERS = {b"%PDF": "PDF", b"<svg": "SVG", b"<?xml": "SVG or XML", b"<!DOCTYPE": "HTML", b"<html": "HTML", b"PK": "ZIP"}
 
@@ -67,13 +67,11 @@ def decode(data: bytes, *, suffix: str = "") -> Image.Image:
 def opened(data: bytes, *, suffix: str = "") -> Iterator[Image.Image]:
     """The picture in ``data`` as sRGB, turned upright by its EXIF orientation, transparency on white.
 
-    Its colour profile is applied. Nothing but pixels comes along: saved again, the picture holds no comment, no EXIF
-    and no XMP of the file.
+    Its colour profile is applied. The result holds only pixels: no comment, EXIF or XMP of the file.
 
-    JPEG, PNG, WebP, GIF, BMP and TIFF are read; of an animation or a multi-page file, the first frame. Size is
-    checked in the header, before a single pixel is decoded. ``suffix`` is what the file's name ends in: a name
-    that says something else than the content is refused, because then one of the two is a mistake. An empty
-    suffix claims nothing.
+    Reads JPEG, PNG, WebP, GIF, BMP and TIFF; of an animation or a multi-page file, the first frame. The size is
+    checked in the header before pixels are decoded. ``suffix`` is the suffix of the file name: a suffix that does
+    not match the content is an error. An empty suffix is not checked.
 
     The block waits until the memory that decoding takes is free (``picture_memory``) and holds it until it ends, so
     that threads which work on what they need inside it never take more than was documented.
@@ -123,32 +121,32 @@ def decoded_bytes(image: Image.Image) -> int:
 
 
 def strip_metadata(data: bytes, *, picture: Image.Image | None = None) -> bytes:
-    """The file without what it carries beside the picture, as it may be stored; see docs/privacy.md.
+    """The file without metadata; see docs/privacy.md.
 
-    A file that has nothing of the kind comes back as it is, and so does what this function returned. Where only bytes
-    have to go, the pixels stay bit-equal. Saved again are pictures that are turned by EXIF or have a colour profile
-    other than sRGB, since both are applied first: a JPEG with its own quantisation, another picture as PNG. BMP, TIFF
-    and animated WebP become PNG as well.
+    A file without metadata is returned unchanged, so the function is idempotent. If possible, the compressed pixels
+    are copied and stay bit-equal. Pictures with an EXIF rotation or a colour profile other than sRGB are re-encoded,
+    since both are applied first: JPEG with its own quantisation tables, other formats as PNG. BMP, TIFF and animated
+    WebP become PNG as well.
 
     Args:
         data: A file that ``decode`` takes.
-        picture: What ``decode`` made of it, where it is known already.
+        picture: Result of ``decode``, if available.
 
     Raises:
-        ImageError: The picture cannot be used, or saved again it would be too large.
+        ImageError: The picture cannot be used, or is too large after re-encoding.
     """
     image, kind = _checked(data)
     with BUDGET.taken(decoded_bytes(image)):  # Pillow decodes a PNG to find its EXIF
         applied = _orientation(image) == 1 and _profile(image) is None
         stripped = without_metadata(data, image.format or "") if applied else None
         if stripped is None:
-            stripped = _saved_again(picture or _decoded(image, kind), image)
+            stripped = _reencoded(picture or _decoded(image, kind), image)
     if len(stripped) > MAX_BYTES:
         raise ImageError(f"{len(stripped):,} bytes without its metadata, at most {MAX_BYTES:,} are read")
     return stripped
 
 
-def _saved_again(picture: Image.Image, original: Image.Image) -> bytes:
+def _reencoded(picture: Image.Image, original: Image.Image) -> bytes:
     stream = io.BytesIO()
     if not isinstance(original, JpegImagePlugin.JpegImageFile):
         picture.save(stream, "PNG")
@@ -161,7 +159,7 @@ def _saved_again(picture: Image.Image, original: Image.Image) -> bytes:
 
 
 def _opened(data: bytes) -> Image.Image:
-    """Header read, no pixel decoded."""
+    """The image with only its header read."""
     try:
         return Image.open(io.BytesIO(data), formats=list(_SUFFIXES))
     except UnidentifiedImageError:
@@ -171,18 +169,18 @@ def _opened(data: bytes) -> Image.Image:
         raise ImageError(f"not a JPEG, PNG, WebP, GIF, BMP or TIFF picture{looks}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError(f"more than {MAX_PIXELS:,} pixels") from None
-    except Exception as error:  # as in decode: a broken header may raise anything
+    except Exception as error:  # as in decode: a broken header may raise any exception
         raise ImageError(f"broken header: {error}") from None
 
 
 def _pixels(image: Image.Image) -> Image.Image:
-    """``image`` with nothing that came along in its file: Pillow would copy comments when it saves it again."""
+    """``image`` without metadata: Pillow would copy comments when it saves the picture."""
     image.info = {}
     return image
 
 
 def _srgb(image: Image.Image) -> Image.Image:
-    """Any colour mode to RGB, its profile applied; a profile that does not fit the picture counts as sRGB."""
+    """Any colour mode to sRGB, with the profile applied; a profile that does not fit is ignored."""
     profile = _profile(image)
     if profile is None:
         return _rgb(image)
@@ -195,14 +193,14 @@ def _srgb(image: Image.Image) -> Image.Image:
 
 
 def _profile(image: Image.Image) -> Any | None:
-    """How the picture's colours become sRGB; None where they are."""
+    """The colour transform to sRGB; None if not needed."""
     profile = image.info.get("icc_profile")
     return _to_srgb(profile) if isinstance(profile, bytes) and profile else None
 
 
 @lru_cache(maxsize=16)
 def _to_srgb(profile: bytes) -> Any | None:
-    """The transform of a profile, an ``ImageCmsTransform``; None for sRGB itself by whatever name, and for rubbish."""
+    """The ``ImageCmsTransform`` of a profile; None for any sRGB profile and for invalid ones."""
     try:
         source = ImageCms.getOpenProfile(io.BytesIO(profile))
         mode = {"GRAY": "L", "CMYK": "CMYK"}.get(source.profile.xcolor_space.strip(), "RGB")
@@ -223,7 +221,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):  # Pillow's own conversion cuts off at 255
         return _by_bands(image, lambda rows: Image.fromarray((np.asarray(rows) >> 8).astype(np.uint8)).convert("RGB"))
     if not image.has_transparency_data:
-        return image if image.mode == "RGB" else image.convert("RGB")  # a copy of it costs as much as decoding
+        return image if image.mode == "RGB" else image.convert("RGB")  # a copy costs as much as decoding
     return _by_bands(image, _on_white)
 
 
@@ -261,14 +259,13 @@ def _orientation(image: Image.Image) -> int:
 class Preprocessing(Record):
     """What happens to a picture before the tower sees it. The checkpoint card carries it."""
 
-    size: int = Field(default=96, ge=8, description="Side of the square that the tower sees, in pixels.")
+    size: int = Field(default=96, ge=8, description="Side of the input square of the tower, in pixels.")
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
     std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     resize: Literal["shortest", "squash", "letterbox"] = Field(
         default="shortest",
-        description="Cut the central square out, squash the whole picture into one, or keep its proportions and fill "
-        "the rest of the square with white.",
+        description="Crop the central square, squash the whole picture, or keep its proportions and pad with white.",
     )
 
     def square_of(self, data: bytes) -> np.ndarray:
@@ -281,10 +278,10 @@ class Preprocessing(Record):
             return self.square(picture)
 
     def square(self, image: Image.Image) -> np.ndarray:
-        """What ``resize`` makes of the picture, at ``size``: (3, size, size) uint8. Of a square that is the square.
+        """The picture as a square, by ``resize``: (3, size, size) uint8.
 
-        Only what is shown is resized, and a very high picture is squashed downwards first: Pillow goes sideways
-        first, and 224 x 8,000,000 would not fit into memory.
+        Only the visible part is resized. A very tall picture is squashed vertically first: Pillow resizes
+        horizontally first, and 224 x 8,000,000 would not fit into memory.
         """
         how = Image.Resampling[self.interpolation.upper()]
         if self.resize == "letterbox":
@@ -321,12 +318,13 @@ def _letterboxed(image: Image.Image, size: int, how: Image.Resampling) -> Image.
 
 
 class Augmentation(Record):
-    """How training pictures are varied; every value is the width of a uniform draw. Zero switches it off."""
+    """Augmentation of training pictures; each value is the width of a uniform distribution. Zero disables it."""
 
-    crop: float = Field(default=0.5, gt=0, le=1, description="Least share of the picture's area that a crop keeps.")
-    rotate: float = Field(default=10, ge=0, description="Largest rotation, degrees.")
+    crop: float = Field(default=0.5, gt=0, le=1, description="Minimum share of the picture's area that a crop keeps.")
+    rotate: float = Field(default=10, ge=0, description="Maximum rotation, degrees.")
     flip: bool = Field(
-        default=False, description="Mirror half of the pictures. Labels and logos of products are never seen mirrored."
+        default=False,
+        description="Mirror half of the pictures. Off by default: labels and logos are never mirrored in reality.",
     )
-    light: float = Field(default=0.3, ge=0, lt=1, description="Largest relative change of brightness and contrast.")
-    saturation: float = Field(default=0.3, ge=0, lt=1, description="Largest relative change of saturation.")
+    light: float = Field(default=0.3, ge=0, lt=1, description="Maximum relative change of brightness and contrast.")
+    saturation: float = Field(default=0.3, ge=0, lt=1, description="Maximum relative change of saturation.")

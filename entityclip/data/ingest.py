@@ -1,4 +1,4 @@
-"""Ingest: from a source to pair shards in staging, and to a file with a reason for every row that was not usable."""
+"""Ingest: writes the rows of a source to pair shards in staging, and a reason for every rejected row to a CSV file."""
 
 from __future__ import annotations
 
@@ -42,23 +42,23 @@ def ingest(
     entity_holdout: float = 0.0,
     progress: bool = True,
 ) -> IngestReport:
-    """Read every row of ``source``, check its picture, and write what is usable to ``staging``.
+    """Read every row of ``source``, check its picture, and write usable rows to ``staging``.
 
-    Memory stays flat: pictures pass through one by one. A row's own split is kept; rows without one are drawn
-    by ``draw_split``. The same rows always give the same files.
+    Pictures are processed one by one, so memory use is constant. A row keeps its own split; ``draw_split`` assigns
+    one to the others. The same rows always give the same files.
 
     Args:
-        source: Where the rows come from.
+        source: The rows.
         staging: Emptied first; complete only once this function has returned.
-        rejected: CSV with file, row, reason; replaced, or removed where nothing was rejected.
+        rejected: CSV with file, row, reason; replaced, or removed if nothing was rejected.
         val_share: Share of the pictures that go to val, 0 to 1.
         test_share: Share of the pictures that go to test, 0 to 1.
-        entity_holdout: Share of the entities all of whose pictures go to test: the never-photographed slice.
+        entity_holdout: Share of the entities whose pictures all go to test: the never-photographed slice.
         progress: Show a progress bar on standard error.
 
     Raises:
         ConfigError: The shares are impossible.
-        SourceError: The source as a whole cannot be read, or not one of its pictures is usable.
+        SourceError: The source cannot be read, or has no usable picture.
     """
     shares = SplitShares.checked(val=val_share, test=test_share, entity_holdout=entity_holdout)
     started = time.monotonic()
@@ -75,7 +75,7 @@ def ingest(
     refused.close()
     usable = sum(counts.values())
     if not usable:
-        raise SourceError(f"{source.name}: not one usable picture; {refused.summary()}")
+        raise SourceError(f"{source.name}: no usable picture; {refused.summary()}")
     pairs.finish(staging, pairs=usable, entities=entities, **counts)
     return IngestReport(
         source=source.name,
@@ -89,7 +89,7 @@ def ingest(
 
 # ---------------------------------------------------------------- splits
 class SplitShares(Record):
-    """How pictures without a split of their own are shared out."""
+    """Shares of the splits, for pictures without a split of their own."""
 
     val: float
     test: float
@@ -97,10 +97,10 @@ class SplitShares(Record):
 
     @classmethod
     def checked(cls, *, val: float, test: float, entity_holdout: float) -> SplitShares:
-        """Shares that leave something to train on.
+        """Validate the shares.
 
         Raises:
-            ConfigError: One is below 0, or nothing is left for train.
+            ConfigError: A share is below 0, or nothing is left for train.
         """
         if min(val, test, entity_holdout) < 0 or val + test >= 1 or entity_holdout >= 1:
             raise ConfigError(
@@ -111,10 +111,10 @@ class SplitShares(Record):
 
 
 def draw_split(image_sha256: str, *, entity_id: str, shares: SplitShares) -> Split:
-    """The split of a picture that has none of its own.
+    """The split of a picture without a split of its own.
 
-    Drawn by the picture's bytes, so the same picture under two captions of its entity never stands in two splits;
-    and before that by its entity, so a held-out entity is in test with all its pictures.
+    All pictures of a held-out entity go to test. Otherwise the hash of the picture decides, so that the same picture
+    with two captions is never in two splits.
     """
     if pairs.split_of(entity_id, val=0, test=shares.entity_holdout) == "test":
         return "test"
@@ -131,7 +131,7 @@ def _write_pairs(
     shares: SplitShares,
     progress: bool,
 ) -> dict[Split, int]:
-    """Write the usable pictures; returns how many went to each split."""
+    """Write the usable pictures; returns their number per split."""
     writer = pairs.PairsWriter(staging.pairs)
     with tqdm(total=len(source), desc="ingest", unit="picture", disable=not progress) as bar:
         for row in source.pictures():
@@ -145,7 +145,7 @@ def _write_pairs(
 
 
 def _pair(row: PictureRow, *, source: Source, roster: _Roster, shares: SplitShares) -> dict[str, Any] | Rejection:
-    """The row as it is stored, or why it cannot be. The picture is kept without metadata, and its hash is of that."""
+    """The stored row, or the reason for its rejection. The picture is stored, and hashed, without metadata."""
     own_split = _SPLIT_NAMES.get(row.split.casefold()) if row.split else None
     if row.split and not own_split:
         return Rejection(file=row.file, row=row.row, reason=f"split {row.split!r}; expected train, val or test")
@@ -193,13 +193,13 @@ def _entity_of(row: PictureRow) -> EntityRow:
 
 
 def _joined(known: EntityRow, row: EntityRow) -> EntityRow:
-    """``known`` with the aliases and tags of another row about it, and its date where none was known."""
+    """``known`` with the aliases and tags of another row about it, and its date if it has none."""
     aliases, tags = (tuple(dict.fromkeys([*a, *b])) for a, b in ((known.aliases, row.aliases), (known.tags, row.tags)))
     return replace(known, aliases=aliases, tags=tags, date=known.date or row.date)
 
 
 class _Roster:
-    """The entities, each as the first row named it, and the texts that rows provide about them."""
+    """The entities, named as in their first row, and their source-provided texts."""
 
     def __init__(self, staging: DataLayout, source: Source) -> None:
         self._staging, self._source = staging, source
@@ -210,9 +210,9 @@ class _Roster:
         self._texts: set[str] = set()
 
     def add(self, row: EntityRow, *, pictured: bool = False) -> EntityRow:
-        """The entity that ``row`` is about, with the name that its first row gave it.
+        """The entity of ``row``, named as in its first row.
 
-        What a ``pictured`` row may be used for is said of that picture alone, so it does not become the entity's.
+        Licence and consent of a ``pictured`` row apply only to that picture, so they are not copied to the entity.
         """
         entity_id = pairs.entity_id(row.identity)
         known = self._entities.get(entity_id)
@@ -222,12 +222,12 @@ class _Roster:
         else:
             known = self._entities[entity_id] = _joined(known, row)
         for text in row.explanations:
-            self._bring(entity_id, text, row)
+            self._add_text(entity_id, text, row)
         return known
 
-    def _bring(self, entity_id: str, text: str, row: EntityRow) -> None:
+    def _add_text(self, entity_id: str, text: str, row: EntityRow) -> None:
         text = text.strip()
-        key = pairs.digest(entity_id, unicodedata.normalize("NFKC", text))  # people read the text as it was written
+        key = pairs.digest(entity_id, unicodedata.normalize("NFKC", text))  # the text itself is stored as written
         if text and key not in self._texts:
             self._texts.add(key)
             entity = self._entities[entity_id]
@@ -238,7 +238,7 @@ class _Roster:
             )
 
     def close(self) -> int:
-        """Write both tables; returns how many entities there are."""
+        """Write both tables; returns the number of entities."""
         self._source_provided.close()
         return pairs.write_rows(self._staging.entities, pairs.ENTITIES, self._stored(), name="entities")
 
@@ -260,7 +260,7 @@ class _Roster:
 
 # ---------------------------------------------------------------- rejected rows
 class _RejectedRows:
-    """CSV with file, row, reason; it gets its name when everything is in it."""
+    """CSV with file, row, reason; renamed into place when complete."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._file = path, ExitStack()

@@ -19,7 +19,7 @@ _PILLOW_BLOCK = 8 * 2**20
 
 
 class ByteBudget:
-    """Bytes that threads share: whoever came first is first. More than there are in all is given to one alone."""
+    """A byte limit that threads share, first come, first served. A request above the limit runs alone."""
 
     def __init__(self, limit: int) -> None:
         self.limit, self._used = limit, 0

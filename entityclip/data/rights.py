@@ -1,4 +1,4 @@
-"""Whether a row may be used, by its licence and its consent: asked before texts are written and at the gate."""
+"""Usage rights of rows by licence and consent; checked before texts are written and at the gate."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from entityclip.schemas import Record
 
 
 class Rights(Record):
-    """What a licence or a consent may not say. ``*`` stands for anything; case, width and outer space do not count.
+    """Patterns of licences and consents that forbid use. ``*`` matches anything; case and width are ignored.
 
-    A row that says nothing may be used: most pictures of goods show nobody who could consent. Add ``""`` to a list
-    where silence is a no.
+    A row without an entry may be used, since most pictures of products show no person. Add ``""`` to a list to reject
+    such rows.
     """
 
     refused_licences: tuple[str, ...] = Field(
@@ -27,7 +27,7 @@ class Rights(Record):
             *("all rights reserved*", "no licence*", "no license*", "unlicensed*"),
             *("*無断転載*", "*転載禁止*", "*使用禁止*", "*使用不可*", "*利用不可*"),
         ),
-        description="Licences under which nothing may be used.",
+        description="Licences that forbid use.",
     )
     refused_consents: tuple[str, ...] = Field(
         default=(
@@ -35,11 +35,11 @@ class Rights(Record):
             *("expired*", "pending*", "いいえ", "なし", "無し", "無", "未取得*", "同意なし*", "不同意*"),
             *("拒否*", "撤回*", "取消*", "取り消し*"),
         ),
-        description="What a person's consent says where there is none.",
+        description="Values of consent that forbid use.",
     )
 
     def missing(self, *, licence: str | None, consent: str | None) -> str:
-        """Why a row with these may not be used, as in ``consent: withdrawn``; empty where it may."""
+        """Why such a row may not be used, such as ``consent: withdrawn``; empty if it may."""
         if _refused(licence, self.refused_licences):
             return f"licence: {licence or '(none)'}"
         if _refused(consent, self.refused_consents):
@@ -47,34 +47,34 @@ class Rights(Record):
         return ""
 
     def missing_each(self, *, licences: Iterable[str | None], consents: Iterable[str | None]) -> list[str]:
-        """``missing`` of every row. A table knows few licences and consents, so each pair of them is judged once."""
+        """``missing`` of every row. Tables have few distinct licences and consents, so each pair is checked once."""
         rows = list(zip(licences, consents, strict=True))
-        judged = {row: self.missing(licence=row[0], consent=row[1]) for row in set(rows)}
-        return [judged[row] for row in rows]
+        reasons = {row: self.missing(licence=row[0], consent=row[1]) for row in set(rows)}
+        return [reasons[row] for row in rows]
 
 
 DEFAULT_RIGHTS = Rights()
 
 
 def read_rights(suite: Path) -> Rights:
-    """The rights in ``meta.rights`` of the suite of pairs; the defaults where the suite or the entry is not there.
+    """The rights in ``meta.rights`` of the suite of pairs; the defaults if the suite or the entry is missing.
 
     Raises:
-        ConfigError: The file is no JSON, or the entry is not what ``Rights`` holds.
+        ConfigError: The file is not JSON, or the entry is invalid.
     """
     try:
-        said = json.loads(suite.read_text(encoding="utf-8"))["meta"].get("rights", {})
+        rights = json.loads(suite.read_text(encoding="utf-8"))["meta"].get("rights", {})
     except FileNotFoundError:
         return DEFAULT_RIGHTS
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{suite}: not a suite ({error!r}); expected JSON with meta.rights") from error
     try:
-        return Rights.model_validate(said)
+        return Rights.model_validate(rights)
     except ValidationError as error:
         raise ConfigError(f"{suite}: meta.rights: {faults(error)}") from error
 
 
-@lru_cache(maxsize=1024)  # a table of a million rows knows a few licences
-def _refused(said: str | None, patterns: tuple[str, ...]) -> bool:
-    plain = normalised(said or "")
+@lru_cache(maxsize=1024)  # a table of a million rows has few distinct licences
+def _refused(value: str | None, patterns: tuple[str, ...]) -> bool:
+    plain = normalised(value or "")
     return any(fnmatchcase(plain, normalised(pattern)) for pattern in patterns)

@@ -1,6 +1,6 @@
-"""The one way a text gets to the tower, and the masking of names in the text that trains the bridge.
+"""Tokenisation of texts, and masking of names in explanations used for training.
 
-The libraries of the tokenizers are imported where they are used: who only reads settings does not wait for torch.
+Tokenizer libraries are imported inside functions, so that reading settings does not import torch.
 """
 
 from __future__ import annotations
@@ -28,38 +28,38 @@ _BETWEEN = r"[\s\-‐-―−・._/]*"
 
 
 class Tokenisation(Record):
-    """Which tokenizer reads texts, and how far. The checkpoint card carries it."""
+    """The tokenizer and its context length. Stored in the checkpoint card."""
 
     tokenizer: Architecture = Field(
         default="", description="Architecture whose tokenizer is used, as in the towers' config; '' is CLIP's BPE."
     )
     folder: str | None = Field(
         default=None,
-        description="Local folder with the files of a Hugging Face tokenizer; None asks the cache or the hub.",
+        description="Local folder with the files of a Hugging Face tokenizer; None: the Hugging Face cache or hub.",
     )
-    context: int = Field(default=77, ge=4, description="Longest text in tokens, start and end included.")
+    context: int = Field(default=77, ge=4, description="Maximum length in tokens, including start and end.")
 
     def load(self) -> Tokenizer:
-        """The tokenizer itself.
+        """Load the tokenizer.
 
         Raises:
-            ConfigError: Its architecture or its files are not there, or it is of an unknown kind.
+            ConfigError: Its architecture or files are missing, or its kind is unknown.
         """
         return Tokenizer(self)
 
     def portable(self) -> Tokenisation:
-        """The same without a folder or file of this machine."""
+        """The same without local paths."""
         return self.model_copy(update={"tokenizer": self.tokenizer and portable(self.tokenizer), "folder": None})
 
 
 class Tokenizer:
     """Texts to token ids, padded to the longest text of the call.
 
-    Texts are put into Unicode's NFKC form first: full-width letters and half-width kana read as plain ones.
+    Texts are normalised to NFKC first: full-width letters and half-width kana equal their usual forms.
 
     Attributes:
-        pad: The id behind the end of shorter texts. CLIP's BPE uses 0, which is "!" inside a text.
-        end: The id that ends a text; None where there is no such mark.
+        pad: The padding id of shorter texts. CLIP's BPE uses 0, which is "!" inside a text.
+        end: The id that ends a text; None if there is none.
         vocabulary: One more than the largest id.
     """
 
@@ -69,12 +69,12 @@ class Tokenizer:
         options = dict(text.get("tokenizer_kwargs") or {})
         source = config.folder or text.get("hf_tokenizer_name")
         if text.get("tokenizer_mode") or options.get("reduction_mask"):
-            raise ConfigError("tokenizer: tokenizer_mode and reduction_mask are not known here; leave them out")
+            raise ConfigError("tokenizer: tokenizer_mode and reduction_mask are not supported; remove them")
         self._reader = HuggingFaceReader(source, options) if source else BpeReader(options)
         self.pad, self.end, self.vocabulary = self._reader.pad, self._reader.end, self._reader.vocabulary
 
     def __call__(self, texts: Sequence[str]) -> torch.Tensor:
-        """(B,) texts -> (B, L) int64, L at most ``context``; a longer text loses its end but keeps its end mark."""
+        """(B,) texts -> (B, L) int64, L at most ``context``; a longer text is truncated but keeps its end mark."""
         import torch
 
         rows = self._reader.ids(_plain(texts), most=self.config.context)
@@ -83,11 +83,11 @@ class Tokenizer:
         return torch.tensor(padded, dtype=torch.long).reshape(len(rows), longest)
 
     def truncated(self, texts: Sequence[str]) -> np.ndarray:
-        """(N,) texts -> (N,) bool: True where a text is longer than ``context`` and loses its end."""
+        """(N,) texts -> (N,) bool: True for texts longer than ``context``."""
         return np.array([len(row) > self.config.context for row in self._reader.ids(_plain(texts), most=None)], bool)
 
     def save(self, folder: Path) -> None:
-        """Write the files of a Hugging Face tokenizer, for ``Tokenisation.folder``; CLIP's BPE has none."""
+        """Write the files of a Hugging Face tokenizer, for ``Tokenisation.folder``; CLIP's BPE has no files."""
         self._reader.save(folder)
 
 
@@ -96,7 +96,7 @@ def _plain(texts: Sequence[str]) -> list[str]:
 
 
 class BpeReader:
-    """CLIP's own tokenizer, which comes with open_clip."""
+    """CLIP's BPE tokenizer, from open_clip."""
 
     pad = 0
 
@@ -116,25 +116,25 @@ class BpeReader:
         return [[self.start, *self._bpe.encode(text)[:kept], self.end] for text in texts]
 
     def save(self, folder: Path) -> None:
-        """There is nothing to keep."""
+        """Do nothing: the tokenizer has no files."""
 
 
 class HuggingFaceReader:
-    """A tokenizer by ``transformers``, with the cleaning that open_clip puts in front of it."""
+    """A tokenizer of ``transformers``, with open_clip's text cleaning."""
 
     def __init__(self, source: str, options: dict[str, Any]) -> None:
         from open_clip.tokenizer import HFTokenizer
 
         try:
             wrapped = HFTokenizer(source, trust_remote_code=False, **options)
-        except Exception as error:  # the libraries behind it raise anything, plain Exception included
+        except Exception as error:  # its libraries may raise any exception
             raise ConfigError(
                 f"tokenizer {source!r}: cannot be loaded. Expected a folder with its tokenizer.json or vocabulary "
                 f"as 'folder', or a name that is in the Hugging Face cache ({error})"
             ) from error
         self._tokenizer, self._clean, self._strip = wrapped.tokenizer, wrapped.clean_fn, wrapped.strip_sep_token
         if self._tokenizer.pad_token_id is None or self._tokenizer.padding_side != "right":
-            raise ConfigError(f"tokenizer {source!r}: expected one that has a padding token and pads on the right")
+            raise ConfigError(f"tokenizer {source!r}: expected one with a padding token and right padding")
         self.pad = self._tokenizer.pad_token_id
         marks = (self._tokenizer.eos_token_id, self._tokenizer.sep_token_id)
         self.end = next((mark for mark in marks if mark is not None), None)
@@ -155,10 +155,10 @@ class HuggingFaceReader:
 
 
 def mask_names(text: str, names: Iterable[str], *, substitute: str = "this product") -> str:
-    """``text`` (NFKC) with every one of ``names`` replaced, whatever its case, width, hyphens or dots.
+    """``text`` (NFKC) with every one of ``names`` replaced, regardless of case, width, hyphens and dots.
 
-    A name inside its own explanation is a shortcut that destroys the bridge from explanation to picture.
-    The original stays as it is for people. A name of one Japanese character is left alone: 茶 is also half of 茶色.
+    A name inside an explanation is a shortcut: the model would not learn to relate explanation and picture. Stored
+    texts keep their names. A name of one Japanese character is not masked: 茶 is also part of 茶色.
     """
     pattern = _pattern(frozenset(names))
     plain = unicodedata.normalize("NFKC", text)
@@ -167,7 +167,7 @@ def mask_names(text: str, names: Iterable[str], *, substitute: str = "this produ
 
 @lru_cache(maxsize=4096)
 def _pattern(names: frozenset[str]) -> re.Pattern[str] | None:
-    """All spellings of all names, the longest first; None where there is nothing to mask."""
+    """Pattern of all spellings of all names, longest first; None if there is nothing to mask."""
     spelt = {unicodedata.normalize("NFKC", name) for name in names}
     parts = [found for name in sorted(spelt, key=len, reverse=True) if (found := _PARTS.findall(name))]
     bodies = [_spelling(found) for found in parts if len("".join(found)) > 1]
@@ -175,7 +175,7 @@ def _pattern(names: frozenset[str]) -> re.Pattern[str] | None:
 
 
 def _spelling(parts: list[str]) -> str:
-    """``parts`` with anything that people write between them, and no letter of the same script adjoining."""
+    """Pattern of ``parts`` with optional separators between them, and no adjoining letter of the same script."""
     kinds = (_LATIN, _KATAKANA)
     before = next((f"(?<!{kind})" for kind in kinds if re.match(kind, parts[0][0])), "")
     after = next((f"(?!{kind})" for kind in kinds if re.match(kind, parts[-1][-1])), "")

@@ -68,7 +68,7 @@ class Budget:
         self._last = str(failure)
         # A rejected request is not a server failure as long as others are answered.
         self._in_a_row += not (isinstance(failure, RequestRefused) and self._answered)
-        exhausted = self._in_a_row >= max(MIN_FAILURES_IN_A_ROW, self._config.at_once)
+        exhausted = self._in_a_row >= max(MIN_FAILURES_IN_A_ROW, self._config.max_concurrency)
         if self._stop is None and (isinstance(failure, ServerUnusable) or exhausted):
             self._stop = WriterError(f"{self._config.base_url}: {self._last}; {self._so_far()}")
 

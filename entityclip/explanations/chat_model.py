@@ -70,7 +70,7 @@ class ChatModel:
         started = time.monotonic()
         read = self._read(chats)
         sampling = {"do_sample": True, "temperature": self._config.temperature} if self._config.temperature else {}
-        settings = {"do_sample": False, **sampling, "max_new_tokens": self._config.most_tokens}
+        settings = {"do_sample": False, **sampling, "max_new_tokens": self._config.max_tokens}
         with torch.inference_mode():
             written = self._model.generate(**read, **settings, pad_token_id=self._tokenizer.pad_token_id)
         new = written[:, read["input_ids"].shape[1] :]

@@ -14,6 +14,10 @@ from entityclip.explanations.prompt import Domain
 from entityclip.explanations.rules import DomainRules
 from entityclip.explanations.source_writer import SourceWriter, Writer
 from entityclip.schemas import Record
+from entityclip.schemas.renamed import refuse_renamed
+
+RENAMED = {"most_tokens": "max_tokens", "at_once": "max_concurrency"}
+"""Old name of a setting -> its name now."""
 
 
 class SourceConfig(Record):
@@ -29,7 +33,7 @@ class GenerationConfig(Record):
     domain: Domain = Field(default="product", description="Set of prompts: product, news or free.")
     rules: DomainRules = Field(default=DomainRules(), description="Rules for content, wording and length of the texts.")
     pictures: bool = Field(default=False, description="Send a picture of each entity; the model must accept pictures.")
-    most_tokens: int = Field(default=400, ge=16, description="Maximum number of tokens in one reply.")
+    max_tokens: int = Field(default=400, ge=16, description="Maximum number of tokens in one reply.")
     temperature: float = Field(default=0.0, ge=0, le=2, description="Sampling temperature; 0 is greedy.")
 
 
@@ -55,7 +59,7 @@ class OpenAIConfig(GenerationConfig):
         default={}, description="Language -> folder of a spaCy pipeline that finds names of persons to redact."
     )
     api_key_env: str = Field(default="", description="Environment variable that holds the API key; empty: no key.")
-    at_once: int = Field(default=16, ge=1, le=1024, description="Maximum number of requests in flight.")
+    max_concurrency: int = Field(default=16, ge=1, le=1024, description="Maximum number of requests in flight.")
     retries: int = Field(default=5, ge=0, description="Retries after status 429, 5xx or a connection error.")
     timeout: float = Field(default=120.0, gt=0, description="Timeout of one attempt in seconds.")
     structured: bool = Field(default=True, description="Let the server enforce the JSON schema of the reply.")
@@ -90,14 +94,15 @@ def read_writer_settings(path: Path) -> dict[str, Any]:
     """The settings of a writer in the YAML file ``path``.
 
     Raises:
-        ConfigError: The file is missing or is not a YAML mapping.
+        ConfigError: The file is missing, is not a YAML mapping, or has a renamed setting.
     """
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML: {error}") from None
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
-        raise ConfigError(f"{path}: expected settings like 'writer: openai', one a line")
+        raise ConfigError(f"{path}: expected settings like 'writer: openai', one per line")
+    refuse_renamed(settings, RENAMED, where=path)
     return settings
 
 

@@ -142,7 +142,7 @@ async def _body(client: AsyncOpenAI, messages: list[Message], *, config: OpenAIC
     """The response body. The client library waits for the headers, with retries."""
     import httpx
 
-    options: dict[str, Any] = {"temperature": config.temperature, config.token_limit: config.most_tokens}
+    options: dict[str, Any] = {"temperature": config.temperature, config.token_limit: config.max_tokens}
     if config.structured:
         options["response_format"] = {"type": "json_schema", "json_schema": reply_schema()}
     create = client.chat.completions.with_streaming_response.create

@@ -87,7 +87,7 @@ class OpenAIWriter:
         self, waiting: Iterator[ExplanationRequest], budget: Budget, in_flight: _InFlight
     ) -> Iterator[tuple[ExplanationRequest, WriterCost]]:
         """The next requests, up to the concurrency limit and the budget; the caller adds them to ``in_flight``."""
-        while budget.can_continue and len(in_flight) < self._config.at_once:
+        while budget.can_continue and len(in_flight) < self._config.max_concurrency:
             request = next(waiting, None)
             if request is None:
                 return

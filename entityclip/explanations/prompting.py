@@ -42,7 +42,7 @@ class Prompter:
     def prompt_version(self, request: ExplanationRequest) -> str:
         """Name of the prompt and a hash of its text and of every setting that changes the request."""
         name = prompt_name(self._config.domain, self._language(request))
-        settings = self._config.model_dump_json(include={"rules", "most_tokens", "temperature", "pictures"})
+        settings = self._config.model_dump_json(include={"rules", "max_tokens", "temperature", "pictures"})
         return f"{name}-{digest(prompt_source(name), settings, repr(reply_schema()), length=12)}"
 
     def prompt(self, request: ExplanationRequest) -> Prompt:
@@ -75,7 +75,7 @@ class Prompter:
         try:
             reply = read_reply(completion.text)
         except ReplyFault as fault:
-            cut = "" if completion.whole else f"; it was cut off after {self._config.most_tokens} tokens"
+            cut = "" if completion.whole else f"; it was cut off after {self._config.max_tokens} tokens"
             raise ReplyFault(f"{fault}{cut}") from None
         if broken := broken_rules(reply.text, self._config.rules):
             raise ReplyFault("text: " + "; ".join(f"{rule}: {what}" for rule, what in broken.items()))
@@ -89,7 +89,7 @@ class Prompter:
         """Estimated input tokens and maximum output tokens, without repairs."""
         prompt = self.prompt(request)
         picture = PICTURE_TOKENS if request.picture_sha256 else 0
-        return tokens_about(prompt["system"] + prompt["user"]) + picture, self._config.most_tokens
+        return tokens_about(prompt["system"] + prompt["user"]) + picture, self._config.max_tokens
 
     def _localised(self, request: ExplanationRequest) -> ExplanationRequest:
         """``request`` with the language of its future text."""

@@ -177,7 +177,7 @@ def test_a_trained_model_is_measured_and_answers(mine, shop, tmp_path):
     assert (report["model_fingerprint"], report["pictures"], report["entities"]) == (card["fingerprint"], 3, 4)
     assert set(pd.read_csv(tmp_path / "queries.csv")["index"]) >= {"caption", "explanation", "mixed"}
     assert [tag["score"] for tag in answer("tag", shop / "photos" / "YK-10_0.png", *model, "-k", 4)["tags"]]
-    (hit,) = answer("search", "赤いやかん", *model, "--of", "entities", "-k", 1)["hits"]
+    (hit,) = answer("search", "赤いやかん", *model, "--target", "entities", "-k", 1)["hits"]
     assert (hit["entity"], hit["exact"]) == ("YK-10", True)
 
 

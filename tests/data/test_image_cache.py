@@ -164,7 +164,7 @@ def test_processes_that_open_at_once_decode_once(data, tmp_path):
 
 
 def test_too_little_room_says_how_much_is_needed_before_anything_is_decoded(data, tmp_path):
-    with pytest.raises(WorkspaceError, match=r"need [\d.]+ GB, [\d.]+ GB were free; make room"):
+    with pytest.raises(WorkspaceError, match=r"need [\d.]+ GB, [\d.]+ GB are free; make room"):
         opened(data, tmp_path, most_bytes=2**62, size=2**22)
     assert not list(tmp_path.glob("*.npy*"))
 
@@ -174,7 +174,7 @@ def test_a_disk_that_fills_up_meanwhile_says_the_same_and_leaves_nothing(data, t
     path = tmp_path / "squares.npy"
     monkeypatch.setattr(image_cache, "atomic_path", lambda _: nullcontext(Path("/dev/full")))
     streamed = Streamed(data, split="train", preprocessing=Preprocessing(size=SIDE))
-    with pytest.raises(WorkspaceError, match="GB were free; make room"):
+    with pytest.raises(WorkspaceError, match="GB are free; make room"):
         image_cache._write(path, streamed, progress=False)
     assert not list(tmp_path.iterdir())
 

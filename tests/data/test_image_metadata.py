@@ -93,7 +93,7 @@ CARRIERS: dict[str, Callable[[], bytes]] = {
     "the second picture of an MPO": mpo,
     "texts and EXIF in a PNG": png_text,
     "what follows the end of a PNG": lambda: saved("PNG") + SECRET,
-    "a chunk of a PNG that nobody knows": lambda: saved("PNG")[:33] + chunk(b"vpAg", SECRET) + saved("PNG")[33:],
+    "an unknown chunk of a PNG": lambda: saved("PNG")[:33] + chunk(b"vpAg", SECRET) + saved("PNG")[33:],
     "a comment in a GIF": gif,
     "EXIF and XMP in a WebP": lambda: saved("WEBP", exif=exif(), xmp=b"<x>" + SECRET + b"</x>", lossless=True),
     "EXIF in an animated WebP": lambda: saved(

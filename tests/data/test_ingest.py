@@ -134,7 +134,7 @@ def test_a_link_that_stays_inside_the_folder_is_followed(tmp_path, staging, pict
 
 
 def test_not_one_usable_picture_is_an_error_that_names_the_file_of_reasons(tmp_path, staging, picture_bytes):
-    with pytest.raises(SourceError, match=r"not one usable picture; 1 reasons are in .*rejected.csv, the first: a.jpg"):
+    with pytest.raises(SourceError, match=r"no usable picture; 1 reasons are in .*rejected.csv, the first: a.jpg"):
         run(RowSource(PictureRow(file="a.jpg", row=1, data=b"", caption="A", entity="A")), staging)
     assert rejected_rows(staging)[0]["reason"] == "empty file"
     assert not staging.marker.exists()

@@ -83,7 +83,7 @@ def test_a_missing_shard_is_noticed(tmp_path, picture_bytes):
         writer.add(pair(i, picture_bytes(i)))
     writer.close()
     pairs.shards(tmp_path)[1].unlink()
-    with pytest.raises(DataError, match=r"2 of 3 shards train-\* are there"):
+    with pytest.raises(DataError, match=r"2 of 3 shards train-\* exist"):
         pairs.read_frame(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Tiny chat models that have learnt to say one thing, whatever they are asked; with and without eyes."""
+"""Tiny chat models that always generate the same text; with and without vision."""
 
 from __future__ import annotations
 

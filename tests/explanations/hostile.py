@@ -1,4 +1,4 @@
-"""A chat server that misbehaves as the caption of a request tells it to, and counts what it was asked.
+"""A chat server that fails as the caption of a request names, and counts its requests.
 
 ``python hostile.py`` prints its port and serves until it is killed; GET /counts gives entity -> requests.
 """

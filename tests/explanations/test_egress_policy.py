@@ -101,7 +101,7 @@ def test_an_allowed_host_is_written_as_a_host(host: str) -> None:
 
 # ---------------------------------------------------------------- the client
 class _Elsewhere(BaseHTTPRequestHandler):
-    """Sends whoever asks on to a host that is not allowed."""
+    """Redirects every request to a host that is not allowed."""
 
     def do_POST(self) -> None:
         self.send_response(307)

@@ -23,7 +23,7 @@ TEXTS = {
 
 
 class CountingWriter(SourceWriter):
-    """Writes one plain sentence and counts how often it was asked; stops dead after ``lives`` answers."""
+    """Writes one sentence per request and counts requests; dies after ``lives`` answers."""
 
     generator = "counting"
 

@@ -59,7 +59,7 @@ def known(ledger: Path) -> set[str]:
 
 def run(staging: Path, ledger: Path, port: int) -> int:
     """One run of the stage, in this process or in a child."""
-    settings = {"writer": "openai", "model": "m", "base_url": f"http://127.0.0.1:{port}/v1", "at_once": AT_ONCE}
+    settings = {"writer": "openai", "model": "m", "base_url": f"http://127.0.0.1:{port}/v1", "max_concurrency": AT_ONCE}
     writer = open_writer(writer_config(settings, origin="here"), ledger=ledger)
     return explain(DataLayout(staging), writer=writer, ledger=ledger)
 

@@ -102,7 +102,7 @@ def test_a_request_that_fails_is_said_and_the_others_are_answered(ask: Ask, capt
 
 def test_a_server_that_is_down_is_not_asked_for_ever(ask: Ask, server: HostileServer) -> None:
     with pytest.raises(WriterError, match="status 503"):
-        ask(*["down"] * 100, at_once=4, retries=0)
+        ask(*["down"] * 100, max_concurrency=4, retries=0)
     assert sum(server.counts.values()) < 12
 
 
@@ -124,7 +124,7 @@ def test_a_wrong_key_stops_at_once_and_is_not_repeated(
 ) -> None:
     monkeypatch.setenv("SHOP_KEY", "sk-very-secret")
     with pytest.raises(WriterError, match="status 401") as error:
-        ask(*["locked"] * 50, api_key_env="SHOP_KEY", at_once=1)
+        ask(*["locked"] * 50, api_key_env="SHOP_KEY", max_concurrency=1)
     assert server.heard[0][0]["authorization"] == "Bearer sk-very-secret"
     assert "secret" not in str(error.value)
     assert sum(server.counts.values()) == 1
@@ -158,7 +158,7 @@ def test_the_budget_stops_the_run_and_what_was_in_flight_is_kept(
 ) -> None:
     answers: list[WriterAnswer] = []
     with pytest.raises(BudgetSpent, match="budget"):
-        ask(*["good"] * 100, into=answers, at_once=3, **budget)
+        ask(*["good"] * 100, into=answers, max_concurrency=3, **budget)
     assert 10 < len(answers) < 100
     assert len(answers) == sum(server.counts.values())
     assert sum(a.cost.tokens_in + a.cost.tokens_out for a in answers) <= 6_000
@@ -171,13 +171,13 @@ def test_what_a_server_does_not_count_is_estimated(ask: Ask) -> None:
 
 
 def test_some_refused_entities_do_not_stop_the_others(ask: Ask) -> None:
-    answers = ask("good", *["refused"] * 12, "good", at_once=1)
+    answers = ask("good", *["refused"] * 12, "good", max_concurrency=1)
     assert [bool(answer.records) for answer in answers] == [True, *[False] * 12, True]
 
 
 def test_no_more_requests_fly_than_may(ask: Ask, server: HostileServer) -> None:
     server.delay = 0.05
-    ask(*["good"] * 20, at_once=4)
+    ask(*["good"] * 20, max_concurrency=4)
     assert server.most_at_once == 4
 
 

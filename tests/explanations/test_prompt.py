@@ -63,7 +63,7 @@ def test_a_book_is_cut() -> None:
     assert len(user) < 6_000
 
 
-@pytest.mark.parametrize("change", [{"temperature": 0.5}, {"rules": RULES}, {"most_tokens": 99}, {"domain": "news"}])
+@pytest.mark.parametrize("change", [{"temperature": 0.5}, {"rules": RULES}, {"max_tokens": 99}, {"domain": "news"}])
 def test_whatever_changes_what_is_asked_makes_a_new_version(change: dict[str, object]) -> None:
     settings = {"model": "m"}
     first = Prompter(GenerationConfig.model_validate(settings)).prompt_version(REQUEST)

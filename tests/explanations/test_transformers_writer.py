@@ -29,7 +29,7 @@ def chatty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def asked(model: Path, *requests: ExplanationRequest, **settings: Any) -> list[WriterAnswer]:
-    given = {"writer": "transformers", "model": str(model), "device_map": "cpu", "most_tokens": 64, **settings}
+    given = {"writer": "transformers", "model": str(model), "device_map": "cpu", "max_tokens": 64, **settings}
     return list(open_writer(writer_config(given, origin="here"), ledger=model / "no.sqlite").write(iter(requests)))
 
 
@@ -122,7 +122,7 @@ def served(chatty: Path, tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.slow
 def test_the_server_of_transformers_is_understood(chatty: Path, served: str, tmp_path: Path) -> None:
-    given = {"writer": "openai", "model": str(chatty), "base_url": served, "structured": False, "at_once": 2}
+    given = {"writer": "openai", "model": str(chatty), "base_url": served, "structured": False, "max_concurrency": 2}
     writer = open_writer(writer_config(given, origin="here"), ledger=tmp_path / "ledger.sqlite")
     requests = [request(i, language="ja", caption="赤いやかん") for i in range(3)]
     answers = sorted(writer.write(iter(requests)), key=lambda answer: answer.request.entity)

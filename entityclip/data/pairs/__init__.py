@@ -1,8 +1,8 @@
 """The versioned tables: pairs, entities, explanations, as Parquet shards that pandas and ``datasets`` read.
 
-Pairs hold their picture's bytes in a struct ``image: {bytes, path}``, so a million pictures are a few files
-and the other columns are read without them. Ids are hashes of content: the same row has the same id in
-every version, on every machine.
+Pairs hold the bytes of their picture in a struct ``image: {bytes, path}``, so a million pictures are a few files, and
+other columns can be read without them. Ids are hashes of content: the same row has the same id in every version and on
+every machine.
 """
 
 from entityclip.data.pairs.ids import digest, entity_id, normalised, pair_id, sources_hash, split_of

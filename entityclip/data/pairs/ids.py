@@ -27,7 +27,7 @@ def sources_hash(package: Path) -> str:
 
 
 def normalised(name: str) -> str:
-    """``name`` as ids and look-ups see it: NFKC, so full-width letters equal plain ones; no case, no outer space."""
+    """``name`` normalised for ids and lookups: NFKC, case-folded, single spaces."""
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
@@ -42,9 +42,9 @@ def pair_id(image_sha256: str, caption: str, entity: str) -> str:
 
 
 def split_of(key: str, *, val: float, test: float) -> Split:
-    """The split of ``key``, by its hash alone: it never changes when other rows come or go.
+    """The split of ``key``, by its hash only: it does not change when other rows are added or removed.
 
-    Pass a pair's id to split by picture, an entity's id to keep an entity out of training altogether.
+    Pass a pair's id to split by picture, an entity's id to hold an entity out of training.
     """
     u = int(digest("split", key), 16) / 16**16
     return "test" if u < test else "val" if u < test + val else "train"

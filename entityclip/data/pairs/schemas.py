@@ -15,7 +15,7 @@ _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
 def _features(schema: pa.Schema) -> dict[str, Any]:
-    """Hugging Face's description of ``schema``: the image column is a picture, the others plain values."""
+    """Hugging Face features of ``schema``: the image column is an image, the others are values."""
     features: dict[str, Any] = {}
     for field in schema:
         if field.name == "image":
@@ -69,7 +69,7 @@ ENTITIES = _described(
     ]
 )
 """One row per entity, photographed or not. ``aliases`` are its other names and codes; ``tags`` and ``date`` (an ISO
-day) are there to filter by; data of an earlier version lack both."""
+day) are for filters; earlier data versions lack both."""
 
 SOURCE_PROVIDED = _described(
     [

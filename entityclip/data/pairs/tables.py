@@ -22,14 +22,14 @@ from entityclip.storage import atomic_write, durable_rename, temporary_name
 
 SHARD_BYTES = 256 * 2**20
 ROW_GROUP_BYTES = 4 * 2**20
-"""So much of a series waits in memory while it is written, and is read at once by whoever wants a single row."""
+"""Size of a row group: it is buffered while writing, and read as a whole to get a single row."""
 
 
 # ---------------------------------------------------------------- writing
 class ShardWriter:
     """Writes rows into ``folder`` as shards of about ``shard_bytes`` each, one series per ``name``.
 
-    Shards carry a temporary name until ``close``; a killed writer leaves nothing that a reader would take.
+    Shards have temporary names until ``close``, so readers never see the output of a killed writer.
     The same rows always give the same bytes.
     """
 
@@ -65,7 +65,7 @@ class ShardWriter:
         self._open, self._written = None, 0
 
     def close(self) -> int:
-        """Give the shards their final names; returns how many there are. An empty series has one empty shard."""
+        """Give the shards their final names; returns their number. An empty series has one empty shard."""
         if self._rows or not self._parts:
             self._write_group()
         self._close_shard()
@@ -94,14 +94,14 @@ class PairsWriter:
         self._counts[split] += 1
 
     def close(self) -> dict[Split, int]:
-        """Give the shards their final names; returns how many pairs each split has."""
+        """Give the shards their final names; returns the number of pairs per split."""
         for writer in self._writers.values():
             writer.close()
         return self._counts
 
 
 def write_rows(folder: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]], *, name: str) -> int:
-    """Write ``rows`` as one series of shards; returns how many rows."""
+    """Write ``rows`` as one series of shards; returns their number."""
     writer, count = ShardWriter(folder, schema, name=name), 0
     for row in rows:
         writer.add(row)
@@ -111,13 +111,13 @@ def write_rows(folder: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]], 
 
 
 def start(data: DataLayout) -> None:
-    """Empty the folder: what is written into it counts only after ``finish``."""
+    """Empty the folder; it is complete only after ``finish``."""
     shutil.rmtree(data.root, ignore_errors=True)
     data.root.mkdir(parents=True)
 
 
 def finish(data: DataLayout, **counts: int) -> None:
-    """Mark the folder as complete, with the counts that it should have."""
+    """Mark the folder as complete, with its row counts."""
     marker = json.dumps({"schema_version": SCHEMA_VERSION, **counts}, indent=1, sort_keys=True)
     atomic_write(data.marker, marker + "\n")
 
@@ -127,7 +127,7 @@ def require_complete(data: DataLayout) -> dict[str, int]:
     """The marker's counts.
 
     Raises:
-        DataError: The folder is missing, half-written, or of another schema version.
+        DataError: The folder is missing, incomplete, or has another schema version.
     """
     if not data.marker.is_file():
         raise DataError(f"{data.root}: no {data.marker.name}, so the data are missing or half-written; ingest again")
@@ -142,26 +142,30 @@ def require_complete(data: DataLayout) -> dict[str, int]:
 
 
 def shards(folder: Path, *, name: str = "*") -> list[Path]:
-    """The shards of a series (or of all), in order; none where only other series exist: an empty split.
+    """The shards of a series (or of all), in order; empty if only other series exist (an empty split).
 
     Raises:
         DataError: The folder holds no shard at all, or a shard of the series is missing.
     """
     if not any(folder.glob("*-of-*.parquet")):
-        raise DataError(f"{folder}: no Parquet shard; the data are missing, bring them back or ingest again")
+        raise DataError(
+            f"{folder}: no Parquet shard; the data are missing; restore them with `dvc checkout` or ingest again"
+        )
     found = sorted(folder.glob(f"{name}-*-of-*.parquet"))
     series = Counter((path.name[: -len("00000-of-00001.parquet")], path.stem[-5:]) for path in found)
     for (prefix, total), count in series.items():
         if count != int(total):
-            raise DataError(f"{folder}: {count} of {int(total)} shards {prefix}* are there; bring the data back whole")
+            raise DataError(
+                f"{folder}: {count} of {int(total)} shards {prefix}* exist; restore it with `dvc checkout` or ingest"
+            )
     return found
 
 
 def read_frame(folder: Path, *, name: str = "*", columns: list[str] | None = None) -> pd.DataFrame:
-    """All rows of a series, by default in every column but the picture bytes. A damaged shard is a DataError."""
+    """All rows of a series, by default all columns except the picture bytes. A damaged shard raises DataError."""
     paths = shards(folder, name=name)
     frames = []
-    for path in paths or shards(folder)[:1]:  # an empty split has the columns of another one
+    for path in paths or shards(folder)[:1]:  # an empty split takes its columns from another one
         with reading(path):
             wanted = [c for c in pq.read_schema(path).names if c != "image"] if columns is None else columns
             frames.append(pq.read_table(path, columns=wanted).to_pandas())
@@ -169,13 +173,13 @@ def read_frame(folder: Path, *, name: str = "*", columns: list[str] | None = Non
 
 
 def iter_rows(folder: Path, *, name: str = "*", columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
-    """Rows as dicts, picture bytes and all, 32 at a time: memory stays flat, with photos of 4 MB as well."""
+    """Rows as dicts with picture bytes; reads 32 at a time, so memory use is constant."""
     for path in shards(folder, name=name):
         yield from iter_shard(path, columns=columns)
 
 
 def iter_shard(path: Path, *, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
-    """As ``iter_rows``, of one shard."""
+    """As ``iter_rows``, for one shard."""
     with reading(path):
         for batch in pq.ParquetFile(path).iter_batches(batch_size=32, columns=columns):
             yield from batch.to_pylist()
@@ -183,7 +187,7 @@ def iter_shard(path: Path, *, columns: list[str] | None = None) -> Iterator[dict
 
 @contextmanager
 def reading(shard: Path) -> Iterator[None]:
-    """Turns what Parquet's readers raise about a truncated or damaged shard into a DataError that names it."""
+    """Convert errors of the Parquet reader about a damaged shard into a DataError that names it."""
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""Where pictures come from: one file per data layout."""
+"""Sources of pictures: one module per data layout."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from entityclip.errors import ConfigError
 from entityclip.paths import Layout
 
 NEWS = ("n24news", "visualnews", "goodnews")
-"""Published sets of news pictures; who measures on them compares with what was published."""
+"""Published news data sets; evaluation on them follows the published protocol."""
 
 CATALOG_PRODUCTS = 300
-"""Products of the catalogue where nobody says how many."""
+"""Default number of products of the catalogue."""
 
 SOURCES = ("catalog", "grocery", "table", *NEWS)
 
@@ -45,7 +45,7 @@ def open_source(
         raise ConfigError(f"source {name}: a mapping belongs to the source 'table' only; leave it out")
     if products is not None and name != "catalog":
         raise ConfigError(f"source {name}: a number of products belongs to the source 'catalog' only; leave it out")
-    # Each source is imported when it is asked for: drawing needs what reading a table does not.
+    # Import each source on demand: only the catalogue needs the drawing packages.
     if name == "catalog":
         from entityclip.data.sources.catalog import CatalogSource
 

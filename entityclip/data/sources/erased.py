@@ -1,4 +1,4 @@
-"""A source without what was erased at a request: a table that still has the row brings nothing back."""
+"""A source without erased rows, even if its table still contains them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Row = TypeVar("Row", PictureRow, EntityRow)
 
 
 def without_erased(source: Source, erasures: Sequence[Erasure]) -> Source:
-    """The source without the rows that are in an erasure's record; itself where there is none."""
+    """The source without the rows of the erasures; the source itself if there are none."""
     return _Without(source, erasures) if erasures else source
 
 
 class _Without:
-    """Erased rows become rejections that name the row's number and nothing of its content."""
+    """Replaces erased rows by rejections that hold the row number but no content."""
 
     def __init__(self, source: Source, erasures: Sequence[Erasure]) -> None:
         self.name, self.language = source.name, source.language
@@ -31,19 +31,19 @@ class _Without:
         self._by_picture = any(erasure.kind == "picture" for erasure in erasures)
 
     def fingerprint(self) -> str:
-        """Changes with the source, and with every erasure."""
+        """Hash of the source and of every erasure."""
         return digest(self._source.fingerprint(), *(d for erasure in self._erasures for d in erasure.digests))
 
     def __len__(self) -> int:
         return len(self._source)
 
     def entities(self) -> Iterator[EntityRow | Rejection]:
-        """Those that stay, without erased texts."""
+        """The remaining rows, without erased texts."""
         for row in self._source.entities():
             yield row if isinstance(row, Rejection) else self._kept(row, row.identity)
 
     def pictures(self) -> Iterator[PictureRow | Rejection]:
-        """Those that stay, without erased texts."""
+        """The remaining rows, without erased texts."""
         for row in self._source.pictures():
             if isinstance(row, Rejection):
                 yield row

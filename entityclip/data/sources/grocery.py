@@ -155,4 +155,4 @@ def fetch(folder: Path, *, repository: str = REPOSITORY, timeout: float = FETCH_
 
 
 def _last_line(text: str) -> str:
-    return next(reversed(text.strip().splitlines()), "it said nothing")
+    return next(reversed(text.strip().splitlines()), "no output")

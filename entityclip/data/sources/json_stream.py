@@ -1,6 +1,6 @@
-"""JSON files as data sets are published in: one list or one object of a million members, read member by member.
+"""Reads large JSON files, one list or one object, member by member.
 
-``json.load`` would hold the whole text and every value at once, about four times the size of the file.
+``json.load`` would hold the whole text and every value in memory, about four times the size of the file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CHUNK = 2**20
 """Characters read at a time."""
 
 LONGEST = 2**24
-"""Characters of the longest member: beyond that a quote or bracket was never closed, and no more is read."""
+"""Maximum length of a member in characters; a longer one has an unclosed quote or bracket."""
 
 # Numbers stay text, as in every table: "1E5" is a model number, and 5,000 digits are more than Python converts.
 _DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
@@ -69,7 +69,7 @@ def json_object(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def kind(value: Any) -> str:
-    """What JSON calls a value that was read here; numbers came as text."""
+    """The JSON type of a value; numbers are read as text."""
     return {"NoneType": "null", "dict": "an object", "list": "a list", "bool": "true or false"}.get(
         type(value).__name__, "a text or number"
     )
@@ -88,14 +88,14 @@ def _opened(path: Path) -> Iterator[_JsonReader]:
 
 
 class _JsonReader:
-    """The text of a JSON file, of which one chunk or one member is held."""
+    """Reads a JSON file; holds one chunk or one member in memory."""
 
     def __init__(self, path: Path, stream: TextIO) -> None:
         self._path, self._stream = path, stream
         self._held, self._at, self._passed = "", 0, 0  # the chunk, the place in it, characters before it
 
     def members(self, opening: str, closing: str) -> Iterator[None]:
-        """Stops in front of every member; whoever asked has to read it before asking again."""
+        """Yield in front of every member; the caller must read the member before the next step."""
         self.require(opening)
         more = self.sign() != closing
         while more:
@@ -108,7 +108,7 @@ class _JsonReader:
             raise self.refused(f"there is more after the closing {closing}")
 
     def sign(self) -> str:
-        """The next character that is no space, not yet stepped over; empty at the end."""
+        """The next non-space character, without consuming it; empty at the end."""
         while True:
             found = _SPACE.match(self._held, self._at)
             self._at = found.end() if found else self._at
@@ -118,13 +118,13 @@ class _JsonReader:
                 return ""
 
     def require(self, sign: str) -> None:
-        """Step over ``sign``."""
+        """Consume ``sign``."""
         if self.sign() != sign:
             raise self.refused(f"expected {sign}" + ("" if self.sign() else ", but the file ends"))
         self._at += 1
 
     def value(self) -> Any:
-        """The next value, whole."""
+        """Read the next value."""
         self.sign()
         while True:
             try:
@@ -139,12 +139,12 @@ class _JsonReader:
                 raise self.refused("nested too deeply") from None
 
     def refused(self, reason: str) -> SourceError:
-        """The error that says where reading stopped."""
+        """The error with the position where reading stopped."""
         place = self._passed + self._at + 1
         return SourceError(f"{self._path}: not usable JSON at character {place:,}: {reason}; fetch the file again")
 
     def _read(self) -> bool:
-        """Hold another chunk, and forget what was stepped over; False at the end of the file."""
+        """Read the next chunk and drop consumed text; False at the end of the file."""
         more = self._stream.read(CHUNK)
         if more:
             self._passed += self._at

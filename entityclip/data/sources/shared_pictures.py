@@ -1,6 +1,6 @@
 """Entities that share photographs, such as the sizes of one product, as one entity with several names.
 
-A photograph cannot tell them apart, so that a tag for one is no error for another. Every name still finds the entity.
+A photograph cannot distinguish them, so a tag for one is correct for all. Search finds the entity by every name.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A source and, behind it, the pictures that people confirmed or corrected in service."""
+"""A source followed by the pictures that users of the service confirmed or corrected."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from entityclip.paths import FeedbackLayout
 from entityclip.schemas import Rejection
 
 FEEDBACK = "feedback"
-"""What stands in the ``source`` column of such rows."""
+"""Value of the ``source`` column of such rows."""
 
 
 def with_feedback(source: Source, feedback: FeedbackLayout) -> Source:
-    """The source with the rows of feedback; itself where there are none.
+    """The source with the rows of feedback; the source itself if there are none.
 
     Raises:
         SourceError: The table of feedback is damaged.
@@ -29,21 +29,21 @@ def with_feedback(source: Source, feedback: FeedbackLayout) -> Source:
 
 
 class _Joined:
-    """Rows of ``first``, then those of ``feedback`` under their own name."""
+    """Rows of ``first``, then those of ``feedback`` under their own source name."""
 
     def __init__(self, first: Source, feedback: Source) -> None:
         self.name, self.language = first.name, first.language
         self._first, self._feedback = first, feedback
 
     def fingerprint(self) -> str:
-        """Changes with either."""
+        """Hash of both."""
         return digest(self._first.fingerprint(), self._feedback.fingerprint())
 
     def __len__(self) -> int:
         return len(self._first) + len(self._feedback)
 
     def entities(self) -> Iterator[EntityRow | Rejection]:
-        """Those of the first: feedback names no new entity."""
+        """Entities of the first source: feedback adds none."""
         return self._first.entities()
 
     def pictures(self) -> Iterator[PictureRow | Rejection]:

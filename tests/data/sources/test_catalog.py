@@ -1,4 +1,4 @@
-"""The built-in sample: what is drawn, what is said about it, and the faults that are planted in it."""
+"""The built-in sample: drawn pictures, their texts, and injected faults."""
 
 from __future__ import annotations
 

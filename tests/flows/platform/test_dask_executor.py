@@ -42,7 +42,7 @@ def test_texts_written_by_workers_are_the_same_to_the_byte(
 ) -> None:
     monkeypatch.setattr("flows.platform.dask_executor.BATCHES", 1)  # three parts
     settings = {"writer": "transformers", "model": str(write_chatty(tmp_path / "chatty")), "device_map": "cpu"}
-    config = writer_config({**settings, "most_tokens": 64, "batch": 2}, origin="here")
+    config = writer_config({**settings, "max_tokens": 64, "batch": 2}, origin="here")
     tables = []
     for name, how in (("here", map), ("there", over)):
         data, ledger = tiny_data(tmp_path / name), tmp_path / f"{name}.sqlite"

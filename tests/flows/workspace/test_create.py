@@ -161,6 +161,7 @@ def test_the_written_config_says_the_defaults(tmp_path: Path) -> None:
         ("promotion: {minimal_gian: 1}", "promotion.minimal_gian"),
         ("promotion: {max_slice_drop: -1}", "promotion.max_slice_drop"),
         ("promotion: {surely: true}", "promotion.surely is now called promotion.require_significant"),
+        ("explain: {writer: openai, at_once: 4}", "explain.at_once is now called explain.max_concurrency"),
         ("promotion: [", "YAML"),
         ("- a list", "the file"),
         ("promotion: {metric: \0}", "YAML"),

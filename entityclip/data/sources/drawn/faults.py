@@ -145,7 +145,7 @@ TEXT_FAULTS = (
     ),
     TextFault(
         "placeholder",
-        "a template's field that nobody filled in",
+        "an unfilled template field",
         "placeholder",
         lambda case: case.text.replace(case.product.look.body, _PLACEHOLDERS[case.turn]),
     ),

@@ -1,7 +1,7 @@
-"""Invented products: what they are called, what they look like, and how people describe them.
+"""Synthetic products: names, looks and descriptions.
 
-Codes and names are drawn apart from looks, so they say nothing about what can be seen: whoever knows only
-the captions can only guess which picture shows a product that was never photographed.
+Codes and names are drawn independently of looks, so captions carry no information about the appearance: they do not
+reveal which picture shows a product that was never photographed.
 """
 
 from __future__ import annotations
