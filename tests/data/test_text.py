@@ -147,7 +147,7 @@ def test_tokenizers_travel_to_other_processes(files: Path) -> None:
 def test_a_folder_without_a_whole_tokenizer_is_refused(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "tokenizer.json").write_text(content)
-    with pytest.raises(ConfigError, match=r"cannot be loaded|has a padding token"):
+    with pytest.raises(ConfigError, match=r"cannot be loaded|with a padding token"):
         of(tmp_path).load()
 
 
@@ -161,5 +161,5 @@ def test_a_tokenizer_that_is_neither_here_nor_in_the_cache_is_refused(monkeypatc
 
 @pytest.mark.parametrize("text", [{"tokenizer_mode": "clips"}, {"tokenizer_kwargs": {"reduction_mask": "random"}}])
 def test_a_way_of_reading_that_is_not_known_here_is_refused(files: Path, text: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match="not known here"):
+    with pytest.raises(ConfigError, match="not supported"):
         of(files, **text).load()
