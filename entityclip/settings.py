@@ -1,4 +1,4 @@
-"""The settings of one workspace: ``entityclip.yaml``, for people to read and change."""
+"""The settings of one workspace: ``entityclip.yaml``, written for people to read and edit."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ RENAMED = {
 
 
 class RunPolicy(Record):
-    """What a run does that finds another one at work in this workspace, or in training on this device."""
+    """What a run does while another run works in this workspace or trains on this device."""
 
-    when_busy: Literal["wait", "drop"] = Field(default="wait", description="wait for the other run, or end as dropped.")
-    wait_hours: float = Field(default=12.0, ge=0, description="A run that waits gives up after so many hours.")
+    when_busy: Literal["wait", "drop"] = Field(default="wait", description="wait for the other run, or drop this one.")
+    wait_hours: float = Field(default=12.0, ge=0, description="Hours after which a waiting run gives up.")
     dask: str = Field(
         default="",
         pattern=r"^(|local|(tcp|tls)://\S+)$",
-        description="Explain and embed on Dask: local, or a scheduler's address; empty: in the run's own process.",
+        description="Dask for writing and embedding texts: local, a scheduler's address, or empty for none.",
     )
 
-    timezone: str = Field(default="UTC", description="Where schedules count their hours, as Asia/Tokyo.")
+    timezone: str = Field(default="UTC", description="Time zone of the schedules, such as Asia/Tokyo.")
 
     @field_validator("timezone")
     @classmethod
@@ -63,7 +63,7 @@ class RunPolicy(Record):
 
 
 class GatePolicy(Record):
-    """What looks at texts beside the rules in ``expectations/``."""
+    """The model that judges texts, beside the rules in ``expectations/``."""
 
     min_judge_score: float = Field(
         default=10.0,
@@ -75,16 +75,16 @@ class GatePolicy(Record):
 
 
 class ServicePolicy(Record):
-    """What packages hold for the services that they will run in."""
+    """Optional contents of packages."""
 
     onnx: bool = Field(
         default=False,
-        description="Put the towers for ONNX Runtime, fp32 and int8, into packages too; needs the extra onnx.",
+        description="Add the towers for ONNX Runtime, fp32 and int8, to packages; needs the extra onnx.",
     )
 
 
 class WorkspaceConfig(Record):
-    """Everything that ``entityclip.yaml`` may say; what it leaves out has the default."""
+    """All settings of ``entityclip.yaml``; a missing one has its default."""
 
     promotion: PromotionPolicy = Field(
         default=PromotionPolicy(), description="When a newly trained model replaces the champion."
@@ -92,26 +92,25 @@ class WorkspaceConfig(Record):
     explain: WriterConfig = Field(
         default=SourceConfig(), description="Who writes explanations: source, transformers or openai."
     )
-    gate: GatePolicy = Field(default=GatePolicy(), description="Which model may judge texts.")
+    gate: GatePolicy = Field(default=GatePolicy(), description="When the champion may judge texts.")
     runs: RunPolicy = Field(
         default=RunPolicy(), description="One run at a time in a workspace, one training at a time on a device."
     )
-    service: ServicePolicy = Field(
-        default=ServicePolicy(), description="What a packaged release holds for the service, beside the model."
-    )
+    service: ServicePolicy = Field(default=ServicePolicy(), description="Optional contents of a packaged release.")
     monitoring: DriftPolicy = Field(
-        default=DriftPolicy(), description="When what a service is shown differs too much from its release's data."
+        default=DriftPolicy(),
+        description="When the pictures and texts of a service count as drifted from its release's data.",
     )
     feedback: FeedbackPolicy = Field(
-        default=FeedbackPolicy(), description="Which judgements of people become rows, and when they are enough."
+        default=FeedbackPolicy(), description="Which feedback becomes training rows, and when it triggers a retraining."
     )
 
 
 def default_config() -> str:
-    """The text of a new ``entityclip.yaml``: every setting with its default and what it means."""
+    """The text of a new ``entityclip.yaml``: every setting with its default and its description."""
     lines = [
         "# Settings of this workspace. They are part of every release.",
-        "# Rules for data stand in expectations/, schedules in prefect.yaml.",
+        "# Rules for data are in expectations/, schedules in prefect.yaml.",
     ]
     for section, about in WorkspaceConfig.model_fields.items():
         lines += ["", f"# {about.description}", f"{section}:"]

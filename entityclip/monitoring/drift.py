@@ -28,27 +28,28 @@ _LEAST_GROUP = 5.0
 
 
 class DriftPolicy(Record):
-    """What counts as drift. Stands in the workspace's ``entityclip.yaml``."""
+    """What counts as drift; part of the workspace's ``entityclip.yaml``."""
 
-    window_hours: float = Field(default=24.0, gt=0, description="How far back the service's samples count.")
+    window_hours: float = Field(default=24.0, gt=0, description="Hours of the service's samples that are compared.")
     min_samples: int = Field(
-        default=200, ge=20, description="Different pictures, or texts, below which nothing is tested."
+        default=200, ge=20, description="Least number of different pictures, or texts, for a test."
     )
     ks_threshold: float = Field(
-        default=0.3, ge=0, le=1, description="Least Kolmogorov-Smirnov distance of a figure's two distributions."
+        default=0.3, ge=0, le=1, description="Kolmogorov-Smirnov distance from which a statistic has drifted."
     )
     auc_threshold: float = Field(
         default=0.85,
         ge=0.5,
         le=1,
-        description="How well a classifier must tell the two samples' embeddings apart: 0.5 is guessing, 1 always.",
+        description="AUC of a classifier between both samples' embeddings that is drift; 0.5 is chance.",
     )
     script_shift_threshold: float = Field(
-        default=0.1, ge=0, le=1, description="Share of the texts that must be in another script than the data's."
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Share of texts in new scripts that is drift.",
     )
-    alpha: float = Field(
-        default=0.01, gt=0, lt=1, description="Greatest probability of a false alarm, over all tests of one look."
-    )
+    alpha: float = Field(default=0.01, gt=0, lt=1, description="Significance level over all tests of one comparison.")
 
 
 class DriftTest(Record):

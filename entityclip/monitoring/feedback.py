@@ -24,23 +24,19 @@ Verdict = Literal["right", "wrong", "missing"]
 
 
 class FeedbackPolicy(Record):
-    """Which judgements count. Stands in the workspace's ``entityclip.yaml``."""
+    """Which judgements count; part of the workspace's ``entityclip.yaml``."""
 
-    min_new_images: int = Field(default=100, ge=1, description="So many new pictures make a retraining due.")
-    min_agreeing_keys: int = Field(
-        default=1, ge=1, description="So many API keys must say the same before a picture counts."
-    )
-    max_daily_per_key: int = Field(default=200, ge=1, description="Judgements of one API key that count on one day.")
-    max_per_entity: int = Field(
-        default=20, ge=1, description="Pictures of one entity that one API key may bring, for ever."
-    )
+    min_new_images: int = Field(default=100, ge=1, description="New pictures that trigger a retraining.")
+    min_agreeing_keys: int = Field(default=1, ge=1, description="API keys that must agree before a picture counts.")
+    max_daily_per_key: int = Field(default=200, ge=1, description="Judgements of one API key that count per day.")
+    max_per_entity: int = Field(default=20, ge=1, description="Pictures of one entity that one API key may add in all.")
     max_share_per_key: float = Field(
         default=0.1,
         ge=0,
         le=1,
-        description="Pictures for which one API key alone vouches, as a share of the source's own pictures.",
+        description="Pictures confirmed by one API key alone, as a share of the source's own pictures.",
     )
-    licence: str = Field(default="", description="What callers grant for their pictures; the gate judges it.")
+    licence: str = Field(default="", description="Licence that callers grant for their pictures; the gate checks it.")
     consent: str = Field(default="", description="Consent of the people shown on them.")
 
 
