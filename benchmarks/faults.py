@@ -106,7 +106,7 @@ def _refused(ground: KillGround, workspace: Path, *, expected: str) -> list[str]
     run = ground.start(workspace)
     status = run.end()
     last = (run.words.strip().splitlines() or [""])[-1]
-    print(f"  told: {last[:300]}", flush=True)
+    print(f"  reported: {last[:300]}", flush=True)
     plain = status == 1 and re.search(expected, last) is not None
     return [] if plain else [f"exit status {status}, last words: {run.words[-800:]}"]
 

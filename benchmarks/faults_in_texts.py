@@ -7,9 +7,9 @@ Half of the entities are learned from, the other half is measured: the text-qual
 are injected into the first half, once into single texts and once into all texts of an entity. Its threshold, which may
 set aside --promise of the sound texts there, is tested on faults injected into the second half, five times with other
 seeds.
-A text is set aside when its probability of being sound is below the threshold. What the writer was told is the
-entity's own sound text, as far as numbers are concerned. Where there are too few texts for all kinds at once, the kinds
-are planted one after the other; where a half holds few entities, --splits halves them anew and takes all together.
+A text is set aside when its probability of being sound is below the threshold. For checks of numbers, the
+writer's input is the entity's own sound text. Where there are too few texts for all kinds at once, the kinds
+are planted one after the other; where a half holds few entities, --splits repeats the split and pools the results.
 
 Three judges look at the pictures, one after the other:
 
@@ -177,7 +177,7 @@ def found_by(scored: pd.DataFrame) -> dict[str, float]:
 
 
 def prepared(layout: Layout, source: Path | None, *, products: int, progress: bool) -> None:
-    """The data set in the layout's staging, with the texts that it brings along."""
+    """The data set in the layout's staging, with its own texts."""
     drawn = partial(CatalogSource, layout.drawn, faults=False, products=products, progress=progress)
     opened = GrocerySource(source) if source else drawn()
     ingest(opened, staging=layout.staging, rejected=layout.rejected(opened.name), progress=progress)

@@ -5,7 +5,7 @@
 The case is a nightly batch. Yesterday's data were clean and the champion learned from them; tonight every text of
 half of the products stands under another product, of the same kind or of another. Off, the model is trained on that.
 On, the batch goes through the committed rules with that champion as judge (its idea of sound texts was learned from
-yesterday's data, with faults planted by another seed), and what breaks a rule is asked for again. The source's own
+yesterday's data, with faults planted by another seed), and texts that break a rule are written again. The source's own
 text stands in for a writer that writes well. What still breaks a rule then is left out.
 
 Without a champion, on the very first run, nothing looks at the pictures: ``first_run`` says how many of the swapped
@@ -47,7 +47,7 @@ SHARE, SEED, LEARNED_SEED = 0.5, 0, 100
 
 
 class KnowingWriter(SourceWriter):
-    """Writes what the source says: a writer that is told why a text was refused, and then writes well."""
+    """Writes the source's text: stands for a writer that gets the reason of a refusal and then writes well."""
 
     generator = "knowing"
 
@@ -94,7 +94,7 @@ def gated(batch: DataLayout, layout: Layout, scorers: GateScorers) -> Gated:
 
 
 def mended(batch: DataLayout, layout: Layout, scorers: GateScorers) -> tuple[pd.DataFrame, Gated]:
-    """The texts that are trained on with the gate on, and what the gate said of the batch as it came."""
+    """The training texts with the gate on, and the gate's first result for the batch."""
     first = gated(batch, layout, scorers)
     write_again(batch, first.broken, writer=KnowingWriter(), ledger=layout.ledger)
     second = gated(batch, layout, scorers)

@@ -1,11 +1,10 @@
-"""What it takes to go on: an explain stage whose answers are all in the ledger, for more and more entities.
+"""Cost of resuming: an explain stage whose answers are all in the ledger.
 
     python benchmarks/ledger.py --entities 100000 --json
 
-Each entity brings one text and has one caption. The first run keeps every answer, one transaction each; the second
-one, in a process of its own, asks for all of them and finds them. ``resume_s`` is its time from the start of the stage
-to the table of explanations; ``resume_bytes_each`` how far its peak memory lies above that of a tenth of the
-entities, for each entity more.
+Each entity has one source text and one caption. The first run stores every answer, one transaction each. The second
+run, in a separate process, looks all of them up. ``resume_s`` is its time from the start of the stage to the table of
+explanations. ``resume_bytes_each`` is the additional peak memory per entity, compared with a run on a tenth of them.
 """
 
 from __future__ import annotations

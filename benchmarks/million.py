@@ -35,7 +35,7 @@ from entityclip.explanations.stage import Estimate
 from entityclip.paths import Layout
 from entityclip.training.presets import Preset, preset
 
-BY_ENTITY = ("explain (brought texts)", "embed texts")
+BY_ENTITY = ("explain (source texts)", "embed texts")
 
 
 class Prices(NamedTuple):

@@ -5,7 +5,7 @@
 
 Personal data are drawn from a seed in the forms that people write them, and stand in an English and in a Japanese
 sentence that does not say what they are. One counts as found when its mark stands in its place and the rest of the
-sentence is untouched. Numbers that are nobody's are drawn in the forms of part numbers and barcodes; any change of
+sentence is untouched. Numbers that are not personal are drawn in the forms of part numbers and barcodes; any change of
 such a sentence is a false alarm, as is any change of a text of the drawn catalogue or, with --source, of the Grocery
 Store data set. Rates are per second of processor time, after a first text, which loads Presidio.
 """

@@ -1,15 +1,15 @@
-"""What the service adds to the model: its rate against the batched rate in one process, its latency, its memory.
+"""Overhead of the service: its rate against the batched rate in one process, its latency and its memory.
 
     python benchmarks/serve.py --package DIR/.entityclip/bentoml/models/entityclip-model/v1.0.0 --json
     python benchmarks/serve.py --package FOLDER --minutes 10 --json
 
-A process of its own asks over loopback, and takes its part of the same cores: the rate is what a machine gives that
-does both. It asks for one picture a request, as people do, and for as many as a request may bring, as programs do.
+A separate process sends requests over loopback and uses the same cores: the rate is that of a machine that does both.
+It sends one picture per request, as people do, and as many as a request may hold, as programs do.
 ``served_over_inprocess`` compares the best rate whose p95 is within twice ``batch_ms`` with pictures decoded and
 embedded by the batch of 64 in this process; ``one_a_request`` is the same for requests of one picture alone, and
 ``texts_served_over_inprocess`` and ``one_text_a_request`` are those of texts. ``p95_ms`` belongs to the first.
-``overload`` asks with four times as many connections as a worker takes in: what it accepts is answered in time, the
-rest is told when to come again.
+``overload`` uses four times as many connections as a worker accepts: accepted requests are served in time, the others
+get Retry-After.
 
 On a machine of few cores the load's own work cannot be hidden. Beside the clock, CPU seconds are counted: of this
 process, of the server with its workers, and of the load. ``cpu_one_a_request`` is the CPU time of a picture in this
@@ -49,7 +49,7 @@ SIDE = 348
 PICTURES = 64
 AT_ONCE = (1, 8, 32, 64, 128)
 FULL_AT_ONCE = (1, 2, 4)
-"""Requests at once where each brings as much as it may."""
+"""Concurrent requests if each holds as many items as allowed."""
 OVERLOAD = 4 * settings.AT_ONCE * settings.WORKERS
 
 

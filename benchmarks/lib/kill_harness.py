@@ -1,6 +1,6 @@
 """The main job under fire: real runs in real workspaces, killed where a stage is at work, and the proof afterwards.
 
-A run is killed with its whole process group, at a random moment after its log has said that a stage begins. The moment
+A run is killed with its whole process group, at a random moment after its log shows that a stage has begun. The moment
 lies within the time that the stage took in an undisturbed run. Then the same command goes on.
 """
 
@@ -149,7 +149,7 @@ class JobProcess:
 
     @property
     def words(self) -> str:
-        """All that it said."""
+        """The whole log."""
         return "".join(self.log)
 
     def lasted(self) -> dict[str, float]:

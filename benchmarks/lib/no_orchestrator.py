@@ -3,7 +3,7 @@
     python benchmarks/lib/no_orchestrator.py SOURCE MAPPING FOLDER --preset tiny
 
 Nothing is versioned, checked against rules, packaged or served; every computation on rows and weights is there: rows
-read, texts explained and scored, trained, calibrated, evaluated, judged, indexed, and the evaluator's probes asked. The
+read, texts explained and scored, model trained, calibrated, evaluated and judged, indexes built, probes queried. The
 last line is one JSON object: fingerprint, largest_difference.
 """
 
@@ -85,7 +85,7 @@ def learn(layout: Layout, data: DataLayout, preset: Preset) -> tuple[CheckpointC
 
 
 def largest_difference(layout: Layout, data: DataLayout, report: EvalReport) -> float:
-    """Indexes built, and the evaluator's probes asked of them, in this process."""
+    """Largest difference between this process's indexes and the evaluator's probes."""
     model = checkpoint.load(layout.run("plain").checkpoint)
     entities, _ = EntityIndex.build(model, data), PictureIndex.build(model, data)
     wanted = {probe.pair_id: probe for probe in report.probes}

@@ -1,7 +1,7 @@
 """The published equations written out plainly: the tests compare with them, ``step.py`` is timed against them.
 
 Every expert is a module of its own, every position of every input goes through every matrix, and one position of the
-result is then read. GI-ITM computes its wrong pairs anew; its true pairs are those of MMAE.
+result is then read. GI-ITM computes its wrong pairs again; its true pairs are those of MMAE.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class PlainExpert(nn.Module):
         self.up, self.down = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
 
     def forward(self, x: torch.Tensor, y: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """x (B, Lx, D) asks, y (B, Ly, D) answers where ``mask`` (B, Ly) is True: (B, Lx, D)."""
+        """Queries from x (B, Lx, D), keys and values from y (B, Ly, D) where ``mask`` (B, Ly) is True: (B, Lx, D)."""
         queries = self.norm1(x)
         keys = queries if y is x else self.norm1(y)
         h = x + self.attention(queries, keys, keys, key_padding_mask=~mask, need_weights=False)[0]

@@ -36,7 +36,7 @@ from flows.workspace.versions import version_data
 
 STEP_ROUNDS = 5
 NOBODY = "http://127.0.0.1:9/v1"
-"""A server that is never asked: prompts are only counted."""
+"""Address of no server: prompts are only counted, never sent."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def done(source: Source, settings: Preset, model: checkpoint.LoadedModel, *, roo
         "ingest": lambda: reports.append(
             ingest(source, staging=layout.staging, rejected=layout.rejected("b"), progress=False)
         ),
-        "explain (brought texts)": lambda: explain(layout.staging, writer=SourceWriter(), ledger=layout.ledger),
+        "explain (source texts)": lambda: explain(layout.staging, writer=SourceWriter(), ledger=layout.ledger),
         "gate": lambda: gate.check(layout.staging, accepted=layout.accepted, quarantine=aside, context_root=rules),
         "version and push": lambda: version_data(layout, layout.accepted, message="In small"),
         "decode for training": lambda: open_pictures(layout.data, most_bytes=2**40, progress=False, **squares),  # type: ignore[arg-type]

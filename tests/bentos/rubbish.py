@@ -1,4 +1,4 @@
-"""What nobody should send, in every form: pictures, JSON, forms, and bytes that are none of these."""
+"""Malformed requests of every kind: pictures, JSON, forms, and random bytes."""
 
 import io
 import json

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def service(store_home: Path, tmp_path_factory) -> Iterator[httpx.Client]:
-    """Two workers with a state folder, asked with a key that may do everything."""
+    """Two workers with a state folder, and a key with every scope."""
     state = StateLayout(tmp_path_factory.mktemp("state"))
     scopes = ("query", "feedback", "entities", "metrics")
     key = keys.make(state.keys, name="all", scopes=scopes, per_minute=1_000_000, at_once=1000)

@@ -107,7 +107,7 @@ def test_answers_are_as_described_and_none_is_a_failure(description, url, header
     assert all(status < 500 or status in (503, 504) for status in statuses), statuses
     if mode is GenerationMode.NEGATIVE:
         assert sum(statuses[status] for status in (400, 415, 422)) > 0
-    elif path not in ("/entities/remove", "/feedback"):  # nobody guesses an id, or which fields exclude each other
+    elif path not in ("/entities/remove", "/feedback"):  # needs an existing id, or fields that exclude each other
         assert statuses[200] > 0
     found = httpx.post(
         f"{url}/search", json={"text": "kx-red", "target": "entities"}, headers=headers, timeout=60

@@ -71,7 +71,7 @@ def test_switch_waits_for_both_workers_and_replaces_a_decision_whose_package_is_
     assert (done.returncode, done.stderr) == (0, "2 workers serve it\n")
     assert {target.ask("/about")["release"]["version"] for _ in range(10)} == {"v1.1.0"}
     shutil.copytree(other_package, tmp_path / "package")
-    active_release.switch(target.state, tmp_path / "package")  # a decision of another program, and nobody waits
+    active_release.switch(target.state, tmp_path / "package")  # a decision of another program, without waiting
     shutil.rmtree(tmp_path / "package")
     done = target.command("activate", str(other_package))
     assert (done.returncode, {worker.release for worker in followers.living(target.state).values()}) == (0, {"v1.1.0"})

@@ -1,4 +1,4 @@
-"""A Prefect server runs any command for whoever reaches its API: none of the three that this project starts is open."""
+"""Who reaches a Prefect server's API can run any command: none of the three that this project starts is open."""
 
 from __future__ import annotations
 

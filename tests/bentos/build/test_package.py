@@ -1,4 +1,4 @@
-"""Bentos from releases: what is refused, what goes in, and (slow) one that is really built, served and asked."""
+"""Bentos from releases: what is refused, what goes in, and (slow) one that is really built, served and queried."""
 
 import ast
 import os

@@ -56,7 +56,7 @@ def test_what_waits_goes_together_and_everybody_gets_their_own():
     requests = [[n, n + 1] for n in range(10)]
     answers = ask_together(squares, requests, most=8)
     assert answers == [[[n * n], [(n + 1) ** 2]] for n in range(10)]
-    assert len(squares.batches[0]) == 2  # alone, a request waits for nobody
+    assert len(squares.batches[0]) == 2  # a single request does not wait for others
     assert max(len(batch) for batch in squares.batches) == 8
     assert sum(len(batch) for batch in squares.batches) == 20
 
