@@ -33,12 +33,12 @@ def export(
     Example:
       entityclip review export quarantine.csv --to sheet --workspace shop-search
     """
-    from entityclip.quality.review import hand_out, read_reviews
+    from entityclip.quality.review import export_review, read_reviews
 
     layout, folder = Layout(workspace), ReviewLayout(to)
     decided = {review.explanation_id for review in read_reviews(layout.reviews)}
     source = layout.staging if data is None else DataLayout(data)
-    count = hand_out(quarantine, data=source, to=folder, decided=decided)
+    count = export_review(quarantine, data=source, to=folder, decided=decided)
     typer.echo(f"{count:,} texts. Open {folder.page}, fill in {folder.sheet}, then run:")
     typer.echo(f"  entityclip review import {to} --workspace {workspace} --reviewer NAME")
     last_line({"texts": count, "sheet": str(folder.sheet), "page": str(folder.page)}, as_json)
@@ -60,10 +60,10 @@ def take(
     Example:
       entityclip review import sheet --workspace shop-search --reviewer Hanako
     """
-    from entityclip.quality.review import add_reviews, take_back
+    from entityclip.quality.review import add_reviews, import_review
 
     layout = Layout(workspace)
-    reviews = take_back(ReviewLayout(folder), reviewer=reviewer)
+    reviews = import_review(ReviewLayout(folder), reviewer=reviewer)
     changed = add_reviews(layout.reviews, reviews, overrule=overrule)
     counts = Counter(review.decision for review in reviews)
     decided = ", ".join(f"{count} {decision}" for decision, count in counts.items()) or "nothing was decided"

@@ -19,7 +19,7 @@ SENTENCE = "The {kind} numbered {code} has a red body with {number} white dots o
 
 @dataclass
 class Batch:
-    """Rows by table, as ingest and explain would write them; ``gate`` writes them and asks the gate."""
+    """Rows by table, as ingest and explain would write them; ``gate`` writes them and runs the gate."""
 
     root: Path
     pictures: list[dict[str, Any]] = field(default_factory=list)

@@ -202,7 +202,7 @@ def test_every_planted_fault_is_caught_by_the_rule_that_it_names(judged_catalog:
 
 def test_nothing_sound_in_the_catalogue_is_set_aside(judged_catalog: Layout) -> None:
     faults = [f for f in planted_faults(judged_catalog.drawn) if f.caught_by not in ("", "ingest")]
-    # Of a picture that two products claim, both rows wait: nobody can tell here whose it is.
+    # Of a picture that two products claim, both rows wait: the right one is unknown.
     claimed = sum(f.caught_by == "picture_of_two_entities" for f in faults)
     assert len(pd.read_csv(judged_catalog.quarantine("b"))) == len(faults) + claimed
 

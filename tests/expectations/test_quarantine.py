@@ -1,4 +1,4 @@
-"""The quarantine file: opened in a spreadsheet nothing in it runs, and reading brings back what broke the rule."""
+"""The quarantine file: opened in a spreadsheet nothing in it runs, and reading provides back what broke the rule."""
 
 from __future__ import annotations
 

@@ -34,23 +34,23 @@ NOT_C = rule("expect_column_values_to_not_be_in_set", column="word", value_set=[
 
 
 def test_a_rule_that_is_added_to_the_json_sets_its_rows_aside(context: Path) -> None:
-    said = verdict(context, NOT_C, frame=FRAME)
-    assert list(said.broken.itertuples(index=False, name=None)) == [(2, "mine", "c"), (3, "mine", "c")]
-    assert said.refusals == ()
-    assert (said.rules[0].checked, said.rules[0].failed, said.rules[0].passed) == (4, 2, False)
+    found = verdict(context, NOT_C, frame=FRAME)
+    assert list(found.broken.itertuples(index=False, name=None)) == [(2, "mine", "c"), (3, "mine", "c")]
+    assert found.refusals == ()
+    assert (found.rules[0].checked, found.rules[0].failed, found.rules[0].passed) == (4, 2, False)
 
 
 def test_a_warning_sets_nothing_aside(context: Path) -> None:
-    said = verdict(context, {**NOT_C, "severity": "warning"}, frame=FRAME, share=0.0)
-    assert said.broken.empty
-    assert said.refusals == ()
-    assert not said.rules[0].passed
+    found = verdict(context, {**NOT_C, "severity": "warning"}, frame=FRAME, share=0.0)
+    assert found.broken.empty
+    assert found.refusals == ()
+    assert not found.rules[0].passed
 
 
 def test_mostly_does_not_let_a_broken_row_through(context: Path) -> None:
-    said = verdict(context, {**NOT_C, "kwargs": {**NOT_C["kwargs"], "mostly": 0.1}}, frame=FRAME)
-    assert said.rules[0].passed
-    assert set(said.broken["position"]) == {2, 3}
+    found = verdict(context, {**NOT_C, "kwargs": {**NOT_C["kwargs"], "mostly": 0.1}}, frame=FRAME)
+    assert found.rules[0].passed
+    assert set(found.broken["position"]) == {2, 3}
 
 
 def test_a_row_that_breaks_two_rules_counts_once_in_the_share(context: Path) -> None:
@@ -74,35 +74,35 @@ def test_a_row_that_breaks_two_rules_counts_once_in_the_share(context: Path) -> 
     ],
 )
 def test_a_rule_that_cannot_be_checked_refuses_the_batch(context: Path, broken: dict[str, Any], error: str) -> None:
-    said = verdict(context, NOT_C, broken, frame=FRAME)
-    (failed,) = [r for r in said.rules if r.error]
+    found = verdict(context, NOT_C, broken, frame=FRAME)
+    (failed,) = [r for r in found.rules if r.error]
     assert (failed.severity, failed.passed) == ("critical", False)
     assert error in (failed.error or "")
-    assert len(said.refusals) == 1
+    assert len(found.refusals) == 1
 
 
 def test_a_rule_about_the_whole_table_refuses_the_batch(context: Path) -> None:
-    said = verdict(context, rule("expect_table_row_count_to_be_between", min_value=5), frame=FRAME)
-    assert said.refusals == ("pairs: rule mine failed",)
+    found = verdict(context, rule("expect_table_row_count_to_be_between", min_value=5), frame=FRAME)
+    assert found.refusals == ("pairs: rule mine failed",)
 
 
 def test_an_empty_table_is_refused_by_the_committed_suite(context: Path) -> None:
-    said = validate(FRAME.iloc[:0], suite="pairs", context_root=context)
-    assert any("rule rows failed" in refusal for refusal in said.refusals)
+    found = validate(FRAME.iloc[:0], suite="pairs", context_root=context)
+    assert any("rule rows failed" in refusal for refusal in found.refusals)
 
 
 def test_rows_that_great_expectations_does_not_name_refuse_the_batch(context: Path) -> None:
     checkpoint = context / "gx" / "checkpoints" / "pairs.json"
     checkpoint.write_text(checkpoint.read_text().replace("COMPLETE", "SUMMARY"))
-    said = verdict(context, NOT_C, frame=FRAME)
-    assert said.refusals == ("pairs: rule mine failed",)
+    found = verdict(context, NOT_C, frame=FRAME)
+    assert found.refusals == ("pairs: rule mine failed",)
 
 
 def test_a_context_that_great_expectations_cannot_open_refuses_the_batch(context: Path) -> None:
     (context / "gx" / "checkpoints" / "pairs.json").unlink()
-    said = validate(FRAME, suite="pairs", context_root=context)
-    assert [r.rule for r in said.rules] == ["great_expectations"]
-    assert len(said.refusals) == 1
+    found = validate(FRAME, suite="pairs", context_root=context)
+    assert [r.rule for r in found.rules] == ["great_expectations"]
+    assert len(found.refusals) == 1
 
 
 # ---------------------------------------------------------------- files

@@ -49,22 +49,22 @@ def test_what_was_measured_is_not_trained_again(tmp_path: Path) -> None:
         batch=8,
     )
     planned = [run for run in runs(config, seeds=1) if run.variant in (VARIANTS[0], VARIANTS[-1])]
-    told: list[AblationRun] = []
+    reported: list[AblationRun] = []
 
-    def tell(run: AblationRun, report: EvalReport) -> None:
+    def record(run: AblationRun, report: EvalReport) -> None:
         assert report.pictures == 18
-        told.append(run)
+        reported.append(run)
 
-    first = ablate(planned, data=data, data_hash="d", to=to, report=tell, progress=False)
+    first = ablate(planned, data=data, data_hash="d", to=to, report=record, progress=False)
     written = {path: path.stat().st_mtime_ns for path in to.root.rglob("*.json")}
-    again = ablate(planned, data=data, data_hash="d", to=to, report=tell, progress=False)
+    again = ablate(planned, data=data, data_hash="d", to=to, report=record, progress=False)
     pd.testing.assert_frame_equal(first, again)
     assert {path: path.stat().st_mtime_ns for path in to.root.rglob("*.json")} == written
     assert set(first["variant"]) == {"plain CLIP", "whole, 100 % swapped"}
     side_by_side = AblationLayout(tmp_path / "side by side")
-    both = ablate(planned, data=data, data_hash="d", to=side_by_side, report=tell, jobs=2, progress=False)
+    both = ablate(planned, data=data, data_hash="d", to=side_by_side, report=record, jobs=2, progress=False)
     pd.testing.assert_frame_equal(first, both)
-    assert told == planned * 3
+    assert reported == planned * 3
 
 
 def cells(recalls: list[float]) -> pd.DataFrame:

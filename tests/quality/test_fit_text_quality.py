@@ -32,7 +32,7 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
 
 
 def test_a_champion_that_knows_nothing_refuses_nobody_and_its_rules_run(layout: Layout, tmp_path: Path) -> None:
-    """Random weights tell no picture from another: no batch may be refused for that."""
+    """Random weights do not distinguish pictures: no batch may be refused for that."""
     model = tiny_model(tmp_path / "model")
     text_quality = fit_text_quality(model, layout.staging)
     assert text_quality.learned_from["judge"] == model.card.fingerprint

@@ -15,7 +15,7 @@ from entityclip.data import pairs
 from entityclip.experiments.gate_report import write_gate_page
 from entityclip.monitoring.drift import DriftPolicy, DriftReport, DriftTest
 from entityclip.paths import ReviewLayout
-from entityclip.quality.review import hand_out
+from entityclip.quality.review import export_review
 from entityclip.reports.examples import Candidate, RetrievalExample
 from entityclip.reports.pages import write_page
 from entityclip.reports.run_report import RunFacts, StageFact, write_report
@@ -59,7 +59,7 @@ def test_the_page_of_a_review_shows_hostile_text_as_text(harmless: Callable[[Pat
     line = {"table": "explanations", "id": text["explanation_id"], "rule": "markup", "value": HOSTILE}
     pd.DataFrame([line]).to_csv(tmp_path / "quarantine.csv", index=False)
     folder = ReviewLayout(tmp_path / "review")
-    hand_out(tmp_path / "quarantine.csv", data=data, to=folder)
+    export_review(tmp_path / "quarantine.csv", data=data, to=folder)
     harmless(folder.page)
 
 

@@ -35,8 +35,8 @@ def data(tmp_path: Path) -> DataLayout:
     return layout
 
 
-def asked(*, missed: bool) -> pd.DataFrame:
-    """Every test picture; where missed, the model said 'few' and the truth came third."""
+def queries_of(*, missed: bool) -> pd.DataFrame:
+    """Every test picture; where missed, the model predicted 'few' and the truth came third."""
     rows = [
         {
             "pair_id": f"{s}-{i}",
@@ -55,7 +55,7 @@ def asked(*, missed: bool) -> pd.DataFrame:
 
 
 def test_an_example_carries_question_answer_and_truth(data: DataLayout) -> None:
-    queries = asked(missed=True).query("entity_id == 'none'")
+    queries = queries_of(missed=True).query("entity_id == 'none'")
     first, *_ = draw_examples(queries, data, split="test", hits=0, misses=2)
     assert first.picture.startswith(b"none-")
     assert (first.rank, first.slice) == (3, "none")
@@ -69,30 +69,30 @@ def test_an_example_carries_question_answer_and_truth(data: DataLayout) -> None:
 
 
 def test_an_entity_without_explanation_has_none(data: DataLayout) -> None:
-    (hit,) = draw_examples(asked(missed=False).query("entity_id == 'one'"), data, split="test", hits=1, misses=1)
+    (hit,) = draw_examples(queries_of(missed=False).query("entity_id == 'one'"), data, split="test", hits=1, misses=1)
     assert hit.true.explanation is None
     assert hit.true == hit.predicted
 
 
 def test_misses_come_first_and_every_slice_has_its_share(data: DataLayout) -> None:
-    queries = pd.concat([asked(missed=True), asked(missed=False)])
+    queries = pd.concat([queries_of(missed=True), queries_of(missed=False)])
     shown = draw_examples(queries, data, split="test", hits=4, misses=8)
     assert [e.rank for e in shown] == [3] * 8 + [1] * 4
     assert [e.slice for e in shown] == list(SLICES) * 3
 
 
 def test_other_indexes_are_not_shown_and_too_few_are_all_shown(data: DataLayout) -> None:
-    queries = asked(missed=True).assign(index="caption")
+    queries = queries_of(missed=True).assign(index="caption")
     assert draw_examples(queries, data, split="test") == []
     assert len(draw_examples(queries, data, split="test", index="caption", misses=999)) == len(queries)
 
 
 def test_the_order_of_the_queries_does_not_choose(data: DataLayout) -> None:
-    queries = asked(missed=True)
+    queries = queries_of(missed=True)
     assert draw_examples(queries, data, split="test") == draw_examples(queries[::-1], data, split="test")
 
 
 def test_queries_of_another_data_version_are_refused(data: DataLayout) -> None:
-    queries = asked(missed=True).assign(pair_id="elsewhere")
+    queries = queries_of(missed=True).assign(pair_id="elsewhere")
     with pytest.raises(DataError, match="no test picture elsewhere"):
         draw_examples(queries, data, split="test")

@@ -71,10 +71,10 @@ def png(colour: str) -> bytes:
 
 def example(*, rank: int, entity: str = "KX-204B", picture: bytes | None = None) -> RetrievalExample:
     true = Candidate(entity=entity, score=0.55, explanation="丸い赤いやかん", picture=None)
-    said = Candidate(entity="TR-88", score=0.61, explanation="A green lamp.", picture=png("green"))
+    predicted = Candidate(entity="TR-88", score=0.61, explanation="A green lamp.", picture=png("green"))
     return RetrievalExample(
         picture=picture if picture is not None else png("red"),
-        predicted=true if rank == 1 else said,
+        predicted=true if rank == 1 else predicted,
         true=true,
         rank=rank,
         slice="none",

@@ -5,6 +5,6 @@ new one.
 """
 
 from entityclip.quality.review.decisions import Merged, Review, add_reviews, merge, read_reviews, waived
-from entityclip.quality.review.sheet import hand_out, take_back
+from entityclip.quality.review.sheet import export_review, import_review
 
-__all__ = ["Merged", "Review", "add_reviews", "hand_out", "merge", "read_reviews", "take_back", "waived"]
+__all__ = ["Merged", "Review", "add_reviews", "export_review", "import_review", "merge", "read_reviews", "waived"]

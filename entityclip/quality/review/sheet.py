@@ -24,7 +24,7 @@ FILLED_IN = ("decision", "edited_text", "minutes", "note")
 PICTURES_SHOWN = 3
 
 
-class Waiting(Record):
+class PendingText(Record):
     """One text that waits for a decision."""
 
     explanation_id: str
@@ -38,14 +38,14 @@ class Waiting(Record):
     generator: str
 
 
-class Waitings(Record):
+class ReviewExport(Record):
     """All texts of one export."""
 
-    texts: tuple[Waiting, ...]
+    texts: tuple[PendingText, ...]
 
 
 # ---------------------------------------------------------------- export
-def hand_out(quarantine: Path, *, data: DataLayout, to: ReviewLayout, decided: Collection[str] = ()) -> int:
+def export_review(quarantine: Path, *, data: DataLayout, to: ReviewLayout, decided: Collection[str] = ()) -> int:
     """Export the texts that ``quarantine`` lists to a folder for a reviewer; returns how many.
 
     Args:
@@ -66,11 +66,11 @@ def hand_out(quarantine: Path, *, data: DataLayout, to: ReviewLayout, decided: C
     to.root.mkdir(parents=True, exist_ok=True)
     _write_sheet(to.sheet, waiting)
     write_page(to.page, "review.html.j2", texts=waiting, pictures=_pictures(data, waiting), sheet=to.sheet.name)
-    Waitings(texts=tuple(waiting)).write(to.texts)
+    ReviewExport(texts=tuple(waiting)).write(to.texts)
     return len(waiting)
 
 
-def _waiting(quarantine: Path, data: DataLayout) -> list[Waiting]:
+def _waiting(quarantine: Path, data: DataLayout) -> list[PendingText]:
     lines = broken_texts(quarantine)
     texts = pairs.read_frame(data.explanations).drop_duplicates("explanation_id")
     entities = pairs.read_frame(data.entities, columns=["entity_id", "entity", "category"])
@@ -83,7 +83,7 @@ def _waiting(quarantine: Path, data: DataLayout) -> list[Waiting]:
         )
     columns = ["entity_id", "entity", "category", "language", "text", "generator"]
     return [
-        Waiting(
+        PendingText(
             explanation_id=str(key),
             rules=" ".join(dict.fromkeys(broken["rule"])),
             values="; ".join(value for value in broken["value"] if value),
@@ -93,14 +93,14 @@ def _waiting(quarantine: Path, data: DataLayout) -> list[Waiting]:
     ]
 
 
-def _write_sheet(path: Path, waiting: list[Waiting]) -> None:
+def _write_sheet(path: Path, waiting: list[PendingText]) -> None:
     # Excel reads a CSV as UTF-8 only with the byte order mark.
     with csv_file(path, [*SHOWN, *FILLED_IN], encoding="utf-8-sig") as writer:
         for text in waiting:
             writer.write([*(getattr(text, column) for column in SHOWN), *("" for _ in FILLED_IN)])
 
 
-def _pictures(data: DataLayout, waiting: list[Waiting]) -> dict[str, list[bytes]]:
+def _pictures(data: DataLayout, waiting: list[PendingText]) -> dict[str, list[bytes]]:
     """entity_id -> its first pictures by id; entities without pictures are left out."""
     rows = pairs.read_frame(data.pairs, columns=["pair_id", "entity_id"])
     rows = rows[rows["entity_id"].isin({text.entity_id for text in waiting})].drop_duplicates("pair_id")
@@ -110,14 +110,14 @@ def _pictures(data: DataLayout, waiting: list[Waiting]) -> dict[str, list[bytes]
 
 
 # ---------------------------------------------------------------- import
-def take_back(folder: ReviewLayout, *, reviewer: str) -> tuple[Review, ...]:
+def import_review(folder: ReviewLayout, *, reviewer: str) -> tuple[Review, ...]:
     """The decisions that the reviewer filled in; texts without one keep waiting.
 
     Raises:
         DataError: The folder is not an export, or the sheet does not match the export; names every row that is
             wrong.
     """
-    handed = Waitings.read(folder.texts)
+    handed = ReviewExport.read(folder.texts)
     if handed is None:
         raise DataError(
             f"{folder.texts}: missing or damaged; expected the folder that `entityclip review export` wrote"
@@ -158,7 +158,7 @@ def _rows(sheet: Path) -> Iterator[dict[str, str]]:
         raise DataError(f"{sheet}: not a CSV file ({error}); save it as 'CSV UTF-8'") from error
 
 
-def _review(row: dict[str, str], known: dict[str, Waiting], *, reviewer: str) -> Review | None:
+def _review(row: dict[str, str], known: dict[str, PendingText], *, reviewer: str) -> Review | None:
     """The decision in a row; None where it is empty."""
     if (text := known.get(row["explanation_id"].strip())) is None:
         raise ValueError(f"explanation_id {row['explanation_id']!r} is not in the export")

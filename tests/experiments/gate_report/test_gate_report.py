@@ -127,8 +127,8 @@ def test_the_tables_are_markdown() -> None:
 
 
 def test_costs_are_told_for_each_point_that_is_given_back() -> None:
-    told = {"explanation_id": "a", "entity_id": "A", "entity": "A", "rules": "", "text": "", "day": "2026-11-01"}
-    review = Review.model_validate(told | {"decision": "accept", "reviewer": "Ana", "minutes": 6})
+    fields = {"explanation_id": "a", "entity_id": "A", "entity": "A", "rules": "", "text": "", "day": "2026-11-01"}
+    review = Review.model_validate(fields | {"decision": "accept", "reviewer": "Ana", "minutes": 6})
     lines = costs(WriterCost(tokens_in=300, tokens_out=100, money=2, seconds=8), [review], SOME, points=4.0)
     assert [line.amount for line in lines] == [400, 2, 8, 30, 6]
     assert [line.per_point for line in lines] == [100, 0.5, 2, 7.5, 1.5]

@@ -40,7 +40,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DataLayout:
 def search(
     data: DataLayout, folder: Path, *, trials: int, config: TrainConfig = CONFIG, minutes: float | None = None
 ) -> tuple[TuningResult, list[TrialRow]]:
-    told: list[TrialRow] = []
+    rows: list[TrialRow] = []
     found = tune(
         config,
         data=data,
@@ -48,16 +48,16 @@ def search(
         study=StudyLayout(folder),
         trials=trials,
         minutes=minutes,
-        report=told.append,
+        report=rows.append,
     )
-    return found, told
+    return found, rows
 
 
 @pytest.fixture(scope="module")
 def searched(data: DataLayout, tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyLayout, TuningResult]:
     folder = tmp_path_factory.mktemp("study")
-    found, told = search(data, folder, trials=3)
-    assert [row.number for row in told] == [0, 1, 2]
+    found, rows = search(data, folder, trials=3)
+    assert [row.number for row in rows] == [0, 1, 2]
     return StudyLayout(folder), found
 
 
@@ -91,11 +91,11 @@ def test_weights_are_thrown_away_and_scores_are_kept(searched):
 
 def test_a_search_goes_on_where_it_ended(searched, data):
     study, _ = searched
-    found, told = search(data, study.root, trials=4)
-    assert [row.number for row in told] == [3]
+    found, rows = search(data, study.root, trials=4)
+    assert [row.number for row in rows] == [3]
     assert len(found.trials) == 4
-    again, told = search(data, study.root, trials=4)
-    assert (again, told) == (found, [])
+    again, rows = search(data, study.root, trials=4)
+    assert (again, rows) == (found, [])
 
 
 def test_a_trial_that_a_kill_cut_short_is_run_again(tmp_path, data):
@@ -103,8 +103,8 @@ def test_a_trial_that_a_kill_cut_short_is_run_again(tmp_path, data):
     study = StudyLayout(tmp_path)
     cut = stored(study).ask()  # a kill leaves it like this
     proposal = Proposal.drawn(cut)
-    found, told = search(data, tmp_path, trials=2)
-    assert [row.proposal for row in told] == [proposal]
+    found, rows = search(data, tmp_path, trials=2)
+    assert [row.proposal for row in rows] == [proposal]
     assert sorted(row.state for row in found.trials) == ["complete", "complete"]
     assert stored(study).trials[cut.number].state.name == "FAIL"
 
@@ -112,8 +112,8 @@ def test_a_trial_that_a_kill_cut_short_is_run_again(tmp_path, data):
 def test_other_settings_are_another_search_in_the_same_folder(tmp_path, data):
     search(data, tmp_path, trials=1)
     other = CONFIG.model_copy(update={"learning_rate": 3e-3})
-    found, told = search(data, tmp_path, trials=1, config=other)
-    assert [row.number for row in told] == [0]
+    found, rows = search(data, tmp_path, trials=1, config=other)
+    assert [row.number for row in rows] == [0]
     assert found.config.learning_rate == 3e-3
 
 

@@ -13,7 +13,7 @@ from tiny import tiny_data
 from entityclip.data import pairs
 from entityclip.errors import ConfigError, DataError
 from entityclip.paths import DataLayout, ReviewLayout
-from entityclip.quality.review import Review, add_reviews, hand_out, merge, read_reviews, take_back, waived
+from entityclip.quality.review import Review, add_reviews, export_review, import_review, merge, read_reviews, waived
 
 FORMULA = '=HYPERLINK("http://evil.example") 「赤い」'
 
@@ -55,7 +55,7 @@ def fill_in(folder: ReviewLayout, *decisions: dict[str, str], separator: str = "
 def handed(data: DataLayout, tmp_path: Path) -> ReviewLayout:
     """Three texts that wait; the last broke two rules."""
     folder = ReviewLayout(tmp_path / "review")
-    assert hand_out(quarantined(data, tmp_path, "refusal", "email", "phone"), data=data, to=folder) == 3
+    assert export_review(quarantined(data, tmp_path, "refusal", "email", "phone"), data=data, to=folder) == 3
     return folder
 
 
@@ -84,31 +84,31 @@ def test_a_sheet_that_somebody_may_have_filled_in_is_not_overwritten(
     handed: ReviewLayout, data: DataLayout, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="would be lost"):
-        hand_out(tmp_path / "quarantine.csv", data=data, to=handed)
+        export_review(tmp_path / "quarantine.csv", data=data, to=handed)
 
 
 def test_what_was_decided_is_not_handed_out_again(data: DataLayout, tmp_path: Path) -> None:
     file, ids = quarantined(data, tmp_path, "a", "b"), [row["explanation_id"] for row in rows(data)]
-    assert hand_out(file, data=data, to=ReviewLayout(tmp_path / "one"), decided=ids[:1]) == 1
+    assert export_review(file, data=data, to=ReviewLayout(tmp_path / "one"), decided=ids[:1]) == 1
     with pytest.raises(ConfigError, match="no text in it waits"):
-        hand_out(file, data=data, to=ReviewLayout(tmp_path / "none"), decided=ids)
+        export_review(file, data=data, to=ReviewLayout(tmp_path / "none"), decided=ids)
 
 
 def test_a_quarantine_of_another_batch_and_any_other_file_are_refused(data: DataLayout, tmp_path: Path) -> None:
     other = tmp_path / "other.csv"
     other.write_text("table,id,rule,value\nexplanations,nobody,refusal,x\n")
     with pytest.raises(DataError, match="another batch"):
-        hand_out(other, data=data, to=ReviewLayout(tmp_path / "out"))
+        export_review(other, data=data, to=ReviewLayout(tmp_path / "out"))
     other.write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match="not a quarantine file"):
-        hand_out(other, data=data, to=ReviewLayout(tmp_path / "out"))
+        export_review(other, data=data, to=ReviewLayout(tmp_path / "out"))
 
 
 # ---------------------------------------------------------------- back
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_decisions_come_back_whatever_the_spreadsheet_saves(handed: ReviewLayout, separator: str) -> None:
     fill_in(handed, *DECISIONS, separator=separator)
-    reviews = take_back(handed, reviewer=" 山田 ")
+    reviews = import_review(handed, reviewer=" 山田 ")
     assert [r.decision for r in reviews] == ["accept", "edit", "reject"]
     assert reviews[1].edited_text == "赤い円がある。\nIt has two lines."
     assert reviews[1].minutes == 2.5
@@ -117,11 +117,11 @@ def test_decisions_come_back_whatever_the_spreadsheet_saves(handed: ReviewLayout
 
 def test_a_row_that_was_left_empty_goes_on_waiting(handed: ReviewLayout) -> None:
     fill_in(handed, DECISIONS[0], {}, {})
-    assert len(take_back(handed, reviewer="Ana")) == 1
+    assert len(import_review(handed, reviewer="Ana")) == 1
 
 
 @pytest.mark.parametrize(
-    ("cells", "said"),
+    ("cells", "expected"),
     [
         ({"decision": "maybe", "minutes": "1"}, "line 2: decision"),
         ({"decision": "edit", "minutes": "1"}, "line 2: .*edited_text belongs"),
@@ -133,35 +133,37 @@ def test_a_row_that_was_left_empty_goes_on_waiting(handed: ReviewLayout) -> None
         ({"explanation_id": "another", "decision": "accept", "minutes": "1"}, "is not in the export"),
     ],
 )
-def test_a_wrong_row_is_named_and_nothing_is_taken_over(handed: ReviewLayout, cells: dict[str, str], said: str) -> None:
+def test_a_wrong_row_is_named_and_nothing_is_imported(
+    handed: ReviewLayout, cells: dict[str, str], expected: str
+) -> None:
     fill_in(handed, cells, *DECISIONS[1:])
-    with pytest.raises(DataError, match=f"nothing was imported; .*{said}"):
-        take_back(handed, reviewer="Ana")
+    with pytest.raises(DataError, match=f"nothing was imported; .*{expected}"):
+        import_review(handed, reviewer="Ana")
 
 
 def test_a_sheet_of_another_form_is_refused(handed: ReviewLayout) -> None:
     first = sheet(handed)[0]["explanation_id"]
-    for content, said in {
+    for content, expected in {
         b"a,b\n1,2\n": "expected explanation_id, entity",
         handed.sheet.read_bytes() + f"{first},x\n".encode(): "more or fewer cells",
         "語".encode("cp932"): "CSV UTF-8",
         b"": "expected explanation_id, entity",
     }.items():
         handed.sheet.write_bytes(content)
-        with pytest.raises(DataError, match=said):
-            take_back(handed, reviewer="Ana")
+        with pytest.raises(DataError, match=expected):
+            import_review(handed, reviewer="Ana")
 
 
 def test_a_reviewer_without_a_name_decides_nothing(handed: ReviewLayout) -> None:
     fill_in(handed, *DECISIONS)
     with pytest.raises(DataError, match="reviewer"):
-        take_back(handed, reviewer="  ")
+        import_review(handed, reviewer="  ")
 
 
 # ---------------------------------------------------------------- the file
 def decided(handed: ReviewLayout, *, reviewer: str = "Ana") -> tuple[Review, ...]:
     fill_in(handed, *DECISIONS)
-    return take_back(handed, reviewer=reviewer)
+    return import_review(handed, reviewer=reviewer)
 
 
 def test_the_same_decisions_again_change_nothing_and_others_want_a_word(handed: ReviewLayout, tmp_path: Path) -> None:
