@@ -58,7 +58,7 @@ class _Usage(BaseModel):
     completion_tokens: NonNegativeInt = 0
 
 
-class _Response(BaseModel):
+class _ChatCompletion(BaseModel):
     """The required fields of a response. The client library does not validate them."""
 
     choices: list[_Choice] = Field(min_length=1)
@@ -127,7 +127,7 @@ async def _once(client: AsyncOpenAI, messages: list[Message], *, config: OpenAIC
         reason = error.__cause__ or error
         raise RequestFailed(f"{type(error).__name__}: {_shown(str(reason) or type(reason).__name__)}") from None
     try:
-        response = _Response.model_validate_json(body)
+        response = _ChatCompletion.model_validate_json(body)
     except ValidationError as error:
         raise _BrokenOff(f"the response is not a chat completion: {_shown(faults(error))}") from None
     choice, usage = response.choices[0], response.usage

@@ -86,7 +86,7 @@ def test_a_model_without_eyes_is_refused_where_pictures_are_wanted(chatty: Path)
 
 
 def test_a_folder_without_a_usable_model_is_refused_with_its_name(chatty: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no folder with a config"):
+    with pytest.raises(ConfigError, match="not a folder with a config"):
         asked(tmp_path / "nothing", request(1))
     (tmp_path / "config.json").write_text('{"model_type": "unheard-of"}')
     with pytest.raises(ConfigError, match="cannot be loaded"):
