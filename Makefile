@@ -47,12 +47,14 @@ test: setup ## every test, a file for each core at a time
 test-fast: setup ## the tests that are not slow
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --dist loadfile --no-loadscope-reorder -m "not slow"
 
-check: setup ## lint, format, types, import law
+check: setup ## lint, format, types, imports, names, prose
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	MYPYPATH=benchmarks $(BIN)/mypy benchmarks
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/names.py
+	$(BIN)/python .ci/prose.py
 
 docs: setup ## the documentation site, in build/site
 	BENTOML_HOME=$(CURDIR)/build/bentoml $(BIN)/python docs/build.py build/docs
