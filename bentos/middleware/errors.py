@@ -65,7 +65,7 @@ class ErrorFormat:
         """Pass the request on; rewrite the response if it is an error."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        response = _Response(send)
+        response = _ErrorRewriter(send)
         try:
             await self.app(scope, receive, response)
         except Exception:  # the application did not respond at all
@@ -76,7 +76,7 @@ class ErrorFormat:
         return None
 
 
-class _Response:
+class _ErrorRewriter:
     """A ``send`` that holds an error response back until its body is complete."""
 
     def __init__(self, send: Send) -> None:
