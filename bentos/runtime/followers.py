@@ -21,6 +21,7 @@ from bentos.runtime.active_release import Live
 from entityclip.errors import ConfigError, SwitchError
 from entityclip.paths import StateLayout
 from entityclip.schemas import Record
+from entityclip.storage import PRIVATE_FILE, private_folder
 
 SWITCH_SECONDS = 120.0
 """Timeout until every worker must have loaded the decided release."""
@@ -61,20 +62,20 @@ class Status:
     """
 
     def __init__(self, state: StateLayout) -> None:
-        state.followers.mkdir(parents=True, exist_ok=True)
+        private_folder(state.followers)
         _remove_dead(state.followers)
         self._path = state.followers / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.json"
         self._lock = _locked(self._path.with_suffix(".lock"))
 
     def write(self, follower: Follower) -> None:
         """Replace the status."""
-        follower.write(self._path)
+        follower.write(self._path, mode=PRIVATE_FILE)
 
 
 def _locked(path: Path) -> TextIO:
     """A new file with an exclusive lock. Retries, because a starting worker may delete the file before it is locked."""
     while True:
-        file = path.open("w")
+        file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, PRIVATE_FILE), "w")
         fcntl.flock(file, fcntl.LOCK_EX)
         if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
             return file

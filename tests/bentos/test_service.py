@@ -110,7 +110,7 @@ def test_match_tells_probability_and_evidence(client, predictor):
 
 def test_feedback_needs_a_place_to_keep_it(client):
     judged = {"release": "v1.0.0", "verdict": "missing", "entity": "KX-9", "text": "kettle"}
-    _refused(client.post("/feedback", json=judged), reason="start it with ENTITYCLIP_STATE")
+    _refused(client.post("/feedback", json=judged), reason="set ENTITYCLIP_STATE to a folder")
 
 
 @pytest.mark.parametrize(
@@ -118,8 +118,8 @@ def test_feedback_needs_a_place_to_keep_it(client):
     [
         ({"release": "latest"}, "pattern"),
         ({"verdict": "good"}, "'right', 'wrong' or 'missing'"),
-        ({"entity_id": None}, "send entity_id"),
-        ({"entity": "KX-RED"}, "send entity_id"),
+        ({"entity_id": None}, "send either entity_id"),
+        ({"entity": "KX-RED"}, "send either entity_id"),
         ({"entity_id": None, "entity": "KX-RED"}, "needs verdict 'missing'"),
         ({"text": None}, "text or the image of the query"),
     ],
