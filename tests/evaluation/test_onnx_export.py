@@ -101,7 +101,7 @@ CPU = Path("/proc/cpuinfo")
 def test_int8_gives_the_same_vectors_without_vnni(layout, folder, model, tmp_path):
     code = (
         "import sys, numpy as np; from pathlib import Path; from tiny import tiny_picture;"
-        "from entityclip import checkpoint, exported;"
+        "from entityclip.model import checkpoint, onnx_runtime as exported;"
         "from entityclip.paths import CheckpointLayout, ExportedLayout;"
         "assert exported.instruction_set() == 'avx2', exported.instruction_set();"
         "model = checkpoint.load(CheckpointLayout(Path(sys.argv[1])));"
@@ -208,7 +208,7 @@ def test_missing_onnx_runtime_says_what_to_install(layout, model, monkeypatch):
 
 def test_with_pytorch_nothing_imports_onnx_runtime():
     code = (
-        "import sys; from bentos.runtime import releases; import entityclip.predict;"
+        "import sys; from bentos.runtime import releases; import entityclip.retrieval.predictor;"
         "sys.exit('onnxruntime' in sys.modules or 'onnx' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

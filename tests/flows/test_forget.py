@@ -260,7 +260,7 @@ def test_killed_after_any_step_the_same_call_completes_it(filled: Layout, step: 
     )
     done = subprocess.run([sys.executable, "-c", script, str(filled.root), PERSON], capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    with pytest.raises(WorkspaceError, match=r"ana began on .* cut off"):
+    with pytest.raises(WorkspaceError, match=r"ana began on .* interrupted"):
         erase(filled, ErasureRequest(kind="entity", value="KX-RED"), by="ana")
     assert erase(filled, entity_request(), by="ana").erased
     assert traces(filled.root, NEEDLES) == []

@@ -193,7 +193,7 @@ def test_many_queries_and_candidates_fit_into_little_memory():
     script = """
 import numpy as np
 from pathlib import Path
-from entityclip import metrics
+from entityclip.retrieval import metrics
 vectors = np.random.default_rng(0).standard_normal((40_000, 8), dtype=np.float32)
 forth, _ = metrics.both_ways(vectors, vectors)
 metrics.rank_figures(forth.rank, np.arange(40_000), candidates=40_000, seed=0)

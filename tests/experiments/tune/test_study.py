@@ -144,7 +144,7 @@ def test_data_without_validation_pictures_are_refused(tmp_path):
 
 
 def test_a_folder_in_which_a_search_is_at_work_is_refused(tmp_path, data):
-    with FileLock(StudyLayout(tmp_path).lock), pytest.raises(WorkspaceError, match="another search is at work"):
+    with FileLock(StudyLayout(tmp_path).lock), pytest.raises(WorkspaceError, match="another search runs here"):
         search(data, tmp_path, trials=1)
 
 

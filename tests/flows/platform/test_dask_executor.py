@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
-from tests.explain.chatty import write_chatty
+from tests.explanations.chat_model_files import write_chatty
 
 from entityclip.data import pairs
 from entityclip.errors import ConfigError, DataError

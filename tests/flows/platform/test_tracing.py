@@ -105,7 +105,7 @@ def test_a_collector_that_is_away_fails_no_run(tmp_path: Path, monkeypatch: pyte
 
 def test_without_an_address_nothing_that_sends_is_even_loaded(tmp_path: Path) -> None:
     script = (
-        "import pathlib, sys; from tests.flows.test_tracing import work; from entityclip.paths import Layout\n"
+        "import pathlib, sys; from tests.flows.platform.test_tracing import work; from entityclip.paths import Layout\n"
         "before = set(sys.modules); work(Layout(pathlib.Path(sys.argv[1])))\n"
         "print([m for m in set(sys.modules) - before if m.startswith('opentelemetry.exporter.otlp.proto.http.trace')])"
     )

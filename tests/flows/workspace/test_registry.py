@@ -101,7 +101,7 @@ def test_an_unknown_version_is_named_with_those_that_exist(
         assign_champion(workspace, "v9.9.9", message="")
 
 
-@pytest.mark.parametrize("step", ["versioning.register", "registry.assign_stage"])
+@pytest.mark.parametrize("step", ["versions.register", "registry.assign_stage"])
 def test_a_kill_before_a_tag_is_completed_without_a_second_release(
     workspace: Layout, released: Callable[[str], Release], monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -109,7 +109,7 @@ def test_a_kill_before_a_tag_is_completed_without_a_second_release(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"flows.{step}", killed)
+        patch.setattr(f"flows.workspace.{step}", killed)
         with pytest.raises(KeyboardInterrupt):
             released("alpha")
     commit = Repository(workspace.root).git("rev-parse", "HEAD")
