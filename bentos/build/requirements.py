@@ -36,7 +36,7 @@ SERVING = (
 ONNX = ("onnxruntime",)
 """Runtime of exported towers."""
 
-LOCK = Path(__file__).resolve().parents[1] / "requirements.lock"
+LOCK = Path(__file__).resolve().parents[2] / "requirements.lock"
 """Tested versions and their hashes."""
 
 

@@ -66,7 +66,7 @@ def _default_url(repo: Any) -> str:
 
 
 if __name__ == "__main__":
-    here = Layout(Path(__file__).resolve().parent.parent)
+    here = Layout(Path(__file__).resolve().parents[2])
     passed = accept_catalog(here)
     made = version_sample(here)
     what = "committed" if made.changed else "unchanged"

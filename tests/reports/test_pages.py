@@ -96,7 +96,7 @@ def test_the_gate_report_shows_hostile_text_as_text(harmless: Callable[[Path], N
 
 
 def test_every_page_has_a_policy_that_allows_no_script_and_no_request() -> None:
-    templates = sorted((Path(__file__).parents[2] / "entityclip" / "templates").glob("*.html.j2"))
+    templates = sorted((Path(__file__).parents[2] / "entityclip" / "reports" / "templates").glob("*.html.j2"))
     assert len(templates) >= 5
     for template in templates:
         text = template.read_text(encoding="utf-8")

@@ -122,9 +122,9 @@ def test_the_best_of_the_reranked_comes_in_even_where_fewer_are_wanted(model, en
 @pytest.mark.parametrize(
     ("question", "message"),
     [
-        ({"text": "a disc", "target": "entities"}, "ask with a picture alone"),
-        ({"text": "a disc", "target": "pictures"}, "ask with a picture alone"),
-        ({"image": tiny_picture("red", 0), "text": "a", "target": "entities"}, "ask with a picture alone"),
+        ({"text": "a disc", "target": "entities"}, "query with a picture alone"),
+        ({"text": "a disc", "target": "pictures"}, "query with a picture alone"),
+        ({"image": tiny_picture("red", 0), "text": "a", "target": "entities"}, "query with a picture alone"),
         ({"image": tiny_picture("red", 0), "target": "pictures"}, "for entities"),
     ],
 )

@@ -67,7 +67,7 @@ def test_an_index_that_was_killed_while_it_was_written_is_not_taken(tmp_path: Pa
 
 def test_an_index_of_another_model_or_of_other_kinds_is_refused(tmp_path: Path) -> None:
     layout = saved(tmp_path)
-    with pytest.raises(IndexMismatch, match="built by model m, asked by model other"):
+    with pytest.raises(IndexMismatch, match="built by model m, queried by model other"):
         load_index(layout, kinds=("picture",), fingerprint="other")
     with pytest.raises(DataError, match="5 rows of caption"):
         load_index(layout, kinds=("caption",), fingerprint="m")

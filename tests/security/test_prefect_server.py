@@ -136,7 +136,7 @@ def test_a_server_that_an_earlier_version_left_open_is_named_and_nothing_is_depl
     try:
         start(workspace, "server", command, environment=environment, cwd=workspace.root)
         wait(lambda: healthy(f"http://127.0.0.1:{free_port}/api"))
-        with pytest.raises(WorkspaceError, match=r"open to every user of this machine.*--down"):
+        with pytest.raises(WorkspaceError, match=r"open to every user of this machine.*entityclip down"):
             up(workspace, port=free_port, service_port=1)
         with environment_of({"PREFECT_API_URL": f"http://127.0.0.1:{free_port}/api"}):
             assert doctor.prefect(workspace).state == "wrong"

@@ -165,7 +165,7 @@ def test_only_the_judged_model_on_the_judged_data_is_released(
 ) -> None:
     for decision, reason in [
         (decided("alpha", data_hash, promoted=False), "not promoted"),
-        (decided("alpha", "another.dir"), "judged on another"),
+        (decided("alpha", "another.dir"), "the decision is about another"),
         (decided("beta", data_hash), "promoted beta"),
     ]:
         with pytest.raises(WorkspaceError, match=reason):
