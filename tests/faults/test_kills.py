@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from benchmarks.lib.kill_harness import Ground, kill_in, of_home, unclean, unproved
+from benchmarks.lib.kill_harness import KillGround, kill_in, of_home, unclean, unproved
 from entityclip.data.ingest import ingest
 from entityclip.data.sources.catalog import MAPPING
 from entityclip.data.sources.table import TableSource
@@ -22,7 +22,7 @@ from flows.workspace.repository import folder_hash
 pytestmark = pytest.mark.slow
 
 
-def undisturbed_data(ground: Ground, layout: Layout) -> str:
+def undisturbed_data(ground: KillGround, layout: Layout) -> str:
     """Hash of the data that the same rows give without a flow around them."""
     preset = tiny()
     ingest(
@@ -41,7 +41,7 @@ def undisturbed_data(ground: Ground, layout: Layout) -> str:
 
 
 def test_killed_while_it_versions_and_while_it_serves_it_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
-    ground, workspace = Ground(tmp_path).prepare(), tmp_path / "workspace"
+    ground, workspace = KillGround(tmp_path).prepare(), tmp_path / "workspace"
     for stage, seconds in (("version", 0.8), ("smoke", 8.0)):
         killed = kill_in(ground, workspace, stage, lasted={stage: seconds}, random=Random(stage))
         assert killed is not None, "the run ended before it could be killed"

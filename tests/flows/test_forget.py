@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import io
 import json
@@ -171,10 +172,12 @@ def entity_request() -> ErasureRequest:
 
 # ---------------------------------------------------------------- the whole way
 def test_a_dry_run_names_every_place_and_changes_nothing(filled: Layout) -> None:
+    gc.collect()  # closes the databases, which merges their logs
     before, head = traces(filled.root, NEEDLES), Repository(filled.root).git("rev-parse", "HEAD")
     found = {line.place.split()[0]: line for line in preview(filled, entity_request()).found}
     assert {"data/", "DVC", "feedback", "changed", "ledger.sqlite", "samples", "Git", ".entityclip/"} <= found.keys()
     assert found["feedback"].count == found["ledger.sqlite"].count == 1
+    gc.collect()
     assert (traces(filled.root, NEEDLES), Repository(filled.root).git("rev-parse", "HEAD")) == (before, head)
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
-from tests.explanations.chat_model_files import write_chatty
 
 from entityclip.data import pairs
 from entityclip.errors import ConfigError, DataError
@@ -17,6 +16,7 @@ from entityclip.explanations import explain, open_writer, writer_config
 from entityclip.retrieval.index import Over, PictureIndex
 from entityclip.settings import RunPolicy
 from flows.platform.dask_executor import AHEAD, SharedWriter, share, spread
+from tests.explanations.chat_model_files import write_chatty
 from tests.tiny import tiny_data, tiny_model
 
 pytest.importorskip("distributed", reason="the extra dask is not installed: pip install -e '.[dask]'")
