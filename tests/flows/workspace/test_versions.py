@@ -116,7 +116,8 @@ def test_a_rerun_after_a_kill_between_the_two_renames_completes(workspace: Layou
 def test_a_killed_version_is_completed_by_the_next(workspace: Layout, accepted: Accepted, milliseconds: int) -> None:
     data = accepted("first")
     script = (
-        "import dvc.repo, pathlib; from entityclip.paths import DataLayout, Layout; from flows.workspace import versions;"
+        "import dvc.repo, pathlib; from entityclip.paths import DataLayout, Layout;"
+        "from flows.workspace import versions;"
         f"print(1, flush=True); r = pathlib.Path({str(workspace.root)!r});"
         f"versions.version_data(Layout(r), DataLayout(pathlib.Path({str(data.root)!r})), message='Data')"
     )
