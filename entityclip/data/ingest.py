@@ -154,7 +154,7 @@ def _pair(row: PictureRow, *, source: Source, roster: _Roster, shares: SplitShar
         stored = strip_metadata(row.data, picture=picture)
     except ImageError as error:
         return Rejection(file=row.file, row=row.row, reason=error.reason)
-    entity = roster.add(_entity_of(row), pictured=True)
+    entity = roster.add(row.entity_row(), pictured=True)
     sha256, entity_id = hashlib.sha256(stored).hexdigest(), pairs.entity_id(entity.identity)
     return {
         "pair_id": pairs.pair_id(sha256, row.caption, entity.identity),
@@ -177,21 +177,6 @@ def _pair(row: PictureRow, *, source: Source, roster: _Roster, shares: SplitShar
 
 
 # ---------------------------------------------------------------- entities
-def _entity_of(row: PictureRow) -> EntityRow:
-    return EntityRow(
-        entity=row.entity,
-        row=row.row,
-        category=row.category,
-        language=row.language,
-        licence=row.licence,
-        consent=row.consent,
-        explanations=row.explanations,
-        tags=row.tags,
-        date=row.date,
-        key=row.key,
-    )
-
-
 def _joined(known: EntityRow, row: EntityRow) -> EntityRow:
     """``known`` with the aliases and tags of another row about it, and its date if it has none."""
     aliases, tags = (tuple(dict.fromkeys([*a, *b])) for a, b in ((known.aliases, row.aliases), (known.tags, row.tags)))

@@ -38,6 +38,21 @@ class PictureRow:
     source: str = ""
     """Where the row comes from, if not from the source that gives it."""
 
+    def entity_row(self) -> EntityRow:
+        """What the row says about its entity."""
+        return EntityRow(
+            entity=self.entity,
+            row=self.row,
+            category=self.category,
+            language=self.language,
+            licence=self.licence,
+            consent=self.consent,
+            explanations=self.explanations,
+            tags=self.tags,
+            date=self.date,
+            key=self.key,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class EntityRow:

@@ -60,7 +60,7 @@ class MergedSource:
             yield row if isinstance(row, Rejection) else self._renamed(row)
         for picture in self._source.pictures() if self._groups.name_of else ():
             if isinstance(picture, PictureRow) and self._name(picture) != picture.entity:
-                yield self._renamed(_described(picture))
+                yield self._renamed(picture.entity_row())
 
     def pictures(self) -> Iterator[PictureRow | Rejection]:
         """Pictures of the source; one that repeats an earlier row's becomes a rejection that says so."""
@@ -97,21 +97,6 @@ class MergedSource:
         shared = [rows for rows in rows_of.values() if len({name for _, name in rows}) > 1]
         repeats = {row: rows[0][0] for rows in shared for row, name in rows[1:] if name != rows[0][1]}
         return _Groups(_names(list(spelled), shared, spelled), repeats)
-
-
-def _described(row: PictureRow) -> EntityRow:
-    """What a picture's row says about its entity."""
-    return EntityRow(
-        entity=row.entity,
-        row=row.row,
-        category=row.category,
-        language=row.language,
-        licence=row.licence,
-        consent=row.consent,
-        explanations=row.explanations,
-        tags=row.tags,
-        date=row.date,
-    )
 
 
 def _names(order: list[str], shared: list[list[tuple[int, str]]], spelled: dict[str, str]) -> dict[str, str]:
