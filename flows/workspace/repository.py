@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 
 import yaml
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 
 from entityclip.errors import WorkspaceError
 from entityclip.paths import Layout
@@ -105,17 +106,20 @@ def translate_disk_full(layout: Layout) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, sqlite3.Error, SafetensorError) as error:
         if not _says_full(error):
             raise
         reason = f"{layout.root}: its disk is full ({error}); make room, then run the same command again"
         raise WorkspaceError(reason) from error
 
 
-def _says_full(error: OSError | sqlite3.Error) -> bool:
+def _says_full(error: OSError | sqlite3.Error | SafetensorError) -> bool:
     if isinstance(error, sqlite3.Error):
         return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    full = (errno.ENOSPC, errno.EDQUOT)
+    if isinstance(error, SafetensorError):  # carries the number in its text alone
+        return any(f"(os error {number})" in str(error) for number in full)
+    return error.errno in full
 
 
 def _clear_after_kill(layout: Layout) -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from entityclip.errors import ConfigError, WorkspaceError
 from entityclip.paths import Layout
@@ -182,6 +183,10 @@ def test_a_full_disk_is_one_error_whatever_finds_it(tmp_path: Path) -> None:
         database.execute("CREATE TABLE a AS SELECT zeroblob(100000)")
     with pytest.raises(WorkspaceError, match=message), translate_disk_full(layout):
         raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(WorkspaceError, match=message), translate_disk_full(layout):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    with pytest.raises(SafetensorError), translate_disk_full(layout):
+        raise SafetensorError("Error while deserializing header: header too large")
     with pytest.raises(sqlite3.OperationalError, match="no such column"), translate_disk_full(layout):
         database.execute("SELECT colour")
     with pytest.raises(FileNotFoundError), translate_disk_full(layout):
