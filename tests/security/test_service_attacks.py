@@ -3,9 +3,11 @@
 import re
 import resource
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,18 +48,14 @@ class Target(NamedTuple):
 def target(store_home: Path, tmp_path_factory) -> Iterator[Target]:  # noqa: F811
     state = StateLayout(tmp_path_factory.mktemp("state"))
     key = keys.make(state.keys, name="all", scopes=("query", "metrics"), per_minute=1_000_000, at_once=1000)
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, before[1]))
-    try:
-        server = serving(SERVICE, store=store_home, state=state.root)
-        url = server.__enter__()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
-    try:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with ExitStack() as running:
+        with pytest.MonkeyPatch.context() as patch:  # the server alone: this process may have more files open already
+            limit = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (FILES, hard))
+            patch.setattr("bentos.build.smoke_test.subprocess.Popen", partial(subprocess.Popen, preexec_fn=limit))
+            url = running.enter_context(serving(SERVICE, store=store_home, state=state.root))
         log = StoreLayout(store_home.resolve()).log(SERVICE.partition(":")[2])
         yield Target(url, int(url.rpartition(":")[2]), log, store_home, bearer(key))
-    finally:
-        server.__exit__(None, None, None)
 
 
 def ask(target: Target, path: bytes, *, method: bytes = b"GET") -> bytes:
