@@ -30,7 +30,7 @@ from PIL import Image
 from entityclip.data import pairs
 from entityclip.data.image_cache import SplitImages, open_pictures
 from entityclip.data.image_stream import Streamed
-from entityclip.data.images import Preprocessing
+from entityclip.data.preprocessing import Preprocessing
 from entityclip.paths import DataLayout, DecodedLayout, Layout
 
 

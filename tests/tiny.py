@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from entityclip.data import pairs
-from entityclip.data.images import Preprocessing
+from entityclip.data.preprocessing import Preprocessing
 from entityclip.data.text import Tokenisation
 from entityclip.model import checkpoint
 from entityclip.model.checkpoint import LoadedModel

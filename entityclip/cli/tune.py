@@ -30,8 +30,8 @@ def calibrate(checkpoint: Checkpoint, data: Data, as_json: Json = False) -> None
     """
     from entityclip.evaluation.calibrate import calibrate as measure
     from entityclip.model import checkpoint as checkpoints
-    from entityclip.retrieval.predictor import PRECISIONS
     from entityclip.retrieval.rerank import calibrate_rerank
+    from entityclip.retrieval.tagging import PRECISIONS
 
     source, layout = explained(data), CheckpointLayout(checkpoint)
     model = checkpoints.load(layout)

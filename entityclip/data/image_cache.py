@@ -22,14 +22,16 @@ import torch
 from filelock import FileLock
 from tqdm import tqdm
 
-from entityclip.data import images
 from entityclip.data.image_stream import Streamed, require_rows
-from entityclip.data.images import Preprocessing
 from entityclip.data.pairs import digest, read_frame, require_complete
+from entityclip.data.preprocessing import Preprocessing
 from entityclip.errors import DataError, WorkspaceError
 from entityclip.paths import DataLayout, DecodedLayout
 from entityclip.schemas import Split
 from entityclip.storage import atomic_path
+
+_CODE = [Path(__file__).with_name(name) for name in ("color.py", "images.py", "preprocessing.py")]
+"""From a file's bytes to a square."""
 
 
 class SplitImages(Protocol):
@@ -121,7 +123,7 @@ def _key(data: DataLayout, *, split: Split, preprocessing: Preprocessing) -> str
     """
     pictures = read_frame(data.pairs, name=split, columns=["image_sha256"])["image_sha256"]
     how = preprocessing.model_dump_json(exclude={"mean", "std"})
-    return digest(how, Path(images.__file__).read_bytes(), PIL.__version__, "".join(pictures))
+    return digest(how, *(file.read_bytes() for file in _CODE), PIL.__version__, "".join(pictures))
 
 
 def _decoded_once(streamed: Streamed, cache: DecodedLayout, *, split: Split, key: str, progress: bool) -> MemoryMapped:

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from entityclip.data.images import Preprocessing
 from entityclip.data.pairs import reading, shards
+from entityclip.data.preprocessing import Preprocessing
 from entityclip.errors import DataError, ImageError
 from entityclip.paths import DataLayout
 from entityclip.schemas import Split

@@ -1,24 +1,17 @@
-"""Decoding and preprocessing of pictures, shared by ingest, training, evaluation and service."""
+"""Decoding of pictures, shared by ingest, training, evaluation and service."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from PIL import ExifTags, Image, ImageCms, JpegImagePlugin, UnidentifiedImageError
-from pydantic import Field
+from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
 
+from entityclip.data.color import srgb_transform, to_srgb
 from entityclip.data.image_metadata import without_metadata
 from entityclip.data.picture_memory import BUDGET
 from entityclip.errors import ImageError
-from entityclip.schemas import Record
-
-if TYPE_CHECKING:
-    import torch
 
 MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 64_000_000
@@ -38,9 +31,6 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF orientation -> transposition that turns the picture upright."""
-_BAND_PIXELS = 1_000_000
-_SAME_COLOUR = 3
-"""Tolerance, of 255, between sRGB profiles that round the curve differently."""
 
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -56,7 +46,6 @@ SUFFIXES = frozenset(suffix for suffixes in _SUFFIXES.values() for suffix in suf
 _OTHERS = {b"%PDF": "PDF", b"<svg": "SVG", b"<?xml": "SVG or XML", b"<!DOCTYPE": "HTML", b"<html": "HTML", b"PK": "ZIP"}
 
 
-# ---------------------------------------------------------------- from bytes
 def decode(data: bytes, *, suffix: str = "") -> Image.Image:
     """As ``opened``, for a caller that holds no more than one picture at a time."""
     with opened(data, suffix=suffix) as picture:
@@ -108,7 +97,7 @@ def _checked(data: bytes, *, suffix: str = "") -> tuple[Image.Image, str]:
 def _decoded(image: Image.Image, kind: str) -> Image.Image:
     try:
         image.load()
-        return _pixels(_srgb(_upright(image)))
+        return _pixels(to_srgb(_upright(image)))
     except ImageError:
         raise
     except Exception as error:  # Pillow's decoders raise whatever the broken bytes lead them to
@@ -137,7 +126,7 @@ def strip_metadata(data: bytes, *, picture: Image.Image | None = None) -> bytes:
     """
     image, kind = _checked(data)
     with BUDGET.taken(decoded_bytes(image)):  # Pillow decodes a PNG to find its EXIF
-        applied = _orientation(image) == 1 and _profile(image) is None
+        applied = _orientation(image) == 1 and srgb_transform(image) is None
         stripped = without_metadata(data, image.format or "") if applied else None
         if stripped is None:
             stripped = _reencoded(picture or _decoded(image, kind), image)
@@ -179,66 +168,6 @@ def _pixels(image: Image.Image) -> Image.Image:
     return image
 
 
-def _srgb(image: Image.Image) -> Image.Image:
-    """Any colour mode to sRGB, with the profile applied; a profile that does not fit is ignored."""
-    profile = _profile(image)
-    if profile is None:
-        return _rgb(image)
-    if profile.input_mode == "RGB":
-        rgb = _rgb(image)
-        ImageCms.applyTransform(rgb, profile, inPlace=True)  # a copy of 64 megapixels would be 200 MB
-        return rgb
-    fits = image.mode == profile.input_mode and not image.has_transparency_data
-    return ImageCms.applyTransform(image, profile) if fits else _rgb(image)  # type: ignore[return-value]
-
-
-def _profile(image: Image.Image) -> Any | None:
-    """The colour transform to sRGB; None if not needed."""
-    profile = image.info.get("icc_profile")
-    return _to_srgb(profile) if isinstance(profile, bytes) and profile else None
-
-
-@lru_cache(maxsize=16)
-def _to_srgb(profile: bytes) -> Any | None:
-    """The ``ImageCmsTransform`` of a profile; None for any sRGB profile and for invalid ones."""
-    try:
-        source = ImageCms.getOpenProfile(io.BytesIO(profile))
-        mode = {"GRAY": "L", "CMYK": "CMYK"}.get(source.profile.xcolor_space.strip(), "RGB")
-        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
-    except (ImageCms.PyCMSError, OSError):
-        return None
-    if mode != "RGB":
-        return transform
-    colours = np.stack(np.meshgrid(*[np.arange(0, 256, 17, dtype=np.uint8)] * 3), axis=-1).reshape(64, 64, 3)
-    seen = np.asarray(ImageCms.applyTransform(Image.fromarray(colours), transform))
-    return transform if np.abs(seen.astype(int) - colours).max() > _SAME_COLOUR else None
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    """Any colour mode to RGB."""
-    if image.mode in ("I", "F"):
-        raise ImageError("32-bit samples; save the picture with 8 or 16 bits per channel")
-    if image.mode.startswith("I;16"):  # Pillow's own conversion cuts off at 255
-        return _by_bands(image, lambda rows: Image.fromarray((np.asarray(rows) >> 8).astype(np.uint8)).convert("RGB"))
-    if not image.has_transparency_data:
-        return image if image.mode == "RGB" else image.convert("RGB")  # a copy costs as much as decoding
-    return _by_bands(image, _on_white)
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    layer = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-
-
-def _by_bands(image: Image.Image, to_rgb: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """``to_rgb`` of some rows at a time: of a whole picture, its layers would take three times the memory."""
-    made = Image.new("RGB", image.size)
-    rows = max(1, _BAND_PIXELS // image.width)
-    for top in range(0, image.height, rows):
-        made.paste(to_rgb(image.crop((0, top, image.width, min(top + rows, image.height)))), (0, top))
-    return made
-
-
 def _upright(image: Image.Image) -> Image.Image:
     turn = _TURNS.get(_orientation(image))
     return image if turn is None else image.transpose(turn)
@@ -251,80 +180,3 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # a broken EXIF block says nothing about the picture itself
         return 1
     return orientation if orientation in _TURNS else 1
-
-
-# ---------------------------------------------------------------- to the tower
-
-
-class Preprocessing(Record):
-    """What happens to a picture before the tower sees it. The checkpoint card carries it."""
-
-    size: int = Field(default=96, ge=8, description="Side of the input square of the tower, in pixels.")
-    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
-    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
-    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
-    resize: Literal["shortest", "squash", "letterbox"] = Field(
-        default="shortest",
-        description="Crop the central square, squash the whole picture, or keep its proportions and pad with white.",
-    )
-
-    def square_of(self, data: bytes) -> np.ndarray:
-        """``square`` of the picture in a file's bytes; no more of it is left in memory.
-
-        Raises:
-            ImageError: The picture cannot be used.
-        """
-        with opened(data) as picture:
-            return self.square(picture)
-
-    def square(self, image: Image.Image) -> np.ndarray:
-        """The picture as a square, by ``resize``: (3, size, size) uint8.
-
-        Only the visible part is resized. A very tall picture is squashed vertically first: Pillow resizes
-        horizontally first, and 224 x 8,000,000 would not fit into memory.
-        """
-        how = Image.Resampling[self.interpolation.upper()]
-        if self.resize == "letterbox":
-            shown = _letterboxed(image, self.size, how)
-        else:
-            if self.resize == "squash" and image.height > 16 * image.width:
-                image = image.resize((image.width, self.size), how)
-            box = (0, 0, *image.size) if self.resize == "squash" else _centre(*image.size)
-            shown = _rgb(image.resize((self.size, self.size), how, box=box))
-        pixels = np.frombuffer(shown.tobytes(), dtype=np.uint8)  # half the time of np.asarray(image)
-        return pixels.reshape(self.size, self.size, 3).transpose(2, 0, 1).copy()
-
-    def normalise(self, squares: torch.Tensor) -> torch.Tensor:
-        """(B, 3, S, S) uint8 -> the same shape in float32, zero mean and unit spread per channel."""
-        pixels = squares.float() / 255
-        mean, std = (pixels.new_tensor(values).view(1, 3, 1, 1) for values in (self.mean, self.std))
-        return (pixels - mean) / std
-
-
-def _centre(width: int, height: int) -> tuple[int, int, int, int]:
-    """The box of the central square."""
-    side = min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
-    return left, top, left + side, top + side
-
-
-def _letterboxed(image: Image.Image, size: int, how: Image.Resampling) -> Image.Image:
-    """The whole picture in the middle of a white square, its longer side at ``size``."""
-    longest = max(image.size)
-    width, height = (max(1, round(size * side / longest)) for side in image.size)
-    square = Image.new("RGB", (size, size), "white")
-    square.paste(_rgb(image.resize((width, height), how)), ((size - width) // 2, (size - height) // 2))
-    return square
-
-
-class Augmentation(Record):
-    """Augmentation of training pictures; each value is the width of a uniform distribution. Zero disables it."""
-
-    crop: float = Field(default=0.5, gt=0, le=1, description="Minimum share of the picture's area that a crop keeps.")
-    rotate: float = Field(default=10, ge=0, description="Maximum rotation, degrees.")
-    flip: bool = Field(
-        default=False,
-        description="Mirror half of the pictures. Off by default: labels and logos are never mirrored in reality.",
-    )
-    light: float = Field(default=0.3, ge=0, lt=1, description="Maximum relative change of brightness and contrast.")
-    saturation: float = Field(default=0.3, ge=0, lt=1, description="Maximum relative change of saturation.")

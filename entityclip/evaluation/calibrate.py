@@ -15,7 +15,7 @@ from entityclip.model.checkpoint_card import CheckpointCard
 from entityclip.paths import DataLayout
 from entityclip.retrieval.index import DEFAULT_MIX, EntityIndex, PictureIndex
 from entityclip.retrieval.metrics import BLOCK
-from entityclip.retrieval.predictor import PRECISIONS, TAGS
+from entityclip.retrieval.tagging import PRECISIONS, TAGS
 from entityclip.retrieval.vectors import best, shares
 from entityclip.schemas import SLICES, Split
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from entityclip.data.images import Preprocessing
 from entityclip.data.pairs import digest
+from entityclip.data.preprocessing import Preprocessing
 from entityclip.data.text import Tokenisation
 from entityclip.errors import CheckpointError
 from entityclip.model.config import ModelConfig

@@ -13,7 +13,7 @@ from open_clip.transformer import TextTransformer
 from pydantic import ValidationError
 
 from entityclip.architectures import document, name_of, settings
-from entityclip.data.images import Preprocessing
+from entityclip.data.preprocessing import Preprocessing
 from entityclip.data.text import Tokenisation, Tokenizer
 from entityclip.errors import ConfigError, faults
 from entityclip.model.config import TowerConfig

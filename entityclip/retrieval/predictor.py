@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image
@@ -15,6 +15,7 @@ from entityclip.errors import ConfigError
 from entityclip.model import checkpoint, onnx_runtime
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.paths import ChangesLayout, PackageLayout
+from entityclip.retrieval import tagging
 from entityclip.retrieval.index import (
     Catalog,
     Changes,
@@ -26,27 +27,15 @@ from entityclip.retrieval.index import (
     TextMatches,
 )
 from entityclip.retrieval.index.ranking import Question, entity_hits, picture_hits
-from entityclip.retrieval.rerank import rerank as reranked
-from entityclip.retrieval.vectors import best, shares, unit
+from entityclip.retrieval.tagging import NEAREST, PRECISION, TAGS
+from entityclip.retrieval.vectors import shares, unit
 from entityclip.schemas import EntityEntry, Filter, Hit, IndexKind, Match, ModelFacts, Runtime, Tag
 
 Target = Literal["pictures", "entities"]
 """What a search gives."""
 
-TAGS = 5
-"""Tags a picture gets unless the caller says otherwise; thresholds are calibrated on as many."""
-
-PRECISION = 0.9
-"""Target precision unless the caller says otherwise."""
-
-PRECISIONS = (0.8, 0.9, 0.95, 0.99)
-"""Target precisions that get a threshold, where the validation pictures can prove one."""
-
 MOST_RERANKED = 100
 """Entities that are judged again at most: each takes two texts through the text tower."""
-
-NEAREST = 3
-"""Entities that a match shows beside the text."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +106,7 @@ class Predictor:
         """Take an entity with its pictures out; see ``Catalog.remove``."""
         self.catalog.remove(entity_id)
 
-    # ------------------------------------------------------------ questions
+    # ------------------------------------------------------------ search
     def search(
         self,
         text: str | None = None,
@@ -153,9 +142,10 @@ class Predictor:
         if target == "pictures" and self.pictures is None and self.changes is None:
             raise ConfigError("this package has no picture index; ask for entities, or build it with one")
         snapshot = self.catalog.now()
-        query = self._query(text, image, index, snapshot)
+        query = self._vector(text, image, index, snapshot)
         if again is not None:
-            found = self._found(snapshot, snapshot.similarities(query, index, where), again, k=k, rerank=rerank)
+            similarities = snapshot.similarities(query, index, where)
+            found = tagging.best_entities(self.model, snapshot, similarities, again, k=k, rerank=rerank)
             return [Hit(**hit, exact=False) for _, hit in found]
         words = TextMatches() if text is None else self.catalog.words(text, snapshot)
         question = Question(query, text or "", words, index, k, where)
@@ -181,33 +171,10 @@ class Predictor:
             ConfigError: ``k``, ``index`` or ``rerank`` is impossible, or ``precision`` was not calibrated.
         """
         _require(k, index=index, rerank=rerank)
-        least = self._least_confidence(precision) if index == "mixed" else np.inf
+        threshold = tagging.confidence_threshold(self.model.card, precision) if index == "mixed" else np.inf
         snapshot = self.catalog.now()
         similarities = snapshot.similarities(self.model.embed_images([image])[0], index)
-        return list(self._tags(snapshot, similarities, image, k=k, least=least, rerank=rerank))
-
-    def _tags(
-        self,
-        snapshot: Snapshot,
-        similarities: np.ndarray,
-        image: Image.Image,
-        *,
-        k: int,
-        least: float,
-        rerank: int = 0,
-    ) -> Iterator[Tag]:
-        if not np.isfinite(similarities).any():  # every entity was removed
-            return
-        confidences = shares(similarities, scale=self.model.scale)
-        for row, tag in self._found(snapshot, similarities, image, k=k, rerank=rerank):
-            yield Tag(**tag, confidence=confidences[row], above_threshold=confidences[row] >= least)
-
-    def _least_confidence(self, precision: float) -> float:
-        thresholds = self.model.card.thresholds
-        if str(precision) not in (calibrated := {*map(str, PRECISIONS), *thresholds}):
-            known = ", ".join(sorted(calibrated))
-            raise ConfigError(f"precision {precision} was not calibrated; expected one of {known}")
-        return thresholds.get(str(precision), np.inf)
+        return tagging.tags(self.model, snapshot, similarities, image, k=k, threshold=threshold, rerank=rerank)
 
     def similarity(self, image: Image.Image, text: str) -> float:
         """Similarity of a picture and a text; an entity's name stands for the entity, and gives the score of its tag.
@@ -215,7 +182,7 @@ class Predictor:
         Raises:
             ConfigError: The text is empty.
         """
-        return float(self.model.embed_images([image])[0] @ self._asked_text(text, "mixed", self.catalog.now()))
+        return float(self.model.embed_images([image])[0] @ self._text_vector(text, "mixed", self.catalog.now()))
 
     def match(self, image: Image.Image, text: str) -> Match:
         """What ``/match`` answers: ``similarity``, its probability among all entities, and the evidence for it.
@@ -225,18 +192,18 @@ class Predictor:
         """
         snapshot, vector = self.catalog.now(), self.model.embed_images([image])[0]
         named = self.catalog.named(text, snapshot)
-        score = float(vector @ self._asked_text(text, "mixed", snapshot))
+        score = float(vector @ self._text_vector(text, "mixed", snapshot))
         similarities = snapshot.similarities(vector, "mixed")
         among = np.append(np.delete(similarities, named), score)
         named_row = snapshot.rows(named).iloc[0] if named else None
+        threshold = tagging.confidence_threshold(self.model.card, PRECISION)
+        nearest = tagging.tags(self.model, snapshot, similarities, image, k=NEAREST, threshold=threshold)
         return Match(
             score=score,
             probability=shares(among, scale=self.model.scale)[-1],
             entity_id=None if named_row is None else named_row["entity_id"],
             explanation="" if named_row is None else named_row.get("explanation", ""),
-            nearest=tuple(
-                self._tags(snapshot, similarities, image, k=NEAREST, least=self._least_confidence(PRECISION))
-            ),
+            nearest=tuple(nearest),
         )
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
@@ -263,34 +230,16 @@ class Predictor:
             rerank=card.rerank,
         )
 
-    # ------------------------------------------------------------ answers
-    def _found(
-        self, snapshot: Snapshot, similarities: np.ndarray, image: Image.Image, *, k: int, rerank: int
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Number and fields of the ``k`` best entities; the first ``rerank`` of all were judged once more."""
-        rows = best(similarities, k=max(k, rerank))
-        rows = rows[np.isfinite(similarities[rows])]
-        match: dict[int, float] = {}
-        if rerank:
-            again = rows[:rerank]
-            asked = EntityIndex(self.entities.fingerprint, snapshot.rows(again), {}, {})
-            places = np.arange(len(again))
-            judged = reranked(self.model, asked, image, rows=places, similarities=similarities[again])
-            match = dict(zip(again.tolist(), judged.match.tolist(), strict=True))
-            rows = np.concatenate([again[judged.order], rows[rerank:]])
-        found = snapshot.rows(rows[:k])[["entity_id", "entity"]].assign(score=similarities[rows[:k]])
-        for row, fields in zip(rows[:k].tolist(), found.to_dict("records"), strict=True):
-            yield row, {str(name): value for name, value in fields.items()} | {"match": match.get(row)}
-
-    def _query(self, text: str | None, image: Image.Image | None, index: IndexKind, snapshot: Snapshot) -> np.ndarray:
+    # ------------------------------------------------------------ queries
+    def _vector(self, text: str | None, image: Image.Image | None, index: IndexKind, snapshot: Snapshot) -> np.ndarray:
         """(D,) unit vector: the text's, the picture's, or halfway between them."""
         parts = [] if image is None else [self.model.embed_images([image])[0]]
-        parts += [] if text is None else [self._asked_text(text, index, snapshot)]
+        parts += [] if text is None else [self._text_vector(text, index, snapshot)]
         if not parts:
             raise ConfigError("neither a text nor a picture; expected one of them, or both")
         return unit(unit(np.stack(parts)).mean(axis=0, keepdims=True))[0]
 
-    def _asked_text(self, text: str, index: IndexKind, snapshot: Snapshot) -> np.ndarray:
+    def _text_vector(self, text: str, index: IndexKind, snapshot: Snapshot) -> np.ndarray:
         """(D,) the vector of the entity with this name, or that of the text itself."""
         if not text.strip():
             raise ConfigError("the text is empty; expected what to look for")

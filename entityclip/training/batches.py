@@ -14,8 +14,8 @@ import torch
 from torch.nn import functional as F
 
 from entityclip.data.image_cache import SplitImages, open_pictures
-from entityclip.data.images import Augmentation, Preprocessing
 from entityclip.data.pairs import iter_rows, read_frame, require_complete
+from entityclip.data.preprocessing import Augmentation, Preprocessing
 from entityclip.data.text import Tokenizer, mask_names
 from entityclip.errors import DataError
 from entityclip.model.entityclip import Batch

@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from entityclip.data.images import Augmentation
+from entityclip.data.preprocessing import Augmentation
 from entityclip.model.checkpoint import save_tensors
 from entityclip.training.batches import TrainingSet
 from entityclip.training.config import TrainConfig

@@ -13,8 +13,8 @@ import yaml
 from pydantic import Field, ValidationError
 
 from entityclip.data.cache_key import Inputs
-from entityclip.data.images import Augmentation, Preprocessing
 from entityclip.data.pairs import sources_hash
+from entityclip.data.preprocessing import Augmentation, Preprocessing
 from entityclip.data.text import Tokenisation
 from entityclip.errors import ConfigError, faults
 from entityclip.model.checkpoint_card import file_sha256

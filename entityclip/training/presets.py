@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from entityclip.data.images import Augmentation, Preprocessing
+from entityclip.data.preprocessing import Augmentation, Preprocessing
 from entityclip.data.text import Tokenisation
 from entityclip.errors import ConfigError
 from entityclip.model.config import ExpertConfig, LossConfig, ModelConfig, TowerConfig

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import Dataset
 
 from entityclip.data import resources
-from entityclip.data.images import Preprocessing
+from entityclip.data.preprocessing import Preprocessing
 from entityclip.errors import ConfigError, TrainingError
 from entityclip.model.compatibility import require_fit
 from entityclip.model.distributed import process, processes

@@ -14,7 +14,8 @@ from bentos.build.package import lay_out
 from bentos.runtime.releases import LoadedRelease
 from entityclip.data import pairs
 from entityclip.data.image_cache import open_pictures
-from entityclip.data.images import Preprocessing, decode
+from entityclip.data.images import decode
+from entityclip.data.preprocessing import Preprocessing
 from entityclip.model import checkpoint, onnx_runtime
 from entityclip.paths import DecodedLayout, ExportedLayout, Layout, PackageLayout
 from entityclip.retrieval.index import PictureIndex

@@ -11,7 +11,7 @@ from PIL import Image
 from test_cli import answer, entityclip, refusal
 from tiny import tiny_vit
 
-from entityclip.data.images import Preprocessing
+from entityclip.data.preprocessing import Preprocessing
 from entityclip.data.text import Tokenisation
 from entityclip.training import TrainConfig, read_config
 

@@ -20,7 +20,8 @@ from torch.utils.data import DataLoader
 from entityclip.data import image_cache, pairs
 from entityclip.data.image_cache import MemoryMapped, SplitImages, open_pictures
 from entityclip.data.image_stream import Streamed
-from entityclip.data.images import Preprocessing, decode
+from entityclip.data.images import decode
+from entityclip.data.preprocessing import Preprocessing
 from entityclip.errors import DataError, WorkspaceError
 from entityclip.paths import DataLayout, DecodedLayout
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shards import write_pictures
 
 from entityclip.data.image_stream import RowGroups, Streamed, blocked_order
-from entityclip.data.images import Preprocessing
+from entityclip.data.preprocessing import Preprocessing
 from entityclip.errors import DataError
 from entityclip.paths import DataLayout
 

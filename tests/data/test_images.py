@@ -12,7 +12,8 @@ import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
-from entityclip.data.images import MAX_BYTES, Preprocessing, decode
+from entityclip.data.images import MAX_BYTES, decode
+from entityclip.data.preprocessing import Preprocessing
 from entityclip.errors import ImageError
 
 

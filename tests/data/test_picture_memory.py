@@ -10,16 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from entityclip.data.images import (
-    MAX_PIXELS,
-    MAX_WEBP_PIXELS,
-    PIXEL_BYTES,
-    Preprocessing,
-    decode,
-    opened,
-    strip_metadata,
-)
+from entityclip.data.images import MAX_PIXELS, MAX_WEBP_PIXELS, PIXEL_BYTES, decode, opened, strip_metadata
 from entityclip.data.picture_memory import BUDGET, DECODED_BYTES, ByteBudget
+from entityclip.data.preprocessing import Preprocessing
 from entityclip.errors import ImageError
 
 SIDE = 2000

@@ -21,7 +21,7 @@ from entityclip.evaluation.calibrate import (
 )
 from entityclip.retrieval import metrics
 from entityclip.retrieval.index import DEFAULT_MIX, EntityIndex, PictureIndex
-from entityclip.retrieval.predictor import PRECISIONS, TAGS
+from entityclip.retrieval.tagging import PRECISIONS, TAGS
 from entityclip.retrieval.vectors import best, shares, unit
 from entityclip.schemas import SLICES
 

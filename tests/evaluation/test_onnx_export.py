@@ -14,7 +14,7 @@ from tiny import tiny_data, tiny_model, tiny_picture, tiny_vit
 from typer.testing import CliRunner
 
 from entityclip.cli import app
-from entityclip.data.images import Preprocessing
+from entityclip.data.preprocessing import Preprocessing
 from entityclip.data.text import Tokenisation
 from entityclip.errors import CheckpointError, ConfigError
 from entityclip.evaluation.onnx_export import EXPORTED, export

@@ -8,7 +8,7 @@ import pytest
 from tiny import tiny_data, tiny_vit
 
 from entityclip.data import pairs
-from entityclip.data.images import Preprocessing
+from entityclip.data.preprocessing import Preprocessing
 from entityclip.data.text import Tokenisation
 from entityclip.experiments.ablate import VARIANTS, AblationRun, ablate, markdown, plot, runs, summary, swapped
 from entityclip.paths import AblationLayout, DataLayout

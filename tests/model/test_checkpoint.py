@@ -20,7 +20,7 @@ from small_architectures import ROBERTA, architecture, hugging_face_text, write_
 from tiny import COLOURS, tiny_model, tiny_picture
 
 from bentos.runtime.batching import BatchedModel
-from entityclip.data.images import Preprocessing
+from entityclip.data.preprocessing import Preprocessing
 from entityclip.data.text import Tokenisation
 from entityclip.errors import CheckpointError
 from entityclip.model import checkpoint

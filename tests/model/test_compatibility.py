@@ -11,7 +11,7 @@ import pytest
 from safetensors.torch import save_file
 from small_architectures import RESNET, ROBERTA, TEXT, TEXT_TOWERS, architecture, hugging_face_text, write_tokenizer
 
-from entityclip.data.images import Preprocessing
+from entityclip.data.preprocessing import Preprocessing
 from entityclip.data.text import Tokenisation
 from entityclip.errors import ConfigError
 from entityclip.model.compatibility import expected_preprocessing, expected_tokenisation, require_fit

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tiny import tiny_data, tiny_vit
 
-from entityclip.data.images import Preprocessing
+from entityclip.data.preprocessing import Preprocessing
 from entityclip.data.text import Tokenisation
 from entityclip.paths import DataLayout
 from entityclip.training import TrainConfig

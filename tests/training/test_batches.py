@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny import tiny_data
 
-from entityclip.data.images import Augmentation, Preprocessing
+from entityclip.data.preprocessing import Augmentation, Preprocessing
 from entityclip.data.text import Tokenisation
 from entityclip.model.entityclip import Batch
 from entityclip.training import batches

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from tiny import tiny_data
 
 from entityclip import training
-from entityclip.data.images import Preprocessing
+from entityclip.data.preprocessing import Preprocessing
 from entityclip.data.text import Tokenisation
 from entityclip.errors import ConfigError, DataError, TrainingError
 from entityclip.model import checkpoint

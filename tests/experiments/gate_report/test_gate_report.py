@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from entityclip.cli import app
 from entityclip.data import pairs
-from entityclip.data.images import Preprocessing
+from entityclip.data.preprocessing import Preprocessing
 from entityclip.data.text import Tokenisation
 from entityclip.errors import ConfigError, DataError
 from entityclip.experiments.gate_report import (

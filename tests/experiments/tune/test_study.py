@@ -11,7 +11,7 @@ from filelock import FileLock
 from tiny import tiny_data
 
 from entityclip.data import pairs
-from entityclip.data.images import Preprocessing
+from entityclip.data.preprocessing import Preprocessing
 from entityclip.data.text import Tokenisation
 from entityclip.errors import ConfigError, DataError, TrainingError, WorkspaceError
 from entityclip.experiments.tune import TrialRow, TuningResult, tune

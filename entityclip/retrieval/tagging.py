@@ -1,0 +1,90 @@
+"""Tags of a picture: the best entities, with their confidences and the threshold of a target precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from entityclip.errors import ConfigError
+from entityclip.model.checkpoint import LoadedModel
+from entityclip.model.checkpoint_card import CheckpointCard
+from entityclip.retrieval.index import EntityIndex, Snapshot
+from entityclip.retrieval.rerank import rerank as reranked
+from entityclip.retrieval.vectors import best, shares
+from entityclip.schemas import Tag
+
+TAGS = 5
+"""Tags a picture gets unless the caller says otherwise; thresholds are calibrated on as many."""
+
+PRECISION = 0.9
+"""Target precision unless the caller says otherwise."""
+
+PRECISIONS = (0.8, 0.9, 0.95, 0.99)
+"""Target precisions that get a threshold, where the validation pictures can prove one."""
+
+NEAREST = 3
+"""Entities that a match shows beside the text."""
+
+
+def tags(
+    model: LoadedModel,
+    snapshot: Snapshot,
+    similarities: np.ndarray,
+    image: Image.Image,
+    *,
+    k: int,
+    threshold: float,
+    rerank: int = 0,
+) -> list[Tag]:
+    """The ``k`` entities of ``snapshot`` that a picture most likely shows, best first; none if there is no entity.
+
+    Args:
+        model: What embedded the picture.
+        snapshot: Entities that can be found.
+        similarities: (M,) of the picture with each entity; minus infinity for one that cannot be found.
+        image: The picture, for re-ranking.
+        k: Tags wanted.
+        threshold: Confidence from which on a tag is marked ``above_threshold``.
+        rerank: Number of top entities that the matching head re-ranks.
+    """
+    if not np.isfinite(similarities).any():  # every entity was removed
+        return []
+    confidences = shares(similarities, scale=model.scale)
+    return [
+        Tag(**fields, confidence=confidences[row], above_threshold=confidences[row] >= threshold)
+        for row, fields in best_entities(model, snapshot, similarities, image, k=k, rerank=rerank)
+    ]
+
+
+def confidence_threshold(card: CheckpointCard, precision: float) -> float:
+    """Confidence from which on tags reach ``precision``; infinity where the validation pictures cannot prove it.
+
+    Raises:
+        ConfigError: ``precision`` was not calibrated.
+    """
+    if str(precision) not in (calibrated := {*map(str, PRECISIONS), *card.thresholds}):
+        known = ", ".join(sorted(calibrated))
+        raise ConfigError(f"precision {precision} was not calibrated; expected one of {known}")
+    return card.thresholds.get(str(precision), np.inf)
+
+
+def best_entities(
+    model: LoadedModel, snapshot: Snapshot, similarities: np.ndarray, image: Image.Image, *, k: int, rerank: int
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Row and fields of the ``k`` best entities; the matching head has re-ranked the first ``rerank`` of all."""
+    rows = best(similarities, k=max(k, rerank))
+    rows = rows[np.isfinite(similarities[rows])]
+    match: dict[int, float] = {}
+    if rerank:
+        top = rows[:rerank]
+        candidates = EntityIndex(model.card.fingerprint, snapshot.rows(top), {}, {})
+        places = np.arange(len(top))
+        judged = reranked(model, candidates, image, rows=places, similarities=similarities[top])
+        match = dict(zip(top.tolist(), judged.match.tolist(), strict=True))
+        rows = np.concatenate([top[judged.order], rows[rerank:]])
+    found = snapshot.rows(rows[:k])[["entity_id", "entity"]].assign(score=similarities[rows[:k]])
+    for row, fields in zip(rows[:k].tolist(), found.to_dict("records"), strict=True):
+        yield row, {str(name): value for name, value in fields.items()} | {"match": match.get(row)}
