@@ -50,7 +50,7 @@ PICTURES = 64
 AT_ONCE = (1, 8, 32, 64, 128)
 FULL_AT_ONCE = (1, 2, 4)
 """Concurrent requests if each holds as many items as allowed."""
-OVERLOAD = 4 * settings.AT_ONCE * settings.WORKERS
+OVERLOAD = 4 * settings.MAX_CONCURRENCY * settings.WORKERS
 
 
 def photographs() -> list[bytes]:

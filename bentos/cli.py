@@ -40,7 +40,7 @@ def create_key(
     state: State,
     scope: Annotated[list[str], typer.Option(help="query, feedback, entities or metrics; repeatable.")] = ["query"],  # noqa: B006
     per_minute: Annotated[int, typer.Option(min=1, help="Requests per minute.")] = 600,
-    at_once: Annotated[int, typer.Option(min=1, help="Concurrent requests, per worker.")] = 16,
+    max_concurrency: Annotated[int, typer.Option(min=1, help="Concurrent requests, per worker.")] = 16,
     days: Annotated[int | None, typer.Option(min=1, help="Days until it expires; without it, never.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -51,7 +51,9 @@ def create_key(
       entityclip keys create shop --state STATE --scope query --scope feedback --days 365
     """
     path = StateLayout(state).keys
-    made = keys.make(path, name=name, scopes=_scopes(scope), per_minute=per_minute, at_once=at_once, days=days)
+    made = keys.make(
+        path, name=name, scopes=_scopes(scope), per_minute=per_minute, max_concurrency=max_concurrency, days=days
+    )
     typer.echo(made)
     last_line({"name": name, "key": made}, as_json)
 
@@ -74,7 +76,7 @@ def list_keys(state: State, as_json: Json = False) -> None:
     now, rows = datetime.now(UTC), []
     for key in keys.read(StateLayout(state).keys):
         force = "in force" if key.valid(now) else "revoked" if key.revoked else "expired"
-        limits = (f"{key.per_minute}/min", f"{key.at_once} at once")
+        limits = (f"{key.per_minute}/min", f"{key.max_concurrency} concurrent")
         typer.echo("\t".join((key.id, force, key.name, "+".join(key.scopes), *limits)))
         rows.append({"id": key.id, "state": force, "name": key.name, "scopes": list(key.scopes)})
     last_line({"keys": rows}, as_json)

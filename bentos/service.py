@@ -72,7 +72,7 @@ class Arguments(BaseModel):
     name="EntityClip",
     service_class=EdgeService,
     workers=settings.WORKERS,
-    threads=settings.AT_ONCE,
+    threads=settings.MAX_CONCURRENCY,
     traffic={"timeout": settings.SECONDS},
     tracing={"excluded_urls": ".*"},  # spans cost time in every request, even without a collector
     logging={
@@ -256,7 +256,7 @@ cast(Any, EntityClip).add_asgi_middleware(
     Guard,
     state=settings.state(),
     keyless=settings.keyless(),
-    at_once=settings.AT_ONCE,
+    max_concurrency=settings.MAX_CONCURRENCY,
     workers=settings.WORKERS,
 )
 cast(Any, EntityClip).add_asgi_middleware(BodyLimit)

@@ -10,7 +10,7 @@ from entityclip.errors import ConfigError
 from entityclip.paths import StateLayout
 from entityclip.schemas import Runtime
 
-AT_ONCE = 64
+MAX_CONCURRENCY = 64
 """Concurrent requests per worker. Each holds a thread that mostly waits for the next batch. A request above this limit
 gets 503 with Retry-After, so that the accepted ones end in time.
 """

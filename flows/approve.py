@@ -22,7 +22,7 @@ from pydantic import Field
 from entityclip.errors import ConfigError
 from entityclip.paths import Layout
 from entityclip.schemas import Approval, PromotionDecision, Release
-from flows.steps.deploy_release import ensure_proved, go_live
+from flows.steps.deploy_release import ensure_smoke_tested, go_live
 from flows.workspace.locks import workspace_lock
 from flows.workspace.registry import assign_champion, champion, release_of
 from flows.workspace.repository import Repository, exclusive
@@ -74,7 +74,7 @@ def resolve(layout: Layout, version: str, *, approve: bool, name: str, comment: 
     release = release_of(layout, version)
     if approve:
         _require_same_champion(layout, release)
-        ensure_proved(layout, release)
+        ensure_smoke_tested(layout, release)
         go_live(layout, release)
         assign_champion(layout, version, message=f"Approved by {name}{f': {comment}' if comment else ''}")
     # Last: after a kill before this line the request is still open, and the same answer completes it.

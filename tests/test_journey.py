@@ -87,10 +87,10 @@ def test_the_way_ends_with_a_report_a_table_and_a_served_champion(first: Journey
     current = champion(layout)
     assert current is not None
     assert current.version == "v1.0.0"
-    proof = BentoRecord.read(layout.receipt("smoke-v1.0.0"))
-    assert proof is not None
-    assert proof.largest_difference is not None
-    assert proof.largest_difference < 1e-4
+    tested = BentoRecord.read(layout.receipt("smoke-v1.0.0"))
+    assert tested is not None
+    assert tested.largest_difference is not None
+    assert tested.largest_difference < 1e-4
 
 
 def test_a_release_is_one_commit_with_data_rules_model_and_reports(first: Journey) -> None:
@@ -194,8 +194,8 @@ def test_a_dry_look_names_what_changed_or_is_damaged_and_touches_nothing(first: 
         with_damage(bento, "torn")["package"]
         == "runs: the Bento of v1.0.0 is missing, damaged or built from other sources"
     )
-    proof = layout.receipt("smoke-v1.0.0")
-    assert with_damage(proof, "{}")["smoke"] == "runs: v1.0.0 has no receipt of a smoke test"
+    tested = layout.receipt("smoke-v1.0.0")
+    assert with_damage(tested, "{}")["smoke"] == "runs: v1.0.0 has no receipt of a smoke test"
 
 
 def test_a_worse_challenger_leaves_the_champion_in_service(first: Journey, catalog: Path) -> None:

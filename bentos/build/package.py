@@ -33,7 +33,7 @@ from entityclip.schemas import BentoRecord, PackageCard, PromotionDecision, Reco
 from entityclip.settings import read_config
 
 if TYPE_CHECKING:
-    from entityclip.retrieval.index import Over
+    from entityclip.retrieval.index import MapShards
 
 BUILD_SECONDS = 600
 log = logging.getLogger("entityclip.package")
@@ -55,7 +55,9 @@ class Receipt(Record):
 
 
 # ---------------------------------------------------------------- build
-def build(release_dir: Path, *, release: Release, data: DataLayout, store: Path, over: Over = map) -> BentoRecord:
+def build(
+    release_dir: Path, *, release: Release, data: DataLayout, store: Path, map_shards: MapShards = map
+) -> BentoRecord:
     """Build ``entityclip-service:VERSION``, or return the existing Bento if it is complete and up to date.
 
     A change in the service's sources also triggers a new build. Only one process builds in a store at a time.
@@ -65,7 +67,7 @@ def build(release_dir: Path, *, release: Release, data: DataLayout, store: Path,
         release: The release to package.
         data: The release's version of the data, verified by the caller; the indexes are built from it.
         store: BENTOML_HOME.
-        over: Maps the embedding over the picture shards; see ``PictureIndex.build``.
+        map_shards: Maps the embedding over the picture shards; see ``PictureIndex.build``.
 
     Raises:
         PackagingError: The folder holds another release or one that was never promoted, the store holds another
@@ -78,10 +80,12 @@ def build(release_dir: Path, *, release: Release, data: DataLayout, store: Path,
         return built
     card = PackageCard(release=release, suite_hash=suite_hash, licences=_licences(data))
     with _build_lock(layout):
-        return _build(layout, source, card, data=data, over=over)
+        return _build(layout, source, card, data=data, map_shards=map_shards)
 
 
-def _build(layout: StoreLayout, source: Layout, card: PackageCard, *, data: DataLayout, over: Over) -> BentoRecord:
+def _build(
+    layout: StoreLayout, source: Layout, card: PackageCard, *, data: DataLayout, map_shards: MapShards
+) -> BentoRecord:
     """Build, unless the previous holder of the lock has already done so."""
     release = card.release
     if (built := ready(layout.root, release)) is not None:
@@ -90,7 +94,7 @@ def _build(layout: StoreLayout, source: Layout, card: PackageCard, *, data: Data
     shutil.rmtree(building, ignore_errors=True)
     try:
         _copy_sources(layout.sources(release.version))
-        lay_out(layout.package(release.version), source, data, card, over=over)
+        lay_out(layout.package(release.version), source, data, card, map_shards=map_shards)
         _put(layout, release)
         return _complete(layout, release, data)
     finally:
@@ -188,7 +192,9 @@ def _licences(data: DataLayout) -> tuple[str, ...]:
     return tuple(sorted(set(named) - {""}))
 
 
-def lay_out(package: PackageLayout, source: Layout, data: DataLayout, card: PackageCard, *, over: Over = map) -> None:
+def lay_out(
+    package: PackageLayout, source: Layout, data: DataLayout, card: PackageCard, *, map_shards: MapShards = map
+) -> None:
     """Write the service's files into ``package``: weights and card, both indexes, reports, manifest."""
     from entityclip.evaluation.onnx_export import export
     from entityclip.model import checkpoint  # imports torch, which is not needed if the Bento is ready
@@ -199,7 +205,7 @@ def lay_out(package: PackageLayout, source: Layout, data: DataLayout, card: Pack
     copy_checkpoint(source.model, package.checkpoint)
     if read_config(source.config).service.onnx:
         export(model, data, to=package.checkpoint.exported)
-    entities, pictures = EntityIndex.build(model, data), PictureIndex.build(model, data, over=over)
+    entities, pictures = EntityIndex.build(model, data), PictureIndex.build(model, data, map_shards=map_shards)
     entities.save(package.entities)
     pictures.save(package.pictures, queries=entities.vectors["caption"])
     FullText.create(entities.rows, pictures.rows, path=package.text)

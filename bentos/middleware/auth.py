@@ -35,7 +35,7 @@ LOCAL = Key(
     secret_sha256="",
     scopes=get_args(keys.Scope),
     per_minute=1_000_000,
-    at_once=10_000,
+    max_concurrency=10_000,
     made=datetime(2000, 1, 1, tzinfo=UTC),
 )
 """Key of local callers of a service without a state folder."""
@@ -57,7 +57,7 @@ class Guard:
         app: The next ASGI application.
         state: State folder with the keys; None for a service without one.
         keyless: Whether callers on this machine need no key if there is no state folder.
-        at_once: Concurrent requests in this worker; one more gets 503.
+        max_concurrency: Concurrent requests in this worker; one more gets 503.
         workers: Number of workers that share the rate of each key.
 
     Raises:
@@ -65,9 +65,9 @@ class Guard:
     """
 
     def __init__(
-        self, app: ASGIApp, *, state: StateLayout | None, keyless: bool = False, at_once: int, workers: int = 1
+        self, app: ASGIApp, *, state: StateLayout | None, keyless: bool = False, max_concurrency: int, workers: int = 1
     ) -> None:
-        self.app, self.at_once, self.keyless = app, at_once, keyless
+        self.app, self.max_concurrency, self.keyless = app, max_concurrency, keyless
         self.keys = None if state is None else KeyFile(state.keys)
         self.limits = Limits(workers=workers)
         self.in_work = 0
@@ -81,7 +81,7 @@ class Guard:
         key = self._caller(scope)
         if isinstance(key, JSONResponse):
             return await key(scope, receive, send)
-        if self.in_work >= self.at_once:
+        if self.in_work >= self.max_concurrency:
             return await refusal(503, "the service is busy; retry after 1 second", after=1)(scope, receive, send)
         try:
             allowance = self.limits.enter(key)

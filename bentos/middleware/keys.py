@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from entityclip.errors import ConfigError, faults
 from entityclip.schemas import Record
@@ -27,6 +27,7 @@ from entityclip.storage import PRIVATE_FILE, private_folder
 Scope = Literal["query", "feedback", "entities", "metrics"]
 """query: search, tag, match, embed, about; entities: add, change and remove entities; metrics: read ``/metrics``."""
 
+RENAMED = {"at_once": "max_concurrency"}
 RENAMED_SCOPES = {"ask": "query"}
 """Old name -> new name."""
 
@@ -44,10 +45,18 @@ class Key(Record):
     secret_sha256: str
     scopes: tuple[Scope, ...]
     per_minute: int = Field(gt=0, description="Requests per minute; a burst may use a sixth of them.")
-    at_once: int = Field(gt=0, description="Concurrent requests, per worker.")
+    max_concurrency: int = Field(gt=0, description="Concurrent requests, per worker.")
     made: datetime
     expires: datetime | None = None
     revoked: datetime | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed_fields(cls, key: Any) -> Any:
+        """Refuse a field under its old name and give the new one."""
+        for old in RENAMED.keys() & set(key if isinstance(key, dict) else ()):
+            raise ValueError(f"{old!r} is now {RENAMED[old]!r}; rename it in this file")
+        return key
 
     @field_validator("scopes", mode="before")
     @classmethod
@@ -75,7 +84,7 @@ def make(
     name: str,
     scopes: tuple[Scope, ...] = ("query",),
     per_minute: int = 600,
-    at_once: int = 16,
+    max_concurrency: int = 16,
     days: int | None = None,
 ) -> str:
     """Add a key to the file and return it. It cannot be shown again.
@@ -92,7 +101,7 @@ def make(
             secret_sha256=_hashed(secret),
             scopes=scopes,
             per_minute=per_minute,
-            at_once=at_once,
+            max_concurrency=max_concurrency,
             made=now,
             expires=None if days is None else now + timedelta(days=days),
         )

@@ -41,7 +41,7 @@ class Allowance:
 class Limits:
     """Limits of all keys in this worker, which grants its share (1 / ``workers``) of each rate.
 
-    ``at_once`` is not divided: connections spread unevenly over workers, so callers would be refused far too early.
+    ``max_concurrency`` is not divided: connections spread unevenly over workers, and callers would be refused too soon.
     """
 
     def __init__(self, *, workers: int = 1) -> None:
@@ -57,8 +57,8 @@ class Limits:
         per_second = key.per_minute / 60 / self.workers
         most = max(1.0, per_second * BURST_SECONDS)
         allowance = self._of.setdefault(key.id, Allowance(tokens=most))
-        if allowance.in_work >= key.at_once:
-            raise Refused(f"this key already has {key.at_once} requests in work; wait for one to end", after=1)
+        if allowance.in_work >= key.max_concurrency:
+            raise Refused(f"this key already has {key.max_concurrency} requests in work; wait for one to end", after=1)
         if wait := allowance.take(per_second=per_second, most=most):
             raise Refused(f"this key is limited to {key.per_minute} requests per minute", after=wait)
         allowance.in_work += 1

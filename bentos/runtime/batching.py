@@ -141,9 +141,9 @@ class Decoder:
     handle it like any other picture.
     """
 
-    def __init__(self, model: LoadedModel, *, at_once: int) -> None:
+    def __init__(self, model: LoadedModel, *, max_concurrency: int) -> None:
         self._preprocessing = model.card.preprocessing
-        self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="decode")  # first come, first served
+        self._pool = ThreadPoolExecutor(max_concurrency, thread_name_prefix="decode")  # first come, first served
 
     def __call__(self, upload: bytes) -> Image.Image:
         """The square of the uploaded picture.

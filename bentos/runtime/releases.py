@@ -59,7 +59,7 @@ class LoadedRelease:
         verify_files(PackageLayout(folder))
         predictor = Predictor.load(folder, changes=changes, runtime=settings.RUNTIME)
         predictor = replace(predictor, model=BatchedModel.of(predictor.model))
-        release = cls(folder, card, predictor, Decoder(predictor.model, at_once=decoders))
+        release = cls(folder, card, predictor, Decoder(predictor.model, max_concurrency=decoders))
         if not release.ready():
             raise ConfigError(f"{folder}: the model does not find one of its own entities by name; package it again")
         return release

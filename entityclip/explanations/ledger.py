@@ -47,7 +47,7 @@ ON CONFLICT (key) DO UPDATE SET
     tokens_in = tokens_in + excluded.tokens_in, tokens_out = tokens_out + excluded.tokens_out,
     seconds = seconds + excluded.seconds, money = money + excluded.money, written_at = CURRENT_TIMESTAMP
 WHERE set_aside != ''"""
-_AT_ONCE = 500
+_CHUNK = 500
 
 
 def key_of(request: ExplanationRequest, *, writer: Writer) -> str:
@@ -98,8 +98,8 @@ class Ledger:
 
     def _select(self, column: str, keys: Iterable[str]) -> Iterable[tuple[str, str]]:
         wanted = list(keys)
-        for start in range(0, len(wanted), _AT_ONCE):
-            some = wanted[start : start + _AT_ONCE]
+        for start in range(0, len(wanted), _CHUNK):
+            some = wanted[start : start + _CHUNK]
             marks = ",".join("?" * len(some))
             yield from self._db.execute(f"SELECT key, {column} FROM answers WHERE key IN ({marks})", some)
 

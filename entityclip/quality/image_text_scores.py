@@ -14,7 +14,7 @@ import pandas as pd
 PICTURE_SCORES = ("picture_match", "picture_rank", "picture_margin", "swap_drop")
 MOST_RIVALS, MOST_SIBLINGS = 500, 48
 """Sample sizes of texts, and of entities of a category; they keep the cost linear."""
-_AT_ONCE, _SEED = 10_000, 7
+_CHUNK, _SEED = 10_000, 7
 
 
 def score_against_pictures(
@@ -71,10 +71,10 @@ def _rank(match: np.ndarray, rows: np.ndarray, owner: np.ndarray, texts: np.ndar
     """Share of the rival texts of other entities that a row's pictures are nearer to than to its own text."""
     rivals = np.random.default_rng(_SEED).permutation(len(owner))[:MOST_RIVALS]
     parts = [np.zeros(0)]
-    for start in range(0, len(rows), _AT_ONCE):
-        asked = rows[start : start + _AT_ONCE]
+    for start in range(0, len(rows), _CHUNK):
+        asked = rows[start : start + _CHUNK]
         other = owner[asked][:, None] != owner[rivals][None, :]
-        nearer = centres[owner[asked]] @ texts[rivals].T > match[start : start + _AT_ONCE, None]
+        nearer = centres[owner[asked]] @ texts[rivals].T > match[start : start + _CHUNK, None]
         parts.append(
             np.where(other.any(axis=1), (nearer & other).sum(axis=1) / np.maximum(other.sum(axis=1), 1), np.nan)
         )

@@ -13,7 +13,7 @@ NEARLY = 0.9
 """Jaccard similarity, of runs of three words, from which two texts count as near duplicates."""
 _PERMUTATIONS, _BAND, _SEED = 32, 4, 7
 _SLACK = 0.15
-_AT_ONCE = 20_000
+_CHUNK = 20_000
 
 
 def shared_by(same: np.ndarray, entity: np.ndarray) -> np.ndarray:
@@ -44,8 +44,8 @@ def _minhash(words: HashedWords) -> np.ndarray:
     """(N, 32) uint32 signatures; the share of equal columns estimates the similarity of two texts."""
     odd = np.random.default_rng(_SEED).integers(2**63, size=_PERMUTATIONS, dtype=np.uint64) * 2 + 1
     prints = np.full((len(words.ends) - 1, _PERMUTATIONS), np.iinfo(np.uint32).max, np.uint32)
-    for start in range(0, len(prints), _AT_ONCE):
-        runs = words.of(np.arange(start, min(start + _AT_ONCE, len(prints)))).runs_of_three()
+    for start in range(0, len(prints), _CHUNK):
+        runs = words.of(np.arange(start, min(start + _CHUNK, len(prints)))).runs_of_three()
         some = np.flatnonzero(np.diff(runs.ends))
         if len(some) == 0:
             continue
@@ -77,8 +77,8 @@ def _meeting(labels: np.ndarray) -> np.ndarray:
 def _estimated(prints: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """(P,) similarities of P pairs of texts, estimated from their signatures."""
     parts = [np.zeros(0)]
-    for start in range(0, len(first), _AT_ONCE):
-        some = slice(start, start + _AT_ONCE)
+    for start in range(0, len(first), _CHUNK):
+        some = slice(start, start + _CHUNK)
         parts.append((prints[first[some]] == prints[second[some]]).mean(axis=1))
     return np.concatenate(parts)
 
@@ -86,9 +86,9 @@ def _estimated(prints: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.
 def _jaccard(words: HashedWords, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """(P,) similarities of the sets of runs of three words of P pairs of texts."""
     parts = [np.zeros(0)]
-    for start in range(0, len(first), _AT_ONCE):
-        a, b = (_keyed(words.of(texts[start : start + _AT_ONCE]).runs_of_three()) for texts in (first, second))
-        count = len(first[start : start + _AT_ONCE])
+    for start in range(0, len(first), _CHUNK):
+        a, b = (_keyed(words.of(texts[start : start + _CHUNK]).runs_of_three()) for texts in (first, second))
+        count = len(first[start : start + _CHUNK])
         alone = _distinct(*a, count) + _distinct(*b, count)
         together = _distinct(np.concatenate([a[0], b[0]]), np.concatenate([a[1], b[1]]), count)
         parts.append((alone - together) / np.maximum(together, 1))

@@ -13,7 +13,7 @@ from entityclip.quality.tokens import HashedWords
 
 MOST_SIBLINGS = 48
 """Sample size of a category's entities; it keeps the cost linear."""
-_TEXTS_AT_ONCE, _SEED = 20_000, 7
+_CHUNK, _SEED = 20_000, 7
 
 
 class Likeness(NamedTuple):
@@ -63,7 +63,7 @@ def _chunks(entity: np.ndarray, category: np.ndarray) -> Iterator[np.ndarray]:
     """Rows of whole entities, category after category."""
     order = np.lexsort((entity, category[entity]))
     borders = np.flatnonzero(np.r_[True, np.diff(entity[order]) != 0][: len(order)])
-    cuts = np.unique(borders[np.searchsorted(borders, np.arange(0, len(order), _TEXTS_AT_ONCE), side="right") - 1])
+    cuts = np.unique(borders[np.searchsorted(borders, np.arange(0, len(order), _CHUNK), side="right") - 1])
     yield from np.split(order, cuts[1:]) if len(order) else ()
 
 

@@ -25,7 +25,7 @@ from entityclip.settings import RunPolicy
 if TYPE_CHECKING:
     from distributed import Client
 
-    from entityclip.retrieval.index import Over
+    from entityclip.retrieval.index import MapShards
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -36,7 +36,7 @@ BATCHES = 8
 
 
 @contextmanager
-def spread(policy: RunPolicy) -> Iterator[Over]:
+def mapper(policy: RunPolicy) -> Iterator[MapShards]:
     """``map`` over the workspace's cluster; the built-in ``map`` if it names none.
 
     Raises:
@@ -84,21 +84,21 @@ def _mapped(client: Client, work: Callable[[A], B], things: Iterable[A]) -> Iter
 
 
 # ---------------------------------------------------------------- writers
-def share(writer: Writer, config: WriterConfig, *, ledger: Path, over: Over) -> Writer:
+def distributed_writer(writer: Writer, config: WriterConfig, *, ledger: Path, map_shards: MapShards) -> Writer:
     """The writer itself, or, for a local model and a cluster, one that writes on the workers."""
-    if over is map or not isinstance(config, TransformersConfig):
+    if map_shards is map or not isinstance(config, TransformersConfig):
         return writer
-    return SharedWriter(writer, config, ledger, over)
+    return DistributedWriter(writer, config, ledger, map_shards)
 
 
 @dataclass(frozen=True)
-class SharedWriter:
+class DistributedWriter:
     """Opens the writer once on every worker and distributes the requests. Only the run writes the ledger."""
 
     writer: Writer
     config: TransformersConfig
     ledger: Path
-    over: Over
+    map_shards: MapShards
 
     @property
     def generator(self) -> str:
@@ -121,7 +121,7 @@ class SharedWriter:
     def write(self, requests: Iterable[ExplanationRequest]) -> Iterator[WriterAnswer]:
         """Answers part by part, in the order of the requests."""
         work = partial(_written, self.config.model_dump_json(), self.ledger)
-        for answers in self.over(work, _parts(iter(requests), BATCHES * self.config.batch)):
+        for answers in self.map_shards(work, _parts(iter(requests), BATCHES * self.config.batch)):
             yield from answers
 
 

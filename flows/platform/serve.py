@@ -13,7 +13,7 @@ import sys
 from bentos.build.package import store_environment
 from entityclip.errors import WorkspaceError
 from entityclip.paths import Layout
-from flows.steps.deploy_release import ensure_proved, state_of
+from flows.steps.deploy_release import ensure_smoke_tested, state_of
 from flows.workspace.registry import champion
 
 
@@ -26,7 +26,7 @@ def serve(layout: Layout, *, host: str, port: int) -> None:
     release = champion(layout) if layout.rules.exists() else None
     if release is None:
         raise WorkspaceError(f"{layout.root}: no champion yet; entityclip run --workspace {layout.root} makes one")
-    ensure_proved(layout, release)
+    ensure_smoke_tested(layout, release)
     tag = f"entityclip-service:{release.version}"
     command = [sys.executable, "-P", "-m", "bentoml", "serve", tag, "--host", host, "--port", str(port)]
     state = {"ENTITYCLIP_STATE": str(state_of(layout).root.resolve())}

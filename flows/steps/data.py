@@ -30,9 +30,9 @@ from entityclip.settings import read_config
 from entityclip.training import code_hash
 from entityclip.training.presets import Preset
 from expectations.refusal import explain_refusal
-from flows.platform.dask_executor import share, spread
+from flows.platform.dask_executor import distributed_writer, mapper
 from flows.steps.artifacts import show_quality
-from flows.steps.gate_models import judges
+from flows.steps.gate_models import gate_scorers
 from flows.steps.reprocess_quarantine import ask_again, merge_reviews, summary, to_write_again
 from flows.steps.stage_timer import StageTimer
 from flows.workspace.source import WorkspaceSource, remember
@@ -70,8 +70,8 @@ def ingest_source(source: Source, preset: Preset, layout: Layout, batch: str) ->
 def explain_entities(layout: Layout, writer: Writer) -> int:
     """Generate an explanation for every entity, with the writer and the ledger."""
     rights, settings = read_rights(layout.pairs_suite), read_config(layout.config)
-    with spread(settings.runs) as over:
-        shared = share(writer, settings.explain, ledger=layout.ledger, over=over)
+    with mapper(settings.runs) as map_shards:
+        shared = distributed_writer(writer, settings.explain, ledger=layout.ledger, map_shards=map_shards)
         return explain(layout.staging, writer=shared, ledger=layout.ledger, rights=rights, progress=True)
 
 
@@ -84,7 +84,7 @@ def validate_batch(layout: Layout, batch: str, *, floors: bool) -> QualityReport
         accepted=layout.accepted,
         quarantine=quarantine,
         context_root=layout.expectations,
-        scorers=judges(layout, floors=floors),
+        scorers=gate_scorers(layout, floors=floors),
         waived=waived(read_reviews(layout.reviews)),
     )
     show_quality(report)

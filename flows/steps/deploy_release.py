@@ -15,7 +15,7 @@ from entityclip.evaluation import promotion
 from entityclip.paths import Layout, StateLayout, StoreLayout
 from entityclip.schemas import BentoRecord, EvalReport, Release, ServingCheck
 from entityclip.settings import read_config
-from flows.platform.dask_executor import spread
+from flows.platform.dask_executor import mapper
 from flows.workspace.registry import fetch_release
 from flows.workspace.repository import Repository, exclusive
 
@@ -30,17 +30,17 @@ def packaged(layout: Layout, release: Release) -> BentoRecord:
     """
     layout.receipt(f"smoke-{release.version}").unlink(missing_ok=True)
     copy = fetch_release(layout, release.version, data=True)
-    with spread(read_config(layout.config).runs) as over:
-        return package.build(copy.root, release=release, data=copy.data, store=layout.bento_home, over=over)
+    with mapper(read_config(layout.config).runs) as map_shards:
+        return package.build(copy.root, release=release, data=copy.data, store=layout.bento_home, map_shards=map_shards)
 
 
-def proof(layout: Layout, release: Release) -> BentoRecord | None:
+def smoke_tested(layout: Layout, release: Release) -> BentoRecord | None:
     """The Bento of an earlier run with the result of its smoke test; None if it has to be built or tested."""
     ready = package.ready(layout.bento_home, release)
     return BentoRecord.read(layout.receipt(f"smoke-{release.version}")) if ready else None
 
 
-def prove(layout: Layout, release: Release, bento: BentoRecord) -> tuple[BentoRecord, ServingCheck]:
+def run_smoke_test(layout: Layout, release: Release, bento: BentoRecord) -> tuple[BentoRecord, ServingCheck]:
     """Smoke-test the Bento: serve it, compare its scores with the evaluator's, and its figures with the budgets.
 
     Raises:
@@ -51,8 +51,8 @@ def prove(layout: Layout, release: Release, bento: BentoRecord) -> tuple[BentoRe
     probes = evaluation.probes if evaluation else ()
     pictures = smoke_test.probe_pictures(copy.data, probes)
     seen = smoke_test.smoke(bento.tag, store=layout.bento_home, probes=probes, pictures=pictures)
-    proved = bento.model_copy(update={"largest_difference": seen.largest_difference})
-    proved.write(layout.receipt(f"smoke-{release.version}"))
+    tested = bento.model_copy(update={"largest_difference": seen.largest_difference})
+    tested.write(layout.receipt(f"smoke-{release.version}"))
     folder = served_package(layout, release)
     serving_check = promotion.certify(
         release,
@@ -61,7 +61,7 @@ def prove(layout: Layout, release: Release, bento: BentoRecord) -> tuple[BentoRe
         latency_ms=seen.latency_ms,
         size_mb=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6,
     )
-    return proved, serving_check
+    return tested, serving_check
 
 
 def certified_before(layout: Layout, release: Release) -> tuple[BentoRecord, ServingCheck] | None:
@@ -69,23 +69,23 @@ def certified_before(layout: Layout, release: Release) -> tuple[BentoRecord, Ser
 
     None if the Bento has to be built or tested, was refused, or was checked against other budgets.
     """
-    serving_check, proved = ServingCheck.read(layout.serving_check(release.version)), proof(layout, release)
-    if proved is None or serving_check is None or not serving_check.certified:
+    serving_check, tested = ServingCheck.read(layout.serving_check(release.version)), smoke_tested(layout, release)
+    if tested is None or serving_check is None or not serving_check.certified:
         return None
     same = serving_check.model_fingerprint == release.model_fingerprint
-    return (proved, serving_check) if same and serving_check.policy == read_config(layout.config).promotion else None
+    return (tested, serving_check) if same and serving_check.policy == read_config(layout.config).promotion else None
 
 
-def ensure_proved(layout: Layout, release: Release) -> None:
+def ensure_smoke_tested(layout: Layout, release: Release) -> None:
     """Build and smoke-test a release again if its Bento was deleted. Budgets are not enforced: it was certified before.
 
     Raises:
         PackagingError: It cannot be served any more; the refusal is recorded.
     """
-    if proof(layout, release) is not None:
+    if smoke_tested(layout, release) is not None:
         return
     try:
-        _, serving_check = prove(layout, release, packaged(layout, release))
+        _, serving_check = run_smoke_test(layout, release, packaged(layout, release))
     except PackagingError as error:
         record_serving_check(layout, unservable(layout, release, error))
         raise

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from entityclip.model.checkpoint import LoadedModel
 
 
-def judges(layout: Layout, *, floors: bool = True) -> GateScorers:
+def gate_scorers(layout: Layout, *, floors: bool = True) -> GateScorers:
     """The champion, its text-quality model and the domain's rules; what does not exist yet is left out.
 
     Args:

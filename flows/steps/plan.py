@@ -74,14 +74,14 @@ def _learned(layout: Layout, preset: Preset, data_hash: str) -> Iterator[StageFa
 
 
 def _released(layout: Layout, run: RunLayout, card: CheckpointCard, *, floors: bool) -> Iterator[StageFact]:
-    decision, why = release.judged_before(layout, run, card, floors=floors)
+    decision, why = release.decided_before(layout, run, card, floors=floors)
     yield _step("promote", why, reused=decision is not None)
     if decision is None:
         yield from _waiting(release.STAGES[1:], "depends on the comparison with the champion")
         return
     version = released(layout, card.fingerprint) if decision.promoted else None
     current = champion(layout)
-    if decision.promoted and (version is None or release.to_be_proved(layout, release_of(layout, version))):
+    if decision.promoted and (version is None or release.awaits_promotion(layout, release_of(layout, version))):
         certified = (
             version is not None and deploy_release.certified_before(layout, release_of(layout, version)) is not None
         )
@@ -102,8 +102,8 @@ def _ready(layout: Layout, current: Release) -> Iterator[StageFact]:
     if bento is None:
         yield from _waiting(("smoke",), "a newly built Bento is smoke-tested")
     else:
-        proof, why = release.proved_before(layout, current)
-        yield _step("smoke", why, reused=proof is not None)
+        tested, why = release.smoke_tested_before(layout, current)
+        yield _step("smoke", why, reused=tested is not None)
 
 
 def _step(name: str, why: str, *, reused: bool) -> StageFact:

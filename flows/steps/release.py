@@ -110,7 +110,7 @@ def package_release(layout: Layout, release: Release) -> BentoRecord:
 @task(cache_policy=NO_CACHE)
 def smoke_test(layout: Layout, release: Release, bento: BentoRecord) -> tuple[BentoRecord, ServingCheck]:
     """Serve the Bento in its own process; compare its scores with the evaluator's, and its figures with the budgets."""
-    return deploy_release.prove(layout, release, bento)
+    return deploy_release.run_smoke_test(layout, release, bento)
 
 
 @task(cache_policy=NO_CACHE)
@@ -127,7 +127,7 @@ def release(
     """Promote the challenger or keep the champion. It is packaged and smoke-tested first."""
     clock = StageTimer()
     with clock.stage("promote"):
-        decision, why = judged_before(layout, layout.run(learned.run), learned.card, floors=floors)
+        decision, why = decided_before(layout, layout.run(learned.run), learned.card, floors=floors)
         if decision is not None:
             clock.reason = why
         else:
@@ -135,7 +135,7 @@ def release(
         candidate = None
         if decision.promoted:
             made = release_model(layout, learned, decision, quality)
-            candidate = made if to_be_proved(layout, made) else None
+            candidate = made if awaits_promotion(layout, made) else None
         else:
             versions.record_decision(layout, decision)
     current, bento, serving_check = champion(layout), None, None
@@ -193,14 +193,14 @@ def keep_ready(layout: Layout, current: Release, clock: StageTimer) -> BentoReco
             clock.reason = why
         bento = ready or package_release(layout, current)
     with clock.stage("smoke"):
-        proof, why = proved_before(layout, current) if ready else (None, "")
-        if proof is not None:
+        tested, why = smoke_tested_before(layout, current) if ready else (None, "")
+        if tested is not None:
             clock.reason = why
-        return proof or smoke_test(layout, current, bento)[0]
+        return tested or smoke_test(layout, current, bento)[0]
 
 
 # ---------------------------------------------------------------- reuse
-def judged_before(
+def decided_before(
     layout: Layout, run: RunLayout, card: CheckpointCard, *, floors: bool
 ) -> tuple[PromotionDecision | None, str]:
     """The decision of an earlier run about this model and why it can be reused; otherwise None and why not."""
@@ -216,7 +216,7 @@ def judged_before(
     return decision, "an earlier run compared it with the same champion; the decision is kept in Git"
 
 
-def to_be_proved(layout: Layout, made: Release) -> bool:
+def awaits_promotion(layout: Layout, made: Release) -> bool:
     """Whether a release still has to become the champion: it never was, and no approval was requested for it."""
     return not was_champion(layout, made.version) and approval.approval_of(layout, made) is None
 
@@ -229,9 +229,9 @@ def packaged_before(layout: Layout, release: Release) -> tuple[BentoRecord | Non
     return ready, f"{ready.tag} was built from this release; all its files have the same hashes"
 
 
-def proved_before(layout: Layout, release: Release) -> tuple[BentoRecord | None, str]:
+def smoke_tested_before(layout: Layout, release: Release) -> tuple[BentoRecord | None, str]:
     """The Bento with the result of its smoke test, and why it can be reused; otherwise None and what is missing."""
-    proof = BentoRecord.read(layout.receipt(f"smoke-{release.version}"))
-    if proof is None:
+    tested = BentoRecord.read(layout.receipt(f"smoke-{release.version}"))
+    if tested is None:
         return None, f"{release.version} has no receipt of a smoke test"
-    return proof, f"the same Bento answered within {proof.largest_difference:.0e} of the evaluator"
+    return tested, f"the same Bento answered within {tested.largest_difference:.0e} of the evaluator"

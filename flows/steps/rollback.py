@@ -5,7 +5,7 @@ from __future__ import annotations
 from entityclip.errors import PackagingError
 from entityclip.paths import Layout
 from entityclip.schemas import Release
-from flows.steps.deploy_release import ensure_proved, go_live
+from flows.steps.deploy_release import ensure_smoke_tested, go_live
 from flows.workspace.registry import (
     assign_champion,
     champion,
@@ -37,7 +37,7 @@ def roll_back(layout: Layout, version: str, *, reason: str) -> Release:
     if not was_champion(layout, version):
         raise PackagingError(f"{version} was never the champion; name a version that was, see the history")
     require_not_erased(layout, release)
-    ensure_proved(layout, release)
+    ensure_smoke_tested(layout, release)
     restore(layout, release, fetch_release(layout, version, data=True))
     go_live(layout, release, take_back=False)  # one worker that fails must not keep the others on the bad release
     of = before.version if before else "nothing"

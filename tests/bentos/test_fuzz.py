@@ -32,7 +32,7 @@ def service(store_home: Path, tmp_path_factory) -> Iterator[httpx.Client]:
     """Two workers with a state folder, and a key with every scope."""
     state = StateLayout(tmp_path_factory.mktemp("state"))
     scopes = ("query", "feedback", "entities", "metrics")
-    key = keys.make(state.keys, name="all", scopes=scopes, per_minute=1_000_000, at_once=1000)
+    key = keys.make(state.keys, name="all", scopes=scopes, per_minute=1_000_000, max_concurrency=1000)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("ENTITYCLIP_WORKERS", "2")
         with (

@@ -51,7 +51,7 @@ def state(tmp_path_factory) -> StateLayout:
 @pytest.fixture(scope="module")
 def headers(state: StateLayout) -> dict[str, str]:
     scopes = ("query", "feedback", "entities", "metrics")
-    return bearer(keys.make(state.keys, name="all", scopes=scopes, per_minute=1_000_000, at_once=1000))
+    return bearer(keys.make(state.keys, name="all", scopes=scopes, per_minute=1_000_000, max_concurrency=1000))
 
 
 @pytest.fixture(scope="module")

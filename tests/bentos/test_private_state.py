@@ -44,7 +44,7 @@ def use(state: StateLayout) -> list[Changes]:
     Spool(state.feedback).put(JUDGED)
     Samples(state.samples).write({"release": "v1.0.0", "script": "Han"})
     Shadow(state.shadow)._write({"same_first": True})
-    keys.make(state.keys, name="shop", scopes=("query",), per_minute=60, at_once=1)
+    keys.make(state.keys, name="shop", scopes=("query",), per_minute=60, max_concurrency=1)
     changes = Changes(ChangesLayout(state.entities), fingerprint="m")
     entry = EntityEntry(entity="青いポンプ")
     changes.put(entity_id("x"), entry, pictures=[b"a picture"], keep_pictures=True, vectors={})

@@ -225,7 +225,7 @@ def test_an_address_that_the_client_claims_is_overwritten(echo: Proxy) -> None:
 def test_a_service_without_keys_answers_nobody_through_the_proxy(
     proxied: Start,
 ) -> None:
-    guarded = Guard(Starlette(routes=[Route("/search", tell_headers, methods=["POST"])]), state=None, at_once=8)
+    guarded = Guard(Starlette(routes=[Route("/search", tell_headers, methods=["POST"])]), state=None, max_concurrency=8)
     with listening(guarded) as port, proxied(port) as proxy:
         assert proxy.request("POST", "/search", headers={"host": "localhost"}).status_code == 401
 

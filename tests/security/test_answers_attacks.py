@@ -44,7 +44,7 @@ class Target(NamedTuple):
 def target(store_home: Path, tmp_path_factory) -> Iterator[Target]:  # noqa: F811
     state = StateLayout(tmp_path_factory.mktemp("状態"))
     scopes = ("query", "entities", "metrics")
-    key = keys.make(state.keys, name="all", scopes=scopes, per_minute=1_000_000, at_once=1000)
+    key = keys.make(state.keys, name="all", scopes=scopes, per_minute=1_000_000, max_concurrency=1000)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("ENTITYCLIP_WORKERS", "2")
         with serving("bentos.service:EntityClip", store=store_home, state=state.root) as url:

@@ -37,7 +37,7 @@ class Target(NamedTuple):
 @pytest.fixture(scope="module")
 def target(store_home: Path, tmp_path_factory) -> Iterator[Target]:  # noqa: F811
     state = StateLayout(tmp_path_factory.mktemp("state"))
-    key = keys.make(state.keys, name="all", scopes=("query", "entities"), per_minute=1_000_000, at_once=1000)
+    key = keys.make(state.keys, name="all", scopes=("query", "entities"), per_minute=1_000_000, max_concurrency=1000)
     with serving("bentos.service:EntityClip", store=store_home, state=state.root) as url:
         yield Target(url, bearer(key))
 

@@ -47,7 +47,7 @@ class Target(NamedTuple):
 @pytest.fixture(scope="module")
 def target(store_home: Path, tmp_path_factory) -> Iterator[Target]:  # noqa: F811
     state = StateLayout(tmp_path_factory.mktemp("state"))
-    key = keys.make(state.keys, name="all", scopes=("query", "metrics"), per_minute=1_000_000, at_once=1000)
+    key = keys.make(state.keys, name="all", scopes=("query", "metrics"), per_minute=1_000_000, max_concurrency=1000)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     with ExitStack() as running:
         with pytest.MonkeyPatch.context() as patch:  # the server alone: this process may have more files open already

@@ -7,7 +7,7 @@ from entityclip.retrieval.index.catalog import Catalog, TextMatches
 from entityclip.retrieval.index.changes import Changes
 from entityclip.retrieval.index.entities import DEFAULT_MIX, EntityIndex, slice_of
 from entityclip.retrieval.index.fulltext import FullText
-from entityclip.retrieval.index.pictures import Over, PictureIndex
+from entityclip.retrieval.index.pictures import MapShards, PictureIndex
 from entityclip.retrieval.index.snapshot import ReleaseIndexes, Snapshot
 
 __all__ = [
@@ -16,7 +16,7 @@ __all__ = [
     "Changes",
     "EntityIndex",
     "FullText",
-    "Over",
+    "MapShards",
     "PictureIndex",
     "ReleaseIndexes",
     "Snapshot",

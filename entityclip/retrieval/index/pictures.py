@@ -25,7 +25,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
-class Over(Protocol):
+class MapShards(Protocol):
     """Applies work to each of some things, here or elsewhere, and gives the results in their order; ``map`` is one."""
 
     def __call__(self, work: Callable[[A], B], things: Iterable[A], /) -> Iterable[B]:
@@ -58,7 +58,7 @@ class PictureIndex:
         *,
         split: Split | None = None,
         most: int | None = None,
-        over: Over = map,
+        map_shards: MapShards = map,
         progress: bool = False,
     ) -> PictureIndex:
         """Embed the pictures of one split, or of all; each is decoded once.
@@ -68,7 +68,7 @@ class PictureIndex:
             data: The data version.
             split: Whose pictures; None for all.
             most: How many at most: a sample that is the same every time.
-            over: Embeds shard by shard, in their order; ``map`` does it here.
+            map_shards: Embeds shard by shard, in their order; ``map`` does it here.
             progress: Show a bar for each shard.
 
         Raises:
@@ -79,7 +79,7 @@ class PictureIndex:
         # Pair ids are hashes, so that the first ones are as good as a random draw.
         ids = pairs.read_frame(data.pairs, name=name, columns=["pair_id"])["pair_id"].sort_values()[:most]
         upto = "" if ids.empty else str(ids.iloc[-1])
-        parts = list(over(partial(_embedded, model, upto, progress), pairs.shards(data.pairs, name=name)))
+        parts = list(map_shards(partial(_embedded, model, upto, progress), pairs.shards(data.pairs, name=name)))
         frame = pd.DataFrame([row for rows, _ in parts for row in rows], columns=[*_PICTURE_COLUMNS, "path"])
         vectors = np.concatenate([np.zeros((0, model.dim), dtype=np.float32), *(found for _, found in parts)])
         return cls(model.card.fingerprint, frame, finite(vectors, model), parts=model.card.parts)

@@ -67,8 +67,8 @@ def test_exported_bento_answers_where_only_its_requirements_are(released, predic
 
     monkeypatch.setattr(sys, "executable", str(python))
     pictures = probe_pictures(released.layout.data, report.probes)
-    proof = smoke(bento.tag, store=fresh.root, probes=report.probes, pictures=pictures)
-    assert proof.largest_difference < 1e-4
+    tested = smoke(bento.tag, store=fresh.root, probes=report.probes, pictures=pictures)
+    assert tested.largest_difference < 1e-4
     with serving(bento.tag, store=fresh.root) as url, Client(url) as service:
         picture = next(iter(pictures.values()))
         for text in ("a red kettle", "赤いマグカップ"):

@@ -156,9 +156,9 @@ def _servers(store: StoreLayout) -> list[psutil.Process]:
 def test_built_bento_scores_as_the_evaluator_did(released, store, bento, report):
     pictures = probe_pictures(released.layout.data, report.probes)
     assert len(pictures) == len(report.probes) == 5
-    proof = smoke(bento.tag, store=store.root, probes=report.probes, pictures=pictures)
-    assert proof.largest_difference < 1e-4
-    assert 0 < proof.latency_ms < 60_000
+    tested = smoke(bento.tag, store=store.root, probes=report.probes, pictures=pictures)
+    assert tested.largest_difference < 1e-4
+    assert 0 < tested.latency_ms < 60_000
     assert not _servers(store)
 
 

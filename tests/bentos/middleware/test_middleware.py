@@ -38,14 +38,22 @@ async def _list_of_errors(request):
     return JSONResponse([{"error": "as BentoML says it"}], status_code=422)
 
 
-def service(state: Path | None, *, at_once: int = 64, workers: int = 1, keyless: bool = True, **body) -> TestClient:
+def service(
+    state: Path | None, *, max_concurrency: int = 64, workers: int = 1, keyless: bool = True, **body
+) -> TestClient:
     paths = ("/search", "/livez", "/metrics", "/entities", "/feedback")
     app = Starlette(
         routes=[Route(path, _echo, methods=["POST", "GET"]) for path in paths]
         + [Route("/slow", _slow), Route("/fail", _fail), Route("/list", _list_of_errors)],
         middleware=[
             Middleware(ErrorFormat),
-            Middleware(Guard, state=state and StateLayout(state), keyless=keyless, at_once=at_once, workers=workers),
+            Middleware(
+                Guard,
+                state=state and StateLayout(state),
+                keyless=keyless,
+                max_concurrency=max_concurrency,
+                workers=workers,
+            ),
             Middleware(BodyLimit, **body),
         ],
     )
@@ -120,6 +128,14 @@ def test_old_scope_in_a_keys_file_gives_an_error_that_names_the_new_one(tmp_path
     file = StateLayout(tmp_path).keys
     file.write_text(file.read_text().replace('"query"', '"ask"'))
     with pytest.raises(ConfigError, match="scope 'ask' is now 'query'"):
+        keys.KeyFile(file)
+
+
+def test_old_field_in_a_keys_file_gives_an_error_that_names_the_new_one(tmp_path):
+    make(tmp_path)
+    file = StateLayout(tmp_path).keys
+    file.write_text(file.read_text().replace('"max_concurrency"', '"at_once"'))
+    with pytest.raises(ConfigError, match="'at_once' is now 'max_concurrency'"):
         keys.KeyFile(file)
 
 
@@ -205,7 +221,7 @@ def _statuses_at_once(client: TestClient, key: str, count: int) -> list[int]:
 
 
 def test_more_requests_at_once_than_a_key_may_have_are_refused(tmp_path):
-    key = make(tmp_path, at_once=2)
+    key = make(tmp_path, max_concurrency=2)
     with service(tmp_path) as client:
         assert _statuses_at_once(client, key, 5) == [200, 200, 429, 429, 429]
         assert _statuses_at_once(client, key, 2) == [200, 200]
@@ -213,7 +229,7 @@ def test_more_requests_at_once_than_a_key_may_have_are_refused(tmp_path):
 
 def test_full_service_says_so(tmp_path):
     key = make(tmp_path)
-    with service(tmp_path, at_once=3) as client:
+    with service(tmp_path, max_concurrency=3) as client:
         assert _statuses_at_once(client, key, 4) == [200, 200, 200, 503]
 
 

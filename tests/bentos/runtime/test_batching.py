@@ -94,7 +94,7 @@ def test_batched_model_gives_the_models_vectors(predictor):
 def test_decoded_square_is_seen_as_the_picture_is(predictor):
     file = io.BytesIO()
     tiny_picture("green", 3).resize((301, 173)).save(file, "PNG")
-    square = Decoder(predictor.model, at_once=1)(file.getvalue())
+    square = Decoder(predictor.model, max_concurrency=1)(file.getvalue())
     assert square.size == (32, 32)
     whole = predictor.model.embed_images([decode(file.getvalue())])
     assert np.array_equal(predictor.model.embed_images([square]), whole)

@@ -32,7 +32,7 @@ class TinyRelease:
 @pytest.fixture(scope="module")
 def release(tmp_path_factory) -> TinyRelease:
     model = tiny_model(tmp_path_factory.mktemp("model"))
-    return TinyRelease("v1.0.0", Decoder(model, at_once=1), SimpleNamespace(embed_images=model.embed_images))
+    return TinyRelease("v1.0.0", Decoder(model, max_concurrency=1), SimpleNamespace(embed_images=model.embed_images))
 
 
 @pytest.fixture(scope="module")

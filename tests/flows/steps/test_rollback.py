@@ -18,7 +18,7 @@ from entityclip.errors import PackagingError, WorkspaceError
 from entityclip.evaluation.evaluate import evaluate
 from entityclip.paths import CheckpointLayout, Layout
 from entityclip.schemas import PromotionDecision, Release
-from flows.steps.deploy_release import certified_before, go_live, packaged, prove, record_serving_check
+from flows.steps.deploy_release import certified_before, go_live, packaged, record_serving_check, run_smoke_test
 from flows.steps.rollback import roll_back
 from flows.workspace.history import at, history_entries
 from flows.workspace.registry import assign_champion, champion
@@ -30,7 +30,7 @@ Decided = Callable[..., PromotionDecision]
 
 
 def make_release(layout: Layout, scratch: Path, decided: Decided, *, number: int) -> Release:
-    """A model of its own on data and rules of their own, proved and live."""
+    """A model of its own on data and rules of their own, tested and live."""
     accepted = tiny_data(scratch / f"accepted-{number}", held_out=number)
     layout.config.write_text(f"promotion:\n  max_slice_drop: {number}.0\n")
     version = version_data(layout, accepted, message=f"Data {number}")
@@ -43,10 +43,10 @@ def make_release(layout: Layout, scratch: Path, decided: Decided, *, number: int
         decision=decided(model.card.fingerprint, version.data_hash),
     )
     assert certified_before(layout, made) is None
-    proved, serving_check = prove(layout, made, packaged(layout, made))
+    tested, serving_check = run_smoke_test(layout, made, packaged(layout, made))
     assert serving_check.certified
     record_serving_check(layout, serving_check)
-    assert certified_before(layout, made) == (proved, serving_check)  # a run killed here does not certify it again
+    assert certified_before(layout, made) == (tested, serving_check)  # a run killed here does not certify it again
     layout.config.write_text("promotion:\n  max_slice_drop: 50.0\n")
     assert certified_before(layout, made) is None  # unless the budgets are others
     layout.config.write_text(f"promotion:\n  max_slice_drop: {number}.0\n")

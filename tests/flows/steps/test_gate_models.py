@@ -12,7 +12,7 @@ from tiny import tiny_data, tiny_model
 from entityclip.paths import CheckpointLayout, Layout
 from entityclip.schemas import EvalReport, Metric, PromotionDecision
 from entityclip.settings import read_config
-from flows.steps.gate_models import judges
+from flows.steps.gate_models import gate_scorers
 from flows.steps.release import policy_of
 from flows.workspace.registry import assign_champion
 from flows.workspace.versions import release, version_data
@@ -54,7 +54,7 @@ def champion_with(
 
 def test_a_champion_below_the_floor_never_judges_texts(champion_with: Callable[[float], Layout]) -> None:
     layout = champion_with(0.0)
-    found = judges(layout)
+    found = gate_scorers(layout)
     assert (found.champion, found.text_quality) == (None, None)
     assert set(found.missing) == {"champion", "text_quality"}
     assert set(found.missing.values()) == {
@@ -62,7 +62,7 @@ def test_a_champion_below_the_floor_never_judges_texts(champion_with: Callable[[
         "above chance, 1.6, and at least gate.min_judge_score, 10"
     }
     layout.config.write_text("gate:\n  min_judge_score: 0\n")
-    assert judges(layout).champion is None  # chance is to be beaten whatever the setting
+    assert gate_scorers(layout).champion is None  # chance is to be beaten whatever the setting
 
 
 def test_a_champion_above_the_floor_judges_texts_and_the_setting_moves_the_floor(
@@ -70,15 +70,15 @@ def test_a_champion_above_the_floor_judges_texts_and_the_setting_moves_the_floor
 ) -> None:
     layout = champion_with(30.0)
     with disable_run_logger():
-        assert judges(layout).champion is not None
+        assert gate_scorers(layout).champion is not None
         layout.config.write_text("gate:\n  min_judge_score: 31\n")
-        assert judges(layout).champion is None
+        assert gate_scorers(layout).champion is None
 
 
 def test_a_preset_without_floors_lets_any_champion_judge(champion_with: Callable[[float], Layout]) -> None:
     layout = champion_with(0.0)
     with disable_run_logger():
-        assert judges(layout, floors=False).champion is not None
+        assert gate_scorers(layout, floors=False).champion is not None
 
 
 def test_without_floors_the_policy_that_decided_says_so(workspace: Layout) -> None:
