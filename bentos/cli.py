@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -109,7 +108,9 @@ Seconds = Annotated[
 
 
 @release_app.command("activate")
-def activate(package: Package, state: State, seconds: Seconds = followers.SWITCH_SECONDS) -> None:
+def activate(
+    package: Package, state: State, seconds: Seconds = followers.SWITCH_SECONDS, as_json: Json = False
+) -> None:
     """Serve another release. No request is dropped; the previous release stays in memory.
 
     \b
@@ -117,11 +118,11 @@ def activate(package: Package, state: State, seconds: Seconds = followers.SWITCH
       entityclip release activate STORE/models/entityclip-model/v1.1.0 --state STATE
     """
     layout = StateLayout(state)
-    _show(*followers.carry_out(layout, lambda: active_release.switch(layout, package), seconds=seconds))
+    _report(*followers.carry_out(layout, lambda: active_release.switch(layout, package), seconds=seconds), as_json)
 
 
 @release_app.command("rollback")
-def rollback(state: State, seconds: Seconds = followers.SWITCH_SECONDS) -> None:
+def rollback(state: State, seconds: Seconds = followers.SWITCH_SECONDS, as_json: Json = False) -> None:
     """Serve the previous release again. The decision stands even if a worker cannot load it.
 
     This changes only the service; 'entityclip rollback' also restores data, rules and model.
@@ -131,7 +132,8 @@ def rollback(state: State, seconds: Seconds = followers.SWITCH_SECONDS) -> None:
       entityclip release rollback --state STATE
     """
     layout = StateLayout(state)
-    _show(*followers.carry_out(layout, lambda: active_release.rollback(layout), seconds=seconds, take_back=False))
+    decided = followers.carry_out(layout, lambda: active_release.rollback(layout), seconds=seconds, take_back=False)
+    _report(*decided, as_json)
 
 
 @release_app.command("shadow")
@@ -143,6 +145,7 @@ def shadow(
     ],
     share: Annotated[float, typer.Option(help="Share of the requests, above 0 and at most 1.")] = 0.1,
     seconds: Seconds = followers.SWITCH_SECONDS,
+    as_json: Json = False,
 ) -> None:
     """Also send a share of the requests to a second release and record how its answers differ.
 
@@ -155,7 +158,7 @@ def shadow(
     def decide() -> active_release.Live:
         return active_release.shadow(layout, champion, challenger=challenger, share=share)
 
-    _show(*followers.carry_out(layout, decide, seconds=seconds))
+    _report(*followers.carry_out(layout, decide, seconds=seconds), as_json)
 
 
 @release_app.command("status")
@@ -176,11 +179,20 @@ def status(state: State, as_json: Json = False) -> None:
             "state": worker.failed or ("live" if worker.seen == wanted else "switching"),
         }
         typer.echo("\t".join((name, *workers[name].values())))
-    answer = {"decided": json.loads(decided.model_dump_json()) if decided else None, "workers": workers}
-    last_line(answer, as_json)
+    last_line({"decided": _plain(decided), "workers": workers}, as_json)
 
 
-def _show(decided: active_release.Live | None, workers: int | None = None) -> None:
-    typer.echo("the release that is packed with the service" if decided is None else decided.model_dump_json(indent=1))
+def _report(decided: active_release.Live | None, workers: int | None, as_json: bool) -> None:
+    """Print a decision that was carried out, and how many workers serve it."""
+    _show(decided)
     if workers is not None:
         typer.echo(f"{workers} workers serve it", err=True)
+    last_line({"decided": _plain(decided), "workers": workers}, as_json)
+
+
+def _show(decided: active_release.Live | None) -> None:
+    typer.echo("the release that is packed with the service" if decided is None else decided.model_dump_json(indent=1))
+
+
+def _plain(decided: active_release.Live | None) -> dict[str, Any] | None:
+    return None if decided is None else decided.model_dump(mode="json")

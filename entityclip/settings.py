@@ -90,7 +90,7 @@ class WorkspaceConfig(Record):
         default=PromotionPolicy(), description="When a newly trained model replaces the champion."
     )
     explain: WriterConfig = Field(
-        default=SourceConfig(), description="Who writes explanations: source, transformers or openai."
+        default=SourceConfig(), description="Who writes explanations: source, transformers, openai or custom."
     )
     gate: GatePolicy = Field(default=GatePolicy(), description="When the champion may judge texts.")
     runs: RunPolicy = Field(

@@ -21,13 +21,16 @@ from typer.main import get_command
 from entityclip.cli import app
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.md")]
+DOCUMENTS = [
+    *ROOT.glob("*.md"),
+    *(path for folder in ("docs", "deploy", "examples") for path in (ROOT / folder).rglob("*.md")),
+]
 SCRIPTS = [
     ROOT / "Makefile",
     ROOT / "prefect.yaml",
     *(p for p in (ROOT / "deploy").rglob("*.*") if p.is_file() and p.suffix != ".md"),
 ]
-PACKAGES = ("entityclip", "flows", "bentos", "expectations", "benchmarks")
+PACKAGES = ("entityclip", "flows", "bentos", "expectations", "benchmarks", "examples")
 CODE = [path for name in PACKAGES for path in (ROOT / name).rglob("*.py")]
 
 _WORDS = r"(?P<words>(?: +[^\s`'\"|;&()#,\[\]…]+)*)"
@@ -166,6 +169,17 @@ def test_every_command_that_is_cited_exists_with_its_options(command: Command, m
 
 def in_help(option: str, shown: str) -> bool:
     return re.search(rf"(?<![\w-]){option}(?![\w-])", shown) is not None
+
+
+BENCHMARKS = sorted(path.name for path in (ROOT / "benchmarks").glob("*.py"))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_every_benchmark_starts_and_prints_json(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERMINAL_WIDTH", "250")
+    shown = help_of(f"python benchmarks/{name}")
+    assert in_help("--json", shown)  # of avx2.py, it is the example's
 
 
 def test_every_target_of_make_that_is_cited_exists() -> None:

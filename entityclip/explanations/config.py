@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
@@ -74,11 +74,22 @@ class OpenAIConfig(GenerationConfig):
     )
 
 
-WriterConfig = Annotated[SourceConfig | TransformersConfig | OpenAIConfig, Field(discriminator="writer")]
-_ANY: TypeAdapter[SourceConfig | TransformersConfig | OpenAIConfig] = TypeAdapter(WriterConfig)
+class CustomConfig(Record):
+    """A writer of your own, see ``examples/custom_writer.py``."""
+
+    writer: Literal["custom"] = "custom"
+    factory: str = Field(
+        pattern=r"^[\w.]+:\w+$", description="Import path of its class, as package.module:Class; its code is run."
+    )
+    options: dict[str, Any] = Field(default={}, description="Keyword arguments for the class.")
 
 
-def writer_config(settings: dict[str, Any], *, origin: str) -> SourceConfig | TransformersConfig | OpenAIConfig:
+AnyConfig: TypeAlias = SourceConfig | TransformersConfig | OpenAIConfig | CustomConfig
+WriterConfig = Annotated[AnyConfig, Field(discriminator="writer")]
+_ANY: TypeAdapter[AnyConfig] = TypeAdapter(WriterConfig)
+
+
+def writer_config(settings: dict[str, Any], *, origin: str) -> AnyConfig:
     """Validate the settings; ``origin`` names their file in errors.
 
     Raises:
@@ -106,7 +117,7 @@ def read_writer_settings(path: Path) -> dict[str, Any]:
     return settings
 
 
-def open_writer(config: SourceConfig | TransformersConfig | OpenAIConfig, *, ledger: Path) -> Writer:
+def open_writer(config: AnyConfig, *, ledger: Path) -> Writer:
     """Open the writer that ``config`` describes. ``ledger`` also holds the audit log.
 
     Raises:
@@ -118,6 +129,10 @@ def open_writer(config: SourceConfig | TransformersConfig | OpenAIConfig, *, led
         from entityclip.explanations.transformers_writer import TransformersWriter
 
         return TransformersWriter(config)
+    if isinstance(config, CustomConfig):
+        from entityclip.explanations.custom_writer import open_custom_writer
+
+        return open_custom_writer(config.factory, config.options)
     from entityclip.explanations.openai_writer import OpenAIWriter
 
     return OpenAIWriter(config, ledger=ledger)

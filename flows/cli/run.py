@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from entityclip.errors import Busy, EntityClipError
+from flows.cli.options import OnlyJson
 from flows.workspace.source import Device, Origin, PresetName, SourceName
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def run(
     replace_source: Annotated[
         bool, typer.Option("--replace-source", help="Replace the workspace's data by those of another source.")
     ] = False,
+    only_json: OnlyJson = False,
 ) -> None:
     """Ingest, explain, validate, version, train, evaluate, promote, package and smoke-test, in one go.
 
@@ -54,10 +56,19 @@ def run(
     """
     if dry_run:
         origin = Origin(preset=preset, source=source, path=source_path, mapping=mapping, products=products)
-        _print_plan(workspace, origin, epochs=epochs, device=device, config=config, replace=replace_source)
+        settings = {"epochs": epochs, "device": device, "config": config}
+        _print_plan(workspace, origin, settings, replace=replace_source, only_json=only_json)
         return
     started = time.monotonic()
     done = _retrain(preset, workspace, source, source_path, mapping, products, epochs, device, config, replace_source)
+    if not only_json:
+        _print_result(done)
+    reused = [stage.name for stage in done.stages if stage.reused]
+    answer = {"seconds": round(time.monotonic() - started, 1), "reused": reused, "report": str(done.report)}
+    typer.echo(json.dumps(answer))
+
+
+def _print_result(done: Retrained) -> None:
     for stage in done.stages:
         typer.echo(f"{stage.name:10} {'reused: ' + stage.reason if stage.reused else f'{stage.seconds:.1f} s'}")
     typer.echo(f"\n{done.recall}\n\nThe champion is {done.version or 'not chosen yet'}.")
@@ -66,9 +77,6 @@ def run(
     typer.echo(f"Report: {done.report}\n")
     if done.serve:
         typer.echo(f"Serve the champion and query it:\n{done.serve}\n")
-    reused = [stage.name for stage in done.stages if stage.reused]
-    answer = {"seconds": round(time.monotonic() - started, 1), "reused": reused, "report": str(done.report)}
-    typer.echo(json.dumps(answer))
 
 
 def _retrain(*arguments: Any) -> Retrained:
@@ -93,9 +101,7 @@ def _retrain(*arguments: Any) -> Retrained:
     return done
 
 
-def _print_plan(
-    workspace: Path, named: Origin, *, epochs: int | None, device: Device, config: Path | None, replace: bool
-) -> None:
+def _print_plan(workspace: Path, named: Origin, overrides: dict[str, Any], *, replace: bool, only_json: bool) -> None:
     """A line for each step, then one JSON object: would_run, would_reuse."""
     from entityclip.paths import Layout
     from flows.retrain import settings_of
@@ -104,8 +110,8 @@ def _print_plan(
 
     layout = Layout(workspace.resolve())
     origin = source_for(layout, named, replace=replace)
-    steps = plan(layout, settings_of(origin.preset, epochs=epochs, device=device, config=config), origin)
-    for step in steps:
+    steps = plan(layout, settings_of(origin.preset, **overrides), origin)
+    for step in () if only_json else steps:
         typer.echo(f"{step.name:10} {'reused' if step.reused else 'runs'}: {step.reason}")
     names = {verdict: [step.name for step in steps if step.reused is verdict] for verdict in (False, True)}
     typer.echo(json.dumps({"would_run": names[False], "would_reuse": names[True]}))

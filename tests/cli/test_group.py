@@ -34,6 +34,15 @@ def test_the_help_of_every_command_has_an_example(words: tuple[str, ...]) -> Non
     assert f"entityclip {' '.join(words)}" in (COMMANDS[words].help or "")
 
 
+PROCESSES = {("deploy",), ("serve",)}
+"""They become another program, which prints what it prints."""
+
+
+@pytest.mark.parametrize("words", sorted(COMMANDS.keys() - PROCESSES), ids=" ".join)
+def test_every_command_prints_its_result_for_programs(words: tuple[str, ...]) -> None:
+    assert any("--json" in parameter.opts for parameter in COMMANDS[words].params)
+
+
 def test_help_lists_every_command_under_its_heading() -> None:
     shown = CliRunner().invoke(app, ["--help"]).stdout
     assert [shown.index(f"\n{title}:") for title in PANELS] == sorted(shown.index(f"\n{title}:") for title in PANELS)
