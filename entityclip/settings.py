@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, field_validator
 from entityclip.errors import ConfigError, faults
 from entityclip.explanations.config import RENAMED as RENAMED_EXPLAIN
 from entityclip.explanations.config import SourceConfig, WriterConfig
+from entityclip.model.backbones.config import BackboneConfig
 from entityclip.monitoring.drift import DriftPolicy
 from entityclip.monitoring.feedback import FeedbackPolicy
 from entityclip.schemas import PromotionPolicy, Record
@@ -91,6 +92,9 @@ class WorkspaceConfig(Record):
     )
     explain: WriterConfig = Field(
         default=SourceConfig(), description="Who writes explanations: source, transformers, openai or custom."
+    )
+    backbones: BackboneConfig = Field(
+        default=BackboneConfig(), description="Which pretrained towers a run may start from, and where they are."
     )
     gate: GatePolicy = Field(default=GatePolicy(), description="When the champion may judge texts.")
     runs: RunPolicy = Field(

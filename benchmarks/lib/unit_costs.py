@@ -104,7 +104,7 @@ def size(path: Path) -> int:
 def untrained(settings: Preset, to: Path) -> checkpoint.LoadedModel:
     """A checkpoint of the preset's towers with random weights: they cost what trained ones cost."""
     train = settings.train
-    towers = train.model.towers.model_copy(update={"pretrained": None})
+    towers = train.model.towers.without_weights()
     card: dict[str, Any] = {"data_hash": "", "config": {}, "code_hash": "", "epochs": 0, "metrics": {}}
     how = {"preprocessing": train.preprocessing, "tokenisation": train.tokenisation}
     checkpoint.save(CheckpointLayout(to), EntityCLIP(train.model.model_copy(update={"towers": towers})), **(card | how))
@@ -157,7 +157,7 @@ def index_seconds(rows: int, *, dim: int) -> float:
 def step_seconds(settings: Preset, place: Place, *, batch: int) -> float:
     """Forward and backward of the whole loss, for one pair: on a GPU its seconds, else core seconds."""
     train = settings.train
-    towers = train.model.towers.model_copy(update={"pretrained": None})
+    towers = train.model.towers.without_weights()
     network = EntityCLIP(train.model.model_copy(update={"towers": towers})).to(place.device).train()
     side, length = train.preprocessing.size, train.tokenisation.context
     full = distinct_batch(network, size=batch, device=place.device)

@@ -130,7 +130,7 @@ def load(layout: CheckpointLayout, *, device: str = "cpu") -> LoadedModel:
     """
     card = verify(layout)
     texts = str(layout.text) if card.text_sha256 else None
-    towers = card.model.towers.model_copy(update={"pretrained": None, "text_folder": texts})
+    towers = card.model.towers.without_weights().model_copy(update={"text_folder": texts})
     model = EntityCLIP(card.model.model_copy(update={"towers": towers}))
     try:
         model.load_state_dict(load_file(layout.weights), strict=True)

@@ -16,7 +16,9 @@ from entityclip.architectures import document, name_of, settings
 from entityclip.data.preprocessing import Preprocessing
 from entityclip.data.text import Tokenisation, Tokenizer
 from entityclip.errors import ConfigError, faults
+from entityclip.model.backbones.input_pictures import trained_with
 from entityclip.model.config import TowerConfig
+from entityclip.model.tower_weights import text_folder
 from entityclip.model.towers import Towers
 from entityclip.model.weights import tag_of
 
@@ -49,6 +51,8 @@ def expected_preprocessing(config: TowerConfig) -> Preprocessing | None:
 
 
 def _trained_with(config: TowerConfig) -> dict[str, Any]:
+    if config.image_weights is not None:
+        return trained_with(config.image_weights)
     if config.pretrained is None:
         return {}
     if tag := tag_of(config.architecture, config.pretrained):
@@ -65,7 +69,7 @@ def expected_tokenisation(config: TowerConfig) -> Tokenisation:
     """The tokenizer of the architecture, at its full length."""
     text = settings(config.architecture)["text_cfg"]
     foreign = config.architecture if text.get("hf_tokenizer_name") or text.get("tokenizer_kwargs") else ""
-    folder = config.text_folder if text.get("hf_tokenizer_name") else None
+    folder = text_folder(config) if text.get("hf_tokenizer_name") else None
     return Tokenisation(tokenizer=foreign, folder=folder, context=text.get("context_length", 77))
 
 
@@ -105,7 +109,7 @@ def _texts(towers: Towers, tokenizer: Tokenizer) -> Iterator[str]:
         yield f"the tokenizer pads with id {tokenizer.pad}, but the text tower skips id {tower.config.pad_token_id}"
     if isinstance(tower, TextTransformer):
         yield from _marks(tower, tokenizer)
-    if towers.tower_config.pretrained is not None:
+    if towers.tower_config.pretrained is not None or towers.tower_config.text_weights is not None:
         yield from _another_tokenizer(towers, tokenizer)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -38,7 +39,17 @@ class TowerConfig(Record):
     pretrained: str | None = Field(
         default=None,
         min_length=1,
-        description="open_clip tag, or a local file or folder of weights; None starts from scratch.",
+        description="Of both towers together: open_clip tag, or a local file or folder; None starts from scratch.",
+    )
+    image_weights: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Of the image tower alone: name of a backbone, or a local file or folder (timm, open_clip).",
+    )
+    text_weights: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Of the text tower alone: name of a backbone, or a local folder (Hugging Face, open_clip).",
     )
     text_folder: str | None = Field(
         default=None,
@@ -48,9 +59,26 @@ class TowerConfig(Record):
         default=False, description="ResNet towers: a fresh mean pooling for attention pooling; any picture size."
     )
 
+    @model_validator(mode="after")
+    def _one_source_for_a_tower(self) -> Self:
+        if self.pretrained is not None and (self.image_weights or self.text_weights):
+            raise ValueError("pretrained fills both towers; give either it, or image_weights and text_weights")
+        return self
+
+    @property
+    def first_weights(self) -> dict[str, str]:
+        """Setting -> the weights that it names; empty from scratch."""
+        named = {name: getattr(self, name) for name in ("pretrained", "image_weights", "text_weights")}
+        return {name: value for name, value in named.items() if value is not None}
+
     def portable(self) -> TowerConfig:
-        """The same without a folder or file of this machine; ``pretrained`` stays, to say where weights came from."""
-        return self.model_copy(update={"architecture": portable(self.architecture), "text_folder": None})
+        """The same without a folder of this machine; of a file of weights, the name stays."""
+        names = {setting: PurePath(value).name for setting, value in self.first_weights.items()}
+        return self.model_copy(update={"architecture": portable(self.architecture), "text_folder": None} | names)
+
+    def without_weights(self) -> TowerConfig:
+        """The same, from scratch: the shapes are those of the towers with weights."""
+        return self.model_copy(update=dict.fromkeys(("pretrained", "image_weights", "text_weights")))
 
 
 class ModelConfig(Record):

@@ -25,6 +25,7 @@ from entityclip.model.image_towers import (
 )
 from entityclip.model.text_towers import TextTower, longest_text, require_known_text_tower, text_blocks, text_tokens
 from entityclip.model.tokens import TowerOutput
+from entityclip.model.tower_weights import load_image_weights, load_text_weights, text_folder
 from entityclip.model.weights import ClipModel, load_weights, weights_file
 
 
@@ -49,8 +50,21 @@ class Towers(nn.Module):
         self.dim: int = settings(config.architecture)["embed_dim"]
         if weights is not None:
             load_weights(clip, weights)
+        self.loaded: frozenset[str] = self._loaded()
+        """Names of the towers' parameters that came from first weights; the others start at random."""
         if isinstance(self.visual, ModifiedResNet) and config.mean_pool:
             self.visual.attnpool = MeanPool(self.visual.layer4[-1].conv3.out_channels, self.dim)
+
+    def _loaded(self) -> frozenset[str]:
+        """Load each tower's own weights; names of the parameters that are from these or from ``pretrained``."""
+        config, fresh = self.tower_config, set()
+        if config.image_weights is not None:
+            fresh |= {f"visual.{name}" for name in load_image_weights(self.visual, config.image_weights)}
+        if config.text_weights is not None:
+            fresh |= {f"text.{name}" for name in load_text_weights(self.text, config.text_weights)}
+        sources = {"visual": config.image_weights, "text": config.text_weights}
+        filled = tuple(f"{tower}." for tower, own in sources.items() if own or config.pretrained)
+        return frozenset(name for name, _ in self.named_parameters() if name.startswith(filled)) - fresh
 
     # ---------------------------------------------------------------- what they take
     @property
@@ -100,6 +114,11 @@ class Towers(nn.Module):
         return F.normalize(self.text_tokens(ids).pooled(), dim=-1)
 
     # ---------------------------------------------------------------- what they consist of
+    def fresh(self) -> frozenset[str]:
+        """Names of the parameters that start at random in a tower with first weights, such as its projection."""
+        filled = tuple({f"{name.partition('.')[0]}." for name in self.loaded})
+        return frozenset(name for name, _ in self.named_parameters() if name.startswith(filled)) - self.loaded
+
     def blocks(self) -> tuple[list[nn.Module], list[nn.Module]]:
         """The repeated blocks of the image tower and of the text tower, each from input to output.
 
@@ -124,10 +143,11 @@ def _built(config: TowerConfig) -> ClipModel:
     wanted["vision_cfg"]["timm_model_pretrained"] = False
     wanted["text_cfg"]["hf_model_pretrained"] = False
     named = wanted["text_cfg"].get("hf_model_name")
-    if config.text_folder is not None and named:
-        if not (Path(config.text_folder) / "config.json").is_file():
-            raise ConfigError(f"text_folder {config.text_folder}: no config.json of the Hugging Face text tower in it")
-        wanted["text_cfg"]["hf_model_name"] = config.text_folder
+    folder = text_folder(config)
+    if folder is not None and named:
+        if not (Path(folder) / "config.json").is_file():
+            raise ConfigError(f"text_folder {folder}: no config.json of the Hugging Face text tower in it")
+        wanted["text_cfg"]["hf_model_name"] = folder
     wanted.pop("custom_text", None)
     kind: type[ClipModel] = open_clip.CoCa if "multimodal_cfg" in wanted else open_clip.CustomTextCLIP
     try:

@@ -16,9 +16,17 @@ from safetensors.torch import load_file
 
 from entityclip.architectures import Architecture, settings
 from entityclip.errors import ConfigError
+from entityclip.model.backbones import BACKBONES, weights_path
 
 ClipModel: TypeAlias = open_clip.CustomTextCLIP | open_clip.CoCa
-PREFERRED = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
+PREFERRED = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "model.safetensors",
+    "pytorch_model.bin",
+)
+"""Names that the Hugging Face hub's folders give to whole weights, the best first."""
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 NAMED_IN_ERRORS = 5
 """Keys or shapes that a message names before it only counts."""
@@ -38,16 +46,13 @@ def weights_file(architecture: Architecture, pretrained: str) -> Path:
     """
     if tag := tag_of(architecture, pretrained):
         return _fetched(architecture, pretrained, tag)
-    path = Path(pretrained)
-    if path.is_dir():
-        return _in_folder(path)
-    if not path.is_file():
+    if pretrained not in BACKBONES and not Path(pretrained).exists():
         tags = open_clip.list_pretrained_tags_by_model(architecture) if isinstance(architecture, str) else []
         raise ConfigError(
             f"weights {pretrained!r}: neither a file or folder here nor a tag that open_clip knows for this "
             f"architecture (it knows {', '.join(tags) or 'none'})"
         )
-    return path
+    return file_in(weights_path(pretrained))
 
 
 def _fetched(architecture: Architecture, name: str, tag: Mapping[str, Any]) -> Path:
@@ -66,7 +71,14 @@ def _fetched(architecture: Architecture, name: str, tag: Mapping[str, Any]) -> P
         ) from error
 
 
-def _in_folder(folder: Path) -> Path:
+def file_in(folder: Path) -> Path:
+    """The file of weights in a folder; a file is its own.
+
+    Raises:
+        ConfigError: There is none, or it is not clear which.
+    """
+    if folder.is_file():
+        return folder
     files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
     known = [folder / name for name in PREFERRED if folder / name in files]
     if not known and len(files) != 1:

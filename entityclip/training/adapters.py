@@ -26,9 +26,11 @@ def adapt(model: EntityCLIP, config: Adaptation) -> Callable[[], None]:
     Raises:
         ConfigError: ``peft`` is not installed.
     """
+    fresh = model.fresh()
     for name, parameter in model.named_parameters():
         tower, part = name.split(".")[:2] if "." in name else ("", "")
-        frozen = config.towers != "all" and tower in ("visual", "text") and part not in HEADS
+        inside = tower in ("visual", "text") and part not in HEADS and name not in fresh
+        frozen = config.towers != "all" and inside
         parameter.requires_grad_(not frozen)
     if config.towers == "last":
         for blocks in model.blocks():
@@ -75,11 +77,10 @@ def optimizer(model: EntityCLIP, config: TrainConfig) -> torch.optim.AdamW:
 
     A group's ``scale`` is its share of the learning rate.
     """
-    pretrained = config.model.towers.pretrained is not None
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            tower = pretrained and name.startswith(("visual.", "text.")) and "lora_" not in name
+            tower = name in model.loaded
             groups.setdefault((parameter.ndim > 1, tower), []).append(parameter)
     settings = [
         {"params": parameters, "weight_decay": config.decay * matrix, "scale": slower if tower else 1.0}

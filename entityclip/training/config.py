@@ -17,8 +17,9 @@ from entityclip.data.pairs import sources_hash
 from entityclip.data.preprocessing import Augmentation, Preprocessing
 from entityclip.data.text import Tokenisation
 from entityclip.errors import ConfigError, faults
+from entityclip.model.backbones import BACKBONES, weights_path
 from entityclip.model.checkpoint_card import file_sha256
-from entityclip.model.config import LossConfig, ModelConfig
+from entityclip.model.config import LossConfig, ModelConfig, TowerConfig
 from entityclip.schemas import Record
 from entityclip.schemas.renamed import refuse_renamed
 
@@ -115,8 +116,17 @@ class TrainConfig(Record):
 
     def starting_from(self, pretrained: str | None) -> TrainConfig:
         """The same with other first weights: an open_clip tag, a file or folder; None starts from scratch."""
-        towers = self.model.towers.model_copy(update={"pretrained": pretrained})
+        return self.with_towers(self.model.towers.without_weights().model_copy(update={"pretrained": pretrained}))
+
+    def with_towers(self, towers: TowerConfig) -> TrainConfig:
+        """The same with other towers."""
         return self.model_copy(update={"model": self.model.model_copy(update={"towers": towers})})
+
+    def portable(self) -> TrainConfig:
+        """The same without a path of this machine, as the card and the name of the run hold it."""
+        return self.with_towers(self.model.towers.portable()).model_copy(
+            update={"tokenisation": self.tokenisation.portable()}
+        )
 
 
 def read_config(path: Path) -> TrainConfig:
@@ -150,12 +160,12 @@ def code_hash() -> str:
 
 def run_inputs(config: TrainConfig, *, data_hash: str) -> Inputs:
     """Everything that decides what the run of this config on these data computes, each setting and file by itself."""
-    settings = config.model_dump(mode="json", exclude=HOW)
+    settings = config.portable().model_dump(mode="json", exclude=HOW)
     return Inputs(
         parts={"the data": data_hash, "the code of entityclip": code_hash()}
         | {f"the library {name}": version for name, version in versions().items()}
         | {f"the setting {name}": json.dumps(value, sort_keys=True) for name, value in settings.items()}
-        | {f"the file {path}": file_sha256(path) for path in _local_files(config)}
+        | {f"the file {name}": file_sha256(path) for name, path in _local_files(config)}
     )
 
 
@@ -164,13 +174,15 @@ def run_key(config: TrainConfig, *, data_hash: str) -> str:
     return run_inputs(config, data_hash=data_hash).key
 
 
-def _local_files(config: TrainConfig) -> Iterator[Path]:
-    """What the config names by path: other content is another run."""
+def _local_files(config: TrainConfig) -> Iterator[tuple[str, Path]]:
+    """What the config names by path, or as a backbone: other content is another run, another place is not."""
     towers = config.model.towers
-    for named in (towers.architecture, towers.pretrained, towers.text_folder, config.tokenisation.folder):
-        path = Path(named) if isinstance(named, str) else None
-        if path is not None and path.exists():
-            yield from sorted(file for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
+    folders = {"text_folder": towers.text_folder, "tokenisation.folder": config.tokenisation.folder}
+    for setting, named in (towers.first_weights | folders).items():
+        path = weights_path(named) if named in BACKBONES else Path(named or "")
+        if named and path.exists():
+            files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+            yield from ((f"{setting} {file.relative_to(path) if path.is_dir() else file.name}", file) for file in files)
 
 
 def versions() -> dict[str, str]:

@@ -151,7 +151,7 @@ def _keep(
         preprocessing=config.preprocessing,
         tokenisation=config.tokenisation,
         data_hash=data_hash,
-        config=config.model_dump(mode="json"),
+        config=config.portable().model_dump(mode="json"),
         code_hash=code_hash(),
         epochs=config.epochs,
         metrics=metrics,

@@ -27,7 +27,7 @@ def test_preset_describes_a_run_that_is_possible(name: str) -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_towers_of_a_preset_take_its_pictures_and_its_texts(name: str) -> None:
     config = preset(name).train
-    towers = config.model.towers.model_copy(update={"pretrained": None})  # their shapes are the same
+    towers = config.model.towers.without_weights()  # their shapes are the same
     model = EntityCLIP(config.model.model_copy(update={"towers": towers})).eval()
     sizes = [config.preprocessing.size] + [config.small_size] * (config.small_until > 0)
     ids = config.tokenisation.load()(["word " * 200])

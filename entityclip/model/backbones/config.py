@@ -1,0 +1,26 @@
+"""Section ``backbones`` of ``entityclip.yaml``: which pretrained towers a run may start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from entityclip.schemas import Record
+
+
+class BackboneConfig(Record):
+    """Which pretrained towers a run may start from, and where they are."""
+
+    backbone: str = Field(
+        default="auto",
+        min_length=1,
+        description="auto: the best one on this machine; none: from scratch; or a name of `entityclip backbones list`, "
+        "a file or a folder.",
+    )
+    folders: tuple[Path, ...] = Field(
+        default=(), description="Folders with downloaded backbones, each in a folder of its name."
+    )
+    accept_licences: tuple[str, ...] = Field(
+        default=(), description="Licences that forbid commercial use and are accepted all the same, such as apple-amlr."
+    )
