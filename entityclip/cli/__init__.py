@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from entityclip.cli import ablate, audit, data, explain, export, gate, model, query, review, score, tune
+from entityclip.cli import ablate, audit, backbones, data, explain, export, gate, model, query, review, score, tune
 from entityclip.cli.group import Commands
 
 app = typer.Typer(
@@ -53,3 +53,4 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(review.app, name="review")
+app.add_typer(backbones.app, name="backbones")

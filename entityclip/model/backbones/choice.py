@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from entityclip.architectures import settings
-from entityclip.data.images import Preprocessing
+from entityclip.data.preprocessing import Preprocessing
 from entityclip.errors import ConfigError
 from entityclip.model.backbones.config import BackboneConfig
 from entityclip.model.backbones.input_pictures import trained_with
