@@ -1,11 +1,11 @@
-"""Runs a command as on a processor that has AVX2 and nothing newer: no AVX-512, no VNNI, no AMX, no bf16.
+"""Runs a command as on a processor that has AVX2 and nothing newer: no AVX-512, VNNI, AMX or bf16.
 
     python benchmarks/avx2.py python benchmarks/edge.py --checkpoint DIR --data DIR --json
 
-The libraries' own switches reach some kernels only: ``ATEN_CPU_CAPABILITY`` those of PyTorch, ``DNNL_MAX_CPU_ISA``
-those of oneDNN, none those of ONNX Runtime. They all read the CPUID instruction. Linux can make it fault
-(``arch_prctl``), and the small library below answers in its place with the newer bits cleared; everything else runs at
-full speed on the processor itself. Needs x86-64, a processor that lists ``cpuid_fault`` in /proc/cpuinfo, and ``cc``.
+The switches of the libraries cover some kernels only: ``ATEN_CPU_CAPABILITY`` those of PyTorch, ``DNNL_MAX_CPU_ISA``
+those of oneDNN, and none those of ONNX Runtime. All of them read the CPUID instruction. Linux can make it fault
+(``arch_prctl``), and the small library below answers in its place without the newer bits; everything else runs at full
+speed. Needs x86-64, a processor that lists ``cpuid_fault`` in /proc/cpuinfo, and ``cc``.
 """
 
 from __future__ import annotations

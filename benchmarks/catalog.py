@@ -1,10 +1,10 @@
-"""What explanations are worth: the drawn catalogue with its long tail, captions only against the whole model.
+"""Value of explanations on the drawn catalogue with its long tail: captions only against the whole model.
 
     python benchmarks/catalog.py --json
 
-Both models have the demo preset's settings, and train for as many epochs. The first learns from captions alone; the
-second has the image-explanation term, the experts and the gated matching beside them. Figures are R@1 in percent,
-picture to entity, on test pictures, by how many training pictures the entity has.
+Both models have the settings and the number of epochs of the demo preset. The first one trains on captions alone; the
+second one adds the image-explanation term, the experts and the gated matching. Results are R@1 in percent, picture to
+entity, on test pictures, by the number of training pictures of the entity.
 """
 
 from __future__ import annotations

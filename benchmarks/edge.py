@@ -1,13 +1,12 @@
-"""One picture on one core: the image tower by PyTorch in fp32, by ONNX Runtime in fp32, by ONNX Runtime in int8.
+"""One picture on one core: the image tower in PyTorch fp32, ONNX Runtime fp32, and ONNX Runtime int8.
 
     taskset -c 1 python benchmarks/edge.py --checkpoint DIR --data DIR --json
 
-Each is the way that the predictor takes: the square is normalised, goes through the tower, and comes out as a unit
-vector; with one thread. The three take turns in every round; milliseconds are medians of the rounds, speed-ups the
-medians of the rounds' own ratios. ``r1_loss`` is what int8 loses of R@1 over all test pictures, in points, on the
-model that was timed; ``r1`` holds the slices, and ``instructions`` what the processor multiplies int8 with
-(``benchmarks/avx2.py`` takes the newer instructions away). Without --checkpoint, the demo preset is trained on the
-built-in catalogue for --minutes first.
+Each follows the path of the predictor with one thread: the square is normalised and becomes a unit vector. The three
+alternate in every round; milliseconds are medians over the rounds, speed-ups are medians of the ratios within a
+round. ``r1_loss`` is the loss of int8 in points of R@1 over all test pictures, on the model that was timed; ``r1``
+has the slices, and ``instructions`` the processor's instructions for int8 (``benchmarks/avx2.py`` hides the newer
+ones). Without --checkpoint, the demo preset is first trained on the built-in catalogue for --minutes.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
-"""Kills, and what else goes wrong in a night: the main job must end as if nothing had happened.
+"""Kills and other faults of a nightly run: the main job must end as if nothing had happened.
 
     python benchmarks/faults.py --kills 100
     python benchmarks/faults.py --kills 14 --seed 3 --only smoke
     python benchmarks/faults.py --kills 0 --others
 
-Each round is a new workspace. Its runs are killed one after the other, in every stage once, each with its whole process
-group and signal 9; then the same command runs to its end, and is held against an undisturbed run: the same data, the
-same model, one release, the same commits, a clean Git and DVC, no run that Prefect calls Running, no process left,
-served scores that were proved. What a round finds wrong counts against each of its kills.
+Each round uses a new workspace. Its runs are killed one after the other, once in each stage, each with its process
+group and signal 9. Then the same command runs to its end and is compared with an undisturbed run: the same data,
+model and commits, one release, a clean Git and DVC, no run that Prefect shows as Running, no process left, and
+verified scores. A problem that a round finds counts against each of its kills.
 
-``--others`` lets other things go wrong first: a full disk at several moments (needs the right to mount), a remote that
-cannot be written, a Git that must not guess who commits, a lock that somebody left. The run has to end with one line
-that says what is wrong, or to cope; the same command, once the cause is gone, has to end as if nothing had happened.
+``--others`` injects other faults first: a full disk at several moments (needs the right to mount), a remote that
+cannot be written, a Git without an identity, a lock of another process. The run must end with one line that names the
+problem, or succeed; when the cause is gone, the same command must end as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ DISKS = (1, 6, 20, 40)
 def round_of_kills(
     ground: KillGround, workspace: Path, stages: tuple[str, ...], *, reference: Reference, seed: int
 ) -> tuple[int, list[dict[str, Any]]]:
-    """Kill in these stages, in this order; how many kills hit, and what was wrong in the end."""
+    """Kill in these stages, in this order. Returns the number of kills that hit, and the problems found at the end."""
     random, hit = Random(seed), []
     for stage in stages:
         run = kill_in(ground, workspace, stage, lasted=reference.lasted, random=random)
@@ -58,7 +58,7 @@ def round_of_kills(
 
 # ---------------------------------------------------------------- other faults
 def full_disk(ground: KillGround, workspace: Path, reference: Reference, *, megabytes: int) -> list[str]:
-    """The workspace's disk is full at some moment, then it grows."""
+    """The disk of the workspace is full at some moment; later it has space again."""
     workspace.mkdir()
     size = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(workspace)]
     if subprocess.run(size, capture_output=True, check=False).returncode != 0:
@@ -72,7 +72,7 @@ def full_disk(ground: KillGround, workspace: Path, reference: Reference, *, mega
 
 
 def unwritable_remote(ground: KillGround, workspace: Path, reference: Reference) -> list[str]:
-    """Where the remote's folder was, something else is; then it is gone."""
+    """A file is in the place of the remote's folder; later it is removed."""
     kill_in(ground, workspace, "ingest", lasted={}, random=Random(0))
     remote = Layout(workspace).remote
     shutil.rmtree(remote, ignore_errors=True)
@@ -83,7 +83,7 @@ def unwritable_remote(ground: KillGround, workspace: Path, reference: Reference)
 
 
 def foreign_lock(ground: KillGround, workspace: Path, reference: Reference) -> list[str]:
-    """Somebody else's Git left its lock; then a person deletes it, as the message says."""
+    """A lock of another Git process is left; later it is deleted, as the message says."""
     kill_in(ground, workspace, "validate", lasted={}, random=Random(0))
     lock = workspace / ".git" / "index.lock"
     lock.touch()
@@ -94,7 +94,7 @@ def foreign_lock(ground: KillGround, workspace: Path, reference: Reference) -> l
 
 
 def nobody(ground: KillGround, workspace: Path, reference: Reference) -> list[str]:
-    """Git knows no identity and must not guess one."""
+    """Git has no identity and must not guess one."""
     settings = ground.root / "strict.gitconfig"
     settings.write_text("[user]\n\tuseConfigOnly = true\n")
     strict = KillGround(ground.root, environment={"GIT_CONFIG_GLOBAL": str(settings)})
@@ -102,7 +102,7 @@ def nobody(ground: KillGround, workspace: Path, reference: Reference) -> list[st
 
 
 def _refused(ground: KillGround, workspace: Path, *, expected: str) -> list[str]:
-    """The run ends with status 1, and its last words name the cause."""
+    """Require exit status 1 and a last message that names the cause."""
     run = ground.start(workspace)
     status = run.end()
     last = (run.words.strip().splitlines() or [""])[-1]
@@ -117,7 +117,7 @@ def _goes_on(ground: KillGround, workspace: Path, reference: Reference) -> list[
 
 
 def others(ground: KillGround, reference: Reference) -> dict[str, list[str]]:
-    """Each fault -> what was wrong afterwards."""
+    """Fault -> problems found afterwards."""
     tries: dict[str, Callable[[KillGround, Path, Reference], list[str]]] = {
         **{f"disk full at {size} MB": partial(full_disk, megabytes=size) for size in DISKS},
         "remote cannot be written": unwritable_remote,
@@ -141,7 +141,7 @@ def main(
         bool, typer.Option("--json", help="Only the JSON object; progress goes to standard error.")
     ] = False,
 ) -> None:
-    """Kill, go on, look; print one JSON object, last."""
+    """Kill, continue, compare; print one JSON object last."""
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
         answer = _measure(kills, seed, only=only, other=other, folder=folder)
     print(json.dumps(answer | facts()))

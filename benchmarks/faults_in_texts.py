@@ -1,25 +1,24 @@
-"""What the scores of texts catch: faults by kind, injected into sound texts, and what sound texts are set aside for it.
+"""Detection rate of the text scores: faults by kind, injected into correct texts, at a fixed false-positive rate.
 
     python benchmarks/faults_in_texts.py --json
     python benchmarks/faults_in_texts.py --source ../shared/grocery --splits 8 --json
 
-Half of the entities are learned from, the other half is measured: the text-quality model learns from faults that
-are injected into the first half, once into single texts and once into all texts of an entity. Its threshold, which may
-set aside --promise of the sound texts there, is tested on faults injected into the second half, five times with other
-seeds.
-A text is set aside when its probability of being sound is below the threshold. For checks of numbers, the
-writer's input is the entity's own sound text. Where there are too few texts for all kinds at once, the kinds
-are planted one after the other; where a half holds few entities, --splits repeats the split and pools the results.
+One half of the entities is for training, the other for measuring. The text-quality model is fitted on faults that are
+injected into the first half, once into single texts and once into all texts of an entity. Its threshold, which may
+quarantine --promise of the correct texts there, is tested on faults injected into the second half, five times with
+other seeds. A text is quarantined if its probability of being faultless is below the threshold. For the checks of
+numbers, the input of the writer is the entity's own correct text. If there are too few texts for all kinds at once, the
+kinds are injected one after the other; if a half has few entities, --splits repeats the split and pools the results.
 
-Three judges look at the pictures, one after the other:
+Three models look at the pictures, one after the other:
 
-- ``none``: no model at all; what the texts alone give away;
-- ``champion``: a model trained on the sound texts of all entities, as a nightly batch meets it;
-- ``halves``: two models trained on the very texts that are judged, faults and all, each on the explanations of one
-  half of the entities and judging those of the other: what a first run, without any champion, can do.
+- ``none``: no model; what the texts alone reveal;
+- ``champion``: a model trained on the correct texts of all entities, as for a nightly batch;
+- ``halves``: two models trained on the texts to be judged, faults included, each on the explanations of one half and
+  applied to the other half, as in a first run without a champion.
 
-On the catalogue the demo preset trains for about five minutes on two cores, three times over; the photographs take the
-grocery preset, and only ``none`` and ``champion``. ``--model`` takes a checkpoint in the champion's place.
+On the catalogue, the demo preset trains for about five minutes on two cores, three times. The photographs use the
+grocery preset, and only ``none`` and ``champion``. ``--model`` replaces the champion by a checkpoint.
 """
 
 from __future__ import annotations
@@ -62,21 +61,21 @@ FEWEST_EACH = 3
 
 
 class Halves(NamedTuple):
-    """Entities to learn from, and entities to measure."""
+    """Entities for training, and entities for measuring."""
 
     learned: set[str]
     measured: set[str]
 
 
 class Judge(NamedTuple):
-    """A model, and the pictures as it sees them."""
+    """A model, and its vectors of the pictures."""
 
     model: LoadedModel
     seen: EntityPictures
 
 
 class FaultBench:
-    """One data set with everything that is planted into it, scored and judged."""
+    """One data set with its injected faults, scored."""
 
     def __init__(self, layout: Layout, config: training.TrainConfig, *, progress: bool) -> None:
         self._layout, self._config, self._progress = layout, config, progress
@@ -87,12 +86,12 @@ class FaultBench:
         self.ways: tuple[By, ...] = ("text",) if once else WAYS  # one text is all texts of its entity
 
     def halves(self, split: int) -> Halves:
-        """The entities, cut in two by chance."""
+        """The entities, split in two at random."""
         ids = np.random.default_rng(split).permutation(self.entities["entity_id"])
         return Halves(set(ids[: len(ids) // 2]), set(ids[len(ids) // 2 :]))
 
     def planted(self, half: set[str], *, by: By, seed: int) -> list[pd.DataFrame]:
-        """The texts of one half with faults in them; as often as it takes for every kind to find enough texts."""
+        """Texts of one half with injected faults, repeated until every kind has enough texts."""
         some = self.texts[self.texts["entity_id"].isin(half)]
         units = len(some) if by == "text" else some["entity_id"].nunique()
         at_once = max(1, int(FAULTY * units) // FEWEST_EACH)
@@ -100,16 +99,16 @@ class FaultBench:
         return [inject_faults(some, self.entities, share=FAULTY, kinds=kinds, by=by, seed=seed) for kinds in turns]
 
     def scored(self, planted: pd.DataFrame, judge: Judge | None) -> pd.DataFrame:
-        """All scores; those of the pictures where there is a judge."""
+        """All scores; those of the pictures only with a model."""
         scored = score_explanations(planted, self.entities, source_provided=self.texts[["entity_id", "text"]])
         return scored if judge is None else score_with_model(judge.model, scored, self.data, seen=judge.seen)
 
     def judge(self, model: LoadedModel) -> Judge:
-        """The model, having looked at all pictures."""
+        """The model with its vectors of all pictures."""
         return Judge(model, embed_pictures(model, self.data, set(self.entities["entity_id"]), progress=self._progress))
 
     def trained(self, name: str, texts: pd.DataFrame) -> LoadedModel:
-        """A model of these explanations, and of all pictures with their captions."""
+        """A model trained on these explanations and on all pictures with their captions."""
         data, run = DataLayout(self._layout.root / f"{name}-data"), self._layout.run(name)
         with_explanations(self.data, texts[list(self.texts)], into=data)
         fit(self._config, data=data, data_hash="", run=run, report=lambda *_: None, progress=self._progress)
@@ -117,7 +116,7 @@ class FaultBench:
 
 
 def measured(bench: FaultBench, judge: Judge | None, *, promise: float, splits: int) -> dict[str, Any]:
-    """Learn on one half, with this judge, and measure on the other, planted ``ROUNDS`` times over."""
+    """Fit on one half with this model, and measure on the other with faults injected ``ROUNDS`` times."""
     tests: dict[By, list[pd.DataFrame]] = {by: [] for by in bench.ways}
     for split in range(splits):
         learned, measured = bench.halves(split)
@@ -130,7 +129,7 @@ def measured(bench: FaultBench, judge: Judge | None, *, promise: float, splits: 
 
 
 def measured_by_halves(bench: FaultBench, *, promise: float) -> dict[str, Any]:
-    """The same where both judges had to learn from texts with faults: each judges the half that it has not read."""
+    """The same with two models trained on faulty texts; each scores the half that it was not trained on."""
     answer: dict[str, Any] = {}
     learned, measured = bench.halves(0)
     for by in bench.ways:
@@ -142,19 +141,19 @@ def measured_by_halves(bench: FaultBench, *, promise: float) -> dict[str, Any]:
 
 
 def taught(lessons: pd.DataFrame, *, promise: float) -> TextQualityModel:
-    """The text-quality model of planted texts."""
+    """The text-quality model fitted on injected faults."""
     return fit_model(
         lessons, lessons["injected_fault"].isna(), learned_from={"benchmark": "faults_in_texts"}, false_alarms=promise
     )
 
 
 def set_aside(scored: pd.DataFrame, model: TextQualityModel) -> pd.DataFrame:
-    """``scored`` with a column that says whether the text is set aside."""
+    """``scored`` with a column for whether the text is quarantined."""
     return scored.assign(aside=model.probability(scored) < model.threshold)
 
 
 def caught(scored: pd.DataFrame) -> dict[str, Any]:
-    """Share of each kind that is set aside, in percent, and of the sound texts; and swaps that hold no name, apart."""
+    """Quarantined share in percent by kind and of the correct texts; swapped texts without a name separately."""
     aside = scored["aside"]
     kind = scored["injected_fault"].fillna("sound")
     nameless = kind.str.startswith("swapped") & scored["other_entity"].isna()
@@ -171,13 +170,13 @@ def caught(scored: pd.DataFrame) -> dict[str, Any]:
 
 
 def found_by(scored: pd.DataFrame) -> dict[str, float]:
-    """Fault column -> percent of these texts that it marks, the most often first."""
+    """Fault column -> percent of these texts that it marks, in descending order."""
     marked = (100 * scored[[*FAULTS, "open_end"]].notna().mean()).round(1)
     return {str(name): value for name, value in marked.sort_values(ascending=False).items() if value}
 
 
 def prepared(layout: Layout, source: Path | None, *, products: int, progress: bool) -> None:
-    """The data set in the layout's staging, with its own texts."""
+    """The data set in staging, with its own texts."""
     drawn = partial(CatalogSource, layout.drawn, faults=False, products=products, progress=progress)
     opened = GrocerySource(source) if source else drawn()
     ingest(opened, staging=layout.staging, rejected=layout.rejected(opened.name), progress=progress)
@@ -196,7 +195,7 @@ def main(
     splits: Annotated[int, typer.Option(min=1, help="Times that the entities are halved.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Only the JSON object.")] = False,
 ) -> None:
-    """Plant, learn, measure; print one JSON object, last. ``caught`` and ``false_alarms`` are the champion's."""
+    """Inject, fit, measure; print one JSON object last. ``caught`` and ``false_alarms`` are the champion's."""
     if halves and not source and FAULTY * products / 2 < FEWEST_EACH * len(KINDS):
         raise typer.BadParameter(
             "the models of a first run learn from all kinds at once; take more products, or --no-halves"

@@ -1,15 +1,15 @@
-"""What the gate costs on a million explanations: all scores of texts and of the set, and the suite's rules on them.
+"""Cost of the gate for a million explanations: all scores of texts and of the set, and the rules of the suite.
 
     python benchmarks/gate.py --rows 1000000 --json
 
-The texts are generated, seeded: entities with a model number and a name in categories of about two hundred, five texts
-each, one per sentence form, with kind, colours, pattern, material, part and size drawn per entity; every fiftieth
-entity is described in Japanese. Every kind of fault is planted, into a fiftieth of the texts. They lie in Parquet
-shards of 50,000 rows and are read and scored shard by shard, the texts by several processes; the rules judge five
-shards at once, since Great Expectations takes most of a second for each table, however small.
+The texts are generated from a seed: entities with a model number and a name in categories of about two hundred, five
+texts each, one per sentence form, with kind, colours, pattern, material, part and size drawn per entity. Every fiftieth
+entity is described in Japanese. Each kind of fault is injected into a fiftieth of the texts. The texts are in Parquet
+shards of 50,000 rows and are scored shard by shard by several processes. The rules check five shards at once, because
+Great Expectations takes most of a second per table, regardless of its size.
 
-``seconds`` is wall time of scores and rules, reading included and generating not, ``cpu_seconds`` the processor time of
-the same in all processes; ``peak_gib`` the sum of the peaks of this process and of those that read texts.
+``seconds`` is wall time of scores and rules, including reading and excluding generation; ``cpu_seconds`` is processor
+time of the same in all processes; ``peak_gib`` is the sum of the peaks of this process and of those that read texts.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ JAPANESE = (
 
 
 def entity(number: int) -> tuple[dict[str, Any], list[str]]:
-    """One row of the entity table, and its texts; the same for the same number."""
+    """One row of the entity table, and its texts; deterministic in the number."""
     rng = random.Random(number)
     letters = "ABCDEFGHJKLMNPQRSTUVWXYZ"
     pair, last = divmod(number // 900, 24)
@@ -90,7 +90,7 @@ def entity(number: int) -> tuple[dict[str, Any], list[str]]:
 
 
 def generate(folder: Path, *, rows: int) -> pd.DataFrame:
-    """Write ``rows`` explanations into ``folder`` as Parquet shards; the entity table comes back."""
+    """Write ``rows`` explanations into ``folder`` as Parquet shards; returns the entity table."""
     entities = []
     for shard, start in enumerate(range(0, rows, SHARD_ROWS)):
         some = [entity(number) for number in range(start // TEXTS_EACH, min(rows, start + SHARD_ROWS) // TEXTS_EACH)]
@@ -114,7 +114,7 @@ def generate(folder: Path, *, rows: int) -> pd.DataFrame:
 
 
 def measure(folder: Path, entities: pd.DataFrame, *, processes: int, progress: bool) -> dict[str, Any]:
-    """Seconds of scores and rules, and how many texts were set aside."""
+    """Seconds of scores and rules, and the number of quarantined texts."""
     # Imported here: the processes that read texts import this file, and need none of it.
     from expectations.suites import copy_context, validate
 
@@ -141,7 +141,7 @@ def measure(folder: Path, entities: pd.DataFrame, *, processes: int, progress: b
 
 
 def processor_seconds() -> float:
-    """Of this process and of those that it has waited for."""
+    """Processor seconds of this process and of its finished children."""
     return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
@@ -150,7 +150,7 @@ def main(
     processes: Annotated[int, typer.Option(min=1, help="That read texts.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Only the JSON object.")] = False,
 ) -> None:
-    """Generate, score and judge; print one JSON object, last."""
+    """Generate, score and validate; print one JSON object last."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         entities = generate(folder, rows=rows)

@@ -1,16 +1,16 @@
-"""What the gate gives back: the drawn catalogue clean, with half of its products' texts swapped, and with the gate on.
+"""Recall that the gate recovers: the drawn catalogue clean, with the texts of half of its products swapped, and gated.
 
     python benchmarks/gate_effect.py --json
 
-The case is a nightly batch. Yesterday's data were clean and the champion learned from them; tonight every text of
-half of the products stands under another product, of the same kind or of another. Off, the model is trained on that.
-On, the batch goes through the committed rules with that champion as judge (its idea of sound texts was learned from
-yesterday's data, with faults planted by another seed), and texts that break a rule are written again. The source's own
-text stands in for a writer that writes well. What still breaks a rule then is left out.
+The case is a nightly batch. The champion was trained on clean data of the day before; tonight every text of half of
+the products is about another product, of the same kind or of another. Without the gate, the model is trained on these
+texts. With the gate, the batch goes through the committed rules with that champion (its text-quality model was fitted
+on the data of the day before, with faults injected from another seed), and texts that break a rule are requested
+again. The text of the source stands for a writer that writes well. Texts that still break a rule are left out.
 
-Without a champion, on the very first run, nothing looks at the pictures: ``first_run`` says how many of the swapped
-texts the rules on words find. Figures are R@1 in percent of the explanation index, picture to entity. Killed, the same
-command goes on where it was.
+Without a champion, in a first run, no model looks at the pictures: ``first_run`` is the share of swapped texts that the
+rules on words find. Results are R@1 in percent of the explanation index, picture to entity. If the command is killed,
+run it again to continue.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ SHARE, SEED, LEARNED_SEED = 0.5, 0, 100
 
 
 class KnowingWriter(SourceWriter):
-    """Writes the source's text: stands for a writer that gets the reason of a refusal and then writes well."""
+    """Returns the text of the source, in place of a writer that gets the reason and then writes well."""
 
     generator = "knowing"
 
 
 class Gated(NamedTuple):
-    """One batch at the gate."""
+    """One batch with its result at the gate."""
 
     report: QualityReport
     broken: pd.DataFrame
@@ -62,7 +62,7 @@ class Gated(NamedTuple):
 
 # ---------------------------------------------------------------- the batch
 def clean_catalog(layout: Layout, *, products: int) -> DataLayout:
-    """The catalogue without faults; drawn once."""
+    """The catalogue without faults, drawn once."""
     data = layout.staging
     if not data.marker.is_file() or not data.explanations.is_dir():
         source = CatalogSource(layout.drawn, faults=False, products=products)
@@ -72,14 +72,14 @@ def clean_catalog(layout: Layout, *, products: int) -> DataLayout:
 
 
 def with_texts(clean: DataLayout, texts: pd.DataFrame, into: DataLayout) -> DataLayout:
-    """``clean`` with other texts, as a batch that the gate can look at."""
+    """``clean`` with other texts, as a batch for the gate."""
     with_explanations(clean, texts, into=into)
     into.source_provided.symlink_to(clean.source_provided.resolve(), target_is_directory=True)
     return into
 
 
 def gated(batch: DataLayout, layout: Layout, scorers: GateScorers) -> Gated:
-    """The committed rules on a batch."""
+    """Apply the committed rules to a batch."""
     copy_context(layout.expectations)
     file = layout.quarantine("batch")
     report = check(
@@ -103,14 +103,14 @@ def mended(batch: DataLayout, layout: Layout, scorers: GateScorers) -> tuple[pd.
 
 
 def found_share(planted: pd.DataFrame, broken: pd.DataFrame) -> dict[str, float]:
-    """Share of the swapped texts, and of the sound ones, that broke a rule."""
+    """Share of the swapped and of the correct texts that broke a rule."""
     swapped, caught = planted["injected_fault"].notna(), planted["explanation_id"].isin(broken["id"])
     return {"caught": round(float(caught[swapped].mean()), 4), "false_alarms": round(float(caught[~swapped].mean()), 4)}
 
 
 # ---------------------------------------------------------------- trainings
 class GateBench(NamedTuple):
-    """What all trainings share."""
+    """Inputs that all trainings share."""
 
     clean: DataLayout
     config: TrainConfig
@@ -118,7 +118,7 @@ class GateBench(NamedTuple):
 
 
 def trained(bench: GateBench, name: str, texts: pd.DataFrame, seed: int) -> tuple[RunLayout, pd.Series]:
-    """The run, and whether each picture found its entity by the explanation index: (slice, pair id) -> 0 or 100."""
+    """The run, and (slice, pair id) -> 100 if the explanation index ranks the entity of the picture first, else 0."""
     config = bench.config.model_copy(update={"seed": seed})
     content = pairs.digest(*(f"{row.entity_id} {row.text}" for row in texts.itertuples()))
     key = run_key(config, data_hash=content)
@@ -145,7 +145,7 @@ def by_slice(hits: list[pd.Series]) -> dict[str, float]:
 
 
 def given_back(r1: dict[str, dict[str, float]]) -> dict[str, float | None]:
-    """Share of the loss that the gate gives back, by slice; None where nothing was lost."""
+    """Share of the loss that the gate recovers, by slice; None without a loss."""
     off, on, clean = r1["swapped_off"], r1["swapped_on"], r1["clean"]
     return {k: round((on[k] - off[k]) / (clean[k] - off[k]), 3) if clean[k] > off[k] else None for k in clean}
 
@@ -157,7 +157,7 @@ def main(
     products: Annotated[int, typer.Option(help="Products to draw.")] = 300,
     as_json: Annotated[bool, typer.Option("--json", help="Only the JSON object.")] = False,
 ) -> None:
-    """Train on clean texts, on half swapped ones and on those that the gate let pass; one JSON object, last."""
+    """Train on clean texts, on half swapped ones and on accepted ones; print one JSON object last."""
     started, layout = time.monotonic(), Layout(to)
     config = presets.demo().train.changed(epochs=epochs)
     clean = clean_catalog(layout, products=products)

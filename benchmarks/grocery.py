@@ -2,8 +2,8 @@
 
     python benchmarks/grocery.py --source ../shared/grocery --minutes 10 --json
 
-The minutes cover everything from reading the pictures to the last figure. A few steps are timed first, then as
-many epochs are trained as fit. Validation pictures choose nothing here: the preset is fixed, the last weights count.
+The minutes include everything from reading the pictures to the last metric. A few steps are timed first, to choose the
+number of epochs that fit. Validation pictures select nothing: the preset is fixed and the last weights are evaluated.
 """
 
 from __future__ import annotations

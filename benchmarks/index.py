@@ -1,13 +1,13 @@
-"""The index under load: how long it takes to build, how large it is, how fast and how right it answers.
+"""The index under load: build time, size, latency and recall.
 
     python benchmarks/index.py --rows 100000 --json
     python benchmarks/index.py --rows 1000000 --json
 
-Vectors are made as a model makes them, not uniform noise: categories, in them entities, in them pictures, with most
-of the spread in few directions; texts lie apart from pictures by an offset of their own. Half of the questions are
-pictures that the index does not hold, half are texts. Recall@10 is against comparing with every vector. A hybrid
-question is one that ``Predictor.search`` answers after its text was embedded: full text, vectors and a filter that
-lets one entity in four pass. The target is a recall of 0.99 at a p95 of 20 ms for a million vectors on two cores.
+Vectors are distributed as those of a model rather than uniformly: categories contain entities, entities contain
+pictures, most of the variance is in few directions, and texts have an offset from pictures. Half of the queries are
+pictures that are not in the index, half are texts. Recall@10 is relative to exact search. A hybrid query is what
+``Predictor.search`` does after the text was embedded: full text, vectors, and a filter that accepts one entity in four.
+The target is a recall of 0.99 at a p95 of 20 ms for a million vectors on two cores.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ WORDS = ("red", "steel", "pump", "kettle", "wooden", "cup", "青い", "茶碗", 
 
 # ---------------------------------------------------------------- what a model would make
 class World:
-    """Directions in which vectors differ: of categories, of entities, of pictures, and of texts against pictures."""
+    """Directions of variation: of categories, entities and pictures, and between texts and pictures."""
 
     def __init__(self, entities: int, *, dim: int, seed: int = 0) -> None:
         self._rng = np.random.default_rng(seed)
@@ -54,7 +54,7 @@ class World:
         return self._rng.standard_normal((count, len(self._spread)), dtype=np.float32) * self._spread
 
     def pictures(self, owner: np.ndarray) -> np.ndarray:
-        """(N,) entities -> (N, D) a picture of each."""
+        """(N,) entities -> (N, D) one picture of each."""
         vectors = np.empty((len(owner), len(self._spread)), np.float32)
         for start in range(0, len(owner), 50_000):
             some = owner[start : start + 50_000]
@@ -62,7 +62,7 @@ class World:
         return vectors
 
     def texts(self, owner: np.ndarray) -> np.ndarray:
-        """(N,) entities -> (N, D) a text about each."""
+        """(N,) entities -> (N, D) one text about each."""
         return unit(self.centres[owner] + 0.5 * self._drawn(len(owner)) + self._offset)
 
 
@@ -86,7 +86,7 @@ def entity_rows(world: World, *, seed: int = 0) -> pd.DataFrame:
 
 # ---------------------------------------------------------------- figures
 def times(ask: Callable[[int], object], *, count: int) -> dict[str, float]:
-    """Milliseconds of ``count`` questions, one by one: on the clock, and of the processor, whatever others do."""
+    """Milliseconds of ``count`` sequential queries: wall-clock and processor time."""
     clock, processor = [], []
     for i in range(count):
         started, worked = time.perf_counter(), time.process_time()
@@ -98,7 +98,7 @@ def times(ask: Callable[[int], object], *, count: int) -> dict[str, float]:
 
 
 def snapshot_of(world: World, owner: np.ndarray, layout: PackageLayout) -> tuple[Snapshot, FullText, dict[str, float]]:
-    """Indexes that were built, saved and loaded, and how long each step took, in seconds."""
+    """Indexes that were built, saved and loaded, and the seconds of each step."""
     rows, started = entity_rows(world), time.perf_counter()
     captions = world.texts(np.arange(len(rows)))
     entities = EntityIndex("m", rows, {"caption": captions, "explanation": captions}, {}).remixed({})
@@ -118,7 +118,7 @@ def snapshot_of(world: World, owner: np.ndarray, layout: PackageLayout) -> tuple
 
 
 def recall(snapshot: Snapshot, asked: np.ndarray, where: Filter | None) -> float:
-    """Share of the ten nearest that pass which are found."""
+    """Share of the ten nearest accepted vectors that are found."""
     assert snapshot.released.pictures is not None
     vectors = snapshot.released.pictures.vectors
     rows = np.flatnonzero(snapshot.passing(where).pictures)
@@ -132,7 +132,7 @@ def main(
     dim: Annotated[int, typer.Option(min=8, help="Width of the vectors.")] = 512,
     as_json: Annotated[bool, typer.Option("--json", help="A last line with every figure as JSON.")] = False,
 ) -> None:
-    """Build an index, ask it, and compare with comparing everything."""
+    """Build an index, query it, and compare with exact search."""
     world, rng = World(max(1, rows // PER_ENTITY), dim=dim), np.random.default_rng(1)
     with tempfile.TemporaryDirectory() as folder:
         layout = PackageLayout(Path(folder))

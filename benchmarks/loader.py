@@ -1,13 +1,13 @@
-"""What a picture costs on its way from a shard to a batch, beside bare decoding of the same bytes.
+"""Cost of a picture from shard to batch, compared with bare decoding of the same bytes.
 
     python benchmarks/loader.py --json
     python benchmarks/loader.py --source ../shared/grocery --json
 
-Bare is Pillow alone: open, decode, resize the central square. Streamed is the loader's whole way: row groups out of
-Parquet shards, the one preprocessing, a batch. Both take the same rows in the order of an epoch, batch by batch in
-turn, in one thread; the ratio is the median over the batches. Mapped reads the same batches from the decoded cache.
-Rates are per second of processor time, so that other work on the machine hardly shows; the files are in the page
-cache. Without --source, JPEGs of 640 x 480 are generated.
+Bare: Pillow alone opens, decodes and resizes the central square. Streamed: the whole loader, from row groups of Parquet
+shards through preprocessing to a batch. Both process the same rows in the order of an epoch, batch by batch in turn, in
+one thread; the ratio is the median over the batches. Mapped: the same batches from the decoded cache. Rates are per
+second of processor time, so that other work on the machine has little effect; the files are in the page cache. Without
+--source, JPEGs of 640 x 480 are generated.
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
-"""What a million pairs will take: time, disk and money of each step, from unit costs measured in small.
+"""Estimate for a million pairs: time, disk and money of each step, from unit costs measured on a sample.
 
     python benchmarks/million.py --source ../shared/grocery --core-hour 0.05 --json
     python benchmarks/million.py --device cuda --gpu-hour 2.5 --json
     python benchmarks/million.py --gpu-rate 1000 --gpu-hour 2.5 --json
 
-Every step of the main job is done on a quarter of the pictures and on all of them, once the libraries are loaded; the
-difference of the two is what a picture costs, so that what a million pairs pay once is not multiplied. Costs of the
-CPU are core seconds (of this process and its children, whatever else the machine does); a step of training on a GPU
-is seconds of that GPU, measured here or given as the pairs a second that ``step.py`` found on one. Disk is what lies
-in the workspace after the version was pushed. Without --source, the built-in catalogue is drawn.
+Every step of the main job runs on a quarter of the pictures and on all of them, with the libraries loaded; the
+difference is the cost per picture, so that fixed costs are not multiplied. CPU costs are core seconds of this process
+and its children, independent of other work on the machine. A training step on a GPU is measured in seconds of that GPU,
+here or from the pairs per second that ``step.py`` found. Disk is the size of the workspace after the version was
+pushed. Without --source, the built-in catalogue is drawn.
 
-Nothing is assumed about prices: a price that is not given leaves its money null. ``growth`` says how a cost was
-carried to a million: with the pictures, or with the entities, of which a million pairs have as many more as there are
-pictures to an entity in the sample (or as --pictures-per-entity says).
+Prices are never assumed: money is null without a price. ``growth`` states how a cost was scaled to a million: with the
+pictures, or with the entities, whose number follows from the pictures per entity in the sample (or from
+--pictures-per-entity).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ BY_ENTITY = ("explain (source texts)", "embed texts")
 
 
 class Prices(NamedTuple):
-    """What was given; None where nothing was."""
+    """Prices from the command line; None if not given."""
 
     core_hour: float | None
     gpu_hour: float | None
@@ -49,12 +49,12 @@ class Prices(NamedTuple):
 
 
 def times(amount: float, price: float | None) -> float | None:
-    """Money, where there is a price."""
+    """Money; None without a price."""
     return None if price is None else round(amount * price, 2)
 
 
 def per_picture(small: float, large: float, first: Done, second: Done) -> float:
-    """The slope; never less than nothing, where noise is all there is."""
+    """Cost per picture; at least 0, even if the difference is only noise."""
     return max(0.0, (large - small) / (second.pictures - first.pictures))
 
 
@@ -79,7 +79,7 @@ def line(name: str, unit: float, *, growth: str, money: float | None, **hours: f
 
 
 def disk(first: Done, second: Done, *, pairs_wanted: int, price: float | None) -> list[dict[str, Any]]:
-    """A line for each place that holds pictures."""
+    """A line for each place that stores pictures."""
     lines = []
     for name, large in second.bytes_of.items():
         each = per_picture(first.bytes_of[name], large, first, second)
@@ -91,7 +91,7 @@ def disk(first: Done, second: Done, *, pairs_wanted: int, price: float | None) -
 
 
 def written(asked: Estimate, *, entities: int, prices: Prices) -> dict[str, Any]:
-    """What a language model would be sent and would answer at most, one text for each entity."""
+    """Input tokens and maximum output tokens of a language model, with one text per entity."""
     tokens = {"in": asked.cost.tokens_in / asked.requests, "out_at_most": asked.cost.tokens_out / asked.requests}
     millions = {way: each * entities / 1e6 for way, each in tokens.items()}
     money = [times(millions["in"], prices.tokens_in), times(millions["out_at_most"], prices.tokens_out)]
@@ -103,7 +103,7 @@ def written(asked: Estimate, *, entities: int, prices: Prices) -> dict[str, Any]
 
 
 def opened(source: Path | None, *, pictures: int, root: Path) -> Source:
-    """The photographs in ``source``, or a catalogue of about so many pictures."""
+    """The photographs in ``source``, or a catalogue of about as many pictures."""
     layout = Layout(root / "source")
     if source is not None:
         return open_source("grocery", layout=layout, path=source)
@@ -113,7 +113,7 @@ def opened(source: Path | None, *, pictures: int, root: Path) -> Source:
 def trained(
     settings: Preset, unit: float, *, on_gpu: bool, pairs_wanted: int, epochs: int | None, prices: Prices
 ) -> dict[str, Any]:
-    """The line of training: ``unit`` seconds of a step for each pair that is not held out, in every epoch."""
+    """The line of training: ``unit`` seconds per pair and epoch, for pairs that are not held out."""
     share, rounds = 1 - settings.val_share - settings.test_share, epochs or settings.train.epochs
     hours = unit * share * rounds * pairs_wanted / 3600
     kind, price = ("gpu_hours", prices.gpu_hour) if on_gpu else ("core_hours", prices.core_hour)
@@ -129,7 +129,7 @@ def indexed(rows: int, *, pairs_wanted: int, dim: int, price: float | None) -> d
 
 
 def show(answer: dict[str, Any]) -> None:
-    """The plan for people."""
+    """Print the plan as a table."""
     for found in answer["steps"]:
         hours = ", ".join(f"{found[k]} {k.replace('_', ' ')}" for k in ("core_hours", "gpu_hours") if k in found)
         print(f"{found['step']:26} {found['seconds_each']:>10} s each  {hours}  money {found['money']}")
@@ -162,7 +162,7 @@ def main(
     tokens_out: Annotated[float | None, typer.Option(min=0, help="Price of a million tokens written.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Only the JSON object.")] = False,
 ) -> None:
-    """Measure in small, multiply, and print the plan as one JSON object, last."""
+    """Measure the sample, extrapolate, and print the plan as one JSON object last."""
     logging.disable(logging.INFO)
     chosen, prices = preset(settings), Prices(core_hour, gpu_hour, gb_month, tokens_in, tokens_out)
     with tempfile.TemporaryDirectory(prefix="million-") as folder:

@@ -1,17 +1,17 @@
-"""What orchestration costs: the main job against the same steps called plainly, interleaved, and a run with no change.
+"""Overhead of the orchestration: the main job, the same steps without it, and a run without changes.
 
     python benchmarks/overhead.py --rounds 3 --json
     python benchmarks/overhead.py --rounds 1 --preset demo --products 300 --json
 
-Each round is a new folder and three processes: the main job (``flows.retrain``), the same computation without Prefect,
-Great Expectations, DVC and BentoML (``plainly.py``), and the main job once more with nothing changed. Seconds are of
-whole processes, imports included; medians over the rounds.
+Each round is a new folder and three processes: the main job (``entityclip run``), the same computation without Prefect,
+Great Expectations, DVC and BentoML (``lib/no_orchestrator.py``), and the main job again with nothing changed. Seconds
+are those of whole processes, imports included; results are medians over the rounds.
 
-``overhead_s`` is main minus plain. ``overhead_share`` is what a run of ten minutes would lose: overhead_s / 600.
-``raw_share`` is overhead_s over the seconds of the measured main job, which is much shorter than a run that trains
-anything. What grows with the data (rules on rows, hashing and copying of files) is in the overhead at the measured
-size only: measure with ``--preset`` and ``--products`` of your own to see more of it. ``same_model`` says that both
-ways made the same weights, bit for bit.
+``overhead_s`` is the difference of the first two. ``overhead_share`` is its share of a run of ten minutes: overhead_s /
+600. ``raw_share`` is its share of the measured main job, which is much shorter than a run that trains a useful model.
+Costs that grow with the data (rules on rows, hashing and copying of files) are included at the measured size only: use
+``--preset`` and ``--products`` for other sizes. ``same_model`` states whether both computed the same weights, bit by
+bit.
 """
 
 from __future__ import annotations

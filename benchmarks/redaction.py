@@ -1,13 +1,13 @@
-"""What redaction takes out of texts before they are sent: planted personal data, and what it takes for such.
+"""Recall and false alarms of the redaction of texts before they are sent, with injected personal data.
 
     python benchmarks/redaction.py --json
     python benchmarks/redaction.py --source ../shared/grocery --json
 
-Personal data are drawn from a seed in the forms that people write them, and stand in an English and in a Japanese
-sentence that does not say what they are. One counts as found when its mark stands in its place and the rest of the
-sentence is untouched. Numbers that are not personal are drawn in the forms of part numbers and barcodes; any change of
-such a sentence is a false alarm, as is any change of a text of the drawn catalogue or, with --source, of the Grocery
-Store data set. Rates are per second of processor time, after a first text, which loads Presidio.
+Personal data are generated from a seed in the formats that people use, in an English and a Japanese sentence that does
+not name their kind. An item counts as found if its placeholder replaces it and the rest of the sentence is unchanged.
+Numbers that are not personal have the formats of part numbers and barcodes; any change of such a sentence is a false
+alarm, as is any change of a text of the drawn catalogue or, with --source, of the Grocery Store data set. Rates are per
+second of processor time, after a first text, which loads Presidio.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ NOBODYS: dict[str, tuple[str, ...]] = {
 
 
 def drawn(form: str, *, name: str, rng: random.Random) -> str:
-    """``form`` with a character drawn for each sign that stands for several, until its check digit is right."""
+    """``form`` with random characters for its wildcards, repeated until the check digit is right."""
     while True:
         made = "".join(rng.choice(CHARACTERS[c]) if c in CHARACTERS else c for c in form)
         if right(name, made):
@@ -76,7 +76,7 @@ def drawn(form: str, *, name: str, rng: random.Random) -> str:
 
 
 def right(name: str, made: str) -> bool:
-    """Whether the check digit of a card, a My Number or a barcode is right; others have none."""
+    """Whether the check digit of a card, a My Number or a barcode is right; true for numbers without one."""
     plain = "".join(filter(str.isdigit, made))
     if name.startswith("CARD"):
         doubled = [int(digit) * (1 + place % 2) for place, digit in enumerate(reversed(plain))]
@@ -87,7 +87,7 @@ def right(name: str, made: str) -> bool:
 
 
 def planted(name: str, *, draws: int) -> Iterator[tuple[str, str]]:
-    """Personal data of one kind, each as it is written and as it has to be left; every fourth is full-width."""
+    """Personal data of one kind: each text before and after redaction; every fourth is full-width."""
     rng, mark = random.Random(name), f"<{name.split()[0]}>"
     for form in PERSONAL[name]:
         for number in range(draws):
@@ -98,12 +98,12 @@ def planted(name: str, *, draws: int) -> Iterator[tuple[str, str]]:
 
 
 def wide(text: str) -> str:
-    """In full-width characters."""
+    """The text in full-width characters."""
     return text.translate({code: code + 0xFEE0 for code in range(0x21, 0x7F)})
 
 
 def share_found(name: str, *, draws: int) -> float:
-    """Share of the planted data that are replaced by their mark, in percent."""
+    """Share of the injected data that are replaced by their placeholder, in percent."""
     hits = [
         redact(sentence.format(made), language=language).text == sentence.format(left)
         for made, left in planted(name, draws=draws)
@@ -113,7 +113,7 @@ def share_found(name: str, *, draws: int) -> float:
 
 
 def share_of_alarms(name: str, *, draws: int) -> float:
-    """Share of the sentences with such a number that are changed, in percent."""
+    """Share of the sentences with such a number that redaction changes, in percent."""
     rng = random.Random(name)
     texts = [
         (sentence.format(drawn(form, name=name, rng=rng)), language)
@@ -144,7 +144,7 @@ def grocery(source: Path) -> list[tuple[str, str]]:
 
 
 def per_second(work: Callable[[], object], *, texts: int) -> int:
-    """Texts by second of processor time."""
+    """Texts per second of processor time."""
     started = time.process_time()
     work()
     return round(texts / (time.process_time() - started))
@@ -155,7 +155,7 @@ def main(
     draws: Annotated[int, typer.Option(min=1, help="Texts of each form and language.")] = 200,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Plant, redact, count."""
+    """Inject, redact, count."""
     redact("0312345678", language="ja")
     whole = {"catalogue": catalogue()} | ({"grocery": grocery(source)} if source else {})
     dense = [(SENTENCES["ja"].format(made), "ja") for made, _ in planted("PHONE mobile", draws=100)]

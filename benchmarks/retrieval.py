@@ -1,9 +1,9 @@
-"""Time and memory of evaluating as published: N pictures and N texts ask for each other, with all figures.
+"""Time and memory of the published evaluation: N pictures and N texts query each other, with all metrics.
 
     python benchmarks/retrieval.py --pairs 100000 --json
 
-Vectors are random, each text a noisy copy of its picture's, so that nothing has to be trained or embedded first.
-All N x N similarities are computed, a block at a time.
+Vectors are random, and each text is a noisy copy of its picture's, so that nothing must be trained or embedded first.
+All N x N similarities are computed block by block.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from entityclip.retrieval.vectors import unit
 
 
 def peak_gib() -> float:
-    """The most memory that this process ever held, in GiB (Linux counts in KiB)."""
+    """Peak memory of this process in GiB (Linux counts in KiB)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
@@ -31,7 +31,7 @@ def main(
     width: Annotated[int, typer.Option(min=1, help="Of the joint space.")] = 512,
     as_json: Annotated[bool, typer.Option("--json", help="Only the JSON object.")] = False,
 ) -> None:
-    """Rank both ways, draw the intervals, and print one JSON object, last."""
+    """Rank in both directions, compute the intervals, and print one JSON object last."""
     rng = np.random.default_rng(0)
     pictures = unit(rng.standard_normal((pairs, width), dtype=np.float32))
     texts = unit(pictures + 0.25 * rng.standard_normal((pairs, width), dtype=np.float32))

@@ -1,14 +1,13 @@
-"""What each rule of the gate is worth in recall: the drawn catalogue with every kind of fault planted into its texts.
+"""Value of each rule of the gate in recall: the drawn catalogue with every kind of fault injected into its texts.
 
-    python benchmarks/rules_worth.py --json        # resumable; --to names where it is kept
+    python benchmarks/rules_worth.py --json        # resumable; --to names the folder of results
 
-A share of the texts goes wrong, as many in each way (``quality/fault_injection.py``). The committed
-rules set texts aside, with a champion that was trained on the clean texts, or without any, as on a first run; then the
-demo preset trains without any gate, with it, and without one rule after the other, as ``entityclip gate-report`` does
-on a workspace.
-``worth`` is R@1 of the explanation index that is lost without a rule, in points, with a bootstrap interval over
-entities; a rule that sets aside no text that none of the others does is worth 0 beside them, and trains nothing.
-``faults`` says which texts break the rule, by the kind that was planted. Killed, the same command goes on where it was.
+A share of the texts gets faults, as many of each kind (``quality/fault_injection.py``). The committed rules
+quarantine texts, with a champion that was trained on the clean texts, or without one as in a first run. Then the demo
+preset trains without the gate, with it, and without one rule after the other, as ``entityclip gate-report`` does in a
+workspace. ``worth`` is the loss of R@1 of the explanation index without a rule, in points, with a bootstrap interval
+over entities. A rule that quarantines no text alone is worth 0 beside the others and needs no training. ``faults``
+lists the texts that break the rule, by kind of fault. If the command is killed, run it again to continue.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ def told(one: TrainedVariant) -> None:
 
 
 def kinds_by_rule(planted: pd.DataFrame, broken: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """Rule -> kind of fault, or ``sound`` -> how many texts of that kind break it."""
+    """Rule -> kind of fault, or ``sound`` -> number of texts of that kind that break it."""
     kind = planted.set_index("explanation_id")["injected_fault"].fillna("sound")
     told = broken.assign(kind=kind.reindex(broken["id"]).to_numpy())
     return {
@@ -52,7 +51,7 @@ def kinds_by_rule(planted: pd.DataFrame, broken: pd.DataFrame) -> dict[str, dict
 
 
 def judged_by(model: Path | None, bench: GateBench, texts: pd.DataFrame) -> GateScorers:
-    """The named checkpoint, or a model trained on the clean texts, and what sound texts look like to it."""
+    """The named checkpoint, or a model trained on the clean texts, with its text-quality model."""
     layout = CheckpointLayout(model) if model else trained(bench, "clean", texts, 0)[0].checkpoint
     judge = checkpoint.load(layout)
     return GateScorers(judge, fit_text_quality(judge, bench.clean, seed=LEARNED_SEED))
@@ -69,7 +68,7 @@ def main(
     rule: Annotated[list[str] | None, typer.Option(help="Leave out this one alone; may be given again.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Only the JSON object.")] = False,
 ) -> None:
-    """Plant, judge, train; print both tables, and one JSON object last."""
+    """Inject, validate, train; print both tables, and one JSON object last."""
     started, layout, kept = time.monotonic(), Layout(to), GateLayout(to / "report")
     config = presets.demo().train.changed(epochs=epochs)
     clean = clean_catalog(layout, products=products)

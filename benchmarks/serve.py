@@ -3,18 +3,18 @@
     python benchmarks/serve.py --package DIR/.entityclip/bentoml/models/entityclip-model/v1.0.0 --json
     python benchmarks/serve.py --package FOLDER --minutes 10 --json
 
-A separate process sends requests over loopback and uses the same cores: the rate is that of a machine that does both.
-It sends one picture per request, as people do, and as many as a request may hold, as programs do.
-``served_over_inprocess`` compares the best rate whose p95 is within twice ``batch_ms`` with pictures decoded and
-embedded by the batch of 64 in this process; ``one_a_request`` is the same for requests of one picture alone, and
+A separate process sends requests over loopback and uses the same cores, so that the rate is that of a machine that does
+both. It sends one picture per request, as people do, and as many as a request may contain, as programs do.
+``served_over_inprocess`` is the best rate whose p95 is within twice ``batch_ms``, divided by the rate of this process
+with pictures decoded and embedded in batches of 64; ``one_a_request`` is the same for requests of one picture, and
 ``texts_served_over_inprocess`` and ``one_text_a_request`` are those of texts. ``p95_ms`` belongs to the first.
 ``overload`` uses four times as many connections as a worker accepts: accepted requests are served in time, the others
 get Retry-After.
 
-On a machine of few cores the load's own work cannot be hidden. Beside the clock, CPU seconds are counted: of this
-process, of the server with its workers, and of the load. ``cpu_one_a_request`` is the CPU time of a picture in this
-process over that of the server for a picture answered: what the ratio would be if the load ran elsewhere. In this
-process pictures are decoded one after the other; the server decodes on every core.
+On a machine with few cores, the work of the load generator cannot be hidden. CPU seconds are therefore counted as well:
+of this process, of the server with its workers, and of the load generator. ``cpu_one_a_request`` is the CPU time per
+picture in this process divided by that of the server per answered picture: the ratio if the load came from another
+machine. This process decodes pictures one after the other; the server decodes on every core.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ OVERLOAD = 4 * settings.MAX_CONCURRENCY * settings.WORKERS
 
 
 def photographs() -> list[bytes]:
-    """JPEGs as large as a shop's, with some structure, the same every time."""
+    """JPEGs of the size that shops have, with some structure; deterministic."""
     rng = np.random.default_rng(0)
     files = []
     for _ in range(PICTURES):
@@ -66,7 +66,7 @@ def photographs() -> list[bytes]:
 
 
 def written(files: list[bytes], folder: Path) -> Path:
-    """The pictures as files."""
+    """Write the pictures to files."""
     folder.mkdir()
     for number, file in enumerate(files):
         (folder / f"{number:03d}.jpg").write_bytes(file)
@@ -75,7 +75,7 @@ def written(files: list[bytes], folder: Path) -> Path:
 
 # ---------------------------------------------------------------- in one process
 def inprocess(package: Path, files: list[bytes], *, seconds: float) -> dict[str, float]:
-    """Pictures and texts a second, by the batch; milliseconds of a batch; CPU milliseconds of a picture and a text."""
+    """Pictures and texts per second in batches, milliseconds per batch, CPU milliseconds per picture and per text."""
     predictor = Predictor.load(package)
 
     def rate(embed: Any) -> tuple[float, float]:
@@ -98,7 +98,7 @@ def inprocess(package: Path, files: list[bytes], *, seconds: float) -> dict[str,
 
 # ---------------------------------------------------------------- over loopback
 def load(url: str, path: str, files: Path, at_once: int, seconds: float, *, count: int = 1) -> dict[str, Any]:
-    """Ask with ``at_once`` connections for ``count`` things a time, from a process of its own; CPU ms of each thing."""
+    """Send requests with ``count`` items over ``at_once`` connections from a separate process; CPU ms per item."""
     asking = Path(__file__).with_name("lib") / "load_client.py"
     asked = [sys.executable, str(asking), url, path, str(files), str(at_once), str(count), str(seconds)]
     before = server_cpu_seconds()
@@ -112,7 +112,7 @@ def load(url: str, path: str, files: Path, at_once: int, seconds: float, *, coun
 
 
 def fastest(every: list[dict[str, Any]], *, within_ms: float) -> dict[str, Any]:
-    """The best rate of which 95 of 100 answers came in time; where none did, the one that came soonest."""
+    """The best rate whose p95 is in time; if there is none, the one with the lowest p95."""
     in_time = [figures for figures in every if figures["p95_ms"] <= within_ms]
     return max(in_time, key=lambda f: f["rate"]) if in_time else min(every, key=lambda f: f["p95_ms"])
 
@@ -120,7 +120,7 @@ def fastest(every: list[dict[str, Any]], *, within_ms: float) -> dict[str, Any]:
 # ---------------------------------------------------------------- the server
 @contextmanager
 def served(package: Path) -> Iterator[tuple[str, Path]]:
-    """The service on this package alone, in a store of its own: its address, and the store's folder."""
+    """Start the service with this package in a separate store; its address, and the folder of the store."""
     home = Path(tempfile.mkdtemp(prefix="entityclip-serve-"))
     try:
         os.environ["BENTOML_HOME"] = str(home)
@@ -157,7 +157,7 @@ def main(
     minutes: Annotated[float, typer.Option(min=0, help="Of load for the memory; 0 leaves it out.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Only the JSON object.")] = False,
 ) -> None:
-    """Measure in one process, then over loopback, and print one JSON object, last."""
+    """Measure in one process, then over loopback, and print one JSON object last."""
     files = photographs()
     alone = inprocess(package, files, seconds=seconds)
     with served(package) as (url, home):

@@ -1,15 +1,15 @@
-"""What experts and matching cost beside plain CLIP: one step of the towers alone, of ours, of the published form.
+"""Cost of experts and matching compared with CLIP: a step of the towers alone, of this project, of the published form.
 
     python benchmarks/step.py --model ViT-B-32 --batch 16 --json
     python benchmarks/step.py --model ViT-B-32 --batch 192 --device cuda --dtype bf16 --compile --json
 
-A step is forward and backward of B pictures, B captions and B explanations, all distinct and as long as the tower
-reads; the optimiser is not timed. "towers" is open_clip's own forward of the three inputs with contrastive losses on
-its vectors, "ours" is ``EntityCLIP.losses`` whole, "plain" the same loss by ``plain.py``. All three have the same
-weights and the same batch and take turns in every round; ratios are the medians of the rounds' own ratios.
-``gflop`` counts the arithmetic of each, which no noise on the machine touches. ``matmul_share`` is our step's rate
-against that of one large product on the device. ``peak_gib`` is memory of our step on a GPU, of the whole process on
-the CPU.
+A step is forward and backward of B pictures, B captions and B explanations, all distinct and of full length; the
+optimiser is not timed. "towers" is open_clip's forward of the three inputs with contrastive losses on its vectors,
+"ours" is ``EntityCLIP.losses``, and "plain" is the same loss by ``lib/reference_model.py``. All three have the same
+weights and the same batch and alternate in every round; ratios are medians of the ratios within a round. ``gflop``
+counts the operations of each, independent of noise on the machine. ``matmul_share`` is the rate of our step divided
+by that of one large product on the device. ``peak_gib`` is the memory of our step on a GPU, or of the whole process
+on the CPU.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ END_OF_TEXT = 49407  # the largest id of CLIP's tokenizer: where its text tower 
 
 
 class Form(NamedTuple):
-    """One way to compute the loss of the batch, and the weights that it needs."""
+    """One way to compute the loss of the batch, with its weights."""
 
     loss: Callable[[], torch.Tensor]
     weights: list[nn.Parameter]
 
 
 class StepCost(NamedTuple):
-    """Of one forward and backward."""
+    """Cost of one forward and backward."""
 
     seconds: float
     gib: float  # peak on a GPU, without weights that only other forms need; 0 on the CPU
 
 
 def distinct_batch(model: EntityCLIP, *, size: int, device: str) -> Batch:
-    """Noise as pictures, random words as texts of the full length; every row is its own entity."""
+    """Noise as pictures, random words as texts of full length; every row is a separate entity."""
     g = torch.Generator().manual_seed(0)
     side, length = model.picture_size or 224, model.longest_text or 77
     own = torch.arange(size)
@@ -91,27 +91,27 @@ def forms(model: EntityCLIP, batch: Batch) -> dict[str, Form]:
 
 
 class Place(NamedTuple):
-    """Where a step runs, and how precisely."""
+    """Device and precision of a step."""
 
     device: str
     dtype: torch.dtype
 
     def step(self, form: Form) -> torch.Tensor:
-        """Forward and backward; the loss, with gradients left in the weights."""
+        """Forward and backward; returns the loss and leaves gradients in the weights."""
         with torch.autocast(self.device, self.dtype) if self.dtype == torch.bfloat16 else nullcontext():
             loss = form.loss()
         loss.backward()
         return loss.detach()
 
     def now(self) -> float:
-        """Seconds on the clock once the device has finished what it was given."""
+        """Wall-clock seconds after the device has finished its work."""
         if self.device == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter()
 
 
 def cost(form: Form, place: Place, *, idle: int) -> StepCost:
-    """One forward and backward from fresh gradients, while ``idle`` bytes of other weights lie in memory."""
+    """One forward and backward with empty gradients, while ``idle`` bytes of other weights are in memory."""
     gpu = place.device == "cuda"
     if gpu:
         torch.cuda.reset_peak_memory_stats()
@@ -131,13 +131,13 @@ def counted(form: Form, place: Place) -> tuple[float, int]:
 
 
 def forget_gradients(form: Form) -> None:
-    """The next form must not pay for them."""
+    """Free the gradients, so that they do not count for the next form."""
     for weight in form.weights:
         weight.grad = None
 
 
 def measure(by_name: dict[str, Form], place: Place, *, rounds: int, warmup: int) -> dict[str, list[StepCost]]:
-    """Every form once a round, each in turn the first; the warm-up rounds are forgotten."""
+    """Time every form once per round, in rotating order; warm-up rounds are dropped."""
     size = {id(weight): weight.nbytes for form in by_name.values() for weight in form.weights}
     idle = {name: sum(size.values()) - sum(w.nbytes for w in form.weights) for name, form in by_name.items()}
     costs: dict[str, list[StepCost]] = {name: [] for name in by_name}
@@ -150,7 +150,7 @@ def measure(by_name: dict[str, Form], place: Place, *, rounds: int, warmup: int)
 
 
 def summary(costs: dict[str, list[StepCost]]) -> dict[str, Any]:
-    """Medians and spread of the rounds; memory where it was measured."""
+    """Medians and spread over the rounds; memory if it was measured."""
     seconds = {name: [each.seconds for each in found] for name, found in costs.items()}
     memory = {name: max(each.gib for each in found) for name, found in costs.items()}
     ratios = {
@@ -166,7 +166,7 @@ def summary(costs: dict[str, list[StepCost]]) -> dict[str, Any]:
 
 
 def matmul_rate(place: Place) -> float:
-    """Operations a second of a large square product, best of ten."""
+    """Operations per second of a large square product, best of ten."""
     side = 8192 if place.device == "cuda" else 1024
     a, b = (torch.randn(side, side, device=place.device, dtype=place.dtype) for _ in range(2))
     seconds = []
@@ -187,7 +187,7 @@ def main(
     rounds: Annotated[int, typer.Option(min=1, help="Timed rounds of the three forms.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Only the JSON object.")] = False,
 ) -> None:
-    """Time the three forms and print their costs as one JSON object, last."""
+    """Time the three forms and print their costs as one JSON object last."""
     if device == "cuda" and not torch.cuda.is_available():
         typer.echo(
             "--device cuda: PyTorch sees no CUDA device on this machine; run this command on one that has", err=True

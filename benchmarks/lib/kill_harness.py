@@ -1,7 +1,7 @@
-"""The main job under fire: real runs in real workspaces, killed where a stage is at work, and the proof afterwards.
+"""Real runs of the main job in real workspaces, killed during a stage, and the comparison afterwards.
 
-A run is killed with its whole process group, at a random moment after its log shows that a stage has begun. The moment
-lies within the time that the stage took in an undisturbed run. Then the same command goes on.
+A run is killed with its process group at a random moment after its log shows that a stage has begun, within the time
+that the stage took in an undisturbed run. Then the same command continues.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class KillGround:
 
     @property
     def catalog(self) -> Path:
-        """A small catalogue without faults: a gate that refuses would hide everything else."""
+        """A small catalogue without faults, so that the gate does not refuse it."""
         return self.root / "catalog"
 
     def prepare(self) -> KillGround:
@@ -74,7 +74,7 @@ class KillGround:
         return self
 
     def command(self, workspace: Path) -> list[str]:
-        """The main job, as people type it."""
+        """Command line of the main job."""
         job = [sys.executable, "-m", "flows.retrain", "--preset", "tiny", "--source", "table"]
         where = ["--source-path", str(self.catalog), "--mapping", str(self.root / "mapping.yaml")]
         return [*job, *where, "--workspace", str(workspace), *self.arguments]
@@ -94,7 +94,7 @@ class KillGround:
 
 
 class JobProcess:
-    """One run whose log is read while it works."""
+    """One run whose log is read while it runs."""
 
     def __init__(self, command: list[str], environment: dict[str, str]) -> None:
         self._process = subprocess.Popen(
@@ -120,7 +120,7 @@ class JobProcess:
                     self.seen.setdefault(name, time.monotonic() - self.began)
 
     def reach(self, stage: str) -> bool:
-        """Wait until this stage, or a later one, has begun; False where the run ended before."""
+        """Wait until this stage, or a later one, has begun; False if the run ended before."""
         wanted = set(STAGES[STAGES.index(stage) :])
         while not wanted & self.seen.keys():
             if self._process.poll() is not None or time.monotonic() - self.began > LONGEST_RUN:
@@ -129,7 +129,7 @@ class JobProcess:
         return True
 
     def kill(self) -> bool:
-        """Kill the whole group with signal 9; False where the run had ended."""
+        """Kill the process group with signal 9; False if the run had ended."""
         alive = self._process.poll() is None
         if alive:
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -138,7 +138,7 @@ class JobProcess:
         return alive
 
     def end(self) -> int:
-        """Wait for the end; the exit status."""
+        """Wait for the end; returns the exit status."""
         try:
             status = self._process.wait(timeout=LONGEST_RUN)
         except subprocess.TimeoutExpired:
@@ -153,7 +153,7 @@ class JobProcess:
         return "".join(self.log)
 
     def lasted(self) -> dict[str, float]:
-        """Stage -> seconds, of a run that went through."""
+        """Stage -> seconds of a complete run."""
         names = [name for name in STAGES if name in self.seen]
         ends = [*(self.seen[name] for name in names[1:]), self.seen[names[-1]] + 2.0]
         return {name: end - self.seen[name] for name, end in zip(names, ends, strict=True)}
@@ -162,7 +162,7 @@ class JobProcess:
 # ---------------------------------------------------------------- how it should be
 @dataclass(frozen=True)
 class Reference:
-    """What an undisturbed run leaves, and how long its stages took."""
+    """Result of an undisturbed run, and the seconds of its stages."""
 
     data_hash: str
     model: str
@@ -171,7 +171,7 @@ class Reference:
 
 
 def undisturbed(ground: KillGround, workspace: Path) -> Reference:
-    """Run to the end, and remember what there is then."""
+    """Run to the end and record the result."""
     run = ground.start(workspace)
     if run.end() != 0:
         raise RuntimeError(f"the undisturbed run failed:\n{run.words[-3000:]}")
@@ -190,7 +190,7 @@ def undisturbed(ground: KillGround, workspace: Path) -> Reference:
 
 
 def wrong(ground: KillGround, workspace: Path, run: JobProcess, status: int, reference: Reference) -> list[str]:
-    """Everything that is not as if nothing had happened; empty where all is well."""
+    """Every difference from an undisturbed run; empty if there is none."""
     if status != 0:
         return [f"exit status {status}: {run.words[-1500:]}"]
     layout = Layout(workspace)
@@ -198,7 +198,7 @@ def wrong(ground: KillGround, workspace: Path, run: JobProcess, status: int, ref
 
 
 def unproved(layout: Layout) -> Iterator[str]:
-    """What every workspace with one release must have."""
+    """Missing properties of a workspace with one release."""
     current = champion(layout)
     if current is None:
         yield "no champion"
@@ -213,7 +213,7 @@ def unproved(layout: Layout) -> Iterator[str]:
 
 
 def _other(layout: Layout, reference: Reference) -> Iterator[str]:
-    """What is not as the undisturbed run left it."""
+    """Differences from the undisturbed run."""
     current = champion(layout)
     if current is not None and current.model_fingerprint != reference.model:
         yield f"model {current.model_fingerprint}, expected {reference.model}"
@@ -228,7 +228,7 @@ def _subjects(layout: Layout) -> tuple[str, ...]:
 
 
 def unclean(ground: KillGround, workspace: Path) -> Iterator[str]:
-    """What Git, DVC, Prefect or the machine would show that a run has not cleaned away."""
+    """Leftovers of a run in Git, DVC, Prefect or among the processes."""
     layout, home = Layout(workspace), ground.home(workspace)
     if status := _git(layout, "status", "--porcelain"):
         yield f"git status: {status}"
@@ -252,7 +252,7 @@ def unclean(ground: KillGround, workspace: Path) -> Iterator[str]:
 
 
 def of_home(home: Path, *, patience: float = 40.0) -> list[str]:
-    """Command lines of processes that still belong to this home after a while."""
+    """Command lines of processes that still use this home after a while."""
     end = time.monotonic() + patience
     while (found := list(_of_home(home))) and time.monotonic() < end:
         time.sleep(0.5)
@@ -277,7 +277,7 @@ def _git(layout: Layout, *arguments: str) -> str:
 def kill_in(
     ground: KillGround, workspace: Path, stage: str, *, lasted: dict[str, float], random: Random
 ) -> JobProcess | None:
-    """Start a run and kill it within the stage, or soon after; None where it had ended before."""
+    """Start a run and kill it during the stage, or soon after; None if it had ended before."""
     run = ground.start(workspace)
     if run.reach(stage):
         time.sleep(random.uniform(0.0, lasted.get(stage, 1.0)))

@@ -1,4 +1,4 @@
-"""Load for ``serve.py``, in a process of its own that imports little: prints what it saw as JSON."""
+"""Load generator of ``serve.py``, a separate process with few imports; prints its measurements as JSON."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def ask(url: str, path: str, files: list[bytes], at_once: int, count: int,
 
 
 def request(path: str, files: list[bytes], number: int, count: int) -> dict[str, Any]:
-    """So many pictures, or texts, from this one on."""
+    """A request with ``count`` pictures or texts, from the given one on."""
     if path == "/embed_texts":
         return {"json": {"texts": [TEXTS[(number + more) % len(TEXTS)] for more in range(count)]}}
     form = aiohttp.FormData()

@@ -1,4 +1,4 @@
-"""What every benchmark says beside its figures: the machine, the versions, the commit, the command."""
+"""Facts that every benchmark adds to its figures: machine, versions, commit, command."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def facts() -> dict[str, Any]:
 
 
 def _versions() -> Iterator[tuple[str, str]]:
-    """Of the libraries that are there; a step of training needs only the first two."""
+    """Versions of the installed libraries; a training step needs only the first two."""
     for name in LIBRARIES:
         with suppress(importlib.metadata.PackageNotFoundError):
             yield name, importlib.metadata.version(name)

@@ -2,9 +2,9 @@
 
     python benchmarks/lib/no_orchestrator.py SOURCE MAPPING FOLDER --preset tiny
 
-Nothing is versioned, checked against rules, packaged or served; every computation on rows and weights is there: rows
-read, texts explained and scored, model trained, calibrated, evaluated and judged, indexes built, probes queried. The
-last line is one JSON object: fingerprint, largest_difference.
+Nothing is versioned, checked against rules, packaged or served. All computations on rows and weights remain: rows are
+read, texts explained and scored, the model is trained, calibrated, evaluated and compared, indexes are built and probes
+queried. The last line is one JSON object: fingerprint, largest_difference.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from entityclip.training.trainer import fit
 
 
 def prepare(layout: Layout, source: Path, mapping: Path, preset: Preset) -> DataLayout:
-    """Rows read, explained, scored, and each pair with the first text of its entity."""
+    """Read, explain and score the rows; each pair gets the first text of its entity."""
     rows = TableSource(source, mapping=TableMapping.read(mapping))
     ingest(
         rows,
@@ -69,7 +69,7 @@ def prepare(layout: Layout, source: Path, mapping: Path, preset: Preset) -> Data
 
 
 def learn(layout: Layout, data: DataLayout, preset: Preset) -> tuple[CheckpointCard, EvalReport]:
-    """Trained, calibrated, evaluated, judged."""
+    """Train, calibrate, evaluate, compare."""
     run = layout.run("plain")
     data_hash = run_key(preset.train, data_hash="plain")
     fit(preset.train, data=data, data_hash=data_hash, run=run, report=lambda *_: None, decoded=layout.decoded)

@@ -1,7 +1,7 @@
-"""The published equations written out plainly: the tests compare with them, ``step.py`` is timed against them.
+"""The published equations, written out: the reference of the tests and of ``step.py``.
 
-Every expert is a module of its own, every position of every input goes through every matrix, and one position of the
-result is then read. GI-ITM computes its wrong pairs again; its true pairs are those of MMAE.
+Every expert is a separate module, every position of every input goes through every matrix, and only then one position
+of the result is read. GI-ITM computes its negative pairs again; its positive pairs are those of MMAE.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _of_an_expert(of: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def plain_losses(
     model: EntityCLIP, mmae: PlainMMAE, batch: Batch, *, config: LossConfig, generator: torch.Generator | None = None
 ) -> dict[str, torch.Tensor]:
-    """What ``model.losses`` gives, from the same towers and the same draws of hard negatives, with plain experts."""
+    """The result of ``model.losses`` with the same towers and hard negatives, and with plain experts."""
     image = model.image_tokens(batch.pictures)
     text = model.text_tokens(batch.captions[batch.caption_of])
     explanation = model.text_tokens(batch.explanations[batch.explanation_of])

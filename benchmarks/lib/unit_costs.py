@@ -1,6 +1,6 @@
-"""What each step of the main job costs for one picture, measured in small: core seconds and bytes.
+"""Cost of each step of the main job per picture, measured on a sample: core seconds and bytes.
 
-``million.py`` carries them to as many pairs as somebody plans.
+``million.py`` extrapolates them.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Some:
 
 
 class Done(NamedTuple):
-    """The steps on one number of pictures."""
+    """Costs of the steps for one number of pictures."""
 
     pictures: int
     entities: int
@@ -102,7 +102,7 @@ def size(path: Path) -> int:
 
 # ---------------------------------------------------------------- the steps in small
 def untrained(settings: Preset, to: Path) -> checkpoint.LoadedModel:
-    """A checkpoint of the preset's towers with random weights: they cost what trained ones cost."""
+    """A checkpoint of the preset's towers with random weights, which cost as much as trained ones."""
     train = settings.train
     towers = train.model.towers.without_weights()
     card: dict[str, Any] = {"data_hash": "", "config": {}, "code_hash": "", "epochs": 0, "metrics": {}}
@@ -112,7 +112,7 @@ def untrained(settings: Preset, to: Path) -> checkpoint.LoadedModel:
 
 
 def done(source: Source, settings: Preset, model: checkpoint.LoadedModel, *, root: Path) -> Done:
-    """Every step from the source to the indexes, but for training."""
+    """Run every step from the source to the indexes except training."""
     layout, reports = open_workspace(root), []
     squares = {"split": "train", "preprocessing": settings.train.preprocessing, "cache": layout.decoded}
     aside, rules = layout.quarantine("b"), layout.expectations
@@ -147,7 +147,7 @@ def _sizes(layout: Layout) -> dict[str, int]:
 
 
 def index_seconds(rows: int, *, dim: int) -> float:
-    """Core seconds of the lists of neighbours over so many vectors."""
+    """Core seconds to build the approximate index over this many vectors."""
     world = World(max(1, rows // 8), dim=dim)
     vectors = world.pictures(np.arange(rows) % len(world.centres))
     asked = world.texts(np.arange(min(1000, len(world.centres))))

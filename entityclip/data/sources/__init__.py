@@ -26,15 +26,15 @@ def open_source(
     products: int | None = None,
     progress: bool = False,
 ) -> Source:
-    """The source called ``name``, ready to be read.
+    """Open the source called ``name``.
 
     Args:
-        name: ``catalog`` (the built-in sample, drawn where it is not there yet), ``grocery``, ``table``, or one
+        name: ``catalog`` (the built-in sample, drawn if it is missing), ``grocery``, ``table``, or one
             of ``NEWS``.
-        layout: Says where a drawn or fetched data set is kept that has no ``path`` of its own.
-        path: Folder of the data, or the picture table. Without it, ``grocery`` is fetched from its repository.
+        layout: Where drawn and fetched data sets are stored if ``path`` is not given.
+        path: Folder of the data, or the picture table. If it is missing, ``grocery`` is fetched from its repository.
         mapping: YAML file with a TableMapping; for ``table`` only.
-        products: How many products to draw; for ``catalog`` only.
+        products: Number of products to draw; for ``catalog`` only.
         progress: Show a progress bar while drawing.
 
     Raises:
@@ -80,7 +80,7 @@ def _open_table(path: Path | None, mapping: Path | None) -> Source:
 
 
 def to_be_made(name: str, *, layout: Layout, path: Path | None = None, products: int | None = None) -> str:
-    """What ``open_source`` would first have to draw or fetch, and where; empty where nothing is missing."""
+    """What ``open_source`` would draw or fetch first, and where; empty if nothing is missing."""
     if name == "catalog":
         from entityclip.data.sources.catalog import is_drawn
 

@@ -1,4 +1,4 @@
-"""What every source gives: rows about entities, rows about pictures, and a reason for each row it could not use."""
+"""The source protocol: rows of entities, rows of pictures, and a reason for each row that cannot be used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from entityclip.schemas import Rejection
 
 @dataclass(frozen=True, slots=True)
 class PictureRow:
-    """One picture as its source has it. Empty texts mean that the source does not say."""
+    """One picture of a source. A text that the source lacks is empty."""
 
     file: str
     row: int
@@ -39,7 +39,7 @@ class PictureRow:
     """Where the row comes from, if not from the source that gives it."""
 
     def entity_row(self) -> EntityRow:
-        """What the row says about its entity."""
+        """The fields of the row that are about its entity."""
         return EntityRow(
             entity=self.entity,
             row=self.row,
@@ -56,7 +56,7 @@ class PictureRow:
 
 @dataclass(frozen=True, slots=True)
 class EntityRow:
-    """One entity as its source describes it, photographed or not. Empty texts mean that the source does not say."""
+    """One entity of a source, with or without pictures. A text that the source lacks is empty."""
 
     entity: str
     row: int
@@ -75,48 +75,48 @@ class EntityRow:
 
     @property
     def identity(self) -> str:
-        """What the entity's id is made from."""
+        """The text that the entity id is derived from."""
         return self.key or self.entity
 
 
 class Source(Protocol):
-    """Where pictures come from. Both iterators may be walked again and give the same rows in the same order."""
+    """A source of pictures. Both iterators can be repeated and return the same rows in the same order."""
 
     @property
     def name(self) -> str:
-        """Short name; it stands in the ``source`` column of every row."""
+        """Short name, for the ``source`` column of every row."""
         ...
 
     @property
     def language(self) -> str:
-        """Language of the rows that do not name theirs, as an ISO 639-1 code."""
+        """Default language of rows, ISO 639-1."""
         ...
 
     def fingerprint(self) -> str:
-        """Hex hash that changes when anything changes that the source would read; cheap enough for every run."""
+        """Hex hash that changes with anything that the source reads; cheap enough for every run."""
         ...
 
     def __len__(self) -> int:
-        """How many rows ``pictures`` offers, usable or not; stray files are not rows."""
+        """Number of rows of ``pictures``, usable or not; files that no row names do not count."""
         ...
 
     def entities(self) -> Iterator[EntityRow | Rejection]:
-        """Entities that the source describes apart from its pictures; may be none."""
+        """Entities that the source describes separately from its pictures; may be empty."""
         ...
 
     def pictures(self) -> Iterator[PictureRow | Rejection]:
-        """Every picture, its bytes read but not decoded; last come the files that no row names."""
+        """Every picture, read but not decoded; the files that no row names come last."""
         ...
 
 
 def read_picture(folder: Path, name: str) -> bytes:
-    """The bytes of the file that a row calls ``name``, which must lie inside ``folder``, a resolved path.
+    """Read the file that a row calls ``name``; it must be inside ``folder``, a resolved path.
 
-    Both kinds of slash are understood. Nothing outside the folder is read, whatever the row says, and
-    nothing but a regular file: a FIFO would hang the run, a device might never end.
+    Slashes and backslashes separate folders. Only regular files inside the folder are read: a FIFO would block the run,
+    and a device might never end.
 
     Raises:
-        ImageError: The name is unusable, leads out of the folder, or the file is missing or too large.
+        ImageError: The name is invalid or leads out of the folder, or the file is missing or too large.
     """
     path = _inside(folder, name)
     try:
@@ -133,7 +133,7 @@ def read_picture(folder: Path, name: str) -> bytes:
 
 
 def stamp(folder: Path, name: str) -> str:
-    """One line of a fingerprint: a file's name, size in bytes and time of its last change in ns."""
+    """One line of a fingerprint: name, size in bytes and modification time in ns of a file."""
     try:
         info = folder.joinpath(*PureWindowsPath(name).parts).stat()
     except (OSError, ValueError):

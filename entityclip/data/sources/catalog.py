@@ -1,7 +1,7 @@
-"""The built-in sample: a drawn product catalogue with a long tail, human-like texts and planted faults.
+"""The built-in sample: a drawn product catalogue with a long tail, human-like texts and injected faults.
 
-``draw_catalog`` writes a folder of pictures and tables, the same bytes for the same arguments; ``CatalogSource``
-draws it where it is not there yet and reads it as any table of a user's.
+``draw_catalog`` writes a folder of pictures and tables; the same arguments give the same bytes. ``CatalogSource`` draws
+it if it is missing, and reads it like a table of a user.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _PICTURES, _PRODUCTS, _FAULTS, _MARKER = "pictures.csv", "products.csv", "faults
 
 
 class Recipe(Record):
-    """Everything that decides what is drawn."""
+    """All arguments that determine what is drawn."""
 
     products: int = Field(ge=1, le=5000)
     seed: int = Field(ge=0)
@@ -48,11 +48,11 @@ class Recipe(Record):
 
 
 class CatalogSource(TableSource):
-    """The drawn catalogue in ``folder``, drawn first unless it is there, whole and of this recipe.
+    """The drawn catalogue in ``folder``; it is drawn first if it is missing, incomplete or of another recipe.
 
     Raises:
         ConfigError: The recipe is impossible.
-        SourceError: ``folder`` holds something else than a catalogue, or cannot be written.
+        SourceError: ``folder`` contains something other than a catalogue, or cannot be written.
     """
 
     def __init__(
@@ -63,12 +63,12 @@ class CatalogSource(TableSource):
         self._content = str(_marker(folder)["content"])
 
     def fingerprint(self) -> str:
-        """Hash of what was drawn: the same wherever and whenever it was drawn."""
+        """Hash of the drawn content; it does not depend on place or time."""
         return digest("catalog", self._content, MAPPING.model_dump_json(), length=64)
 
 
 def planted_faults(folder: Path) -> tuple[Fault, ...]:
-    """The faults of the catalogue in ``folder``; none where it was drawn without."""
+    """The faults of the catalogue in ``folder``; empty if it was drawn without."""
     if not (folder / _FAULTS).is_file():
         return ()
     with (folder / _FAULTS).open(encoding="utf-8", newline="") as stream:
@@ -85,16 +85,15 @@ def draw_catalog(
     size: int = 96,
     progress: bool = False,
 ) -> None:
-    """Write the catalogue into ``folder``; nothing is done where it is there, whole and of this recipe.
+    """Write the catalogue into ``folder``, unless it is there, complete and of this recipe.
 
-    Pictures lie in ``images/CODE/N.jpg``. ``pictures.csv`` has a row for each, ``products.csv`` one for each
-    product, ``faults.csv`` one for each planted fault. The faults are as many whatever ``products`` is: among
-    fewer than 60 products they are a share that a quality gate may well refuse. Drawing happens beside the
-    folder, which is replaced at the end.
+    Pictures are ``images/CODE/N.jpg``. ``pictures.csv`` has one row per picture, ``products.csv`` one per product, and
+    ``faults.csv`` one per injected fault. The number of faults does not depend on ``products``: with fewer than 60
+    products, a quality gate may refuse their share. The folder is replaced atomically.
 
     Raises:
         ConfigError: The recipe is impossible.
-        SourceError: ``folder`` holds something else than a catalogue (nothing is touched), or cannot be written.
+        SourceError: ``folder`` contains something other than a catalogue and is left alone, or cannot be written.
     """
     recipe = _recipe(products=products, seed=seed, faults=faults, size=size)
     if _is_drawn(folder, recipe):
@@ -112,7 +111,7 @@ def draw_catalog(
 
 
 def is_drawn(folder: Path, *, products: int, seed: int = 7, faults: bool = True, size: int = 96) -> bool:
-    """Whether ``draw_catalog`` with the same arguments would find its work done."""
+    """Whether ``draw_catalog`` with the same arguments would have nothing to do."""
     return _is_drawn(folder, _recipe(products=products, seed=seed, faults=faults, size=size))
 
 
@@ -130,7 +129,7 @@ def _recipe(**values: int | bool) -> Recipe:
 
 
 def _is_drawn(folder: Path, recipe: Recipe) -> bool:
-    """Whether ``folder`` is what this code draws by ``recipe``, to the last byte."""
+    """Whether ``folder`` contains exactly what this code draws for ``recipe``."""
     marker = _marker(folder)
     return bool(marker) and marker == {**_expected(recipe), "content": _content(folder)}
 
@@ -140,7 +139,7 @@ def _may_be_replaced(folder: Path) -> bool:
 
 
 def _marker(folder: Path) -> dict[str, Any]:
-    """What stands in the marker of a complete catalogue; empty where there is none."""
+    """Content of the marker of a complete catalogue; empty if there is none."""
     try:
         marker = json.loads((folder / _MARKER).read_text())
     except (OSError, ValueError):
@@ -149,14 +148,14 @@ def _marker(folder: Path) -> dict[str, Any]:
 
 
 def _expected(recipe: Recipe) -> dict[str, Any]:
-    """Recipe and hash of the code that draws, itself and the two libraries that make pixels."""
+    """Recipe, and hash of the drawing code with the versions of NumPy and Pillow."""
     code = [Path(__file__), *sorted(Path(drawn.__path__[0]).glob("*.py"))]
     generator = digest(PIL.__version__, np.__version__, *(path.read_bytes() for path in code))
     return {"recipe": recipe.model_dump(), "generator": generator}
 
 
 def _content(folder: Path) -> str:
-    """Hash of every file's name and bytes, the marker left out."""
+    """Hash of the name and bytes of every file except the marker."""
     h = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != _MARKER:
@@ -166,7 +165,7 @@ def _content(folder: Path) -> str:
 
 # ---------------------------------------------------------------- the catalogue itself
 def _draw(folder: Path, recipe: Recipe, *, progress: bool) -> None:
-    """All pictures and tables."""
+    """Draw all pictures and write the tables."""
     studio = Studio(folder, products=recipe.products, seed=recipe.seed, size=recipe.size)
     lines = [
         studio.file_away(studio.shoot(index, number), index, number, split=split)

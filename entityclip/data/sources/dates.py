@@ -1,4 +1,4 @@
-"""Calendar days as tables spell them."""
+"""Calendar days in the formats that tables use."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _COMPACT = re.compile(r"()(\d{4})(\d\d)(\d\d)")
 
 
 def calendar_day(text: str) -> datetime.date:
-    """The day that ``text`` names; a time of day after it is ignored.
+    """Parse a calendar day; a time of day after it is ignored.
 
-    Forms whose order of day and month differs from country to country are refused, not guessed.
+    Formats whose order of day and month depends on the country are refused.
 
     Raises:
-        ValueError: ``text`` is in none of ``FORMS``, or there is no such day.
+        ValueError: ``text`` has none of the formats in ``FORMS``, or the day does not exist.
     """
     plain = unicodedata.normalize("NFKC", text).strip()
     found = _DAY.fullmatch(plain) or _COMPACT.fullmatch(plain)

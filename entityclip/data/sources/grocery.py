@@ -28,12 +28,12 @@ _DESCRIPTION = "Product Description Path (str)"
 
 
 class GrocerySource:
-    """Reads the data set in the layout in which it is published; a split whose list is absent is left out.
+    """Reads the published layout; a split without its list is left out.
 
-    A product's name is its entity and its caption; the iconic pictures are no photographs and stay out.
+    The name of a product is its entity and its caption. Iconic pictures are not photographs and are left out.
 
     Raises:
-        SourceError: ``path`` does not hold the data set.
+        SourceError: ``path`` does not contain the data set.
     """
 
     name, language = "grocery", "en"
@@ -80,7 +80,7 @@ class GrocerySource:
             )
 
     def pictures(self) -> Iterator[PictureRow | Rejection]:
-        """The photographs of train, val and test; a row's number is its line in the list of its split."""
+        """Photographs of train, val and test; the row number is the line in the list of the split."""
         classes = {_cell(row, _ID): row for _, row in self._class_rows()}
         for split, number, line in self._listed():
             parts = [part.strip() for part in line.split(",")]
@@ -130,10 +130,10 @@ def _words(name: str) -> str:
 
 
 def fetch(folder: Path, *, repository: str = REPOSITORY, timeout: float = FETCH_SECONDS) -> Path:
-    """The data set in ``folder``, fetched from its public Git repository with ``dvc get`` unless it is there already.
+    """The data set in ``folder``; if it is missing, it is fetched from its public Git repository with ``dvc get``.
 
     Raises:
-        SourceError: DVC is not installed, the repository cannot be reached, or ``timeout`` seconds were not enough.
+        SourceError: DVC is not installed, the repository cannot be reached, or ``timeout`` seconds have passed.
     """
     if folder.is_dir():
         return folder

@@ -54,7 +54,7 @@ class JsonList(Table):
 
 
 def json_object(path: Path) -> Iterator[tuple[str, Any]]:
-    """Keys and values of the JSON file at ``path``, which is one object; a key may come twice.
+    """Keys and values of a JSON file with one object; a key may be repeated.
 
     Raises:
         SourceError: The file is not one whole JSON object in UTF-8.
@@ -95,7 +95,7 @@ class _JsonReader:
         self._held, self._at, self._passed = "", 0, 0  # the chunk, the place in it, characters before it
 
     def members(self, opening: str, closing: str) -> Iterator[None]:
-        """Yield in front of every member; the caller must read the member before the next step."""
+        """Yield before every member; the caller must read the member before it continues."""
         self.require(opening)
         more = self.sign() != closing
         while more:

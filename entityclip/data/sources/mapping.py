@@ -1,4 +1,4 @@
-"""The mapping: which column of a user's tables plays which role, read from YAML with the line of every mistake."""
+"""The mapping of table columns to roles, read from YAML; errors name the line."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ Columns = Annotated[tuple[str, ...] | None, BeforeValidator(_optional_columns)]
 
 
 class EntityMapping(Record):
-    """Where the entity table (product master) is, and which of its columns plays which role.
+    """Path of the entity table (product master), and the roles of its columns.
 
-    A role left at None is played by the column of the same name, where the table has one. Rows that repeat
-    an entity add their aliases and explanations to it. The table of pictures itself may be named as ``table``.
+    A role of None uses the column of the same name if there is one. Rows that repeat an entity add aliases and
+    explanations. ``table`` may also be the picture table itself.
     """
 
     table: Path | None = Field(
@@ -72,10 +72,10 @@ class EntityMapping(Record):
 
 
 class TableMapping(Record):
-    """Which column of the picture table plays which role; in a YAML file, the same names.
+    """Roles of the columns of the picture table; the YAML file has the same keys.
 
-    A role left at None is played by the column of the same name, where the table has one. Only ``file`` and
-    one of ``entity`` and ``caption`` are needed: where one of these two columns is missing, the other stands in.
+    A role of None uses the column of the same name if there is one. ``file`` and one of ``entity`` and ``caption`` are
+    required; if one of these two is missing, the other is used for both.
     """
 
     file: Column = Field(default=None, description="Path of the picture, relative to the image folder.")
@@ -104,11 +104,11 @@ class TableMapping(Record):
 
     @classmethod
     def read(cls, path: Path) -> TableMapping:
-        """A mapping from a YAML file.
+        """Read a mapping from a YAML file.
 
         Raises:
-            ConfigError: The file is missing, not YAML, or names something that a mapping does not have. The message
-                names the line, the key, its value and what is allowed.
+            ConfigError: The file is missing, is not YAML, or has an unknown key or an invalid value. The message names
+                the line, the key, its value and the allowed ones.
         """
         try:
             values, lines = _parsed(path)
@@ -121,7 +121,7 @@ class TableMapping(Record):
         return mapping
 
     def where(self, key: str) -> str:
-        """How a message begins that is about ``key``: with file and line; empty where no file has this key."""
+        """Prefix of a message about ``key``: file and line; empty if no file has this key."""
         return f"{self._file}, line {self._lines[key]}: {key}: " if key in self._lines else ""
 
 
@@ -162,7 +162,7 @@ def _explained(error: ValidationError, lines: dict[str, int]) -> str:
 
 
 def _allowed(key: str) -> str:
-    """What stands in the place of an unknown key."""
+    """The keys that are allowed instead of an unknown one."""
     parent, _, name = key.rpartition(".")
     fields = list((EntityMapping if parent else TableMapping).model_fields)
     if not parent and name in EntityMapping.model_fields:
@@ -172,12 +172,12 @@ def _allowed(key: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    """The value in a message, short whatever it is."""
+    """The value for a message, shortened."""
     return reprlib.repr(value)
 
 
 def _why(error: Exception) -> str:
-    """In one line why a file is no YAML."""
+    """One line with the reason why a file is not YAML."""
     if isinstance(error, UnicodeDecodeError):
         return "it is not UTF-8; save it as UTF-8 (the tables themselves may be in another encoding)"
     if isinstance(error, RecursionError):

@@ -1,7 +1,7 @@
 """Published news sets in the layouts in which they are published: N24News, VisualNews, GoodNews.
 
-Every article's picture is an entity of its own, and its caption, a whole sentence, is what the entity is called.
-The lists say which split an article is in; explanations come from the files that lie beside the lists.
+The picture of each article is an entity, named by its caption, a whole sentence. Lists assign articles to splits;
+explanations are in files beside the lists.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from entityclip.schemas import Rejection, Split
 
 @dataclass(frozen=True)
 class NewsLayout:
-    """Where a data set keeps what. Files are relative to its folder, ``{split}`` is the data set's own word for it."""
+    """Files of a data set, relative to its folder; ``{split}`` is its own name of the split."""
 
     lists: str
     explanations: str
@@ -40,7 +40,7 @@ class NewsLayout:
     """The data set's word for val."""
 
     def splits(self) -> dict[Split, str]:
-        """Our word for a split -> the data set's. What is measured comes before what is learned from."""
+        """Our name of a split -> the data set's. Test and validation come before training."""
         return {"test": "test", "val": self.val, "train": "train"}
 
 
@@ -78,14 +78,14 @@ LAYOUTS = {
 
 
 class NewsSource:
-    """Reads the data set called ``name`` from ``path``; a split whose list is absent is left out.
+    """Reads the data set called ``name`` from ``path``; a split without its list is left out.
 
-    Pictures that no list names belong to no split and are passed by. An article whose picture is missing, listed as
-    broken or unusable is a rejection, never an entity.
+    Pictures that no list names are ignored. An article whose picture is missing, listed as broken or unusable is
+    rejected.
 
     Raises:
-        ConfigError: There is no data set of this name.
-        SourceError: ``path`` does not hold the data set, or one of its lists is not JSON.
+        ConfigError: The name is unknown.
+        SourceError: ``path`` does not contain the data set, or one of its lists is not JSON.
     """
 
     language = "en"
@@ -131,13 +131,13 @@ class NewsSource:
         return h.hexdigest()
 
     def entities(self) -> Iterator[EntityRow | Rejection]:
-        """None apart from the pictures."""
+        """Empty: entities come from the pictures."""
         return iter(())
 
     def pictures(self) -> Iterator[PictureRow | Rejection]:
-        """The articles of test, val and train, in the order of their lists; a row's number is its place there.
+        """Articles of test, val and train, in the order of their lists; the row number is the position there.
 
-        An article that is listed again is refused: what is in test must not be learned from as well.
+        A repeated article is rejected, so that no test article is trained on.
         """
         broken, seen = self._broken(), set[str]()
         for split, articles in self._lists.items():
@@ -170,7 +170,7 @@ class NewsSource:
         )
 
     def _fault(self, cells: Row, *, listed_broken: bool, again: bool) -> str:
-        """Why an article cannot be used, whatever its picture is like; empty where it can."""
+        """Why an article cannot be used regardless of its picture; empty if it can."""
         layout, identity = self._layout, _cell(cells, self._layout.identity)
         if not identity:
             return f"no {layout.identity}"
@@ -183,20 +183,20 @@ class NewsSource:
         return ""
 
     def _name_of(self, cells: Row) -> str:
-        """The picture's name below the folder of pictures."""
+        """Path of the picture below the picture folder."""
         fields = {field: _cell(cells, field) for field in ("image_id", "image_path")}
         name = "/".join(_parts(self._layout.picture.format(**fields)))
         return name.removeprefix(f"{self._layout.pictures}/")
 
     def _broken(self) -> set[str]:
-        """Names of the pictures that the data set itself calls broken, whatever folder stands before them."""
+        """Names, without folders, of the pictures that the data set lists as broken."""
         file = self._root / self._layout.broken
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
         return {parts[-1] for line in lines if (parts := _parts(line.strip()))}
 
     # ------------------------------------------------------------ explanations
     def _read(self, explanations: _Explanations, split: Split) -> Iterator[Rejection]:
-        """Fill ``explanations`` with those of a split; what is wrong with them costs no picture."""
+        """Fill ``explanations`` with those of a split; a faulty one does not reject its picture."""
         file = self._explanations(split)
         if not file.is_file():
             yield self._left_out(split, "no such file, so no picture of this split has one")
@@ -222,10 +222,10 @@ class NewsSource:
 
 
 class _Explanations:
-    """The texts of one split by their picture's path, kept on disk: a million of them would fill the memory.
+    """Texts of one split by the path of their picture, on disk, because a million of them would fill the memory.
 
-    A key is the path on the machine that wrote it. Its end is compared with the picture's path below the folder of
-    pictures; what stands before that may be anything.
+    A key is the path on the machine that wrote it. Only its end is compared with the path of the picture below the
+    picture folder.
     """
 
     def __init__(self) -> None:
@@ -233,11 +233,11 @@ class _Explanations:
         self._texts.execute("CREATE TABLE texts (backwards TEXT, text TEXT)")
 
     def add(self, key: str, text: str) -> None:
-        """Keep ``text`` under the path ``key``."""
+        """Store ``text`` under the path ``key``."""
         self._texts.execute("INSERT INTO texts VALUES (?, ?)", (_backwards(as_text(key)), text))
 
     def of(self, name: str) -> tuple[str, ...]:
-        """The text of the picture ``name``: none, one, or two where its keys disagree."""
+        """The text of the picture ``name``: none, one, or two if its keys disagree."""
         # Made by the first question, since an index that grows with every text is several times slower.
         self._texts.execute("CREATE INDEX IF NOT EXISTS paths ON texts (backwards)")
         start = _backwards(name)
@@ -246,12 +246,12 @@ class _Explanations:
         return tuple(text for (text,) in found)
 
     def close(self) -> None:
-        """Forget all texts."""
+        """Delete all texts."""
         self._texts.close()
 
 
 def _parts(path: str) -> list[str]:
-    """Folders and name, whichever slash is between them; ``.`` is left out."""
+    """Folders and name, separated by slashes or backslashes, without ``.``."""
     return [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]
 
 

@@ -29,11 +29,11 @@ class _Groups:
 
 
 class MergedSource:
-    """The rows of ``source``, with entities that share a picture, directly or through others, merged into one.
+    """The rows of ``source``; entities that share a picture, directly or indirectly, are merged into one.
 
     The entity keeps the name of its first row; the other names become aliases. A picture that is listed under several
-    names is kept once. Pictures are the same when their bytes are, whatever the files are called. Finding them reads
-    every picture once more.
+    names is kept once. Two pictures are the same if their bytes are equal. Comparing them reads every
+    picture a second time.
     """
 
     def __init__(self, source: TableSource) -> None:

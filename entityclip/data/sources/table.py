@@ -1,4 +1,4 @@
-"""A user's own pictures: a table that names picture files, an image folder and, if there is one, a product master."""
+"""A table of picture files with an image folder, and optionally an entity table (product master)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _BETWEEN_TAGS = re.compile("[,;、，；]")
 
 
 class TableSource:
-    """Reads ``path``: a table, or a folder with ``pictures.*`` or ``metadata.*`` in it.
+    """Reads ``path``: a table, or a folder that contains ``pictures.*`` or ``metadata.*``.
 
     Raises:
         SourceError: A table is missing or unreadable, or lacks a column that the mapping names.
@@ -83,7 +83,7 @@ class TableSource:
         return len(self._table)
 
     def columns(self) -> Iterator[tuple[str, str, str]]:
-        """Table, column and the role that it plays, for every column; the role is empty where nothing reads it."""
+        """Table, column and role of every column; the role is empty if the column is not used."""
         tables = [(self._table, self._roles)]
         if self._entity_table is not None:
             tables.append((self._entity_table, self._entity_roles))
@@ -93,7 +93,7 @@ class TableSource:
                 yield table.path.name, column, ", ".join(played)
 
     def encodings(self) -> dict[str, str]:
-        """Table -> the text encoding that it is read in; empty for Parquet."""
+        """Table -> its text encoding; empty for Parquet."""
         tables = (self._table, self._entity_table)
         return {table.path.name: table.encoding for table in tables if table is not None}
 
@@ -121,7 +121,7 @@ class TableSource:
                 yield _entity(row, roles, file=file)
 
     def pictures(self) -> Iterator[PictureRow | Rejection]:
-        """Rows of the picture table, in its order, then the picture files that none of them names."""
+        """Rows of the picture table, in its order, then the picture files that no row names."""
         named: set[str] = set()
         for row in self._table.rows():
             if isinstance(row, Rejection):
@@ -194,7 +194,7 @@ def _tags(cells: Row, roles: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
 
 
 def _date(cells: Row, roles: dict[str, tuple[str, ...]]) -> str:
-    """ISO 8601; empty where the row has none. Raises ValueError for a day that cannot be read."""
+    """Day in ISO 8601; empty if the row has none. Raises ValueError if it cannot be parsed."""
     text = _first(cells, roles["date"])
     return calendar_day(text).isoformat() if text else ""
 
@@ -202,7 +202,7 @@ def _date(cells: Row, roles: dict[str, tuple[str, ...]]) -> str:
 def _roles(
     table: Table, mapping: TableMapping | EntityMapping, *, where: Callable[[str], str]
 ) -> dict[str, tuple[str, ...]]:
-    """Role -> the columns that play it; none where the mapping is silent and the table has no such column."""
+    """Role -> its columns; empty if neither the mapping nor the table has one."""
     roles: dict[str, tuple[str, ...]] = {}
     for role in type(mapping).model_fields:
         if role in _NO_ROLES:
@@ -244,7 +244,7 @@ def _find(folder: Path, *stems: str) -> Path | None:
 
 
 def _picture_files(folder: Path) -> Iterator[str]:
-    """Files below ``folder`` whose name says picture, in order; hidden folders and links are passed by."""
+    """Sorted files below ``folder`` with a picture suffix; hidden folders and links are skipped."""
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):

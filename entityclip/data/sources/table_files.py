@@ -1,7 +1,7 @@
 """Tables on disk, row by row and as text: CSV, TSV, JSONL, Parquet.
 
-Everything is read as text, because a guess about types destroys model numbers: "00123" is not 123, "1E5" is
-not 100000 and "NA" is not missing.
+Every cell is read as text, because type inference destroys model numbers: "00123" is not 123, "1E5" is not 100000, and
+"NA" is not a missing value.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class Table(ABC):
 
     @abstractmethod
     def _records(self) -> Iterator[Mapping[str, Any] | str]:
-        """Raw rows in order; a row that cannot be read is replaced by its reason."""
+        """Raw rows in order; the reason in place of a row that cannot be read."""
 
     def rows(self) -> Iterator[tuple[int, Row] | Rejection]:
-        """Rows with their number, counted from 1 without the header."""
+        """Rows with their number, from 1 without the header."""
         for number, record in enumerate(self._records(), start=1):
             if isinstance(record, str):
                 yield Rejection(file=self.path.name, row=number, reason=record)
@@ -59,7 +59,7 @@ class Table(ABC):
         return self._length
 
     def require_column(self, column: str) -> str:
-        """``column`` itself.
+        """Return ``column``.
 
         Raises:
             SourceError: The table has no such column.
@@ -70,16 +70,16 @@ class Table(ABC):
 
 
 def open_table(path: Path, *, encoding: str | None = None, origin: str = "") -> Table:
-    """The table at ``path``, read by what its name ends in.
+    """Open the table at ``path``; the suffix determines the format.
 
     Args:
         path: The table.
-        encoding: Of a text table. None recognises UTF-8, and cp932 (Shift_JIS) by its kana.
-        origin: Where ``encoding`` was set; messages about it begin with this.
+        encoding: Encoding of a text table. None detects UTF-8, and cp932 (Shift_JIS) by its kana.
+        origin: Where ``encoding`` was set, as a prefix of messages.
 
     Raises:
-        SourceError: It is missing, of an unknown kind, empty, in another encoding, or its header is unusable.
-        ConfigError: Python knows no such text encoding.
+        SourceError: The table is missing, empty, in an unknown format or another encoding, or has an invalid header.
+        ConfigError: Python does not know the encoding.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise SourceError(f"{path}: expected a table that ends in {', '.join(SUFFIXES)}")
@@ -97,7 +97,7 @@ def open_table(path: Path, *, encoding: str | None = None, origin: str = "") -> 
 
 
 class Delimited(Table):
-    """CSV or TSV with a header. In a .csv, semicolons or tabs are the delimiter where the header has more of them."""
+    """CSV or TSV with a header. A .csv is split at semicolons or tabs if the header has more of them than commas."""
 
     def __init__(self, path: Path, *, encoding: str) -> None:
         super().__init__(path)
@@ -118,7 +118,7 @@ class Delimited(Table):
         return self.path.open(encoding=self.encoding, newline="")
 
     def _reader(self, stream: TextIO) -> Iterator[list[str]]:
-        """Rows of fields. Quoting that runs past the end would swallow rows, so the whole table is refused."""
+        """Rows of fields. An open quote at the end would have swallowed rows, so the whole table is refused."""
         reader = csv.reader(stream, delimiter=self._delimiter, strict=True)
         try:
             yield from reader
@@ -138,7 +138,7 @@ class Delimited(Table):
 
 
 class JsonLines(Table):
-    """One JSON object a line; the columns are all keys that occur."""
+    """One JSON object per line; the columns are all keys that occur."""
 
     def __init__(self, path: Path, *, encoding: str) -> None:
         super().__init__(path)
@@ -164,7 +164,7 @@ def _json_object(line: str) -> Mapping[str, Any] | str:
 
 
 class ParquetTable(Table):
-    """Parquet, a batch of rows at a time."""
+    """Parquet, read in batches of rows."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -192,7 +192,7 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 
 def as_text(value: Any) -> str:
-    """One cell as text, stripped; empty where there is nothing in it."""
+    """One cell as stripped text; empty if it has no value."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     # JSON can spell half of a surrogate pair, which nothing after this could write down.
@@ -207,7 +207,7 @@ _KANA = re.compile("[ぁ-ヶ]")
 
 
 def _is_shift_jis(path: Path) -> bool:
-    """Whether the bytes are no UTF-8, but Shift_JIS with kana: those hardly occur in Western encodings."""
+    """Whether the bytes are not UTF-8 but Shift_JIS with kana, which hardly occur in Western encodings."""
     if _first_wrong_byte(path, "utf-8") is None:
         return False
     return _first_wrong_byte(path, "cp932") is None and _holds_kana(path)
@@ -219,7 +219,7 @@ def _holds_kana(path: Path) -> bool:
 
 
 def _require_decodable(path: Path, encoding: str, *, origin: str) -> None:
-    """Refuse a table in another encoding before any row is used; says where the first wrong byte is."""
+    """Refuse a table in another encoding before any row is used; the error has the position of the first wrong byte."""
     try:
         "".encode(encoding)  # refuses codecs that are not for text, like hex and zlib
         wrong = _first_wrong_byte(path, encoding)
@@ -235,7 +235,7 @@ def _require_decodable(path: Path, encoding: str, *, origin: str) -> None:
 
 
 def _first_wrong_byte(path: Path, encoding: str) -> int | None:
-    """Where the file stops to be text in this encoding; None where all of it is."""
+    """Position of the first byte that this encoding cannot decode; None if there is none."""
     decoder, position = codecs.getincrementaldecoder(encoding)(), 0
     with path.open("rb") as stream:
         while True:

@@ -20,7 +20,7 @@ def with_feedback(source: Source, feedback: FeedbackLayout) -> Source:
     """The source with the rows of feedback; the source itself if there are none.
 
     Raises:
-        SourceError: The table of feedback is damaged.
+        SourceError: The feedback table is damaged.
     """
     if not feedback.table.exists():
         return source
@@ -43,7 +43,7 @@ class _Joined:
         return len(self._first) + len(self._feedback)
 
     def entities(self) -> Iterator[EntityRow | Rejection]:
-        """Entities of the first source: feedback adds none."""
+        """Entities of the first source; feedback adds none."""
         return self._first.entities()
 
     def pictures(self) -> Iterator[PictureRow | Rejection]:

@@ -1,1 +1,1 @@
-"""The drawn catalogue's workshop: invented products, how they look, their photographs, and the planted faults."""
+"""Parts of the drawn catalogue: synthetic products, their appearance, their photographs, and the injected faults."""

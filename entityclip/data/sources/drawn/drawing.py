@@ -1,8 +1,8 @@
-"""How an invented product looks: its sprite, and photographs of it.
+"""Appearance of a synthetic product: its sprite, and photographs of it.
 
-A sprite is drawn once per product from a silhouette (shapes in units of a hundredth of the side); a photograph
-poses it, puts it before a background, lights it, and adds the lens and the sensor. Everything is decided by the
-generator that is passed in: the same generator state gives the same picture.
+A sprite is drawn once per product from a silhouette (shapes in hundredths of the side). A photograph adds pose,
+background, light, lens and sensor. All random choices come from the generator that is passed in: the same state gives
+the same picture.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _SCENERIES = ("wall", "gradient", "table", "planks", "tiles", "clouds")
 
 
 class Look(Record):
-    """What can be seen of a product; two products never look the same."""
+    """Visible attributes of a product; no two products share all of them."""
 
     kind: str
     body: str
@@ -73,9 +73,9 @@ LABELS: dict[str, Shape] = {
 
 
 def sprite(look: Look, *, print_on_label: str) -> Image.Image:
-    """The product from the front: (SPRITE_SIDE, SPRITE_SIDE) RGBa, alpha multiplied in.
+    """Front view of the product: (SPRITE_SIDE, SPRITE_SIDE) RGBa, with premultiplied alpha.
 
-    ``print_on_label`` is written on a nameplate; the other labels bear nothing.
+    ``print_on_label`` is written on a nameplate; other labels have no text.
     """
     silhouette = SILHOUETTES[look.kind]
     cloths = _cloths(look)
@@ -88,7 +88,7 @@ def sprite(look: Look, *, print_on_label: str) -> Image.Image:
 
 
 def _cloths(look: Look) -> dict[str, Image.Image]:
-    """What each tone is cut from."""
+    """The fill of each tone."""
     body, accent = np.array(COLOURS[look.body], np.uint8), np.array(COLOURS[look.accent], np.uint8)
     patterned = np.where(PATTERNS[look.pattern][..., None], accent, body)
     plain = {"accent": COLOURS[look.accent], "dark": _DARK, "light": _LIGHT}
@@ -97,7 +97,7 @@ def _cloths(look: Look) -> dict[str, Image.Image]:
 
 
 def _add(canvas: Image.Image, shape: Shape, *, cloth: Image.Image) -> None:
-    """Cut ``shape`` from ``cloth`` and lay it on, with an outline that shows on any background."""
+    """Draw ``shape`` filled with ``cloth``, with an outline that is visible on any background."""
     outline, mask = Image.new("L", canvas.size), Image.new("L", canvas.size)
     _trace(outline, shape, grow=1.0)
     _trace(mask, shape, grow=0.0)
@@ -127,7 +127,7 @@ def _trace(mask: Image.Image, shape: Shape, *, grow: float) -> None:
 
 
 def _shade(canvas: Image.Image) -> None:
-    """Roundness: a little lighter left of the middle, darker towards the right."""
+    """Shading of a round body: lighter left of the middle, darker towards the right."""
     pixels = np.asarray(canvas).astype(np.float32)
     x = np.linspace(0, 1, SPRITE_SIDE, dtype=np.float32)
     pixels[..., :3] *= (1.06 - 0.5 * (x - 0.35) ** 2)[None, :, None]
@@ -146,7 +146,7 @@ def _stick_label(canvas: Image.Image, label: str, *, at: tuple[float, float], te
 
 # ---------------------------------------------------------------- photograph
 def photograph(subject: Image.Image, rng: np.random.Generator, *, size: int) -> bytes:
-    """A JPEG of ``size`` x ``size`` pixels of a sprite, posed, lit and blurred as ``rng`` decides."""
+    """A JPEG of ``size`` x ``size`` pixels of a sprite, with random pose, light and blur."""
     posed = subject.transform(
         (2 * size, 2 * size), Image.Transform.PERSPECTIVE, _pose(rng, size=2 * size), Image.Resampling.BILINEAR
     ).reduce(2)
@@ -177,19 +177,19 @@ def _pose(rng: np.random.Generator, *, size: int) -> tuple[float, ...]:
 
 
 def _shadow(alpha: Image.Image, rng: np.random.Generator) -> np.ndarray:
-    """The product's soft shadow on what is behind it: (size, size, 1), 0 to 0.6."""
+    """Soft shadow of the product on the background: (size, size, 1), 0 to 0.6."""
     shift = (1, 0, int(rng.integers(-5, 6)), 0, 1, -int(rng.integers(1, 6)))
     soft = alpha.transform(alpha.size, Image.Transform.AFFINE, shift).filter(ImageFilter.BoxBlur(rng.uniform(2, 5)))
     return np.asarray(soft).astype(np.float32)[..., None] / 255 * np.float32(rng.uniform(0.1, 0.6))
 
 
 def _muted(rng: np.random.Generator) -> np.ndarray:
-    """A wall, a cloth, a table: any brightness, little colour."""
+    """A background colour: any brightness, low saturation."""
     return (rng.uniform(70, 225) + rng.uniform(-26, 26, 3)).astype(np.float32)
 
 
 def _backdrop(rng: np.random.Generator, *, size: int) -> np.ndarray:
-    """What stands behind the product, two muted colours in some arrangement: (size, size, 3) float32."""
+    """Background of two muted colours: (size, size, 3) float32."""
     y, x = np.mgrid[0:size, 0:size].astype(np.float32) / size
     one, two = _muted(rng), _muted(rng)
     slope, phase = rng.uniform(-0.5, 0.5), rng.uniform(0, 1)
@@ -211,7 +211,7 @@ def _backdrop(rng: np.random.Generator, *, size: int) -> np.ndarray:
 
 
 def _lit(scene: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Brightness, contrast, colour temperature, light from one side, darker corners."""
+    """Apply brightness, contrast, colour temperature, light from one side, and darker corners."""
     size = len(scene)
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j].astype(np.float32)
     warm = rng.uniform(-0.07, 0.07)

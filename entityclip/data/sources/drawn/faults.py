@@ -1,7 +1,7 @@
-"""Faults that are planted in the drawn catalogue on purpose, so that ingest and gate can be seen at work.
+"""Faults that are injected into the drawn catalogue, to demonstrate ingest and gate.
 
-Pictures with a fault are extra rows, and a text with a fault replaces one of the four texts of a product with
-many pictures: the long tail stays as it is.
+A faulty picture is an extra row. A faulty text replaces one of the four texts of a product with many pictures, so that
+the long tail is not affected.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _FIRST_FAULTY = 100
 
 
 class Fault(Record):
-    """One planted fault: where it is, and what catches it.
+    """One injected fault: its place, and what detects it.
 
-    ``file`` is the picture, or the table whose ``column`` holds the text. ``caught_by`` is ``ingest``, the rule of
-    the quality gate, or empty where nothing that reads texts and files can see it; ``detail`` then says why.
+    ``file`` is the picture, or the table with the text in ``column``. ``caught_by`` is ``ingest``, a rule of the
+    quality gate, or empty if texts and files do not reveal it; ``detail`` then gives the reason.
     """
 
     kind: str
@@ -39,10 +39,10 @@ class Fault(Record):
 
 # ---------------------------------------------------------------- pictures
 class PictureFault(NamedTuple):
-    """How a faulty row comes about.
+    """Recipe of a faulty row.
 
-    ``shows`` says whose picture is taken: a new one, one of the product's own rows, or one of another product's.
-    ``spoil`` turns its bytes into those that are written.
+    ``shows`` is the picture to use: a new one, one of the product's rows, or one of another product. ``spoil`` converts
+    its bytes to those that are written.
     """
 
     kind: str
@@ -71,7 +71,7 @@ PICTURE_FAULTS = (
 
 # ---------------------------------------------------------------- texts
 class Case(NamedTuple):
-    """What a faulty text is made from: the product and its sound text, another product, one that does not exist.
+    """Input of a faulty text: the product with its correct text, another product, and one that does not exist.
 
     ``seed`` is the catalogue's; ``turn`` is 0 for the first fault of its kind and 1 for the second.
     """
@@ -85,7 +85,7 @@ class Case(NamedTuple):
 
 
 class TextFault(NamedTuple):
-    """How a text goes wrong."""
+    """Recipe of a faulty text."""
 
     kind: str
     detail: str
@@ -94,7 +94,7 @@ class TextFault(NamedTuple):
 
 
 def _of_another(case: Case, form: str) -> str:
-    """A sound text about the other product, worded as nowhere else: a mere duplicate would be easy to see."""
+    """A correct text about the other product, in unique words: a duplicate would be easy to detect."""
     usual = explain(case.other, seed=case.seed)[form]
     wordings = (explain(case.other, seed=seed)[form] for seed in count(case.seed + 1))
     return next(text for text in wordings if text != usual)
@@ -160,7 +160,7 @@ TEXT_FAULTS = (
 
 # ---------------------------------------------------------------- planting
 def plant_pictures(studio: Studio, lines: list[PictureLine]) -> Iterator[Fault]:
-    """Add a faulty row, with its file, to ``lines`` for each fault."""
+    """For each fault, write a picture file and add its row to ``lines``."""
     for turn, fault in enumerate(PICTURE_FAULTS * EACH):
         index = studio.frequent[turn % len(studio.frequent)]
         jpeg = fault.spoil(_shown(studio, fault, turn))
@@ -170,7 +170,7 @@ def plant_pictures(studio: Studio, lines: list[PictureLine]) -> Iterator[Fault]:
 
 
 def _shown(studio: Studio, fault: PictureFault, turn: int) -> bytes:
-    """The sound picture that a fault starts from."""
+    """The correct picture that a fault modifies."""
     frequent = studio.frequent
     index = frequent[(turn + (fault.shows == "other")) % len(frequent)]
     known = FIRST_TRAIN + turn // len(PICTURE_FAULTS)
@@ -178,7 +178,7 @@ def _shown(studio: Studio, fault: PictureFault, turn: int) -> bytes:
 
 
 def plant_texts(studio: Studio, texts: dict[str, dict[str, str]], *, table: str) -> Iterator[Fault]:
-    """Replace one text in ``texts`` (code -> form -> text) for each fault; the first form always stays sound."""
+    """Replace one text in ``texts`` (code -> form -> text) for each fault; the first form is never replaced."""
     absent = invent(len(studio.products) + EACH, seed=studio.seed)[-EACH:]
     spoilable, frequent = FORMS[1:], studio.frequent
     for place, fault in enumerate(TEXT_FAULTS * EACH):

@@ -37,7 +37,7 @@ class Product(Record):
 
 
 def invent(count: int, *, seed: int) -> list[Product]:
-    """The first ``count`` products of ``seed``; asking for more changes none of them."""
+    """The first ``count`` products of ``seed``; a larger count does not change them."""
     parts = zip(_codes(seed), _names(seed), _looks(seed), strict=False)
     return [
         Product(code=code, name_en=latin, name_ja=katakana, look=look)
@@ -50,7 +50,7 @@ def _stream(*key: object) -> random.Random:
 
 
 def _unique(draw: Callable[[], T]) -> Iterator[T]:
-    """Draws without end, each value once."""
+    """Infinite draws without repetition."""
     seen: set[T] = set()
     while True:
         drawn = draw()

@@ -1,4 +1,4 @@
-"""The studio in which the invented products are photographed."""
+"""Photographs of the synthetic products, and their rows in the picture table."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def shots(index: int) -> Iterator[tuple[int, Split]]:
 class Studio:
     """Photographs the products of a catalogue into ``folder``.
 
-    Picture N of a product depends on the seed, the product and N, and on nothing else.
+    Picture N of a product depends only on the seed, the product and N.
     """
 
     def __init__(self, folder: Path, *, products: int, seed: int, size: int) -> None:
@@ -53,7 +53,7 @@ class Studio:
 
     @property
     def frequent(self) -> list[int]:
-        """Places of the products with most pictures."""
+        """Indices of the products with most pictures."""
         most = max(TRAIN_PICTURES)
         return [i for i in range(len(self.products)) if TRAIN_PICTURES[i % len(TRAIN_PICTURES)] == most]
 
@@ -79,7 +79,7 @@ class Studio:
 
 
 def _caption(product: Product, rng: np.random.Generator) -> tuple[str, str]:
-    """Language and caption: mostly the bare code, as in a stock list; else a name with it."""
+    """Language and caption: usually the code alone, as in a stock list, otherwise with a name."""
     style = rng.random()
     if style < 0.6:
         return "en", product.code

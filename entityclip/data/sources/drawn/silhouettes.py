@@ -1,4 +1,4 @@
-"""The silhouettes of the invented products, as data: what is cut from which cloth, from back to front."""
+"""Silhouettes of the synthetic products, as data: shapes with their fills, from back to front."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ Form = Literal["polygon", "ellipse", "rounded", "line", "arc"]
 class Shape(NamedTuple):
     """One part of a silhouette.
 
-    ``points`` are x, y in hundredths of the side: corners, or the two of the box; an arc adds its two angles.
-    ``width`` is that of a line or an arc, and the radius of rounded corners.
+    ``points`` are x, y in hundredths of the side: corners of a polygon, or two of a box; an arc also has two angles.
+    ``width`` is the width of a line or an arc, or the radius of rounded corners.
     """
 
     tone: Tone
@@ -22,7 +22,7 @@ class Shape(NamedTuple):
 
 
 class Silhouette(NamedTuple):
-    """Shapes from back to front, the part that wears the accent colour, and where the label's centre is."""
+    """Shapes from back to front, the part with the accent colour, and the centre of the label."""
 
     accent_part: str
     label_at: tuple[float, float]
