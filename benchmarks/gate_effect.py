@@ -128,9 +128,9 @@ def trained(bench: GateBench, name: str, texts: pd.DataFrame, seed: int) -> tupl
     result = train_and_evaluate(
         config, make_data=make, key=key, run=run, decoded=bench.to.decoded, progress=sys.stderr.isatty()
     )
-    asked = result.queries
-    asked = asked[(asked["index"] == "explanation") & (asked["direction"] == "image_to_text")]
-    hits = 100.0 * (asked.set_index(["slice", "pair_id"])["rank"] == 1)
+    queries = result.queries
+    queries = queries[(queries["index"] == "explanation") & (queries["direction"] == "image_to_text")]
+    hits = 100.0 * (queries.set_index(["slice", "pair_id"])["rank"] == 1)
     print(f"{name}, seed {seed}: R@1 {hits.mean():.1f}, {time.monotonic() - started:.0f} s", file=sys.stderr)
     return run, hits
 

@@ -117,13 +117,13 @@ def snapshot_of(world: World, owner: np.ndarray, layout: PackageLayout) -> tuple
     return Snapshot(released, late, nothing, *gone, released.owner), text, seconds
 
 
-def recall(snapshot: Snapshot, asked: np.ndarray, where: Filter | None) -> float:
+def recall(snapshot: Snapshot, queries: np.ndarray, where: Filter | None) -> float:
     """Share of the ten nearest accepted vectors that are found."""
     assert snapshot.released.pictures is not None
     vectors = snapshot.released.pictures.vectors
     rows = np.flatnonzero(snapshot.passing(where).pictures)
-    true = rows[exact(vectors if where is None else vectors[rows], asked, k=10)]
-    found = (PictureQuery(snapshot, query, where).nearest(k=10)[0] for query in asked)
+    true = rows[exact(vectors if where is None else vectors[rows], queries, k=10)]
+    found = (PictureQuery(snapshot, query, where).nearest(k=10)[0] for query in queries)
     return sum(len(np.intersect1d(f, t)) for f, t in zip(found, true, strict=True)) / true.size
 
 
@@ -139,7 +139,7 @@ def main(
         snapshot, text, seconds = snapshot_of(world, np.arange(rows) % len(world.centres), layout)
         size = sum(path.stat().st_size for path in layout.root.rglob("*") if path.is_file()) / 2**30
         of = rng.integers(len(world.centres), size=QUESTIONS)
-        asked = np.concatenate([world.pictures(of[::2]), world.texts(of[1::2])])
+        queries = np.concatenate([world.pictures(of[::2]), world.texts(of[1::2])])
         names = snapshot.rows(of)["entity"].tolist()
         where = Filter(categories=CATEGORIES[: len(CATEGORIES) // 4])
 
@@ -148,18 +148,18 @@ def main(
             exactly = {int(found.entity_id[1:]): found.spelt for found in text.named(typed)}
             told = {int(e[1:]) for column in ("names", "texts") for e, _ in text.holding(typed, column=column)}
             words = TextMatches(exact=exactly, named=frozenset(told))
-            return picture_hits(snapshot, Question(asked[i], typed, words, "mixed", 10, where))
+            return picture_hits(snapshot, Question(queries[i], typed, words, "mixed", 10, where))
 
         for i in range(20):  # maps the files
             hybrid(i, where)
-        vectors = times(lambda i: PictureQuery(snapshot, asked[i], None).nearest(k=10), count=QUESTIONS)
-        filtered = times(lambda i: PictureQuery(snapshot, asked[i], where).nearest(k=10), count=QUESTIONS)
+        vectors = times(lambda i: PictureQuery(snapshot, queries[i], None).nearest(k=10), count=QUESTIONS)
+        filtered = times(lambda i: PictureQuery(snapshot, queries[i], where).nearest(k=10), count=QUESTIONS)
         figures: dict[str, Any] = {
             "rows": rows,
             "dim": dim,
-            "recall_at_10": round(recall(snapshot, asked, None), 4),
+            "recall_at_10": round(recall(snapshot, queries, None), 4),
             **vectors,
-            "filtered_recall_at_10": round(recall(snapshot, asked, where), 4),
+            "filtered_recall_at_10": round(recall(snapshot, queries, where), 4),
             **{f"filtered_{name}": value for name, value in filtered.items()},
             **{f"hybrid_{name}": value for name, value in times(hybrid, count=QUESTIONS).items()},
             **{f"hybrid_filtered_{k}": v for k, v in times(lambda i: hybrid(i, where), count=QUESTIONS).items()},

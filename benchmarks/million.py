@@ -90,9 +90,12 @@ def disk(first: Done, second: Done, *, pairs_wanted: int, price: float | None) -
     return lines
 
 
-def written(asked: Estimate, *, entities: int, prices: Prices) -> dict[str, Any]:
+def written(predicted: Estimate, *, entities: int, prices: Prices) -> dict[str, Any]:
     """Input tokens and maximum output tokens of a language model, with one text per entity."""
-    tokens = {"in": asked.cost.tokens_in / asked.requests, "out_at_most": asked.cost.tokens_out / asked.requests}
+    tokens = {
+        "in": predicted.cost.tokens_in / predicted.requests,
+        "out_at_most": predicted.cost.tokens_out / predicted.requests,
+    }
     millions = {way: each * entities / 1e6 for way, each in tokens.items()}
     money = [times(millions["in"], prices.tokens_in), times(millions["out_at_most"], prices.tokens_out)]
     return {
@@ -184,7 +187,7 @@ def main(
         "entities": entities,
         "steps": lines,
         "disk": disk(small, large, pairs_wanted=pairs_wanted, price=gb_month),
-        "language_model": written(large.asked, entities=entities, prices=prices),
+        "language_model": written(large.predicted, entities=entities, prices=prices),
         "prices": prices._asdict(),
         "measured": {"source": whole.name, "pictures": large.pictures, "entities": large.entities, "preset": settings},
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,

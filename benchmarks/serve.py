@@ -100,9 +100,9 @@ def inprocess(package: Path, files: list[bytes], *, seconds: float) -> dict[str,
 def load(url: str, path: str, files: Path, at_once: int, seconds: float, *, count: int = 1) -> dict[str, Any]:
     """Send requests with ``count`` items over ``at_once`` connections from a separate process; CPU ms per item."""
     asking = Path(__file__).with_name("lib") / "load_client.py"
-    asked = [sys.executable, str(asking), url, path, str(files), str(at_once), str(count), str(seconds)]
+    command = [sys.executable, str(asking), url, path, str(files), str(at_once), str(count), str(seconds)]
     before = server_cpu_seconds()
-    done = subprocess.run(asked, stdout=subprocess.PIPE, text=True, check=True, timeout=seconds + 300)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=seconds + 300)
     spent, seen = server_cpu_seconds() - before, json.loads(done.stdout)
     answers = count * max(1, seen["statuses"].get("200", 0))
     return seen | {

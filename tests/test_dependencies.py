@@ -187,7 +187,7 @@ def test_the_cpu_build_is_taken_where_the_index_offers_it(locks: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the usual build is the CPU build")
-def test_set_up_says_why_the_cpu_build_is_not_taken(locks: Path) -> None:
+def test_set_up_prints_why_the_cpu_build_is_not_taken(locks: Path) -> None:
     wheel(locks / "索引", "torch", "1.9+cpu")
     done, installed = install(locks, "--torch", "cpu")
     assert done.returncode == 1

@@ -118,7 +118,7 @@ def test_anyone_gets_the_champions_weights_from_the_workspace(first: Journey, tm
     assert (tmp_path / "got" / "card.json").read_text() == layout.model.card.read_text()
 
 
-def test_an_unchanged_second_run_reuses_every_step_and_says_why(first: Journey, catalog: Path) -> None:
+def test_an_unchanged_second_run_reuses_every_step_with_a_reason(first: Journey, catalog: Path) -> None:
     layout, done = first
     page = Path(last_line(done)["report"]).read_bytes()
     before = subprocess.run(["git", "rev-parse", "HEAD"], cwd=layout.root, capture_output=True, text=True).stdout
@@ -154,11 +154,11 @@ def test_the_poll_flow_and_a_bare_run_take_the_source_that_the_first_run_named(f
 
 def looked(layout: Layout, catalog: Path, **changes: Any) -> dict[str, str]:
     """Step -> 'reused' or 'runs', and why, as ``--dry-run`` says it; nothing in the workspace is touched."""
-    asked: dict[str, Any] = {"epochs": None, "device": "cpu", "config": None, "products": 60} | changes
-    named = Origin(preset="tiny", path=catalog, products=asked.pop("products"))
+    options: dict[str, Any] = {"epochs": None, "device": "cpu", "config": None, "products": 60} | changes
+    named = Origin(preset="tiny", path=catalog, products=options.pop("products"))
     origin = source_for(layout, named, replace=True)
     before = {path: path.stat().st_mtime_ns for path in sorted(layout.root.rglob("*"))}
-    steps = plan(layout, settings_of("tiny", **asked), origin)
+    steps = plan(layout, settings_of("tiny", **options), origin)
     assert {path: path.stat().st_mtime_ns for path in sorted(layout.root.rglob("*"))} == before
     assert [step.name for step in steps] == STEPS
     return {step.name: f"{'reused' if step.reused else 'runs'}: {step.reason}" for step in steps}

@@ -29,8 +29,8 @@ async def ask(url: str, path: str, files: list[bytes], at_once: int, count: int,
 
         async def caller(number: int) -> None:
             while (started := time.perf_counter()) < end:
-                asked = request(path, files, number, count)
-                async with session.post(path, **asked) as response:
+                options = request(path, files, number, count)
+                async with session.post(path, **options) as response:
                     await response.read()
                 nonlocal hurried
                 hurried += response.status != 200 and "Retry-After" not in response.headers
@@ -70,6 +70,6 @@ def request(path: str, files: list[bytes], number: int, count: int) -> dict[str,
 
 
 if __name__ == "__main__":
-    address, asked_path, folder, connections, each, duration = sys.argv[1:]
+    address, url_path, folder, connections, each, duration = sys.argv[1:]
     contents = [path.read_bytes() for path in sorted(Path(folder).iterdir())]
-    print(json.dumps(asyncio.run(ask(address, asked_path, contents, int(connections), int(each), float(duration)))))
+    print(json.dumps(asyncio.run(ask(address, url_path, contents, int(connections), int(each), float(duration)))))

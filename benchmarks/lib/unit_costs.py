@@ -79,7 +79,7 @@ class Done(NamedTuple):
     entities: int
     core_seconds: dict[str, float]
     bytes_of: dict[str, int]
-    asked: Estimate
+    predicted: Estimate
 
 
 def core_seconds(work: Callable[[], object]) -> float:
@@ -129,8 +129,8 @@ def done(source: Source, settings: Preset, model: checkpoint.LoadedModel, *, roo
     }
     spent = {name: core_seconds(step) for name, step in steps.items()}
     asking = open_writer(OpenAIConfig(model="planned", base_url=NOBODY), ledger=layout.ledger)
-    asked = estimate(layout.staging, writer=asking, ledger=layout.ledger)
-    return Done(reports[0].pairs, reports[0].entities, spent, _sizes(layout), asked)
+    predicted = estimate(layout.staging, writer=asking, ledger=layout.ledger)
+    return Done(reports[0].pairs, reports[0].entities, spent, _sizes(layout), predicted)
 
 
 def _sizes(layout: Layout) -> dict[str, int]:
@@ -150,8 +150,8 @@ def index_seconds(rows: int, *, dim: int) -> float:
     """Core seconds to build the approximate index over this many vectors."""
     world = World(max(1, rows // 8), dim=dim)
     vectors = world.pictures(np.arange(rows) % len(world.centres))
-    asked = world.texts(np.arange(min(1000, len(world.centres))))
-    return core_seconds(lambda: Approximate.build(vectors, queries=asked))
+    queries = world.texts(np.arange(min(1000, len(world.centres))))
+    return core_seconds(lambda: Approximate.build(vectors, queries=queries))
 
 
 def step_seconds(settings: Preset, place: Place, *, batch: int) -> float:

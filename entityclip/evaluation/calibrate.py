@@ -85,8 +85,8 @@ def calibrate_mix(
     pictures = _some(pictures, most=max(PICTURES // 10, COMPARISONS // len(entities.rows)))
     truth = entities.rows_of(pictures.rows["entity_id"])
     number = entities.rows["slice"].map({name: i for i, name in enumerate(SLICES)}).to_numpy()
-    asked = [np.flatnonzero(number[truth] == i) for i in range(len(SLICES))]
-    free = [i for i, rows in enumerate(asked) if len(rows)]
+    of_slice = [np.flatnonzero(number[truth] == i) for i in range(len(SLICES))]
+    free = [i for i, rows in enumerate(of_slice) if len(rows)]
     if not free:
         return dict(DEFAULT_MIX), {}
     true, rivals = likelihood_grid(
@@ -95,7 +95,7 @@ def calibrate_mix(
 
     def recalls(choice: list[int]) -> np.ndarray:
         against = np.sum([rivals[i, c] for i, c in enumerate(choice)], axis=0)
-        right = [true[choice[i], asked[i]] / (true[choice[i], asked[i]] + against[asked[i]]) for i in free]
+        right = [true[choice[i], of_slice[i]] / (true[choice[i], of_slice[i]] + against[of_slice[i]]) for i in free]
         return np.array([part.mean() for part in right])
 
     caption, explanation = ([_choice(weight)] * len(SLICES) for weight in (0, 1))

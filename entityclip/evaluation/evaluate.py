@@ -106,35 +106,35 @@ def usual_candidates(data: DataLayout, *, split: Split) -> Candidates:
 
 
 # ---------------------------------------------------------------- queries
-def _asked(entities: EntityIndex, pictures: PictureIndex, truth: np.ndarray) -> pd.DataFrame:
+def _queries(entities: EntityIndex, pictures: PictureIndex, truth: np.ndarray) -> pd.DataFrame:
     """pair_id, entity_id, slice, category, language of each picture."""
     of_entity = entities.rows[["slice", "category"]].iloc[truth].reset_index(drop=True)
-    asked = pd.concat([pictures.rows[["pair_id", "entity_id", "language"]], of_entity], axis=1)
-    return asked[["pair_id", "entity_id", "slice", "category", "language"]]
+    queries = pd.concat([pictures.rows[["pair_id", "entity_id", "language"]], of_entity], axis=1)
+    return queries[["pair_id", "entity_id", "slice", "category", "language"]]
 
 
 def _answers(
     model: LoadedModel, entities: EntityIndex, pictures: PictureIndex, truth: np.ndarray, *, own: bool
 ) -> Iterator[pd.DataFrame]:
     """A row per query. Texts ask too where every picture has its ``own`` entity, captions also where distinct."""
-    asked, names = _asked(entities, pictures, truth), entities.rows["entity"].to_numpy()
+    queries, names = _queries(entities, pictures, truth), entities.rows["entity"].to_numpy()
     entity_ids, pair_ids = entities.rows["entity_id"].to_numpy(), pictures.rows["pair_id"].to_numpy()
     for kind in get_args(IndexKind):
         vectors = entities.vectors[kind]
         if own:
             to_text, to_image = metrics.both_ways(pictures.vectors, vectors[truth])
-            yield asked.assign(index=kind, direction="image_to_text", **_outcome(to_text, entity_ids[truth]))
-            yield asked.assign(index=kind, direction="text_to_image", **_outcome(to_image, pair_ids))
+            yield queries.assign(index=kind, direction="image_to_text", **_outcome(to_text, entity_ids[truth]))
+            yield queries.assign(index=kind, direction="text_to_image", **_outcome(to_image, pair_ids))
         else:
             ranked = metrics.ranks(pictures.vectors, vectors, truth)
-            yield asked.assign(index=kind, direction="image_to_text", **_outcome(ranked, entity_ids))
+            yield queries.assign(index=kind, direction="image_to_text", **_outcome(ranked, entity_ids))
     captions = pictures.rows["caption"]
     if own or captions.nunique() >= DISTINCT * len(captions):
         same = bool((captions == names[truth]).all())  # then they are embedded already
         texts = entities.vectors["caption"][truth] if same else model.embed_texts(list(captions))
         to_text, to_image = metrics.both_ways(pictures.vectors, texts)
-        yield asked.assign(index="pairs", direction="image_to_text", **_outcome(to_text, pair_ids))
-        yield asked.assign(index="pairs", direction="text_to_image", **_outcome(to_image, pair_ids))
+        yield queries.assign(index="pairs", direction="image_to_text", **_outcome(to_text, pair_ids))
+        yield queries.assign(index="pairs", direction="text_to_image", **_outcome(to_image, pair_ids))
 
 
 def _outcome(ranked: Ranked, ids: np.ndarray) -> dict[str, np.ndarray]:
@@ -168,8 +168,8 @@ def _retrieval_metrics(
     """Entities ask for their pictures, of which they may have several: mAP and P@10."""
     for kind in get_args(IndexKind):
         found = metrics.picture_retrieval(entities.vectors[kind], pictures.vectors, truth)
-        asked = entities.rows.iloc[found.index].assign(found=found.index)
-        for name, rows in slices(asked):
+        found_rows = entities.rows.iloc[found.index].assign(found=found.index)
+        for name, rows in slices(found_rows):
             values = {figure: found.loc[rows["found"], figure].to_numpy() for figure in ("mAP", "P@10")}
             for figure in metrics.mean_figures(values, rows["entity_id"].to_numpy(), seed=seed):
                 yield Metric(index=kind, direction="text_to_image", slice=name, **figure._asdict())
@@ -191,9 +191,9 @@ def evaluation_hash(entities: EntityIndex, pictures: PictureIndex, *, split: Spl
     Slices are part of it: once an entity has new training pictures, figures by slice are about other queries,
     and two reports cannot be compared. Names and explanations are not: to improve them is fair.
     """
-    asked = sorted(pictures.rows["pair_id"] + " " + pictures.rows["entity_id"])
+    queries = sorted(pictures.rows["pair_id"] + " " + pictures.rows["entity_id"])
     candidates = sorted(entities.rows["entity_id"] + " " + entities.rows["slice"])
-    return digest("evaluation", split, *asked, "candidates", *candidates)
+    return digest("evaluation", split, *queries, "candidates", *candidates)
 
 
 def probes(entities: EntityIndex, pictures: PictureIndex, truth: np.ndarray) -> tuple[Probe, ...]:
@@ -201,9 +201,9 @@ def probes(entities: EntityIndex, pictures: PictureIndex, truth: np.ndarray) -> 
 
     A service of this model has to give the same scores.
     """
-    asked = _asked(entities, pictures, truth).sort_values("pair_id")
-    turn = asked.groupby("slice").cumcount()  # the first picture of each slice, then the second of each ...
-    chosen = asked.assign(turn=turn).sort_values(["turn", "slice"], kind="stable").index[:PROBES]
+    queries = _queries(entities, pictures, truth).sort_values("pair_id")
+    turn = queries.groupby("slice").cumcount()  # the first picture of each slice, then the second of each ...
+    chosen = queries.assign(turn=turn).sort_values(["turn", "slice"], kind="stable").index[:PROBES]
     names, found = entities.rows["entity"].to_numpy(), []
     for row in chosen:
         best, scores = nearest(pictures.vectors[row], entities.vectors["mixed"], k=5)

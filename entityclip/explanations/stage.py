@@ -95,11 +95,11 @@ def estimate(
     waiting = Requests(staging, pictures=writer.sees_pictures, rights=rights)
     with Ledger(ledger) as book:
         missing = set(_missing(waiting, writer=writer, book=book, again=again))
-        asked, cost = 0, WriterCost()
+        requests, cost = 0, WriterCost()
         for request in waiting:
-            asked += 1
+            requests += 1
             cost += writer.expected(request) if key_of(request, writer=writer) in missing else WriterCost()
-    return Estimate(requests=asked, known=asked - len(missing), cost=cost)
+    return Estimate(requests=requests, known=requests - len(missing), cost=cost)
 
 
 @contextmanager

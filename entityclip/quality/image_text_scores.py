@@ -72,9 +72,9 @@ def _rank(match: np.ndarray, rows: np.ndarray, owner: np.ndarray, texts: np.ndar
     rivals = np.random.default_rng(_SEED).permutation(len(owner))[:MOST_RIVALS]
     parts = [np.zeros(0)]
     for start in range(0, len(rows), _CHUNK):
-        asked = rows[start : start + _CHUNK]
-        other = owner[asked][:, None] != owner[rivals][None, :]
-        nearer = centres[owner[asked]] @ texts[rivals].T > match[start : start + _CHUNK, None]
+        some = rows[start : start + _CHUNK]
+        other = owner[some][:, None] != owner[rivals][None, :]
+        nearer = centres[owner[some]] @ texts[rivals].T > match[start : start + _CHUNK, None]
         parts.append(
             np.where(other.any(axis=1), (nearer & other).sum(axis=1) / np.maximum(other.sum(axis=1), 1), np.nan)
         )

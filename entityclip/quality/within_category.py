@@ -45,9 +45,9 @@ def likeness(words: HashedWords, entity: np.ndarray, category: np.ndarray) -> Li
         present = np.isin(category[entity], category[entity[rows]])
         texts = np.union1d(rows, np.flatnonzero(present & chosen[entity]))
         matrix = _weighed(words, texts, entity[texts], category, chosen)
-        asked = np.searchsorted(texts, rows)
-        own[rows] = _own(matrix, entity[texts])[asked]
-        sibling[rows], nearest[rows] = _nearest(matrix, entity[texts], category, chosen, asked)
+        queried = np.searchsorted(texts, rows)
+        own[rows] = _own(matrix, entity[texts])[queried]
+        sibling[rows], nearest[rows] = _nearest(matrix, entity[texts], category, chosen, queried)
     return Likeness(own, sibling, nearest)
 
 
@@ -110,16 +110,16 @@ def _own(matrix: csr_array, owner: np.ndarray) -> np.ndarray:
 
 
 def _nearest(
-    matrix: csr_array, owner: np.ndarray, category: np.ndarray, chosen: np.ndarray, asked: np.ndarray
+    matrix: csr_array, owner: np.ndarray, category: np.ndarray, chosen: np.ndarray, queried: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Similarity of each queried text with the nearest sibling, and the sibling."""
     entities = np.unique(owner[chosen[owner]])
-    likeness = (matrix[asked] @ _unit(_members(owner, chosen) @ matrix).T).tocsr()
-    rows, seen = np.repeat(np.arange(len(asked)), np.diff(likeness.indptr)), entities[likeness.indices]
-    scores = np.where(seen == owner[asked][rows], -1.0, likeness.data)
-    best, nearest = np.zeros(len(asked)), np.full(len(asked), -1)
+    likeness = (matrix[queried] @ _unit(_members(owner, chosen) @ matrix).T).tocsr()
+    rows, seen = np.repeat(np.arange(len(queried)), np.diff(likeness.indptr)), entities[likeness.indices]
+    scores = np.where(seen == owner[queried][rows], -1.0, likeness.data)
+    best, nearest = np.zeros(len(queried)), np.full(len(queried), -1)
     np.maximum.at(best, rows, scores)
     hits = scores == best[rows]
     nearest[rows[hits]] = seen[hits]
-    group, size = category[owner[asked]], np.bincount(category[entities], minlength=len(category))
-    return np.where(size[group] > chosen[owner[asked]], best, np.nan), nearest
+    group, size = category[owner[queried]], np.bincount(category[entities], minlength=len(category))
+    return np.where(size[group] > chosen[owner[queried]], best, np.nan), nearest

@@ -121,8 +121,8 @@ def log_odds(model: LoadedModel, entities: EntityIndex, image: TowerOutput, cand
         raise ConfigError("the model was trained without the matching term (eta 0): it has no head that could re-rank")
     if "explanation" not in entities.rows:
         raise DataError("the entity index holds no texts, so it is of an earlier version; build it again")
-    asked, where = np.unique(candidates, return_inverse=True)  # the tower reads each text once
-    named, explained = (_read_texts(model, list(entities.rows[c].iloc[asked])) for c in ("entity", "explanation"))
+    unique, where = np.unique(candidates, return_inverse=True)  # the tower reads each text once
+    named, explained = (_read_texts(model, list(entities.rows[c].iloc[unique])) for c in ("entity", "explanation"))
     of = torch.from_numpy(where.reshape(-1)).to(model.device)
     pictures = torch.arange(len(candidates), device=model.device).repeat_interleave(candidates.shape[1])
     triples = (image.rows(pictures), named.rows(of), explained.rows(of))
@@ -232,21 +232,21 @@ def _shortlists(
     progress: bool,
 ) -> _Shortlists:
     parts: list[tuple[np.ndarray, ...]] = []
-    asked = _asked(data, split=split, most=most)
-    with tqdm(total=len(asked), desc="re-ranking", unit="picture", disable=not progress) as bar:
-        for chunk in _chunks(_pictures(data, split, asked), CHUNK):
+    entity_of = _queried_pictures(data, split=split, most=most)
+    with tqdm(total=len(entity_of), desc="re-ranking", unit="picture", disable=not progress) as bar:
+        for chunk in _chunks(_pictures(data, split, entity_of), CHUNK):
             image = _read(model, (picture for _, picture in chunk))
             vectors = F.normalize(image.pooled(), dim=-1).float().cpu().numpy()
             similarities = vectors @ entities.vectors["mixed"].T
             candidates = np.stack([best(row, k=first) for row in similarities])
             judged = log_odds(model, entities, image, candidates)
-            truth = entities.rows_of([asked[pair_id] for pair_id, _ in chunk])
+            truth = entities.rows_of([entity_of[pair_id] for pair_id, _ in chunk])
             parts.append((truth, candidates, np.take_along_axis(similarities, candidates, axis=1), judged))
             bar.update(len(chunk))
     return _Shortlists(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _asked(data: DataLayout, *, split: Split, most: int | None) -> dict[str, str]:
+def _queried_pictures(data: DataLayout, *, split: Split, most: int | None) -> dict[str, str]:
     """pair_id -> entity_id of the pictures that ask; ids are hashes, so the first ones are as good as a draw."""
     frame: pd.DataFrame = pairs.read_frame(data.pairs, name=split, columns=["pair_id", "entity_id"])
     if frame.empty:
@@ -255,9 +255,9 @@ def _asked(data: DataLayout, *, split: Split, most: int | None) -> dict[str, str
     return dict(zip(frame["pair_id"], frame["entity_id"], strict=True))
 
 
-def _pictures(data: DataLayout, split: Split, asked: dict[str, str]) -> Iterator[tuple[str, Image.Image]]:
+def _pictures(data: DataLayout, split: Split, entity_of: dict[str, str]) -> Iterator[tuple[str, Image.Image]]:
     for row in pairs.iter_rows(data.pairs, name=split, columns=["pair_id", "image"]):
-        if row["pair_id"] in asked:
+        if row["pair_id"] in entity_of:
             yield row["pair_id"], decode(row["image"]["bytes"])
 
 
@@ -271,7 +271,7 @@ def _times(
 ) -> tuple[float, float]:
     """Median milliseconds of one search, and of the re-ranking after it, picture by picture."""
     search, again = [], []
-    for _, image in _pictures(data, split, _asked(data, split=split, most=TIMED)):
+    for _, image in _pictures(data, split, _queried_pictures(data, split=split, most=TIMED)):
         started = time.perf_counter()
         similarities = entities.vectors["mixed"] @ model.embed_images([image])[0]
         rows = best(similarities, k=first)

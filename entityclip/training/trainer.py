@@ -97,11 +97,11 @@ def _train(job: TrainingJob, best: Best | None, *, run: RunLayout, report: Repor
     )
     saved, means, terms = time.monotonic(), _Means(), {}
     bar = tqdm(initial=done, total=total, desc="train", unit="step", disable=not progress)
-    asked = time.monotonic()
+    requested = time.monotonic()
     for step, prepared in enumerate(steps, start=done):
         arrived = time.monotonic()
         terms = job.step(step, prepared)
-        means.add(terms | dict(zip(TIMES, (arrived - asked, time.monotonic() - arrived), strict=True)))
+        means.add(terms | dict(zip(TIMES, (arrived - requested, time.monotonic() - arrived), strict=True)))
         bar.update()
         if job.steps.ends_epoch(step):
             epoch = job.steps.plan[step][0] + 1
@@ -110,7 +110,7 @@ def _train(job: TrainingJob, best: Best | None, *, run: RunLayout, report: Repor
         if job.agree(time.monotonic() - saved > config.save_seconds):
             resume_state.save(run.resume, job.wrapped, job.optimizer, job.average, step=step + 1)
             saved = time.monotonic()
-        asked = time.monotonic()
+        requested = time.monotonic()
     bar.close()
     return terms
 

@@ -64,6 +64,6 @@ def test_a_file_that_is_no_architecture_is_refused_with_its_name(
 
 
 @pytest.mark.parametrize("name", ["no-such-thing", "", "../architectures/entityclip-tiny", "hf-hub:a/b", "a\0b"])
-def test_an_unknown_name_is_refused_and_the_hub_is_not_asked(name: str) -> None:
+def test_an_unknown_name_is_refused_without_a_request_to_the_hub(name: str) -> None:
     with pytest.raises(ConfigError, match="neither a name"):
         settings(name)

@@ -120,8 +120,8 @@ def request(rng: random.Random, path: str, files: list[bytes], large: list[str])
     if kind < 0.15:
         return sound(path, rng.choice(files))
     if kind < 0.35:
-        asked = {rng.choice(FIELDS): value(rng) for _ in range(rng.randrange(4))}
-        return {"content": json.dumps(asked), "headers": as_json}
+        payload = {rng.choice(FIELDS): value(rng) for _ in range(rng.randrange(4))}
+        return {"content": json.dumps(payload), "headers": as_json}
     if kind < 0.75:
         sent = [(rng.choice(("image", "images")), (rng.choice(("a.png", "a\x01", "a" * 300)), rng.choice(files)))]
         typed = {rng.choice(FIELDS): str(value(rng)).encode(errors="replace") for _ in range(rng.randrange(3))}

@@ -49,16 +49,16 @@ def test_refusal_is_an_error_with_its_reason_and_status(service):
 
 
 def answering(*answers: httpx.Response | Exception) -> tuple[Client, list[httpx.Request]]:
-    asked: list[httpx.Request] = []
+    requests: list[httpx.Request] = []
     left = list(answers)
 
     def answer(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
+        requests.append(request)
         if isinstance(said := left.pop(0), Exception):
             raise said
         return said
 
-    return Client("http://localhost", key="ec_a_b", tries=3, transport=httpx.MockTransport(answer)), asked
+    return Client("http://localhost", key="ec_a_b", tries=3, transport=httpx.MockTransport(answer)), requests
 
 
 BUSY = httpx.Response(503, json={"error": "the service is busy"}, headers={"retry-after": "7"})
@@ -72,11 +72,11 @@ def waited(monkeypatch) -> list[float]:
     return seconds
 
 
-def test_busy_service_is_asked_again_when_it_says(waited: list[float]):
-    service, asked = answering(BUSY, httpx.ConnectError("away"), DONE)
+def test_busy_service_is_retried_after_its_retry_after(waited: list[float]):
+    service, requests = answering(BUSY, httpx.ConnectError("away"), DONE)
     assert service.embed_texts(["a"]).vectors == [[1.0]]
     assert waited == [7.0, 1.0]
-    assert [request.headers["authorization"] for request in asked] == ["Bearer ec_a_b"] * 3
+    assert [request.headers["authorization"] for request in requests] == ["Bearer ec_a_b"] * 3
 
 
 @pytest.mark.parametrize(

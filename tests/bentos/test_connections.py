@@ -106,7 +106,7 @@ def test_the_headers_of_a_later_request_have_no_more_time(port):
         assert seconds_until_closed(slow, every=b"x") < 1 + 5 * SECONDS
 
 
-def test_body_that_nobody_reads_has_no_more_time(port):
+def test_body_that_is_not_read_has_no_more_time(port):
     with connected(port) as slow:
         assert b"200 OK" in answered(slow, b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n")
         assert seconds_until_closed(slow, every=b"x") < 1 + 5 * SECONDS

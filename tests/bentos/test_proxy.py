@@ -205,7 +205,7 @@ def test_http_is_redirected_to_https_of_the_name_in_the_configuration(echo: Prox
         assert (moved.status_code, moved.headers["location"]) == (308, f"https://{NAME}/docs.json?a=%0d%0ab")
 
 
-def test_a_browser_is_told_to_stay_with_https(echo: Proxy) -> None:
+def test_a_browser_gets_hsts(echo: Proxy) -> None:
     for path in ("/search", "/unknown"):
         assert echo.request("POST", path).headers["strict-transport-security"] == "max-age=31536000"
 
@@ -222,7 +222,7 @@ def test_an_address_that_the_client_claims_is_overwritten(echo: Proxy) -> None:
     assert "forwarded" not in seen
 
 
-def test_a_service_without_keys_answers_nobody_through_the_proxy(
+def test_a_service_without_keys_refuses_requests_through_the_proxy(
     proxied: Start,
 ) -> None:
     guarded = Guard(Starlette(routes=[Route("/search", tell_headers, methods=["POST"])]), state=None, max_concurrency=8)
@@ -240,7 +240,7 @@ def test_only_the_paths_of_the_api_pass(service: Proxy, key: str, path: str) -> 
     assert "bentoml" not in refused.text
 
 
-def test_a_service_that_is_down_is_told_in_the_form_of_a_refusal(
+def test_a_service_that_is_down_is_reported_in_the_form_of_a_refusal(
     proxied: Start,
 ) -> None:
     (nothing,) = free_ports(1)
@@ -262,7 +262,7 @@ def test_a_slow_header_is_not_waited_for(echo: Proxy) -> None:
         assert one.recv(1000) == b""
 
 
-def test_an_address_that_asks_too_often_is_refused(proxied: Start) -> None:
+def test_an_address_over_its_rate_is_refused(proxied: Start) -> None:
     app = Starlette(routes=[Route("/docs.json", tell_headers)])
     with listening(app) as port, proxied(port) as proxy, proxy.client() as client:
         url = f"https://127.0.0.1:{proxy.https}/docs.json"

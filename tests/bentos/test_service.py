@@ -50,9 +50,9 @@ def test_ready_while_no_thread_is_free_for_requests(client):
         client.portal.call(setattr, limiter, "total_tokens", before)
 
 
-def test_tag_vouches_for_the_precision_that_was_asked_for(client):
-    def vouched(**asked: str) -> int:
-        tags = client.post("/tag", files=picture(png()), data=asked).json()["tags"]
+def test_tag_marks_what_reaches_the_requested_precision(client):
+    def vouched(**fields: str) -> int:
+        tags = client.post("/tag", files=picture(png()), data=fields).json()["tags"]
         return sum(tag["above_threshold"] for tag in tags)
 
     assert vouched() > vouched(precision="0.99") == 0  # the card has a threshold for 0.9 alone
@@ -89,7 +89,7 @@ def test_match_and_embeddings_agree(client):
     assert score == pytest.approx(sum(a * b for a, b in zip(text[0], image["vectors"][0], strict=True)), abs=1e-5)
 
 
-def test_tag_says_unknown_where_it_vouches_for_nothing(client):
+def test_tag_is_unknown_where_no_tag_reaches_the_threshold(client):
     known, unknown = (
         client.post("/tag", files=picture(png()), data={"precision": precision}).json() for precision in ("0.9", "0.99")
     )
@@ -97,7 +97,7 @@ def test_tag_says_unknown_where_it_vouches_for_nothing(client):
     assert len(unknown["tags"]) == 5  # what it would have guessed
 
 
-def test_match_tells_probability_and_evidence(client, predictor):
+def test_match_returns_probability_and_evidence(client, predictor):
     named = client.post("/match", files=picture(png()), data={"text": "kx-red"}).json()
     tags = {tag.entity_id: tag for tag in predictor.tag(tiny_picture("red", 1), k=6)}
     assert named["probability"] == pytest.approx(tags[named["entity_id"]].confidence, abs=1e-6)
@@ -124,7 +124,7 @@ def test_feedback_needs_a_place_to_keep_it(client):
         ({"text": None}, "text or the image of the query"),
     ],
 )
-def test_feedback_that_says_nothing_is_refused(client, change, reason):
+def test_empty_feedback_is_refused(client, change, reason):
     judged = {"release": "v1.0.0", "verdict": "right", "entity_id": "e", "text": "kettle"} | change
     _refused(client.post("/feedback", json=judged), reason=reason)
 
@@ -146,11 +146,11 @@ def test_without_a_state_folder_entities_cannot_be_changed(client):
 
 
 def test_search_keeps_to_its_filter(client):
-    asked = {"text": "disc", "target": "entities"}
-    assert len(client.post("/search", json=asked | {"categories": ["kettle"]}).json()["hits"]) == 6
-    assert client.post("/search", json=asked | {"categories": ["pump"]}).json()["hits"] == []
-    assert client.post("/search", data=asked | {"languages": ["ja", "fr"]}).json()["hits"] == []
-    _refused(client.post("/search", json=asked | {"since": "yesterday"}), reason="since")
+    query = {"text": "disc", "target": "entities"}
+    assert len(client.post("/search", json=query | {"categories": ["kettle"]}).json()["hits"]) == 6
+    assert client.post("/search", json=query | {"categories": ["pump"]}).json()["hits"] == []
+    assert client.post("/search", data=query | {"languages": ["ja", "fr"]}).json()["hits"] == []
+    _refused(client.post("/search", json=query | {"since": "yesterday"}), reason="since")
 
 
 def test_about_names_release_rules_and_model(client, released):
@@ -224,7 +224,7 @@ def test_decompression_bomb_is_refused(client):
 
 
 @pytest.mark.parametrize(
-    ("asked", "reason"),
+    ("query", "reason"),
     [
         ({}, "send text, image, or both"),
         ({"text": ""}, "at least 1 character"),
@@ -240,8 +240,8 @@ def test_decompression_bomb_is_refused(client):
         ([1], "should be an object"),
     ],
 )
-def test_impossible_search_is_refused_with_its_reason(client, asked, reason):
-    _refused(client.post("/search", json=asked), reason=reason)
+def test_impossible_search_is_refused_with_its_reason(client, query, reason):
+    _refused(client.post("/search", json=query), reason=reason)
 
 
 @pytest.mark.parametrize(

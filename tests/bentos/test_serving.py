@@ -55,7 +55,7 @@ def service(url, key) -> Iterator[Client]:
         yield client
 
 
-def test_nobody_without_a_key_gets_in_and_a_new_key_needs_no_restart(url, state):
+def test_requests_without_a_key_are_refused_and_a_new_key_needs_no_restart(url, state):
     with pytest.raises(ServiceError, match="401"):
         Client(url).about()
     made = keys.make(state.keys, name="new")
@@ -136,11 +136,11 @@ def test_metrics_of_all_workers_are_counted_together(url, key, service):
     assert counted() - before == 8
 
 
-def test_dashboard_asks_for_metrics_that_there_are(url, key, service):
+def test_dashboard_queries_metrics_that_exist(url, key, service):
     service.tag(jpeg("red"))
     there = httpx.get(f"{url}/metrics", headers={"authorization": f"Bearer {key}"}).text
-    asked = set(re.findall(r"(?:bentoml|entityclip)_\w+", (REPOSITORY / "deploy/grafana/service.json").read_text()))
-    assert len(asked) >= 6
-    asked.discard("entityclip_shadowed_total")  # comes with the first shadowed request
-    for name in asked:
+    names = set(re.findall(r"(?:bentoml|entityclip)_\w+", (REPOSITORY / "deploy/grafana/service.json").read_text()))
+    assert len(names) >= 6
+    names.discard("entityclip_shadowed_total")  # comes with the first shadowed request
+    for name in names:
         assert re.search(rf"^{name}\{{", there, re.M), name

@@ -146,7 +146,7 @@ def test_the_built_in_sample_is_drawn_in_the_workspace(tmp_path):
     assert (tmp_path / ".entityclip" / "catalog" / "pictures.csv").is_file()
 
 
-def test_every_brought_text_becomes_an_explanation_once(mine):
+def test_every_source_text_becomes_an_explanation_once(mine):
     for _ in range(2):
         assert answer("explain", mine, "--workspace", mine.parent) == {"explanations": 2, "explained": 2, "entities": 4}
     assert len(pairs.read_frame(mine / "explanations")) == 2
@@ -196,7 +196,7 @@ def test_a_package_answers_without_data(package, tmp_path):
     assert len(tags) == 3
 
 
-def test_half_a_model_is_asked_for_the_other_half(package):
+def test_command_with_half_a_model_names_the_missing_half(package):
     for options in ((), ("--checkpoint", package), ("--package", package, "--data", package)):
         assert "--package DIR, or --checkpoint" in refusal("search", "kettle", *options)
 

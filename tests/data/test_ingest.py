@@ -255,7 +255,7 @@ def test_the_rights_of_an_entity_hold_for_its_pictures_and_their_texts(staging, 
         assert (stored["licence"], stored["consent"]) == ("CC0", "refused")
 
 
-def test_brought_texts_are_distinct_for_each_entity(staging, picture_bytes):
+def test_source_texts_are_distinct_for_each_entity(staging, picture_bytes):
     entity = EntityRow(entity="A", row=4, explanations=("It is blue. ", "Ｉt is blue.", " ", "It has a handle."))
     row = PictureRow(file="a.jpg", row=1, data=picture_bytes(), caption="B", entity="B", explanations=("It is blue.",))
     run(RowSource(row, row, entities=(entity,)), staging)
@@ -264,7 +264,7 @@ def test_brought_texts_are_distinct_for_each_entity(staging, picture_bytes):
     assert list(frame["row"]) == [4, 4, 1]
 
 
-def test_a_brought_text_is_kept_as_it_was_written(staging, picture_bytes):
+def test_a_source_text_is_kept_as_it_was_written(staging, picture_bytes):
     written = "容量１.５㍑、ｽﾃﾝﾚｽ製です。"
     row = PictureRow(
         file="a.jpg", row=1, data=picture_bytes(), caption="B", entity="B", explanations=(f" {written}\n",)

@@ -35,12 +35,12 @@ def test_licence_and_consent_decide(licence: str | None, consent: str | None, mi
     assert DEFAULT_RIGHTS.missing(licence=licence, consent=consent) == missing
 
 
-def test_silence_is_a_no_where_that_is_said() -> None:
+def test_missing_rights_are_refused_where_the_suite_requires_them() -> None:
     assert Rights(refused_licences=("",)).missing(licence=None, consent="yes") == "licence: (none)"
 
 
 # ---------------------------------------------------------------- the suite's JSON
-def test_a_workspace_says_in_its_suite_what_is_refused(tmp_path: Path) -> None:
+def test_the_suite_of_a_workspace_decides_what_is_refused(tmp_path: Path) -> None:
     suite = tmp_path / "pairs.json"
     assert read_rights(suite) == DEFAULT_RIGHTS
     suite.write_text(json.dumps({"meta": {"rights": {"refused_licences": ["cc*-nc*"]}}}))

@@ -102,7 +102,7 @@ def test_of_no_text_there_are_no_ids() -> None:
     assert Tokenisation().load()([]).shape == (0, 1)
 
 
-def test_truncated_texts_are_told_apart() -> None:
+def test_truncated_texts_are_distinguished() -> None:
     read = Tokenisation(context=8).load()
     assert read.truncated(["kettle " * 6, "kettle " * 7, ""]).tolist() == [False, True, False]
     assert read.truncated([]).tolist() == []

@@ -86,13 +86,13 @@ def expressions() -> list[str]:
     return shown + [alarm["expr"] for alarm in ALARMS]
 
 
-def test_what_is_asked_of_prometheus_is_in_its_language() -> None:
-    for asked in expressions():
-        promql_parser.parse(asked.replace("$__rate_interval", "1m"))
+def test_every_expression_is_valid_promql() -> None:
+    for expression in expressions():
+        promql_parser.parse(expression.replace("$__rate_interval", "1m"))
     assert len(expressions()) > len(ALARMS) + 12
 
 
-def test_figures_of_runs_that_are_asked_for_are_written(tmp_path: Path) -> None:
+def test_figures_of_runs_in_the_rules_are_written(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     with observed(layout, "all") as run:
         run.figures |= {(name, "x"): 1.0 for name in ("drift", "drifted", "pictures", "stage_seconds")}

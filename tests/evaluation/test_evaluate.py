@@ -66,7 +66,7 @@ def test_ranks_and_recall_are_those_of_the_plain_product(model, data, evaluated,
     assert 1 < report.value("mean_rank", index=kind) < 6  # an untrained model: neither all right nor all wrong
 
 
-def test_entities_ask_for_their_pictures(evaluated):
+def test_entities_retrieve_their_pictures(evaluated):
     report, _ = evaluated
     for kind in ("caption", "explanation", "mixed"):
         assert 0 < report.value("mAP", index=kind, direction="text_to_image") < 100
@@ -81,13 +81,13 @@ def test_slices_with_fewer_than_five_queries_are_left_out(evaluated):
     assert found == {("all", 18), ("few", 6), ("none", 6), ("category=kettle", 18), ("language=en", 18)}
 
 
-def test_repeated_captions_are_not_asked_for_one_by_one(evaluated):
+def test_repeated_captions_are_not_queried_one_by_one(evaluated):
     report, queries = evaluated
     assert "pairs" not in {m.index for m in report.metrics}
     assert len(queries) == 3 * 18
 
 
-def test_distinct_captions_are_asked_both_ways(tmp_path, model):
+def test_distinct_captions_are_queried_both_ways(tmp_path, model):
     report, queries = evaluate(model, tiny_data(tmp_path, held_out=1), progress=False)
     for direction in ("image_to_text", "text_to_image"):
         ranks = queries.query("index == 'pairs' and direction == @direction")["rank"]
@@ -191,9 +191,9 @@ def test_evaluating_twice_gives_the_same_report(model, data, evaluated):
 
 def test_probes_are_spread_over_the_slices(evaluated):
     report, queries = evaluated
-    asked = queries.drop_duplicates("pair_id").set_index("pair_id")
+    queried = queries.drop_duplicates("pair_id").set_index("pair_id")
     assert len({probe.pair_id for probe in report.probes}) == 5
-    assert {asked.loc[probe.pair_id, "slice"] for probe in report.probes} == {"frequent", "few", "one", "none"}
+    assert {queried.loc[probe.pair_id, "slice"] for probe in report.probes} == {"frequent", "few", "one", "none"}
     mixed = queries[queries["index"] == "mixed"].set_index("pair_id")
     for probe in report.probes:
         assert len(probe.scores) == 5

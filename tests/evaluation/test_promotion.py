@@ -156,7 +156,7 @@ def test_reports_about_different_sets_are_not_compared():
 
 
 @pytest.mark.parametrize("policy", [{"metric": "R@7"}, {"metric": "mean_rank"}, {"index": "caption"}])
-def test_policy_that_asks_for_what_was_not_measured_is_refused(policy):
+def test_policy_on_an_unmeasured_figure_is_refused(policy):
     for champion in (None, report("old", OLD)):
         with pytest.raises(ConfigError, match=r"policy\.metric is .* for which higher is better"):
             decided(report("new", OLD), champion, **policy)
@@ -250,7 +250,7 @@ def test_gain_on_the_same_queries_has_a_narrower_interval_than_two_recalls():
 
 
 @pytest.mark.parametrize(("won", "lost", "promoted"), [(10, 0, True), (12, 10, False)])
-def test_policy_may_ask_for_a_gain_that_is_no_chance(won, lost, promoted):
+def test_policy_may_require_a_significant_gain(won, lost, promoted):
     old = np.repeat([1, 2], [50, 50])
     new = old.copy()
     new[:lost], new[50 : 50 + won] = 2, 1
@@ -276,7 +276,7 @@ def test_gain_that_cannot_be_paired_is_never_sure():
         ({"size_mb": 12}, False, "the package weighs 12.5 MB; 12 MB are allowed: too much"),
     ],
 )
-def test_release_is_blessed_for_service_within_its_budgets(budgets, certified, reason):
+def test_release_is_certified_for_service_within_its_budgets(budgets, certified, reason):
     release = Release(version="v1.0.0", commit="c", model_fingerprint="new", data_hash="d")
     policy = PromotionPolicy(**budgets)
     serving_check = certify(release, policy=policy, largest_difference=1e-6, latency_ms=40.0, size_mb=12.5)

@@ -39,7 +39,7 @@ def test_a_sound_batch_passes_whole_with_its_pictures_and_texts(batch: Batch) ->
         assert row["split"] == picture["split"]
 
 
-def test_broken_rows_are_set_aside_with_rule_value_and_origin(batch: Batch) -> None:
+def test_broken_rows_are_quarantined_with_rule_value_and_origin(batch: Batch) -> None:
     batch.pictures[0]["caption"] = " "
     batch.texts[5]["text"] += " Ask sales@shop.example, or \0 💡."
     report = batch.gate()
@@ -57,7 +57,7 @@ def test_broken_rows_are_set_aside_with_rule_value_and_origin(batch: Batch) -> N
     assert len(pairs.read_frame(batch.accepted.entities)) == 40
 
 
-def test_identical_rows_are_told_apart_by_their_place(batch: Batch) -> None:
+def test_identical_rows_are_distinguished_by_their_place(batch: Batch) -> None:
     batch.pictures.append(dict(batch.pictures[0]))
     report = batch.gate()
     assert (report.accepted_pairs, report.quarantined_pairs) == (40, 1)
@@ -146,7 +146,7 @@ def test_a_text_that_stops_the_scorer_is_named_once_with_a_traceback_in_the_log(
     assert "IndexError" in caplog.text
 
 
-def test_rubbish_is_set_aside_by_name_and_can_be_read_back(batch: Batch) -> None:
+def test_rubbish_is_quarantined_by_name_and_can_be_read_back(batch: Batch) -> None:
     rubbish = {
         "control": "A red kettle\0 with a lid, a base and a label.",
         "too_long": "word " * 200_000,
@@ -200,7 +200,7 @@ def test_every_planted_fault_is_caught_by_the_rule_that_it_names(judged_catalog:
     assert len({f.caught_by for f in faults}) == 11
 
 
-def test_nothing_sound_in_the_catalogue_is_set_aside(judged_catalog: Layout) -> None:
+def test_nothing_sound_in_the_catalogue_is_quarantined(judged_catalog: Layout) -> None:
     faults = [f for f in planted_faults(judged_catalog.drawn) if f.caught_by not in ("", "ingest")]
     # Of a picture that two products claim, both rows wait: the right one is unknown.
     claimed = sum(f.caught_by == "picture_of_two_entities" for f in faults)

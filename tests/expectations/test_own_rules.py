@@ -128,7 +128,7 @@ def test_rules_that_need_a_champion_are_skipped_aloud_and_not_passed(batch: Batc
     assert not report.refused
 
 
-def test_a_need_that_nobody_knows_is_refused(batch: Batch) -> None:
+def test_an_unknown_need_is_refused(batch: Batch) -> None:
     add_rule(batch, {**PRICE, "meta": {"rule": "price", "needs": "champoin"}})
     with pytest.raises(ConfigError, match=r"explanations\.json: meta\.needs is 'champoin'; expected champion"):
         batch.gate()

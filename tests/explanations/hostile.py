@@ -45,14 +45,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, json.dumps(self.server.counts))
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        content = asked["messages"][1]["content"]
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        content = body["messages"][1]["content"]
         user = content if isinstance(content, str) else content[0]["text"]
         data = json.loads(re.search(r"<data>\n(.*)\n</data>", user)[1])
         with self.server.lock:
             self.server.counts[data["name"]] += 1
             self.count = self.server.counts[data["name"]]
-            self.server.heard.append(({name.lower(): value for name, value in self.headers.items()}, asked))
+            self.server.heard.append(({name.lower(): value for name, value in self.headers.items()}, body))
             self.server.times.setdefault(data["name"], []).append(time.monotonic())
             self.server.at_once += 1
             self.server.most_at_once = max(self.server.most_at_once, self.server.at_once)

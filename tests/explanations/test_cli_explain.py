@@ -54,7 +54,7 @@ def answer(result: Result) -> dict[str, Any]:
     return json.loads(result.stdout.splitlines()[-1])
 
 
-def test_a_dry_run_tells_the_cost_and_asks_nobody(data: DataLayout, server: HostileServer) -> None:
+def test_a_dry_run_prints_the_cost_and_sends_no_request(data: DataLayout, server: HostileServer) -> None:
     config = data.root.parent / "writer.yaml"
     config.write_text(f"{{writer: openai, model: m, base_url: '{server.url}', price_in: 1.0, price_out: 2.0}}")
     told = answer(explain(data, "--config", config, "--dry-run", "--json"))
@@ -65,30 +65,30 @@ def test_a_dry_run_tells_the_cost_and_asks_nobody(data: DataLayout, server: Host
     assert not data.explanations.exists()
 
 
-def test_what_was_set_aside_is_asked_again_only_on_request(data: DataLayout, server: HostileServer) -> None:
-    asked = ("--writer", "openai", "--model", "m", "--base-url", server.url)
-    assert answer(explain(data, *asked, "--json"))["explanations"] == ENTITIES - 1
+def test_rejected_texts_are_requested_again_only_with_the_option(data: DataLayout, server: HostileServer) -> None:
+    options = ("--writer", "openai", "--model", "m", "--base-url", server.url)
+    assert answer(explain(data, *options, "--json"))["explanations"] == ENTITIES - 1
     assert set(pairs.read_frame(data.explanations)["text"]) == {GOOD["text"]}
     once = sum(server.counts.values())
     assert once == ENTITIES + 1
-    explain(data, *asked)
+    explain(data, *options)
     assert sum(server.counts.values()) == once
-    assert answer(explain(data, *asked, "--again", "--json"))["explanations"] == ENTITIES - 1
+    assert answer(explain(data, *options, "--again", "--json"))["explanations"] == ENTITIES - 1
     assert sum(server.counts.values()) == once + 2
     with Ledger(Layout(data.root.parent).ledger) as book:
         assert book.spent().tokens_in == 100 * (once + 2)
 
 
 def test_a_spent_budget_ends_the_run_and_the_next_one_goes_on(data: DataLayout, server: HostileServer) -> None:
-    asked = ("--writer", "openai", "--model", "m", "--base-url", server.url)
-    result = explain(data, *asked, "--budget-tokens", 2_500)
+    options = ("--writer", "openai", "--model", "m", "--base-url", server.url)
+    result = explain(data, *options, "--budget-tokens", 2_500)
     assert result.exit_code == 1
     assert "BudgetSpent" in result.stderr
     kept = sum(server.counts.values())
     assert f"{kept} of {ENTITIES} answers are in the ledger" in result.stderr
     assert 0 < kept < ENTITIES
     assert not data.explanations.exists()
-    assert explain(data, *asked).exit_code == 0
+    assert explain(data, *options).exit_code == 0
     assert sum(server.counts.values()) == ENTITIES + 1
 
 

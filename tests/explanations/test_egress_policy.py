@@ -123,7 +123,7 @@ def server() -> Iterator[str]:
         thread.join()
 
 
-def asked(policy: HostPolicy, base: str, url: str, **settings: bool) -> httpx.Response:
+def response_of(policy: HostPolicy, base: str, url: str, **settings: bool) -> httpx.Response:
     async def ask() -> httpx.Response:
         async with policy.client(base, timeout=5) as client:
             return await client.post(url, json={"text": "private"}, **settings)
@@ -132,15 +132,15 @@ def asked(policy: HostPolicy, base: str, url: str, **settings: bool) -> httpx.Re
 
 
 def test_a_redirect_is_not_followed(server: str) -> None:
-    assert asked(HostPolicy(), server, server).status_code == 307
+    assert response_of(HostPolicy(), server, server).status_code == 307
 
 
 def test_a_redirect_elsewhere_is_refused_even_where_redirects_are_followed(server: str) -> None:
     with pytest.raises(ConfigError, match=r"192\.0\.2\.1"):
-        asked(HostPolicy(), server, server, follow_redirects=True)
+        response_of(HostPolicy(), server, server, follow_redirects=True)
 
 
 def test_what_is_meant_for_this_machine_goes_through_no_proxy(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://192.0.2.1:9")
-    assert asked(HostPolicy(), server, server).status_code == 307
+    assert response_of(HostPolicy(), server, server).status_code == 307

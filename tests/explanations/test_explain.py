@@ -28,7 +28,7 @@ class CountingWriter(SourceWriter):
     generator = "counting"
 
     def __init__(self, *, lives: int = 10**9, version: str = "1") -> None:
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         self.lives, self.version = lives, version
 
     def prompt_version(self, request: ExplanationRequest) -> str:  # noqa: ARG002
@@ -36,9 +36,9 @@ class CountingWriter(SourceWriter):
 
     def write(self, requests: Iterable[ExplanationRequest]) -> Iterator[WriterAnswer]:
         for request in requests:
-            if len(self.asked) == self.lives:
+            if len(self.requested) == self.lives:
                 raise KeyboardInterrupt
-            self.asked.append(request.entity)
+            self.requested.append(request.entity)
             yield WriterAnswer(request=request, records=(record(request, f"About {request.caption}.", writer=self),))
 
 
@@ -64,7 +64,7 @@ def staging(tmp_path: Path) -> DataLayout:
     return data
 
 
-def test_brought_texts_become_explanations_in_the_order_of_the_entities(staging: DataLayout, tmp_path: Path) -> None:
+def test_source_texts_become_explanations_in_the_order_of_the_entities(staging: DataLayout, tmp_path: Path) -> None:
     assert explain(staging, writer=SourceWriter(), ledger=tmp_path / "ledger.sqlite") == 4
     frame = pairs.read_frame(staging.explanations)
     assert list(frame["text"]) == [t for texts in TEXTS.values() for t in texts]
@@ -83,13 +83,13 @@ def test_a_request_carries_a_caption_or_else_the_name(staging: DataLayout) -> No
     }
 
 
-def test_a_second_run_asks_nobody_and_writes_the_same_bytes(staging: DataLayout, tmp_path: Path) -> None:
+def test_a_second_run_sends_no_request_and_writes_the_same_bytes(staging: DataLayout, tmp_path: Path) -> None:
     first, second = CountingWriter(), CountingWriter()
     explain(staging, writer=first, ledger=tmp_path / "ledger.sqlite")
     before = {p.name: p.read_bytes() for p in pairs.shards(staging.explanations)}
     explain(staging, writer=second, ledger=tmp_path / "ledger.sqlite")
-    assert len(first.asked) == 4
-    assert second.asked == []
+    assert len(first.requested) == 4
+    assert second.requested == []
     assert {p.name: p.read_bytes() for p in pairs.shards(staging.explanations)} == before
 
 
@@ -99,14 +99,14 @@ def test_an_interrupted_run_keeps_every_text_that_arrived(staging: DataLayout, t
     assert not staging.explanations.exists()
     rest = CountingWriter()
     assert explain(staging, writer=rest, ledger=tmp_path / "ledger.sqlite") == 4
-    assert len(rest.asked) == 1
+    assert len(rest.requested) == 1
 
 
-def test_another_prompt_version_is_asked_again(staging: DataLayout, tmp_path: Path) -> None:
+def test_another_prompt_version_sends_new_requests(staging: DataLayout, tmp_path: Path) -> None:
     explain(staging, writer=CountingWriter(), ledger=tmp_path / "ledger.sqlite")
     newer = CountingWriter(version="2")
     explain(staging, writer=newer, ledger=tmp_path / "ledger.sqlite")
-    assert len(newer.asked) == 4
+    assert len(newer.requested) == 4
 
 
 def test_half_written_staging_is_not_explained(staging: DataLayout, tmp_path: Path) -> None:

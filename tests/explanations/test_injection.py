@@ -46,7 +46,7 @@ FIELDS = ("entity", "caption", "category", "reason", "source_provided")
 _BLOCK = re.compile(r"\A<data>\n(?P<data>[^\n]*)\n</data>\n")
 
 
-def asked(field: str, text: str, language: str) -> ExplanationRequest:
+def request_with(field: str, text: str, language: str) -> ExplanationRequest:
     said: dict[str, Any] = {
         "entity": "KX-204B",
         "caption": "a kettle",
@@ -58,9 +58,9 @@ def asked(field: str, text: str, language: str) -> ExplanationRequest:
 @pytest.mark.parametrize("attempt", ATTEMPTS, ids=range(len(ATTEMPTS)))
 def test_no_text_leaves_the_data_block(attempt: str) -> None:
     for field, language, domain in itertools.product(FIELDS, ("en", "ja"), ("product", "news", "free")):
-        request = asked(field, attempt, language)
+        request = request_with(field, attempt, language)
         prompt = render(request, domain=domain, rules=DomainRules())  # type: ignore[arg-type]
-        plain = render(asked(field, "x", language), domain=domain, rules=DomainRules())  # type: ignore[arg-type]
+        plain = render(request_with(field, "x", language), domain=domain, rules=DomainRules())  # type: ignore[arg-type]
         # Whatever the row says, all that is ours is the same, and the data are one line of JSON.
         assert prompt["system"] == plain["system"]
         block = _BLOCK.match(prompt["user"])
@@ -74,7 +74,7 @@ def test_no_text_leaves_the_data_block(attempt: str) -> None:
 
 @pytest.mark.parametrize("attempt", ATTEMPTS, ids=range(len(ATTEMPTS)))
 def test_nothing_that_only_a_model_would_see_reaches_it(attempt: str) -> None:
-    user = render(asked("caption", attempt, "en"), domain="product", rules=DomainRules())["user"]
+    user = render(request_with("caption", attempt, "en"), domain="product", rules=DomainRules())["user"]
     hidden = {
         c for c in user if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn") and c not in "\n\u200c\u200d"
     }
@@ -84,7 +84,7 @@ def test_nothing_that_only_a_model_would_see_reaches_it(attempt: str) -> None:
 
 def test_a_caption_that_is_words_alone_arrives_as_it_is() -> None:
     attempt = ATTEMPTS[1]
-    user = render(asked("caption", attempt, "ja"), domain="product", rules=DomainRules())["user"]
+    user = render(request_with("caption", attempt, "ja"), domain="product", rules=DomainRules())["user"]
     block = _BLOCK.match(user)
     assert block is not None
     assert json.loads(block["data"])["caption"] == attempt

@@ -88,19 +88,19 @@ def test_twenty_kills_lose_nothing_and_buy_nothing_twice(
         time.sleep(drawn.uniform(0, 0.02))
         child.kill()
         child.join()
-        kept, asked = known(ledger), counts(port)
+        kept, requested = known(ledger), counts(port)
         assert set(bought) <= kept
-        assert all(asked[name] == times for name, times in bought.items())
-        bought = {name: asked[name] for name in kept}
+        assert all(requested[name] == times for name, times in bought.items())
+        bought = {name: requested[name] for name in kept}
     assert 0 < len(bought) < ENTITIES
     assert run(staging.root, ledger, port) == ENTITIES
-    asked = counts(port)
-    assert all(asked[name] == times for name, times in bought.items())
-    assert len(asked) == ENTITIES
-    assert sum(asked.values()) <= ENTITIES + KILLS * AT_ONCE
+    requested = counts(port)
+    assert all(requested[name] == times for name, times in bought.items())
+    assert len(requested) == ENTITIES
+    assert sum(requested.values()) <= ENTITIES + KILLS * AT_ONCE
 
 
-def test_two_runs_at_once_ask_for_everything_once(
+def test_two_concurrent_runs_request_everything_once(
     staging: DataLayout, tmp_path: Path, port: int, children: Any
 ) -> None:
     ledger, other = tmp_path / "ledger.sqlite", DataLayout(tmp_path / "other")

@@ -97,7 +97,7 @@ def test_the_ledger_comes_along_from_the_folder_that_may_be_deleted(tmp_path: Pa
     assert sorted(p.name for p in tmp_path.iterdir()) == [".entityclip", "ledger.sqlite"]
 
 
-def test_an_answer_that_was_set_aside_gives_way_and_both_costs_stay(tmp_path: Path) -> None:
+def test_a_rejected_answer_is_replaced_and_both_costs_stay(tmp_path: Path) -> None:
     cost = WriterCost(tokens_in=10, tokens_out=2, seconds=0.5, money=0.25)
     text = (record(REQUEST, "赤い。", writer=WRITER),)
     with Ledger(tmp_path / "ledger.sqlite") as book:

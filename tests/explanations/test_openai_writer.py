@@ -31,8 +31,8 @@ def ask(server: HostileServer, tmp_path: Path) -> Ask:
     """``ask("busy", "good", retries=1)``: answers to requests with these captions; entities are E0, E1 ..."""
 
     def ask(*captions: str, into: list[WriterAnswer] | None = None, **settings: Any) -> list[WriterAnswer]:
-        asked = {"writer": "openai", "model": "m", "base_url": server.url, "retries": 2, "timeout": 10, **settings}
-        writer = open_writer(writer_config(asked, origin="here"), ledger=tmp_path / "ledger.sqlite")
+        config = {"writer": "openai", "model": "m", "base_url": server.url, "retries": 2, "timeout": 10, **settings}
+        writer = open_writer(writer_config(config, origin="here"), ledger=tmp_path / "ledger.sqlite")
         requests = [ExplanationRequest(entity_id=f"e{i}", entity=f"E{i}", caption=c) for i, c in enumerate(captions)]
         answers = [] if into is None else into
         for answer in writer.write(iter(requests)):
@@ -78,20 +78,20 @@ def test_a_faulty_reply_is_mended_once_and_both_are_paid_for(ask: Ask, server: H
 
 
 @pytest.mark.parametrize(("caption", "why"), [("rambling", "cut off after 400 tokens"), ("silent", "JSON object")])
-def test_what_stays_faulty_is_set_aside_with_its_reason(ask: Ask, caption: str, why: str) -> None:
+def test_what_stays_faulty_is_rejected_with_its_reason(ask: Ask, caption: str, why: str) -> None:
     (answer,) = ask(caption)
     assert answer.records == ()
     assert why in answer.set_aside
 
 
-def test_a_text_that_breaks_a_rule_is_mended_or_set_aside(ask: Ask, server: HostileServer) -> None:
+def test_a_text_that_breaks_a_rule_is_corrected_or_rejected(ask: Ask, server: HostileServer) -> None:
     (answer,) = ask("good", rules={"forbidden": ["kettle"]})
     assert answer.set_aside == "text: forbidden: kettle"
     assert server.counts["E0"] == 2
 
 
 @pytest.mark.parametrize("caption", ["down", "slow", "endless", "dripping", "nonsense"])
-def test_a_request_that_fails_is_said_and_the_others_are_answered(ask: Ask, caption: str) -> None:
+def test_a_request_that_fails_is_reported_and_the_others_are_answered(ask: Ask, caption: str) -> None:
     answers: list[WriterAnswer] = []
     started = time.monotonic()
     with pytest.raises(WriterError, match="1 requests have no answer"):
@@ -100,19 +100,19 @@ def test_a_request_that_fails_is_said_and_the_others_are_answered(ask: Ask, capt
     assert time.monotonic() - started < 4
 
 
-def test_a_server_that_is_down_is_not_asked_for_ever(ask: Ask, server: HostileServer) -> None:
+def test_a_server_that_is_down_is_not_retried_for_ever(ask: Ask, server: HostileServer) -> None:
     with pytest.raises(WriterError, match="status 503"):
         ask(*["down"] * 100, max_concurrency=4, retries=0)
     assert sum(server.counts.values()) < 12
 
 
-def test_a_request_that_the_server_refuses_is_set_aside_once_another_is_answered(ask: Ask) -> None:
+def test_a_request_that_the_server_refuses_is_rejected_once_another_is_answered(ask: Ask) -> None:
     refused, good = sorted(ask("refused", "good"), key=lambda a: a.request.entity)
     assert "response_format" in refused.set_aside
     assert good.records
 
 
-def test_a_server_that_refuses_everything_is_an_error_not_a_set_aside_answer(ask: Ask) -> None:
+def test_a_server_that_refuses_everything_is_an_error_not_a_rejected_answer(ask: Ask) -> None:
     answers: list[WriterAnswer] = []
     with pytest.raises(WriterError, match=r"refuses every request.*response_format"):
         ask("refused", "refused", into=answers)
@@ -135,7 +135,7 @@ def test_a_redirect_is_not_followed(ask: Ask) -> None:
         ask("elsewhere")
 
 
-def test_the_environments_account_is_told_to_nobody(
+def test_the_environments_account_is_never_sent(
     ask: Ask, server: HostileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):

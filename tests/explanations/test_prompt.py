@@ -64,7 +64,7 @@ def test_a_book_is_cut() -> None:
 
 
 @pytest.mark.parametrize("change", [{"temperature": 0.5}, {"rules": RULES}, {"max_tokens": 99}, {"domain": "news"}])
-def test_whatever_changes_what_is_asked_makes_a_new_version(change: dict[str, object]) -> None:
+def test_every_change_of_the_prompt_makes_a_new_version(change: dict[str, object]) -> None:
     settings = {"model": "m"}
     first = Prompter(GenerationConfig.model_validate(settings)).prompt_version(REQUEST)
     assert first == Prompter(GenerationConfig.model_validate(settings)).prompt_version(REQUEST)
@@ -100,7 +100,7 @@ def test_a_reply_is_found_in_what_models_say_around_it(said: str) -> None:
         ("[" * 9_000 + "{}", "."),
     ],
 )
-def test_any_other_reply_is_a_fault_that_says_what_to_mend(said: str, why: str) -> None:
+def test_any_other_reply_is_a_fault_with_its_correction(said: str, why: str) -> None:
     with pytest.raises(ReplyFault, match=why):
         read_reply(said)
 

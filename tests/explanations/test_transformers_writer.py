@@ -28,7 +28,7 @@ def chatty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_chatty(tmp_path_factory.mktemp("models") / "chatty")
 
 
-def asked(model: Path, *requests: ExplanationRequest, **settings: Any) -> list[WriterAnswer]:
+def answers_of(model: Path, *requests: ExplanationRequest, **settings: Any) -> list[WriterAnswer]:
     given = {"writer": "transformers", "model": str(model), "device_map": "cpu", "max_tokens": 64, **settings}
     return list(open_writer(writer_config(given, origin="here"), ledger=model / "no.sqlite").write(iter(requests)))
 
@@ -45,7 +45,7 @@ def jpeg() -> bytes:
 
 def test_prompts_of_different_lengths_are_answered_in_one_batch(chatty: Path) -> None:
     requests = [request(i) for i in range(5)]
-    answers = asked(chatty, *requests, batch=3)
+    answers = answers_of(chatty, *requests, batch=3)
     assert [a.request for a in answers] == requests
     assert {a.records[0].text for a in answers} == {json.loads(REPLY)["text"]}
     assert answers[0].doubts == ("its age",)
@@ -57,15 +57,15 @@ def test_prompts_of_different_lengths_are_answered_in_one_batch(chatty: Path) ->
 
 def test_japanese_goes_in_and_out(tmp_path: Path) -> None:
     model = write_chatty(tmp_path / "japanese", says=JAPANESE)
-    (answer,) = asked(model, request(1, caption="赤いやかん", language="ja"), dtype="bfloat16")
+    (answer,) = answers_of(model, request(1, caption="赤いやかん", language="ja"), dtype="bfloat16")
     assert answer.records[0].text == json.loads(JAPANESE)["text"]
     assert answer.records[0].prompt_version.startswith("product.ja.v1-")
 
 
 @pytest.mark.parametrize(("ends", "why"), [(True, "no whole JSON object"), (False, "cut off after 64 tokens")])
-def test_what_cannot_be_mended_is_set_aside_and_both_tries_are_counted(tmp_path: Path, ends: bool, why: str) -> None:
+def test_what_cannot_be_corrected_is_rejected_and_both_tries_are_counted(tmp_path: Path, ends: bool, why: str) -> None:
     model = write_chatty(tmp_path / "rambling", says="I am sorry to say.", ends=ends)
-    (answer,) = asked(model, request(1))
+    (answer,) = answers_of(model, request(1))
     assert answer.records == ()
     assert why in answer.set_aside
     assert answer.cost.tokens_out == (12 if ends else 128)
@@ -74,7 +74,7 @@ def test_what_cannot_be_mended_is_set_aside_and_both_tries_are_counted(tmp_path:
 def test_a_model_with_eyes_gets_the_picture_where_there_is_one(tmp_path: Path) -> None:
     model = write_chatty(tmp_path / "seeing", sees=True)
     blind, seeing, broken = request(1), request(1, picture_sha256="a", picture=jpeg()), request(1, picture=b"nonsense")
-    answers = asked(model, seeing, blind, broken, pictures=True)
+    answers = answers_of(model, seeing, blind, broken, pictures=True)
     assert [a.request for a in answers] == [seeing, blind, broken]
     assert all(a.records for a in answers)
     assert answers[0].cost.tokens_in >= answers[1].cost.tokens_in + 4
@@ -82,15 +82,15 @@ def test_a_model_with_eyes_gets_the_picture_where_there_is_one(tmp_path: Path) -
 
 def test_a_model_without_eyes_is_refused_where_pictures_are_wanted(chatty: Path) -> None:
     with pytest.raises(ConfigError, match=r"pictures: the model in .* takes none"):
-        asked(chatty, request(1), pictures=True)
+        answers_of(chatty, request(1), pictures=True)
 
 
 def test_a_folder_without_a_usable_model_is_refused_with_its_name(chatty: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not a folder with a config"):
-        asked(tmp_path / "nothing", request(1))
+        answers_of(tmp_path / "nothing", request(1))
     (tmp_path / "config.json").write_text('{"model_type": "unheard-of"}')
     with pytest.raises(ConfigError, match="cannot be loaded"):
-        asked(tmp_path, request(1))
+        answers_of(tmp_path, request(1))
 
 
 def test_other_weights_are_another_generator(chatty: Path, tmp_path: Path) -> None:

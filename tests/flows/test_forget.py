@@ -406,7 +406,7 @@ def test_the_record_holds_no_personal_data_and_a_damaged_one_stops_the_next_run(
         ({"entity": "  "}, "is empty"),
     ],
 )
-def test_a_request_that_says_too_little_is_refused(given: dict[str, str], reason: str) -> None:
+def test_an_incomplete_request_is_refused(given: dict[str, str], reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
         ErasureRequest.of(**{"entity": None, "picture": None, "text": None} | given)
 

@@ -62,7 +62,7 @@ def test_darker_pictures_and_another_script_are_drift(workspace, release, served
     assert "Drift detected: brightness, script" in workspace.watch("v1.0.0").page.read_text()
 
 
-def test_a_service_that_nobody_has_asked_is_said_to_be_untested(workspace, release):
+def test_a_service_without_requests_is_reported_as_untested(workspace, release):
     report = measure_drift.fn(workspace, release, StateLayout(workspace.root / ".service"))
     assert report.tests == ()
     assert "0 pictures of the service and 24 of the data; 20 of each are needed" in report.untested

@@ -43,7 +43,7 @@ def test_tags_say_what_towers_were_fed_with(architecture: str, pretrained: str, 
 
 
 @pytest.mark.parametrize(("architecture", "pretrained"), [("ViT-B-32", None), ("ViT-L-14", "copied.safetensors")])
-def test_where_nothing_says_it_nothing_is_expected(architecture: str, pretrained: str | None) -> None:
+def test_without_a_known_preprocessing_nothing_is_expected(architecture: str, pretrained: str | None) -> None:
     assert expected_preprocessing(TowerConfig(architecture=architecture, pretrained=pretrained)) is None
 
 
@@ -55,7 +55,7 @@ def folder_of(tmp_path: Path, **preprocess: Any) -> TowerConfig:
     return TowerConfig(architecture=str(tmp_path), pretrained=str(tmp_path))
 
 
-def test_a_folder_says_what_its_towers_were_fed_with(tmp_path: Path) -> None:
+def test_a_folder_names_the_preprocessing_of_its_towers(tmp_path: Path) -> None:
     config = folder_of(tmp_path, mean=[0.5] * 3, std=[0.5] * 3, interpolation="bicubic", resize_mode="squash")
     assert fields(expected_preprocessing(config)) == SIGLIP
 

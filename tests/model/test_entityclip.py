@@ -120,7 +120,7 @@ def test_without_any_explanation_there_is_no_explanation_term(model: EntityCLIP)
     assert got["loss"] == pytest.approx(got["vtc"] + 0.1 * got["mmae"] + 0.1 * got["itm"], rel=1e-5)
 
 
-def test_one_explained_row_has_nothing_to_be_told_apart_from(model: EntityCLIP) -> None:
+def test_one_explained_row_has_no_negatives(model: EntityCLIP) -> None:
     got = losses(model, batch([0, 1, 2], explained=[False, True, False]))
     assert got["explanation"] == 0
     assert all(value == value for value in got.values())

@@ -131,5 +131,5 @@ def test_matching_is_the_mean_of_three_cross_entropies_column_one_says_match() -
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_a_single_row_has_nothing_to_be_told_apart_from(smoothing: float) -> None:
+def test_a_single_row_has_no_negatives(smoothing: float) -> None:
     assert float(vtc(torch.randn(1, 4), torch.randn(1, 4), [7], smoothing=smoothing)) == 0

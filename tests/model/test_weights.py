@@ -56,7 +56,7 @@ def test_weights_of_every_form_are_loaded_whole(weights: Tensors, name: str, tmp
             torch.testing.assert_close(loaded[key], tensor, atol=1e-3 if "half" in name else 0, rtol=0)
 
 
-def test_the_bias_of_siglips_loss_is_not_asked_for(weights: Tensors, tmp_path: Path) -> None:
+def test_the_bias_of_siglips_loss_is_not_required(weights: Tensors, tmp_path: Path) -> None:
     save_file(weights | {"logit_bias": torch.tensor(-10.0)}, tmp_path / "with.safetensors")
     save_file(weights, tmp_path / "without.safetensors")
     for name in ("with.safetensors", "without.safetensors"):

@@ -41,7 +41,7 @@ def test_a_figure_that_moves_drifts_and_no_other_does(name):
     assert drifted(sample(0), moved) == {name}
 
 
-def test_pictures_of_another_kind_are_told_apart():
+def test_pictures_of_another_kind_are_drift():
     assert drifted(sample(0), sample(1, shift=4.0)) == {"embedding"}
     auc, chance = discriminator_auc(sample(0).vectors, sample(1, shift=4.0).vectors)
     assert auc > 0.85
@@ -72,7 +72,7 @@ def test_one_picture_sent_all_day_is_one_picture():
     assert "1 pictures of the service and 300 of the data; 100 of each are needed" in untested
 
 
-def test_no_samples_at_all_are_said_to_be_too_few():
+def test_no_samples_are_reported_as_too_few():
     nothing = DriftSample(pd.DataFrame(columns=list(NUMBERS)), np.zeros((0, 16), np.float32), pd.Series(dtype="str"))
     tests, untested = compare(sample(0), nothing, policy=POLICY)
     assert tests == ()
@@ -105,7 +105,7 @@ def test_statistics_say_what_they_are_called():
     assert picture_statistics(chess) == pytest.approx({"brightness": 0.5, "contrast": 0.5, "colour": 0, "sharpness": 1})
 
 
-def test_the_baseline_holds_pictures_that_nobody_trained_on_and_the_same_again_does_not_drift(tmp_path):
+def test_the_baseline_holds_untrained_pictures_and_the_same_again_does_not_drift(tmp_path):
     data, model = tiny_data(tmp_path / "data"), tiny_model(tmp_path / "model")
     frame, entities = baseline(model, data), EntityIndex.build(model, data)
     known = drift_sample(frame, entities)

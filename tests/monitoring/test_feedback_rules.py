@@ -48,7 +48,7 @@ def test_a_confirmed_and_a_corrected_picture_become_rows_to_train_on(picture_byt
     assert set(table["file"]) == {f"pictures/{hashlib.sha256(s.picture).hexdigest()}" for s in (confirmed, corrected)}
 
 
-def test_the_same_judgement_is_taken_in_once_now_and_later(picture_bytes):
+def test_the_same_judgement_is_ingested_once_now_and_later(picture_bytes):
     said = Said(picture_bytes(1))
     rows = taken(said, said)
     assert len(rows) == 1
@@ -130,7 +130,7 @@ def test_a_picture_that_two_entities_claim_counts_for_neither(picture_bytes):
     assert entities_of(taken(red, blue)) == []
 
 
-def test_a_policy_may_ask_for_two_callers(picture_bytes):
+def test_a_policy_may_require_two_keys(picture_bytes):
     policy, one, two = FeedbackPolicy(min_agreeing_keys=2), Said(picture_bytes(1)), Said(picture_bytes(1), key="bo")
     assert entities_of(taken(one, policy=policy), policy) == []
     assert entities_of(taken(one, two, policy=policy), policy) == ["KX-RED"]

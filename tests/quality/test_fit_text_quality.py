@@ -31,7 +31,7 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     return made
 
 
-def test_a_champion_that_knows_nothing_refuses_nobody_and_its_rules_run(layout: Layout, tmp_path: Path) -> None:
+def test_a_champion_that_knows_nothing_refuses_nothing_and_its_rules_run(layout: Layout, tmp_path: Path) -> None:
     """Random weights do not distinguish pictures: no batch may be refused for that."""
     model = tiny_model(tmp_path / "model")
     text_quality = fit_text_quality(model, layout.staging)

@@ -103,7 +103,7 @@ def test_a_cut_off_text_is_no_style_but_a_habit_is() -> None:
     assert score_explanations(cut[:1], ENTITIES)["open_end"].notna().all()
 
 
-def test_numbers_are_looked_for_in_what_the_writer_was_told() -> None:
+def test_numbers_are_looked_up_in_the_prompt() -> None:
     source_provided = pd.DataFrame({"entity_id": ["e0"], "text": ["Holds 1,200 ml; 2.5 kg."]})
     texts = TEXTS[:3].copy()
     texts["text"] = ["The KX-100B holds 1200 ml and has 2 lids.", "It weighs 2.5 kg, or 5.5 lb.", "Like the RX-4821B."]
@@ -112,7 +112,7 @@ def test_numbers_are_looked_for_in_what_the_writer_was_told() -> None:
     assert score_explanations(texts, ENTITIES)["unknown_number"].isna().all()
 
 
-def test_without_model_numbers_in_the_names_a_code_is_held_against_what_the_writer_was_told() -> None:
+def test_without_model_numbers_in_the_names_a_code_is_compared_with_the_prompt() -> None:
     plain = ENTITIES.assign(entity="Kettle", aliases=None)
     source_provided = pd.DataFrame({"entity_id": ["e0"], "text": ["Formerly sold as QQ-999Z."]})
     texts = TEXTS[:4].copy()

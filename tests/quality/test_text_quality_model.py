@@ -30,7 +30,7 @@ def fresh() -> pd.DataFrame:
     return score_explanations(inject_faults(TEXTS, ENTITIES, share=0.4, seed=2), ENTITIES)
 
 
-def test_fresh_faults_are_told_from_fresh_sound_texts(model: TextQualityModel, fresh: pd.DataFrame) -> None:
+def test_fresh_faults_are_distinguished_from_fresh_sound_texts(model: TextQualityModel, fresh: pd.DataFrame) -> None:
     aside = model.probability(fresh) < model.threshold
     sound = fresh["injected_fault"].isna()
     assert aside[~sound].mean() > 0.9
@@ -73,7 +73,7 @@ def test_the_curve_keeps_the_promise_and_only_rises(model: TextQualityModel) -> 
     assert len(model.curve) > 20
 
 
-def test_where_faults_lie_far_apart_no_likely_text_is_set_aside(lessons: pd.DataFrame) -> None:
+def test_where_faults_lie_far_apart_no_likely_text_is_quarantined(lessons: pd.DataFrame) -> None:
     apart = lessons[lessons["injected_fault"].isna() | lessons["injected_fault"].isin(["refusal", "wrong_language"])]
     found = fit_model(apart, apart["injected_fault"].isna(), learned_from={}, false_alarms=0.3)
     aside = found.probability(apart) < found.threshold

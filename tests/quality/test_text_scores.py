@@ -165,7 +165,7 @@ def test_a_swapped_text_without_a_name_cannot_be_seen_in_the_text() -> None:
     assert faults("Look for a mug in purple. The body shows a plain finish.") == {}
 
 
-def test_a_language_that_cannot_be_told_is_believed() -> None:
+def test_an_undetectable_language_is_accepted() -> None:
     assert faults("Der Kessel ist rot, mit weißen Punkten und einem Etikett.", language="fi") == {}
     assert faults("Rot, weiß.", language="en") == {}
     assert faults("Der Kessel ist rot, mit weißen Punkten und einem Etikett.", language=None) == {}

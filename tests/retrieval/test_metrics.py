@@ -95,7 +95,7 @@ def test_blocks_give_the_ranks_of_one_whole_product():
 
 
 @given(st.data(), st.integers(1, 6), st.integers(1, 20))
-def test_both_ways_are_the_ranks_of_either_side_asking_the_other(data, count, block):
+def test_both_directions_are_the_ranks_of_either_side_as_query(data, count, block):
     left, right = (data.draw(arrays(np.float32, (count, 2), elements=SMALL)) for _ in range(2))
     own = np.arange(count)
     expected = metrics.ranks(left, right, own), metrics.ranks(right, left, own)

@@ -61,7 +61,7 @@ def test_tag_is_above_the_threshold_of_the_card_or_not(predictor):
         assert not any(tag.above_threshold for tag in unknown)
 
 
-def test_precision_that_nobody_calibrated_is_refused(predictor):
+def test_uncalibrated_precision_is_refused(predictor):
     with pytest.raises(ConfigError, match=r"precision 0\.7 was not calibrated; expected one of 0\.8, 0\.9, 0\.95"):
         predictor.tag(tiny_picture("red", 0), precision=0.7)
 
@@ -114,7 +114,7 @@ def test_text_and_picture_together_lie_between(predictor):
     assert both.score == pytest.approx(expected.max(), abs=1e-5)
 
 
-def test_entity_search_uses_the_index_that_was_asked_for(predictor):
+def test_entity_search_uses_the_requested_index(predictor):
     query = predictor.embed_texts(["something round"])[0]
     for kind, vectors in predictor.entities.vectors.items():
         hits = predictor.search("something round", k=6, index=kind, target="entities")
@@ -137,7 +137,7 @@ def test_more_hits_than_there_are_gives_all(predictor):
     assert len(predictor.tag(tiny_picture("red", 0), k=10**6)) == 6
 
 
-def test_package_says_what_it_is(predictor):
+def test_about_describes_the_package(predictor):
     facts = predictor.about()
     assert (facts.entities, facts.pictures, facts.dimension) == (6, 40, 32)
     assert facts.fingerprint == predictor.model.card.fingerprint

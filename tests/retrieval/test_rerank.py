@@ -78,7 +78,7 @@ def test_head_reads_the_name_and_the_explanation_without_it(model, entities):
     assert len(set(judged.match.round(6))) == 3
 
 
-def test_pictures_judged_together_get_what_each_gets_alone(model, entities):
+def test_pictures_reranked_together_get_what_each_gets_alone(model, entities):
     preprocessing = model.card.preprocessing
     squares = np.stack([preprocessing.square(tiny_picture(colour, 2)) for colour in ("red", "green", "black")])
     candidates = np.array([[0, 1], [5, 0], [3, 5]])

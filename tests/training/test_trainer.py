@@ -137,7 +137,7 @@ def test_another_config_is_another_run(change: dict[str, object]) -> None:
     assert training.run_key(CONFIG, data_hash="d") != training.run_key(CONFIG.model_copy(update=change), data_hash="d")
 
 
-def test_settings_are_changed_where_something_is_asked_for() -> None:
+def test_only_the_given_options_change_the_settings() -> None:
     assert CONFIG.changed(epochs=None, device=None) == CONFIG
     assert CONFIG.changed(epochs=7).epochs == 7
     with pytest.raises(ConfigError, match=r"device 'gpu'.*'cpu' or 'cuda'"):

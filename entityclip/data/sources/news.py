@@ -241,8 +241,8 @@ class _Explanations:
         # Made by the first question, since an index that grows with every text is several times slower.
         self._texts.execute("CREATE INDEX IF NOT EXISTS paths ON texts (backwards)")
         start = _backwards(name)
-        asked = "SELECT DISTINCT text FROM texts WHERE backwards >= ? AND backwards < ? AND text != '' LIMIT 2"
-        found = self._texts.execute(asked, (start, start[:-1] + "0"))  # "0" comes right after "/"
+        query = "SELECT DISTINCT text FROM texts WHERE backwards >= ? AND backwards < ? AND text != '' LIMIT 2"
+        found = self._texts.execute(query, (start, start[:-1] + "0"))  # "0" comes right after "/"
         return tuple(text for (text,) in found)
 
     def close(self) -> None:

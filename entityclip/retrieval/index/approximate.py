@@ -23,7 +23,7 @@ from entityclip.schemas import Record
 EXACT_ROWS = 100_000
 """Up to so many vectors of width 512 a question is compared with each, in about 7 ms."""
 
-ASKED = 256
+QUERIES = 256
 """Questions that recall is measured with."""
 
 TARGET = 0.99
@@ -90,7 +90,7 @@ class Approximate:
         for start in range(0, len(vectors), EXACT_ROWS):  # a mapped file is not read into memory at once
             lists.add(np.ascontiguousarray(vectors[start : start + EXACT_ROWS]))
         kinds = [vectors] if queries is None else [vectors, queries]
-        asking = [part[rng.choice(len(part), min(ASKED // len(kinds), len(part)), replace=False)] for part in kinds]
+        asking = [part[rng.choice(len(part), min(QUERIES // len(kinds), len(part)), replace=False)] for part in kinds]
         return cls(lists, _tuned(lists, vectors, np.concatenate(asking)))
 
     def only(self, allowed: np.ndarray) -> Only:

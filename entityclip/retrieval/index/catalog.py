@@ -118,12 +118,12 @@ class Catalog:
         return found
 
     def _holding(
-        self, snapshot: Snapshot, asked: str, column: Literal["names", "texts"]
+        self, snapshot: Snapshot, query: str, column: Literal["names", "texts"]
     ) -> tuple[frozenset[int], frozenset[str]]:
         entities: list[int] = []
         captioned: list[str] = []
         for text, added in self._texts():
-            found = text.holding(asked, column=column)
+            found = text.holding(query, column=column)
             entities += snapshot.numbers([entity for entity, picture in found if not picture], added=added)
             captioned += [picture for _, picture in found if picture]
         return frozenset(entities), frozenset(captioned)

@@ -196,8 +196,8 @@ class Changes:
 
     def _read_texts_again(self) -> None:
         self.text.clear()
-        asked = "SELECT entity_id, entry FROM entity WHERE entry IS NOT NULL ORDER BY number"
-        for entity_id, entry in self._connection.execute(asked).fetchall():
+        query = "SELECT entity_id, entry FROM entity WHERE entry IS NOT NULL ORDER BY number"
+        for entity_id, entry in self._connection.execute(query).fetchall():
             self._put_text(entity_id, EntityEntry.model_validate_json(entry))
 
     def _put_text(self, entity_id: str, entry: EntityEntry) -> None:
@@ -220,15 +220,15 @@ class Changes:
     def pictures(self, entity_id: str) -> dict[str, bytes]:
         """Picture id -> the file's bytes, of the pictures that were added."""
         with self._lock, self._explained():
-            asked = "SELECT pair_id, bytes FROM picture WHERE entity_id = ? ORDER BY rowid"
-            return dict(self._connection.execute(asked, (entity_id,)).fetchall())
+            query = "SELECT pair_id, bytes FROM picture WHERE entity_id = ? ORDER BY rowid"
+            return dict(self._connection.execute(query, (entity_id,)).fetchall())
 
     def _change(self, row: tuple[str, int, str | None, int], dim: int) -> Change:
         entity_id, number, entry, keeps = row
         ids = self._connection.execute("SELECT pair_id FROM picture WHERE entity_id = ? ORDER BY rowid", (entity_id,))
         pictures = tuple(pair_id for (pair_id,) in ids.fetchall())
-        asked = "SELECT pair_id, value FROM vector WHERE fingerprint = ? AND entity_id = ?"
-        stored = self._connection.execute(asked, (self._fingerprint, entity_id)).fetchall()
+        query = "SELECT pair_id, value FROM vector WHERE fingerprint = ? AND entity_id = ?"
+        stored = self._connection.execute(query, (self._fingerprint, entity_id)).fetchall()
         vectors = {
             pair_id: np.frombuffer(value, np.float32).reshape(-1, dim)
             for pair_id, value in stored
@@ -238,8 +238,8 @@ class Changes:
         return Change(entity_id, number, read, bool(keeps), pictures, vectors)
 
     def _row(self, entity_id: str) -> tuple[int, bool] | None:
-        asked = "SELECT number, keeps_released FROM entity WHERE entity_id = ?"
-        found: tuple[int, bool] | None = self._connection.execute(asked, (entity_id,)).fetchone()
+        query = "SELECT number, keeps_released FROM entity WHERE entity_id = ?"
+        found: tuple[int, bool] | None = self._connection.execute(query, (entity_id,)).fetchone()
         return found
 
     def _one(self, query: str, *values: str) -> int:

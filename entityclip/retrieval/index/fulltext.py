@@ -143,15 +143,15 @@ class FullText:
     @property
     def droppable(self) -> bool:
         """Whether ``drop`` can delete texts; older versions made tables in which it could not."""
-        asked = "SELECT count(*) FROM sqlite_master WHERE name = 'grams' AND sql LIKE '%content=%'"
+        query = "SELECT count(*) FROM sqlite_master WHERE name = 'grams' AND sql LIKE '%content=%'"
         with self._lock:
-            return self._connection.execute(asked).fetchone()[0] == 0
+            return self._connection.execute(query).fetchone()[0] == 0
 
     # ------------------------------------------------------------ asking
     def named(self, text: str) -> list[Named]:
         """Entities whose name or code ``text`` is, or whose code it holds, but for case and width."""
-        asked = spelling.named_in(text[:LONGEST])
-        return [Named(entity_id, spelt, near=False) for entity_id, spelt in self._names("plain", asked)]
+        candidates = spelling.named_in(text[:LONGEST])
+        return [Named(entity_id, spelt, near=False) for entity_id, spelt in self._names("plain", candidates)]
 
     def nearly(self, text: str) -> list[Named]:
         """Entities whose name or code ``text`` nearly is or holds, the ones that only hyphens tell apart first."""
@@ -177,7 +177,7 @@ class FullText:
             column: Where the words are looked for: in names and codes, or in explanations and captions.
             most: Where more texts hold the words, these say nothing, and nothing is found; of names, as many are given.
         """
-        expression = " ".join(map(spelling.phrase, spelling.asked_words(text[:LONGEST])))
+        expression = " ".join(map(spelling.phrase, spelling.query_words(text[:LONGEST])))
         if not expression:
             return []
         found = self._all(

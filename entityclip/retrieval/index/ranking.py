@@ -122,7 +122,7 @@ def _by_words(row: dict[str, Any], number: int, question: Question, *, caption: 
         return [Evidence(by="code" if any(map(str.isdigit, spelt)) else "name", text=spelt)]
     if (spelt := words.near.get(number)) is not None:
         return [Evidence(by="near code", text=spelt)]
-    wanted = spelling.asked_words(question.text)
+    wanted = spelling.query_words(question.text)
     if number in words.named:
         names = (row["entity"], *row["aliases"])
         return [Evidence(by="name", text=next((n for n in names if spelling.piece(n, wanted)), " / ".join(names)))]

@@ -71,7 +71,7 @@ def words(text: str) -> list[str]:
     return [bare for word in normalised(text).split() if (bare := _APART.sub("", word))]
 
 
-def asked_words(text: str) -> list[str]:
+def query_words(text: str) -> list[str]:
     """The words that a question's answer has to hold; single Latin letters only where there is nothing else."""
     found = list(dict.fromkeys(words(text)))
     return [word for word in found if len(word) > 1 or not word.isascii()] or found

@@ -172,7 +172,7 @@ def test_score_that_differs_from_the_evaluators_fails_the_smoke_test(released, s
 
 
 @pytest.mark.slow
-def test_service_runs_on_the_code_in_the_bento_and_its_log_tells_why_it_cannot_start(tmp_path, store, bento):
+def test_service_runs_on_the_code_in_the_bento_and_its_log_names_why_it_cannot_start(tmp_path, store, bento):
     """Installed packages must not answer in their place: the trace of a failed start shows where the code is."""
     shutil.copytree(store.root, tmp_path / "store")
     broken = StoreLayout(tmp_path / "store")

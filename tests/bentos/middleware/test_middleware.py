@@ -84,7 +84,7 @@ def test_only_a_valid_key_gets_in(tmp_path):
     assert client.get("/livez").status_code == 200
 
 
-def test_a_service_with_a_state_folder_and_no_key_lets_nobody_in(tmp_path):
+def test_a_service_with_a_state_folder_and_no_key_refuses_every_request(tmp_path):
     assert service(tmp_path).post("/search").status_code == 401
 
 
@@ -166,7 +166,7 @@ def test_keys_made_at_the_same_time_are_all_kept(tmp_path):
         ({"host": "["}, "127.0.0.1"),
     ],
 )
-def test_without_keys_nobody_from_elsewhere_is_answered(headers, client):
+def test_without_keys_remote_requests_are_refused(headers, client):
     app = service(None).app
     outside = TestClient(app, **FROM_HERE | {"client": (client, 50000)})
     refused = outside.post("/search", headers=headers)
@@ -183,7 +183,7 @@ def test_local_proxy_that_sets_no_header_does_not_pass_for_its_own_machine():
     assert service(None, keyless=False).get("/livez").status_code == 200
 
 
-def test_a_state_folder_asks_for_keys_whatever_else_is_set(tmp_path):
+def test_a_state_folder_requires_keys_whatever_else_is_set(tmp_path):
     assert service(tmp_path, keyless=True).post("/search").status_code == 401
 
 
@@ -199,7 +199,7 @@ def test_callers_without_a_key_are_let_in_by_one_word_alone(monkeypatch):
 
 
 # ---------------------------------------------------------------- limits
-def test_key_that_asks_too_often_is_told_when_to_come_again(tmp_path):
+def test_key_over_its_rate_gets_retry_after(tmp_path):
     key = make(tmp_path, per_minute=30)
     client = service(tmp_path)
     answers = [client.post("/search", headers=bearer(key)) for _ in range(6)]
@@ -227,7 +227,7 @@ def test_more_requests_at_once_than_a_key_may_have_are_refused(tmp_path):
         assert _statuses_at_once(client, key, 2) == [200, 200]
 
 
-def test_full_service_says_so(tmp_path):
+def test_full_service_answers_503(tmp_path):
     key = make(tmp_path)
     with service(tmp_path, max_concurrency=3) as client:
         assert _statuses_at_once(client, key, 4) == [200, 200, 200, 503]
@@ -271,7 +271,7 @@ def test_many_large_bodies_at_once_do_not_fill_the_memory():
 
 
 # ---------------------------------------------------------------- errors
-def test_failure_tells_nothing_about_the_program():
+def test_failure_reveals_nothing_about_the_program():
     failed = service(None).get("/fail")
     assert failed.status_code == 500
     assert failed.json() == {"error": "internal error; the service's log has the details"}

@@ -61,7 +61,7 @@ def test_what_waits_goes_together_and_everybody_gets_their_own():
     assert sum(len(batch) for batch in squares.batches) == 20
 
 
-def test_one_that_fails_spoils_it_for_nobody_else():
+def test_one_that_fails_does_not_fail_the_others():
     squares = Squares()
     answers = ask_together(squares, [[1], [2], [13], [3]])
     assert answers == [[[1]], [[4]], "13", [[9]]]

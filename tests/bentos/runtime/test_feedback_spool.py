@@ -58,7 +58,7 @@ def test_full_spool_refuses_until_it_was_read(spool, monkeypatch, limit, value):
     spool.put(judged("c"))
 
 
-def test_spool_that_is_no_database_says_so(spool):
+def test_spool_that_is_no_database_is_an_error(spool):
     spool.path.parent.mkdir()
     spool.path.write_text("hello, this is a text and no database at all\n" * 30)
     with pytest.raises(DataError, match=r"feedback\.sqlite: the feedback spool cannot be used"):

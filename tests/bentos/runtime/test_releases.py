@@ -143,13 +143,13 @@ def test_shadow_is_recorded_and_reaches_no_caller(running, package, state, other
         active_release.shadow(state, package.root, challenger=other_package, share=0.0)
 
 
-def test_shadow_that_fails_is_noticed_by_nobody_else(running, package, state, other_package, caplog):
+def test_shadow_that_fails_changes_no_answer(running, package, state, other_package, caplog):
     active_release.shadow(state, package.root, challenger=other_package, share=1.0)
     until(lambda: running._roles.challenger is not None)
 
-    def question(asked):
-        assert asked.version == "v1.0.0", "the challenger breaks"
-        return asked.predictor.tag(tiny_picture("red", 1))
+    def question(release):
+        assert release.version == "v1.0.0", "the challenger breaks"
+        return release.predictor.tag(tiny_picture("red", 1))
 
     assert running.query(question)[0].version == "v1.0.0"
     until(lambda: "the shadowing release failed" in caplog.text)
@@ -239,7 +239,7 @@ def test_later_decision_ends_the_wait_for_the_earlier_and_is_not_taken_back(stat
     assert active_release.read(state).champion == package.root.resolve()
 
 
-def test_switch_without_a_running_service_waits_for_nobody(state, other_package):
+def test_switch_without_a_running_service_does_not_wait(state, other_package):
     assert followers.carry_out(state, lambda: active_release.switch(state, other_package))[1] == 0
 
 
@@ -288,7 +288,7 @@ def test_full_disk_does_not_end_the_thread_that_follows(running, state, other_pa
     until(lambda: tags(running)[0] == "v1.0.0")
 
 
-def test_metric_says_that_the_wanted_release_is_not_live(running, state, broken, tmp_path, impatient):
+def test_metric_shows_that_the_wanted_release_is_not_live(running, state, broken, tmp_path, impatient):
     def metric() -> float | None:
         return REGISTRY.get_sample_value("entityclip_wanted_not_live")
 

@@ -49,7 +49,7 @@ def onnx_store(tmp_path_factory, store_home: Path, onnx_package) -> Path:
     return store
 
 
-def test_release_whose_settings_ask_for_it_has_exported_towers_in_its_package(onnx_package, package):
+def test_release_with_the_setting_has_exported_towers_in_its_package(onnx_package, package):
     assert onnx_package.checkpoint.exported.card.is_file()
     assert not package.checkpoint.exported.root.exists()
 

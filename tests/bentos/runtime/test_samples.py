@@ -88,7 +88,7 @@ def test_only_this_release_and_only_of_late(kept):
     assert kept.read("v1.0.0", since=datetime.now(UTC) + timedelta(seconds=1)).empty
 
 
-def test_what_cannot_be_written_is_logged_and_nobody_else_hears_of_it(tmp_path, release, caplog):
+def test_what_cannot_be_written_is_logged_and_changes_no_answer(tmp_path, release, caplog):
     (tmp_path / "file").write_text("no folder")
     kept = Samples(tmp_path / "file" / "samples.sqlite", seconds=0)
     kept.offer(release, text="kettle")
@@ -105,7 +105,7 @@ def test_a_service_without_state_keeps_nothing(release, picture):
         Samples(None).read("v1.0.0", since=LONG_AGO)
 
 
-def test_a_file_that_is_no_database_says_so(kept):
+def test_a_file_that_is_no_database_is_an_error(kept):
     kept.path.parent.mkdir()
     kept.path.write_text("no database at all\n" * 100)
     with pytest.raises(DataError, match=r"samples\.sqlite: the samples file cannot be used"):

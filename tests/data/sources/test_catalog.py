@@ -200,7 +200,7 @@ def test_an_impossible_recipe_is_refused(tmp_path: Path, recipe: dict[str, int])
     assert not any(tmp_path.iterdir())
 
 
-def test_pictures_are_jpeg_of_the_size_asked_for() -> None:
+def test_pictures_are_jpeg_of_the_requested_size() -> None:
     jpeg = photograph(sprite(ALL[0].look, print_on_label="KX-204B"), np.random.default_rng(0), size=96)
     with Image.open(io.BytesIO(jpeg)) as picture:
         assert (picture.format, picture.size) == ("JPEG", (96, 96))

@@ -214,7 +214,7 @@ def test_a_table_that_is_missing_or_ambiguous_is_refused(folder):
         TableSource(folder)
 
 
-def test_a_column_without_a_mapping_that_nobody_can_guess_names_the_way_out(folder):
+def test_an_unknown_column_without_a_mapping_names_the_remedy(folder):
     write_csv(folder / "pictures.csv", [{"写真": "a.jpg", "品名": "遮断器"}])
     with pytest.raises(SourceError, match=r"no column 'file'; it has: 写真, 品名; .*docs/custom-data.md"):
         TableSource(folder)

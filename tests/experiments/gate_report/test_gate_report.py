@@ -126,7 +126,7 @@ def test_the_tables_are_markdown() -> None:
     assert lines[2].startswith("| the whole gate | 3 | 3 | 100.0 [100.0, 100.0] | 60.0")
 
 
-def test_costs_are_told_for_each_point_that_is_given_back() -> None:
+def test_costs_are_shown_for_each_recovered_point() -> None:
     fields = {"explanation_id": "a", "entity_id": "A", "entity": "A", "rules": "", "text": "", "day": "2026-11-01"}
     review = Review.model_validate(fields | {"decision": "accept", "reviewer": "Ana", "minutes": 6})
     lines = costs(WriterCost(tokens_in=300, tokens_out=100, money=2, seconds=8), [review], SOME, points=4.0)

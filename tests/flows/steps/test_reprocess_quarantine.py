@@ -33,7 +33,7 @@ class Improver:
     sees_pictures = False
 
     def __init__(self) -> None:
-        self.asked: list[ExplanationRequest] = []
+        self.requested: list[ExplanationRequest] = []
 
     def prompt_version(self, _: ExplanationRequest) -> str:
         return "v1"
@@ -43,7 +43,7 @@ class Improver:
 
     def write(self, requests: Iterable[ExplanationRequest]) -> Iterator[WriterAnswer]:
         for request in requests:
-            self.asked.append(request)
+            self.requested.append(request)
             said = f"A disc, since {request.reason}"
             texts = () if "GREEN" in request.entity else (record(request, said, writer=self),)
             yield WriterAnswer(request=request, records=texts)
@@ -74,7 +74,7 @@ def subjects(layout: Layout) -> list[str]:
 def test_a_broken_text_is_written_again_with_the_reason_and_the_history_shows_it(layout: Layout) -> None:
     before, writer = texts(layout), Improver()
     assert reprocess_quarantine.ask_again.fn(layout, "b", writer) == 1
-    assert [request.reason for request in writer.asked] == ["refusal: As an AI; too_short: 2", "email: a@b.example"]
+    assert [request.reason for request in writer.requested] == ["refusal: As an AI; too_short: 2", "email: a@b.example"]
     assert texts(layout) == [*before[2:], "A disc, since refusal: As an AI; too_short: 2"]
     assert subjects(layout)[0] == "Ask again for 2 texts that broke rules"
     kept = pd.read_csv(layout.written_again, keep_default_na=False)
@@ -83,17 +83,17 @@ def test_a_broken_text_is_written_again_with_the_reason_and_the_history_shows_it
     assert list(kept["written_again"]) == ["A disc, since refusal: As an AI; too_short: 2", ""]
 
 
-def test_the_same_batch_again_asks_nobody(layout: Layout) -> None:
+def test_the_same_batch_again_sends_no_request(layout: Layout) -> None:
     reprocess_quarantine.ask_again.fn(layout, "b", Improver())
     tiny_data(layout.staging.root)
     pairs.write_rows(layout.staging.source_provided, pairs.SOURCE_PROVIDED, [], name="source_provided")
     commits, second = subjects(layout), Improver()
     assert reprocess_quarantine.ask_again.fn(layout, "b", second) == 1
-    assert second.asked == []
+    assert second.requested == []
     assert subjects(layout) == commits
 
 
-def test_nobody_is_asked_about_a_sound_batch_and_no_source_for_what_it_has_said(layout: Layout) -> None:
+def test_a_sound_batch_and_a_source_text_send_no_request(layout: Layout) -> None:
     assert reprocess_quarantine.to_write_again(layout, "b", Improver())
     assert not reprocess_quarantine.to_write_again(layout, "b", SourceWriter())
     assert not reprocess_quarantine.to_write_again(layout, "sound", Improver())
@@ -134,7 +134,7 @@ def test_without_reviews_nothing_is_touched(layout: Layout) -> None:
     assert subjects(layout) == commits
 
 
-def test_the_data_versions_commit_tells_the_way_of_its_rows() -> None:
+def test_the_data_versions_commit_shows_the_way_of_its_rows() -> None:
     rule = RuleResult(
         suite="explanations", rule="email", column="email", severity="critical", passed=False, checked=9, failed=3
     )

@@ -149,7 +149,7 @@ def test_a_commit_on_a_detached_head_is_refused(workspace: Layout) -> None:
         Repository(workspace.root).commit("lost", [workspace.config])
 
 
-def test_the_written_config_says_the_defaults(tmp_path: Path) -> None:
+def test_the_written_config_shows_the_defaults(tmp_path: Path) -> None:
     path = tmp_path / "entityclip.yaml"
     path.write_text(default_config())
     assert read_config(path).promotion == PromotionPolicy()

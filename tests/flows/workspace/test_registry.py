@@ -62,7 +62,7 @@ def test_a_release_is_one_commit_with_everything(
     assert champion(workspace) == made
 
 
-def test_versions_count_up_and_history_says_what_was_live_when(
+def test_versions_count_up_and_history_shows_what_was_live_when(
     workspace: Layout, released: Callable[[str], Release]
 ) -> None:
     first, second = released("alpha"), released("beta")
@@ -160,7 +160,7 @@ def test_a_refused_challenger_leaves_a_decision_and_nothing_else(
     assert champion(workspace) == first
 
 
-def test_only_the_judged_model_on_the_judged_data_is_released(
+def test_only_the_promoted_model_on_its_data_is_released(
     workspace: Layout, checkpoint: Checkpoint, decided: Decided, data_hash: str
 ) -> None:
     for decision, reason in [

@@ -141,7 +141,7 @@ def test_a_relative_path_is_the_same_from_every_folder(
         assert source_for(workspace, Origin(path=same)).path == str(table / "pictures.csv")
 
 
-def test_a_first_run_that_left_no_data_binds_nobody(workspace: Layout, table: Path) -> None:
+def test_a_first_run_that_left_no_data_does_not_fix_the_source(workspace: Layout, table: Path) -> None:
     remember(workspace, source_for(workspace, Origin(preset="table", path=table)))
     assert source_for(workspace, Origin(preset="demo")).source == "catalog"
 
@@ -170,7 +170,7 @@ def test_a_table_or_mapping_that_is_gone_is_named_with_the_remedy(shop: Layout, 
     assert str(table / lost) in str(caught.value)
 
 
-def test_an_older_workspace_is_asked_for_its_source_once(workspace: Layout, accepted: Accepted, table: Path) -> None:
+def test_an_older_workspace_needs_its_source_once(workspace: Layout, accepted: Accepted, table: Path) -> None:
     version_data(workspace, accepted("1"), message="Data from table: 1 pairs\n\nSet aside: email 3")
     with pytest.raises(ConfigError, match=r"'table'.*--preset table --source-path"):
         source_for(workspace, Origin())

@@ -20,26 +20,26 @@ def vectors() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def asked() -> np.ndarray:
+def queries() -> np.ndarray:
     return unit(np.random.default_rng(1).standard_normal((50, 32)))
 
 
 @pytest.fixture(scope="module")
-def index(vectors: np.ndarray, asked: np.ndarray) -> Approximate:
-    return Approximate.build(vectors, queries=asked)
+def index(vectors: np.ndarray, queries: np.ndarray) -> Approximate:
+    return Approximate.build(vectors, queries=queries)
 
 
-def found(index: Approximate, vectors: np.ndarray, asked: np.ndarray, allowed: np.ndarray | None = None) -> float:
+def found(index: Approximate, vectors: np.ndarray, queries: np.ndarray, allowed: np.ndarray | None = None) -> float:
     """Share of the true ten nearest."""
     allowed = np.ones(len(vectors), bool) if allowed is None else allowed
     rows = np.flatnonzero(allowed)
-    true = rows[exact(vectors[rows], asked, k=10)]
+    true = rows[exact(vectors[rows], queries, k=10)]
     only = index.only(allowed) if not allowed.all() else None
-    hits = [np.isin(index.nearest(q, vectors, k=10, only=only), t).sum() for q, t in zip(asked, true, strict=True)]
+    hits = [np.isin(index.nearest(q, vectors, k=10, only=only), t).sum() for q, t in zip(queries, true, strict=True)]
     return sum(hits) / true.size
 
 
-def test_recall_is_measured_and_reached_on_other_questions(index, vectors, asked):
+def test_recall_is_measured_and_reached_on_other_questions(index, vectors, queries):
     assert index.measured.rows == 3000
     assert index.measured.recall_at_10 >= TARGET
     assert index.measured.probes < index.measured.lists
@@ -52,26 +52,26 @@ def test_answers_are_ordered_by_the_full_vectors(index, vectors):
     assert np.all(np.diff(vectors[rows] @ vectors[7]) <= 0)
 
 
-def test_filter_is_exact_where_few_are_left(index, vectors, asked):
+def test_filter_is_exact_where_few_are_left(index, vectors, queries):
     few = np.arange(3000) % 100 == 3
-    assert found(index, vectors, asked, allowed=few) == 1
+    assert found(index, vectors, queries, allowed=few) == 1
     nothing = np.zeros(3000, bool)
-    assert len(index.nearest(asked[0], vectors, k=10, only=index.only(nothing))) == 0
+    assert len(index.nearest(queries[0], vectors, k=10, only=index.only(nothing))) == 0
 
 
-def test_filter_keeps_recall_where_many_are_left(index, vectors, asked, monkeypatch):
+def test_filter_keeps_recall_where_many_are_left(index, vectors, queries, monkeypatch):
     monkeypatch.setattr("entityclip.retrieval.index.approximate.FEW", 100)
     half = np.arange(3000) % 2 == 0
-    assert found(index, vectors, asked, allowed=half) >= TARGET - 0.02
-    assert half[index.nearest(asked[0], vectors, k=50, only=index.only(half))].all()
+    assert found(index, vectors, queries, allowed=half) >= TARGET - 0.02
+    assert half[index.nearest(queries[0], vectors, k=50, only=index.only(half))].all()
 
 
-def test_filter_that_takes_out_the_nearest_lists_is_answered_from_others(index, vectors, asked, monkeypatch):
+def test_filter_that_takes_out_the_nearest_lists_is_answered_from_others(index, vectors, queries, monkeypatch):
     """As a filter by category does: rows near the question are gone, what is left lies in a few lists farther off."""
     monkeypatch.setattr("entityclip.retrieval.index.approximate.FEW", 100)
     third = np.arange(3000) // 30 % 3 == 0  # whole neighbourhoods
     assert index.only(third).holding < 0.6 * index.measured.lists
-    assert found(index, vectors, asked, allowed=third) >= TARGET
+    assert found(index, vectors, queries, allowed=third) >= TARGET
     assert found(index, vectors, vectors[:900:30], allowed=third) >= TARGET
 
 
@@ -83,15 +83,15 @@ def test_filter_reads_only_lists_that_hold_what_it_leaves(index, vectors, monkey
         assert len(hasty.nearest(question, vectors, k=10, only=hasty.only(tenth))) == 10
 
 
-def test_exact_equals_the_whole_product(vectors, asked):
-    assert (exact(vectors, asked, k=5) == np.argsort(-(asked @ vectors.T), axis=1)[:, :5]).all()
+def test_exact_equals_the_whole_product(vectors, queries):
+    assert (exact(vectors, queries, k=5) == np.argsort(-(queries @ vectors.T), axis=1)[:, :5]).all()
 
 
-def test_large_picture_index_is_approximate_and_carries_its_recall(tmp_path, vectors, asked, monkeypatch):
+def test_large_picture_index_is_approximate_and_carries_its_recall(tmp_path, vectors, queries, monkeypatch):
     monkeypatch.setattr("entityclip.retrieval.index.pictures.EXACT_ROWS", 1000)
     rows = pd.DataFrame({"pair_id": [f"p{i}" for i in range(3000)]})
     layout = IndexLayout(tmp_path / "pictures")
-    PictureIndex("m", rows, vectors).save(layout, queries=asked)
+    PictureIndex("m", rows, vectors).save(layout, queries=queries)
     loaded = PictureIndex.load(layout, fingerprint="m")
     assert loaded.approximate is not None
     assert loaded.approximate.measured.recall_at_10 >= TARGET

@@ -52,7 +52,7 @@ def test_explanation_vector_never_saw_the_name(index, model):
     assert index.vectors["explanation"][0] == pytest.approx(masked, abs=1e-5)
 
 
-def test_model_trained_with_names_is_asked_with_names(tmp_path, data):
+def test_model_trained_with_names_is_queried_with_names(tmp_path, data):
     unmasked = tiny_model(tmp_path, config={"mask_names": False})
     named = unmasked.embed_texts(["The KX-RED has a body like a red disc."])[0]
     assert EntityIndex.build(unmasked, data).vectors["explanation"][0] == pytest.approx(named, abs=1e-5)

@@ -32,21 +32,21 @@ def text() -> FullText:
 
 
 @pytest.mark.parametrize(
-    "asked", ["KX-204B", "kx-204b", "ＫＸ－２０４Ｂ", "the KX-204B, please", "blue PUMP", "青いポンプ"]
+    "query", ["KX-204B", "kx-204b", "ＫＸ－２０４Ｂ", "the KX-204B, please", "blue PUMP", "青いポンプ"]
 )
-def test_name_or_code_in_full_is_exact(text, asked):
-    assert [(n.entity_id, n.near) for n in text.named(asked)] == [("pump", False)]
+def test_name_or_code_in_full_is_exact(text, query):
+    assert [(n.entity_id, n.near) for n in text.named(query)] == [("pump", False)]
 
 
-@pytest.mark.parametrize("asked", ["KX204B", "KX-2O4B", "KX-205B", "XK-204B", "KX-204", "KX-2044B", "red KX-204C lid"])
-def test_code_that_is_one_slip_away_is_near_and_not_exact(text, asked):
-    assert not text.named(asked)
-    assert [(n.entity_id, n.spelt, n.near) for n in text.nearly(asked)] == [("pump", "KX-204B", True)]
+@pytest.mark.parametrize("query", ["KX204B", "KX-2O4B", "KX-205B", "XK-204B", "KX-204", "KX-2044B", "red KX-204C lid"])
+def test_code_that_is_one_slip_away_is_near_and_not_exact(text, query):
+    assert not text.named(query)
+    assert [(n.entity_id, n.spelt, n.near) for n in text.nearly(query)] == [("pump", "KX-204B", True)]
 
 
-@pytest.mark.parametrize("asked", ["ステンレスケトノレ", "something else", "KX-999Z"])
-def test_what_is_further_away_is_not_near(text, asked):
-    assert not text.nearly(asked)
+@pytest.mark.parametrize("query", ["ステンレスケトノレ", "something else", "KX-999Z"])
+def test_what_is_further_away_is_not_near(text, query):
+    assert not text.nearly(query)
 
 
 def test_japanese_name_with_a_slip_is_near(text):
@@ -54,7 +54,7 @@ def test_japanese_name_with_a_slip_is_near(text):
 
 
 @pytest.mark.parametrize(
-    ("asked", "found"),
+    ("query", "found"),
     [
         ("茶", {"cup", "tea"}),
         ("茶碗", {"cup"}),
@@ -70,8 +70,8 @@ def test_japanese_name_with_a_slip_is_near(text):
         ("zebra", set()),
     ],
 )
-def test_piece_of_a_name_is_found(text, asked, found):
-    assert {entity for entity, _ in text.holding(asked, column="names")} == found
+def test_piece_of_a_name_is_found(text, query, found):
+    assert {entity for entity, _ in text.holding(query, column="names")} == found
 
 
 def test_texts_and_captions_are_apart_from_names(text):
@@ -82,11 +82,11 @@ def test_texts_and_captions_are_apart_from_names(text):
 
 
 @pytest.mark.parametrize(
-    "asked", ['"', "*", "AND OR NOT", "a:b", "^x", "()", "\0", "  ", "🫖", "NEAR(a b)", "x" * 10**6]
+    "query", ['"', "*", "AND OR NOT", "a:b", "^x", "()", "\0", "  ", "🫖", "NEAR(a b)", "x" * 10**6]
 )
-def test_no_question_is_an_error(text, asked):
-    text.named(asked), text.nearly(asked)
-    assert not text.holding(asked, column="names")
+def test_no_question_is_an_error(text, query):
+    text.named(query), text.nearly(query)
+    assert not text.holding(query, column="names")
 
 
 def test_words_of_nearly_all_texts_say_nothing():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entityclip.retrieval.index.spelling import LONGEST, asked_words, grams, key, named_in, phrase, piece, slips
+from entityclip.retrieval.index.spelling import LONGEST, grams, key, named_in, phrase, piece, query_words, slips
 
 SAME_CODE = ["KX-204B", "kx204b", "ＫＸ－２０４Ｂ", "KX 204 B", "KX‐204B", "KX−204B", "kx_204.b", "KX-2O4B"]
 
@@ -68,9 +68,9 @@ def test_grams_hold_every_piece_of_a_japanese_word_and_latin_words_whole():
     assert phrase("204b") == '"20 04 4b"'
 
 
-def test_single_letters_are_asked_only_alone():
-    assert asked_words("a red 茶 cup") == ["red", "茶", "cup"]
-    assert asked_words("X") == ["x"]
+def test_single_letters_are_query_words_only_alone():
+    assert query_words("a red 茶 cup") == ["red", "茶", "cup"]
+    assert query_words("X") == ["x"]
 
 
 def test_piece_shows_where_the_words_stand():
@@ -85,8 +85,8 @@ def test_piece_shows_where_the_words_stand():
 
 @given(st.text(max_size=200))
 def test_no_text_breaks_the_spelling(text):
-    named_in(text), grams(text), list(map(phrase, asked_words(text)))
-    piece(text, asked_words(text))
+    named_in(text), grams(text), list(map(phrase, query_words(text)))
+    piece(text, query_words(text))
 
 
 def test_a_megabyte_of_separators_takes_no_time():
