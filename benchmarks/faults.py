@@ -64,9 +64,9 @@ def full_disk(ground: KillGround, workspace: Path, reference: Reference, *, mega
     if subprocess.run(size, capture_output=True, check=False).returncode != 0:
         return ["not tried: this user may not mount"]
     try:
-        told = _refused(ground, workspace, expected=f"{workspace}.*(No space left|full)")
+        failure = _refused(ground, workspace, expected=f"{workspace}.*(No space left|full)")
         subprocess.run(["mount", "-o", "remount,size=2g", str(workspace)], check=True)
-        return told or _goes_on(ground, workspace, reference)
+        return failure or _goes_on(ground, workspace, reference)
     finally:
         subprocess.run(["umount", "--lazy", str(workspace)], check=True)
 
@@ -77,9 +77,9 @@ def unwritable_remote(ground: KillGround, workspace: Path, reference: Reference)
     remote = Layout(workspace).remote
     shutil.rmtree(remote, ignore_errors=True)
     remote.write_text("no folder")
-    told = _refused(ground, workspace, expected="remote|pushing")
+    failure = _refused(ground, workspace, expected="remote|pushing")
     remote.unlink()
-    return told or _goes_on(ground, workspace, reference)
+    return failure or _goes_on(ground, workspace, reference)
 
 
 def foreign_lock(ground: KillGround, workspace: Path, reference: Reference) -> list[str]:
@@ -88,9 +88,9 @@ def foreign_lock(ground: KillGround, workspace: Path, reference: Reference) -> l
     lock = workspace / ".git" / "index.lock"
     lock.touch()
     os.utime(lock, (0, 0))  # older than any run of ours
-    told = _refused(ground, workspace, expected="index.lock")
+    failure = _refused(ground, workspace, expected="index.lock")
     lock.unlink()
-    return told or _goes_on(ground, workspace, reference)
+    return failure or _goes_on(ground, workspace, reference)
 
 
 def nobody(ground: KillGround, workspace: Path, reference: Reference) -> list[str]:

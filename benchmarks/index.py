@@ -146,8 +146,8 @@ def main(
         def hybrid(i: int, where: Filter | None = None) -> object:
             typed = names[i] if i % 2 else " ".join(rng.choice(WORDS, 2))
             exactly = {int(found.entity_id[1:]): found.spelt for found in text.named(typed)}
-            told = {int(e[1:]) for column in ("names", "texts") for e, _ in text.holding(typed, column=column)}
-            words = TextMatches(exact=exactly, named=frozenset(told))
+            texts = {int(e[1:]) for column in ("names", "texts") for e, _ in text.holding(typed, column=column)}
+            words = TextMatches(exact=exactly, named=frozenset(texts))
             return picture_hits(snapshot, Question(queries[i], typed, words, "mixed", 10, where))
 
         for i in range(20):  # maps the files

@@ -34,7 +34,7 @@ from entityclip.training import presets
 from expectations.check import GateScorers
 
 
-def told(one: TrainedVariant) -> None:
+def show(one: TrainedVariant) -> None:
     """One line for each training."""
     recall = one.result.measured.evaluation.value("R@1", index="explanation")
     print(f"{one.variant.name}, seed {one.seed}: R@1 {recall:.1f}", file=sys.stderr, flush=True)
@@ -43,10 +43,10 @@ def told(one: TrainedVariant) -> None:
 def kinds_by_rule(planted: pd.DataFrame, broken: pd.DataFrame) -> dict[str, dict[str, int]]:
     """Rule -> kind of fault, or ``sound`` -> number of texts of that kind that break it."""
     kind = planted.set_index("explanation_id")["injected_fault"].fillna("sound")
-    told = broken.assign(kind=kind.reindex(broken["id"]).to_numpy())
+    with_kind = broken.assign(kind=kind.reindex(broken["id"]).to_numpy())
     return {
         str(rule): {str(name): int(count) for name, count in some["kind"].value_counts().items()}
-        for rule, some in told.groupby("rule")
+        for rule, some in with_kind.groupby("rule")
     }
 
 
@@ -81,7 +81,7 @@ def main(
     study = GateStudy(batch, pairs.digest(*planted["text"], *planted["entity_id"]), config, seeds, kept.runs)
     planned = variants(pairs.read_frame(batch.explanations), found.broken)
     wanted = [one for one in planned if not rule or one.rule in ("", *rule)]
-    done = list(retrain(study, wanted, report=told, progress=sys.stderr.isatty()))
+    done = list(retrain(study, wanted, report=show, progress=sys.stderr.isatty()))
     recall, worth = recall_table(done), worth_table(done, found.broken)
     if not as_json:
         print(f"{markdown(recall, 'variant')}\n{markdown(worth, 'rule')}")

@@ -99,8 +99,8 @@ def inprocess(package: Path, files: list[bytes], *, seconds: float) -> dict[str,
 # ---------------------------------------------------------------- over loopback
 def load(url: str, path: str, files: Path, at_once: int, seconds: float, *, count: int = 1) -> dict[str, Any]:
     """Send requests with ``count`` items over ``at_once`` connections from a separate process; CPU ms per item."""
-    asking = Path(__file__).with_name("lib") / "load_client.py"
-    command = [sys.executable, str(asking), url, path, str(files), str(at_once), str(count), str(seconds)]
+    script = Path(__file__).with_name("lib") / "load_client.py"
+    command = [sys.executable, str(script), url, path, str(files), str(at_once), str(count), str(seconds)]
     before = server_cpu_seconds()
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=seconds + 300)
     spent, seen = server_cpu_seconds() - before, json.loads(done.stdout)

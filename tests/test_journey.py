@@ -166,7 +166,7 @@ def looked(layout: Layout, catalog: Path, **changes: Any) -> dict[str, str]:
 
 def test_a_dry_look_names_what_changed_or_is_damaged_and_touches_nothing(first: Journey, catalog: Path) -> None:
     layout, _ = first
-    assert all(said.startswith("reused: ") for said in looked(layout, catalog).values())
+    assert all(texts.startswith("reused: ") for texts in looked(layout, catalog).values())
     other = looked(layout, catalog, epochs=7)
     assert other["version"].startswith("reused")
     assert re.fullmatch(r"runs: the setting epochs changed \(\d+ -> 7\)", other["train"])
@@ -176,9 +176,9 @@ def test_a_dry_look_names_what_changed_or_is_damaged_and_touches_nothing(first: 
     def with_damage(path: Path, text: str) -> dict[str, str]:
         kept = path.read_bytes()
         path.write_text(text)
-        said = looked(layout, catalog)
+        texts = looked(layout, catalog)
         path.write_bytes(kept)
-        return said
+        return texts
 
     rules = layout.pairs_suite.read_text()
     assert re.match(

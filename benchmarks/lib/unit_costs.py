@@ -128,8 +128,8 @@ def done(source: Source, settings: Preset, model: checkpoint.LoadedModel, *, roo
         "embed texts": lambda: EntityIndex.build(model, layout.data),
     }
     spent = {name: core_seconds(step) for name, step in steps.items()}
-    asking = open_writer(OpenAIConfig(model="planned", base_url=NOBODY), ledger=layout.ledger)
-    predicted = estimate(layout.staging, writer=asking, ledger=layout.ledger)
+    writer = open_writer(OpenAIConfig(model="planned", base_url=NOBODY), ledger=layout.ledger)
+    predicted = estimate(layout.staging, writer=writer, ledger=layout.ledger)
     return Done(reports[0].pairs, reports[0].entities, spent, _sizes(layout), predicted)
 
 

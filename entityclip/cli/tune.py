@@ -99,7 +99,7 @@ def tune(
     best = found.best
     table([_line(row) for row in sorted(found.trials, key=lambda row: -(row.score or 0))[:10]], decimals=2)
     typer.echo(f"\nTrial {best.number}: {best.score:.1f}. All trials: {study.table}, {study.plot}")
-    chosen = study.data(best.proposal.least_quality).root if best.proposal.least_quality else data
+    chosen = study.data(best.proposal.min_quality).root if best.proposal.min_quality else data
     typer.echo(f"Next: entityclip train --config {study.best} --data {chosen} --run tuned")
     last_line(found.model_dump(mode="json", exclude={"config"}) | {"config": str(study.best)}, as_json)
 
@@ -112,7 +112,7 @@ def _show_plan(config: TrainConfig, data: DataLayout, *, trials: int, as_json: b
     experts = [f"{kind} experts" for kind in ("image", "shared", "text")]
     lines = [{"searched": name, "from": "1", "to": f"{MOST_EXPERTS}"} for name in experts]
     lines += [{"searched": f"weight {n}", "from": f"{a:g}", "to": f"{b:g}"} for n, (a, b) in WEIGHTS.items()]
-    table([*lines, {"searched": "least quality", "from": f"{QUALITIES[0]:g}", "to": f"{QUALITIES[-1]:g}"}])
+    table([*lines, {"searched": "min quality", "from": f"{QUALITIES[0]:g}", "to": f"{QUALITIES[-1]:g}"}])
     epoch = seconds_per_epoch(config, data)
     least, most = (trials * share * config.epochs * epoch / 60 for share in (RUNGS[0], sum(RUNGS)))
     typer.echo(f"\nAn epoch takes about {epoch:.1f} s here, a trial {config.epochs} of them or a quarter.")
@@ -130,6 +130,6 @@ def _report(row: TrialRow) -> None:
 def _line(row: TrialRow) -> dict[str, float | str]:
     p = row.proposal
     experts = f"{p.image_experts}-{p.shared_experts}-{p.text_experts}"
-    weights = {"beta": p.beta, "eta": p.eta, "explanation": p.explanation, "least quality": p.least_quality}
+    weights = {"beta": p.beta, "eta": p.eta, "explanation": p.explanation, "min quality": p.min_quality}
     score = "-" if row.score is None else f"{row.score:.1f}"
     return {"trial": str(row.number), "R@1": score, "state": row.state, "experts": experts, **weights}

@@ -92,8 +92,8 @@ def evaluate(
         probes=probes(entities, pictures, truth),
         seconds=time.monotonic() - started,
     )
-    told = (answers["direction"] == "image_to_text") | (answers["index"] == "pairs")
-    return report, answers[told].reset_index(drop=True)
+    kept = (answers["direction"] == "image_to_text") | (answers["index"] == "pairs")
+    return report, answers[kept].reset_index(drop=True)
 
 
 def usual_candidates(data: DataLayout, *, split: Split) -> Candidates:

@@ -115,7 +115,7 @@ def _require_same_set(challenger: EvalReport, champion: EvalReport, version: str
         )
 
 
-def chance(figure: Metric, report: EvalReport) -> float:
+def chance_level(figure: Metric, report: EvalReport) -> float:
     """Average result of a random ranking, in percent."""
     candidates = max(1, report.entities if figure.direction == "image_to_text" else report.pictures)
     if figure.name.startswith("R@"):
@@ -135,7 +135,7 @@ def judge_flaw(report: EvalReport | None, *, min_score: float) -> str:
     figure = next((m for m in found if (m.index, m.name) == ("explanation", "R@1")), None)
     if report is None or figure is None:
         return "R@1 of the explanation index was not measured"
-    guessed = chance(figure, report)
+    guessed = chance_level(figure, report)
     if figure.low > guessed and figure.low >= min_score - ROUNDING:
         return ""
     return (
@@ -146,7 +146,7 @@ def judge_flaw(report: EvalReport | None, *, min_score: float) -> str:
 
 def _against_none(challenger: EvalReport, policy: PromotionPolicy) -> tuple[bool, list[str]]:
     new = _deciding(challenger, policy)["all"]
-    guessed = chance(new, challenger)
+    guessed = chance_level(new, challenger)
     beats_chance = new.low > guessed or not policy.require_above_chance
     passed = new.value >= policy.min_first_score - ROUNDING and beats_chance
     needed = "the lower end must be above it" if policy.require_above_chance else "require_above_chance is off"

@@ -57,8 +57,8 @@ def _trained_with(config: TowerConfig) -> dict[str, Any]:
         return {}
     if tag := tag_of(config.architecture, config.pretrained):
         return tag
-    if said := document(config.architecture)["preprocess_cfg"]:
-        return said
+    if declared := document(config.architecture)["preprocess_cfg"]:
+        return declared
     name = config.architecture if isinstance(config.architecture, str) else ""
     tags = [open_clip.get_pretrained_cfg(name, tag) for tag in open_clip.list_pretrained_tags_by_model(name)]
     distinct = {tuple(tag[theirs] for theirs in _FIELDS): tag for tag in tags}

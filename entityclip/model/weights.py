@@ -155,8 +155,8 @@ def require_same_weights(given: Mapping[str, torch.Tensor], wanted: Mapping[str,
         "of another shape": shapes,
     }
     if any(differences.values()):
-        said = "; ".join(f"{kind}: {_first(names)}" for kind, names in differences.items() if names)
-        raise ConfigError(f"{origin}: does not fit the architecture, so give the one it was made for. {said}")
+        listed = "; ".join(f"{kind}: {_first(names)}" for kind, names in differences.items() if names)
+        raise ConfigError(f"{origin}: does not fit the architecture, so give the one it was made for. {listed}")
 
 
 def _first(names: Iterable[str]) -> str:

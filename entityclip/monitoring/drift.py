@@ -59,7 +59,7 @@ class DriftTest(Record):
     test: str
     value: float = Field(description="How far apart, 0 to 1; for the classifier 0.5 to 1.")
     limit: float
-    chance: float = Field(description="Probability of as much among equal samples, times the number of tests.")
+    p_value: float = Field(description="Probability of as much among equal samples, times the number of tests.")
     drifted: bool
     reference: str = Field(description="What is usual in the data.")
     current: str = Field(description="What the service saw.")
@@ -132,9 +132,9 @@ def compare(
 
 
 def _judged(test: DriftTest, *, among: int, policy: DriftPolicy) -> DriftTest:
-    """The test with its verdict; chance is multiplied by the number of tests (Bonferroni)."""
-    chance = min(1.0, test.chance * among)
-    return test.model_copy(update={"chance": chance, "drifted": test.value >= test.limit and chance <= policy.alpha})
+    """The test with its verdict; the p-value is multiplied by the number of tests (Bonferroni)."""
+    p_value = min(1.0, test.p_value * among)
+    return test.model_copy(update={"p_value": p_value, "drifted": test.value >= test.limit and p_value <= policy.alpha})
 
 
 def _numbers(name: str, reference: DriftSample, current: DriftSample, *, policy: DriftPolicy) -> DriftTest:
@@ -147,7 +147,7 @@ def _numbers(name: str, reference: DriftSample, current: DriftSample, *, policy:
         test="Kolmogorov-Smirnov distance",
         value=float(found.statistic),
         limit=policy.ks_threshold,
-        chance=float(found.pvalue),
+        p_value=float(found.pvalue),
         drifted=False,
         reference=_middle(ours),
         current=_middle(theirs),
@@ -160,13 +160,13 @@ def _middle(values: np.ndarray) -> str:
 
 
 def _embeddings(reference: DriftSample, current: DriftSample, *, policy: DriftPolicy) -> DriftTest:
-    auc, chance = discriminator_auc(reference.vectors, current.vectors)
+    auc, p_value = discriminator_auc(reference.vectors, current.vectors)
     return DriftTest(
         what="embedding",
         test="classifier AUC",
         value=auc,
         limit=policy.auc_threshold,
-        chance=chance,
+        p_value=p_value,
         drifted=False,
         reference=f"{len(reference.vectors)} pictures",
         current=f"{len(current.vectors)} pictures",
@@ -209,19 +209,19 @@ def _scripts(reference: pd.Series, current: pd.Series, *, policy: DriftPolicy) -
     rare = expected < _LEAST_GROUP
     grouped = pd.concat([counts[~rare], counts[rare].sum().to_frame().T])
     grouped = grouped[grouped.sum(axis=1) > 0]
-    chance = float(chi2_contingency(grouped.to_numpy()).pvalue) if len(grouped) > 1 else 1.0
+    p_value = float(chi2_contingency(grouped.to_numpy()).pvalue) if len(grouped) > 1 else 1.0
     return DriftTest(
         what="script",
         test="share in another script",
         value=float((shares["theirs"] - shares["ours"]).clip(lower=0).sum()),
         limit=policy.script_shift_threshold,
-        chance=chance,
+        p_value=p_value,
         drifted=False,
-        reference=_said(shares["ours"]),
-        current=_said(shares["theirs"]),
+        reference=_largest_shares(shares["ours"]),
+        current=_largest_shares(shares["theirs"]),
     )
 
 
-def _said(shares: pd.Series) -> str:
+def _largest_shares(shares: pd.Series) -> str:
     first: Iterable[tuple[object, float]] = shares[shares > 0].sort_values(ascending=False)[:3].items()
     return ", ".join(f"{script} {100 * share:.0f} %" for script, share in first)

@@ -24,9 +24,9 @@ class StudyLayout:
         """Held by the one search that runs here."""
         return self.root / ".lock"
 
-    def data(self, least_quality: float) -> DataLayout:
+    def data(self, min_quality: float) -> DataLayout:
         """The data without the explanations whose quality is lower; pictures and entities are links."""
-        return DataLayout(self.root / "data" / f"{least_quality:g}")
+        return DataLayout(self.root / "data" / f"{min_quality:g}")
 
     def run(self, key: str) -> RunLayout:
         """One training run; its weights are deleted once it has a score."""

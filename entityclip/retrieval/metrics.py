@@ -82,7 +82,7 @@ def _ranks_of_block(queries: np.ndarray, candidates: np.ndarray, truth: np.ndarr
 def both_ways(left: np.ndarray, right: np.ndarray, *, block: int = BLOCK) -> tuple[Ranked, Ranked]:
     """Row i on the left and row i on the right are each other's truth: both directions from one product.
 
-    The ranks are those of ``ranks`` with the left asking the right, and with the right asking the left.
+    The ranks are those of ``ranks`` with the left as queries, and with the right as queries.
 
     Args:
         left: (N, D) unit rows.

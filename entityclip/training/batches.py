@@ -116,10 +116,10 @@ def order(data: TrainingSet, *, batch: int, balance: float, epoch: int, seed: in
 
 # ---------------------------------------------------------------- from rows to a batch
 class PreparedBatch(NamedTuple):
-    """A batch as a worker prepares it: squares not yet varied, everything drawn that chance decides."""
+    """A batch as a worker prepares it: squares not yet varied, with all random draws made."""
 
     squares: torch.Tensor  # (B, 3, S, S) uint8
-    chance: torch.Tensor  # (B, CHANCES) uniform in 0..1
+    draws: torch.Tensor  # (B, DRAWS) uniform in 0..1
     captions: torch.Tensor  # this and what follows: as in Batch
     caption_of: torch.Tensor
     explanations: torch.Tensor
@@ -129,13 +129,13 @@ class PreparedBatch(NamedTuple):
 
     def batch(self, *, preprocessing: Preprocessing, augmentation: Augmentation, device: torch.device | str) -> Batch:
         """The batch itself, varied and normalised on ``device``."""
-        squares, chance, *texts = (tensor.to(device, non_blocking=True) for tensor in self)
-        varied = augment(squares, chance, size=preprocessing.size, config=augmentation)
+        squares, draws, *texts = (tensor.to(device, non_blocking=True) for tensor in self)
+        varied = augment(squares, draws, size=preprocessing.size, config=augmentation)
         pictures = preprocessing.normalise(varied).contiguous(memory_format=torch.channels_last)
         return Batch(pictures, *texts)
 
 
-def draft(
+def prepare_batch(
     data: TrainingSet,
     rows: np.ndarray,
     *,
@@ -160,19 +160,19 @@ def draft(
 
     captions, caption_of, _ = draw(data.captions)
     explanations, explanation_of, explained = draw(data.explanations)
-    chance = torch.rand(len(rows), CHANCES, generator=generator)[share]
+    draws = torch.rand(len(rows), DRAWS, generator=generator)[share]
     squares = data.pictures.read(rows[share])
     of_entities = torch.from_numpy(numbers[share])
-    return PreparedBatch(squares, chance, captions, caption_of, explanations, explanation_of, explained, of_entities)
+    return PreparedBatch(squares, draws, captions, caption_of, explanations, explanation_of, explained, of_entities)
 
 
-CHANCES = 8
+DRAWS = 8
 """Draws that vary one picture."""
 
 
-def augment(squares: torch.Tensor, chance: torch.Tensor, *, size: int, config: Augmentation) -> torch.Tensor:
-    """(B, 3, S, S) uint8 -> (B, 3, size, size) float in 0..255: crop, turn, mirror and light, by (B, CHANCES) draws."""
-    area, angle, mirror, right, down, *light = chance.unbind(dim=1)
+def augment(squares: torch.Tensor, draws: torch.Tensor, *, size: int, config: Augmentation) -> torch.Tensor:
+    """(B, 3, S, S) uint8 -> (B, 3, size, size) float in 0..255: crop, turn, mirror and light, by (B, DRAWS) draws."""
+    area, angle, mirror, right, down, *light = draws.unbind(dim=1)
     scale = (config.crop + (1 - config.crop) * area).sqrt()  # side of the crop, as a share of the picture's
     angle = torch.deg2rad(config.rotate * (2 * angle - 1))
     mirror = torch.where(mirror < 0.5 * config.flip, -1.0, 1.0)
@@ -186,10 +186,10 @@ def augment(squares: torch.Tensor, chance: torch.Tensor, *, size: int, config: A
     return _light(varied, light, config=config)
 
 
-def _light(pictures: torch.Tensor, chance: list[torch.Tensor], *, config: Augmentation) -> torch.Tensor:
+def _light(pictures: torch.Tensor, draws: list[torch.Tensor], *, config: Augmentation) -> torch.Tensor:
     widths = (config.light, config.light, config.saturation)
     brightness, contrast, saturation = (
-        (1 + width * (2 * drawn - 1)).view(-1, 1, 1, 1) for width, drawn in zip(widths, chance, strict=True)
+        (1 + width * (2 * drawn - 1)).view(-1, 1, 1, 1) for width, drawn in zip(widths, draws, strict=True)
     )
     lit = pictures * brightness
     lit = torch.lerp(lit.mean(dim=(1, 2, 3), keepdim=True), lit, contrast)

@@ -66,7 +66,7 @@ class Steps(Dataset[PreparedBatch]):
     def __getitem__(self, step: int) -> PreparedBatch:
         _, rows = self.plan[step]
         each = len(rows) // self.processes
-        return batches.draft(
+        return batches.prepare_batch(
             self.training,
             rows,
             tokenizer=self.tokenizer,
@@ -75,7 +75,7 @@ class Steps(Dataset[PreparedBatch]):
         )
 
     def generator(self, step: int) -> torch.Generator:
-        """Decides what chance decides in a step."""
+        """Random generator of a step."""
         return torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
 
     def ends_epoch(self, step: int) -> bool:

@@ -106,7 +106,7 @@ def _train(job: TrainingJob, best: Best | None, *, run: RunLayout, report: Repor
         if job.steps.ends_epoch(step):
             epoch = job.steps.plan[step][0] + 1
             bar.set_postfix(epoch=f"{epoch}/{config.epochs}", loss=f"{means.mean()['loss']:.3f}")
-            report(epoch, means.take() | ({"validation": best.offer(job)} if best else {}))
+            report(epoch, means.pop() | ({"validation": best.offer(job)} if best else {}))
         if job.agree(time.monotonic() - saved > config.save_seconds):
             resume_state.save(run.resume, job.wrapped, job.optimizer, job.average, step=step + 1)
             saved = time.monotonic()
@@ -189,6 +189,6 @@ class _Means:
     def mean(self) -> dict[str, float]:
         return {name: value / self._count for name, value in self._sums.items()}
 
-    def take(self) -> dict[str, float]:
+    def pop(self) -> dict[str, float]:
         mean, self._sums, self._count = self.mean(), {}, 0
         return mean

@@ -39,11 +39,11 @@ def forget(
     layout = Layout(workspace.resolve())
     done = erase(layout, request, by=by or getpass.getuser()) if yes else preview(layout, request)
     table([line.model_dump(exclude={"left"}) for line in done.found])
-    typer.echo(f"\n{_said(done.erased, record=done.record, found=len(done.found))}")
+    typer.echo(f"\n{_summary(done.erased, record=done.record, found=len(done.found))}")
     last_line(json.loads(done.model_dump_json()), as_json)
 
 
-def _said(erased: bool, *, record: str, found: int) -> str:
+def _summary(erased: bool, *, record: str, found: int) -> str:
     if not found and not record:
         return "Nothing in this workspace holds it."
     if not erased:

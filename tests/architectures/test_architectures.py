@@ -44,7 +44,7 @@ def test_what_siglip_pads_with_is_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "expected"),
     [
         ("{", "expected JSON"),
         ("[]", "JSON object"),
@@ -55,11 +55,11 @@ def test_what_siglip_pads_with_is_known() -> None:
     ],
 )
 def test_a_file_that_is_no_architecture_is_refused_with_its_name(
-    tmp_path: Path, content: str | bytes, said: str
+    tmp_path: Path, content: str | bytes, expected: str
 ) -> None:
     path = tmp_path / "odd.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(ConfigError, match=rf"odd\.json.*{said}"):
+    with pytest.raises(ConfigError, match=rf"odd\.json.*{expected}"):
         settings(str(path))
 
 

@@ -54,9 +54,9 @@ def answering(*answers: httpx.Response | Exception) -> tuple[Client, list[httpx.
 
     def answer(request: httpx.Request) -> httpx.Response:
         requests.append(request)
-        if isinstance(said := left.pop(0), Exception):
-            raise said
-        return said
+        if isinstance(outcome := left.pop(0), Exception):
+            raise outcome
+        return outcome
 
     return Client("http://localhost", key="ec_a_b", tries=3, transport=httpx.MockTransport(answer)), requests
 

@@ -36,9 +36,9 @@ def model(tmp_path: Path) -> tuple[str, Path, str, Path]:
 
 
 def test_calibrate_puts_onto_the_card_what_it_says(model):
-    said = answer("calibrate", *model)
+    output = answer("calibrate", *model)
     card = read_card(CheckpointLayout(model[1]))
-    assert (card.mix, card.thresholds, card.rerank) == (said["mix"], said["thresholds"], said["rerank"])
+    assert (card.mix, card.thresholds, card.rerank) == (output["mix"], output["thresholds"], output["rerank"])
     assert set(card.mix) == set(SLICES)
     assert verify(CheckpointLayout(model[1])) == card
     shown = entityclip("calibrate", *model).stdout

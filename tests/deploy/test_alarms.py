@@ -76,8 +76,8 @@ def test_an_alarm_sounds_when_it_should_and_no_other_does(tmp_path: Path, progra
     assert firing(tmp_path, QUIET, promtool=promtool) == ""
     assert list(LOUD) == [alarm["alert"] for alarm in ALARMS]
     for name, series in LOUD.items():
-        said = firing(tmp_path, QUIET | series, promtool=promtool)
-        assert set(re.findall(r"alertname: (\w+)", said)) == {name}, said
+        output = firing(tmp_path, QUIET | series, promtool=promtool)
+        assert set(re.findall(r"alertname: (\w+)", output)) == {name}, output
 
 
 def expressions() -> list[str]:

@@ -114,7 +114,7 @@ def test_a_champion_that_is_there_is_compared_and_not_held_against_chance():
 
 
 @pytest.mark.parametrize(
-    ("value", "low", "entities", "said"),
+    ("value", "low", "entities", "expected"),
     [
         (40.0, 30.0, 100, ""),
         (12.0, 10.0, 100, ""),
@@ -123,11 +123,11 @@ def test_a_champion_that_is_there_is_compared_and_not_held_against_chance():
         (float("nan"), float("nan"), 100, "gate.min_judge_score, 10"),
     ],
 )
-def test_a_model_below_the_floor_is_no_judge(value, low, entities, said):
+def test_a_model_below_the_floor_is_no_judge(value, low, entities, expected):
     made = with_low("new", value, low, entities=entities)
     figure = made.metrics[0].model_copy(update={"index": "explanation", "high": low})
     flaw = judge_flaw(made.model_copy(update={"metrics": (figure,)}), min_score=10)
-    assert (said in flaw) if said else not flaw
+    assert (expected in flaw) if expected else not flaw
 
 
 def test_a_model_that_was_not_measured_is_no_judge():

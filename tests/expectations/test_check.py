@@ -9,7 +9,7 @@ from small_batch import Batch
 
 from entityclip.data import pairs
 from entityclip.data.ingest import ingest
-from entityclip.data.sources.catalog import CatalogSource, planted_faults
+from entityclip.data.sources.catalog import CatalogSource, injected_faults
 from entityclip.errors import DataError
 from entityclip.explanations import SourceWriter, explain
 from entityclip.paths import DataLayout, Layout
@@ -195,20 +195,20 @@ def judged_catalog(tmp_path_factory: pytest.TempPathFactory) -> Layout:
 def test_every_planted_fault_is_caught_by_the_rule_that_it_names(judged_catalog: Layout) -> None:
     table = pd.read_csv(judged_catalog.quarantine("b"), keep_default_na=False)
     caught = set(zip(table["entity"], table["rule"], strict=True))
-    faults = [f for f in planted_faults(judged_catalog.drawn) if f.caught_by not in ("", "ingest")]
+    faults = [f for f in injected_faults(judged_catalog.drawn) if f.caught_by not in ("", "ingest")]
     assert {(f.product, f.caught_by) for f in faults} <= caught
     assert len({f.caught_by for f in faults}) == 11
 
 
 def test_nothing_sound_in_the_catalogue_is_quarantined(judged_catalog: Layout) -> None:
-    faults = [f for f in planted_faults(judged_catalog.drawn) if f.caught_by not in ("", "ingest")]
+    faults = [f for f in injected_faults(judged_catalog.drawn) if f.caught_by not in ("", "ingest")]
     # Of a picture that two products claim, both rows wait: the right one is unknown.
     claimed = sum(f.caught_by == "picture_of_two_entities" for f in faults)
     assert len(pd.read_csv(judged_catalog.quarantine("b"))) == len(faults) + claimed
 
 
 def test_a_swapped_text_without_a_name_passes_since_each_of_its_words_is_sound(judged_catalog: Layout) -> None:
-    swapped = {f.product for f in planted_faults(judged_catalog.drawn) if f.kind == "swapped"}
+    swapped = {f.product for f in injected_faults(judged_catalog.drawn) if f.kind == "swapped"}
     texts = pairs.read_frame(judged_catalog.accepted.explanations)
     of_product = texts[texts["entity_id"].isin({pairs.entity_id(code) for code in swapped})]
     assert set(of_product.groupby("entity_id").size()) == {4}

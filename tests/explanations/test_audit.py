@@ -78,10 +78,10 @@ def test_a_file_that_is_no_ledger_is_named(tmp_path: Path) -> None:
 def test_the_command_sums_by_host_and_model(ledger: Path, tmp_path: Path) -> None:
     file = tmp_path / "audit.csv"
     arguments = ["audit", "--workspace", str(ledger.parent), "--csv", str(file), "--json"]
-    said = CliRunner().invoke(app, arguments)
-    assert said.exit_code == 0, said.stderr
-    assert "EMAIL 3, PHONE 1" in said.stdout
-    answer = json.loads(said.stdout.splitlines()[-1])
+    output = CliRunner().invoke(app, arguments)
+    assert output.exit_code == 0, output.stderr
+    assert "EMAIL 3, PHONE 1" in output.stdout
+    answer = json.loads(output.stdout.splitlines()[-1])
     near, far = answer["destinations"]
     assert (answer["sent"], near["texts"], near["entities"], near["redacted"]) == (3, 2, 2, {"EMAIL": 3, "PHONE": 1})
     assert (far["host"], far["model"], far["redacted"]) == ("llm.example.com", "large", {})
@@ -90,6 +90,6 @@ def test_the_command_sums_by_host_and_model(ledger: Path, tmp_path: Path) -> Non
 
 
 def test_the_command_says_that_nothing_was_sent(tmp_path: Path) -> None:
-    said = CliRunner().invoke(app, ["audit", "--workspace", str(tmp_path), "--json"])
-    assert said.exit_code == 0
-    assert json.loads(said.stdout.splitlines()[-1]) == {"sent": 0, "destinations": []}
+    output = CliRunner().invoke(app, ["audit", "--workspace", str(tmp_path), "--json"])
+    assert output.exit_code == 0
+    assert json.loads(output.stdout.splitlines()[-1]) == {"sent": 0, "destinations": []}

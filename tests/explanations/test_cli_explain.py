@@ -57,10 +57,10 @@ def answer(result: Result) -> dict[str, Any]:
 def test_a_dry_run_prints_the_cost_and_sends_no_request(data: DataLayout, server: HostileServer) -> None:
     config = data.root.parent / "writer.yaml"
     config.write_text(f"{{writer: openai, model: m, base_url: '{server.url}', price_in: 1.0, price_out: 2.0}}")
-    told = answer(explain(data, "--config", config, "--dry-run", "--json"))
-    assert (told["requests"], told["known"], told["cost"]["tokens_out"]) == (ENTITIES, 0, ENTITIES * 400)
-    assert 200 * ENTITIES < told["cost"]["tokens_in"] < 1_000 * ENTITIES
-    assert told["cost"]["money"] == pytest.approx(told["cost"]["tokens_in"] / 1e6 + ENTITIES * 400 * 2 / 1e6)
+    estimated = answer(explain(data, "--config", config, "--dry-run", "--json"))
+    assert (estimated["requests"], estimated["known"], estimated["cost"]["tokens_out"]) == (ENTITIES, 0, ENTITIES * 400)
+    assert 200 * ENTITIES < estimated["cost"]["tokens_in"] < 1_000 * ENTITIES
+    assert estimated["cost"]["money"] == pytest.approx(estimated["cost"]["tokens_in"] / 1e6 + ENTITIES * 400 * 2 / 1e6)
     assert not server.counts
     assert not data.explanations.exists()
 

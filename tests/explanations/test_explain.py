@@ -161,7 +161,7 @@ def test_two_writers_killed_in_the_middle_lose_nothing_that_they_had_kept(tmp_pa
         os.kill(writer.pid, signal.SIGKILL)
         writer.communicate()
     with Ledger(path) as book:
-        keys = [f"{name}-{i}" for name, said in zip("ab", kept, strict=True) for i in said]
+        keys = [f"{name}-{i}" for name, count in zip("ab", kept, strict=True) for i in count]
         answers = book.get(keys)
         assert len(answers) == 100
         assert all(len(texts) == 3 for texts in answers.values())

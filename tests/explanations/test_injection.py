@@ -47,12 +47,12 @@ _BLOCK = re.compile(r"\A<data>\n(?P<data>[^\n]*)\n</data>\n")
 
 
 def request_with(field: str, text: str, language: str) -> ExplanationRequest:
-    said: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "entity": "KX-204B",
         "caption": "a kettle",
         field: (text,) if field == "source_provided" else text,
     }
-    return ExplanationRequest(entity_id="e", language=language, **said)
+    return ExplanationRequest(entity_id="e", language=language, **fields)
 
 
 @pytest.mark.parametrize("attempt", ATTEMPTS, ids=range(len(ATTEMPTS)))

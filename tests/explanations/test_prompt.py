@@ -32,8 +32,8 @@ def data_in(user: str) -> dict[str, str]:
 def test_every_prompt_holds_rules_data_and_the_form_of_the_reply(domain: str, language: str) -> None:
     request = REQUEST.model_copy(update={"language": language, "caption": "赤いやかん"})
     prompt = render(request, domain=domain, rules=RULES)  # type: ignore[arg-type]
-    for said in ("museum label", "PET bottle", "organic", "colour", "20", "600", '{"text":', "<data>"):
-        assert said in prompt["system"]
+    for reply in ("museum label", "PET bottle", "organic", "colour", "20", "600", '{"text":', "<data>"):
+        assert reply in prompt["system"]
     assert {"en": "English", "ja": "日本語", "de": "'de'"}[language] in prompt["system"]
     assert data_in(prompt["user"]) == {"name": "KX-204B", "caption": "赤いやかん", "notes": "Has dots. 1 litre."}
 
@@ -80,13 +80,13 @@ def test_languages_have_versions_of_their_own() -> None:
 GOOD = '{"text": "赤い\\u0000やかん。", "visible": ["赤い"], "doubts": []}'
 
 
-@pytest.mark.parametrize("said", [GOOD, f"```json\n{GOOD}\n```", f"<think>{{no}}</think>\nHere: {GOOD} Bye."])
-def test_a_reply_is_found_in_what_models_say_around_it(said: str) -> None:
-    assert read_reply(said).text == "赤い やかん。"
+@pytest.mark.parametrize("reply", [GOOD, f"```json\n{GOOD}\n```", f"<think>{{no}}</think>\nHere: {GOOD} Bye."])
+def test_a_reply_is_found_in_what_models_say_around_it(reply: str) -> None:
+    assert read_reply(reply).text == "赤い やかん。"
 
 
 @pytest.mark.parametrize(
-    ("said", "why"),
+    ("reply", "why"),
     [
         ("", "no whole JSON"),
         ("I cannot do that.", "no whole JSON"),
@@ -100,9 +100,9 @@ def test_a_reply_is_found_in_what_models_say_around_it(said: str) -> None:
         ("[" * 9_000 + "{}", "."),
     ],
 )
-def test_any_other_reply_is_a_fault_with_its_correction(said: str, why: str) -> None:
+def test_any_other_reply_is_a_fault_with_its_correction(reply: str, why: str) -> None:
     with pytest.raises(ReplyFault, match=why):
-        read_reply(said)
+        read_reply(reply)
 
 
 def test_half_a_surrogate_pair_in_a_reply_can_be_written_down() -> None:

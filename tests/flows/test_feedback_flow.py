@@ -27,7 +27,7 @@ def file_of(colour: str, number: int) -> bytes:
     return file.getvalue()
 
 
-def said(colour: str, number: int, **given: str) -> Feedback:
+def judgement(colour: str, number: int, **given: str) -> Feedback:
     name = f"KX-{colour.upper()}"
     fields = {"release": "v1.0.0", "key": "ana", "verdict": "right", "entity_id": pairs.entity_id(name), "entity": name}
     return Feedback.model_validate(fields | {"picture": file_of(colour, number)} | given)
@@ -37,7 +37,11 @@ def said(colour: str, number: int, **given: str) -> Feedback:
 def spool(workspace: Layout) -> Spool:
     tiny_data(workspace.data.root)
     spool = Spool(workspace.service.feedback)
-    for judged in (said("red", 5), said("blue", 6, verdict="missing"), said("green", 7, verdict="wrong")):
+    for judged in (
+        judgement("red", 5),
+        judgement("blue", 6, verdict="missing"),
+        judgement("green", 7, verdict="wrong"),
+    ):
         spool.put(judged)
     return spool
 

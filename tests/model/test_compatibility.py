@@ -84,10 +84,10 @@ def test_another_preprocessing_than_the_weights_were_trained_with_is_refused_fie
     expected = expected_preprocessing(config)
     assert expected is not None
     require_fit(towers, preprocessing=expected, tokenizer=tokenisation.load())
-    said = refused(towers, preprocessing=Preprocessing(size=48), tokenisation=tokenisation)
+    message = refused(towers, preprocessing=Preprocessing(size=48), tokenisation=tokenisation)
     for wrong in ("size is 48", "preprocessing.mean", "preprocessing.std", "resize is shortest"):
-        assert wrong in said
-    assert "interpolation" not in said
+        assert wrong in message
+    assert "interpolation" not in message
 
 
 def test_from_scratch_any_colours_do_but_not_any_size() -> None:
@@ -110,9 +110,9 @@ SIZE = Preprocessing(size=32)
 
 def test_texts_beyond_the_positions_are_refused_with_both_numbers() -> None:
     towers = Towers(TowerConfig(architecture=architecture()))
-    said = refused(towers, preprocessing=SIZE, tokenisation=Tokenisation(context=13))
-    assert "context is 13" in said
-    assert "12 positions" in said
+    message = refused(towers, preprocessing=SIZE, tokenisation=Tokenisation(context=13))
+    assert "context is 13" in message
+    assert "12 positions" in message
 
 
 def test_a_hugging_face_tower_fits_its_own_tokenizer_and_no_other(encoder: Path) -> None:
@@ -120,13 +120,13 @@ def test_a_hugging_face_tower_fits_its_own_tokenizer_and_no_other(encoder: Path)
     towers = Towers(TowerConfig(architecture=content, text_folder=str(encoder)))
     own = Tokenisation(tokenizer=content, folder=str(encoder), context=12)
     require_fit(towers, preprocessing=SIZE, tokenizer=own.load())
-    said = refused(towers, preprocessing=SIZE, tokenisation=Tokenisation(context=12))
-    assert "49408 ids" in said
-    assert "pads with id 0, but the text tower skips id 1" in said
+    message = refused(towers, preprocessing=SIZE, tokenisation=Tokenisation(context=12))
+    assert "49408 ids" in message
+    assert "pads with id 0, but the text tower skips id 1" in message
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "expected"),
     [
         ("clip", "set text_cfg.pool_type 'eos' and eos_id 2"),
         ("end of text", None),
@@ -134,14 +134,14 @@ def test_a_hugging_face_tower_fits_its_own_tokenizer_and_no_other(encoder: Path)
         ("first", "text_cfg.pad_id is 0"),
     ],
 )
-def test_the_tower_is_read_where_the_tokenizer_ends_a_text(encoder: Path, kind: str, said: str | None) -> None:
+def test_the_tower_is_read_where_the_tokenizer_ends_a_text(encoder: Path, kind: str, expected: str | None) -> None:
     text = TEXT_TOWERS[kind] | {"vocab_size": 120}
     towers, tokenisation = Towers(TowerConfig(architecture=architecture(text=text))), Tokenisation(folder=str(encoder))
     tokenisation = tokenisation.model_copy(update={"context": 12})
-    if said is None:
+    if expected is None:
         require_fit(towers, preprocessing=SIZE, tokenizer=tokenisation.load())
     else:
-        assert said in refused(towers, preprocessing=SIZE, tokenisation=tokenisation)
+        assert expected in refused(towers, preprocessing=SIZE, tokenisation=tokenisation)
 
 
 def test_pretrained_towers_refuse_another_tokenizer_even_where_its_ids_would_pass(
@@ -151,6 +151,6 @@ def test_pretrained_towers_refuse_another_tokenizer_even_where_its_ids_would_pas
     content = architecture(text=text)
     save_file(open_clip.CustomTextCLIP(**content).state_dict(), tmp_path / "clip.safetensors")
     towers = Towers(TowerConfig(architecture=content, pretrained=str(tmp_path / "clip.safetensors")))
-    said = refused(towers, preprocessing=SIZE, tokenisation=Tokenisation(folder=str(encoder), context=12))
-    assert "somebody/encoder" in said
-    assert "ids, but the weights are for 49408" in said
+    message = refused(towers, preprocessing=SIZE, tokenisation=Tokenisation(folder=str(encoder), context=12))
+    assert "somebody/encoder" in message
+    assert "ids, but the weights are for 49408" in message

@@ -87,7 +87,7 @@ def test_mean_pooling_takes_any_picture_size() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "expected"),
     [
         ({"pool_type": "none"}, "'none'"),
         ({"attentional_pool": "parallel", "width": 64}, "'parallel'"),
@@ -97,6 +97,6 @@ def test_mean_pooling_takes_any_picture_size() -> None:
         ({"colour": "red"}, "colour"),
     ],
 )
-def test_towers_that_give_no_single_vector_or_do_not_exist_are_refused(change: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_towers_that_give_no_single_vector_or_do_not_exist_are_refused(change: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected):
         towers(VIT | change)

@@ -142,7 +142,7 @@ def test_the_longest_text_is_what_positions_are_left_for(
 
 # ---------------------------------------------------------------- refused
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         (TEXT_TOWERS["clip"] | {"pool_type": "none"}, "pooling 'none'"),
         (hugging_face_text(), "text_folder"),
@@ -151,11 +151,11 @@ def test_the_longest_text_is_what_positions_are_left_for(
     ],
 )
 def test_text_towers_that_cannot_be_built_are_refused(
-    folders: dict[str, Path], text: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+    folders: dict[str, Path], text: dict[str, Any], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    folder = None if said == "text_folder" else str(folders["roberta"])
-    with pytest.raises(ConfigError, match=said):
+    folder = None if expected == "text_folder" else str(folders["roberta"])
+    with pytest.raises(ConfigError, match=expected):
         towers(architecture(text=text), text_folder=folder)
 
 

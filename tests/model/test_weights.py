@@ -64,7 +64,7 @@ def test_the_bias_of_siglips_loss_is_not_required(weights: Tensors, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "expected"),
     [
         (lambda w: w.pop("visual.proj"), r"missing: visual\.proj"),
         (lambda w: w.update(extra=torch.ones(1)), "left over: extra"),
@@ -75,13 +75,13 @@ def test_the_bias_of_siglips_loss_is_not_required(weights: Tensors, tmp_path: Pa
     ],
 )
 def test_weights_that_are_not_the_architectures_are_refused_by_name(
-    weights: Tensors, change: Callable[[Tensors], object], said: str, tmp_path: Path
+    weights: Tensors, change: Callable[[Tensors], object], expected: str, tmp_path: Path
 ) -> None:
     """open_clip's own loader resizes positions of another grid or context without a word."""
     weights = dict(weights)
     change(weights)
     save_file(weights, tmp_path / "other.safetensors")
-    with pytest.raises(ConfigError, match=rf"other\.safetensors.*{said}"):
+    with pytest.raises(ConfigError, match=rf"other\.safetensors.*{expected}"):
         towers(tmp_path / "other.safetensors")
 
 

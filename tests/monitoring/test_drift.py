@@ -58,7 +58,7 @@ def test_a_small_difference_is_certain_among_many_and_still_no_drift():
     many, moved = sample(0, count=20_000), sample(1, count=20_000)
     moved.pictures["brightness"] += 0.05
     tests = {test.what: test for test in compare(many, moved, policy=POLICY)[0]}
-    assert tests["brightness"].chance < 1e-6
+    assert tests["brightness"].p_value < 1e-6
     assert not tests["brightness"].drifted
 
 

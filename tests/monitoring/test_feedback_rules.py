@@ -15,7 +15,7 @@ ENTITIES = {"r": "KX-RED", "b": "KX-BLUE"}
 
 
 @dataclass(frozen=True)
-class Said:
+class Vote:
     """A judgement, as a spool would give it."""
 
     picture: bytes
@@ -30,9 +30,9 @@ class Said:
         return hashlib.sha256(repr(self).encode()).hexdigest()
 
 
-def taken(*said: Said, before=(), policy: FeedbackPolicy | None = None, day: date = MONDAY, pictures=None):
+def taken(*votes: Vote, before=(), policy: FeedbackPolicy | None = None, day: date = MONDAY, pictures=None):
     intake = Intake(before, ENTITIES, pictures or {}, policy=policy or FeedbackPolicy())
-    return [row for row in (intake.take(one, day=day) for one in said) if row is not None]
+    return [row for row in (intake.take(one, day=day) for one in votes) if row is not None]
 
 
 def entities_of(rows: list[JudgedRow], policy: FeedbackPolicy | None = None) -> list[str]:
@@ -40,7 +40,7 @@ def entities_of(rows: list[JudgedRow], policy: FeedbackPolicy | None = None) -> 
 
 
 def test_a_confirmed_and_a_corrected_picture_become_rows_to_train_on(picture_bytes):
-    confirmed, corrected = Said(picture_bytes(1)), Said(picture_bytes(2), "missing", "", entity="KX-BLUE")
+    confirmed, corrected = Vote(picture_bytes(1)), Vote(picture_bytes(2), "missing", "", entity="KX-BLUE")
     table = accepted_images(taken(confirmed, corrected), policy=FeedbackPolicy(licence="CC0"), own=0)
     assert sorted(table["entity"]) == ["KX-BLUE", "KX-RED"]
     assert set(table["split"]) == {"train"}
@@ -49,43 +49,43 @@ def test_a_confirmed_and_a_corrected_picture_become_rows_to_train_on(picture_byt
 
 
 def test_the_same_judgement_is_ingested_once_now_and_later(picture_bytes):
-    said = Said(picture_bytes(1))
-    rows = taken(said, said)
+    votes = Vote(picture_bytes(1))
+    rows = taken(votes, votes)
     assert len(rows) == 1
-    assert taken(said, before=rows) == []
+    assert taken(votes, before=rows) == []
 
 
 @pytest.mark.parametrize(
-    ("said", "reason"),
+    ("votes", "reason"),
     [
-        (Said(b""), "no picture"),
-        (Said(b"\xff\xd8 no picture at all"), "broken header|not a JPEG"),
-        (Said(b"x", entity_id="", entity="a stranger"), "the data know no such entity"),
+        (Vote(b""), "no picture"),
+        (Vote(b"\xff\xd8 no picture at all"), "broken header|not a JPEG"),
+        (Vote(b"x", entity_id="", entity="a stranger"), "the data know no such entity"),
     ],
 )
-def test_what_brings_no_picture_is_kept_with_the_reason(said, reason):
-    (row,) = taken(said)
+def test_what_brings_no_picture_is_kept_with_the_reason(votes, reason):
+    (row,) = taken(votes)
     assert any(part in row.unusable for part in reason.split("|"))
     assert entities_of([row]) == []
 
 
 def test_a_picture_of_the_evaluation_set_never_comes_back_as_a_training_row(picture_bytes):
     sha = hashlib.sha256(picture_bytes(1)).hexdigest()
-    same, other = (taken(Said(picture_bytes(1), entity_id=key), pictures={sha: "r"})[0].unusable for key in ("r", "b"))
+    same, other = (taken(Vote(picture_bytes(1), entity_id=key), pictures={sha: "r"})[0].unusable for key in ("r", "b"))
     assert same == "the data have this picture"
     assert other == "the data have this picture, of KX-RED"
 
 
 def test_one_caller_cannot_flood(picture_bytes):
     policy = FeedbackPolicy(max_daily_per_key=5, max_per_entity=3)
-    flood = taken(*(Said(picture_bytes(seed)) for seed in range(10)), policy=policy)
+    flood = taken(*(Vote(picture_bytes(seed)) for seed in range(10)), policy=policy)
     assert [row.flood for row in flood] == [False] * 3 + [True] * 7
     assert len(entities_of(flood, policy)) == 3
     others = taken(
-        Said(picture_bytes(99), key="bo"), Said(picture_bytes(98), entity_id="b"), before=flood, policy=policy
+        Vote(picture_bytes(99), key="bo"), Vote(picture_bytes(98), entity_id="b"), before=flood, policy=policy
     )
     assert [row.flood for row in others] == [False, True]  # ana's day is over, bo's is not
-    tuesday = taken(Said(picture_bytes(97), entity_id="b"), before=flood, policy=policy, day=date(2026, 11, 3))
+    tuesday = taken(Vote(picture_bytes(97), entity_id="b"), before=flood, policy=policy, day=date(2026, 11, 3))
     assert not tuesday[0].flood
 
 
@@ -93,54 +93,54 @@ def test_one_key_fills_no_more_than_its_share_of_the_training_data_however_many_
     policy = FeedbackPolicy(max_share_per_key=0.1, max_per_entity=3)
     rows: list[JudgedRow] = []
     for day in range(1, 5):
-        said = [Said(picture_bytes(10 * day + n), entity_id=e) for n, e in enumerate("rbrbrb")]
+        votes = [Vote(picture_bytes(10 * day + n), entity_id=e) for n, e in enumerate("rbrbrb")]
         rows += taken(
-            *said, before=rows, policy=policy.model_copy(update={"max_per_entity": 99}), day=date(2026, 11, day)
+            *votes, before=rows, policy=policy.model_copy(update={"max_per_entity": 99}), day=date(2026, 11, day)
         )
     assert len(rows) == 24
     assert len(accepted_images(rows, policy=policy, own=100)) == 10
     assert len(accepted_images(rows, policy=policy, own=0)) == 3
     first = {f"pictures/{row.picture}" for row in rows[:10]}
     assert set(accepted_images(rows, policy=policy, own=100)["file"]) == first
-    last = Said(picture_bytes(45), entity_id="b", key="bo")
+    last = Vote(picture_bytes(45), entity_id="b", key="bo")
     agreed = accepted_images([*rows, *taken(last, before=rows, policy=policy)], policy=policy, own=100)
     assert len(agreed) == 11  # a second key vouches for the last one, which then takes nothing of the first key's share
 
 
 def test_rubbish_does_not_use_up_what_a_caller_may_say_about_an_entity(picture_bytes):
     policy = FeedbackPolicy(max_per_entity=1)
-    rows = taken(Said(b"rubbish"), Said(picture_bytes(1)), policy=policy)
+    rows = taken(Vote(b"rubbish"), Vote(picture_bytes(1)), policy=policy)
     assert entities_of(rows, policy) == ["KX-RED"]
 
 
 def test_others_outweigh_one_caller(picture_bytes):
-    yes, no = Said(picture_bytes(1)), Said(picture_bytes(1), "wrong", key="bo")
+    yes, no = Vote(picture_bytes(1)), Vote(picture_bytes(1), "wrong", key="bo")
     assert entities_of(taken(yes, no)) == []
-    assert entities_of(taken(yes, no, Said(picture_bytes(1), key="cy"))) == ["KX-RED"]
+    assert entities_of(taken(yes, no, Vote(picture_bytes(1), key="cy"))) == ["KX-RED"]
 
 
 def test_a_caller_who_changes_his_mind_has_one_vote(picture_bytes):
-    yes, no = Said(picture_bytes(1)), Said(picture_bytes(1), "wrong")
+    yes, no = Vote(picture_bytes(1)), Vote(picture_bytes(1), "wrong")
     assert entities_of(taken(yes, no)) == []
     assert entities_of(taken(no, yes)) == ["KX-RED"]
 
 
 def test_a_picture_that_two_entities_claim_counts_for_neither(picture_bytes):
-    red, blue = Said(picture_bytes(1)), Said(picture_bytes(1), entity_id="b", key="bo")
+    red, blue = Vote(picture_bytes(1)), Vote(picture_bytes(1), entity_id="b", key="bo")
     assert entities_of(taken(red, blue)) == []
 
 
 def test_a_policy_may_require_two_keys(picture_bytes):
-    policy, one, two = FeedbackPolicy(min_agreeing_keys=2), Said(picture_bytes(1)), Said(picture_bytes(1), key="bo")
+    policy, one, two = FeedbackPolicy(min_agreeing_keys=2), Vote(picture_bytes(1)), Vote(picture_bytes(1), key="bo")
     assert entities_of(taken(one, policy=policy), policy) == []
     assert entities_of(taken(one, two, policy=policy), policy) == ["KX-RED"]
 
 
 def test_recall_and_precision_by_week_and_release():
-    said = [("right", 3, "v1"), ("wrong", 1, "v1"), ("missing", 2, "v1"), ("right", 1, "v2")]
+    votes = [("right", 3, "v1"), ("wrong", 1, "v1"), ("missing", 2, "v1"), ("right", 1, "v2")]
     rows = [
         JudgedRow(id=f"{v}{n}{r}", day=day, release=r, key="k", verdict=v, entity_id="r", entity="", picture="")
-        for v, count, r in said
+        for v, count, r in votes
         for n, day in zip(range(count), (MONDAY, date(2026, 11, 5), date(2026, 11, 8)), strict=False)
     ]
     flood = rows[0].model_copy(update={"flood": True, "verdict": "wrong"})

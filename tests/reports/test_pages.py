@@ -65,7 +65,7 @@ def test_the_page_of_a_review_shows_hostile_text_as_text(harmless: Callable[[Pat
 
 def test_the_drift_page_shows_hostile_text_as_text(harmless: Callable[[Path], None], tmp_path: Path) -> None:
     test = DriftTest(
-        what=HOSTILE, test="KS", value=0.5, limit=0.3, chance=0.0, drifted=True, reference=HOSTILE, current=HOSTILE
+        what=HOSTILE, test="KS", value=0.5, limit=0.3, p_value=0.0, drifted=True, reference=HOSTILE, current=HOSTILE
     )
     report = DriftReport(
         release="v1.0.0",

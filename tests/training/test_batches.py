@@ -23,7 +23,7 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> TrainingSet:
 
 
 def make(training: TrainingSet, rows: list[int], *, seed: int = 0, augmentation: Augmentation = STILL) -> Batch:
-    prepared = batches.draft(
+    prepared = batches.prepare_batch(
         training,
         np.array(rows),
         tokenizer=Tokenisation(context=24).load(),
@@ -105,8 +105,8 @@ def test_an_entity_without_explanation_is_marked(training: TrainingSet) -> None:
 @pytest.mark.parametrize("size", [16, 32, 40])
 def test_augmentation_keeps_the_range_of_pictures(training: TrainingSet, size: int) -> None:
     squares = training.pictures.read(np.arange(len(training)))
-    chance = torch.rand(len(squares), batches.CHANCES, generator=torch.Generator().manual_seed(0))
-    varied = batches.augment(squares, chance, size=size, config=Augmentation(crop=0.1, rotate=45))
+    draws = torch.rand(len(squares), batches.DRAWS, generator=torch.Generator().manual_seed(0))
+    varied = batches.augment(squares, draws, size=size, config=Augmentation(crop=0.1, rotate=45))
     assert varied.shape[2:] == (size, size)
     assert float(varied.min()) >= 0
     assert float(varied.max()) <= 255
@@ -118,13 +118,13 @@ def test_the_shares_of_the_processes_are_the_whole_batch(training: TrainingSet, 
 
     def prepared(share: slice) -> PreparedBatch:
         generator = torch.Generator().manual_seed(3)
-        return batches.draft(
+        return batches.prepare_batch(
             training, rows, tokenizer=Tokenisation(context=24).load(), generator=generator, share=share
         )
 
     whole, each = prepared(slice(None)), len(rows) // processes
     shares = [prepared(slice(i * each, (i + 1) * each)) for i in range(processes)]
-    for field in ("squares", "chance", "explained", "entities"):
+    for field in ("squares", "draws", "explained", "entities"):
         assert torch.equal(torch.cat([getattr(share, field) for share in shares]), getattr(whole, field))
     for texts, of in (("captions", "caption_of"), ("explanations", "explanation_of")):
         by_row = torch.cat([getattr(share, texts)[getattr(share, of)] for share in shares])
@@ -136,6 +136,6 @@ def test_pictures_are_mirrored_only_where_the_setting_is_on(flip: bool | None, m
     config = STILL.model_copy(update={"flip": Augmentation().flip if flip is None else flip})
     squares = torch.zeros(64, 3, 8, 8, dtype=torch.uint8)
     squares[..., :4] = 255  # the left half
-    chance = torch.linspace(0, 0.99, 64)[:, None].expand(64, batches.CHANCES)
-    varied = batches.augment(squares, chance, size=8, config=config)
+    draws = torch.linspace(0, 0.99, 64)[:, None].expand(64, batches.DRAWS)
+    varied = batches.augment(squares, draws, size=8, config=config)
     assert int((varied[:, 0, 0, -1] > 200).sum()) == pytest.approx(mirrored, abs=1)

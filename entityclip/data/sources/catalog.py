@@ -67,7 +67,7 @@ class CatalogSource(TableSource):
         return digest("catalog", self._content, MAPPING.model_dump_json(), length=64)
 
 
-def planted_faults(folder: Path) -> tuple[Fault, ...]:
+def injected_faults(folder: Path) -> tuple[Fault, ...]:
     """The faults of the catalogue in ``folder``; empty if it was drawn without."""
     if not (folder / _FAULTS).is_file():
         return ()

@@ -25,7 +25,7 @@ _SEARCHED = (
     "beta",
     "eta",
     "explanation",
-    "least_quality",
+    "min_quality",
 )
 _TICKS = {"beta": (0.01, 0.1, 1.0), "eta": (0.01, 0.1, 1.0), "explanation": (0.25, 1.0, 4.0)}
 """Ticks of the settings with a logarithmic axis."""

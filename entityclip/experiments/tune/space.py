@@ -35,7 +35,7 @@ class Proposal(Record):
     beta: float = Field(ge=0)
     eta: float = Field(ge=0)
     explanation: float = Field(ge=0)
-    least_quality: float = Field(ge=0, le=1, description="Explanations of lower quality are left out.")
+    min_quality: float = Field(ge=0, le=1, description="Explanations of lower quality are left out.")
 
     @classmethod
     def of(cls, config: TrainConfig) -> Proposal:
@@ -48,7 +48,7 @@ class Proposal(Record):
             beta=loss.beta,
             eta=loss.eta,
             explanation=loss.explanation,
-            least_quality=0.0,
+            min_quality=0.0,
         )
 
     @classmethod
@@ -59,7 +59,7 @@ class Proposal(Record):
             for kind in ("image", "shared", "text")
         }
         weights = {name: trial.suggest_float(name, *between, log=True) for name, between in WEIGHTS.items()}
-        return cls(**experts, **weights, least_quality=trial.suggest_categorical("least_quality", QUALITIES))
+        return cls(**experts, **weights, min_quality=trial.suggest_categorical("min_quality", QUALITIES))
 
     def within_the_space(self) -> dict[str, float]:
         """The nearest point in the search space."""
@@ -67,7 +67,7 @@ class Proposal(Record):
             name: min(max(value, 1), MOST_EXPERTS) for name, value in self.model_dump().items() if "experts" in name
         }
         near |= {name: min(max(getattr(self, name), least), most) for name, (least, most) in WEIGHTS.items()}
-        return near | {"least_quality": self.least_quality}
+        return near | {"min_quality": self.min_quality}
 
     def applied(self, config: TrainConfig, *, epochs: int) -> TrainConfig:
         """``config`` with this proposal's values, trained for ``epochs``."""
@@ -83,8 +83,8 @@ class Proposal(Record):
         )
 
 
-def without_poor_explanations(data: DataLayout, to: DataLayout, *, least: float) -> int:
-    """Make ``to`` the data without explanations of a quality below ``least``; pictures and entities are links.
+def without_poor_explanations(data: DataLayout, to: DataLayout, *, min_quality: float) -> int:
+    """Make ``to`` the data without explanations of a quality below ``min_quality``; pictures and entities are links.
 
     Nothing is written if it exists already.
 
@@ -96,7 +96,7 @@ def without_poor_explanations(data: DataLayout, to: DataLayout, *, least: float)
     """
     pairs.require_complete(data)
     texts = pairs.read_frame(data.explanations)
-    good = quality_score(score_explanations(texts, pairs.read_frame(data.entities))) >= least
+    good = quality_score(score_explanations(texts, pairs.read_frame(data.entities))) >= min_quality
     if not to.marker.is_file():
         with_explanations(data, texts[good], into=to)
     return int((~good).sum())

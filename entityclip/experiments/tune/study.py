@@ -142,9 +142,9 @@ def _objective(
 ) -> float:
     proposal = Proposal.drawn(trial)
     trial.set_user_attr("proposal", proposal.model_dump())
-    chosen = study.data(proposal.least_quality)
-    if without_poor_explanations(data, chosen, least=proposal.least_quality):
-        data_hash = digest(data_hash, str(proposal.least_quality))
+    chosen = study.data(proposal.min_quality)
+    if without_poor_explanations(data, chosen, min_quality=proposal.min_quality):
+        data_hash = digest(data_hash, str(proposal.min_quality))
     spent = 0.0
     for epochs in sorted({max(1, round(share * config.epochs)) for share in RUNGS}):
         settings = proposal.applied(config, epochs=epochs)

@@ -90,8 +90,8 @@ class Approximate:
         for start in range(0, len(vectors), EXACT_ROWS):  # a mapped file is not read into memory at once
             lists.add(np.ascontiguousarray(vectors[start : start + EXACT_ROWS]))
         kinds = [vectors] if queries is None else [vectors, queries]
-        asking = [part[rng.choice(len(part), min(QUERIES // len(kinds), len(part)), replace=False)] for part in kinds]
-        return cls(lists, _tuned(lists, vectors, np.concatenate(asking)))
+        samples = [part[rng.choice(len(part), min(QUERIES // len(kinds), len(part)), replace=False)] for part in kinds]
+        return cls(lists, _tuned(lists, vectors, np.concatenate(samples)))
 
     def only(self, allowed: np.ndarray) -> Only:
         """The rows that (N,) bool ``allowed`` leaves, for ``nearest``."""

@@ -39,7 +39,7 @@ class TextMatches:
     """Entity -> its name or code that the text nearly is or holds; only where nothing is exact."""
     named: frozenset[int] = frozenset()
     """Entities whose names hold every word of the text."""
-    told: frozenset[int] = frozenset()
+    explained: frozenset[int] = frozenset()
     """Entities whose explanation does."""
     captioned: frozenset[str] = frozenset()
     """Pictures (pair_id) whose caption does."""
@@ -72,7 +72,7 @@ class Catalog:
         self._lock = threading.Lock()
         self._published = _Published(0, {}, self._overlaid({}))
 
-    # ------------------------------------------------------------ asking
+    # ------------------------------------------------------------ queries
     def now(self) -> Snapshot:
         """What can be found now: every change that any process has finished."""
         changes, published = self._changes, self._published
@@ -100,8 +100,8 @@ class Catalog:
         exact = self._numbered(snapshot, lambda found: found.named(text))
         near = {} if exact else self._numbered(snapshot, lambda found: found.nearly(text))
         names, _ = self._holding(snapshot, text, "names")
-        told, captioned = self._holding(snapshot, text, "texts")
-        return TextMatches(exact, near, names, told, captioned)
+        explained, captioned = self._holding(snapshot, text, "texts")
+        return TextMatches(exact, near, names, explained, captioned)
 
     def _texts(self) -> Iterator[tuple[FullText, bool]]:
         """Both full texts, and whether it is that of the changes."""

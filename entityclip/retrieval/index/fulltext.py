@@ -78,13 +78,13 @@ class FullText:
     @classmethod
     def _filled(cls, connection: sqlite3.Connection, entities: pd.DataFrame, pictures: pd.DataFrame | None) -> FullText:
         connection.executescript(f"{_SCHEMA}{_READ_ONLY};")
-        text, told_of = cls(connection), entities.reindex(columns=_ENTITY_COLUMNS, fill_value="")
+        text, rows = cls(connection), entities.reindex(columns=_ENTITY_COLUMNS, fill_value="")
         with connection:
-            for entity_id, entity, aliases, explanation in _columns(told_of, *_ENTITY_COLUMNS):
+            for entity_id, entity, aliases, explanation in _columns(rows, *_ENTITY_COLUMNS):
                 text.put(entity_id, names=(entity, *aliases), texts=[explanation])
             if pictures is not None:
-                told = pictures[pictures["caption"] != pictures["entity"]]
-                for entity_id, pair_id, caption in _columns(told, "entity_id", "pair_id", "caption"):
+                captioned = pictures[pictures["caption"] != pictures["entity"]]
+                for entity_id, pair_id, caption in _columns(captioned, "entity_id", "pair_id", "caption"):
                     text.put_caption(entity_id, pair_id, caption)
             connection.execute("INSERT INTO grams (grams) VALUES ('optimize')")
         return text
@@ -147,7 +147,7 @@ class FullText:
         with self._lock:
             return self._connection.execute(query).fetchone()[0] == 0
 
-    # ------------------------------------------------------------ asking
+    # ------------------------------------------------------------ queries
     def named(self, text: str) -> list[Named]:
         """Entities whose name or code ``text`` is, or whose code it holds, but for case and width."""
         candidates = spelling.named_in(text[:LONGEST])

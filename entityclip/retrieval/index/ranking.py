@@ -47,12 +47,18 @@ def entity_hits(snapshot: Snapshot, question: Question) -> list[Hit]:
     """The ``k`` best entities, best first."""
     similarities = snapshot.similarities(question.query, question.kind, question.where)
     words = question.words
-    pool = {*best(similarities, k=max(POOL, question.k)).tolist(), *words.exact, *words.near, *words.named, *words.told}
+    pool = {
+        *best(similarities, k=max(POOL, question.k)).tolist(),
+        *words.exact,
+        *words.near,
+        *words.named,
+        *words.explained,
+    }
     numbers = np.sort(np.fromiter(pool, np.int64, len(pool)))
     numbers = numbers[np.isfinite(similarities[numbers])]
-    order = _order(similarities[numbers], _tiers(numbers, words), np.isin(numbers, list(words.told)))
+    order = _order(similarities[numbers], _tiers(numbers, words), np.isin(numbers, list(words.explained)))
     numbers = numbers[order][: question.k]
-    rows, scores = snapshot.told(numbers), similarities[numbers].tolist()
+    rows, scores = snapshot.entity_rows(numbers), similarities[numbers].tolist()
     why = _likeness(snapshot, numbers, question)
     return [
         Hit(**_entity(row, number, words), score=score, why=(*_by_words(row, number, question), like))
@@ -66,7 +72,8 @@ def picture_hits(snapshot: Snapshot, question: Question) -> list[Hit]:
     pictures, passes = PictureQuery(snapshot, question.query, question.where), snapshot.passing(question.where).entities
     captioned = snapshot.released.pictures_named(words.captioned)
     kinds = (
-        [entity for entity in found if passes[entity]] for found in (words.exact, words.near, words.named, words.told)
+        [entity for entity in found if passes[entity]]
+        for found in (words.exact, words.near, words.named, words.explained)
     )
     by_words = [snapshot.pictures_of(found) for found in kinds]
     parts = [pictures.nearest(k=max(POOL, k))]
@@ -75,10 +82,10 @@ def picture_hits(snapshot: Snapshot, question: Question) -> list[Hit]:
     numbers, first = np.unique(np.concatenate([numbers for numbers, _ in parts]), return_index=True)
     scores = np.concatenate([scores for _, scores in parts])[first]
     owners = snapshot.owner[numbers]
-    told = np.isin(owners, list(words.told)) | np.isin(numbers, captioned)
-    order = _order(scores, _tiers(owners, words), told)[:k]
+    in_text = np.isin(owners, list(words.explained)) | np.isin(numbers, captioned)
+    order = _order(scores, _tiers(owners, words), in_text)[:k]
     numbers, scores, owners = numbers[order], scores[order], owners[order]
-    entities, shown = snapshot.told(owners), snapshot.picture_rows(numbers)
+    entities, shown = snapshot.entity_rows(owners), snapshot.picture_rows(numbers)
     hits = []
     for score, owner, entity, picture in zip(scores.tolist(), owners.tolist(), entities, shown, strict=True):
         why = (*_by_words(entity, owner, question, caption=picture["caption"]), Evidence(by="picture", score=score))
@@ -95,10 +102,10 @@ def _tiers(entities: np.ndarray, words: TextMatches) -> np.ndarray:
     return tiers
 
 
-def _order(scores: np.ndarray, tiers: np.ndarray, told: np.ndarray) -> np.ndarray:
+def _order(scores: np.ndarray, tiers: np.ndarray, in_text: np.ndarray) -> np.ndarray:
     """(N,) places, best first: by tier; in the last one by fused ranks, in the others by likeness."""
     fused = 1 / (FUSION + _ranks(scores))
-    fused[told] += 1 / (FUSION + _ranks(scores[told]))
+    fused[in_text] += 1 / (FUSION + _ranks(scores[in_text]))
     return np.lexsort((-scores, np.where(tiers == 0, -fused, 0), -tiers))
 
 
@@ -127,7 +134,7 @@ def _by_words(row: dict[str, Any], number: int, question: Question, *, caption: 
         names = (row["entity"], *row["aliases"])
         return [Evidence(by="name", text=next((n for n in names if spelling.piece(n, wanted)), " / ".join(names)))]
     found = [Evidence(by="caption", text=piece)] if caption and (piece := spelling.piece(caption, wanted)) else []
-    if number in words.told and (piece := spelling.piece(row["explanation"], wanted)):
+    if number in words.explained and (piece := spelling.piece(row["explanation"], wanted)):
         found.append(Evidence(by="explanation", text=piece))
     return found
 

@@ -59,12 +59,12 @@ class ReleaseIndexes:
         return self.entities.rows_of(self.pictures.rows["entity_id"]).astype(np.int32)
 
     @cached_property
-    def shown(self) -> pa.Table:
+    def shown_pictures(self) -> pa.Table:
         """``PICTURE_SHOWN`` of each picture."""
         return _shown(pd.DataFrame() if self.pictures is None else self.pictures.rows, PICTURE_SHOWN)
 
     @cached_property
-    def told(self) -> pa.Table:
+    def shown_entities(self) -> pa.Table:
         """``ENTITY_SHOWN`` of each entity."""
         return _shown(self.entities.rows, ENTITY_SHOWN)
 
@@ -135,9 +135,9 @@ class Snapshot:
         numbers = np.fromiter(entities, np.int64)
         return _taken(self.released.entities.rows, self.added.rows, numbers)
 
-    def told(self, entities: np.ndarray) -> list[dict[str, Any]]:
+    def entity_rows(self, entities: np.ndarray) -> list[dict[str, Any]]:
         """``ENTITY_SHOWN`` of some entities, in this order."""
-        return _records(self.released.told, self._late_entities, entities)
+        return _records(self.released.shown_entities, self._late_entities, entities)
 
     def numbers(self, entity_ids: Iterable[str], *, added: bool) -> list[int]:
         """Numbers of those ids that can be found, among the added entities or among those of the release."""
@@ -201,7 +201,7 @@ class Snapshot:
 
     def picture_rows(self, pictures: np.ndarray) -> list[dict[str, Any]]:
         """pair_id, caption and path of some pictures, in this order."""
-        return _records(self.released.shown, self._late_pictures, pictures)
+        return _records(self.released.shown_pictures, self._late_pictures, pictures)
 
 
 class PictureQuery:

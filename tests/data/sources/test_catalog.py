@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from entityclip.data.sources.catalog import CatalogSource, draw_catalog, planted_faults
+from entityclip.data.sources.catalog import CatalogSource, draw_catalog, injected_faults
 from entityclip.data.sources.drawn.drawing import COLOURS, photograph, sprite
 from entityclip.data.sources.drawn.products import FORMS, Product, explain, invent
 from entityclip.data.sources.drawn.render_photos import shots
@@ -73,7 +73,7 @@ def test_long_tail_of_the_default_catalogue() -> None:
 
 
 def test_every_product_has_its_pictures_in_its_folder(drawn: Path) -> None:
-    faulty = {fault.file for fault in planted_faults(drawn)}
+    faulty = {fault.file for fault in injected_faults(drawn)}
     lines = [line for line in table(drawn, "pictures.csv") if line["file"] not in faulty]
     train = Counter(line["code"] for line in lines if line["split"] == "train")
     codes = [line["code"] for line in table(drawn, "products.csv")]
@@ -132,9 +132,9 @@ def test_some_texts_name_the_product_and_some_do_not() -> None:
 
 def test_captions_and_names_say_nothing_that_can_be_seen(drawn: Path) -> None:
     seen = {*COLOURS, *SILHOUETTES, "plain", "stripes", "dots", "checks", "zigzags", "round", "diamond", "nameplate"}
-    said = [line["caption"] for line in table(drawn, "pictures.csv")] + [p.name_en for p in ALL]
-    assert len(said) > 300
-    assert not {word for text in said for word in text.lower().split()} & seen
+    texts = [line["caption"] for line in table(drawn, "pictures.csv")] + [p.name_en for p in ALL]
+    assert len(texts) > 300
+    assert not {word for text in texts for word in text.lower().split()} & seen
 
 
 def test_captions_are_codes_and_names_in_two_languages(drawn: Path) -> None:

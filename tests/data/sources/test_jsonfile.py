@@ -49,7 +49,7 @@ def test_a_list_is_a_table_whose_cells_are_text(file, monkeypatch, chunk):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("", r"character 1: expected \[, but the file ends"),
         ('{"a": 1}', r"expected \["),
@@ -63,9 +63,9 @@ def test_a_list_is_a_table_whose_cells_are_text(file, monkeypatch, chunk):
         ("version https://git-lfs.github.com/spec/v1", r"expected \["),
     ],
 )
-def test_anything_but_one_whole_list_is_refused_and_the_place_is_named(file, text, said):
+def test_anything_but_one_whole_list_is_refused_and_the_place_is_named(file, text, expected):
     file.write_text(text)
-    with pytest.raises(SourceError, match=said):
+    with pytest.raises(SourceError, match=expected):
         JsonList(file)
 
 

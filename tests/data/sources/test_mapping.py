@@ -50,7 +50,7 @@ def test_one_column_needs_no_list(mapping: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("file: a\nexplanation: 説明文\n", ["line 2", "explanation", "'説明文'", "is 'explanations' meant", "caption"]),
         ("file: a\naliases: 商品名\n", ["line 2", "aliases", "'商品名'", "under 'entities:'"]),
@@ -76,10 +76,10 @@ def test_one_column_needs_no_list(mapping: Path) -> None:
     ],
 )
 def test_a_mistake_is_named_with_line_key_value_and_what_is_allowed(
-    mapping: Path, text: str | bytes, said: list[str]
+    mapping: Path, text: str | bytes, expected: list[str]
 ) -> None:
     message = refused(mapping, text)
-    assert [part for part in said if part not in message] == []
+    assert [part for part in expected if part not in message] == []
 
 
 def test_every_mistake_is_named_at_once(mapping: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_mapping_saved_with_a_byte_order_mark_is_read(mapping: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "expected"),
     [
         ("caption: titel", ["line 3: caption: ", "no column 'titel'; it has: 写真, 品名"]),
         ("tags: [品名, 札]", ["line 3: tags: ", "no column '札'; it has: 写真, 品名"]),
@@ -116,14 +116,14 @@ def test_a_mapping_saved_with_a_byte_order_mark_is_read(mapping: Path) -> None:
     ],
 )
 def test_what_does_not_fit_the_tables_names_the_line_of_the_mapping(
-    tmp_path: Path, mapping: Path, lines: str, said: list[str]
+    tmp_path: Path, mapping: Path, lines: str, expected: list[str]
 ) -> None:
     (tmp_path / "p.csv").write_text("写真,品名\na.jpg,遮断器\n", encoding="utf-8")
     mapping.write_text(f"file: 写真\nentity: 品名\n{lines}\n", encoding="utf-8")
     with pytest.raises(EntityClipError) as caught:
         open_source("table", layout=Layout(tmp_path), path=tmp_path / "p.csv", mapping=mapping)
     assert str(caught.value).startswith(f"{mapping}, line ")
-    assert [part for part in said if part not in str(caught.value)] == []
+    assert [part for part in expected if part not in str(caught.value)] == []
 
 
 def test_the_place_of_a_key_is_no_part_of_the_fingerprint(tmp_path: Path, mapping: Path) -> None:

@@ -47,17 +47,17 @@ def test_text_about_several_entities_counts_by_their_number(tmp_path):
 
 def test_poor_explanations_are_left_out_and_nothing_else_is(tmp_path):
     data, to = explained(SOUND, "Round kettle.", root=tmp_path / "all"), DataLayout(tmp_path / "good")
-    assert without_poor_explanations(data, to, least=0.5) == 1
+    assert without_poor_explanations(data, to, min_quality=0.5) == 1
     assert pairs.read_frame(to.explanations)["text"].tolist() == [SOUND]
     for part in ("pairs", "entities"):
         pd.testing.assert_frame_equal(pairs.read_frame(getattr(to, part)), pairs.read_frame(getattr(data, part)))
     assert pairs.require_complete(to) == pairs.require_complete(data)
-    assert without_poor_explanations(data, to, least=0.5) == 1  # a second time finds it done
+    assert without_poor_explanations(data, to, min_quality=0.5) == 1  # a second time finds it done
 
 
 def test_data_without_any_explanation_left_can_still_be_read(tmp_path):
     data, to = explained("Kettle.", root=tmp_path / "all"), DataLayout(tmp_path / "good")
-    assert without_poor_explanations(data, to, least=0.75) == 1
+    assert without_poor_explanations(data, to, min_quality=0.75) == 1
     assert pairs.read_frame(to.explanations).empty
 
 

@@ -79,7 +79,7 @@ def test_best_settings_are_a_file_that_training_reads(searched):
     assert best == found.config == found.best.proposal.applied(CONFIG, epochs=CONFIG.epochs)
     table = pd.read_csv(study.table)
     assert list(table["number"]) == [0, 1, 2]
-    assert {"beta", "eta", "explanation", "image_experts", "least_quality", "score"} <= set(table.columns)
+    assert {"beta", "eta", "explanation", "image_experts", "min_quality", "score"} <= set(table.columns)
     assert study.plot.read_text().rstrip().endswith("</svg>")
 
 

@@ -110,9 +110,9 @@ def test_a_verdict_and_a_failure_reach_a_person(
     end = time.monotonic() + 60
     while len(messages) < 2 and time.monotonic() < end:
         time.sleep(0.5)
-    said = {message["subject"]: message["body"] for message in messages}
-    assert said["entityclip: a challenger was compared"] == (
+    body_of = {message["subject"]: message["body"] for message in messages}
+    assert body_of["entityclip: a challenger was compared"] == (
         "Model ffffffffffff refused, the champion is v1.0.0: too little (workspace /shop)"
     )
-    assert "judge, run" in said["entityclip: a run failed or crashed"]
-    assert "the disk is full" in said["entityclip: a run failed or crashed"]
+    assert "judge, run" in body_of["entityclip: a run failed or crashed"]
+    assert "the disk is full" in body_of["entityclip: a run failed or crashed"]

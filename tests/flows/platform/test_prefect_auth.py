@@ -82,9 +82,9 @@ def test_a_server_with_another_secret_is_distinguished_from_an_open_one(
 ) -> None:
     api, statuses = server
     layout = Layout(tmp_path)
-    for answers, said in (([200], "open to every user"), ([401, 401], "refuses the secret in")):
+    for answers, expected in (([200], "open to every user"), ([401, 401], "refuses the secret in")):
         statuses[:] = answers
-        with pytest.raises(WorkspaceError, match=said):
+        with pytest.raises(WorkspaceError, match=expected):
             require_closed(layout, api, "me:secret")
     statuses[:] = [401, 200]
     require_closed(layout, api, "me:secret")

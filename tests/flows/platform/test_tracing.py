@@ -92,9 +92,9 @@ def test_each_step_is_a_span_inside_the_runs_with_data_hash_and_reuse(tmp_path: 
 def test_a_step_that_fails_is_sent_with_the_run_and_without_secrets(tmp_path: Path, collector: Collector) -> None:
     with pytest.raises(WorkspaceError), observed(Layout(tmp_path), "retrain"), StageTimer().stage("version"):
         raise WorkspaceError("https://ana:hunter2@shop.example is away")
-    said = {span.name: span.status for span in collector.spans}
-    assert {name: status.code for name, status in said.items()} == {"version": 2, "retrain": 2}
-    assert said["version"].message == "WorkspaceError: https://***@shop.example is away"
+    status_of = {span.name: span.status for span in collector.spans}
+    assert {name: status.code for name, status in status_of.items()} == {"version": 2, "retrain": 2}
+    assert status_of["version"].message == "WorkspaceError: https://***@shop.example is away"
 
 
 def test_a_collector_that_is_away_fails_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

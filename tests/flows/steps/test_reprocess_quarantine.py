@@ -44,8 +44,8 @@ class Improver:
     def write(self, requests: Iterable[ExplanationRequest]) -> Iterator[WriterAnswer]:
         for request in requests:
             self.requested.append(request)
-            said = f"A disc, since {request.reason}"
-            texts = () if "GREEN" in request.entity else (record(request, said, writer=self),)
+            text = f"A disc, since {request.reason}"
+            texts = () if "GREEN" in request.entity else (record(request, text, writer=self),)
             yield WriterAnswer(request=request, records=texts)
 
 

@@ -144,10 +144,10 @@ def test_credentials_of_the_environment_are_in_no_log_and_no_committed_file(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", wrong)
     with pytest.raises(WorkspaceError, match="pushing to remote 'storage' failed") as caught:
         version_data(on_s3, tiny_data(tmp_path / "two", held_out=2), message="Second")
-    said = "\n".join([str(caught.value), caplog.text, doctor.remote(on_s3).model_dump_json()])
+    output = "\n".join([str(caught.value), caplog.text, doctor.remote(on_s3).model_dump_json()])
     kept = [p for p in on_s3.root.rglob("*") if p.is_file()]
     for secret in (s3.key, s3.secret, wrong):
-        assert secret not in said
+        assert secret not in output
         assert not [p for p in kept if secret.encode() in p.read_bytes()]
 
 

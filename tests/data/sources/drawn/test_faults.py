@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from entityclip.data.sources.catalog import draw_catalog, planted_faults
+from entityclip.data.sources.catalog import draw_catalog, injected_faults
 from entityclip.data.sources.drawn.faults import EACH, PICTURE_FAULTS, TEXT_FAULTS, Fault
 from entityclip.data.sources.drawn.products import explain, invent
 
@@ -32,7 +32,7 @@ def table(folder: Path, name: str, *, key: str) -> dict[str, dict[str, str]]:
 
 
 def of_kind(folder: Path, kind: str) -> list[Fault]:
-    found = [fault for fault in planted_faults(folder) if fault.kind == kind]
+    found = [fault for fault in injected_faults(folder) if fault.kind == kind]
     assert len(found) == EACH
     return found
 
@@ -48,18 +48,18 @@ def texts(folder: Path, kind: str) -> list[tuple[Fault, str]]:
 
 # ---------------------------------------------------------------- the list
 def test_every_kind_is_planted_and_listed(drawn: Path) -> None:
-    kinds = Counter(fault.kind for fault in planted_faults(drawn))
+    kinds = Counter(fault.kind for fault in injected_faults(drawn))
     assert kinds == {fault.kind: EACH for fault in (*PICTURE_FAULTS, *TEXT_FAULTS)}
 
 
 def test_only_a_swap_without_a_name_escapes_rules_on_texts_and_files(drawn: Path) -> None:
-    escaped = [fault for fault in planted_faults(drawn) if not fault.caught_by]
+    escaped = [fault for fault in injected_faults(drawn) if not fault.caught_by]
     assert {fault.kind for fault in escaped} == {"swapped"}
     assert all("only the picture contradicts it" in fault.detail for fault in escaped)
 
 
 def test_cells_without_a_fault_are_sound(drawn: Path) -> None:
-    faulty = {(fault.product, fault.column) for fault in planted_faults(drawn) if fault.file == "products.csv"}
+    faulty = {(fault.product, fault.column) for fault in injected_faults(drawn) if fault.file == "products.csv"}
     assert len(faulty) == EACH * len(TEXT_FAULTS)
     for code, row in table(drawn, "products.csv", key="code").items():
         sound = {form: text for form, text in explain(BY_CODE[code], seed=7).items() if (code, form) not in faulty}
@@ -69,7 +69,7 @@ def test_cells_without_a_fault_are_sound(drawn: Path) -> None:
 
 def test_a_catalogue_without_faults_lists_none(tmp_path: Path) -> None:
     draw_catalog(tmp_path / "catalog", products=2, faults=False, size=32)
-    assert planted_faults(tmp_path / "catalog") == ()
+    assert injected_faults(tmp_path / "catalog") == ()
 
 
 # ---------------------------------------------------------------- pictures
@@ -93,7 +93,7 @@ def test_text_named_jpg_is_a_page(drawn: Path) -> None:
 @pytest.mark.parametrize(("kind", "same_product"), [("picture_twice", True), ("picture_of_two_products", False)])
 def test_picture_stands_in_two_rows(drawn: Path, kind: str, same_product: bool) -> None:
     rows = table(drawn, "pictures.csv", key="file")
-    sound = rows.keys() - {fault.file for fault in planted_faults(drawn)}
+    sound = rows.keys() - {fault.file for fault in injected_faults(drawn)}
     for fault in of_kind(drawn, kind):
         data = (drawn / fault.file).read_bytes()
         twins = [file for file in sound if (drawn / file).read_bytes() == data]
