@@ -22,7 +22,8 @@ from entityclip.data.image_cache import open_pictures
 from entityclip.data.ingest import ingest
 from entityclip.data.sources.base import EntityRow, PictureRow, Source
 from entityclip.explanations import SourceWriter, explain
-from entityclip.explanations.config import OpenAIConfig, open_writer
+from entityclip.explanations.config import OpenAIConfig
+from entityclip.explanations.factory import open_writer
 from entityclip.explanations.stage import Estimate, estimate
 from entityclip.model import checkpoint
 from entityclip.model.entityclip import EntityCLIP

@@ -1,6 +1,7 @@
 """Writers of explanations, and the ledger that stores every answer."""
 
-from entityclip.explanations.config import WriterConfig, open_writer, read_writer_settings, writer_config
+from entityclip.explanations.config import WriterConfig, read_writer_settings, writer_config
+from entityclip.explanations.factory import open_writer
 from entityclip.explanations.ledger import Ledger
 from entityclip.explanations.source_writer import SourceWriter, Writer, WriterAnswer, WriterCost, record
 from entityclip.explanations.stage import Estimate, estimate, explain

@@ -12,7 +12,6 @@ from entityclip.errors import ConfigError, faults
 from entityclip.explanations.egress_policy import HostPolicy
 from entityclip.explanations.prompt import Domain
 from entityclip.explanations.rules import DomainRules
-from entityclip.explanations.source_writer import SourceWriter, Writer
 from entityclip.schemas import Record
 from entityclip.schemas.renamed import refuse_renamed
 
@@ -115,24 +114,3 @@ def read_writer_settings(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: expected settings like 'writer: openai', one per line")
     refuse_renamed(settings, RENAMED, where=path)
     return settings
-
-
-def open_writer(config: AnyConfig, *, ledger: Path) -> Writer:
-    """Open the writer that ``config`` describes. ``ledger`` also holds the audit log.
-
-    Raises:
-        ConfigError: A folder, an address or a key is missing or not allowed.
-    """
-    if isinstance(config, SourceConfig):
-        return SourceWriter()
-    if isinstance(config, TransformersConfig):
-        from entityclip.explanations.transformers_writer import TransformersWriter
-
-        return TransformersWriter(config)
-    if isinstance(config, CustomConfig):
-        from entityclip.explanations.custom_writer import open_custom_writer
-
-        return open_custom_writer(config.factory, config.options)
-    from entityclip.explanations.openai_writer import OpenAIWriter
-
-    return OpenAIWriter(config, ledger=ledger)
