@@ -20,7 +20,7 @@ from lib.machine import facts, peak_gib
 
 from entityclip.data.ingest import ingest
 from entityclip.data.pairs import require_complete
-from entityclip.data.sources import open_source
+from entityclip.data.sources import SourceOptions, open_source
 from entityclip.evaluation.evaluate import evaluate
 from entityclip.explanations import SourceWriter, explain
 from entityclip.model import checkpoint
@@ -62,7 +62,10 @@ def main(
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         layout = Layout(Path(folder))
-        opened, rejected = open_source("grocery", layout=layout, path=source), layout.rejected("grocery")
+        opened, rejected = (
+            open_source(SourceOptions(source="grocery", path=source), layout=layout),
+            layout.rejected("grocery"),
+        )
         ingest(opened, staging=layout.staging, rejected=rejected)
         explain(layout.staging, writer=SourceWriter(), ledger=layout.ledger)
         config = presets.grocery().train

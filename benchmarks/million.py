@@ -29,7 +29,7 @@ from lib.machine import facts, peak_gib
 from lib.unit_costs import Done, Some, done, index_seconds, step_seconds, untrained
 from step import Place
 
-from entityclip.data.sources import open_source
+from entityclip.data.sources import SourceOptions, open_source
 from entityclip.data.sources.base import Source
 from entityclip.explanations.stage import Estimate
 from entityclip.paths import Layout
@@ -109,8 +109,8 @@ def opened(source: Path | None, *, pictures: int, root: Path) -> Source:
     """The photographs in ``source``, or a catalogue of about as many pictures."""
     layout = Layout(root / "source")
     if source is not None:
-        return open_source("grocery", layout=layout, path=source)
-    return open_source("catalog", layout=layout, products=max(20, pictures // 4))
+        return open_source(SourceOptions(source="grocery", path=source), layout=layout)
+    return open_source(SourceOptions(source="catalog", products=max(20, pictures // 4)), layout=layout)
 
 
 def trained(

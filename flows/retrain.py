@@ -29,7 +29,7 @@ def _run_name() -> str:
 
 
 @flow(name="retrain", log_prints=True, flow_run_name=_run_name)
-def retrain(
+def retrain(  # noqa: PLR0913 (the parameters of a deployment are flat)
     preset: PresetName | None = None,
     workspace: Path = Path("build/workspace"),
     source: SourceName | None = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from entityclip.cli.model import read_source
-from entityclip.cli.options import Json
+from entityclip.cli.options import Json, Mapping, Products, SourcePath
 from entityclip.cli.output import last_line, on_terminal, table
 from entityclip.cli.validate_paths import content_hash, explained
 from entityclip.paths import AblationLayout, Layout
@@ -26,7 +26,9 @@ def ablate(
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder with explanations; without it, the source of the preset.")
     ] = None,
-    source_path: Annotated[Path | None, typer.Option(help="Without --data: folder of the preset's source.")] = None,
+    source_path: SourcePath = None,
+    mapping: Mapping = None,
+    products: Products = None,
     seeds: Annotated[int, typer.Option(min=1, help="Training runs per variant.")] = 3,
     epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs; default: as in the preset.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default: as in the preset.")] = None,
@@ -43,6 +45,7 @@ def ablate(
     Example:
       entityclip ablate --preset table --data mine --seeds 3
     """
+    from entityclip.data.sources import SourceOptions
     from entityclip.experiments.ablate import ablate as measure
     from entityclip.experiments.ablate import markdown, plot, runs, summary
     from entityclip.training.presets import preset as named_preset
@@ -53,7 +56,8 @@ def ablate(
     if dry_run:
         table([{"training": run.variant.name, "seed": run.seed, "epochs": run.config.epochs} for run in planned])
         return
-    folder = explained(data) if data is not None else read_source(chosen.source, source_path, Layout(to))
+    source = SourceOptions(source=chosen.source, path=source_path, mapping=mapping, products=products)
+    folder = explained(data) if data is not None else read_source(source, Layout(to))
 
     def report(run: AblationRun, report: EvalReport) -> None:
         best = {kind: report.value("R@1", index=kind) for kind in ("caption", "explanation", "mixed")}

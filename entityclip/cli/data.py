@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from entityclip.cli.options import Json, Workspace
+from entityclip.cli.options import Json, Mapping, Products, SourcePath, Workspace
 from entityclip.cli.output import last_line, on_terminal, table
 from entityclip.cli.validate_paths import replaceable
 from entityclip.data import pairs
@@ -29,9 +29,9 @@ PROBLEMS_SHOWN = 5
 def ingest(
     source: Annotated[str, typer.Argument(help="catalog, table (your own), grocery, n24news, visualnews or goodnews.")],
     to: Annotated[Path, typer.Option(metavar="DIR", help="New folder, or one that 'ingest' wrote; it is replaced.")],
-    path: Annotated[Path | None, typer.Option(help="Folder of the data set, or the picture table.")] = None,
-    mapping: Annotated[Path | None, typer.Option(help="YAML that maps a table's columns: docs/custom-data.md.")] = None,
-    products: Annotated[int | None, typer.Option(help="Number of products, for catalog; default 300.")] = None,
+    path: SourcePath = None,
+    mapping: Mapping = None,
+    products: Products = None,
     val_share: Annotated[float, typer.Option(help="Share of pictures for val, for rows without a split.")] = 0.1,
     test_share: Annotated[float, typer.Option(help="Share of pictures for test, for rows without a split.")] = 0.1,
     entity_holdout: Annotated[float, typer.Option(help="Share of entities that are not used for training.")] = 0.0,
@@ -48,7 +48,7 @@ def ingest(
       entityclip ingest table --path shop/ --mapping shop.yaml --to mine --dry-run
     """
     from entityclip.data.ingest import ingest as read
-    from entityclip.data.sources import open_source
+    from entityclip.data.sources import SourceOptions, open_source
 
     target = replaceable(to)
     if dry_run and source == "grocery" and path is None:
@@ -57,7 +57,8 @@ def ingest(
     seen = on_terminal()
     with _scratch(workspace, dry_run=dry_run) as layout:
         staging = layout.staging if dry_run else target
-        opened = open_source(source, layout=layout, path=path, mapping=mapping, products=products, progress=seen)
+        options = SourceOptions(source=source, path=path, mapping=mapping, products=products)
+        opened = open_source(options, layout=layout, progress=seen)
         if dry_run:
             _show_columns(opened)
         try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from entityclip.cli.options import Checkpoint, Csv, Data, Json, Rerank
+from entityclip.cli.options import Checkpoint, Csv, Data, Json, Mapping, Products, Rerank, SourceOption, SourcePath
 from entityclip.cli.output import last_line, on_terminal, table
 from entityclip.cli.validate_paths import claim, content_hash, explained
 from entityclip.errors import ConfigError
@@ -17,6 +17,7 @@ from entityclip.schemas import Candidates, EvalReport, Split
 from entityclip.storage import write_table
 
 if TYPE_CHECKING:
+    from entityclip.data.sources import SourceOptions
     from entityclip.model.checkpoint import LoadedModel
     from entityclip.model.checkpoint_card import CheckpointCard
     from entityclip.retrieval.rerank import RerankReport
@@ -25,12 +26,10 @@ if TYPE_CHECKING:
 
 def train(
     data: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder with explanations, or data/.")] = None,
-    source: Annotated[
-        str | None, typer.Option(help="Instead of --data: ingest this source into the run folder.")
-    ] = None,
-    source_path: Annotated[
-        Path | None, typer.Option(help="With --source: folder of the data set, or its table.")
-    ] = None,
+    source: SourceOption = None,
+    source_path: SourcePath = None,
+    mapping: Mapping = None,
+    products: Products = None,
     run: Annotated[
         Path, typer.Option("--to", "--run", metavar="DIR", help="Folder of the run; the same command resumes it.")
     ] = Path("build/run"),
@@ -53,10 +52,12 @@ def train(
     Example:
       entityclip train --preset table --data mine --run first
     """
+    from entityclip.data.sources import SourceOptions
     from entityclip.training import run_key
     from entityclip.training.step import join
     from entityclip.training.trainer import fit
 
+    options = SourceOptions(source=source, path=source_path, mapping=mapping, products=products)
     settings, warning = _settings(preset, config, pretrained=pretrained, epochs=epochs, device=device)
     target, processes = RunLayout(run), join(settings)
     if warning and processes.is_main_process:
@@ -65,7 +66,7 @@ def train(
         typer.echo(settings.model_dump_json(indent=2))
         return
     with processes.main_process_first():  # the others reuse the data that the first has read
-        folder = explained(data) if data is not None else read_source(source, source_path, Layout(run))
+        folder = explained(data) if data is not None else read_source(options, Layout(run))
         data_hash = content_hash(folder)
         claim(target, run_key(settings, data_hash=data_hash))
 
@@ -102,7 +103,7 @@ def _settings(
     return settings, ""
 
 
-def read_source(source: str | None, path: Path | None, layout: Layout) -> DataLayout:
+def read_source(options: SourceOptions, layout: Layout) -> DataLayout:
     """Ingest the source into the working folder of ``layout``, once.
 
     Raises:
@@ -114,10 +115,10 @@ def read_source(source: str | None, path: Path | None, layout: Layout) -> DataLa
     from entityclip.explanations import SourceWriter, explain
     from entityclip.storage import atomic_write
 
-    if source is None:
+    if options.source is None:
         raise ConfigError("no data given; expected --data DIR, or --source NAME and --source-path")
-    opened = open_source(source, layout=layout, path=path, progress=on_terminal())
-    mark, origin = digest(source, opened.fingerprint()), layout.origin
+    opened = open_source(options, layout=layout, progress=on_terminal())
+    mark, origin = digest(options.source, opened.fingerprint()), layout.origin
     if origin.is_file() and origin.read_text() != mark:
         raise ConfigError(f"{layout.root}: holds the data of another source; choose a new folder")
     if not origin.is_file():

@@ -29,5 +29,16 @@ Count = Annotated[int, typer.Option("-k", help="Number of results.")]
 Rerank = Annotated[
     int, typer.Option(metavar="K", min=0, max=100, help="Re-rank the first K entities with the matching head.")
 ]
+SourceOption = Annotated[
+    str | None, typer.Option("--source", help="Instead of --data: ingest this source into the folder of the run.")
+]
+SourcePath = Annotated[
+    Path | None,
+    typer.Option("--source-path", "--path", metavar="PATH", help="Folder of the source's data, or its picture table."),
+]
+Mapping = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="YAML that maps a table's columns: docs/custom-data.md.")
+]
+Products = Annotated[int | None, typer.Option(help="Number of products to draw, for catalog; default 300.")]
 Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write all rows and columns to a CSV file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]

@@ -76,6 +76,7 @@ def tune(
     Example:
       entityclip tune --preset table --data mine
     """
+    from entityclip.experiments.tune import SearchLimits
     from entityclip.experiments.tune import tune as search
     from entityclip.training import read_config
     from entityclip.training.presets import preset as named_preset
@@ -91,8 +92,7 @@ def tune(
         data=source,
         data_hash=content_hash(source),
         study=study,
-        trials=trials,
-        minutes=minutes,
+        limits=SearchLimits(trials=trials, minutes=minutes),
         report=_report,
         progress=on_terminal(),
     )

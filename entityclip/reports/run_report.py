@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -97,47 +97,47 @@ def _with_interval(cell: Metric | None) -> str:
 
 
 # ---------------------------------------------------------------- the page
-def write_report(
-    path: Path,
-    *,
-    facts: RunFacts,
-    ingest: IngestReport | None = None,
-    quality: QualityReport | None = None,
-    evaluation: EvalReport | None = None,
-    queries: pd.DataFrame | None = None,
-    losses: pd.DataFrame | None = None,
-    examples: Sequence[RetrievalExample] = (),
-    decision: PromotionDecision | None = None,
-    release: Release | None = None,
-    commands: Mapping[str, str] | None = None,
-) -> None:
-    """Write the run's page to ``path``, atomically; sections without data are left out.
+@dataclass(frozen=True, eq=False)
+class ReportContent:
+    """What the page of a run shows; sections without data are left out."""
 
-    Args:
-        path: the HTML file; an older one is replaced.
-        facts: when the run ended, its stages, its hashes.
-        ingest: counts of the ingest; the file of rejected rows is quoted if it can be read.
-        quality: result of the quality gate; the quarantine file likewise.
-        evaluation: figures by slice.
-        queries: one row per query with ``index``, ``slice``, ``rank``.
-        losses: ``epoch`` or ``step``, ``loss`` and a column per term of the loss.
-        examples: hits and misses to show, in the order to show them.
-        decision: the promotion decision.
-        release: the release, if one was promoted.
-        commands: next step -> shell command.
+    facts: RunFacts
+    """When the run ended, its stages, its hashes."""
+    ingest: IngestReport | None = None
+    """Counts of the ingest; the file of rejected rows is quoted if it can be read."""
+    quality: QualityReport | None = None
+    """Result of the quality gate; the quarantine file likewise."""
+    evaluation: EvalReport | None = None
+    """Figures by slice."""
+    queries: pd.DataFrame | None = None
+    """One row per query with ``index``, ``slice``, ``rank``."""
+    losses: pd.DataFrame | None = None
+    """``epoch`` or ``step``, ``loss`` and a column per term of the loss."""
+    examples: Sequence[RetrievalExample] = ()
+    """Hits and misses, in the order to show them."""
+    decision: PromotionDecision | None = None
+    release: Release | None = None
+    """The release, if one was promoted."""
+    commands: Mapping[str, str] = field(default_factory=dict)
+    """Next step -> shell command."""
+
+
+def write_report(path: Path, content: ReportContent) -> None:
+    """Write the run's page to ``path``, atomically.
 
     Raises:
         DataError: ``queries`` or ``losses`` lacks a column.
     """
+    quality, evaluation, queries, losses = content.quality, content.evaluation, content.queries, content.losses
     _require_columns(queries, ("index", "slice", "rank"), what="queries")
     _require_columns(losses, ("loss", "step" if losses is None or "epoch" not in losses else "epoch"), what="losses")
     write_page(
         path,
         "report.html.j2",
         filters={"duration": _duration, "slice_title": _slice_title},
-        facts=facts,
-        ingest=ingest,
-        rejected=_excerpt(ingest.rejected_file if ingest else None),
+        facts=content.facts,
+        ingest=content.ingest,
+        rejected=_excerpt(content.ingest.rejected_file if content.ingest else None),
         quality=quality,
         rules=_by_severity(quality.rules if quality else ()),
         quarantined=_excerpt(quality.quarantine_file if quality else None),
@@ -149,11 +149,11 @@ def write_report(
         recall_plot=as_markup(recall_by_slice(evaluation) if evaluation else None),
         rank_plot=as_markup(found_within(queries) if queries is not None else None),
         loss_plot=as_markup(loss_curve(losses) if losses is not None else None),
-        hits=[e for e in examples if e.rank == 1],
-        misses=[e for e in examples if e.rank > 1],
-        decision=decision,
-        release=release,
-        commands=commands or {},
+        hits=[e for e in content.examples if e.rank == 1],
+        misses=[e for e in content.examples if e.rank > 1],
+        decision=content.decision,
+        release=content.release,
+        commands=content.commands,
     )
 
 

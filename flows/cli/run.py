@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from entityclip.cli.options import Mapping, Products, SourcePath
 from entityclip.errors import Busy, EntityClipError
 from flows.cli.options import OnlyJson
 from flows.workspace.source import Device, Origin, PresetName, SourceName
@@ -28,9 +29,9 @@ def run(
         typer.Option(help="Source, splits and training settings to start from; needed in a new workspace."),
     ] = None,
     source: Annotated[SourceName | None, typer.Option(help="Another source than the preset's.")] = None,
-    source_path: Annotated[Path | None, typer.Option(help="Folder or table of the source.")] = None,
-    mapping: Annotated[Path | None, typer.Option(help="YAML file that maps a table's columns; see docs.")] = None,
-    products: Annotated[int | None, typer.Option(help="Products to draw, for the built-in catalogue.")] = None,
+    source_path: SourcePath = None,
+    mapping: Mapping = None,
+    products: Products = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Another number of epochs than the preset's.")] = None,
     device: Annotated[Device, typer.Option(help="What to train on.")] = "cpu",
     config: Annotated[Path | None, typer.Option(help="File of training settings in place of the preset's.")] = None,

@@ -13,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from bentos.build.package import serve_command
 from entityclip.paths import Layout
 from entityclip.reports.examples import draw_examples
-from entityclip.reports.run_report import RunFacts, StageFact, slice_table, write_report
+from entityclip.reports.run_report import ReportContent, RunFacts, StageFact, slice_table, write_report
 from entityclip.schemas import Record
 from flows.platform.notifications import tell_verdict
 from flows.steps.data import Prepared
@@ -72,8 +72,7 @@ def _write_page(
 ) -> None:
     run = layout.run(learned.run)
     queries = pd.read_parquet(run.queries)
-    write_report(
-        run.report,
+    content = ReportContent(
         facts=RunFacts(
             finished=datetime.now(UTC),
             stages=stages,
@@ -90,3 +89,4 @@ def _write_page(
         release=released.release,
         commands={"Serve the champion, then query it": serve} if serve else {},
     )
+    write_report(run.report, content)

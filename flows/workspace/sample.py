@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from entityclip.data.ingest import ingest
-from entityclip.data.sources import open_source
+from entityclip.data.sources import SourceOptions, open_source
 from entityclip.errors import GateRefused, WorkspaceError
 from entityclip.explanations import SourceWriter, explain
 from entityclip.paths import Layout
@@ -30,7 +30,7 @@ def accept_catalog(layout: Layout) -> QualityReport:
     Raises:
         GateRefused: The rules refuse the batch.
     """
-    source = open_source("catalog", layout=layout, progress=True)
+    source = open_source(SourceOptions(source="catalog"), layout=layout, progress=True)
     ingest(source, staging=layout.staging, rejected=layout.rejected("sample"))
     explain(layout.staging, writer=SourceWriter(), ledger=layout.ledger)
     quarantine = layout.quarantine("sample")

@@ -13,7 +13,7 @@ from typing import Literal, Self
 
 from pydantic import Field, ValidationError
 
-from entityclip.data.sources import open_source, to_be_made
+from entityclip.data.sources import SourceOptions, open_source, to_be_made
 from entityclip.data.sources.base import Source
 from entityclip.errors import ConfigError, EntityClipError, faults
 from entityclip.paths import Layout
@@ -30,14 +30,10 @@ SourceName = Literal["catalog", "grocery", "table"]
 Device = Literal["cpu", "cuda"]
 
 
-class Origin(Record):
-    """The source as a caller names it; None: not named."""
+class Origin(SourceOptions):
+    """The source as the caller of a run names it."""
 
     preset: str | None = None
-    source: str | None = None
-    path: Path | None = None
-    mapping: Path | None = None
-    products: int | None = None
 
 
 class WorkspaceSource(Record):
@@ -51,21 +47,23 @@ class WorkspaceSource(Record):
 
     def open(self, layout: Layout, *, progress: bool) -> Source:
         """Open the source; errors as for ``open_source``, with a remedy if a path is missing."""
-        path, mapping = (layout.root / text if text else None for text in (self.path, self.mapping))
+        options = self.options(layout)
         try:
-            return open_source(
-                self.source, layout=layout, path=path, mapping=mapping, products=self.products, progress=progress
-            )
+            return open_source(options, layout=layout, progress=progress)
         except EntityClipError as error:
-            if all(place.exists() for place in (path, mapping) if place):
+            if all(place.exists() for place in (options.path, options.mapping) if place):
                 raise
             moved = "if it has moved, run once with its new path and --replace-source"
             raise type(error)(f"{error}; {moved}") from error
 
     def missing(self, layout: Layout) -> str:
         """What has to be drawn or fetched first, and where; empty if nothing is missing."""
-        path = layout.root / self.path if self.path else None
-        return to_be_made(self.source, layout=layout, path=path, products=self.products)
+        return to_be_made(self.options(layout), layout=layout)
+
+    def options(self, layout: Layout) -> SourceOptions:
+        """The same with full paths."""
+        path, mapping = (layout.root / text if text else None for text in (self.path, self.mapping))
+        return SourceOptions(source=self.source, path=path, mapping=mapping, products=self.products)
 
     def __str__(self) -> str:
         mapping = f"mapping {self.mapping}" if self.mapping else None

@@ -18,7 +18,7 @@ from entityclip.paths import ReviewLayout
 from entityclip.quality.review import export_review
 from entityclip.reports.examples import Candidate, RetrievalExample
 from entityclip.reports.pages import write_page
-from entityclip.reports.run_report import RunFacts, StageFact, write_report
+from entityclip.reports.run_report import ReportContent, RunFacts, StageFact, write_report
 from entityclip.schemas import IngestReport
 
 pytestmark = pytest.mark.slow
@@ -43,13 +43,13 @@ def test_the_report_of_a_run_shows_hostile_text_as_text(harmless: Callable[[Path
     rejected = tmp_path / "rejected.csv"
     pd.DataFrame({"file": [HOSTILE], "row": ["1"], "reason": [HOSTILE]}).to_csv(rejected, index=False)
     who = Candidate(entity=HOSTILE, score=0.5, explanation=HOSTILE, picture=None)
-    write_report(
-        tmp_path / "report.html",
+    content = ReportContent(
         facts=RunFacts(finished=NOW, stages=(StageFact(name=HOSTILE, seconds=1.0, reused=True, reason=HOSTILE),)),
         ingest=IngestReport(source=HOSTILE, pairs=1, entities=1, rejected=1, rejected_file=str(rejected), seconds=1.0),
         examples=[RetrievalExample(picture=b"", predicted=who, true=who, rank=2, slice="none")],
         commands={HOSTILE: HOSTILE},
     )
+    write_report(tmp_path / "report.html", content)
     harmless(tmp_path / "report.html")
 
 

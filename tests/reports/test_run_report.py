@@ -12,7 +12,7 @@ from PIL import Image
 
 from entityclip.errors import DataError
 from entityclip.reports.examples import Candidate, RetrievalExample
-from entityclip.reports.run_report import RunFacts, StageFact, recall_rows, slice_table, write_report
+from entityclip.reports.run_report import ReportContent, RunFacts, StageFact, recall_rows, slice_table, write_report
 from entityclip.schemas import (
     SLICES,
     EvalReport,
@@ -139,7 +139,7 @@ class Page(HTMLParser):
 
 
 def written(path: Path, **parts: Any) -> Page:
-    write_report(path, facts=parts.pop("facts", FACTS), **parts)
+    write_report(path, ReportContent(facts=parts.pop("facts", FACTS), **parts))
     page = Page(path.read_text(encoding="utf-8"))
     assert page.open == []
     return page
@@ -270,9 +270,9 @@ def test_a_frame_without_its_columns_is_refused_and_the_old_page_stays(tmp_path:
     written(path)
     before = path.read_bytes()
     with pytest.raises(DataError, match="queries: no column slice, rank; it has index"):
-        write_report(path, facts=FACTS, queries=pd.DataFrame({"index": []}))
+        write_report(path, ReportContent(facts=FACTS, queries=pd.DataFrame({"index": []})))
     with pytest.raises(DataError, match="losses: no column loss, step"):
-        write_report(path, facts=FACTS, losses=pd.DataFrame({"lr": []}))
+        write_report(path, ReportContent(facts=FACTS, losses=pd.DataFrame({"lr": []})))
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == ["r.html"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from entityclip.data.sources.base import Source
+from entityclip.data.sources.options import SourceOptions
 from entityclip.errors import ConfigError
 from entityclip.paths import Layout
 
@@ -16,31 +17,22 @@ CATALOG_PRODUCTS = 300
 
 SOURCES = ("catalog", "grocery", "table", *NEWS)
 
+__all__ = ["CATALOG_PRODUCTS", "NEWS", "SOURCES", "Source", "SourceOptions", "open_source", "to_be_made"]
 
-def open_source(
-    name: str,
-    *,
-    layout: Layout,
-    path: Path | None = None,
-    mapping: Path | None = None,
-    products: int | None = None,
-    progress: bool = False,
-) -> Source:
-    """Open the source called ``name``.
+
+def open_source(options: SourceOptions, *, layout: Layout, progress: bool = False) -> Source:
+    """Open the source; the catalogue is drawn and the grocery data are fetched if they are missing.
 
     Args:
-        name: ``catalog`` (the built-in sample, drawn if it is missing), ``grocery``, ``table``, or one
-            of ``NEWS``.
-        layout: Where drawn and fetched data sets are stored if ``path`` is not given.
-        path: Folder of the data, or the picture table. If it is missing, ``grocery`` is fetched from its repository.
-        mapping: YAML file with a TableMapping; for ``table`` only.
-        products: Number of products to draw; for ``catalog`` only.
+        options: Which source, and how to read it.
+        layout: Where drawn and fetched data sets are stored if the options give no path.
         progress: Show a progress bar while drawing.
 
     Raises:
-        ConfigError: The name is unknown, or an argument does not belong to this source.
+        ConfigError: The source is unknown, or an option does not belong to it.
         SourceError: The source cannot be read, drawn or fetched.
     """
+    name, path, mapping, products = options.source, options.path, options.mapping, options.products
     if mapping is not None and name != "table":
         raise ConfigError(f"source {name}: a mapping belongs to the source 'table' only; leave it out")
     if products is not None and name != "catalog":
@@ -79,14 +71,14 @@ def _open_table(path: Path | None, mapping: Path | None) -> Source:
     return MergedSource(source) if roles.shared_pictures == "merge" else source
 
 
-def to_be_made(name: str, *, layout: Layout, path: Path | None = None, products: int | None = None) -> str:
+def to_be_made(options: SourceOptions, *, layout: Layout) -> str:
     """What ``open_source`` would draw or fetch first, and where; empty if nothing is missing."""
-    if name == "catalog":
+    if options.source == "catalog":
         from entityclip.data.sources.catalog import is_drawn
 
-        folder = path or layout.drawn
-        whole = is_drawn(folder, products=CATALOG_PRODUCTS if products is None else products)
+        folder = options.path or layout.drawn
+        whole = is_drawn(folder, products=CATALOG_PRODUCTS if options.products is None else options.products)
         return "" if whole else f"{folder}: the catalogue is not drawn yet, damaged, or of another recipe"
-    if name == "grocery" and path is None and not layout.fetched("grocery").is_dir():
+    if options.source == "grocery" and options.path is None and not layout.fetched("grocery").is_dir():
         return f"{layout.fetched('grocery')}: the data set is not fetched yet"
     return ""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
+from pydantic import Field
 
 from entityclip.data import pairs
 from entityclip.data.pairs import digest
@@ -65,6 +66,13 @@ class TrialRow(Record):
     proposal: Proposal
 
 
+class SearchLimits(Record):
+    """How long a search goes on."""
+
+    trials: int = Field(description="Total number of trials, including those of earlier calls.")
+    minutes: float | None = Field(default=None, description="No trial starts after this time.")
+
+
 class TuningResult(Record):
     """A finished search."""
 
@@ -79,8 +87,7 @@ def tune(
     data: DataLayout,
     data_hash: str,
     study: StudyLayout,
-    trials: int,
-    minutes: float | None = None,
+    limits: SearchLimits,
     report: Callable[[TrialRow], None],
     progress: bool = False,
 ) -> TuningResult:
@@ -94,8 +101,7 @@ def tune(
         data: A data version with validation pictures.
         data_hash: Its hash.
         study: Folder of the search.
-        trials: Total number of trials, including earlier ones.
-        minutes: No trial starts after this time.
+        limits: Number of trials, and time.
         report: Called after each trial.
         progress: Show progress bars of the training runs.
 
@@ -103,11 +109,12 @@ def tune(
         Best trial, its settings, and all trials; also written to ``study.best``, ``study.table`` and ``study.plot``.
 
     Raises:
-        ConfigError: Optuna is not installed, or ``trials`` or ``minutes`` is impossible.
+        ConfigError: Optuna is not installed, or ``limits`` are impossible.
         DataError: The data are incomplete or hold no validation pictures.
         TrainingError: No trial was trained in full.
         WorkspaceError: Another search runs in this folder, or its trials cannot be read.
     """
+    trials, minutes = limits.trials, limits.minutes
     if trials < 1 or (minutes is not None and minutes <= 0):
         raise ConfigError(f"{trials} trials in {minutes} minutes; expected at least 1, and more than 0")
     optuna = _optuna()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from entityclip.data.sources import open_source
+from entityclip.data.sources import SourceOptions, open_source
 from entityclip.data.sources.table import TableMapping, TableSource
 from entityclip.errors import ConfigError, EntityClipError
 from entityclip.paths import Layout
@@ -121,7 +121,7 @@ def test_what_does_not_fit_the_tables_names_the_line_of_the_mapping(
     (tmp_path / "p.csv").write_text("写真,品名\na.jpg,遮断器\n", encoding="utf-8")
     mapping.write_text(f"file: 写真\nentity: 品名\n{lines}\n", encoding="utf-8")
     with pytest.raises(EntityClipError) as caught:
-        open_source("table", layout=Layout(tmp_path), path=tmp_path / "p.csv", mapping=mapping)
+        open_source(SourceOptions(source="table", path=tmp_path / "p.csv", mapping=mapping), layout=Layout(tmp_path))
     assert str(caught.value).startswith(f"{mapping}, line ")
     assert [part for part in expected if part not in str(caught.value)] == []
 

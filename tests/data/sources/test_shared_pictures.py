@@ -9,7 +9,7 @@ import pytest
 
 from entityclip.data import pairs
 from entityclip.data.ingest import ingest
-from entityclip.data.sources import open_source
+from entityclip.data.sources import SourceOptions, open_source
 from entityclip.data.sources.base import EntityRow, Source
 from entityclip.paths import DataLayout, Layout
 from entityclip.quality import score_pairs
@@ -37,7 +37,9 @@ def shop(tmp_path, picture_bytes) -> Path:
 
 def opened(shop: Path, mapping: str = "shared_pictures: merge\ndefault_language: ja") -> Source:
     (shop / "mapping.yaml").write_text(mapping, encoding="utf-8")
-    return open_source("table", layout=Layout(shop.parent), path=shop, mapping=shop / "mapping.yaml")
+    return open_source(
+        SourceOptions(source="table", path=shop, mapping=shop / "mapping.yaml"), layout=Layout(shop.parent)
+    )
 
 
 def ingested(source: Source, folder: Path) -> DataLayout:

@@ -13,7 +13,7 @@ import pytest
 
 from entityclip.data import pairs
 from entityclip.data.ingest import ingest
-from entityclip.data.sources import open_source
+from entityclip.data.sources import SourceOptions, open_source
 from entityclip.data.sources.base import EntityRow, PictureRow
 from entityclip.data.sources.mapping import EntityMapping, TableMapping
 from entityclip.data.sources.table import TableSource
@@ -95,7 +95,9 @@ def test_columns_may_have_any_name_and_several_may_describe_an_entity(folder):
         "file: photo\nentity: sku\ncaption: title\ndefault_language: ja\n"
         "entities: {table: master.csv, entity: sku, aliases: [en, ja], explanations: [text, more]}\n"
     )
-    source = open_source("table", layout=Layout(folder), path=folder / "shots.csv", mapping=folder / "mapping.yaml")
+    source = open_source(
+        SourceOptions(source="table", path=folder / "shots.csv", mapping=folder / "mapping.yaml"), layout=Layout(folder)
+    )
     assert source.language == "ja"
     picture = next(iter(source.pictures()))
     assert isinstance(picture, PictureRow)
@@ -243,11 +245,11 @@ def test_a_mapping_file_that_is_no_mapping_is_refused(text, tmp_path):
 
 def test_an_unknown_source_names_the_known_ones(tmp_path):
     with pytest.raises(ConfigError, match="source 'flickr' is unknown; known are catalog, grocery, table"):
-        open_source("flickr", layout=Layout(tmp_path))
+        open_source(SourceOptions(source="flickr"), layout=Layout(tmp_path))
     with pytest.raises(ConfigError, match="a mapping belongs to the source 'table' only"):
-        open_source("grocery", layout=Layout(tmp_path), mapping=tmp_path / "m.yaml")
+        open_source(SourceOptions(source="grocery", mapping=tmp_path / "m.yaml"), layout=Layout(tmp_path))
     with pytest.raises(ConfigError, match="name the picture table"):
-        open_source("table", layout=Layout(tmp_path))
+        open_source(SourceOptions(source="table"), layout=Layout(tmp_path))
 
 
 # ---------------------------------------------------------------- filters

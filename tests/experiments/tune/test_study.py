@@ -14,7 +14,7 @@ from entityclip.data import pairs
 from entityclip.data.preprocessing import Preprocessing
 from entityclip.data.text import Tokenisation
 from entityclip.errors import ConfigError, DataError, TrainingError, WorkspaceError
-from entityclip.experiments.tune import TrialRow, TuningResult, tune
+from entityclip.experiments.tune import SearchLimits, TrialRow, TuningResult, tune
 from entityclip.experiments.tune.space import Proposal
 from entityclip.model.config import ExpertConfig, LossConfig, ModelConfig, TowerConfig
 from entityclip.paths import DataLayout, StudyLayout
@@ -46,8 +46,7 @@ def search(
         data=data,
         data_hash="d",
         study=StudyLayout(folder),
-        trials=trials,
-        minutes=minutes,
+        limits=SearchLimits(trials=trials, minutes=minutes),
         report=rows.append,
     )
     return found, rows
