@@ -95,16 +95,24 @@ def check(
         _accept(staging, accepted, bad_pairs=bad_pairs, bad_texts=bad_texts, progress=progress)
     found = (SuiteResult("pairs", photographed, of_pairs), SuiteResult("explanations", written, of_texts))
     page = write_validation_page(found, context_root=context_root)
+    return _report(*found, quarantine=quarantine, suites=suite_hash(context_root), page=page)
+
+
+def _report(
+    of_pairs: SuiteResult, of_texts: SuiteResult, *, quarantine: Path, suites: str, page: Path
+) -> QualityReport:
+    bad_pairs, bad_texts = (len(set(found.verdict.broken[POSITION])) for found in (of_pairs, of_texts))
+    refusals = of_pairs.verdict.refusals + of_texts.verdict.refusals
     return QualityReport(
-        accepted_pairs=0 if refusals else len(photographed) - len(bad_pairs),
-        accepted_explanations=0 if refusals else len(written) - len(bad_texts),
-        quarantined_pairs=len(bad_pairs),
-        quarantined_explanations=len(bad_texts),
+        accepted_pairs=0 if refusals else len(of_pairs.table) - bad_pairs,
+        accepted_explanations=0 if refusals else len(of_texts.table) - bad_texts,
+        quarantined_pairs=bad_pairs,
+        quarantined_explanations=bad_texts,
         quarantine_file=str(quarantine) if bad_pairs or bad_texts else None,
         refused=bool(refusals),
         refusal="; ".join(refusals) or None,
-        rules=of_pairs.rules + of_texts.rules,
-        suite_hash=suite_hash(context_root),
+        rules=of_pairs.verdict.rules + of_texts.verdict.rules,
+        suite_hash=suites,
         validation_page=str(page),
     )
 

@@ -37,8 +37,9 @@ from entityclip.storage import (
     write_table,
 )
 from flows.platform.telemetry import observed
+from flows.workspace.dvc_hashes import pointer_hash
 from flows.workspace.dvc_remote import bring, push
-from flows.workspace.repository import Repository, exclusive, pointer_hash
+from flows.workspace.repository import Repository, exclusive
 from flows.workspace.triggers import announce
 
 

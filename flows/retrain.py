@@ -20,6 +20,8 @@ from entityclip.paths import Layout
 from flows.workspace.source import Device, Origin, PresetName, SourceName, source_for
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from entityclip.training.presets import Preset
     from flows.workspace.source import WorkspaceSource
 
@@ -62,14 +64,7 @@ def retrain(  # noqa: PLR0913 (the parameters of a deployment are flat)
         Retrained; a cancelled state if another run holds the workspace and ``runs.when_busy`` is ``drop``.
     """
     from flows.platform.orphaned_runs import register_run
-    from flows.platform.telemetry import observed
-    from flows.steps.data import prepare_data
-    from flows.steps.model import learn
-    from flows.steps.release import release
-    from flows.steps.run_report import show
     from flows.workspace.create import open_workspace, require_usable
-    from flows.workspace.locks import workspace_lock
-    from flows.workspace.triggers import due, resolve
 
     require_usable(layout := Layout(workspace.resolve()))
     named = Origin(preset=preset, source=source, path=source_path, mapping=mapping, products=products)
@@ -80,7 +75,19 @@ def retrain(  # noqa: PLR0913 (the parameters of a deployment are flat)
 
     chosen()  # fail before a workspace is created
     register_run(layout)
-    layout = open_workspace(workspace)
+    return _stages(open_workspace(workspace), chosen)
+
+
+def _stages(layout: Layout, chosen: Callable[[], tuple[WorkspaceSource, Preset]]) -> Any:
+    """All stages under the workspace's lock."""
+    from flows.platform.telemetry import observed
+    from flows.steps.data import prepare_data
+    from flows.steps.model import learn
+    from flows.steps.release import release
+    from flows.steps.run_report import show
+    from flows.workspace.locks import workspace_lock
+    from flows.workspace.triggers import due, resolve
+
     try:
         with workspace_lock(layout), observed(layout, "retrain") as run:
             origin, settings = chosen()  # again, under the lock: another first run may have ended in between

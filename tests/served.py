@@ -15,7 +15,7 @@ from callers import FROM_HERE
 from starlette.testclient import TestClient
 from tiny import tiny_data, tiny_model
 
-from bentos.build.package import lay_out
+from bentos.build.contents import lay_out
 from entityclip.paths import Layout, PackageLayout
 from entityclip.retrieval.predictor import Predictor
 from entityclip.schemas import PackageCard, PromotionDecision, PromotionPolicy, Release

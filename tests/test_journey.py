@@ -24,8 +24,8 @@ from entityclip.quality.text_quality_model import TextQualityModel
 from entityclip.schemas import BentoRecord, PromotionDecision, QualityReport
 from flows.retrain import settings_of
 from flows.steps.plan import plan
+from flows.workspace.dvc_hashes import folder_hash
 from flows.workspace.registry import champion, history
-from flows.workspace.repository import folder_hash
 from flows.workspace.source import Origin, source_for
 
 pytestmark = pytest.mark.slow

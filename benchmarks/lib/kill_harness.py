@@ -26,8 +26,8 @@ import psutil
 from entityclip.data.sources.catalog import MAPPING, draw_catalog
 from entityclip.paths import Layout
 from entityclip.schemas import BentoRecord
+from flows.workspace.dvc_hashes import folder_hash
 from flows.workspace.registry import champion, history, versions
-from flows.workspace.repository import folder_hash
 
 MOMENTS = (
     ("start", r"^"),

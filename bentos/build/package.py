@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -22,15 +21,14 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 from pydantic import Field, ValidationError
 
-import entityclip
+from bentos.build.contents import copy_sources, lay_out, licences_of, sources
+from bentos.build.example import write_example
 from bentos.build.requirements import hashed_requirements, serving_requirements
-from bentos.runtime.manifest import seal
 from entityclip.data import pairs
 from entityclip.errors import PackagingError
-from entityclip.model.checkpoint_card import copy_checkpoint, file_sha256, read_card
-from entityclip.paths import DataLayout, Layout, PackageLayout, StoreLayout
+from entityclip.model.checkpoint_card import file_sha256, read_card
+from entityclip.paths import DataLayout, Layout, StoreLayout
 from entityclip.schemas import BentoRecord, PackageCard, PromotionDecision, Record, Release
-from entityclip.settings import read_config
 
 if TYPE_CHECKING:
     from entityclip.retrieval.index import MapShards
@@ -78,7 +76,7 @@ def build(
     suite_hash = _require_promoted(source, release)
     if (built := ready(store, release)) is not None:
         return built
-    card = PackageCard(release=release, suite_hash=suite_hash, licences=_licences(data))
+    card = PackageCard(release=release, suite_hash=suite_hash, licences=licences_of(data))
     with _build_lock(layout):
         return _build(layout, source, card, data=data, map_shards=map_shards)
 
@@ -93,7 +91,7 @@ def _build(
     building = layout.building(release.version)
     shutil.rmtree(building, ignore_errors=True)
     try:
-        _copy_sources(layout.sources(release.version))
+        copy_sources(layout.sources(release.version))
         lay_out(layout.package(release.version), source, data, card, map_shards=map_shards)
         _put(layout, release)
         return _complete(layout, release, data)
@@ -166,52 +164,8 @@ def ready(store: Path, release: Release) -> BentoRecord | None:
 def _same_sources(layout: StoreLayout, receipt: Receipt) -> bool:
     """Whether the Bento holds the current sources."""
     root = layout.bento_sources(receipt.release.version)
-    wanted = {(root / name).relative_to(layout.root).as_posix(): path for path, name in _sources()}
+    wanted = {(root / name).relative_to(layout.root).as_posix(): path for path, name in sources()}
     return all(receipt.files.get(name) == file_sha256(path) for name, path in wanted.items())
-
-
-# ---------------------------------------------------------------- what goes in
-def _sources() -> Iterator[tuple[Path, str]]:
-    """Files that the service needs, each with its path in the Bento."""
-    builder = Path(__file__).parent  # the builder itself is left out of the Bento
-    for package in (Path(entityclip.__path__[0]), builder.parent):
-        for path in sorted(package.rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts and builder not in path.parents:
-                yield path, path.relative_to(package.parent).as_posix()
-
-
-def _copy_sources(target: Path) -> None:
-    for path, name in _sources():
-        copy = target / name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copy)
-
-
-def _licences(data: DataLayout) -> tuple[str, ...]:
-    named = pairs.read_frame(data.pairs, columns=["licence"])["licence"].dropna()
-    return tuple(sorted(set(named) - {""}))
-
-
-def lay_out(
-    package: PackageLayout, source: Layout, data: DataLayout, card: PackageCard, *, map_shards: MapShards = map
-) -> None:
-    """Write the service's files into ``package``: weights and card, both indexes, reports, manifest."""
-    from entityclip.evaluation.onnx_export import export
-    from entityclip.model import checkpoint  # imports torch, which is not needed if the Bento is ready
-    from entityclip.retrieval.index import EntityIndex, FullText, PictureIndex
-
-    pairs.require_complete(data)
-    model = checkpoint.load(source.model)
-    copy_checkpoint(source.model, package.checkpoint)
-    if read_config(source.config).service.onnx:
-        export(model, data, to=package.checkpoint.exported)
-    entities, pictures = EntityIndex.build(model, data), PictureIndex.build(model, data, map_shards=map_shards)
-    entities.save(package.entities)
-    pictures.save(package.pictures, queries=entities.vectors["caption"])
-    FullText.create(entities.rows, pictures.rows, path=package.text)
-    shutil.copytree(source.reports, package.reports)
-    package.release.write_text(card.model_dump_json(indent=1) + "\n")
-    seal(package)
 
 
 # ---------------------------------------------------------------- into the store
@@ -268,7 +222,7 @@ def store_environment(store: Path) -> dict[str, str]:
 
 def _complete(layout: StoreLayout, release: Release, data: DataLayout) -> BentoRecord:
     """Write the example and, last, the receipt."""
-    text, picture = _example(layout, release.version, data)
+    text, picture = write_example(layout, release.version, data)
     files = _stored(layout, release.version)
     bento = BentoRecord(
         tag=f"entityclip-service:{release.version}",
@@ -296,28 +250,3 @@ def _content(files: dict[str, str]) -> str:
     """Hash of files and names, without the two files in which BentoML records the time."""
     timed = ("bento.yaml", "model.yaml")
     return pairs.digest(*(f"{name} {sha}" for name, sha in sorted(files.items()) if not name.endswith(timed)))
-
-
-# ---------------------------------------------------------------- example
-def _example(layout: StoreLayout, version: str, data: DataLayout) -> tuple[str, str]:
-    """The first picture of the data as a file, and the name of its entity."""
-    row = next(pairs.iter_rows(data.pairs, columns=["entity", "image"]), None)
-    if row is None:
-        return "", ""
-    path = layout.example(version, suffix=Path(row["image"]["path"] or "").suffix)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(row["image"]["bytes"])
-    return row["entity"], str(path)
-
-
-def serve_command(bento: BentoRecord, *, port: int = 3000) -> str:
-    """Shell commands: the first serves the Bento to this machine only, the others query it from a second terminal."""
-    program = Path(sys.executable).with_name("bentoml")
-    home = f"BENTOML_DO_NOT_TRACK=True BENTOML_HOME={shlex.quote(bento.store)} ENTITYCLIP_KEYLESS=local"
-    lines = [f"{home} {shlex.quote(str(program))} serve {bento.tag} --port {port}"]
-    if bento.example_text:
-        body = shlex.quote(json.dumps({"text": bento.example_text, "k": 5}, ensure_ascii=False))
-        lines.append(f"curl -s localhost:{port}/search -H 'Content-Type: application/json' -d {body}")
-    if bento.example_picture:
-        lines.append(f"curl -s localhost:{port}/tag -F image=@{shlex.quote(bento.example_picture)}")
-    return "\n".join(lines)

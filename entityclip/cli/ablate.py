@@ -58,18 +58,12 @@ def ablate(
         return
     source = SourceOptions(source=chosen.source, path=source_path, mapping=mapping, products=products)
     folder = explained(data) if data is not None else read_source(source, Layout(to))
-
-    def report(run: AblationRun, report: EvalReport) -> None:
-        best = {kind: report.value("R@1", index=kind) for kind in ("caption", "explanation", "mixed")}
-        figures = "  ".join(f"{kind} {value:.1f}" for kind, value in best.items() if value is not None)
-        typer.echo(f"{run.variant.name}, seed {run.seed}: R@1 {figures}", err=True)
-
     cells = measure(
         planned,
         data=folder,
         data_hash=content_hash(folder),
         to=layout,
-        report=report,
+        report=_report,
         jobs=jobs,
         progress=on_terminal(),
     )
@@ -81,3 +75,9 @@ def ablate(
     typer.echo(f"Mean of {seeds} seeds, 95 % interval. Table: {layout.table}  Plot: {layout.plot}")
     known = found.astype(object).where(found.notna(), None)  # one seed has no interval
     last_line({"ablation": known.to_dict("records"), "epochs": config.epochs, "seeds": seeds}, as_json)
+
+
+def _report(run: AblationRun, report: EvalReport) -> None:
+    best = {kind: report.value("R@1", index=kind) for kind in ("caption", "explanation", "mixed")}
+    figures = "  ".join(f"{kind} {value:.1f}" for kind, value in best.items() if value is not None)
+    typer.echo(f"{run.variant.name}, seed {run.seed}: R@1 {figures}", err=True)

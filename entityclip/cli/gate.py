@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -49,19 +49,8 @@ def gate_report(
     Example:
       entityclip gate-report quarantine.csv --workspace shop-search --dry-run
     """
-    from entityclip.experiments.gate_report import (
-        GateStudy,
-        costs,
-        parse_limit,
-        recall_table,
-        retrain,
-        variants,
-        worth_table,
-    )
-    from entityclip.experiments.gate_report.costs import spent
-    from entityclip.experiments.gate_report.page import markdown, write_gate_page
+    from entityclip.experiments.gate_report import GateStudy, parse_limit, retrain, variants
     from entityclip.quality.quarantine import broken_texts
-    from entityclip.quality.review import read_reviews
     from entityclip.training.presets import preset as named_preset
 
     layout, kept = Layout(workspace), GateLayout(to)
@@ -76,18 +65,36 @@ def gate_report(
     # As in the main job: the validation pictures where the data hold no test split.
     split: Split = "test" if pairs.require_complete(source).get("test") else "val"
     trained = list(retrain(study, planned, split=split, report=_report, progress=on_terminal()))
+    tuned, chosen = (None, "") if limit is None else _tuned(study, limit, broken)
+    answer = _write_results(kept, layout, trained, broken, tuned=tuned, chosen=chosen)
+    last_line(answer | {"seeds": seeds, "page": str(kept.page)}, as_json)
+
+
+def _write_results(
+    kept: GateLayout,
+    layout: Layout,
+    trained: list[TrainedVariant],
+    broken: pd.DataFrame,
+    *,
+    tuned: pd.DataFrame | None,
+    chosen: str,
+) -> dict[str, Any]:
+    """Write and print the tables and the page; return the figures for the last line."""
+    from entityclip.experiments.gate_report import costs, recall_table, worth_table
+    from entityclip.experiments.gate_report.costs import spent
+    from entityclip.experiments.gate_report.page import markdown, write_gate_page
+    from entityclip.quality.review import read_reviews
+
     recall, worth = recall_table(trained), worth_table(trained, broken)
     whole = worth[(worth["rule"] == "") & (worth["slice"] == "all")]
     ledger = costs(spent(layout.ledger), read_reviews(layout.reviews), trained, points=float(whole["value"].iloc[0]))
-    tuned, chosen = None, ""
-    if limit is not None:
-        tuned, chosen = _tuned(study, limit, broken)
+    seeds = len({one.seed for one in trained})
     write_gate_page(kept.page, recall=recall, worth=worth, spent=ledger, seeds=seeds, tuned=tuned, chosen=chosen)
     kept.recall.write_text(markdown(recall, "variant"), encoding="utf-8")
     kept.worth.write_text(markdown(worth, "rule"), encoding="utf-8")
     typer.echo(f"{markdown(recall, 'variant')}\n{markdown(worth, 'rule')}\n{chosen}\nPage: {kept.page}")
-    answer = {"recall": recall.to_dict("records"), "worth": worth.to_dict("records"), "seeds": seeds}
-    last_line(answer | {"costs": [line.model_dump() for line in ledger], "page": str(kept.page)}, as_json)
+    figures = {"recall": recall.to_dict("records"), "worth": worth.to_dict("records")}
+    return figures | {"costs": [line.model_dump() for line in ledger]}
 
 
 def _report(trained: TrainedVariant) -> None:

@@ -25,10 +25,11 @@ from flows.erasure import history, places
 from flows.erasure.objects import Objects
 from flows.erasure.survey import ErasureFinding, Survey, feedback_rows, survey
 from flows.steps.deploy_release import served_package, state_of
+from flows.workspace.dvc_hashes import pointer_hash
 from flows.workspace.dvc_remote import bring, has_remote, push
 from flows.workspace.locks import workspace_lock
 from flows.workspace.registry import champion, release_of, unassign_champion, versions
-from flows.workspace.repository import Repository, exclusive, pointer_hash
+from flows.workspace.repository import Repository, exclusive
 from flows.workspace.triggers import Due
 from flows.workspace.versions import version_data
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from entityclip.errors import WorkspaceError
 from entityclip.paths import Layout
+from flows.workspace.dvc_hashes import pointer_hash
 from flows.workspace.dvc_remote import probe
-from flows.workspace.repository import Repository, pointer_hash
+from flows.workspace.repository import Repository
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,10 @@ from entityclip.data.erasure import TABLES, Subject
 from entityclip.paths import Layout
 from entityclip.schemas import PromotionDecision, Record
 from flows.erasure.objects import Objects, Version, versions
+from flows.workspace.dvc_hashes import pointer_hash
 from flows.workspace.registry import champion, release_of
 from flows.workspace.registry import versions as released
-from flows.workspace.repository import Repository, pointer_hash
+from flows.workspace.repository import Repository
 
 
 class ErasureFinding(Record):

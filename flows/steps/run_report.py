@@ -10,7 +10,7 @@ from prefect import task
 from prefect.artifacts import create_link_artifact
 from prefect.cache_policies import NO_CACHE
 
-from bentos.build.package import serve_command
+from bentos.build.example import serve_command
 from entityclip.paths import Layout
 from entityclip.reports.examples import draw_examples
 from entityclip.reports.run_report import ReportContent, RunFacts, StageFact, slice_table, write_report

@@ -15,7 +15,8 @@ from typing import Any
 
 from entityclip.errors import WorkspaceError
 from entityclip.paths import Layout
-from flows.workspace.repository import Repository, file_hash, folder_hash
+from flows.workspace.dvc_hashes import file_hash, folder_hash
+from flows.workspace.repository import Repository
 
 
 def push(layout: Layout, hashes: dict[Path, str]) -> None:

@@ -24,8 +24,9 @@ from entityclip.errors import WorkspaceError
 from entityclip.paths import Layout
 from entityclip.schemas import Record, Release
 from entityclip.storage import atomic_path
+from flows.workspace.dvc_hashes import pointer_hash
 from flows.workspace.dvc_remote import bring
-from flows.workspace.repository import Repository, exclusive, pointer_hash
+from flows.workspace.repository import Repository, exclusive
 
 T = TypeVar("T")
 ARTIFACT = "entityclip"

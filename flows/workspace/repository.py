@@ -7,7 +7,6 @@ Signing, identity and all other settings are those of the user's Git.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import logging
 import os
@@ -16,18 +15,17 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from entityclip.errors import WorkspaceError
 from entityclip.paths import Layout
+from flows.workspace.dvc_hashes import pointer_hash
 from flows.workspace.git_locks import abandoned
 
 T = TypeVar("T")
@@ -40,36 +38,6 @@ LOCK_SECONDS = 60.0
 
 _ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
 _HARMLESS = {"url", "verify", "path", "tmp_dir", "region", "endpointurl", "profile"}
-
-
-# ---------------------------------------------------------------- hashes
-def file_hash(path: Path) -> str:
-    """MD5 of a file, which is its name in DVC."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
-
-
-def folder_hash(root: Path) -> str:
-    """DVC's hash of a folder, computed from the bytes on disk.
-
-    ``dvc status`` relies on times and sizes, and does not notice a damaged cache object that it checked out.
-    """
-    files = sorted(p for p in root.rglob("*") if p.is_file())
-    with ThreadPoolExecutor() as pool:
-        entries = [
-            {"md5": md5, "relpath": p.relative_to(root).as_posix()}
-            for p, md5 in zip(files, pool.map(file_hash, files), strict=True)
-        ]
-    entries.sort(key=lambda e: e["relpath"])
-    return hashlib.md5(json.dumps(entries, sort_keys=True).encode()).hexdigest() + ".dir"
-
-
-def pointer_hash(text: str) -> str:
-    """The hash that a ``.dvc`` file names."""
-    try:
-        return str(yaml.safe_load(text)["outs"][0]["md5"])
-    except (yaml.YAMLError, LookupError, TypeError) as error:
-        raise WorkspaceError(f"{text[:60]!r}: not a .dvc file; restore it: git checkout HEAD~1 -- FILE") from error
 
 
 # ---------------------------------------------------------------- one writer at a time

@@ -16,9 +16,10 @@ from entityclip.errors import WorkspaceError
 from entityclip.paths import CheckpointLayout, DataLayout, Layout
 from entityclip.schemas import DataVersion, PromotionDecision, Record, Release
 from flows.workspace.create import workspace_files
+from flows.workspace.dvc_hashes import folder_hash, pointer_hash
 from flows.workspace.dvc_remote import push
 from flows.workspace.registry import model_at, register, release_of, versions
-from flows.workspace.repository import Repository, exclusive, folder_hash, pointer_hash
+from flows.workspace.repository import Repository, exclusive
 
 
 # ---------------------------------------------------------------- data

@@ -10,7 +10,7 @@ import pytest
 from served import Released
 from tiny import tiny_model
 
-from bentos.build.package import lay_out
+from bentos.build.contents import lay_out
 from bentos.runtime.releases import LoadedRelease
 from entityclip.data import pairs
 from entityclip.data.image_cache import open_pictures

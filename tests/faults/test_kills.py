@@ -16,8 +16,8 @@ from entityclip.explanations import SourceWriter, explain
 from entityclip.paths import Layout
 from entityclip.training.presets import tiny
 from expectations.check import check, copy_context
+from flows.workspace.dvc_hashes import folder_hash
 from flows.workspace.registry import champion
-from flows.workspace.repository import folder_hash
 
 pytestmark = pytest.mark.slow
 

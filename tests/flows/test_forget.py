@@ -41,9 +41,10 @@ from flows.erasure.erase import erase, preview
 from flows.feedback import ingest_feedback
 from flows.steps.deploy_release import go_live, packaged, served_package
 from flows.steps.rollback import roll_back
+from flows.workspace.dvc_hashes import folder_hash, pointer_hash
 from flows.workspace.locks import workspace_lock
 from flows.workspace.registry import assign_champion, champion, history, versions
-from flows.workspace.repository import Repository, folder_hash, pointer_hash
+from flows.workspace.repository import Repository
 from flows.workspace.triggers import due
 from flows.workspace.versions import release, version_data
 

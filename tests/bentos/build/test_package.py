@@ -15,7 +15,8 @@ import psutil
 import pytest
 from packaging.utils import canonicalize_name
 
-from bentos.build.package import BUILDER_SOURCES, build, serve_command
+from bentos.build.example import serve_command
+from bentos.build.package import build
 from bentos.build.requirements import hashed_requirements, serving_requirements
 from bentos.build.smoke_test import probe_pictures, serving, smoke
 from entityclip.errors import PackagingError
@@ -180,7 +181,7 @@ def test_service_runs_on_the_code_in_the_bento_and_its_log_names_why_it_cannot_s
     with pytest.raises(PackagingError, match="did not start") as caught, serving(bento.tag, store=broken.root):
         pytest.fail("a model with damaged weights was served")
     assert "differs from the manifest" in str(caught.value)
-    assert str(broken.bento_sources("v1.0.0") / "bentos" / "running" / "manifest.py") in str(caught.value)
+    assert str(broken.bento_sources("v1.0.0") / "bentos" / "runtime" / "manifest.py") in str(caught.value)
     assert not _servers(broken)
 
 
@@ -188,10 +189,9 @@ def test_service_runs_on_the_code_in_the_bento_and_its_log_names_why_it_cannot_s
 def test_bento_holds_what_serving_needs_and_nothing_else(store, bento):
     root = store.bento_sources("v1.0.0")
     assert {p.name for p in root.iterdir()} == {"bentofile.yaml", "bentos", "entityclip"}
-    left_by_serving = {"__pycache__"}
-    names = {p.name for p in (root / "bentos").iterdir()} - left_by_serving
-    assert {"service.py", "edge"} <= names
-    assert not names & set(BUILDER_SOURCES)
+    names = {p.name for p in (root / "bentos").iterdir()}
+    assert {"service.py", "middleware", "runtime", "schemas"} <= names
+    assert "build" not in names
     installed = (store.bento("v1.0.0") / "env" / "python" / "requirements.txt").read_text().splitlines()
     hashed, reason = hashed_requirements()
     assert set(serving_requirements() if reason else ["--require-hashes", *hashed]) <= set(installed)

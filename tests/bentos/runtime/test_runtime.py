@@ -8,7 +8,8 @@ import pytest
 from tiny import tiny_picture
 
 from bentos import settings
-from bentos.build.package import build, lay_out
+from bentos.build.contents import lay_out
+from bentos.build.package import build
 from bentos.build.smoke_test import TOLERANCE, serving
 from bentos.client import Client
 from bentos.runtime.releases import LoadedRelease

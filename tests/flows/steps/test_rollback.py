@@ -20,9 +20,10 @@ from entityclip.paths import CheckpointLayout, Layout
 from entityclip.schemas import PromotionDecision, Release
 from flows.steps.deploy_release import certified_before, go_live, packaged, record_serving_check, run_smoke_test
 from flows.steps.rollback import roll_back
+from flows.workspace.dvc_hashes import folder_hash
 from flows.workspace.history import at, history_entries
 from flows.workspace.registry import assign_champion, champion
-from flows.workspace.repository import Repository, folder_hash
+from flows.workspace.repository import Repository
 from flows.workspace.versions import release, version_data
 
 pytestmark = pytest.mark.slow

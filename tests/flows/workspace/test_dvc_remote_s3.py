@@ -23,8 +23,9 @@ from entityclip.paths import Layout
 from flows.erasure.erase import erase
 from flows.platform import doctor
 from flows.workspace.create import open_workspace
+from flows.workspace.dvc_hashes import pointer_hash
 from flows.workspace.dvc_remote import bring
-from flows.workspace.repository import Repository, pointer_hash
+from flows.workspace.repository import Repository
 from flows.workspace.versions import data_intact, version_data
 from tests.tiny import tiny_data
 

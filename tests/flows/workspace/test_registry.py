@@ -10,8 +10,9 @@ from entityclip.errors import WorkspaceError
 from entityclip.paths import CheckpointLayout, DataLayout, Layout
 from entityclip.schemas import IngestReport, PromotionDecision, Release
 from flows.workspace import registry
+from flows.workspace.dvc_hashes import folder_hash
 from flows.workspace.registry import assign_champion, champion, fetch_release, history, was_champion
-from flows.workspace.repository import Repository, folder_hash
+from flows.workspace.repository import Repository
 from flows.workspace.versions import record_decision, release, version_data
 
 Decided = Callable[..., PromotionDecision]

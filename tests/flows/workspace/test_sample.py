@@ -8,7 +8,8 @@ from dvc.repo import Repo
 from entityclip.data import pairs
 from entityclip.errors import WorkspaceError
 from entityclip.paths import Layout
-from flows.workspace.repository import Repository, pointer_hash
+from flows.workspace.dvc_hashes import pointer_hash
+from flows.workspace.repository import Repository
 from flows.workspace.sample import LIMIT_BYTES, version_sample
 from flows.workspace.versions import data_intact
 

@@ -11,8 +11,9 @@ from dvc.repo import Repo
 from entityclip.errors import DataError, WorkspaceError
 from entityclip.paths import DataLayout, Layout
 from flows.workspace.create import open_workspace
+from flows.workspace.dvc_hashes import folder_hash, pointer_hash
 from flows.workspace.dvc_remote import push
-from flows.workspace.repository import Repository, folder_hash, pointer_hash
+from flows.workspace.repository import Repository
 from flows.workspace.versions import data_intact, version_data
 
 Accepted = Callable[[str], DataLayout]
