@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from main_job import MINUTES, command, environment, last_line, retrain
 from safetensors import safe_open
 
 from entityclip.data.sources.catalog import MAPPING, draw_catalog
@@ -29,36 +29,7 @@ from flows.workspace.registry import champion, history
 from flows.workspace.source import Origin, source_for
 
 pytestmark = pytest.mark.slow
-MINUTES = 60.0
 STEPS = ["ingest", "explain", "validate", "version", "train", "calibrate", "evaluate", "promote", "package", "smoke"]
-
-
-def command(workspace: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "flows.retrain", "--preset", "tiny", "--workspace", str(workspace), *arguments]
-
-
-def environment(home: Path) -> dict[str, str]:
-    return os.environ | {"PREFECT_HOME": str(home), "HOME": str(home), "OMP_NUM_THREADS": "1"}
-
-
-def retrain(workspace: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the main job in a home of its own: no Git identity, no Prefect profile, nothing to lean on."""
-    home = workspace.parent / "home"
-    home.mkdir(exist_ok=True)
-    return subprocess.run(
-        command(workspace, *arguments),
-        env=environment(home),
-        capture_output=True,
-        text=True,
-        timeout=10 * MINUTES,
-        check=False,
-    )
-
-
-def last_line(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    assert done.returncode == 0, done.stderr[-4000:]
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return answer
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,40 @@
+"""The main job in a process of its own, for tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+MINUTES = 60.0
+
+
+def command(workspace: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "flows.retrain", "--preset", "tiny", "--workspace", str(workspace), *arguments]
+
+
+def environment(home: Path) -> dict[str, str]:
+    return os.environ | {"PREFECT_HOME": str(home), "HOME": str(home), "OMP_NUM_THREADS": "1"}
+
+
+def retrain(workspace: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the main job in a home of its own: no Git identity, no Prefect profile, nothing to lean on."""
+    home = workspace.parent / "home"
+    home.mkdir(exist_ok=True)
+    return subprocess.run(
+        command(workspace, *arguments),
+        env=environment(home),
+        capture_output=True,
+        text=True,
+        timeout=10 * MINUTES,
+        check=False,
+    )
+
+
+def last_line(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr[-4000:]
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
