@@ -15,7 +15,12 @@ from entityclip.explanations.rules import DomainRules
 from entityclip.schemas import Record
 from entityclip.schemas.renamed import refuse_renamed
 
-RENAMED = {"most_tokens": "max_tokens", "at_once": "max_concurrency"}
+RENAMED = {
+    "most_tokens": "max_tokens",
+    "at_once": "max_concurrency",
+    "rules.shortest": "rules.min_chars",
+    "rules.longest": "rules.max_chars",
+}
 """Old name of a setting -> its name now."""
 
 

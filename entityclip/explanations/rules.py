@@ -25,13 +25,15 @@ class DomainRules(Record):
         default={},
         description="Attributes that every text must name -> words that name them; an empty list is not checked.",
     )
-    shortest: int = Field(default=20, ge=1, description="Minimum number of characters of a text.")
-    longest: int = Field(default=600, ge=1, le=10_000, description="Maximum number of characters of a text.")
+    min_chars: int = Field(default=20, ge=1, description="Minimum number of characters of a text.")
+    max_chars: int = Field(default=600, ge=1, le=10_000, description="Maximum number of characters of a text.")
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.shortest > self.longest:
-            raise ValueError(f"shortest is {self.shortest}, longest {self.longest}; expected shortest <= longest")
+        if self.min_chars > self.max_chars:
+            raise ValueError(
+                f"min_chars is {self.min_chars}, max_chars {self.max_chars}; expected min_chars <= max_chars"
+            )
         words = [*self.glossary, *self.forbidden, *self.required, *sum(self.required.values(), ())]
         if not all(map(normalised, words)):
             raise ValueError("glossary, forbidden and required may not contain an empty word")
@@ -41,15 +43,15 @@ class DomainRules(Record):
 def broken_rules(text: str, rules: DomainRules) -> dict[str, str]:
     """Map each rule that ``text`` breaks to the offending words; empty if it breaks none.
 
-    Rules are named ``longest``, ``shortest``, ``forbidden``, ``glossary`` and ``required``. Case and width do not
+    Rules are named ``max_chars``, ``min_chars``, ``forbidden``, ``glossary`` and ``required``. Case and width do not
     matter; a word in Latin letters counts only as a whole word.
     """
     plain = normalised(text)
     broken: dict[str, str] = {}
-    if len(text.strip()) > rules.longest:
-        broken["longest"] = f"{len(text.strip())} characters, at most {rules.longest}"
-    if len(text.strip()) < rules.shortest:
-        broken["shortest"] = f"{len(text.strip())} characters, at least {rules.shortest}"
+    if len(text.strip()) > rules.max_chars:
+        broken["max_chars"] = f"{len(text.strip())} characters, at most {rules.max_chars}"
+    if len(text.strip()) < rules.min_chars:
+        broken["min_chars"] = f"{len(text.strip())} characters, at least {rules.min_chars}"
     if claims := [claim for claim in rules.forbidden if _contains(plain, claim)]:
         broken["forbidden"] = ", ".join(claims)
     if used := [f"{word} (write {better})" for word, better in rules.glossary.items() if _uses(plain, word, better)]:

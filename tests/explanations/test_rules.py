@@ -14,8 +14,8 @@ SOUND = "A red kettle with white dots stands on a wooden table."
     ("rules", "text", "broken"),
     [
         ({}, SOUND, {}),
-        ({"longest": 30}, SOUND, {"longest": "54 characters, at most 30"}),
-        ({"shortest": 60}, SOUND, {"shortest": "54 characters, at least 60"}),
+        ({"max_chars": 30}, SOUND, {"max_chars": "54 characters, at most 30"}),
+        ({"min_chars": 60}, SOUND, {"min_chars": "54 characters, at least 60"}),
         ({"forbidden": ["the best", "RED"]}, SOUND, {"forbidden": "RED"}),
         ({"forbidden": ["ed", "ket"]}, SOUND, {}),
         ({"forbidden": ["日本一"]}, "この赤いやかんは日本一の品質です。白い水玉模様。", {"forbidden": "日本一"}),
@@ -32,7 +32,7 @@ def test_a_rule_names_the_very_words_that_break_it(rules: dict[str, object], tex
     assert broken_rules(text, DomainRules.model_validate(rules)) == broken
 
 
-@pytest.mark.parametrize("rules", [{"shortest": 9, "longest": 8}, {"forbidden": [" "]}, {"forbiden": ["x"]}])
+@pytest.mark.parametrize("rules", [{"min_chars": 9, "max_chars": 8}, {"forbidden": [" "]}, {"forbiden": ["x"]}])
 def test_impossible_rules_are_refused(rules: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         DomainRules.model_validate(rules)
