@@ -17,7 +17,7 @@ from entityclip.data.rights import read_rights
 from entityclip.paths import DataLayout
 from entityclip.quality import score_pairs
 from entityclip.schemas import QualityReport
-from expectations import quarantine as set_aside
+from expectations import quarantine as quarantine_rows
 from expectations.gate_scorers import TEXT_RULES_ONLY, GateScorers
 from expectations.page import SuiteResult, write_validation_page
 from expectations.suites import (
@@ -85,10 +85,10 @@ def check(
         waived={(i, rule) for i, key in enumerate(written.get("explanation_id", ())) for rule in waived.get(key, ())},
     )
     lines = [
-        set_aside.quarantined_pairs(of_pairs.broken, photographed, staging=staging),
-        set_aside.quarantined_explanations(of_texts.broken, written, staging=staging),
+        quarantine_rows.quarantined_pairs(of_pairs.broken, photographed, staging=staging),
+        quarantine_rows.quarantined_explanations(of_texts.broken, written, staging=staging),
     ]
-    set_aside.write(quarantine, pd.concat(lines))
+    quarantine_rows.write(quarantine, pd.concat(lines))
     bad_pairs, bad_texts = set(of_pairs.broken[POSITION]), set(of_texts.broken[POSITION])
     refusals = of_pairs.refusals + of_texts.refusals
     if not refusals:

@@ -82,7 +82,7 @@ def _stages(layout: Layout, chosen: Callable[[], tuple[WorkspaceSource, Preset]]
     """All stages under the workspace's lock."""
     from flows.platform.telemetry import observed
     from flows.steps.data import prepare_data
-    from flows.steps.model import learn
+    from flows.steps.model import train
     from flows.steps.release import release
     from flows.steps.run_report import show
     from flows.workspace.locks import workspace_lock
@@ -94,10 +94,10 @@ def _stages(layout: Layout, chosen: Callable[[], tuple[WorkspaceSource, Preset]]
             causes = due(layout)
             prepared = prepare_data(layout, settings, origin)
             run.data_hash = prepared.version.data_hash
-            learned = learn(layout, settings.train, prepared.version.data_hash)
-            released = release(layout, learned, prepared.version.data_hash, prepared.quality, floors=settings.floors)
+            trained = train(layout, settings.train, prepared.version.data_hash)
+            released = release(layout, trained, prepared.version.data_hash, prepared.quality, floors=settings.floors)
             resolve(layout, causes)
-            done = show(layout, prepared, learned, released)
+            done = show(layout, prepared, trained, released)
             run.figures |= {("stage_seconds", stage.name): stage.seconds for stage in done.stages}
             return done
     except Busy as busy:

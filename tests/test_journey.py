@@ -123,7 +123,7 @@ def test_the_poll_flow_and_a_bare_run_take_the_source_that_the_first_run_named(f
     assert last_line(done)["reused"] == STEPS
 
 
-def looked(layout: Layout, catalog: Path, **changes: Any) -> dict[str, str]:
+def planned(layout: Layout, catalog: Path, **changes: Any) -> dict[str, str]:
     """Step -> 'reused' or 'runs', and why, as ``--dry-run`` says it; nothing in the workspace is touched."""
     options: dict[str, Any] = {"epochs": None, "device": "cpu", "config": None, "products": 60} | changes
     named = Origin(preset="tiny", path=catalog, products=options.pop("products"))
@@ -135,19 +135,19 @@ def looked(layout: Layout, catalog: Path, **changes: Any) -> dict[str, str]:
     return {step.name: f"{'reused' if step.reused else 'runs'}: {step.reason}" for step in steps}
 
 
-def test_a_dry_look_names_what_changed_or_is_damaged_and_touches_nothing(first: Journey, catalog: Path) -> None:
+def test_a_dry_run_names_what_changed_or_is_damaged_and_touches_nothing(first: Journey, catalog: Path) -> None:
     layout, _ = first
-    assert all(texts.startswith("reused: ") for texts in looked(layout, catalog).values())
-    other = looked(layout, catalog, epochs=7)
+    assert all(texts.startswith("reused: ") for texts in planned(layout, catalog).values())
+    other = planned(layout, catalog, epochs=7)
     assert other["version"].startswith("reused")
     assert re.fullmatch(r"runs: the setting epochs changed \(\d+ -> 7\)", other["train"])
     assert other["smoke"] == "runs: depends on the trained model"
-    assert "or of another recipe" in looked(layout, catalog, products=61)["ingest"]
+    assert "or of another recipe" in planned(layout, catalog, products=61)["ingest"]
 
     def with_damage(path: Path, text: str) -> dict[str, str]:
         kept = path.read_bytes()
         path.write_text(text)
-        texts = looked(layout, catalog)
+        texts = planned(layout, catalog)
         path.write_bytes(kept)
         return texts
 

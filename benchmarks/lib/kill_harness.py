@@ -36,7 +36,7 @@ MOMENTS = (
     ("explain", r"'ingest_source-.*Finished"),
     ("validate", r"'explain_entities-.*Finished"),
     ("version", r"'validate_batch-.*Finished"),
-    ("train", r"Beginning subflow run 'learn-"),
+    ("train", r"Beginning subflow run 'train-"),
     ("calibrate", r"'train_model-.*Finished"),
     ("evaluate", r"'calibrate_model-.*Finished"),
     ("promote", r"Beginning subflow run 'release-"),

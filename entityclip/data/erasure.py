@@ -99,7 +99,7 @@ class Subject:
             return True
         return bool(self.text) and any(self.text in folded(text) for text in _texts(row))
 
-    def learn(self, row: Mapping[str, Any]) -> None:
+    def add_identifiers(self, row: Mapping[str, Any]) -> None:
         """Extend the subject by a matching row."""
         if self.text and "aliases" in row:
             self.entities.add(row["entity_id"])

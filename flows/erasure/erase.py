@@ -97,7 +97,7 @@ def _seen(layout: Layout, request: ErasureRequest) -> tuple[Survey, list[Erasure
     _require_workspace(layout)
     subject, state = Subject(request), state_of(layout)
     erased = {hash for record in read_erasures(layout.erasures) for hash in record.versions}
-    places.learn(layout, subject)
+    places.identify(layout, subject)
     seen = _with_objects(layout, lambda objects: survey(layout, subject, objects, erased=erased))
     found = [
         *seen.found,

@@ -84,12 +84,12 @@ def built_again(layout: Layout, releases: Iterable[str]) -> None:
         shutil.rmtree(layout.release_copy(version), ignore_errors=True)
 
 
-def learn(layout: Layout, subject: Subject) -> None:
+def identify(layout: Layout, subject: Subject) -> None:
     """Extend the subject by rows that were ingested but never versioned."""
     for data in (layout.staging, layout.accepted, layout.data):
         for row in _shards(data):
             if subject.about(row):
-                subject.learn(row)
+                subject.add_identifiers(row)
 
 
 def holds(data: DataLayout, subject: Subject) -> bool:

@@ -98,7 +98,7 @@ def _count(version: Version, objects: Objects, subject: Subject) -> Counter[str]
         table = relative.partition("/")[0]
         for row in _rows(path, relative):
             if subject.about(row):
-                subject.learn(row)
+                subject.add_identifiers(row)
                 counts[table] += 1
         if version.folder == "data" and table not in TABLES and relative != "complete.json":
             counts[table] += subject.mentioned(path.read_text(encoding="utf-8", errors="replace"))

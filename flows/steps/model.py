@@ -31,7 +31,7 @@ STAGES = ("train", "calibrate", "evaluate")
 CALIBRATED = "the card carries mix and thresholds"
 
 
-class Learned(Record):
+class TrainedModel(Record):
     """A trained and evaluated model."""
 
     run: str
@@ -92,8 +92,8 @@ def evaluate_model(layout: Layout, run: RunLayout) -> EvalReport:
     return report
 
 
-@flow(name="learn", flow_run_name="learn-{data_hash}")
-def learn(layout: Layout, config: TrainConfig, data_hash: str) -> Learned:
+@flow(name="train", flow_run_name="train-{data_hash}")
+def train(layout: Layout, config: TrainConfig, data_hash: str) -> TrainedModel:
     """Train on ``data/`` and evaluate; reuse an intact run with the same data, config and code."""
     inputs = training.run_inputs(config, data_hash=data_hash)
     key, run, clock = inputs.key, layout.run(inputs.key), StageTimer()
@@ -118,7 +118,7 @@ def learn(layout: Layout, config: TrainConfig, data_hash: str) -> Learned:
         else:
             evaluation = evaluate_model(layout, run)
     show_evaluation(evaluation)
-    return Learned(run=key, card=card, evaluation=evaluation, stages=clock.facts)
+    return TrainedModel(run=key, card=card, evaluation=evaluation, stages=clock.facts)
 
 
 def evaluation_split(layout: Layout) -> Split:

@@ -31,7 +31,7 @@ from entityclip.settings import read_config
 from flows import approve as approval
 from flows.steps import deploy_release
 from flows.steps.artifacts import show_decision, show_serving_check
-from flows.steps.model import Learned
+from flows.steps.model import TrainedModel
 from flows.steps.stage_timer import StageTimer
 from flows.workspace import versions
 from flows.workspace.registry import assign_champion, champion, fetch_release, was_champion
@@ -52,14 +52,14 @@ class ReleaseOutcome(Record):
 
 @task(cache_policy=NO_CACHE)
 def decide(
-    layout: Layout, learned: Learned, data_hash: str, suite_hash: str, *, floors: bool = True
+    layout: Layout, trained: TrainedModel, data_hash: str, suite_hash: str, *, floors: bool = True
 ) -> PromotionDecision:
     """Compare the challenger with the champion on the same evaluation set, by the current policy."""
     current = champion(layout)
-    theirs = None if current is None else champion_figures(layout, current, learned.evaluation)
-    ours = pd.read_parquet(layout.run(learned.run).queries)
+    theirs = None if current is None else champion_figures(layout, current, trained.evaluation)
+    ours = pd.read_parquet(layout.run(trained.run).queries)
     decision = promotion.decide(
-        learned.evaluation,
+        trained.evaluation,
         None if theirs is None else theirs[0],
         policy=policy_of(layout, floors=floors),
         champion_version=None if current is None else current.version,
@@ -67,7 +67,7 @@ def decide(
         suite_hash=suite_hash,
         queries=None if theirs is None else (ours, theirs[1]),
     )
-    decision.write(layout.run(learned.run).decision)
+    decision.write(layout.run(trained.run).decision)
     show_decision(decision)
     get_run_logger().info("%s: %s", "promoted" if decision.promoted else "refused", "; ".join(decision.reasons))
     return decision
@@ -91,14 +91,16 @@ def champion_figures(layout: Layout, current: Release, challenger: EvalReport) -
 
 
 @task(cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
-def release_model(layout: Layout, learned: Learned, decision: PromotionDecision, quality: QualityReport) -> Release:
+def release_model(
+    layout: Layout, trained: TrainedModel, decision: PromotionDecision, quality: QualityReport
+) -> Release:
     """One commit with data, rules, model and reports, pushed and tagged as a version; not yet the champion."""
     reports: dict[str, Record] = {
-        "card": learned.card,
-        "evaluation": learned.evaluation,
+        "card": trained.card,
+        "evaluation": trained.evaluation,
         "quality": quality.portable(layout.root),
     }
-    return versions.release(layout, checkpoint=layout.run(learned.run).checkpoint, reports=reports, decision=decision)
+    return versions.release(layout, checkpoint=layout.run(trained.run).checkpoint, reports=reports, decision=decision)
 
 
 @task(cache_policy=NO_CACHE)
@@ -120,21 +122,21 @@ def make_champion(layout: Layout, release: Release, decision: PromotionDecision)
     return assign_champion(layout, release.version, message=decision.reasons[0])
 
 
-@flow(name="release", flow_run_name="release-{learned.run}")
+@flow(name="release", flow_run_name="release-{trained.run}")
 def release(
-    layout: Layout, learned: Learned, data_hash: str, quality: QualityReport, *, floors: bool = True
+    layout: Layout, trained: TrainedModel, data_hash: str, quality: QualityReport, *, floors: bool = True
 ) -> ReleaseOutcome:
     """Promote the challenger or keep the champion. It is packaged and smoke-tested first."""
     clock = StageTimer()
     with clock.stage("promote"):
-        decision, why = decided_before(layout, layout.run(learned.run), learned.card, floors=floors)
+        decision, why = decided_before(layout, layout.run(trained.run), trained.card, floors=floors)
         if decision is not None:
             clock.reason = why
         else:
-            decision = decide(layout, learned, data_hash, quality.suite_hash, floors=floors)
+            decision = decide(layout, trained, data_hash, quality.suite_hash, floors=floors)
         candidate = None
         if decision.promoted:
-            made = release_model(layout, learned, decision, quality)
+            made = release_model(layout, trained, decision, quality)
             candidate = made if awaits_promotion(layout, made) else None
         else:
             versions.record_decision(layout, decision)

@@ -17,7 +17,7 @@ from entityclip.reports.run_report import ReportContent, RunFacts, StageFact, sl
 from entityclip.schemas import Record
 from flows.platform.notifications import tell_verdict
 from flows.steps.data import Prepared
-from flows.steps.model import Learned, losses
+from flows.steps.model import TrainedModel, losses
 from flows.steps.release import ReleaseOutcome
 
 
@@ -34,20 +34,20 @@ class Retrained(Record):
 
 
 @task(cache_policy=NO_CACHE)
-def show(layout: Layout, prepared: Prepared, learned: Learned, released: ReleaseOutcome) -> Retrained:
+def show(layout: Layout, prepared: Prepared, trained: TrainedModel, released: ReleaseOutcome) -> Retrained:
     """Write the run's page and summarize the run. If every step was reused, the page stays as it is."""
-    run = layout.run(learned.run)
-    stages = (*prepared.stages, *learned.stages, *released.stages)
+    run = layout.run(trained.run)
+    stages = (*prepared.stages, *trained.stages, *released.stages)
     serve = serve_command(released.bento) if released.bento else None
     changed = any(not stage.reused for stage in stages if stage.name != "source")  # which is read every time
     if changed or not run.report.is_file():
-        _write_page(layout, prepared, learned, released, stages=stages, serve=serve)
+        _write_page(layout, prepared, trained, released, stages=stages, serve=serve)
     if not any(stage.name == "promote" and stage.reused for stage in stages):
         tell_verdict(layout, released.decision, version=released.release.version if released.release else None)
     create_link_artifact(key="report", link=run.report.as_uri(), link_text="The run's page: recall, loss, hits, misses")
     return Retrained(
         report=run.report,
-        recall=slice_table(learned.evaluation),
+        recall=slice_table(trained.evaluation),
         serve=serve,
         version=released.release.version if released.release else None,
         stages=stages,
@@ -64,27 +64,27 @@ def _refused(released: ReleaseOutcome) -> tuple[str, ...]:
 def _write_page(
     layout: Layout,
     prepared: Prepared,
-    learned: Learned,
+    trained: TrainedModel,
     released: ReleaseOutcome,
     *,
     stages: tuple[StageFact, ...],
     serve: str | None,
 ) -> None:
-    run = layout.run(learned.run)
+    run = layout.run(trained.run)
     queries = pd.read_parquet(run.queries)
     content = ReportContent(
         facts=RunFacts(
             finished=datetime.now(UTC),
             stages=stages,
             data_hash=prepared.version.data_hash,
-            model_fingerprint=learned.card.fingerprint,
+            model_fingerprint=trained.card.fingerprint,
         ),
         ingest=prepared.ingest,
         quality=prepared.quality,
-        evaluation=learned.evaluation,
+        evaluation=trained.evaluation,
         queries=queries,
         losses=losses(run),
-        examples=draw_examples(queries, layout.data, split=learned.evaluation.split),
+        examples=draw_examples(queries, layout.data, split=trained.evaluation.split),
         decision=released.decision,
         release=released.release,
         commands={"Serve the champion, then query it": serve} if serve else {},

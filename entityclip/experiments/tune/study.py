@@ -122,7 +122,7 @@ def tune(
     if pairs.read_frame(data.pairs, name="val", columns=["pair_id"]).empty:
         raise DataError(f"{data.pairs}: no validation pictures to compare settings with; ingest data with a val split")
     key = digest(run_key(config, data_hash=data_hash), json.dumps([MOST_EXPERTS, WEIGHTS, QUALITIES, RUNGS]))
-    with _alone(study), _readable(study):
+    with _study_lock(study), _readable(study):
         search = optuna.create_study(
             storage=f"sqlite:///{study.storage}",
             study_name=key,
@@ -130,7 +130,7 @@ def tune(
             load_if_exists=True,
             pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP),
         )
-        _take_up(search, config)
+        _enqueue_start(search, config)
         # A sampler with the same seed would propose the same points again.
         search.sampler = optuna.samplers.TPESampler(seed=config.seed + len(search.trials))
         search.optimize(
@@ -233,7 +233,7 @@ def _written(search: optuna.Study, config: TrainConfig, study: StudyLayout) -> T
     return found
 
 
-def _take_up(search: optuna.Study, config: TrainConfig) -> None:
+def _enqueue_start(search: optuna.Study, config: TrainConfig) -> None:
     """Queue the trials of a killed search; a new search begins with the current settings."""
     for trial in search.trials:
         if trial.state.name == "RUNNING":
@@ -248,7 +248,7 @@ def _take_up(search: optuna.Study, config: TrainConfig) -> None:
 
 
 @contextmanager
-def _alone(study: StudyLayout) -> Iterator[None]:
+def _study_lock(study: StudyLayout) -> Iterator[None]:
     study.root.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(study.lock, timeout=0):
