@@ -59,7 +59,7 @@ def test_release_that_was_never_promoted_is_refused(tmp_path, copy, released):
 
 @pytest.mark.parametrize("version", ["latest", "../v1.0.0", "v1", ""])
 def test_version_must_be_a_release(tmp_path, copy, released, version):
-    with pytest.raises(PackagingError, match=r"expected one like v1\.0\.0"):
+    with pytest.raises(PackagingError, match=r"expected a version such as v1\.0\.0"):
         _build(copy, released.release.model_copy(update={"version": version}), tmp_path)
 
 
