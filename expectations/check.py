@@ -1,4 +1,4 @@
-"""The quality gate: takes staging; writes the accepted rows, and a reason for every row that was set aside."""
+"""The quality gate: takes staging; writes the accepted rows, and a reason for every row that was quarantined."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def check(
 ) -> QualityReport:
     """Score pairs and explanations, validate them against their suites, and write the rows that pass to ``accepted``.
 
-    A row that breaks a critical rule is set aside; ``quarantine`` names it and the rule. The batch as a whole is
+    A row that breaks a critical rule is quarantined; ``quarantine`` names it and the rule. The batch as a whole is
     refused when more rows of a table do so than its suite's ``max_quarantined_share`` allows, when a critical rule
     about the table as a whole fails, or when a check could not run. ``accepted`` is then left incomplete, so that no
     one can read it, and the report gives the reason. A refusal raises nothing; the caller decides. The validation page
@@ -59,7 +59,7 @@ def check(
     Args:
         staging: Complete, explanations included. Read only.
         accepted: Emptied first; complete only when the batch passed.
-        quarantine: CSV, see ``quarantine.COLUMNS``; replaced, or removed where no row was set aside.
+        quarantine: CSV, see ``quarantine.COLUMNS``; replaced, or removed where no row was quarantined.
         context_root: Project root of the Great Expectations context with the suites.
         scorers: Models and domain rules that score texts, besides the rules on words.
         waived: Id of an explanation -> the rules that it may break, because a reviewer accepted it.

@@ -58,7 +58,7 @@ def write_validation_page(found: tuple[SuiteResult, ...], *, context_root: Path)
             {
                 "suite": one.suite,
                 "rows": len(one.table),
-                "set_aside": int(one.verdict.broken[POSITION].nunique()),
+                "quarantined": int(one.verdict.broken[POSITION].nunique()),
                 "refusals": one.verdict.refusals,
                 "lines": _lines(one, context_root),
                 "file": str(suite_file(one.suite, context_root)),

@@ -1,4 +1,4 @@
-"""The quarantine file: each row that was set aside, its origin, and the rule that it broke."""
+"""The quarantine file: each row that was quarantined, its origin, and the rule that it broke."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def explain_refusal(report: QualityReport, layout: Layout) -> str:
         ConfigError: A suite cannot be read.
     """
     lines = [f"the batch was refused: {report.refusal}; nothing was versioned, and the model in service is unchanged"]
-    aside = _set_aside(report.quarantine_file)
+    aside = _quarantined(report.quarantine_file)
     lines += _rules(aside, layout.expectations)
     lines += [_limits(suite, layout.expectations) for suite in get_args(Suite) if (aside["table"] == suite).any()]
     if report.quarantine_file:
@@ -37,7 +37,7 @@ def explain_refusal(report: QualityReport, layout: Layout) -> str:
     return "\n".join([*lines, *_remedies(report, aside, layout.root)])
 
 
-def _set_aside(quarantine: str | None) -> pd.DataFrame:
+def _quarantined(quarantine: str | None) -> pd.DataFrame:
     """The lines of the quarantine file; none where there is no file."""
     columns = ["table", "id", "entity", "rule", "value", "file", "row"]
     if quarantine is None:

@@ -216,7 +216,7 @@ def _collected(
 
 
 def _fails_as_a_whole(rule: RuleResult, broken: pd.DataFrame) -> bool:
-    """Whether a critical rule failed without naming every row that broke it: none can then be set aside."""
+    """Whether a critical rule failed without naming every row that broke it: none can then be quarantined."""
     named = int((broken["rule"] == rule.rule).sum())
     named += rule.waived
     return rule.severity == "critical" and (named < rule.failed or not (rule.passed or named or rule.skipped))

@@ -34,7 +34,7 @@ def explain(
     budget_money: Annotated[
         float | None, typer.Option(help="Cost budget of this run, by the configured prices.")
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Repeat requests whose earlier answer was set aside.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Repeat requests whose earlier answer was rejected.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate the cost; send no request.")] = False,
     workspace: Workspace = Path(),
     as_json: Json = False,

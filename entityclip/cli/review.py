@@ -1,4 +1,4 @@
-"""The commands ``review export`` and ``review import`` for texts that the gate set aside."""
+"""The commands ``review export`` and ``review import`` for texts that the gate quarantined."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from entityclip.cli.options import Json, Workspace
 from entityclip.cli.output import last_line
 from entityclip.paths import DataLayout, Layout, ReviewLayout
 
-app = typer.Typer(no_args_is_help=True, help="Review texts that the gate set aside: export them, import decisions.")
+app = typer.Typer(no_args_is_help=True, help="Review texts that the gate quarantined: export them, import decisions.")
 
 
 @app.command("export")

@@ -18,7 +18,7 @@ class Budget:
     """Counts costs and failures, and stops the run.
 
     A run stops if the next request could exceed the budget, if the server is unusable, or if as many requests failed
-    in a row as may be in flight. A request that the server rejects is set aside. If the server rejects every request,
+    in a row as may be in flight. If the server refuses a request, its answer is rejected; if it refuses every request,
     the settings are wrong and the run fails.
     """
 
@@ -51,7 +51,7 @@ class Budget:
             answer = done.result()
         except RequestRefused as refusal:
             self._note(refusal)
-            self._refused.append(WriterAnswer(request=request, cost=refusal.cost, set_aside=str(refusal)))
+            self._refused.append(WriterAnswer(request=request, cost=refusal.cost, rejected=str(refusal)))
         except RequestFailed as failure:
             self._failed += 1
             self._note(failure)

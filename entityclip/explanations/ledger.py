@@ -66,7 +66,7 @@ class Ledger:
     """A SQLite file with one row per answered request.
 
     An answer with all its texts is one row, written in one transaction: after ``kill -9`` it is complete or absent.
-    Several processes may share the file. The first accepted answer to a request stays. An answer that was set aside
+    Several processes may share the file. The first accepted answer to a request stays. An answer that was rejected
     is replaced by the next one, and their costs are added.
 
     Raises:
@@ -88,12 +88,12 @@ class Ledger:
         self._db.close()
 
     def get(self, keys: Iterable[str]) -> dict[str, tuple[ExplanationRecord, ...]]:
-        """Texts of the stored answers, by key; empty for an answer that was set aside."""
+        """Texts of the stored answers, by key; empty for an answer that was rejected."""
         rows = self._select("records", keys)
         return {key: _RECORDS.validate_json(records) for key, records in rows}
 
     def known(self, keys: Iterable[str]) -> dict[str, str]:
-        """Key of each stored answer -> why it was set aside; empty if it was not."""
+        """Key of each stored answer -> why it was rejected; empty if it was not."""
         return dict(self._select("set_aside", keys))
 
     def _select(self, column: str, keys: Iterable[str]) -> Iterable[tuple[str, str]]:
@@ -108,7 +108,7 @@ class Ledger:
         lists = (_RECORDS.dump_json(answer.records), _TEXTS.dump_json(answer.visible), _TEXTS.dump_json(answer.doubts))
         records, visible, doubts = (raw.decode() for raw in lists)
         origin = (key, writer.generator, writer.prompt_version(answer.request))
-        content = (records, answer.request.entity, visible, doubts, answer.set_aside)
+        content = (records, answer.request.entity, visible, doubts, answer.rejected)
         cost = answer.cost
         self._db.execute(_KEEP, (*origin, *content, cost.tokens_in, cost.tokens_out, cost.seconds, cost.money))
 

@@ -64,11 +64,11 @@ class Prompter:
     def last_answer(
         self, request: ExplanationRequest, completion: Completion, *, spent: WriterCost, writer: Writer
     ) -> WriterAnswer:
-        """Convert the repaired completion into an answer; set aside if it is still faulty."""
+        """Convert the repaired completion into an answer; rejected if it is still faulty."""
         try:
             answer = self.answer(request, completion, writer=writer)
         except ReplyFault as fault:
-            answer = WriterAnswer(request=request, cost=completion.cost, set_aside=str(fault))
+            answer = WriterAnswer(request=request, cost=completion.cost, rejected=str(fault))
         return answer.model_copy(update={"cost": spent + answer.cost})
 
     def _checked(self, completion: Completion) -> Reply:

@@ -1,4 +1,4 @@
-"""Rewrites texts that the gate set aside, with the reason in the prompt."""
+"""Rewrites texts that the gate quarantined, with the reason in the prompt."""
 
 from __future__ import annotations
 

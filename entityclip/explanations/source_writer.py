@@ -24,7 +24,7 @@ class WriterCost(Record):
 
 
 class WriterAnswer(Record):
-    """The answer of a writer to one request. Neither texts nor ``set_aside``: the writer has no text for the entity."""
+    """The answer of a writer to one request. Neither texts nor ``rejected``: the writer has no text for the entity."""
 
     request: ExplanationRequest
     records: tuple[ExplanationRecord, ...] = ()
@@ -33,7 +33,7 @@ class WriterAnswer(Record):
     )
     doubts: tuple[str, ...] = Field(default=(), description="Points that the writer is not sure of.")
     cost: WriterCost = WriterCost()
-    set_aside: str = Field(default="", description="Why the reply cannot be used, even after a repair.")
+    rejected: str = Field(default="", description="Why the reply cannot be used, even after a repair.")
 
 
 class Writer(Protocol):

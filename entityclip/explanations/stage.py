@@ -55,7 +55,7 @@ def explain(
         ledger: SQLite file that stores every answer; created if missing.
         rights: Which rows may be used; the writer receives nothing of the others.
         progress: Show a progress bar with rate, remaining time and cost.
-        again: Repeat requests whose earlier answer was set aside.
+        again: Repeat requests whose earlier answer was rejected.
 
     Returns:
         Number of texts.
@@ -127,7 +127,7 @@ def _keyed_batches(waiting: Requests, *, writer: Writer) -> Iterator[dict[str, E
 
 
 def _missing(waiting: Requests, *, writer: Writer, book: Ledger, again: bool) -> Iterator[str]:
-    """Keys of the requests without an answer; with ``again`` also of those whose answer was set aside."""
+    """Keys of the requests without an answer; with ``again`` also of those whose answer was rejected."""
     for some in _keyed_batches(waiting, writer=writer):
         known = book.known(some)
         yield from (key for key in some if key not in known or (again and known[key]))
@@ -140,7 +140,7 @@ def _request_missing(waiting: Requests, missing: set[str], *, writer: Writer, bo
         try:
             for answer in writer.write(_missing_requests(waiting, missing, writer=writer)):
                 book.keep(key_of(answer.request, writer=writer), answer, writer=writer)
-                kept, spent, aside = kept + 1, spent + answer.cost, aside + bool(answer.set_aside)
+                kept, spent, aside = kept + 1, spent + answer.cost, aside + bool(answer.rejected)
                 bar.set_postfix_str(_so_far(spent, aside), refresh=False)
                 bar.update()
         except WriterError as error:
@@ -161,7 +161,7 @@ def _so_far(spent: WriterCost, aside: int) -> str:
     """Cost and number of rejected answers, for the progress bar."""
     parts = [f"{spent.tokens_in + spent.tokens_out:,} tokens"] if spent.tokens_out else []
     parts += [f"cost {spent.money:.2f}"] if spent.money else []
-    return ", ".join([*parts, f"{aside} set aside"] if aside else parts)
+    return ", ".join([*parts, f"{aside} rejected"] if aside else parts)
 
 
 # ---------------------------------------------------------------- writing

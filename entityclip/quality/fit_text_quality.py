@@ -16,7 +16,7 @@ from entityclip.quality.review import Review
 from entityclip.quality.text_quality_model import TextQualityModel, fit_model
 
 FALSE_ALARMS = 0.01
-"""Largest share of faultless texts that the gate may set aside by text quality."""
+"""Largest share of faultless texts that the gate may quarantine by text quality."""
 _FAULTY = 0.5
 _LARGEST = 5_000
 """Texts used at most; more do not improve the fit."""

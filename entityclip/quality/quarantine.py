@@ -13,7 +13,7 @@ COLUMNS = ["id", "rule", "value"]
 
 
 def broken_texts(quarantine: Path) -> pd.DataFrame:
-    """``id, rule, value``: one row per explanation and broken rule; no rows where only pairs were set aside.
+    """``id, rule, value``: one row per explanation and broken rule; no rows where only pairs were quarantined.
 
     Raises:
         DataError: The file is missing, or is not a quarantine file.

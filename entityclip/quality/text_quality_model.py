@@ -21,7 +21,7 @@ from entityclip.schemas import Record
 
 LIKELY = 0.95
 """Upper bound of the threshold. Where faulty and faultless texts are well separated, the quantile of the
-faultless ones alone would set aside texts that show no fault."""
+faultless ones alone would quarantine texts that show no fault."""
 FOLDS, _CURVE_POINTS, _FARTHEST, _SEED = 5, 101, 4.0, 0
 _FEWEST_ENTITIES = 2 * FOLDS
 
@@ -61,10 +61,10 @@ class Term(Record):
 class CurvePoint(Record):
     """Precision and recall of one threshold, on held-out entities."""
 
-    threshold: float = Field(description="Texts with a lower probability are set aside.")
-    caught: float = Field(description="Recall: share of the faulty texts that are set aside.")
-    precision: float = Field(description="Precision: share of the texts set aside that are faulty.")
-    false_alarms: float = Field(description="Share of the faultless texts that are set aside.")
+    threshold: float = Field(description="Texts with a lower probability are quarantined.")
+    caught: float = Field(description="Recall: share of the faulty texts that are quarantined.")
+    precision: float = Field(description="Precision: share of the quarantined texts that are faulty.")
+    false_alarms: float = Field(description="Share of the faultless texts that are quarantined.")
 
 
 class TextQualityModel(Record):
@@ -73,8 +73,8 @@ class TextQualityModel(Record):
     terms: tuple[Term, ...]
     intercept: float
     slope: float = Field(description="Platt's: log odds = slope * (sum of the terms) + intercept.")
-    threshold: float = Field(ge=0, le=1, description="Texts below it are set aside.")
-    false_alarms: float = Field(description="Largest share of faultless texts that is set aside.")
+    threshold: float = Field(ge=0, le=1, description="Texts below it are quarantined.")
+    false_alarms: float = Field(description="Largest share of faultless texts that is quarantined.")
     curve: tuple[CurvePoint, ...]
     learned_from: dict[str, str | int | float] = Field(
         description="Rows by kind, seed, hash of the data and of the champion."
@@ -121,7 +121,7 @@ def fit_model(
         sound: Whether each text has no fault; same index.
         learned_from: Stored with the model.
         faulty_share: Share of faulty texts expected in use; the probabilities are calibrated to it.
-        false_alarms: Largest share of faultless texts that the threshold sets aside.
+        false_alarms: Largest share of faultless texts that the threshold quarantines.
 
     Raises:
         ConfigError: Too few entities or too few texts of either kind, or a share outside 0 to 1.

@@ -77,8 +77,8 @@ class RuleResult(Record):
     skipped: str | None = Field(default=None, description="Why the rule did not run; it then counts as not passed.")
 
     @property
-    def set_aside(self) -> int:
-        """Rows that this rule sets aside."""
+    def quarantined(self) -> int:
+        """Rows that this rule quarantines."""
         return self.failed - self.waived if self.severity == "critical" else 0
 
 

@@ -15,7 +15,7 @@ ROWS_SHOWN = 20
 
 def show_quality(report: QualityReport) -> None:
     """Show every rule with its counts, and the first quarantined rows."""
-    rules = sorted(report.rules, key=lambda r: (r.passed, -r.set_aside, -r.failed))
+    rules = sorted(report.rules, key=lambda r: (r.passed, -r.quarantined, -r.failed))
     rows = [
         {
             "suite": r.suite,
@@ -23,19 +23,19 @@ def show_quality(report: QualityReport) -> None:
             "severity": r.severity,
             "checked": r.checked,
             "failed": r.failed,
-            "set aside": r.set_aside,
+            "quarantined": r.quarantined,
             "verdict": "passed" if r.passed else r.error or (f"skipped: {r.skipped}" if r.skipped else "failed"),
         }
         for r in rules
     ]
     accepted = f"{report.accepted_pairs} pairs and {report.accepted_explanations} explanations accepted"
-    aside = f"{report.quarantined_pairs} and {report.quarantined_explanations} set aside"
+    aside = f"{report.quarantined_pairs} and {report.quarantined_explanations} quarantined"
     verdict = f"Refused: {report.refusal}" if report.refused else f"{accepted}, {aside}"
     create_table_artifact(key="quality", table=rows, description=f"{verdict}. Every rule: {report.validation_page}")
     if report.quarantine_file:
         lines = read_table(Path(report.quarantine_file), most=ROWS_SHOWN)
         create_table_artifact(
-            key="set-aside",
+            key="quarantine",
             table=lines[["table", "entity", "rule", "value", "text"]].to_dict("list"),  # type: ignore[arg-type]
             description=f"The first rows of {report.quarantine_file}",
         )

@@ -58,7 +58,7 @@ def to_write_again(layout: Layout, batch: str, writer: Writer) -> bool:
 
 def summary(source: str, quality: QualityReport, merged: Merged, again: int) -> str:
     """Message of the data version's commit: counts of quarantined, rewritten and reviewed rows."""
-    aside = ", ".join(f"{rule.rule} {rule.set_aside}" for rule in quality.rules if rule.set_aside)
+    aside = ", ".join(f"{rule.rule} {rule.quarantined}" for rule in quality.rules if rule.quarantined)
     lines = [f"Set aside: {aside}"] if aside else []
     lines += [f"Written again: {again}"] if again else []
     if merged.texts:

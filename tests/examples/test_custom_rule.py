@@ -34,4 +34,4 @@ def test_a_mistyped_code_goes_to_quarantine(
     batch.pictures[3]["entity"] = "4901234567895"
     batch.pictures[4]["entity"] = "4901234567894"
     (found,) = (rule for rule in batch.gate().rules if rule.rule == "jan_check_digit")
-    assert (found.error, found.set_aside) == (None, 1)
+    assert (found.error, found.quarantined) == (None, 1)

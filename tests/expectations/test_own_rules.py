@@ -40,7 +40,7 @@ def test_a_rule_in_the_json_sets_its_rows_aside(batch: Batch) -> None:
     add_rule(batch, PRICE)
     batch.texts[3]["text"] += " It costs 900円."
     report = batch.gate()
-    assert result(report, "price").set_aside == 1
+    assert result(report, "price").quarantined == 1
     assert set(pd.read_csv(batch.quarantine)["rule"]) == {"price"}
 
 
@@ -58,7 +58,7 @@ def test_a_rule_that_is_a_class_sets_its_rows_aside(batch: Batch) -> None:
     batch.texts[3]["text"] = "The lamp (with a red body has white dots on it."
     batch.texts[4]["text"] = "白い点のある赤い「椅子（chair）です。"
     report = batch.gate()
-    assert result(report, "brackets").set_aside == 2
+    assert result(report, "brackets").quarantined == 2
 
 
 RED = """
@@ -77,7 +77,7 @@ def test_a_workspaces_own_class_is_found_and_counts_as_a_rule(batch: Batch) -> N
     assert suite_hash(batch.suites) != before
     batch.texts[7]["text"] = batch.texts[7]["text"].replace("red", "blue")
     report = batch.gate()
-    assert result(report, "red").set_aside == 1
+    assert result(report, "red").quarantined == 1
 
 
 def test_a_rule_whose_class_is_not_there_refuses_the_batch(batch: Batch) -> None:
@@ -99,7 +99,7 @@ def test_a_rule_of_the_workspaces_domain_names_the_claim(batch: Batch) -> None:
     batch.texts[2]["text"] += " It is the best of all."
     batch.write()
     report = batch.judge(scorers=GateScorers(domain=DomainRules(forbidden=("the best",))))
-    assert result(report, "domain").set_aside == 1
+    assert result(report, "domain").quarantined == 1
     assert list(pd.read_csv(batch.quarantine)["value"]) == ["forbidden: the best"]
     assert batch.judge().quarantined_explanations == 0
 

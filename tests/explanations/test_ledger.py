@@ -101,12 +101,12 @@ def test_a_rejected_answer_is_replaced_and_both_costs_stay(tmp_path: Path) -> No
     cost = WriterCost(tokens_in=10, tokens_out=2, seconds=0.5, money=0.25)
     text = (record(REQUEST, "赤い。", writer=WRITER),)
     with Ledger(tmp_path / "ledger.sqlite") as book:
-        book.keep("k", WriterAnswer(request=REQUEST, cost=cost, set_aside="no JSON"), writer=WRITER)
+        book.keep("k", WriterAnswer(request=REQUEST, cost=cost, rejected="no JSON"), writer=WRITER)
         assert (book.known(["k"]), book.get(["k"])) == ({"k": "no JSON"}, {"k": ()})
         book.keep("k", WriterAnswer(request=REQUEST, cost=cost, records=text), writer=WRITER)
         assert (book.known(["k"]), book.get(["k"])) == ({"k": ""}, {"k": text})
         assert book.spent() == cost + cost
-        book.keep("k", WriterAnswer(request=REQUEST, cost=cost, set_aside="late"), writer=WRITER)
+        book.keep("k", WriterAnswer(request=REQUEST, cost=cost, rejected="late"), writer=WRITER)
         assert book.get(["k"]) == {"k": text}
 
 

@@ -47,7 +47,7 @@ def test_an_answer_carries_text_attributes_and_cost(ask: Ask) -> None:
     assert [r.text for r in answer.records] == [GOOD["text"]]
     assert answer.records[0].generator == "openai:m"
     assert answer.records[0].prompt_version.startswith("product.en.v1-")
-    assert (answer.visible, answer.set_aside) == (("red", "dots"), "")
+    assert (answer.visible, answer.rejected) == (("red", "dots"), "")
     assert (answer.cost.tokens_in, answer.cost.tokens_out) == (100, 20)
     assert answer.cost.money == pytest.approx(0.002)
     assert answer.cost.seconds > 0
@@ -81,12 +81,12 @@ def test_a_faulty_reply_is_mended_once_and_both_are_paid_for(ask: Ask, server: H
 def test_what_stays_faulty_is_rejected_with_its_reason(ask: Ask, caption: str, why: str) -> None:
     (answer,) = ask(caption)
     assert answer.records == ()
-    assert why in answer.set_aside
+    assert why in answer.rejected
 
 
 def test_a_text_that_breaks_a_rule_is_corrected_or_rejected(ask: Ask, server: HostileServer) -> None:
     (answer,) = ask("good", rules={"forbidden": ["kettle"]})
-    assert answer.set_aside == "text: forbidden: kettle"
+    assert answer.rejected == "text: forbidden: kettle"
     assert server.counts["E0"] == 2
 
 
@@ -108,7 +108,7 @@ def test_a_server_that_is_down_is_not_retried_for_ever(ask: Ask, server: Hostile
 
 def test_a_request_that_the_server_refuses_is_rejected_once_another_is_answered(ask: Ask) -> None:
     refused, good = sorted(ask("refused", "good"), key=lambda a: a.request.entity)
-    assert "response_format" in refused.set_aside
+    assert "response_format" in refused.rejected
     assert good.records
 
 

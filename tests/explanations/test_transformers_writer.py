@@ -67,7 +67,7 @@ def test_what_cannot_be_corrected_is_rejected_and_both_tries_are_counted(tmp_pat
     model = write_chatty(tmp_path / "rambling", says="I am sorry to say.", ends=ends)
     (answer,) = answers_of(model, request(1))
     assert answer.records == ()
-    assert why in answer.set_aside
+    assert why in answer.rejected
     assert answer.cost.tokens_out == (12 if ends else 128)
 
 

@@ -59,12 +59,12 @@ def variants(texts: pd.DataFrame, broken: pd.DataFrame) -> list[GateVariant]:
         broken: Result of ``quarantine.broken_texts``.
 
     Raises:
-        DataError: No text was set aside, or one that is not among ``texts``.
+        DataError: No text was quarantined, or one that is not among ``texts``.
     """
     strange = sorted(set(broken["id"]) - set(texts["explanation_id"]))
     if strange:
         raise DataError(
-            f"text {strange[0]} was set aside, but is not in the data; name the quarantine file of the batch in staging"
+            f"text {strange[0]} was quarantined but is not in the data; name the quarantine file of the staged batch"
         )
     if broken.empty:
         raise DataError("the gate set no text aside, so there is nothing to compare")
@@ -77,7 +77,7 @@ def variants(texts: pd.DataFrame, broken: pd.DataFrame) -> list[GateVariant]:
 
 
 def alone_by_rule(broken: pd.DataFrame) -> dict[str, set[str]]:
-    """Rule -> the texts that no other rule sets aside; the rule that most texts break comes first."""
+    """Rule -> the texts that no other rule quarantines; the rule that most texts break comes first."""
     rules_of = broken.groupby("id")["rule"].nunique()
     single = set(rules_of.index[rules_of == 1])
     return {

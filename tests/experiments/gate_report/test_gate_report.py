@@ -164,7 +164,7 @@ def study(tmp_path: Path) -> GateStudy:
     return GateStudy(tiny_data(tmp_path / "data"), "d", config, 1, AblationLayout(tmp_path / "to"))
 
 
-def set_aside(data: DataLayout, file: Path) -> Path:
+def quarantine_file(data: DataLayout, file: Path) -> Path:
     """Two texts of the tiny data, each by a rule of its own."""
     ids = pairs.read_frame(data.explanations)["explanation_id"]
     lines = {"table": "explanations", "id": ids[:2], "rule": ["email", "refusal"], "value": ""}
@@ -173,7 +173,7 @@ def set_aside(data: DataLayout, file: Path) -> Path:
 
 
 def test_a_limit_that_lets_nothing_pass_or_no_number_is_refused(study: GateStudy, tmp_path: Path) -> None:
-    broken = broken_texts(set_aside(study.data, tmp_path / "q.csv"))
+    broken = broken_texts(quarantine_file(study.data, tmp_path / "q.csv"))
     scored = pairs.read_frame(study.data.explanations).assign(words=[3, 5, 7, 9, 11])
     with pytest.raises(ConfigError, match="no text passes"):
         tune(study, parse_limit("email: words >= 2, 99"), scored=scored, broken=broken)
@@ -185,7 +185,7 @@ def test_the_command_ends_with_a_page_and_never_trains_twice(
     study: GateStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(presets.PRESETS, "tiny", lambda: Preset(name="tiny", source="catalog", train=study.config))
-    file, to = set_aside(study.data, tmp_path / "q.csv"), tmp_path / "report"
+    file, to = quarantine_file(study.data, tmp_path / "q.csv"), tmp_path / "report"
     arguments = ["gate-report", str(file), "--data", str(study.data.root), "--to", str(to), "--preset", "tiny"]
     arguments += ["--workspace", str(tmp_path), "--seeds", "1", "--tune", "email: words >= 2, 4", "--json"]
     done = CliRunner().invoke(app, arguments)

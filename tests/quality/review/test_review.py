@@ -1,4 +1,4 @@
-"""Texts that were set aside go to a person, come back, and take effect."""
+"""Texts that were quarantined go to a person, come back, and take effect."""
 
 from __future__ import annotations
 
