@@ -69,6 +69,7 @@ def test_training_sees_what_the_service_sees(source: Layout, package: PackageLay
         assert np.array_equal(trained.read(np.arange(len(trained))).numpy(), np.stack(served))
 
 
+@pytest.mark.slow
 def test_exported_towers_see_what_the_service_sees(source: Layout, package: PackageLayout, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
     from entityclip.evaluation.onnx_export import export

@@ -78,6 +78,7 @@ def test_dry_run_of_a_search_shows_the_plan_and_keeps_nothing(model, tmp_path):
     assert not study.exists()
 
 
+@pytest.mark.slow
 def test_search_ends_with_settings_to_train_with(model, tmp_path):
     found = answer("tune", "--data", model[3], "--to", tmp_path / "study", "--preset", "tiny", "--trials", 1)
     assert found["best"]["number"] == 0

@@ -98,6 +98,7 @@ CPU = Path("/proc/cpuinfo")
     not (CPU.exists() and "cpuid_fault" in CPU.read_text() and shutil.which("cc")),
     reason="needs Linux, a C compiler, and a processor whose CPUID can be intercepted",
 )
+@pytest.mark.slow
 def test_int8_gives_the_same_vectors_without_vnni(layout, folder, model, tmp_path):
     code = (
         "import sys, numpy as np; from pathlib import Path; from tiny import tiny_picture;"
@@ -153,6 +154,7 @@ def test_card_holds_recall_by_slice_of_every_runtime(card, model):
     assert card.parity["onnx"]["image"].largest < 1e-5
 
 
+@pytest.mark.slow
 def test_same_checkpoint_gives_the_same_bytes_and_names_no_file_of_this_machine(layout, tmp_path, folder, data, card):
     options = ["--checkpoint", str(folder), "--data", str(data.root), "--to", str(tmp_path), "--json"]
     ran = CliRunner().invoke(app, ["export", *options])

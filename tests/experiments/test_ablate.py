@@ -39,6 +39,7 @@ def test_each_variant_has_one_term_more(tmp_path: Path) -> None:
     assert {run.config.seed for run in planned} == {0, 1}
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_not_trained_again(tmp_path: Path) -> None:
     data, to = tiny_data(tmp_path / "data"), AblationLayout(tmp_path / "to")
     config = TrainConfig(

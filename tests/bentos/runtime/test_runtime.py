@@ -50,11 +50,13 @@ def onnx_store(tmp_path_factory, store_home: Path, onnx_package) -> Path:
     return store
 
 
+@pytest.mark.slow
 def test_release_with_the_setting_has_exported_towers_in_its_package(onnx_package, package):
     assert onnx_package.checkpoint.exported.card.is_file()
     assert not package.checkpoint.exported.root.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["onnx", "onnx-int8"])
 def test_predictor_on_exported_towers_scores_as_pytorchs(onnx_package, predictor, runtime):
     exported, picture = Predictor.load(onnx_package.root, runtime=runtime), tiny_picture("red", 1)

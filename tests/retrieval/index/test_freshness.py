@@ -87,6 +87,7 @@ def put(changes: Changes, entity_id: str, name: str, *, vectors: dict[str, np.nd
     changes.put(entity_id, EntityEntry(entity=name), pictures=(), keep_pictures=True, vectors=vectors)
 
 
+@pytest.mark.slow
 def test_every_put_is_found_by_the_next_request_while_four_threads_read(changes, predictor):
     writer, vectors = stored(changes, predictor), {TEXTS: np.ones((2, predictor.model.dim), np.float32)}
     missed = []
@@ -116,6 +117,7 @@ for number in range(puts):
 """
 
 
+@pytest.mark.slow
 def test_every_put_of_another_process_is_found_by_the_next_request(changes, predictor):
     numbers = map(str, (predictor.model.dim, PUTS, ENTITIES))
     command = [sys.executable, "-c", _WRITER, str(changes), predictor.model.card.fingerprint, *numbers]
