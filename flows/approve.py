@@ -28,7 +28,7 @@ from flows.workspace.registry import assign_champion, champion, release_of
 from flows.workspace.repository import Repository, exclusive
 
 DEPLOYMENT = "approve/champion"
-EXPIRED_BY = "nobody"
+EXPIRED_BY = "expiry"
 """Name in the record of a request that expired without an answer."""
 
 

@@ -181,8 +181,8 @@ def accepted_images(rows: Iterable[JudgedRow], *, policy: FeedbackPolicy, own: i
     """Pictures that become rows of the data, as a table that ``sources.table`` reads; all of them are trained on.
 
     A picture counts for the one entity that more callers say it shows than deny; where two entities claim it, it
-    counts for neither. Of one caller's judgements about one picture and entity the last one holds. Pictures for which
-    one key alone vouches are bounded, the oldest first: ``max_share_per_key`` of ``own``, the number of the source's
+    counts for neither. Of one caller's judgements about one picture and entity the last one holds. Pictures that
+    one key alone confirms are bounded, the oldest first: ``max_share_per_key`` of ``own``, the number of the source's
     own pictures, or as many as the key may bring of one entity where that is more.
     """
     last = {(row.key, row.picture, row.entity_id): row for row in rows if row.picture and not row.unusable}

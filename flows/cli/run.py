@@ -61,7 +61,18 @@ def run(
         _print_plan(workspace, origin, settings, replace=replace_source, only_json=only_json)
         return
     started = time.monotonic()
-    done = _retrain(preset, workspace, source, source_path, mapping, products, epochs, device, config, replace_source)
+    done = _retrain(
+        preset=preset,
+        workspace=workspace,
+        source=source,
+        source_path=source_path,
+        mapping=mapping,
+        products=products,
+        epochs=epochs,
+        device=device,
+        config=config,
+        replace_source=replace_source,
+    )
     if not only_json:
         _print_result(done)
     reused = [stage.name for stage in done.stages if stage.reused]
@@ -80,7 +91,7 @@ def _print_result(done: Retrained) -> None:
         typer.echo(f"Serve the champion and query it:\n{done.serve}\n")
 
 
-def _retrain(*arguments: Any) -> Retrained:
+def _retrain(**parameters: Any) -> Retrained:
     """The flow with a Prefect server: a configured one, or one that starts while the steps are imported."""
     from prefect.exceptions import CancelledRun
 
@@ -93,7 +104,7 @@ def _retrain(*arguments: Any) -> Retrained:
             from flows.steps.run_report import Retrained
 
             server_answers()
-            done = retrain(*arguments)
+            done = retrain(**parameters)
     except CancelledRun as cancelled:  # another run is at work, and `runs.when_busy` says not to wait
         raise Busy(str(cancelled)) from None
     finally:

@@ -52,7 +52,7 @@ def test_an_expired_request_keeps_the_champion(workspace: Layout, waiting: Relea
         resolve(workspace, waiting.version, approve=True, name="Ada", comment="")
     kept = Approval.read(workspace.approval(waiting.version))
     assert kept is not None
-    assert (kept.approved, kept.name) == (False, "nobody")
+    assert (kept.approved, kept.name) == (False, "expiry")
     assert expire(workspace) == ()
     assert champion(workspace) is None
 

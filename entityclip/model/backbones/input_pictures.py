@@ -24,13 +24,13 @@ def trained_with(given: str) -> dict[str, Any]:
     path = Path(given)
     packaged = (b for b in BACKBONES.values() if b.package and Path(b.file).name == path.name)
     if backbone := BACKBONES.get(given) or next(packaged, None):
-        said = backbone.model_dump(include={"mean", "std", "interpolation"})
-        return said if backbone.mean is not None else {}
+        declared = backbone.model_dump(include={"mean", "std", "interpolation"})
+        return declared if backbone.mean is not None else {}
     folder = path if path.is_dir() else path.parent
     timm = _read(folder / "config.json")
     open_clip, transformers = _read(folder / "open_clip_config.json"), _read(folder / "preprocessor_config.json")
-    said = timm.get("pretrained_cfg") or open_clip.get("preprocess_cfg") or _of_transformers(transformers)
-    return {name: said[name] for name in ("mean", "std", "interpolation") if said.get(name) is not None}
+    declared = timm.get("pretrained_cfg") or open_clip.get("preprocess_cfg") or _of_transformers(transformers)
+    return {name: declared[name] for name in ("mean", "std", "interpolation") if declared.get(name) is not None}
 
 
 def _of_transformers(given: dict[str, Any]) -> dict[str, Any]:
