@@ -8,6 +8,7 @@ import torch
 
 from entityclip.model.config import LossConfig, ModelConfig
 from entityclip.model.distributed import gather, process
+from entityclip.model.frozen_part import tokens_of_features
 from entityclip.model.losses import contrastive, cosine, hard_negatives, matching
 from entityclip.model.mmae import MMAE, Attended
 from entityclip.model.tokens import TowerOutput
@@ -20,7 +21,7 @@ MAX_SCALE = 100.0
 class Batch(NamedTuple):
     """One batch of true triples. Texts come once each, with the row numbers that use them."""
 
-    pictures: torch.Tensor  # (B, 3, S, S) normalised
+    pictures: torch.Tensor  # (B, 3, S, S) normalised, or features (B, ...) of them
     captions: torch.Tensor  # (C, L) ids of the distinct captions
     caption_of: torch.Tensor  # (B,) row of ``captions``
     explanations: torch.Tensor  # (E, L') ids of the distinct explanations, names masked
@@ -48,6 +49,8 @@ class EntityCLIP(Towers):
         super().__init__(config.towers)
         self.config = config
         self.mmae = MMAE(self.dim, config.experts)
+        self.features_behind: int | None = None
+        """Blocks of the image tower whose output a batch holds in place of pictures; None: it holds pictures."""
 
     def losses(
         self, batch: Batch, *, config: LossConfig, generator: torch.Generator | None = None
@@ -64,10 +67,16 @@ class EntityCLIP(Towers):
     def read(self, batch: Batch, *, config: LossConfig) -> Read:
         """The towers' tokens of the pictures and of the distinct texts; a text that no term needs is not read."""
         return Read(
-            self.image_tokens(batch.pictures),
+            self.batch_tokens(batch.pictures),
             self.text_tokens(batch.captions),
             self.text_tokens(batch.explanations) if config.explanation or config.beta or config.eta else None,
         )
+
+    def batch_tokens(self, pictures: torch.Tensor) -> TowerOutput:
+        """``image_tokens`` of a batch's pictures, or of the features that it holds in their place."""
+        if self.features_behind is None:
+            return self.image_tokens(pictures)
+        return tokens_of_features(self.visual, pictures, blocks=self.features_behind)
 
     def losses_of(
         self, read: Read, batch: Batch, *, config: LossConfig, generator: torch.Generator | None = None

@@ -87,8 +87,13 @@ def image_blocks(tower: ImageTower) -> list[nn.Module]:
 
 
 # ---------------------------------------------------------------- one reader for each kind
-def _vit_tokens(tower: VisionTransformer, pictures: torch.Tensor) -> torch.Tensor:
-    pooled, tokens = tower._pool(tower.transformer(tower._embeds(pictures)))
+def _vit_pictures(tower: VisionTransformer, pictures: torch.Tensor) -> torch.Tensor:
+    return vit_tokens(tower, tower.transformer(tower._embeds(pictures)))
+
+
+def vit_tokens(tower: VisionTransformer, features: torch.Tensor) -> torch.Tensor:
+    """Output of the last block -> tokens (B, 1 + positions, D), the pooled vector first."""
+    pooled, tokens = tower._pool(features)
     if tower.attn_pool is None and tower.final_ln_after_pool:
         tokens = tower.ln_post(tokens)  # open_clip normalises only what it pooled
     return torch.cat([pooled[:, None], tokens], dim=1) @ tower.proj
@@ -104,10 +109,16 @@ def _resnet_tokens(tower: ModifiedResNet, pictures: torch.Tensor) -> torch.Tenso
     return torch.cat([pool(features)[:, None], pool.c_proj(pool.v_proj(positions))], dim=1)
 
 
-def _timm_tokens(tower: TimmModel, pictures: torch.Tensor) -> torch.Tensor:
-    """Whatever the head is, it reads each position as if this were a picture of its own."""
+def _timm_pictures(tower: TimmModel, pictures: torch.Tensor) -> torch.Tensor:
+    return timm_tokens(tower, tower.trunk.forward_features(pictures))
+
+
+def timm_tokens(tower: TimmModel, features: torch.Tensor) -> torch.Tensor:
+    """What the trunk gives in front of its head -> tokens (B, 1 + positions, D), the pooled vector first.
+
+    Whatever the head is, it reads each position as if this were a picture of its own.
+    """
     trunk = tower.trunk
-    features = trunk.forward_features(pictures)
     pooled = tower.head(trunk.forward_head(features))
     if features.ndim == 3:
         prefix = getattr(trunk, "num_prefix_tokens", 0)
@@ -123,4 +134,4 @@ def _timm_tokens(tower: TimmModel, pictures: torch.Tensor) -> torch.Tensor:
     return torch.cat([pooled[:, None], joint.unflatten(0, positions.shape[:2])], dim=1)
 
 
-_READERS = {VisionTransformer: _vit_tokens, ModifiedResNet: _resnet_tokens, TimmModel: _timm_tokens}
+_READERS = {VisionTransformer: _vit_pictures, ModifiedResNet: _resnet_tokens, TimmModel: _timm_pictures}

@@ -104,6 +104,20 @@ class DecodedLayout:
         """Held by the one process that decodes."""
         return self.root / f".{split}-{side}.lock"
 
+    def features(self, key: str, *, blocks: int, view: int) -> Path:
+        """What the first ``blocks`` blocks of an image tower made of one view of the training pictures, .npy."""
+        return self.root / f"features-{key}-{blocks}-{view}.npy"
+
+    def stale_features(self, key: str) -> list[Path]:
+        """Features of other weights, pictures or views than those of ``key``, and leftovers of a killed run."""
+        kept = [path for path in self.root.glob("features-*.npy") if not path.name.startswith(f"features-{key}-")]
+        return [*kept, *self.root.glob(".features-*.partial")]
+
+    @property
+    def features_lock(self) -> Path:
+        """Held by the one process that computes features."""
+        return self.root / ".features.lock"
+
 
 @dataclass(frozen=True)
 class IndexLayout:
@@ -263,6 +277,16 @@ class RunLayout:
     def best(self) -> Path:
         """Weights of the epoch with the lowest validation loss; safetensors, deleted when the run is complete."""
         return self.root / "best.safetensors"
+
+    @property
+    def start(self) -> Path:
+        """Weights before the towers began to learn, for interpolation; deleted when the run is complete."""
+        return self.root / "start.safetensors"
+
+    @property
+    def plan(self) -> Path:
+        """How a budget of minutes is spent, as JSON: written before the first step, and kept by a resumed run."""
+        return self.root / "plan.json"
 
     @property
     def decoded(self) -> DecodedLayout:

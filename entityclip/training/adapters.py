@@ -11,6 +11,9 @@ from torch import nn
 
 from entityclip.errors import ConfigError
 from entityclip.model.entityclip import EntityCLIP
+from entityclip.model.frozen_part import behind_blocks
+from entityclip.model.image_towers import image_blocks
+from entityclip.model.text_towers import text_blocks
 from entityclip.training.config import Adaptation, TrainConfig
 
 HEADS = frozenset({"proj", "text_projection", "ln_post", "ln_final", "attnpool", "attn_pool", "head"})
@@ -36,9 +39,19 @@ def adapt(model: EntityCLIP, config: Adaptation) -> Callable[[], None]:
         for blocks in model.blocks():
             for block in blocks[-config.blocks :]:
                 block.requires_grad_(True)
+        for module in behind_blocks(model.visual):
+            module.requires_grad_(True)
+    if config.text == "all":
+        model.text.requires_grad_(True)
     if config.towers == "lora":
         return _low_rank(model, config).merge_and_unload
     return lambda: None
+
+
+def tower_weights(model: EntityCLIP) -> list[nn.Parameter]:
+    """Weights of the image tower that learn and are no way into the joint space: frozen in the first epochs."""
+    named = [(name.split("."), weight) for name, weight in model.visual.named_parameters() if weight.requires_grad]
+    return [weight for parts, weight in named if parts[0] not in HEADS]
 
 
 def train_mode(model: nn.Module) -> None:
@@ -77,14 +90,31 @@ def optimizer(model: EntityCLIP, config: TrainConfig) -> torch.optim.AdamW:
 
     A group's ``scale`` is its share of the learning rate.
     """
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    depths = _depths(model) if config.adaptation.layer_decay < 1 else {}
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            tower = name in model.loaded
-            groups.setdefault((parameter.ndim > 1, tower), []).append(parameter)
+            slower = config.adaptation.tower_rate * config.adaptation.layer_decay ** depths.get(id(parameter), 0)
+            groups.setdefault((parameter.ndim > 1, slower if name in model.loaded else 1.0), []).append(parameter)
     settings = [
-        {"params": parameters, "weight_decay": config.decay * matrix, "scale": slower if tower else 1.0}
-        for (matrix, tower), parameters in groups.items()
-        for slower in [config.adaptation.tower_rate]
+        {"params": parameters, "weight_decay": config.decay * matrix, "scale": scale}
+        for (matrix, scale), parameters in groups.items()
     ]
     return torch.optim.AdamW(settings, lr=config.learning_rate, betas=(0.9, 0.98), eps=1e-6, fused=True)
+
+
+def _depths(model: EntityCLIP) -> dict[int, int]:
+    """Identity of a weight of the towers -> how many blocks the output of its own block still goes through."""
+    depths: dict[int, int] = {}
+    towers: list[tuple[nn.Module, list[nn.Module], list[nn.Module]]] = [
+        (model.visual, image_blocks(model.visual), behind_blocks(model.visual)),
+        (model.text, text_blocks(model.text), []),
+    ]
+    for tower, blocks, behind in towers:
+        depths |= {id(weight): len(blocks) for weight in tower.parameters()}  # the stem
+        for above, block in enumerate(reversed(blocks)):
+            depths |= {id(weight): above for weight in block.parameters()}
+        depths |= {id(weight): 0 for module in behind for weight in module.parameters()}
+        heads = [weight for name, weight in tower.named_parameters() if name.split(".")[0] in HEADS]
+        depths |= {id(weight): 0 for weight in heads}
+    return depths

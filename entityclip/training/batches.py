@@ -6,7 +6,7 @@ Every draw comes from a generator seeded by (seed, step): a run that was killed 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -115,10 +115,17 @@ def order(data: TrainingSet, *, batch: int, balance: float, epoch: int, seed: in
 
 
 # ---------------------------------------------------------------- from rows to a batch
+class Features(Protocol):
+    """Kept features of the rows' pictures."""
+
+    def read(self, rows: np.ndarray, draws: torch.Tensor) -> torch.Tensor:
+        """(B,) row numbers and (B,) draws in 0..1 that choose the views -> (B, ...) float16."""
+
+
 class PreparedBatch(NamedTuple):
     """A batch as a worker prepares it: squares not yet varied, with all random draws made."""
 
-    squares: torch.Tensor  # (B, 3, S, S) uint8
+    squares: torch.Tensor  # (B, 3, S, S) uint8, or kept features (B, ...) float16
     draws: torch.Tensor  # (B, DRAWS) uniform in 0..1
     captions: torch.Tensor  # this and what follows: as in Batch
     caption_of: torch.Tensor
@@ -130,6 +137,9 @@ class PreparedBatch(NamedTuple):
     def batch(self, *, preprocessing: Preprocessing, augmentation: Augmentation, device: torch.device | str) -> Batch:
         """The batch itself, varied and normalised on ``device``."""
         squares, draws, *texts = (tensor.to(device, non_blocking=True) for tensor in self)
+        if squares.dtype != torch.uint8:  # kept features: views of the pictures that were varied before
+            images = squares.float()
+            return Batch(images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images, *texts)
         varied = augment(squares, draws, size=preprocessing.size, config=augmentation)
         pictures = preprocessing.normalise(varied).contiguous(memory_format=torch.channels_last)
         return Batch(pictures, *texts)
@@ -142,6 +152,7 @@ def prepare_batch(
     tokenizer: Tokenizer,
     generator: torch.Generator,
     share: slice = slice(None),
+    features: Features | None = None,
 ) -> PreparedBatch:
     """The batch of these rows, or the ``share`` of it that one process holds: one caption and one explanation drawn
     for each entity. What is drawn does not depend on the share.
@@ -161,7 +172,8 @@ def prepare_batch(
     captions, caption_of, _ = draw(data.captions)
     explanations, explanation_of, explained = draw(data.explanations)
     draws = torch.rand(len(rows), DRAWS, generator=generator)[share]
-    squares = data.pictures.read(rows[share])
+    read = rows[share]
+    squares = data.pictures.read(read) if features is None else features.read(read, draws[:, 0])
     of_entities = torch.from_numpy(numbers[share])
     return PreparedBatch(squares, draws, captions, caption_of, explanations, explanation_of, explained, of_entities)
 

@@ -24,7 +24,8 @@ class Best:
 
     def __init__(self, config: TrainConfig, validation: TrainingSet, path: Path) -> None:
         self.path, self.loss = path, math.inf
-        self._steps = Steps(config.model_copy(update={"epochs": 1, "balance": 0.0}), validation)
+        still = config.adaptation.model_copy(update={"probe_epochs": 0})
+        self._steps = Steps(config.model_copy(update={"epochs": 1, "balance": 0.0, "adaptation": still}), validation)
         if path.is_file():
             with safe_open(path, framework="pt") as file:
                 self.loss = float(file.metadata()["loss"])
@@ -33,7 +34,7 @@ class Best:
     def offer(self, job: TrainingJob) -> float:
         """The validation loss of the weights as they are, or of their mean; kept if none before was lower."""
         with job.average.shown():
-            loss = self._measure(job)
+            loss = self.measure(job)
             if loss < self.loss:
                 self.loss, weights = loss, whole_state(job.wrapped)
                 if job.accelerator.is_main_process:
@@ -49,8 +50,10 @@ class Best:
         job.accelerator.wait_for_everyone()  # the first process deletes the file next
 
     @torch.no_grad()
-    def _measure(self, job: TrainingJob) -> float:
+    def measure(self, job: TrainingJob) -> float:
+        """The validation loss of the weights as they are."""
         job.wrapped.eval()
+        behind, job.model.features_behind = job.model.features_behind, None  # validation reads pictures
         losses = []
         for number in range(len(self._steps)):
             batch = self._steps[number].batch(
@@ -58,5 +61,6 @@ class Best:
             )
             terms = job.wrapped(batch, config=job.config.loss, generator=self._steps.generator(number))
             losses.append(float(job.accelerator.reduce(terms["loss"], "mean")))
+        job.model.features_behind = behind
         job.train_mode()
         return sum(losses) / len(losses)

@@ -7,10 +7,10 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from entityclip.data.cache_key import Inputs
 from entityclip.data.pairs import sources_hash
@@ -44,6 +44,27 @@ class Adaptation(Record):
     tower_rate: float = Field(
         default=1.0, gt=0, description="Learning rate of pretrained tower weights, as a share of 'learning_rate'."
     )
+    layer_decay: float = Field(
+        default=1.0, gt=0, le=1, description="Rate of a block of a pretrained tower, as a share of that of the next."
+    )
+    text: Literal["same", "all"] = Field(
+        default="same", description="Of the text tower: as 'towers' says, or every weight (image tower frozen: LiT)."
+    )
+    views: int = Field(
+        default=0,
+        ge=0,
+        description="Views of each picture whose features are kept, where the first blocks of the image tower do not "
+        "learn: the tower then reads features. 0: it reads pictures.",
+    )
+    probe_epochs: int = Field(
+        default=0, ge=0, description="Of the epochs, so many come first in which the whole image tower is frozen."
+    )
+    probe_rate: float = Field(default=3e-3, gt=0, description="Highest learning rate in these first epochs.")
+    interpolate: bool = Field(
+        default=False,
+        description="Keep the mean of the weights after the first epochs and of the last ones (WiSE-FT) that has the "
+        "lowest validation loss.",
+    )
 
 
 class TrainConfig(Record):
@@ -55,7 +76,10 @@ class TrainConfig(Record):
     tokenisation: Tokenisation = Tokenisation()
     augmentation: Augmentation = Augmentation()
     adaptation: Adaptation = Adaptation()
-    epochs: int = Field(default=20, ge=1)
+    epochs: int = Field(default=20, ge=1, description="With 'minutes': at most so many.")
+    minutes: float | None = Field(
+        default=None, gt=0, description="Budget of the training: epochs and views are the most that fit into it."
+    )
     batch: int = Field(default=64, ge=2, description="Pairs in a step, over all processes together.")
     grad_cache_chunk: int = Field(
         default=0, ge=0, description="Rows that the towers hold at a time (cached gradients); 0 is the whole batch."
@@ -95,6 +119,15 @@ class TrainConfig(Record):
         default=8, ge=0, description="Training pictures are decoded once if they fit into this; else streamed."
     )
     save_seconds: float = Field(default=20, ge=0, description="A killed run loses at most about this many seconds.")
+
+    @model_validator(mode="after")
+    def _learns_after_the_probe(self) -> Self:
+        if self.adaptation.probe_epochs > self.epochs:
+            raise ValueError(
+                f"adaptation.probe_epochs {self.adaptation.probe_epochs} of {self.epochs} epochs: expected at most as "
+                "many"
+            )
+        return self
 
     @property
     def kept_side(self) -> int:

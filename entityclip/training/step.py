@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from itertools import chain, count
 
 import numpy as np
@@ -20,12 +21,16 @@ from entityclip.errors import ConfigError, TrainingError
 from entityclip.model.compatibility import require_fit
 from entityclip.model.distributed import process, processes
 from entityclip.model.entityclip import MAX_SCALE, Batch, EntityCLIP, Read
+from entityclip.model.frozen_part import frozen_blocks
+from entityclip.model.image_towers import image_blocks
 from entityclip.model.tokens import TowerOutput
-from entityclip.training import batches
-from entityclip.training.adapters import adapt, optimizer, train_mode
+from entityclip.paths import DecodedLayout
+from entityclip.training import batches, frozen_features
+from entityclip.training.adapters import adapt, optimizer, tower_weights, train_mode
 from entityclip.training.batches import PreparedBatch, TrainingSet
 from entityclip.training.config import TrainConfig
 from entityclip.training.ema import Average
+from entityclip.training.frozen_features import FrozenFeatures, Views
 from entityclip.training.memory import attention, keep_freed_memory
 from entityclip.training.resume_state import whole_state
 
@@ -52,6 +57,8 @@ class Steps(Dataset[PreparedBatch]):
         self.config, self.training = config, training
         self.tokenizer = config.tokenisation.load()
         self.process, self.processes = process(), processes()
+        self.features: dict[bool, FrozenFeatures] = {}
+        """Kept features that stand in for pictures: in the first epochs, with a frozen tower (True), and after them."""
         self.plan: list[tuple[int, np.ndarray]] = [
             (epoch, rows[: len(rows) // self.processes * self.processes])
             for epoch in range(config.epochs)
@@ -72,11 +79,25 @@ class Steps(Dataset[PreparedBatch]):
             tokenizer=self.tokenizer,
             generator=self.generator(step),
             share=slice(self.process * each, (self.process + 1) * each),
+            features=self.features.get(self.probes(step)),
         )
 
     def generator(self, step: int) -> torch.Generator:
         """Random generator of a step."""
         return torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
+
+    def probes(self, step: int) -> bool:
+        """Whether ``step`` belongs to the first epochs, in which the image tower is frozen."""
+        return self.plan[step][0] < self.config.adaptation.probe_epochs
+
+    @cached_property
+    def probe(self) -> int:
+        """Number of steps in those epochs."""
+        return sum(epoch < self.config.adaptation.probe_epochs for epoch, _ in self.plan)
+
+    def done(self, step: int) -> float:
+        """How much of its part of the run lies before ``step``: each part has a schedule of its own."""
+        return step / self.probe if step < self.probe else (step - self.probe) / (len(self) - self.probe)
 
     def ends_epoch(self, step: int) -> bool:
         """Whether ``step`` is the last of its epoch."""
@@ -107,9 +128,49 @@ class TrainingJob:
                 block.compile()
         self.wrapped, prepared = self.accelerator.prepare(self.model, optimizer(self.model, config))
         self.optimizer: torch.optim.Optimizer = prepared.optimizer
+        self._tower_weights = tower_weights(self.model)
+        self.probing: bool | None = None
         self.train_mode()
         with torch.no_grad():
             self.average = Average(self.wrapped, keep=config.ema_decay)
+
+    def keep_features(self, cache: DecodedLayout, *, hashes: Sequence[str], progress: bool) -> None:
+        """Let the frozen part of the image tower read the training pictures once, where the config wants it to.
+
+        Raises:
+            ConfigError: The tower cannot be cut between its blocks.
+        """
+        config = self.config
+        cuts = self.cuts()
+        if cuts:
+            views = Views(config.adaptation.views, config.preprocessing, config.augmentation)
+            kept = frozen_features.keep_features(
+                self.model.visual,
+                self.steps.training.pictures,
+                hashes=hashes,
+                views=views,
+                blocks=list(cuts.values()),
+                cache=cache,
+                progress=progress,
+            )
+            self.steps.features = {probing: kept[cut] for probing, cut in cuts.items()}
+
+    def cuts(self) -> dict[bool, int]:
+        """In the first epochs (True) and after them: behind how many blocks features are kept; empty without any."""
+        if not self.config.adaptation.views:
+            return {}
+        learning = frozen_blocks(self.model.visual)
+        whole = {True: len(image_blocks(self.model.visual))} if self.steps.probe else {}
+        return whole | ({False: learning} if learning and self.steps.probe < len(self.steps) else {})
+
+    def enter(self, *, probing: bool) -> None:
+        """Let the weights learn that learn in this part of the run, from pictures or from kept features."""
+        self.probing = probing
+        for weight in self._tower_weights:
+            weight.requires_grad_(not probing)
+        features = self.steps.features.get(probing)
+        self.model.features_behind = features.blocks if features else None
+        self.train_mode()
 
     def train_mode(self) -> None:
         """Put the model into training mode, all but its frozen modules."""
@@ -121,6 +182,8 @@ class TrainingJob:
         Raises:
             TrainingError: Loss or gradient is not finite; the weights are still those of the step before.
         """
+        if (probing := self.steps.probes(number)) != self.probing:
+            self.enter(probing=probing)
         torch.manual_seed(self.config.seed * 1_000_003 + number)  # a tower may have dropout
         epoch, _ = self.steps.plan[number]
         batch = prepared.batch(
@@ -135,9 +198,9 @@ class TrainingJob:
         self._require_finite(number, values["loss"], f"the loss is no longer finite ({values})")
         norm = self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.config.max_grad_norm)
         self._require_finite(number, float(norm), f"the gradient is no longer finite (loss {values['loss']:.4g})")
+        highest = self.config.adaptation.probe_rate if probing else self.config.learning_rate
         for group in self.optimizer.param_groups:
-            scale = _schedule(number / len(self.steps), warmup=self.config.warmup)
-            group["lr"] = self.config.learning_rate * group["scale"] * scale
+            group["lr"] = highest * group["scale"] * _schedule(self.steps.done(number), warmup=self.config.warmup)
         self.optimizer.step()
         with torch.no_grad():  # beyond the loss's own limit it would have no gradient to come back by
             self.model.logit_scale.clamp_(max=math.log(MAX_SCALE))
@@ -156,7 +219,7 @@ class TrainingJob:
         then each chunk is read again and passes them on.
         """
         model, chunk, loss = self.model, self.config.grad_cache_chunk, self.config.loss
-        inputs = [(model.image_tokens, batch.pictures), (model.text_tokens, batch.captions)]
+        inputs = [(model.batch_tokens, batch.pictures), (model.text_tokens, batch.captions)]
         if loss.explanation or loss.beta or loss.eta:
             inputs.append((model.text_tokens, batch.explanations))
         seeds = count(number << 20)
@@ -240,6 +303,10 @@ def _require_possible(config: TrainConfig, model: EntityCLIP) -> None:
         raise ConfigError(
             "grad_cache_chunk and shard: cached gradients need unsharded weights; set only one of the two"
         )
+    if config.adaptation.interpolate and processes() > 1:
+        raise ConfigError("adaptation.interpolate: the weights are interpolated in one process; start without torchrun")
+    if config.minutes is not None and processes() > 1:
+        raise ConfigError("minutes: a budget is for one process; start without torchrun, or set epochs")
     if config.shard and processes() == 1:
         raise ConfigError("shard: there is only one process; start several with torchrun")
 

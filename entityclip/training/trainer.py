@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from entityclip.data.pairs import read_frame
 from entityclip.data.text import Tokenizer
 from entityclip.model import checkpoint
 from entityclip.model.checkpoint_card import CheckpointCard, read_card
@@ -22,7 +23,9 @@ from entityclip.schemas import Split
 from entityclip.training import batches, resume_state
 from entityclip.training.batches import TrainingSet
 from entityclip.training.best_checkpoint import Best
+from entityclip.training.budget import planned
 from entityclip.training.config import TIMES, TrainConfig, code_hash, versions
+from entityclip.training.interpolation import interpolate, keep_start
 from entityclip.training.step import TrainingJob, join
 
 Report = Callable[[int, dict[str, float]], None]
@@ -65,20 +68,28 @@ def fit(
 
     cache = decoded or run.decoded
     training = _read(config, data, "train", side=config.kept_side, cache=cache, progress=show)
+    config, plan = planned(config, training, run=run, started=started)
+    if plan and first:
+        tqdm.write(plan)
     job = TrainingJob(config, training)
+    hashes = read_frame(data.pairs, name="train", columns=["image_sha256"])["image_sha256"].tolist()
+    job.keep_features(cache, hashes=hashes, progress=show)
+    interpolates = config.adaptation.interpolate and 0 < job.steps.probe < len(job.steps)
     validation = (
         _read(config, data, "val", side=config.preprocessing.size, cache=cache, progress=show)
-        if config.keep == "best"
+        if config.keep == "best" or interpolates
         else None
     )
-    best = Best(config, validation, run.best) if validation else None
+    held_out = Best(config, validation, run.best) if validation else None
+    best = held_out if config.keep == "best" else None
     terms = _train(job, best, run=run, report=report if first else _silent, progress=show)
     if best:
         best.restore(job)
+    extra = {"interpolation": interpolate(job, held_out, run.start)} if interpolates and held_out else {}
     weights = job.finish()
     if first:
         truncated = _truncated(training, job.steps.tokenizer)
-        metrics = {**terms, **truncated, "seconds": time.monotonic() - started}
+        metrics = {**terms, **truncated, **extra, "seconds": time.monotonic() - started}
         _keep(config, job, weights, run=run, data_hash=data_hash, metrics=metrics)
     job.accelerator.wait_for_everyone()
     return read_card(run.checkpoint)
@@ -100,6 +111,8 @@ def _train(job: TrainingJob, best: Best | None, *, run: RunLayout, report: Repor
     requested = time.monotonic()
     for step, prepared in enumerate(steps, start=done):
         arrived = time.monotonic()
+        if step == job.steps.probe and config.adaptation.interpolate:
+            keep_start(job, run.start)
         terms = job.step(step, prepared)
         means.add(terms | dict(zip(TIMES, (arrived - requested, time.monotonic() - arrived), strict=True)))
         bar.update()
@@ -159,6 +172,7 @@ def _keep(
     )
     run.resume.unlink(missing_ok=True)
     run.best.unlink(missing_ok=True)
+    run.start.unlink(missing_ok=True)
 
 
 SAMPLE = 2000
