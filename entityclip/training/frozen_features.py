@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +22,8 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from entityclip.data.image_cache import SplitImages
-from entityclip.data.images import Augmentation, Preprocessing
 from entityclip.data.pairs import digest
+from entityclip.data.preprocessing import Augmentation, Preprocessing
 from entityclip.errors import WorkspaceError
 from entityclip.model import frozen_part
 from entityclip.model.image_towers import ImageTower
@@ -139,7 +140,7 @@ def _key(tower: ImageTower, *, hashes: Sequence[str], views: Views, blocks: int)
 
 @torch.inference_mode()
 def _write_view(
-    tower: ImageTower, pictures: SplitImages, *, views: Views, view: int, paths: dict[int, Path], bar: tqdm[None]
+    tower: ImageTower, pictures: SplitImages, *, views: Views, view: int, paths: dict[int, Path], bar: tqdm[Any]
 ) -> None:
     """One view of every picture, behind each cut; a file appears when it is whole."""
     learning, device = tower.training, next(tower.parameters()).device

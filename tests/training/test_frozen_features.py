@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from small_architectures import IMAGE_TOWERS, architecture
 
-from entityclip.data.images import Augmentation, Preprocessing
+from entityclip.data.preprocessing import Augmentation, Preprocessing
 from entityclip.data.text import Tokenisation
 from entityclip.errors import ConfigError
 from entityclip.model.config import ExpertConfig, ModelConfig, TowerConfig
