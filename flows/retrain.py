@@ -39,6 +39,7 @@ def retrain(  # noqa: PLR0913 (the parameters of a deployment are flat)
     mapping: Path | None = None,
     products: int | None = None,
     epochs: Annotated[int, Field(ge=1)] | None = None,
+    minutes: Annotated[float, Field(gt=0)] | None = None,
     device: Device = "cpu",
     config: Path | None = None,
     replace_source: bool = False,
@@ -56,6 +57,7 @@ def retrain(  # noqa: PLR0913 (the parameters of a deployment are flat)
         mapping: YAML file that maps the columns of a table.
         products: Number of products to draw, for the built-in catalogue.
         epochs: Number of epochs instead of the preset's.
+        minutes: Budget of the training instead of the preset's: epochs are the most that fit into it.
         device: Device to train on; evaluation and service use the CPU, so that their scores are comparable.
         config: JSON or YAML file with training settings in place of the preset's, as ``entityclip tune`` writes it.
         replace_source: Replace the workspace's data by those of another source; without it, such a run is refused.
@@ -71,7 +73,7 @@ def retrain(  # noqa: PLR0913 (the parameters of a deployment are flat)
 
     def chosen() -> tuple[WorkspaceSource, Preset]:
         origin = source_for(layout, named, replace=replace_source)
-        return origin, settings_of(origin.preset, epochs=epochs, device=device, config=config)
+        return origin, settings_of(origin.preset, epochs=epochs, minutes=minutes, device=device, config=config)
 
     chosen()  # fail before a workspace is created
     register_run(layout)
@@ -104,14 +106,21 @@ def _stages(layout: Layout, chosen: Callable[[], tuple[WorkspaceSource, Preset]]
         return Cancelled(message=str(busy))  # dropped by policy, which is not a failure
 
 
-def settings_of(preset: str, *, epochs: int | None, device: Device, config: Path | None) -> Preset:
+def settings_of(
+    preset: str,
+    *,
+    epochs: int | None,
+    device: Device,
+    config: Path | None,
+    minutes: float | None = None,
+) -> Preset:
     """The preset with the given overrides; arguments as for ``retrain``."""
     from entityclip.training import read_config
     from entityclip.training.presets import preset as named_preset
 
     settings = named_preset(preset)
     train = settings.train if config is None else read_config(config)
-    return settings.model_copy(update={"train": train.changed(epochs=epochs, device=device)})
+    return settings.model_copy(update={"train": train.changed(epochs=epochs, minutes=minutes, device=device)})
 
 
 if __name__ == "__main__":  # the same as the console script, for deployments that start modules

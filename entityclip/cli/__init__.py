@@ -17,7 +17,7 @@ app = typer.Typer(
       entityclip ingest table --path shop/ --to mine
       entityclip explain mine
       entityclip score mine
-      entityclip train --preset table --data mine --run first
+      entityclip train --preset photos --data mine --run first
       entityclip calibrate --checkpoint first/checkpoint --data mine
       entityclip evaluate --checkpoint first/checkpoint --data mine
       entityclip tag --checkpoint first/checkpoint --data mine photo.jpg
@@ -27,7 +27,7 @@ app = typer.Typer(
     \b
     Those commands gate, version and release nothing. The whole pipeline does:
       entityclip init shop-search
-      entityclip run --preset table --source-path shop/ --workspace shop-search
+      entityclip run --source table --source-path shop/ --workspace shop-search
 
     \b
     Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 another run is at work.""",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def ablate(
-    preset: Annotated[str, typer.Option(help="Source and settings: demo, grocery, table or tiny.")] = "demo",
+    preset: Annotated[str, typer.Option(help="Source and settings: demo, photos, grocery, table or tiny.")] = "demo",
     to: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the results; the same command resumes it.")] = Path(
         "build/ablation"
     ),

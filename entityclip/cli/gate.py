@@ -31,7 +31,7 @@ def gate_report(
     to: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the results; the same command resumes it.")] = Path(
         "build/gate"
     ),
-    preset: Annotated[str, typer.Option(help="Settings to train with: demo, grocery, table or tiny.")] = "demo",
+    preset: Annotated[str, typer.Option(help="Settings to train with: demo, photos, grocery, table or tiny.")] = "demo",
     seeds: Annotated[int, typer.Option(min=1, help="Training runs per variant.")] = 3,
     epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs; default: as in the preset.")] = None,
     tune: Annotated[

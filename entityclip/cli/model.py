@@ -33,12 +33,21 @@ def train(
     run: Annotated[
         Path, typer.Option("--to", "--run", metavar="DIR", help="Folder of the run; the same command resumes it.")
     ] = Path("build/run"),
-    preset: Annotated[str, typer.Option(help="Settings: demo, grocery, table, published or tiny.")] = "demo",
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Settings: demo, photos, grocery, table, published or tiny; default: photos with --source table, else "
+            "demo."
+        ),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="Instead of --preset: JSON or YAML file with settings.")] = None,
     pretrained: Annotated[
         str | None, typer.Option(help="Initial weights: open_clip tag, file or folder; 'none' trains from scratch.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs; default: as in the settings.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.1, help="Budget of the training: as many epochs as fit into it.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default: as in the settings.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the settings as JSON and exit.")] = False,
     as_json: Json = False,
@@ -50,15 +59,17 @@ def train(
 
     \b
     Example:
-      entityclip train --preset table --data mine --run first
+      entityclip train --preset photos --data mine --run first --minutes 5
     """
     from entityclip.data.sources import SourceOptions
     from entityclip.training import run_key
+    from entityclip.training.presets import usual_preset
     from entityclip.training.step import join
     from entityclip.training.trainer import fit
 
     options = SourceOptions(source=source, path=source_path, mapping=mapping, products=products)
-    settings, warning = _settings(preset, config, pretrained=pretrained, epochs=epochs, device=device)
+    settings, warning = _settings(preset or usual_preset(source or ""), config, pretrained=pretrained)
+    settings = settings.changed(epochs=epochs, minutes=minutes, device=device)
     target, processes = RunLayout(run), join(settings)
     if warning and processes.is_main_process:
         typer.echo(warning, err=True)
@@ -74,23 +85,20 @@ def train(
         from tqdm import tqdm
 
         figures = "  ".join(f"{name} {value:.3f}" for name, value in terms.items())
-        tqdm.write(f"epoch {epoch}/{settings.epochs}  {figures}")
+        tqdm.write(f"epoch {epoch}{f'/{settings.epochs}' * (settings.minutes is None)}  {figures}")
 
     card = fit(settings, data=folder, data_hash=data_hash, run=target, report=report, progress=on_terminal())
     if processes.is_main_process:
         _show_card(card, target, folder=folder, as_json=as_json)
 
 
-def _settings(
-    preset: str, config: Path | None, *, pretrained: str | None, epochs: int | None, device: str | None
-) -> tuple[TrainConfig, str]:
-    """Settings of the preset or file, overridden by options; and a warning if the pretrained weights are missing."""
+def _settings(preset: str, config: Path | None, *, pretrained: str | None) -> tuple[TrainConfig, str]:
+    """Settings of the preset or file, with other first weights; and a warning if the pretrained weights are missing."""
     from entityclip.model.weights import weights_file
     from entityclip.training import read_config
     from entityclip.training.presets import preset as named_preset
 
     settings = named_preset(preset).train if config is None else read_config(config)
-    settings = settings.changed(epochs=epochs, device=device)
     if pretrained is not None:
         return settings.starting_from(None if pretrained == "none" else pretrained), ""
     towers = settings.model.towers

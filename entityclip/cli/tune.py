@@ -56,7 +56,7 @@ def tune(
     data: Data,
     to: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the search; the same command resumes it.")],
     preset: Annotated[
-        str, typer.Option(help="Settings to start from: demo, grocery, table, published or tiny.")
+        str, typer.Option(help="Settings to start from: demo, photos, grocery, table, published or tiny.")
     ] = "demo",
     config: Annotated[Path | None, typer.Option(help="Instead of --preset: JSON or YAML file with settings.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs; default: as in the settings.")] = None,

@@ -86,10 +86,11 @@ def fitting(config: TrainConfig, costs: Costs, *, seconds: float) -> Plan:
     """The plan that fits into ``seconds``: features and heads first, since they pay most, then fine-tuning."""
     views = _most(config.adaptation.views, costs.view, FEATURES * seconds)
     left = seconds - views * costs.view
-    tunes = config.epochs > config.adaptation.probe_epochs and costs.epoch <= left
-    probe = _most(config.adaptation.probe_epochs, costs.probe_epoch, PROBE * seconds if tunes else left)
+    heads = min(config.adaptation.probe_epochs, config.epochs)
+    tunes = config.epochs > heads and costs.epoch <= left
+    probe = _most(heads, costs.probe_epoch, PROBE * seconds if tunes else left)
     left -= probe * costs.probe_epoch
-    tuning = _most(config.epochs - config.adaptation.probe_epochs, costs.epoch, left) if tunes or not probe else 0
+    tuning = _most(config.epochs - heads, costs.epoch, left) if tunes or not probe else 0
     spent = {"features": views * costs.view, "heads": probe * costs.probe_epoch, "towers": tuning * costs.epoch}
     return Plan(
         views=views,

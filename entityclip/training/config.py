@@ -7,10 +7,10 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
 from entityclip.data.cache_key import Inputs
 from entityclip.data.pairs import sources_hash
@@ -119,15 +119,6 @@ class TrainConfig(Record):
         default=8, ge=0, description="Training pictures are decoded once if they fit into this; else streamed."
     )
     save_seconds: float = Field(default=20, ge=0, description="A killed run loses at most about this many seconds.")
-
-    @model_validator(mode="after")
-    def _learns_after_the_probe(self) -> Self:
-        if self.adaptation.probe_epochs > self.epochs:
-            raise ValueError(
-                f"adaptation.probe_epochs {self.adaptation.probe_epochs} of {self.epochs} epochs: expected at most as "
-                "many"
-            )
-        return self
 
     @property
     def kept_side(self) -> int:

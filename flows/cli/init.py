@@ -23,7 +23,7 @@ def init(
     Example:
       entityclip init shop-search
       editor shop-search/entityclip.yaml
-      entityclip run --preset table --source-path shop/ --mapping shop.yaml --workspace shop-search
+      entityclip run --source table --source-path shop/ --mapping shop.yaml --workspace shop-search
     """
     from entityclip.paths import Layout
     from entityclip.settings import read_config
@@ -35,7 +35,7 @@ def init(
     read_config(layout.config)
     typer.echo(f"Workspace: {layout.root} ({'new' if made else 'it was there already'})")
     typer.echo(f"Settings:  {layout.config} ({'kept as it was' if kept else 'every setting with its default'})")
-    typer.echo(f"Next:      entityclip run --workspace {shlex.quote(str(layout.root))} --preset table ...")
+    typer.echo(f"Next:      entityclip run --workspace {shlex.quote(str(layout.root))} --source table ...")
     if as_json:
         answer = {"workspace": str(layout.root), "settings": str(layout.config), "made": made, "kept_settings": kept}
         typer.echo(json.dumps(answer, ensure_ascii=False))

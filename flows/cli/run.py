@@ -26,13 +26,16 @@ def run(
     ],
     preset: Annotated[
         PresetName | None,
-        typer.Option(help="Source, splits and training settings to start from; needed in a new workspace."),
+        typer.Option(help="Source, splits and training settings to start from; a new workspace needs it or --source."),
     ] = None,
     source: Annotated[SourceName | None, typer.Option(help="Another source than the preset's.")] = None,
     source_path: SourcePath = None,
     mapping: Mapping = None,
     products: Products = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Another number of epochs than the preset's.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.1, help="Budget of the training: as many epochs as fit into it.")
+    ] = None,
     device: Annotated[Device, typer.Option(help="What to train on.")] = "cpu",
     config: Annotated[Path | None, typer.Option(help="File of training settings in place of the preset's.")] = None,
     dry_run: Annotated[
@@ -51,7 +54,7 @@ def run(
 
     \b
     Example:
-      entityclip run --workspace shop-search --preset table --source-path shop/ --mapping shop.yaml
+      entityclip run --workspace shop-search --source table --source-path shop/ --mapping shop.yaml --minutes 10
       entityclip run --workspace shop-search --dry-run
       entityclip run --workspace shop-search
     """
@@ -69,6 +72,7 @@ def run(
         mapping=mapping,
         products=products,
         epochs=epochs,
+        minutes=minutes,
         device=device,
         config=config,
         replace_source=replace_source,

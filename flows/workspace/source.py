@@ -18,14 +18,14 @@ from entityclip.data.sources.base import Source
 from entityclip.errors import ConfigError, EntityClipError, faults
 from entityclip.paths import Layout
 from entityclip.schemas import Record
-from entityclip.training.presets import PRESETS, preset
+from entityclip.training.presets import preset, usual_preset
 from flows.workspace.repository import Repository, exclusive
 
 _DATA_FROM = re.compile(r"Data from (\w+): ")
 """Start of the message of a data version's commit; see ``reprocess_quarantine.summary``."""
 
 
-PresetName = Literal["demo", "grocery", "table", "tiny"]
+PresetName = Literal["demo", "photos", "grocery", "table", "tiny"]
 SourceName = Literal["catalog", "grocery", "table"]
 Device = Literal["cpu", "cuda"]
 
@@ -122,7 +122,7 @@ def _remembered(layout: Layout, known: WorkspaceSource | None) -> WorkspaceSourc
         held = f"its data come from {kind!r}, but of which path is not known" if kind else "it has no source yet"
         raise ConfigError(
             f"{layout.root}: {held}; name it once by hand: entityclip run --workspace {layout.root} "
-            "--preset table --source-path ... --mapping ..., or --preset demo for the built-in sample"
+            "--source table --source-path ... --mapping ..., or --preset demo for the built-in sample"
         )
     return known
 
@@ -132,7 +132,7 @@ def _completed(layout: Layout, named: Origin, known: WorkspaceSource | None) -> 
     if kind is None:
         raise ConfigError(f"{layout.root}: has no source yet; name --preset or --source beside the path")
     same = known if known and known.source == kind else None
-    usual = same.preset if same else kind if kind in PRESETS else "demo"
+    usual = same.preset if same else usual_preset(kind)
     return WorkspaceSource(
         preset=named.preset or usual,
         source=kind,

@@ -58,7 +58,9 @@ def test_mirroring_and_letterboxing_are_settings_of_a_run(tmp_path: Path) -> Non
 
 
 def test_unknown_preset_names_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="'large' is unknown; known are demo, grocery, table, published, tiny"):
+    with pytest.raises(
+        ConfigError, match="'large' is unknown; known are demo, photos, grocery, table, published, tiny"
+    ):
         preset("large")
 
 

@@ -172,7 +172,7 @@ def test_a_table_or_mapping_that_is_gone_is_named_with_the_remedy(shop: Layout, 
 
 def test_an_older_workspace_needs_its_source_once(workspace: Layout, accepted: Accepted, table: Path) -> None:
     version_data(workspace, accepted("1"), message="Data from table: 1 pairs\n\nSet aside: email 3")
-    with pytest.raises(ConfigError, match=r"'table'.*--preset table --source-path"):
+    with pytest.raises(ConfigError, match=r"'table'.*--source table --source-path"):
         source_for(workspace, Origin())
     with pytest.raises(ConfigError, match="its data come from: table;"):
         source_for(workspace, Origin(preset="demo"))
