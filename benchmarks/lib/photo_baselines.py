@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 from torch import nn
 from torch.nn import functional as F
 
@@ -22,7 +22,7 @@ from entityclip.model.config import ModelConfig
 from entityclip.model.entityclip import EntityCLIP
 from entityclip.paths import DataLayout, DecodedLayout
 from entityclip.schemas import Split
-from entityclip.training.batches import CHANCES, augment
+from entityclip.training.batches import DRAWS, augment
 from entityclip.training.memory import keep_freed_memory
 
 SHARPNESS = 20.0
@@ -119,7 +119,7 @@ def finetuned(
         if len(rows) < 32:
             rows = torch.randperm(len(products))
         batch, rows = rows[:32], rows[32:]
-        varied = augment(train.squares[batch], torch.rand(len(batch), CHANCES), size=160, config=how)
+        varied = augment(train.squares[batch], torch.rand(len(batch), DRAWS), size=160, config=how)
         pictures = tower.preprocessing.normalise(varied).contiguous(memory_format=torch.channels_last)
         loss = F.cross_entropy(head(tower.pooled(pictures)), products[batch])
         optimizer.zero_grad()
@@ -139,7 +139,7 @@ def finetuned(
 def difference(ours: np.ndarray, theirs: np.ndarray) -> list[float]:
     """Points that ``ours`` is ahead, with its 95 % interval: (S, Q) right or wrong, by seed and query.
 
-    Queries are drawn anew, each with the answers of all seeds.
+    The bootstrap draws queries, each with the answers of all seeds.
     """
     gained = 100 * (ours.astype(float) - theirs.astype(float)).mean(axis=0)
     rng = np.random.default_rng(0)

@@ -30,7 +30,7 @@ from entityclip.model.image_towers import ImageTower
 from entityclip.paths import DecodedLayout
 from entityclip.storage import atomic_path
 from entityclip.training import batches
-from entityclip.training.batches import CHANCES, augment
+from entityclip.training.batches import DRAWS, augment
 
 CHUNK = 32
 """Pictures that the tower reads at a time."""
@@ -48,10 +48,10 @@ class Views:
     def pictures(self, squares: torch.Tensor, *, rows: np.ndarray, view: int, device: torch.device) -> torch.Tensor:
         """(B, 3, S, S) uint8 squares of these rows -> (B, 3, size, size) normalised, as this view shows them."""
         still = Augmentation(crop=1, rotate=0, flip=False, light=0, saturation=0)
-        chance = torch.stack([_draws(view, int(row)) for row in rows])
+        draws = torch.stack([_draws(view, int(row)) for row in rows])
         varied = augment(
             squares.to(device),
-            chance.to(device),
+            draws.to(device),
             size=self.preprocessing.size,
             config=self.augmentation if view else still,
         )
@@ -59,7 +59,7 @@ class Views:
 
 
 def _draws(view: int, row: int) -> torch.Tensor:
-    return torch.rand(CHANCES, generator=torch.Generator().manual_seed(1_000_003 * view + row))
+    return torch.rand(DRAWS, generator=torch.Generator().manual_seed(1_000_003 * view + row))
 
 
 class FrozenFeatures:
@@ -69,9 +69,9 @@ class FrozenFeatures:
         self.paths, self.blocks = tuple(paths), blocks
         self._views = [np.lib.format.open_memmap(path, mode="r") for path in self.paths]
 
-    def read(self, rows: np.ndarray, chance: torch.Tensor) -> torch.Tensor:
+    def read(self, rows: np.ndarray, draws: torch.Tensor) -> torch.Tensor:
         """(B,) row numbers and (B,) draws in 0..1 that choose the views -> (B, ...) float16."""
-        views = (chance * len(self._views)).long().clamp(max=len(self._views) - 1)
+        views = (draws * len(self._views)).long().clamp(max=len(self._views) - 1)
         read = [self._views[view][row] for view, row in zip(views.tolist(), rows.tolist(), strict=True)]
         return torch.from_numpy(np.stack(read))
 

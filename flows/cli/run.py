@@ -60,7 +60,7 @@ def run(
     """
     if dry_run:
         origin = Origin(preset=preset, source=source, path=source_path, mapping=mapping, products=products)
-        settings = {"epochs": epochs, "device": device, "config": config}
+        settings = {"epochs": epochs, "minutes": minutes, "device": device, "config": config}
         _print_plan(workspace, origin, settings, replace=replace_source, only_json=only_json)
         return
     started = time.monotonic()

@@ -8,8 +8,11 @@ import pytest
 import torch
 
 from entityclip.data.ingest import SplitShares
+from entityclip.data.preprocessing import Preprocessing
 from entityclip.data.sources import SOURCES
 from entityclip.errors import ConfigError
+from entityclip.model.backbones import BackboneConfig, Choice, Task, best_at_hand
+from entityclip.model.config import TowerConfig
 from entityclip.model.entityclip import EntityCLIP
 from entityclip.training import TrainConfig, presets, read_config, run_key
 from entityclip.training.presets import PRESETS, preset
@@ -75,3 +78,28 @@ def test_half_precision_is_for_processors_that_compute_in_it(
     assert presets.cpu_precision() == "float32"
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: fpu {flags} sse2\n")
     assert presets.cpu_precision() == precision
+
+
+def test_photos_without_a_backbone_trains_from_scratch() -> None:
+    scratch = best_at_hand(BackboneConfig(backbone="none"), Task())
+    assert presets.photos(scratch).train == presets.demo().train
+
+
+def test_photos_reads_kept_features_of_the_packaged_tower_and_shows_whole_pictures() -> None:
+    lite = TowerConfig(architecture="entityclip-photos", image_weights="efficientnet-lite0")
+    how = Preprocessing(size=224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    chosen = presets.photos(Choice(name="efficientnet-lite0", towers=lite, preprocessing=how, reason="")).train
+    assert (chosen.adaptation.views, chosen.adaptation.text, chosen.minutes) == (4, "all", 5)
+    assert (chosen.preprocessing.resize, chosen.preprocessing.mean) == ("letterbox", how.mean)
+    clip = TowerConfig(architecture="ViT-B-32", pretrained="/models/clip.safetensors")
+    both = presets.photos(Choice(name="clip", towers=clip, preprocessing=how, reason="")).train
+    assert (both.adaptation.views, both.adaptation.text) == (0, "same")
+
+
+def test_a_table_has_photographs_where_no_preset_is_named() -> None:
+    assert [presets.usual_preset(source) for source in ("table", "grocery", "catalog", "n24news")] == [
+        "photos",
+        "grocery",
+        "demo",
+        "demo",
+    ]

@@ -104,7 +104,7 @@ def test_replacing_by_kind_keeps_nothing_and_by_path_alone_keeps_the_rest(shop: 
     moved = source_for(shop, Origin(path=tmp_path / "moved"), replace=True)
     assert moved.mapping == source_for(shop, Origin()).mapping
     fresh = source_for(shop, Origin(source="table", path=tmp_path / "moved"), replace=True)
-    assert (fresh.preset, fresh.mapping) == ("table", None)
+    assert (fresh.preset, fresh.mapping) == ("photos", None)
 
 
 def test_the_memory_is_committed_once_and_goes_with_a_clone(shop: Layout, tmp_path: Path) -> None:
