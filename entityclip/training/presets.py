@@ -129,7 +129,7 @@ def photos(backbone: Choice | None = None) -> Preset:
         model=ModelConfig(towers=backbone.towers, experts=ExpertConfig(image=2, shared=2, text=2)),
         loss=LossConfig(smoothing=0.1),
         preprocessing=backbone.preprocessing.model_copy(update={"resize": "letterbox"}),
-        augmentation=Augmentation(crop=0.35, rotate=10, light=0.3, saturation=0.2),
+        augmentation=Augmentation(crop=0.4, rotate=10, light=0.3, saturation=0.2),
         adaptation=Adaptation(
             towers="last",
             blocks=3,

@@ -183,7 +183,7 @@ def test_a_plan_spends_on_features_and_heads_first(photos: TrainConfig) -> None:
     small = budget.fitting(config, costs, seconds=25)
     assert (small.views, small.probe_epochs, small.epochs) == (1, 7, 7)  # no time for an epoch of the towers
     assert budget.fitting(config, costs, seconds=1).epochs == 1  # never nothing
-    assert "6 views of each picture" in str(plan)
+    assert "views of each picture through the frozen blocks: 6" in str(plan)
 
 
 def test_the_plan_of_a_budget_is_kept_by_a_resumed_run(
