@@ -72,7 +72,7 @@ def test_proposal_changes_what_it_names_and_nothing_else():
 def test_cost_grows_with_the_pictures(tmp_path):
     data = tiny_data(tmp_path)
     few = seconds_per_epoch(CONFIG, data)
-    assert 0 < few < 10
+    assert 0 < few < 60
     rows = [*pairs.iter_rows(data.pairs, name="train")]
-    pairs.write_rows(data.pairs, pairs.PAIRS, rows * 100, name="train")
+    pairs.write_rows(data.pairs, pairs.PAIRS, rows * 1000, name="train")
     assert seconds_per_epoch(CONFIG, data) > 10 * few

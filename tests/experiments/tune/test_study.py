@@ -97,6 +97,7 @@ def test_a_search_goes_on_where_it_ended(searched, data):
     assert (again, rows) == (found, [])
 
 
+@pytest.mark.slow
 def test_a_trial_that_a_kill_cut_short_is_run_again(tmp_path, data):
     search(data, tmp_path, trials=1)
     study = StudyLayout(tmp_path)
@@ -108,6 +109,7 @@ def test_a_trial_that_a_kill_cut_short_is_run_again(tmp_path, data):
     assert stored(study).trials[cut.number].state.name == "FAIL"
 
 
+@pytest.mark.slow
 def test_other_settings_are_another_search_in_the_same_folder(tmp_path, data):
     search(data, tmp_path, trials=1)
     other = CONFIG.model_copy(update={"learning_rate": 3e-3})
