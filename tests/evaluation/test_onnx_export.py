@@ -189,6 +189,7 @@ def test_file_that_is_not_the_cards_is_refused(tmp_path, layout, model, card):
         onnx_runtime.on("onnx", model, copy)
 
 
+@pytest.mark.slow
 def test_transformer_is_dynamic_int8(tmp_path, data):
     torch.manual_seed(0)
     vit = EntityCLIP(tiny_vit(tmp_path))

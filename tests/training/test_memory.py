@@ -29,6 +29,7 @@ def page_faults(how: str) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc, the C library whose settings these are")
 def test_a_block_that_was_freed_is_there_for_the_next_step() -> None:
     assert page_faults("keep") * 10 < page_faults("give back")

@@ -181,6 +181,7 @@ def test_a_limit_that_lets_nothing_pass_or_no_number_is_refused(study: GateStudy
         tune(study, parse_limit("email: text >= 2, 99"), scored=scored, broken=broken)
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_a_page_and_never_trains_twice(
     study: GateStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
