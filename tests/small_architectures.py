@@ -93,16 +93,19 @@ def hugging_face_text(**settings: Any) -> dict[str, Any]:
     return {"hf_model_name": "somebody/encoder", "hf_tokenizer_name": "somebody/encoder"} | settings
 
 
-def write_tokenizer(folder: Path, texts: list[str]) -> Path:
-    """A byte-level tokenizer learned from ``texts``, marked like XLM-RoBERTa's: 0 start, 1 padding, 2 end."""
+def write_tokenizer(folder: Path, texts: list[str], *, first: tuple[str, ...] = ()) -> Path:
+    """A byte-level tokenizer learned from ``texts``, marked like XLM-RoBERTa's: 0 start, 1 padding, 2 end.
+
+    ``first`` are further marks before these three.
+    """
     backend = Backend(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    marks = ["<s>", "<pad>", "</s>"]
+    marks = [*first, "<s>", "<pad>", "</s>"]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())[:VOCABULARY]
     trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=marks, initial_alphabet=alphabet[:90])
     backend.train_from_iterator(texts, trainer)
     backend.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+        single="<s> $A </s>", special_tokens=[("<s>", len(first)), ("</s>", len(first) + 2)]
     )
     named = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "sep_token": "</s>"}
     fast = PreTrainedTokenizerFast(tokenizer_object=backend, **named)

@@ -7,6 +7,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from entityclip.architectures.hugging_face_clip import clip_document, is_hugging_face_clip
 from entityclip.errors import ConfigError
 
 ARCHITECTURES = Path(__file__).parent
@@ -14,7 +15,8 @@ CONFIG_FILE = "open_clip_config.json"
 """In a folder as it is downloaded from the Hugging Face hub: settings of the towers and of the preprocessing."""
 
 Architecture = str | dict[str, Any]
-"""A name (open_clip's or one in ``architectures/``), a JSON file, a folder with ``open_clip_config.json``, content."""
+"""A name (open_clip's or one in ``architectures/``), a JSON file, a folder with ``open_clip_config.json`` or with a
+Hugging Face CLIP, content."""
 
 _PADS = {"timm/ViT-B-16-SigLIP": 1, "timm/ViT-B-16-SigLIP-i18n-256": 1}
 """open_clip leaves out what these tokenizers pad with: it never cuts padding, so its towers need not know."""
@@ -79,11 +81,13 @@ def _content(architecture: Architecture) -> tuple[dict[str, Any], str]:
     if (found := _named(architecture)) is not None:
         return found, architecture
     path = Path(architecture)
+    if path.is_dir() and not (path / CONFIG_FILE).is_file() and is_hugging_face_clip(path):
+        return clip_document(path), str(path)
     path = path / CONFIG_FILE if path.is_dir() else path
     if not path.is_file():
         raise ConfigError(
             f"architecture {architecture!r}: neither a name that open_clip or {ARCHITECTURES.name}/ knows, nor a JSON "
-            f"file, nor a folder with {CONFIG_FILE}"
+            f"file, nor a folder with {CONFIG_FILE} or the config.json of a Hugging Face CLIP"
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -16,8 +16,9 @@ from entityclip.architectures import document, name_of, settings
 from entityclip.data.preprocessing import Preprocessing
 from entityclip.data.text import Tokenisation, Tokenizer
 from entityclip.errors import ConfigError, faults
-from entityclip.model.backbones.input_pictures import trained_with
 from entityclip.model.config import TowerConfig
+from entityclip.model.pretrained import BACKBONES
+from entityclip.model.pretrained.input_pictures import trained_with
 from entityclip.model.tower_weights import text_folder
 from entityclip.model.towers import Towers
 from entityclip.model.weights import tag_of
@@ -55,6 +56,8 @@ def _trained_with(config: TowerConfig) -> dict[str, Any]:
         return trained_with(config.image_weights)
     if config.pretrained is None:
         return {}
+    if backbone := BACKBONES.get(config.pretrained):
+        return trained_with(backbone.name) | ({"resize_mode": backbone.resize} if backbone.mean else {})
     if tag := tag_of(config.architecture, config.pretrained):
         return tag
     if declared := document(config.architecture)["preprocess_cfg"]:

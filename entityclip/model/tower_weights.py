@@ -14,10 +14,11 @@ from open_clip.timm_model import TimmModel
 from torch import nn
 
 from entityclip.errors import ConfigError
-from entityclip.model.backbones.efficientnet_lite import is_efficientnet_lite, timm_names
-from entityclip.model.backbones.lookup import weights_path
 from entityclip.model.config import TowerConfig
 from entityclip.model.image_towers import ImageTower
+from entityclip.model.pretrained.efficientnet_lite import is_efficientnet_lite, timm_names
+from entityclip.model.pretrained.hugging_face_names import open_clip_names
+from entityclip.model.pretrained.lookup import weights_path
 from entityclip.model.text_towers import TextTower
 from entityclip.model.weights import file_in, read_weights, require_same_weights
 
@@ -42,7 +43,7 @@ def load_image_weights(tower: ImageTower, given: str) -> frozenset[str]:
         ConfigError: There is no such file, or a weight is missing, left over or of another shape.
     """
     path = file_in(weights_path(given))
-    tensors = read_weights(path)
+    tensors = open_clip_names(read_weights(path))
     inside = _part(tensors, "visual.")
     if inside or not isinstance(tower, TimmModel):
         tensors = inside or tensors
@@ -93,7 +94,7 @@ def load_text_weights(tower: TextTower, given: str) -> frozenset[str]:
         tensors = {f"transformer.{name}": tensor for name, tensor in _hugging_face(tower, path).items()}
     else:
         path = file_in(path)
-        tensors = _part(convert_to_custom_text_state_dict(read_weights(path)), "text.")
+        tensors = _part(convert_to_custom_text_state_dict(open_clip_names(read_weights(path))), "text.")
         tensors.pop("transformer.embeddings.position_ids", None)  # a buffer that transformers has given up
         if not tensors:
             raise ConfigError(

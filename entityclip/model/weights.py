@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 
 from entityclip.architectures import Architecture, settings
 from entityclip.errors import ConfigError
-from entityclip.model.backbones import BACKBONES, weights_path
+from entityclip.model.pretrained import BACKBONES, weights_path
+from entityclip.model.pretrained.hugging_face_names import open_clip_names
 
 ClipModel: TypeAlias = open_clip.CustomTextCLIP | open_clip.CoCa
 PREFERRED = (
@@ -127,7 +128,7 @@ def load_weights(clip: ClipModel, path: Path) -> None:
     Raises:
         ConfigError: The file cannot be read, or a weight is missing, left over or of another shape.
     """
-    tensors = convert_to_custom_text_state_dict(convert_state_dict(clip, read_weights(path)))
+    tensors = convert_to_custom_text_state_dict(convert_state_dict(clip, open_clip_names(read_weights(path))))
     tensors.pop("text.transformer.embeddings.position_ids", None)  # a buffer that transformers has given up
     if getattr(clip, "logit_bias", None) is not None:  # SigLIP's loss needs it, ours does not
         tensors.pop("logit_bias", None)

@@ -17,9 +17,9 @@ from entityclip.data.pairs import sources_hash
 from entityclip.data.preprocessing import Augmentation, Preprocessing
 from entityclip.data.text import Tokenisation
 from entityclip.errors import ConfigError, faults
-from entityclip.model.backbones import BACKBONES, weights_path
 from entityclip.model.checkpoint_card import file_sha256
 from entityclip.model.config import LossConfig, ModelConfig, TowerConfig
+from entityclip.model.pretrained import BACKBONES, weights_path
 from entityclip.schemas import Record
 from entityclip.schemas.renamed import refuse_renamed
 
@@ -71,6 +71,7 @@ class TrainConfig(Record):
     """Everything that decides what a training run computes."""
 
     model: ModelConfig = ModelConfig()
+    backbone: str = Field(default="", description="Which backbone the towers start from and why, for people.")
     loss: LossConfig = LossConfig()
     preprocessing: Preprocessing = Preprocessing()
     tokenisation: Tokenisation = Tokenisation()
@@ -173,8 +174,8 @@ def read_config(path: Path) -> TrainConfig:
 TIMES = ("wait_s", "step_s")
 """Mean seconds that a step waited for its batch, and computed."""
 
-HOW = {"workers", "save_seconds"}
-"""Fields that change how fast a run is, and nothing of what it computes."""
+HOW = {"workers", "save_seconds", "backbone"}
+"""Fields that change how fast a run is or what it reports, and nothing of what it computes."""
 
 
 def code_hash() -> str:

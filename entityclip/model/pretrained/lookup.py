@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from entityclip.errors import ConfigError
-from entityclip.model.backbones.table import BACKBONES, Backbone
+from entityclip.model.pretrained.record import Backbone
+from entityclip.model.pretrained.table import BACKBONES
 
 
 def at_hand(backbone: Backbone, *, folders: Iterable[Path] = ()) -> Path | None:
@@ -41,12 +42,12 @@ def _in_package(backbone: Backbone) -> Path | None:
 
 
 def _in_cache(backbone: Backbone) -> Path | None:
-    """The downloaded file, or for a text tower the folder of its files, in the cache of the Hugging Face hub."""
+    """The downloaded file in the cache of the Hugging Face hub; its folder where other files there are needed too."""
     if not backbone.repository:
         return None
     from huggingface_hub import try_to_load_from_cache
 
-    cached = try_to_load_from_cache(backbone.repository, backbone.file)
-    if not isinstance(cached, str):
-        return None
-    return Path(cached).parent if backbone.kind == "text" else Path(cached)
+    names = {backbone.file, backbone.file.replace("open_clip_model", "open_clip_pytorch_model")}
+    cached = (try_to_load_from_cache(backbone.repository, name) for name in sorted(names))
+    found = next((Path(path) for path in cached if isinstance(path, str)), None)
+    return found.parent if found is not None and not backbone.package and backbone.kind != "image" else found

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from entityclip.errors import ConfigError
-from entityclip.model.backbones.table import BACKBONES
-
-_PILLOW = {2: "bilinear", 3: "bicubic"}
-"""Numbers of Pillow's resampling filters in transformers' files."""
+from entityclip.architectures.hugging_face_clip import preprocessing, read_json_object
+from entityclip.model.pretrained.table import BACKBONES
 
 
 def trained_with(given: str) -> dict[str, Any]:
@@ -27,22 +23,7 @@ def trained_with(given: str) -> dict[str, Any]:
         declared = backbone.model_dump(include={"mean", "std", "interpolation"})
         return declared if backbone.mean is not None else {}
     folder = path if path.is_dir() else path.parent
-    timm = _read(folder / "config.json")
-    open_clip, transformers = _read(folder / "open_clip_config.json"), _read(folder / "preprocessor_config.json")
-    declared = timm.get("pretrained_cfg") or open_clip.get("preprocess_cfg") or _of_transformers(transformers)
+    timm = read_json_object(folder / "config.json")
+    open_clip = read_json_object(folder / "open_clip_config.json")
+    declared = timm.get("pretrained_cfg") or open_clip.get("preprocess_cfg") or preprocessing(folder)
     return {name: declared[name] for name in ("mean", "std", "interpolation") if declared.get(name) is not None}
-
-
-def _of_transformers(given: dict[str, Any]) -> dict[str, Any]:
-    how = {"mean": given.get("image_mean"), "std": given.get("image_std")}
-    return how | {"interpolation": _PILLOW.get(given.get("resample", 0))}
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"{path}: expected JSON: {error}") from error
-    return content if isinstance(content, dict) else {}
