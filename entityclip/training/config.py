@@ -17,6 +17,7 @@ from entityclip.data.pairs import sources_hash
 from entityclip.data.preprocessing import Augmentation, Preprocessing
 from entityclip.data.text import Tokenisation
 from entityclip.errors import ConfigError, faults
+from entityclip.model.backbones.choice import Choice
 from entityclip.model.checkpoint_card import file_sha256
 from entityclip.model.config import LossConfig, ModelConfig, TowerConfig
 from entityclip.model.pretrained import BACKBONES, weights_path
@@ -146,6 +147,21 @@ class TrainConfig(Record):
     def with_towers(self, towers: TowerConfig) -> TrainConfig:
         """The same with other towers."""
         return self.model_copy(update={"model": self.model.model_copy(update={"towers": towers})})
+
+    def with_backbone(self, chosen: Choice) -> TrainConfig:
+        """The same from a backbone, with the pictures and texts that it takes.
+
+        How pictures are made square stays as it is, unless both towers are pretrained together.
+        """
+        together = chosen.towers.pretrained is not None
+        resize = chosen.preprocessing.resize if together else self.preprocessing.resize
+        return self.with_towers(chosen.towers).model_copy(
+            update={
+                "backbone": chosen.message,
+                "preprocessing": chosen.preprocessing.model_copy(update={"resize": resize}),
+                "tokenisation": chosen.tokenisation or self.tokenisation,
+            }
+        )
 
     def portable(self) -> TrainConfig:
         """The same without a path of this machine, as the card and the name of the run hold it."""
