@@ -22,5 +22,5 @@ class BackboneConfig(Record):
         default=(), description="Folders with downloaded backbones, each in a folder of its name."
     )
     accept_licences: tuple[str, ...] = Field(
-        default=(), description="Licences that forbid commercial use and are accepted all the same, such as apple-amlr."
+        default=(), description="Licences with restrictions that you accept, by name, such as apple-amlr."
     )
