@@ -74,7 +74,8 @@ def fit(
     job = TrainingJob(config, training)
     hashes = read_frame(data.pairs, name="train", columns=["image_sha256"])["image_sha256"].tolist()
     job.keep_features(cache, hashes=hashes, progress=show)
-    interpolates = config.adaptation.interpolate and 0 < job.steps.probe < len(job.steps)
+    known = len(read_frame(data.pairs, name="val", columns=["pair_id"]))  # without any, nothing says how far to go
+    interpolates = config.adaptation.interpolate and 0 < job.steps.probe < len(job.steps) and known > 0
     validation = (
         _read(config, data, "val", side=config.preprocessing.size, cache=cache, progress=show)
         if config.keep == "best" or interpolates
