@@ -73,7 +73,7 @@ def retrain(  # noqa: PLR0913 (the parameters of a deployment are flat)
 
     def chosen() -> tuple[WorkspaceSource, Preset]:
         origin = source_for(layout, named, replace=replace_source)
-        return origin, settings_of(origin.preset, epochs=epochs, minutes=minutes, device=device, config=config)
+        return origin, settings_of(origin.preset, layout, epochs=epochs, minutes=minutes, device=device, config=config)
 
     chosen()  # fail before a workspace is created
     register_run(layout)
@@ -93,6 +93,8 @@ def _stages(layout: Layout, chosen: Callable[[], tuple[WorkspaceSource, Preset]]
     try:
         with workspace_lock(layout), observed(layout, "retrain") as run:
             origin, settings = chosen()  # again, under the lock: another first run may have ended in between
+            if settings.note:
+                print(settings.note)
             causes = due(layout)
             prepared = prepare_data(layout, settings, origin)
             run.data_hash = prepared.version.data_hash
@@ -108,17 +110,22 @@ def _stages(layout: Layout, chosen: Callable[[], tuple[WorkspaceSource, Preset]]
 
 def settings_of(
     preset: str,
+    layout: Layout,
     *,
     epochs: int | None,
     device: Device,
     config: Path | None,
     minutes: float | None = None,
 ) -> Preset:
-    """The preset with the given overrides; arguments as for ``retrain``."""
+    """The preset with the given overrides, and the backbone that the workspace's settings name; arguments as for
+    ``retrain``.
+    """
+    from entityclip.settings import read_config as read_workspace
     from entityclip.training import read_config
     from entityclip.training.presets import preset as named_preset
 
-    settings = named_preset(preset)
+    backbones = read_workspace(layout.config).backbones if layout.config.is_file() else None
+    settings = named_preset(preset, backbones=backbones, device=device)
     train = settings.train if config is None else read_config(config)
     return settings.model_copy(update={"train": train.changed(epochs=epochs, minutes=minutes, device=device)})
 

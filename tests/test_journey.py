@@ -129,7 +129,7 @@ def planned(layout: Layout, catalog: Path, **changes: Any) -> dict[str, str]:
     named = Origin(preset="tiny", path=catalog, products=options.pop("products"))
     origin = source_for(layout, named, replace=True)
     before = {path: path.stat().st_mtime_ns for path in sorted(layout.root.rglob("*"))}
-    steps = plan(layout, settings_of("tiny", **options), origin)
+    steps = plan(layout, settings_of("tiny", layout, **options), origin)
     assert {path: path.stat().st_mtime_ns for path in sorted(layout.root.rglob("*"))} == before
     assert [step.name for step in steps] == STEPS
     return {step.name: f"{'reused' if step.reused else 'runs'}: {step.reason}" for step in steps}

@@ -93,12 +93,16 @@ def train(
 
 
 def _settings(preset: str, config: Path | None, *, pretrained: str | None) -> tuple[TrainConfig, str]:
-    """Settings of the preset or file, with other first weights; and a warning if the pretrained weights are missing."""
+    """Settings of the preset or file, and what to say of their first weights: which backbone, or a warning."""
     from entityclip.model.weights import weights_file
     from entityclip.training import read_config
     from entityclip.training.presets import preset as named_preset
 
-    settings = named_preset(preset).train if config is None else read_config(config)
+    if config is None:
+        chosen = named_preset(preset)
+        settings, note = chosen.train, chosen.note
+    else:
+        settings, note = read_config(config), ""
     if pretrained is not None:
         return settings.starting_from(None if pretrained == "none" else pretrained), ""
     towers = settings.model.towers
@@ -108,7 +112,7 @@ def _settings(preset: str, config: Path | None, *, pretrained: str | None) -> tu
     except ConfigError as error:
         scratch = "Training starts from scratch; its figures cannot be compared with the preset's."
         return settings.starting_from(None), f"WARNING: {error}\n{scratch} --pretrained names weights."
-    return settings, ""
+    return settings, note
 
 
 def read_source(options: SourceOptions, layout: Layout) -> DataLayout:

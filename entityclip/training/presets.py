@@ -38,6 +38,7 @@ class Preset(Record):
         description="Whether a first champion must beat chance, and a model be good enough before it judges texts, as "
         "entityclip.yaml says. Off for models that are trained to test the machinery.",
     )
+    note: str = Field(default="", description="What a run says before it starts: which backbone, and why.")
 
 
 _CPU = Path("/proc/cpuinfo")
@@ -123,8 +124,8 @@ def photos(backbone: Choice | None = None) -> Preset:
     """
     backbone = backbone or best_at_hand(BackboneConfig(), Task())
     if backbone.name == "none":
-        return Preset(name="photos", source="table", entity_holdout=0.1, train=demo().train)
-    kept = "efficientnet" in str(settings(backbone.towers.architecture)["vision_cfg"].get("timm_model_name"))
+        return table().model_copy(update={"name": "photos", "note": backbone.message})
+    fresh_text = backbone.towers.text_weights is None and backbone.towers.pretrained is None
     train = TrainConfig(
         model=ModelConfig(towers=backbone.towers, experts=ExpertConfig(image=2, shared=2, text=2)),
         loss=LossConfig(smoothing=0.1),
@@ -133,10 +134,10 @@ def photos(backbone: Choice | None = None) -> Preset:
         adaptation=Adaptation(
             towers="last",
             blocks=3,
-            text="all" if backbone.towers.text_weights is None and backbone.towers.pretrained is None else "same",
+            text="all" if fresh_text else "same",
             tower_rate=0.3,
             layer_decay=0.8,
-            views=4 if kept else 0,
+            views=_views(backbone.towers),
             probe_epochs=20,
             probe_rate=3e-3,
             interpolate=True,
@@ -149,7 +150,16 @@ def photos(backbone: Choice | None = None) -> Preset:
         decay=0.05,
         ema_decay=0.99,
     )
-    return Preset(name="photos", source="table", entity_holdout=0.1, train=train)
+    return Preset(name="photos", source="table", entity_holdout=0.1, train=train, note=backbone.message)
+
+
+def _views(towers: TowerConfig) -> int:
+    """How many views' features are kept: fewer where one is large, none where the tower cannot be cut."""
+    vision = settings(towers.architecture)["vision_cfg"]
+    named = vision.get("timm_model_name")
+    if named is None:
+        return 2 if isinstance(vision.get("layers"), int) else 0  # a ViT of open_clip, or a ResNet
+    return 4 if "efficientnet" in named else 0
 
 
 def published() -> Preset:
@@ -191,14 +201,21 @@ def tiny() -> Preset:
 PRESETS: dict[str, Callable[[], Preset]] = {f.__name__: f for f in (demo, photos, grocery, table, published, tiny)}
 
 
-def preset(name: str) -> Preset:
+def preset(name: str, *, backbones: BackboneConfig | None = None, device: Literal["cpu", "cuda"] = "cpu") -> Preset:
     """The preset with this name.
 
+    Args:
+        name: A key of ``PRESETS``.
+        backbones: Which pretrained towers ``photos`` may start from; by default any on this machine.
+        device: Which the towers have to suit.
+
     Raises:
-        ConfigError: There is none.
+        ConfigError: There is none, or the named backbone is not on this machine.
     """
     if name not in PRESETS:
         raise ConfigError(f"preset {name!r} is unknown; known are {', '.join(PRESETS)}")
+    if name == "photos":
+        return photos(best_at_hand(backbones or BackboneConfig(), Task(device=device)))
     return PRESETS[name]()
 
 

@@ -126,7 +126,7 @@ def _print_plan(workspace: Path, named: Origin, overrides: dict[str, Any], *, re
 
     layout = Layout(workspace.resolve())
     origin = source_for(layout, named, replace=replace)
-    steps = plan(layout, settings_of(origin.preset, **overrides), origin)
+    steps = plan(layout, settings_of(origin.preset, layout, **overrides), origin)
     for step in () if only_json else steps:
         typer.echo(f"{step.name:10} {'reused' if step.reused else 'runs'}: {step.reason}")
     names = {verdict: [step.name for step in steps if step.reused is verdict] for verdict in (False, True)}

@@ -93,7 +93,7 @@ def test_photos_reads_kept_features_of_the_packaged_tower_and_shows_whole_pictur
     assert (chosen.preprocessing.resize, chosen.preprocessing.mean) == ("letterbox", how.mean)
     clip = TowerConfig(architecture="ViT-B-32", pretrained="/models/clip.safetensors")
     both = presets.photos(Choice(name="clip", towers=clip, preprocessing=how, reason="")).train
-    assert (both.adaptation.views, both.adaptation.text) == (0, "same")
+    assert (both.adaptation.views, both.adaptation.text) == (2, "same")
 
 
 def test_a_table_has_photographs_where_no_preset_is_named() -> None:
