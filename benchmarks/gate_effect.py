@@ -37,7 +37,7 @@ from entityclip.model import checkpoint
 from entityclip.paths import AblationLayout, DataLayout, Layout, RunLayout
 from entityclip.quality.fault_injection import SWAPS, inject_faults
 from entityclip.quality.fit_text_quality import fit_text_quality
-from entityclip.quality.quarantine import broken_texts
+from entityclip.quality.quarantine_file import broken_texts
 from entityclip.schemas import SLICES, QualityReport
 from entityclip.training import TrainConfig, presets, run_key
 from expectations.check import GateScorers, check, copy_context

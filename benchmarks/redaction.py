@@ -22,8 +22,8 @@ from typing import Annotated, Any
 import typer
 from lib.machine import facts
 
-from entityclip.data.sources.drawn.products import explain, invent
 from entityclip.data.sources.grocery import GrocerySource
+from entityclip.data.sources.synthetic.products import explain, invent
 from entityclip.explanations.pii import Redacted, redact
 from entityclip.explanations.pii_recognizers import my_number_check, upc_check
 from entityclip.schemas import Rejection

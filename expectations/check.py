@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import pandas as pd
-from tqdm import tqdm
 
 from entityclip.data import pairs
 from entityclip.data.rights import read_rights
 from entityclip.paths import DataLayout
 from entityclip.quality import score_pairs
 from entityclip.schemas import QualityReport
-from expectations import quarantine as quarantine_rows
 from expectations.gate_scorers import TEXT_RULES_ONLY, GateScorers
 from expectations.page import SuiteResult, write_validation_page
+from expectations.quarantine import (
+    quarantine_rows,
+    quarantined_explanations,
+    quarantined_pairs,
+    write_quarantine_file,
+)
 from expectations.suites import (
     POSITION,
     Need,
@@ -85,14 +88,14 @@ def check(
         waived={(i, rule) for i, key in enumerate(written.get("explanation_id", ())) for rule in waived.get(key, ())},
     )
     lines = [
-        quarantine_rows.quarantined_pairs(of_pairs.broken, photographed, staging=staging),
-        quarantine_rows.quarantined_explanations(of_texts.broken, written, staging=staging),
+        quarantined_pairs(of_pairs.broken, photographed, staging=staging),
+        quarantined_explanations(of_texts.broken, written, staging=staging),
     ]
-    quarantine_rows.write(quarantine, pd.concat(lines))
+    write_quarantine_file(quarantine, pd.concat(lines))
     bad_pairs, bad_texts = set(of_pairs.broken[POSITION]), set(of_texts.broken[POSITION])
     refusals = of_pairs.refusals + of_texts.refusals
     if not refusals:
-        _accept(staging, accepted, bad_pairs=bad_pairs, bad_texts=bad_texts, progress=progress)
+        quarantine_rows(staging, accepted, bad_pairs=bad_pairs, bad_texts=bad_texts, progress=progress)
     found = (SuiteResult("pairs", photographed, of_pairs), SuiteResult("explanations", written, of_texts))
     page = write_validation_page(found, context_root=context_root)
     return _report(*found, quarantine=quarantine, suites=suite_hash(context_root), page=page)
@@ -143,26 +146,3 @@ def _validated(
         )
         return replace(verdict, rules=(failed, *verdict.rules), refusals=(why, *verdict.refusals))
     return validate(scored, suite=suite, context_root=context_root, missing=missing, waived=waived)
-
-
-# ---------------------------------------------------------------- accepted rows
-def _accept(
-    staging: DataLayout, accepted: DataLayout, *, bad_pairs: set[int], bad_texts: set[int], progress: bool
-) -> None:
-    """Copy every row that passed, pictures one by one; each pair gets the first accepted text of its entity."""
-    first_text: dict[str, str] = {}
-    for row in _without(bad_texts, staging.explanations):
-        first_text.setdefault(row["entity_id"], row["text"])
-    kept = pairs.PairsWriter(accepted.pairs)
-    for row in tqdm(_without(bad_pairs, staging.pairs), desc="accept", unit=" pairs", disable=not progress):
-        kept.add({**row, "explanation": first_text.get(row["entity_id"])})
-    of_split = kept.close()
-    entities = pairs.write_rows(accepted.entities, pairs.ENTITIES, pairs.iter_rows(staging.entities), name="entities")
-    texts = _without(bad_texts, staging.explanations)
-    count = pairs.write_rows(accepted.explanations, pairs.EXPLANATIONS, texts, name="explanations")
-    pairs.finish(accepted, pairs=sum(of_split.values()), entities=entities, explanations=count, **of_split)
-
-
-def _without(bad: set[int], folder: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a table whose positions are not ``bad``, one by one."""
-    return (row for position, row in enumerate(pairs.iter_rows(folder)) if position not in bad)

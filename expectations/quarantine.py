@@ -1,10 +1,13 @@
-"""The quarantine file: each row that was quarantined, its origin, and the rule that it broke."""
+"""Quarantine: rows that broke a critical rule stay out of the accepted data; a file names each row and its rule."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from tqdm import tqdm
 
 from entityclip.data import pairs
 from entityclip.paths import DataLayout
@@ -18,6 +21,32 @@ the row, ``row`` counted from 1 in the source's table."""
 _LONGEST_SHOWN = 500
 
 
+def quarantine_rows(
+    staging: DataLayout, accepted: DataLayout, *, bad_pairs: set[int], bad_texts: set[int], progress: bool
+) -> None:
+    """Keep the quarantined rows out: copy all others, pictures one by one.
+
+    Each pair gets the first accepted text of its entity. ``bad_pairs`` and ``bad_texts`` are positions in the tables.
+    """
+    first_text: dict[str, str] = {}
+    for row in _without(bad_texts, staging.explanations):
+        first_text.setdefault(row["entity_id"], row["text"])
+    kept = pairs.PairsWriter(accepted.pairs)
+    for row in tqdm(_without(bad_pairs, staging.pairs), desc="accept", unit=" pairs", disable=not progress):
+        kept.add({**row, "explanation": first_text.get(row["entity_id"])})
+    of_split = kept.close()
+    entities = pairs.write_rows(accepted.entities, pairs.ENTITIES, pairs.iter_rows(staging.entities), name="entities")
+    texts = _without(bad_texts, staging.explanations)
+    count = pairs.write_rows(accepted.explanations, pairs.EXPLANATIONS, texts, name="explanations")
+    pairs.finish(accepted, pairs=sum(of_split.values()), entities=entities, explanations=count, **of_split)
+
+
+def _without(bad: set[int], folder: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a table whose positions are not ``bad``, one by one."""
+    return (row for position, row in enumerate(pairs.iter_rows(folder)) if position not in bad)
+
+
+# ---------------------------------------------------------------- the quarantine file
 def quarantined_pairs(broken: pd.DataFrame, table: pd.DataFrame, *, staging: DataLayout) -> pd.DataFrame:
     """``COLUMNS`` of the pairs that broke critical rules (``broken`` as in ``Verdict``)."""
     if broken.empty:
@@ -49,7 +78,7 @@ def _lines(broken: pd.DataFrame, origin: pd.DataFrame) -> pd.DataFrame:
     return lines
 
 
-def write(path: Path, lines: pd.DataFrame) -> None:
+def write_quarantine_file(path: Path, lines: pd.DataFrame) -> None:
     """Replace the file with these lines; remove it where there are none."""
     if lines.empty:
         path.unlink(missing_ok=True)

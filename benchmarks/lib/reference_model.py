@@ -14,7 +14,8 @@ from torch import nn
 
 from entityclip.model.config import LossConfig
 from entityclip.model.entityclip import Batch, EntityCLIP
-from entityclip.model.losses import cosine, hard_negatives
+from entityclip.model.hard_negatives import hard_negatives
+from entityclip.model.losses import cosine
 from entityclip.model.mmae import MMAE
 from entityclip.model.tokens import TowerOutput
 

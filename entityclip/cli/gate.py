@@ -50,7 +50,7 @@ def gate_report(
       entityclip gate-report quarantine.csv --workspace shop-search --dry-run
     """
     from entityclip.experiments.gate_report import GateStudy, parse_limit, retrain, variants
-    from entityclip.quality.quarantine import broken_texts
+    from entityclip.quality.quarantine_file import broken_texts
     from entityclip.training.presets import preset as named_preset
 
     layout, kept = Layout(workspace), GateLayout(to)

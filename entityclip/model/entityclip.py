@@ -9,7 +9,8 @@ import torch
 from entityclip.model.config import LossConfig, ModelConfig
 from entityclip.model.distributed import gather, process
 from entityclip.model.frozen_part import tokens_of_features
-from entityclip.model.losses import contrastive, cosine, hard_negatives, matching
+from entityclip.model.hard_negatives import hard_negatives
+from entityclip.model.losses import contrastive, cosine, matching
 from entityclip.model.mmae import MMAE, Attended
 from entityclip.model.tokens import TowerOutput
 from entityclip.model.towers import Towers

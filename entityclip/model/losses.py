@@ -1,4 +1,4 @@
-"""Losses: contrastive with many positives, hard negatives, matching. Imports nothing of the model."""
+"""Losses: contrastive with many positives, and matching. Imports nothing of the model."""
 
 from __future__ import annotations
 
@@ -25,29 +25,6 @@ def cosine(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     with torch.autocast(a.device.type, enabled=False):
         a, b = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (a, b))
         return F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T
-
-
-def hard_negatives(
-    similarity: torch.Tensor, entities: torch.Tensor, *, generator: torch.Generator | None = None
-) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """One hard text for each picture and one hard picture for each text.
-
-    Args:
-        similarity: (B, B) scaled similarities, pictures in rows, texts in columns.
-        entities: (B,) entity numbers; the same entity is never a negative.
-        generator: Source of the draws.
-
-    Returns:
-        Row numbers of texts (B,) and of pictures (B,), drawn in proportion to the softmax of the
-        similarities; None when the whole batch is one entity.
-    """
-    same = entities[:, None] == entities[None, :]
-    if bool(same.all()):
-        return None
-    masked = similarity.detach().masked_fill(same, float("-inf")).cpu()  # where the generator draws
-    texts = torch.multinomial(masked.softmax(dim=1), 1, generator=generator)[:, 0]
-    pictures = torch.multinomial(masked.T.softmax(dim=1), 1, generator=generator)[:, 0]
-    return texts.to(entities.device), pictures.to(entities.device)
 
 
 def matching(true_pairs: torch.Tensor, *wrong_pairs: torch.Tensor) -> torch.Tensor:

@@ -12,16 +12,8 @@ from entityclip.schemas.data import (
     RuleResult,
 )
 from entityclip.schemas.evaluation import EvalReport, Metric, Probe
-from entityclip.schemas.release import (
-    Approval,
-    BentoRecord,
-    Gain,
-    PackageCard,
-    PromotionDecision,
-    PromotionPolicy,
-    Release,
-    ServingCheck,
-)
+from entityclip.schemas.promotion import Gain, PromotionDecision, PromotionPolicy
+from entityclip.schemas.release import Approval, BentoRecord, PackageCard, Release, ServingCheck
 
 __all__ = [
     "SLICES",

@@ -32,7 +32,7 @@ from entityclip.training.presets import Preset
 from expectations.refusal import explain_refusal
 from flows.platform.dask_executor import distributed_writer, mapper
 from flows.steps.artifacts import show_quality
-from flows.steps.gate_models import gate_scorers
+from flows.steps.quality_gate_models import gate_scorers
 from flows.steps.reprocess_quarantine import ask_again, merge_reviews, summary, to_write_again
 from flows.steps.stage_timer import StageTimer
 from flows.workspace.source import WorkspaceSource, remember

@@ -16,7 +16,7 @@ from entityclip.data.rights import read_rights
 from entityclip.explanations.retry_rejected import write_again
 from entityclip.explanations.source_writer import SourceWriter, Writer
 from entityclip.paths import Layout
-from entityclip.quality.quarantine import broken_texts
+from entityclip.quality.quarantine_file import broken_texts
 from entityclip.quality.review import Merged, merge, read_reviews
 from entityclip.schemas import QualityReport
 from entityclip.storage import write_table

@@ -14,7 +14,7 @@ from entityclip.errors import DataError
 from entityclip.explanations import SourceWriter, explain
 from entityclip.paths import DataLayout, Layout
 from entityclip.quality import score_explanations
-from entityclip.quality.quarantine import broken_texts
+from entityclip.quality.quarantine_file import broken_texts
 from expectations.check import GateScorers, check, copy_context
 
 

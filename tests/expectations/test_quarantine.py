@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from entityclip.quality.quarantine import broken_texts
+from entityclip.quality.quarantine_file import broken_texts
 from expectations import quarantine
 
 
@@ -17,7 +17,7 @@ from expectations import quarantine
 )
 def test_quarantined_text_runs_in_no_spreadsheet_and_is_read_back(tmp_path: Path, text: str) -> None:
     cells = {"table": "explanations", "id": "x", "entity": text, "rule": "markup", "value": text, "text": text}
-    quarantine.write(tmp_path / "quarantine.csv", pd.DataFrame([cells], columns=quarantine.COLUMNS))
+    quarantine.write_quarantine_file(tmp_path / "quarantine.csv", pd.DataFrame([cells], columns=quarantine.COLUMNS))
     with (tmp_path / "quarantine.csv").open(encoding="utf-8", newline="") as stream:
         (row,) = csv.DictReader(stream, strict=True)
     assert not row["text"].startswith(("=", "+", "-", "@", "\t", "\r", "＝"))

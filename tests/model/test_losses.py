@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from entityclip.model.losses import contrastive, hard_negatives, matching
+from entityclip.model.hard_negatives import hard_negatives
+from entityclip.model.losses import contrastive, matching
 
 SCALE = torch.tensor(10.0)
 

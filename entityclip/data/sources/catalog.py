@@ -18,11 +18,11 @@ from pydantic import Field, ValidationError
 from tqdm import tqdm
 
 from entityclip.data.pairs import digest
-from entityclip.data.sources import drawn
-from entityclip.data.sources.drawn.faults import FEWEST_PRODUCTS, Fault, plant_pictures, plant_texts
-from entityclip.data.sources.drawn.products import FORMS, Product, explain
-from entityclip.data.sources.drawn.render_photos import LICENCE, Studio, shots
+from entityclip.data.sources import synthetic
 from entityclip.data.sources.mapping import EntityMapping, TableMapping
+from entityclip.data.sources.synthetic.faults import FEWEST_PRODUCTS, Fault, plant_pictures, plant_texts
+from entityclip.data.sources.synthetic.products import FORMS, Product, explain
+from entityclip.data.sources.synthetic.render_photos import LICENCE, Studio, shots
 from entityclip.data.sources.table import TableSource
 from entityclip.errors import ConfigError, SourceError
 from entityclip.schemas import Record
@@ -149,7 +149,7 @@ def _marker(folder: Path) -> dict[str, Any]:
 
 def _expected(recipe: Recipe) -> dict[str, Any]:
     """Recipe, and hash of the drawing code with the versions of NumPy and Pillow."""
-    code = [Path(__file__), *sorted(Path(drawn.__path__[0]).glob("*.py"))]
+    code = [Path(__file__), *sorted(Path(synthetic.__path__[0]).glob("*.py"))]
     generator = digest(PIL.__version__, np.__version__, *(path.read_bytes() for path in code))
     return {"recipe": recipe.model_dump(), "generator": generator}
 

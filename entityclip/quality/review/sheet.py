@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from entityclip.data import pairs
 from entityclip.errors import ConfigError, DataError, faults
 from entityclip.paths import DataLayout, ReviewLayout
-from entityclip.quality.quarantine import broken_texts
+from entityclip.quality.quarantine_file import broken_texts
 from entityclip.quality.review.decisions import Review
 from entityclip.reports.examples import read_pictures
 from entityclip.reports.pages import write_page

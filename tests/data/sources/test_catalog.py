@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from entityclip.data.sources.catalog import CatalogSource, draw_catalog, injected_faults
-from entityclip.data.sources.drawn.drawing import COLOURS, photograph, sprite
-from entityclip.data.sources.drawn.products import FORMS, Product, explain, invent
-from entityclip.data.sources.drawn.render_photos import shots
-from entityclip.data.sources.drawn.silhouettes import SILHOUETTES
+from entityclip.data.sources.synthetic.drawing import COLOURS, photograph, sprite
+from entityclip.data.sources.synthetic.products import FORMS, Product, explain, invent
+from entityclip.data.sources.synthetic.render_photos import shots
+from entityclip.data.sources.synthetic.silhouettes import SILHOUETTES
 from entityclip.errors import ConfigError, SourceError
 from entityclip.schemas import Rejection
 from entityclip.storage import temporary_name

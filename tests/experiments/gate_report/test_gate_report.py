@@ -32,7 +32,7 @@ from entityclip.experiments.gate_report.tuning import best_limit, tune
 from entityclip.experiments.train_and_evaluate import Measurement, TrainingResult
 from entityclip.explanations import WriterCost
 from entityclip.paths import AblationLayout, DataLayout
-from entityclip.quality.quarantine import broken_texts
+from entityclip.quality.quarantine_file import broken_texts
 from entityclip.quality.review import Review
 from entityclip.schemas import EvalReport
 from entityclip.training import TrainConfig, presets

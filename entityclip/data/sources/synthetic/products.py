@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TypeVar
 
-from entityclip.data.sources.drawn.drawing import COLOURS, LABELS, PATTERNS, Look
-from entityclip.data.sources.drawn.silhouettes import SILHOUETTES
+from entityclip.data.sources.synthetic.drawing import COLOURS, LABELS, PATTERNS, Look
+from entityclip.data.sources.synthetic.silhouettes import SILHOUETTES
 from entityclip.schemas import Record
 
 _SYLLABLES = {

@@ -13,7 +13,7 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from entityclip.data.sources.drawn.silhouettes import SILHOUETTES, Shape
+from entityclip.data.sources.synthetic.silhouettes import SILHOUETTES, Shape
 from entityclip.schemas import Record
 
 RGB = tuple[int, int, int]

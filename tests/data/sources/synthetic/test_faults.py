@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from entityclip.data.sources.catalog import draw_catalog, injected_faults
-from entityclip.data.sources.drawn.faults import EACH, PICTURE_FAULTS, TEXT_FAULTS, Fault
-from entityclip.data.sources.drawn.products import explain, invent
+from entityclip.data.sources.synthetic.faults import EACH, PICTURE_FAULTS, TEXT_FAULTS, Fault
+from entityclip.data.sources.synthetic.products import explain, invent
 
 PRODUCTS = invent(18, seed=7)
 BY_CODE = {product.code: product for product in PRODUCTS}

@@ -12,7 +12,7 @@ from tiny import tiny_data, tiny_model
 from entityclip.paths import CheckpointLayout, Layout
 from entityclip.schemas import EvalReport, Metric, PromotionDecision
 from entityclip.settings import read_config
-from flows.steps.gate_models import gate_scorers
+from flows.steps.quality_gate_models import gate_scorers
 from flows.steps.release import policy_of
 from flows.workspace.registry import assign_champion
 from flows.workspace.versions import release, version_data

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Literal, NamedTuple
 
-from entityclip.data.sources.drawn.products import FORMS, Product, explain, invent
-from entityclip.data.sources.drawn.render_photos import FIRST_TRAIN, PictureLine, Studio
+from entityclip.data.sources.synthetic.products import FORMS, Product, explain, invent
+from entityclip.data.sources.synthetic.render_photos import FIRST_TRAIN, PictureLine, Studio
 from entityclip.schemas import Record
 
 EACH = 2

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from entityclip.data.sources.drawn.drawing import photograph, sprite
-from entityclip.data.sources.drawn.products import Product, invent
+from entityclip.data.sources.synthetic.drawing import photograph, sprite
+from entityclip.data.sources.synthetic.products import Product, invent
 from entityclip.schemas import Record, Split
 
 TRAIN_PICTURES = (12, 2, 12, 2, 1, 0)

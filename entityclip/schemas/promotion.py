@@ -1,0 +1,68 @@
+"""Records of promotion: the policy with its thresholds, the gain, the decision."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from entityclip.schemas.base import IndexKind, Record
+
+
+class PromotionPolicy(Record):
+    """When a challenger replaces the champion; part of the workspace's ``entityclip.yaml``."""
+
+    index: IndexKind = Field(default="mixed", description="Index whose recall decides.")
+    metric: str = Field(default="R@1", description="Metric that decides: R@1, R@5 or R@10.")
+    min_gain: float = Field(default=0.0, description="Points that the challenger must gain over all queries.")
+    max_slice_drop: float = Field(
+        default=5.0,
+        ge=0,
+        description="Points that any slice may lose. A larger loss of a slice by training pictures or by language "
+        "refuses the challenger; a category refuses it only if the whole 95 % interval of its loss is beyond, "
+        "else it is noted.",
+    )
+    min_slice_queries: int = Field(
+        default=30, ge=1, description="A slice with fewer queries is noted but does not refuse the challenger."
+    )
+    min_first_score: float = Field(default=0.0, ge=0, description="Points that a first champion must reach.")
+    require_above_chance: bool = Field(
+        default=True,
+        description="Whether the lower end of a first champion's 95 % interval must be above chance.",
+    )
+    require_significant: bool = Field(
+        default=False,
+        description="Whether the whole 95 % interval of the gain, over the same queries, must reach min_gain.",
+    )
+    latency_ms: float | None = Field(
+        default=None, gt=0, description="95 of 100 pictures, tagged one after the other, must take at most this long."
+    )
+    size_mb: float | None = Field(
+        default=None, gt=0, description="Maximum size of the packaged model with its indexes."
+    )
+    approval_hours: float | None = Field(
+        default=None,
+        gt=0,
+        description="Approval timeout in hours; on expiry the champion stays. null: no approval is needed.",
+    )
+
+
+class Gain(Record):
+    """Gain of the challenger over the champion on the same queries, in points of the deciding metric."""
+
+    points: float
+    low: float = Field(description="Lower end of the 95 % interval, by paired bootstrap over entities.")
+    high: float
+    queries: int
+
+
+class PromotionDecision(Record):
+    """Whether a challenger replaces the champion, and why; kept permanently in ``reports/``."""
+
+    promoted: bool
+    reasons: tuple[str, ...]
+    challenger: str = Field(description="Fingerprint of the challenger's model.")
+    champion: str | None = Field(description="Version of the champion it was compared with, or None.")
+    data_hash: str
+    suite_hash: str
+    evaluation_hash: str
+    policy: PromotionPolicy
+    gain: Gain | None = Field(default=None, description="None without a champion, or if no queries can be paired.")
