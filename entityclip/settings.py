@@ -120,7 +120,7 @@ def default_config() -> str:
         lines += ["", f"# {about.description}", f"{section}:"]
         for name, field in type(about.default).model_fields.items():
             meaning = [f"  # {field.description}"] if field.description else []
-            value = yaml.safe_dump(field.default).partition("\n")[0]
+            value = yaml.safe_dump(field.default, default_flow_style=True, width=1000).partition("\n")[0]
             lines += [*meaning, f"  {name}: {value}"]
     return "\n".join(lines) + "\n"
 

@@ -93,8 +93,8 @@ def _stages(layout: Layout, chosen: Callable[[], tuple[WorkspaceSource, Preset]]
     try:
         with workspace_lock(layout), observed(layout, "retrain") as run:
             origin, settings = chosen()  # again, under the lock: another first run may have ended in between
-            if settings.note:
-                print(settings.note)
+            if settings.train.backbone:
+                print(settings.train.backbone)
             causes = due(layout)
             prepared = prepare_data(layout, settings, origin)
             run.data_hash = prepared.version.data_hash

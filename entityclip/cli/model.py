@@ -71,8 +71,9 @@ def train(
     settings, warning = _settings(preset or usual_preset(source or ""), config, pretrained=pretrained)
     settings = settings.changed(epochs=epochs, minutes=minutes, device=device)
     target, processes = RunLayout(run), join(settings)
-    if warning and processes.is_main_process:
-        typer.echo(warning, err=True)
+    if processes.is_main_process:
+        for note in filter(None, (warning, settings.backbone)):
+            typer.echo(note, err=True)
     if dry_run:
         typer.echo(settings.model_dump_json(indent=2))
         return
@@ -93,16 +94,12 @@ def train(
 
 
 def _settings(preset: str, config: Path | None, *, pretrained: str | None) -> tuple[TrainConfig, str]:
-    """Settings of the preset or file, and what to say of their first weights: which backbone, or a warning."""
+    """Settings of the preset or file, with other first weights; and a warning if the pretrained weights are missing."""
     from entityclip.model.weights import weights_file
     from entityclip.training import read_config
     from entityclip.training.presets import preset as named_preset
 
-    if config is None:
-        chosen = named_preset(preset)
-        settings, note = chosen.train, chosen.note
-    else:
-        settings, note = read_config(config), ""
+    settings = named_preset(preset).train if config is None else read_config(config)
     if pretrained is not None:
         return settings.starting_from(None if pretrained == "none" else pretrained), ""
     towers = settings.model.towers
@@ -112,7 +109,7 @@ def _settings(preset: str, config: Path | None, *, pretrained: str | None) -> tu
     except ConfigError as error:
         scratch = "Training starts from scratch; its figures cannot be compared with the preset's."
         return settings.starting_from(None), f"WARNING: {error}\n{scratch} --pretrained names weights."
-    return settings, note
+    return settings, ""
 
 
 def read_source(options: SourceOptions, layout: Layout) -> DataLayout:

@@ -142,7 +142,8 @@ class TrainConfig(Record):
 
     def starting_from(self, pretrained: str | None) -> TrainConfig:
         """The same with other first weights: an open_clip tag, a file or folder; None starts from scratch."""
-        return self.with_towers(self.model.towers.without_weights().model_copy(update={"pretrained": pretrained}))
+        towers = self.model.towers.without_weights().model_copy(update={"pretrained": pretrained})
+        return self.with_towers(towers).model_copy(update={"backbone": ""})
 
     def with_towers(self, towers: TowerConfig) -> TrainConfig:
         """The same with other towers."""

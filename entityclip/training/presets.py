@@ -38,7 +38,6 @@ class Preset(Record):
         description="Whether a first champion must beat chance, and a model be good enough before it judges texts, as "
         "entityclip.yaml says. Off for models that are trained to test the machinery.",
     )
-    note: str = Field(default="", description="What a run says before it starts: which backbone, and why.")
 
 
 _CPU = Path("/proc/cpuinfo")
@@ -124,7 +123,8 @@ def photos(backbone: Choice | None = None) -> Preset:
     """
     backbone = backbone or best_at_hand(BackboneConfig(), Task())
     if backbone.name == "none":
-        return table().model_copy(update={"name": "photos", "note": backbone.message})
+        scratch = table().train.model_copy(update={"backbone": backbone.message})
+        return table().model_copy(update={"name": "photos", "train": scratch})
     fresh_text = backbone.towers.text_weights is None and backbone.towers.pretrained is None
     train = TrainConfig(
         model=ModelConfig(towers=backbone.towers, experts=ExpertConfig(image=2, shared=2, text=2)),
@@ -150,7 +150,7 @@ def photos(backbone: Choice | None = None) -> Preset:
         decay=0.05,
         ema_decay=0.99,
     )
-    return Preset(name="photos", source="table", entity_holdout=0.1, train=train, note=backbone.message)
+    return Preset(name="photos", source="table", entity_holdout=0.1, train=train.with_backbone(backbone))
 
 
 def _views(towers: TowerConfig) -> int:
@@ -206,7 +206,8 @@ def preset(name: str, *, backbones: BackboneConfig | None = None, device: Litera
 
     Args:
         name: A key of ``PRESETS``.
-        backbones: Which pretrained towers ``photos`` may start from; by default any on this machine.
+        backbones: Which pretrained towers ``photos`` may start from; by default any on this machine. Another preset
+            keeps its own towers unless these settings name a backbone.
         device: Which the towers have to suit.
 
     Raises:
@@ -214,9 +215,13 @@ def preset(name: str, *, backbones: BackboneConfig | None = None, device: Litera
     """
     if name not in PRESETS:
         raise ConfigError(f"preset {name!r} is unknown; known are {', '.join(PRESETS)}")
+    task, backbones = Task(device=device), backbones or BackboneConfig()
     if name == "photos":
-        return photos(best_at_hand(backbones or BackboneConfig(), Task(device=device)))
-    return PRESETS[name]()
+        return photos(best_at_hand(backbones, task))
+    made = PRESETS[name]()
+    if backbones.backbone == "auto":
+        return made
+    return made.model_copy(update={"train": made.train.with_backbone(best_at_hand(backbones, task))})
 
 
 def usual_preset(source: str) -> str:

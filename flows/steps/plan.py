@@ -35,7 +35,8 @@ def _steps(layout: Layout, preset: Preset, origin: WorkspaceSource) -> Iterator[
     prepared, why = _prepared(layout, preset, origin)
     yield from (_step(name, why, reused=prepared is not None) for name in data.STAGES)
     if prepared is None:
-        yield from _waiting((*model.STAGES, *release.STAGES), "depends on the data version")
+        yield _step("train", _with_backbone("depends on the data version", preset), reused=False)
+        yield from _waiting((*model.STAGES[1:], *release.STAGES), "depends on the data version")
     else:
         yield from _learned(layout, preset, prepared.version.data_hash)
 
@@ -55,7 +56,7 @@ def _learned(layout: Layout, preset: Preset, data_hash: str) -> Iterator[StageFa
     inputs = training.run_inputs(preset.train, data_hash=data_hash)
     run = layout.run(inputs.key)
     trained, why = model.trained_before(layout, inputs)
-    yield _step("train", why, reused=trained)
+    yield _step("train", why if trained else _with_backbone(why, preset), reused=trained)
     if not trained:
         yield from _waiting((*model.STAGES[1:], *release.STAGES), "depends on the trained model")
         return
@@ -104,6 +105,11 @@ def _ready(layout: Layout, current: Release) -> Iterator[StageFact]:
     else:
         tested, why = release.smoke_tested_before(layout, current)
         yield _step("smoke", why, reused=tested is not None)
+
+
+def _with_backbone(why: str, preset: Preset) -> str:
+    """Why the model is trained, and what it starts from."""
+    return ". ".join(filter(None, (why, preset.train.backbone)))
 
 
 def _step(name: str, why: str, *, reused: bool) -> StageFact:

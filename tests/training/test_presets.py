@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_clip import write_clip
 
 from entityclip.data.ingest import SplitShares
 from entityclip.data.preprocessing import Preprocessing
 from entityclip.data.sources import SOURCES
 from entityclip.errors import ConfigError
 from entityclip.model.backbones import BackboneConfig, Choice, Task, best_at_hand
+from entityclip.model.compatibility import require_fit
 from entityclip.model.config import TowerConfig
 from entityclip.model.entityclip import EntityCLIP
 from entityclip.training import TrainConfig, presets, read_config, run_key
@@ -82,7 +84,7 @@ def test_half_precision_is_for_processors_that_compute_in_it(
 
 def test_photos_without_a_backbone_trains_from_scratch() -> None:
     scratch = best_at_hand(BackboneConfig(backbone="none"), Task())
-    assert presets.photos(scratch).train == presets.demo().train
+    assert presets.photos(scratch).train == presets.demo().train.model_copy(update={"backbone": scratch.message})
 
 
 def test_photos_reads_kept_features_of_the_packaged_tower_and_shows_whole_pictures() -> None:
@@ -103,3 +105,16 @@ def test_a_table_has_photographs_where_no_preset_is_named() -> None:
         "demo",
         "demo",
     ]
+
+
+def test_a_preset_starts_from_the_backbone_that_the_settings_name_and_says_so(tmp_path: Path) -> None:
+    named = BackboneConfig(backbone=str(write_clip(tmp_path / "shop-clip")))
+    for name in ("tiny", "photos"):
+        config = preset(name, backbones=named).train
+        assert config.model.towers.pretrained == str(tmp_path / "shop-clip")
+        assert config.backbone.startswith("Backbone: shop-clip.")
+        towers = EntityCLIP(config.model)
+        require_fit(towers, preprocessing=config.preprocessing, tokenizer=config.tokenisation.load())
+    scratch = preset("photos", backbones=BackboneConfig(backbone="none")).train
+    assert (scratch.model.towers.first_weights, scratch.backbone) == ({}, "Backbone: none. The settings say so.")
+    assert preset("tiny", backbones=BackboneConfig()).train.backbone == ""

@@ -26,7 +26,7 @@ CPU_PARAMETERS = 400
 class Task(Record):
     """What a backbone is needed for."""
 
-    languages: tuple[str, ...] = Field(default=("en",), description="Languages of the texts.")
+    languages: tuple[str, ...] = Field(default=(), description="Languages of the texts; empty: those of the settings.")
     device: Literal["cpu", "cuda"] = "cpu"
 
 
@@ -55,6 +55,8 @@ def best_at_hand(config: BackboneConfig, task: Task) -> Choice:
     Raises:
         ConfigError: The named one is unknown, not on this machine, or under a licence that is not accepted.
     """
+    if not task.languages:
+        task = task.model_copy(update={"languages": config.languages})
     if config.backbone == "none":
         return _from_scratch("The settings say so.")
     if config.backbone != "auto":
@@ -62,7 +64,7 @@ def best_at_hand(config: BackboneConfig, task: Task) -> Choice:
     for backbone in _suitable(config, task):
         found = at_hand(backbone, folders=config.folders)
         if found is not None:
-            reason = f"It is the best of those on this machine: {backbone.good_for}."
+            reason = f"It is the best of those on this machine, for {backbone.good_for}."
             return _of(backbone, found, reason=reason, better=_better(backbone, task))
     return _from_scratch(
         "No backbone is on this machine.",
@@ -142,7 +144,7 @@ def _better(chosen: Backbone, task: Task) -> str:
     if better is None or chosen.kind == "clip":
         return ""
     return (
-        f"{better.name} would also understand the texts from the start: {better.good_for}; "
+        f"{better.name} would also understand the texts from the start, for {better.good_for}; "
         f"get it: entityclip backbones recipe {better.name}"
     )
 

@@ -18,6 +18,9 @@ class BackboneConfig(Record):
         description="auto: the best one on this machine; none: from scratch; or a name of `entityclip backbones list`, "
         "a file or a folder.",
     )
+    languages: tuple[str, ...] = Field(
+        default=("en", "ja"), description="Languages of the texts; auto takes a CLIP only if it reads all of them."
+    )
     folders: tuple[Path, ...] = Field(
         default=(), description="Folders with downloaded backbones, each in a folder of its name."
     )

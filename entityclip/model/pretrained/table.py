@@ -55,7 +55,7 @@ _TABLE = (
         resize="squash",
         repository="timm/ViT-B-16-SigLIP2-256",
         tag="webli",
-        good_for="the best start for photographs with texts in Japanese or several languages; wants a GPU, or frozen "
+        good_for="photographs with texts in Japanese or several languages, the best start; on a GPU, or with frozen "
         "features",
     ),
     _clip(
@@ -180,14 +180,14 @@ _TABLE = (
         parameters=6.1,
         size=260,
         sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-        good_for="as efficientnet-lite0, at twice the work for a picture",
+        good_for="photographs, like efficientnet-lite0, at twice the work for a picture",
     ),
     _lite(
         1,
         parameters=5.4,
         size=240,
         sha256="77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-        good_for="as efficientnet-lite0, at half as much work again for a picture",
+        good_for="photographs, like efficientnet-lite0, at half as much work again for a picture",
     ),
     _lite(
         0,
