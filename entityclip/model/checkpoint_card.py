@@ -26,6 +26,9 @@ class CheckpointCard(Record):
     text_sha256: dict[str, str] = Field(
         default={}, description="Files of a Hugging Face text tower and tokenizer beside the weights -> SHA-256."
     )
+    first_weights: dict[str, str] = Field(
+        default={}, description="Setting and file of the weights that training started from -> SHA-256."
+    )
     model: ModelConfig
     preprocessing: Preprocessing
     tokenisation: Tokenisation

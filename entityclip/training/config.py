@@ -211,6 +211,12 @@ def run_inputs(config: TrainConfig, *, data_hash: str) -> Inputs:
     )
 
 
+def first_weights(config: TrainConfig) -> dict[str, str]:
+    """Setting and file of the weights that the towers start from -> SHA-256; empty from scratch."""
+    settings = tuple(f"{name} " for name in config.model.towers.first_weights)
+    return {name: file_sha256(path) for name, path in _local_files(config) if name.startswith(settings)}
+
+
 def run_key(config: TrainConfig, *, data_hash: str) -> str:
     """Name of the run that this config on these data makes; the same inputs find the same run again."""
     return run_inputs(config, data_hash=data_hash).key

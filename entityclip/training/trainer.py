@@ -24,7 +24,7 @@ from entityclip.training import batches, resume_state
 from entityclip.training.batches import TrainingSet
 from entityclip.training.best_checkpoint import Best
 from entityclip.training.budget import planned
-from entityclip.training.config import TIMES, TrainConfig, code_hash, versions
+from entityclip.training.config import TIMES, TrainConfig, code_hash, first_weights, versions
 from entityclip.training.interpolation import interpolate, keep_start
 from entityclip.training.step import TrainingJob, join
 
@@ -162,6 +162,7 @@ def _keep(
         run.checkpoint,
         job.model,
         weights=weights,
+        first_weights=first_weights(config),
         preprocessing=config.preprocessing,
         tokenisation=config.tokenisation,
         data_hash=data_hash,

@@ -14,6 +14,7 @@ from tiny import tiny_picture
 from entityclip.data.preprocessing import Preprocessing
 from entityclip.model import checkpoint
 from entityclip.model.backbones import BackboneConfig, Task, best_at_hand
+from entityclip.model.checkpoint_card import file_sha256
 from entityclip.paths import CheckpointLayout, DataLayout, RunLayout
 from entityclip.training import Adaptation, TrainConfig, batches, run_key
 from entityclip.training.step import TrainingJob
@@ -28,6 +29,7 @@ def config_from(backbone: Path, **more: object) -> TrainConfig:
 
 def test_a_model_from_a_clip_of_ones_own_needs_none_of_its_files_any_more(data: DataLayout, tmp_path: Path) -> None:
     config = config_from(write_clip(tmp_path / "shop-clip"))
+    sha = file_sha256(tmp_path / "shop-clip" / "model.safetensors")
     assert "shop-clip" in config.backbone
     fit(config, data=data, data_hash="d", run=RunLayout(tmp_path / "run"), report=print, progress=False)
     shutil.rmtree(tmp_path / "shop-clip")
@@ -37,6 +39,7 @@ def test_a_model_from_a_clip_of_ones_own_needs_none_of_its_files_any_more(data: 
     assert loaded.embed_texts(["a blue kettle"]).shape == (1, 16)
     assert loaded.embed_images([tiny_picture("red", 0)]).shape == (1, 16)
     assert loaded.card.config["backbone"] == config.backbone
+    assert loaded.card.first_weights["pretrained model.safetensors"] == sha
     written = b"".join(path.read_bytes() for path in (tmp_path / "elsewhere").rglob("*.json"))
     assert str(tmp_path).encode() not in written
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from entityclip.architectures import settings
 from entityclip.data.preprocessing import Preprocessing
 from entityclip.data.text import Tokenisation
 from entityclip.errors import ConfigError
@@ -19,8 +20,8 @@ from entityclip.model.pretrained.record import Backbone
 from entityclip.model.pretrained.table import BACKBONES
 from entityclip.schemas import Record
 
-CPU_PARAMETERS = 400
-"""Millions of weights of which a processor computes frozen features in minutes, for a few thousand pictures."""
+CPU_PARAMETERS, CPU_SIZE = 400, 260
+"""Largest towers (millions of weights) and pictures (pixels) that ``auto`` takes where there is no GPU."""
 
 
 class Task(Record):
@@ -110,29 +111,30 @@ def _suitable(config: BackboneConfig, task: Task) -> Iterator[Backbone]:
     """Permitted CLIPs that read the languages, and image towers; the best first."""
     for backbone in BACKBONES.values():
         permitted = not backbone.terms or backbone.licence in config.accept_licences
-        small = task.device != "cpu" or backbone.parameters <= CPU_PARAMETERS
+        small = backbone.parameters <= CPU_PARAMETERS and (backbone.size or 0) <= CPU_SIZE
         fits = backbone.kind == "image" or (backbone.kind == "clip" and backbone.reads(task.languages))
-        if permitted and small and fits:
+        if permitted and fits and (small or task.device != "cpu"):
             yield backbone
 
 
 def _of(backbone: Backbone, found: Path, *, reason: str, better: str) -> Choice:
     """By name where the name alone finds it, else by path."""
     given = backbone.name if at_hand(backbone) == found else str(found)
-    towers = towers_of_backbone(backbone, given, found)
-    return _choice(backbone.name, towers, reason=reason).model_copy(
-        update={"licence": backbone.licence, "better": better}
-    )
+    made = _choice(backbone.name, towers_of_backbone(backbone, given, found), reason=reason)
+    known = ("mean", "std", "interpolation", "resize") if backbone.mean is not None else ()  # a bare file says nothing
+    pictures = made.preprocessing.model_copy(update={name: getattr(backbone, name) for name in known})
+    return made.model_copy(update={"preprocessing": pictures, "licence": backbone.licence, "better": better})
 
 
 def _choice(name: str, towers: TowerConfig, *, reason: str) -> Choice:
     from entityclip.model.compatibility import expected_preprocessing, expected_tokenisation  # loads torch
 
     pretrained = towers.pretrained is not None or towers.text_weights is not None
+    size = settings(towers.architecture)["vision_cfg"].get("image_size", 224)
     return Choice(
         name=name,
         towers=towers,
-        preprocessing=expected_preprocessing(towers) or Preprocessing(),
+        preprocessing=expected_preprocessing(towers) or Preprocessing(size=size),
         tokenisation=expected_tokenisation(towers) if pretrained else None,
         reason=reason,
     )

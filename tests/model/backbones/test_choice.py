@@ -83,6 +83,15 @@ def test_of_those_in_the_folders_the_best_that_reads_the_texts_is_taken(tmp_path
     assert best_at_hand(config, Task(languages=("en",))).name not in ("llm-jp-clip-b16", "mobileclip2-s0")
 
 
+def test_without_a_gpu_large_pictures_are_not_taken_unless_named(tmp_path: Path) -> None:
+    (tmp_path / "dinov2-s14").mkdir()
+    config = BackboneConfig(folders=(tmp_path,))
+    assert best_at_hand(config, Task(device="cuda")).name == "dinov2-s14"
+    assert best_at_hand(config, Task()).name != "dinov2-s14"
+    named = best_at_hand(config.model_copy(update={"backbone": "dinov2-s14"}), Task()).preprocessing
+    assert (named.size, named.mean) == (518, (0.485, 0.456, 0.406))  # the table knows what no file says
+
+
 # ---------------------------------------------------------------- licences
 def test_a_restricted_licence_is_refused_until_the_settings_accept_it_by_name(tmp_path: Path) -> None:
     open_clip_folder(tmp_path / "models" / "mobileclip2-s0")
