@@ -138,11 +138,11 @@ def photos(backbone: Choice | None = None) -> Preset:
             tower_rate=0.3,
             layer_decay=0.8,
             views=_views(backbone.towers),
-            probe_epochs=20,
+            probe_epochs=60,
             probe_rate=3e-3,
             interpolate=True,
         ),
-        epochs=80,
+        epochs=400,  # the budget decides; a small table has few steps in an epoch
         minutes=5,
         batch=64,
         balance=0.4,
