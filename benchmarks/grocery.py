@@ -28,6 +28,7 @@ from entityclip.paths import DataLayout, Layout
 from entityclip.reports.run_report import slice_table
 from entityclip.training import TrainConfig, batches, presets
 from entityclip.training.step import TrainingJob
+from entityclip.training.text_settings import settle_texts
 from entityclip.training.trainer import fit
 
 SPARE = 0.23
@@ -37,6 +38,8 @@ SPARE = 0.23
 def seconds_of_an_epoch(config: TrainConfig, data: DataLayout) -> float:
     """Mean over the run's epochs, from the measured cost of a step on small and on full pictures."""
     kept = config.preprocessing.model_copy(update={"size": config.kept_side})
+    with tempfile.TemporaryDirectory() as folder:
+        config = settle_texts(config, data, folder=Path(folder))
     job = TrainingJob(config, batches.load_training_set(data, preprocessing=kept, progress=False))
     costs = []
     for epoch in (0, config.epochs - 1):

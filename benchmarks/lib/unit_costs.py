@@ -26,6 +26,7 @@ from entityclip.explanations.config import OpenAIConfig
 from entityclip.explanations.factory import open_writer
 from entityclip.explanations.stage import Estimate, estimate
 from entityclip.model import checkpoint
+from entityclip.model.compatibility import expected_tokenisation
 from entityclip.model.entityclip import EntityCLIP
 from entityclip.paths import CheckpointLayout, Layout
 from entityclip.retrieval.index import EntityIndex, PictureIndex
@@ -107,7 +108,8 @@ def untrained(settings: Preset, to: Path) -> checkpoint.LoadedModel:
     train = settings.train
     towers = train.model.towers.without_weights()
     card: dict[str, Any] = {"data_hash": "", "config": {}, "code_hash": "", "epochs": 0, "metrics": {}}
-    how = {"preprocessing": train.preprocessing, "tokenisation": train.tokenisation}
+    tokenisation = expected_tokenisation(towers) if train.tokenisation.learned else train.tokenisation
+    how = {"preprocessing": train.preprocessing, "tokenisation": tokenisation}
     checkpoint.save(CheckpointLayout(to), EntityCLIP(train.model.model_copy(update={"towers": towers})), **(card | how))
     return checkpoint.load(CheckpointLayout(to))
 

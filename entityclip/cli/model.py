@@ -143,6 +143,9 @@ def _show_card(card: CheckpointCard, run: RunLayout, *, folder: DataLayout, as_j
         if share := card.metrics.get(f"truncated_{kind}"):
             context = card.tokenisation.context
             typer.echo(f"{share:.1%} of the {kind} are longer than {context} tokens and were truncated")
+        if share := card.metrics.get(f"in_pieces_{kind}"):
+            context = card.tokenisation.context
+            typer.echo(f"{share:.1%} of the {kind} are longer than {context} tokens and are read in pieces")
     typer.echo(f"Model {card.fingerprint} after {card.epochs:g} epochs: {checkpoint}")
     typer.echo(f"Next: entityclip evaluate --checkpoint {checkpoint} --data {folder.root}")
     last_line({"fingerprint": card.fingerprint, "checkpoint": str(checkpoint), "metrics": card.metrics}, as_json)

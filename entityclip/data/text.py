@@ -1,4 +1,4 @@
-"""Tokenisation of texts, and masking of names in explanations used for training.
+"""Tokenisation of texts, long ones in pieces, and masking of names in explanations used for training.
 
 Tokenizer libraries are imported inside functions, so that reading settings does not import torch.
 """
@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -37,14 +37,31 @@ class Tokenisation(Record):
         default=None,
         description="Local folder with the files of a Hugging Face tokenizer; None: the Hugging Face cache or hub.",
     )
+    learned: bool = Field(
+        default=False,
+        description="A tokenizer learned from the texts of the data, where the text tower starts from scratch; others "
+        "keep their own. 'context' is then the most that the data may set.",
+    )
     context: int = Field(default=77, ge=4, description="Maximum length in tokens, including start and end.")
+    long_texts: Literal["pieces", "cut"] = Field(
+        default="pieces",
+        description="A text longer than 'context' is read in pieces, whose vectors are averaged; or it loses its end.",
+    )
+    most_cut: float = Field(
+        default=0.01, ge=0, le=1, description="For 'cut': share of the texts that may lose their end."
+    )
 
     def load(self) -> Tokenizer:
         """Load the tokenizer.
 
         Raises:
-            ConfigError: Its architecture or files are missing, or its kind is unknown.
+            ConfigError: Its architecture or files are missing, its kind is unknown, or it is not learned yet.
         """
+        if self.learned and self.folder is None:
+            raise ConfigError(
+                "tokenisation: the tokenizer is learned from the data when training begins, and 'folder' is not set; "
+                "expected the tokenisation of a checkpoint or of a run that has begun"
+            )
         return Tokenizer(self)
 
     def portable(self) -> Tokenisation:
@@ -82,13 +99,56 @@ class Tokenizer:
         padded = [row + [self.pad] * (longest - len(row)) for row in rows]
         return torch.tensor(padded, dtype=torch.long).reshape(len(rows), longest)
 
+    def pieces(self, text: str) -> list[str]:
+        """``text`` in parts no longer than ``context``, cut at ends of sentences where they are near the middle; the
+        text itself where it is short enough, or where the settings cut it off.
+        """
+        (plain,) = _plain([text])  # a character may become several, as ㍿ does
+        most = len(plain.encode("utf-8", "replace")) + _MARKS  # no tokenizer has more tokens than bytes
+        if self.config.long_texts == "cut" or most <= self.config.context:
+            return [text]
+        return _halved(plain, self._fits)
+
+    def _fits(self, text: str) -> bool:
+        return bool(self.lengths([text])[0] <= self.config.context)
+
+    def lengths(self, texts: Sequence[str]) -> np.ndarray:
+        """(N,) texts -> (N,) tokens of each without truncation."""
+        return np.array([len(row) for row in self._reader.ids(_plain(texts), most=None)], dtype=np.int64)
+
     def truncated(self, texts: Sequence[str]) -> np.ndarray:
-        """(N,) texts -> (N,) bool: True for texts longer than ``context``."""
-        return np.array([len(row) > self.config.context for row in self._reader.ids(_plain(texts), most=None)], bool)
+        """(N,) texts -> (N,) bool: True for texts that lose their end."""
+        return (self.lengths(texts) > self.config.context) & (self.config.long_texts == "cut")
 
     def save(self, folder: Path) -> None:
         """Write the files of a Hugging Face tokenizer, for ``Tokenisation.folder``; CLIP's BPE has no files."""
         self._reader.save(folder)
+
+
+_MARKS = 4
+"""Tokens that a tokenizer adds to a text at most."""
+_STOPS = (re.compile(r"[。．！？!?]+[」』）)\"']*|\.(?=\s)|\n+"), re.compile(r"[、，,;:：；]|\s+"))
+"""Where a text may be divided: behind sentences, or else behind clauses and words."""
+
+
+def _halved(text: str, fits: Callable[[str], bool]) -> list[str]:
+    """Parts of ``text`` that fit, in order, about equally long."""
+    if len(text) < 2 or fits(text):
+        return [text]
+    at = _division(text)
+    halves = [half for half in (text[:at].strip(), text[at:].strip()) if half]
+    return [piece for half in halves for piece in _halved(half, fits)]
+
+
+def _division(text: str) -> int:
+    """Place of the stop nearest to the middle, inside the middle half; the middle itself where there is none."""
+    middle = len(text) // 2
+    for stop in _STOPS:
+        places = [found.end() for found in stop.finditer(text)]
+        near = [place for place in places if len(text) / 4 <= place <= 3 * len(text) / 4 and 0 < place < len(text)]
+        if near:
+            return min(near, key=lambda place: abs(place - middle))
+    return middle
 
 
 def _plain(texts: Sequence[str]) -> list[str]:

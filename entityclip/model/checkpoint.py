@@ -52,9 +52,12 @@ class LoadedModel:
         return min(float(self.model.logit_scale.detach().exp()), 100.0)
 
     def embed_texts(self, texts: Sequence[str], *, batch: int = 256) -> np.ndarray:
-        """(N,) texts -> (N, D) float32, unit rows."""
-        rows = [self.read_ids(self.tokenizer(texts[i : i + batch])) for i in range(0, len(texts), batch)]
-        return np.concatenate(rows) if rows else np.zeros((0, self.dim), dtype=np.float32)
+        """(N,) texts -> (N, D) float32, unit rows; of a text longer than the context, the mean over its pieces."""
+        parts = [self.tokenizer.pieces(text) for text in texts]
+        pieces = [piece for part in parts for piece in part]
+        rows = [self.read_ids(self.tokenizer(pieces[i : i + batch])) for i in range(0, len(pieces), batch)]
+        vectors = np.concatenate(rows) if rows else np.zeros((0, self.dim), dtype=np.float32)
+        return vectors if len(pieces) == len(parts) else _means(vectors, [len(part) for part in parts])
 
     def embed_images(self, images: Iterable[Image.Image], *, batch: int = 64) -> np.ndarray:
         """N pictures -> (N, D) float32, unit rows. Only one picture is held in full at a time."""
@@ -78,6 +81,12 @@ class LoadedModel:
     def read_pictures(self, pictures: torch.Tensor) -> np.ndarray:
         """(B, 3, S, S) normalised pictures -> (B, D) float32, unit rows."""
         return self.model.encode_image(pictures.to(self.device)).float().cpu().numpy()
+
+
+def _means(vectors: np.ndarray, counts: Sequence[int]) -> np.ndarray:
+    """(P, D) unit rows of N texts' pieces, of each so many -> (N, D) unit rows."""
+    sums = np.add.reduceat(vectors, np.concatenate([[0], np.cumsum(counts)[:-1]]))
+    return sums / np.linalg.norm(sums, axis=1, keepdims=True).clip(min=np.finfo(np.float32).tiny)
 
 
 def _chunks(squares: Iterator[np.ndarray], size: int) -> Iterator[torch.Tensor]:

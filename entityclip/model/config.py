@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from entityclip.architectures import Architecture, portable
+from entityclip.architectures import Architecture, portable, settings
 from entityclip.schemas import Record
 
 
@@ -55,6 +55,11 @@ class TowerConfig(Record):
         default=None,
         description="Hugging Face text towers: local folder with config.json; None: from the cache or the hub.",
     )
+    text_cfg: dict[str, Any] = Field(
+        default={},
+        description="Settings that replace those of the architecture's text_cfg. Training sets vocabulary and context "
+        "where the tokenizer is learned from the data.",
+    )
     mean_pool: bool = Field(
         default=False, description="ResNet towers: a fresh mean pooling for attention pooling; any picture size."
     )
@@ -70,6 +75,13 @@ class TowerConfig(Record):
         """Setting -> the weights that it names; empty from scratch."""
         named = {name: getattr(self, name) for name in ("pretrained", "image_weights", "text_weights")}
         return {name: value for name, value in named.items() if value is not None}
+
+    @property
+    def text_from_scratch(self) -> bool:
+        """Whether open_clip's own text tower is trained from random weights: any vocabulary suits it."""
+        return not (
+            self.pretrained or self.text_weights or settings(self.architecture)["text_cfg"].get("hf_model_name")
+        )
 
     def portable(self) -> TowerConfig:
         """The same without a folder of this machine; of a file of weights, the name stays."""

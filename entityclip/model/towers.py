@@ -141,7 +141,7 @@ def _built(config: TowerConfig) -> ClipModel:
     """The open_clip model with random weights. Its parts' own pretrained weights are never fetched."""
     wanted = settings(config.architecture)
     wanted["vision_cfg"]["timm_model_pretrained"] = False
-    wanted["text_cfg"]["hf_model_pretrained"] = False
+    wanted["text_cfg"] |= config.text_cfg | {"hf_model_pretrained": False}
     named = wanted["text_cfg"].get("hf_model_name")
     folder = text_folder(config)
     if folder is not None and named:

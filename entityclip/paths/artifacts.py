@@ -289,6 +289,11 @@ class RunLayout:
         return self.root / "plan.json"
 
     @property
+    def tokenizer(self) -> Path:
+        """Files of a tokenizer learned from the run's texts; the checkpoint holds a copy."""
+        return self.root / "tokenizer"
+
+    @property
     def decoded(self) -> DecodedLayout:
         """Single commands only: the training pictures, decoded."""
         return DecodedLayout(self.root / "decoded")

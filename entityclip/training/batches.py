@@ -165,7 +165,7 @@ def prepare_batch(
     def draw(texts: list[list[str]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """One text for each entity: its rows share it, and the tower reads it once."""
         picks = torch.rand(len(present), generator=generator).tolist()
-        chosen = [texts[n][int(p * len(texts[n]))] if texts[n] else "" for n, p in zip(present, picks, strict=True)]
+        chosen = [_drawn(texts[n], pick, tokenizer) for n, pick in zip(present, picks, strict=True)]
         known = torch.tensor([bool(texts[n]) for n in present[used]])
         return tokenizer(chosen)[used], of, known[of]  # all are tokenised: every share has the same length
 
@@ -176,6 +176,15 @@ def prepare_batch(
     squares = data.pictures.read(read) if features is None else features.read(read, draws[:, 0])
     of_entities = torch.from_numpy(numbers[share])
     return PreparedBatch(squares, draws, captions, caption_of, explanations, explanation_of, explained, of_entities)
+
+
+def _drawn(texts: list[str], pick: float, tokenizer: Tokenizer) -> str:
+    """One of the texts, or of its pieces where it is longer than the context; ``pick`` from 0 to 1 decides both."""
+    if not texts:
+        return ""
+    number, rest = divmod(pick * len(texts), 1)
+    pieces = tokenizer.pieces(texts[int(number)])
+    return pieces[int(rest * len(pieces))]
 
 
 DRAWS = 8

@@ -235,4 +235,4 @@ def _local_files(config: TrainConfig) -> Iterator[tuple[str, Path]]:
 
 def versions() -> dict[str, str]:
     """The libraries that compute."""
-    return {name: importlib.metadata.version(name) for name in ("torch", "open_clip_torch", "numpy")}
+    return {name: importlib.metadata.version(name) for name in ("torch", "open_clip_torch", "tokenizers", "numpy")}

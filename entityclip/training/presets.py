@@ -40,6 +40,9 @@ class Preset(Record):
     )
 
 
+LEARNED = Tokenisation(learned=True, context=128)
+"""For text towers from scratch: any language, and whatever length 99 % of the texts need, up to this."""
+
 _CPU = Path("/proc/cpuinfo")
 
 
@@ -62,6 +65,7 @@ def demo() -> Preset:
                 experts=ExpertConfig(image=2, shared=2, text=2),
             ),
             preprocessing=Preprocessing(size=72),
+            tokenisation=LEARNED,
             augmentation=Augmentation(crop=0.6, rotate=15, light=0.15, saturation=0.1),  # colours are attributes here
             epochs=28,
             batch=64,
@@ -77,7 +81,7 @@ def demo() -> Preset:
 def grocery() -> Preset:
     """Real photographs of 81 products, from scratch on two cores in ten minutes.
 
-    Most epochs see small pictures, the last ones pictures of full size. The descriptions' first 32 tokens have to do.
+    Most epochs see small pictures, the last ones pictures of full size.
     Every training picture is known by heart in the end; a strong weight decay, and pictures large enough for a crop to
     keep its detail, are what helps with pictures from other days and shops.
     """
@@ -91,7 +95,7 @@ def grocery() -> Preset:
             ),
             loss=LossConfig(smoothing=0.1),
             preprocessing=Preprocessing(size=96),
-            tokenisation=Tokenisation(context=32),
+            tokenisation=LEARNED,
             augmentation=Augmentation(crop=0.25, rotate=10, light=0.3, saturation=0.2),
             epochs=48,
             batch=64,
@@ -130,6 +134,7 @@ def photos(backbone: Choice | None = None) -> Preset:
         model=ModelConfig(towers=backbone.towers, experts=ExpertConfig(image=2, shared=2, text=2)),
         loss=LossConfig(smoothing=0.1),
         preprocessing=backbone.preprocessing.model_copy(update={"resize": "letterbox"}),
+        tokenisation=backbone.tokenisation or LEARNED,
         augmentation=Augmentation(crop=0.4, rotate=10, light=0.3, saturation=0.2),
         adaptation=Adaptation(
             towers="last",
@@ -174,7 +179,7 @@ def published() -> Preset:
             ),
             loss=LossConfig(explanation=0.0, beta=0.1, eta=0.1),
             preprocessing=Preprocessing(size=224),
-            tokenisation=Tokenisation(context=77),
+            tokenisation=Tokenisation(context=77, long_texts="cut", most_cut=1.0),
             augmentation=Augmentation(crop=0.9, rotate=0, flip=False, light=0, saturation=0),
             epochs=20,
             batch=192,
@@ -191,6 +196,7 @@ def tiny() -> Preset:
     train = TrainConfig(
         model=ModelConfig(towers=TowerConfig(architecture="entityclip-tiny", mean_pool=True)),
         preprocessing=Preprocessing(size=32),
+        tokenisation=LEARNED,
         epochs=2,
         batch=32,
         save_seconds=0.5,

@@ -27,6 +27,7 @@ from entityclip.training.budget import planned
 from entityclip.training.config import TIMES, TrainConfig, code_hash, first_weights, versions
 from entityclip.training.interpolation import interpolate, keep_start
 from entityclip.training.step import TrainingJob, join
+from entityclip.training.text_settings import settle_texts
 
 Report = Callable[[int, dict[str, float]], None]
 """Called after each epoch with its number (from 1) and the means of the loss's terms over its steps, and of TIMES."""
@@ -68,6 +69,8 @@ def fit(
 
     cache = decoded or run.decoded
     training = _read(config, data, "train", side=config.kept_side, cache=cache, progress=show)
+    with processes.main_process_first():  # the others find its tokenizer
+        config = settle_texts(config, data, folder=run.tokenizer, learn=first)
     config, plan = planned(config, training, run=run, started=started)
     if plan and first:
         tqdm.write(plan)
@@ -89,8 +92,8 @@ def fit(
     extra = {"interpolation": interpolate(job, held_out, run.start)} if interpolates and held_out else {}
     weights = job.finish()
     if first:
-        truncated = _truncated(training, job.steps.tokenizer)
-        metrics = {**terms, **truncated, **extra, "seconds": time.monotonic() - started}
+        metrics = {**terms, **_long_texts(training, job.steps.tokenizer), **extra}
+        metrics["seconds"] = time.monotonic() - started
         _keep(config, job, weights, run=run, data_hash=data_hash, metrics=metrics)
     job.accelerator.wait_for_everyone()
     return read_card(run.checkpoint)
@@ -178,16 +181,22 @@ def _keep(
 
 
 SAMPLE = 2000
-"""Texts of each kind that are measured for truncation."""
+"""Texts of each kind whose length is measured."""
 
 
-def _truncated(training: TrainingSet, tokenizer: Tokenizer) -> dict[str, float]:
-    """Share of the captions and of the explanations that are longer than the context and lose their end."""
+def _long_texts(training: TrainingSet, tokenizer: Tokenizer) -> dict[str, float]:
+    """Share of the captions and of the explanations that are longer than the context: those that lose their end, and
+    those that are read in pieces.
+    """
     kinds = {"captions": training.captions, "explanations": training.explanations}
-    texts = {kind: [text for of_entity in known for text in of_entity] for kind, known in kinds.items()}
-    samples = {kind: found[:: max(1, len(found) // SAMPLE)] for kind, found in texts.items()}
-    shares = {kind: tokenizer.truncated(sample).mean() if sample else 0.0 for kind, sample in samples.items()}
-    return {f"truncated_{kind}": float(share) for kind, share in shares.items()}
+    shares: dict[str, float] = {}
+    for kind, known in kinds.items():
+        texts = [text for of_entity in known for text in of_entity]
+        sample = texts[:: max(1, len(texts) // SAMPLE)]
+        longer = float((tokenizer.lengths(sample) > tokenizer.config.context).mean()) if sample else 0.0
+        cut = tokenizer.config.long_texts == "cut"
+        shares |= {f"truncated_{kind}": longer if cut else 0.0, f"in_pieces_{kind}": 0.0 if cut else longer}
+    return shares
 
 
 class _Means:

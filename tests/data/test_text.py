@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import unicodedata
 from pathlib import Path
 
 import open_clip
@@ -103,9 +104,46 @@ def test_of_no_text_there_are_no_ids() -> None:
 
 
 def test_truncated_texts_are_distinguished() -> None:
-    read = Tokenisation(context=8).load()
+    read = Tokenisation(context=8, long_texts="cut").load()
     assert read.truncated(["kettle " * 6, "kettle " * 7, ""]).tolist() == [False, True, False]
     assert read.truncated([]).tolist() == []
+    assert not Tokenisation(context=8).load().truncated(["kettle " * 7]).any()
+
+
+# ---------------------------------------------------------------- long texts
+def test_a_long_text_is_divided_behind_sentences() -> None:
+    read = Tokenisation(context=9).load()
+    text = "It has a round body. The handle is black. A short spout points left. The lid is flat!"
+    pieces = read.pieces(text)
+    assert pieces == ["It has a round body.", "The handle is black.", "A short spout points left.", "The lid is flat!"]
+    assert (read.lengths(pieces) <= 9).all()
+    assert read.pieces("It has a round body.") == ["It has a round body."]
+
+
+def test_a_japanese_text_is_divided_behind_sentences() -> None:
+    read = Tokenisation(context=60).load()
+    text = "丸くて赤い胴のやかんです。取っ手は黒く、注ぎ口は短いです。「大きい」と言われます。"
+    pieces = read.pieces(text)
+    assert "".join(pieces) == text
+    assert all(piece.endswith("。") for piece in pieces)
+    assert (read.lengths(pieces) <= 60).all()
+
+
+@pytest.mark.parametrize("text", ["kettle " * 50, "x" * 500, "赤" * 90, "㍿" * 40, " " * 99 + "a"])
+def test_whatever_the_text_no_piece_is_too_long_and_nothing_is_lost(text: str) -> None:
+    read = Tokenisation(context=12).load()
+    pieces = read.pieces(text)
+    assert (read.lengths(pieces) <= 12).all()
+    assert "".join("".join(pieces).split()) == "".join(unicodedata.normalize("NFKC", text).split())
+
+
+def test_settings_may_cut_long_texts() -> None:
+    assert Tokenisation(context=8, long_texts="cut").load().pieces("kettle " * 50) == ["kettle " * 50]
+
+
+def test_a_tokenizer_that_is_not_learned_yet_is_refused() -> None:
+    with pytest.raises(ConfigError, match="learned from the data when training begins"):
+        Tokenisation(learned=True).load()
 
 
 # ---------------------------------------------------------------- Hugging Face
@@ -129,7 +167,7 @@ def test_a_hugging_face_tokenizer_gives_the_ids_of_open_clip(files: Path, option
     assert torch.equal(ids, full)
     assert torch.equal(read(texts[:1])[0], full[0, : read(texts[:1]).shape[1]])
     assert (read.pad, read.end) == (1, 2)
-    assert read.truncated(texts).tolist() == [False, False, False, True]
+    assert (read.lengths(texts) > 40).tolist() == [False, False, False, True]
 
 
 def test_a_kept_tokenizer_reads_as_before(files: Path, tmp_path: Path) -> None:

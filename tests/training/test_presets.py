@@ -16,8 +16,10 @@ from entityclip.model.backbones import BackboneConfig, Choice, Task, best_at_han
 from entityclip.model.compatibility import require_fit
 from entityclip.model.config import TowerConfig
 from entityclip.model.entityclip import EntityCLIP
+from entityclip.paths import DataLayout
 from entityclip.training import TrainConfig, presets, read_config, run_key
 from entityclip.training.presets import PRESETS, preset
+from entityclip.training.text_settings import settle_texts
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -30,8 +32,8 @@ def test_preset_describes_a_run_that_is_possible(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_towers_of_a_preset_take_its_pictures_and_its_texts(name: str) -> None:
-    config = preset(name).train
+def test_towers_of_a_preset_take_its_pictures_and_its_texts(name: str, data: DataLayout, tmp_path: Path) -> None:
+    config = settle_texts(preset(name).train, data, folder=tmp_path)
     towers = config.model.towers.without_weights()  # their shapes are the same
     model = EntityCLIP(config.model.model_copy(update={"towers": towers})).eval()
     sizes = [config.preprocessing.size] + [config.small_size] * (config.small_until > 0)

@@ -21,8 +21,9 @@ from entityclip.data.pairs import digest
 from entityclip.data.sources import synthetic
 from entityclip.data.sources.mapping import EntityMapping, TableMapping
 from entityclip.data.sources.synthetic.faults import FEWEST_PRODUCTS, Fault, plant_pictures, plant_texts
+from entityclip.data.sources.synthetic.japanese import explain_in_japanese
 from entityclip.data.sources.synthetic.products import FORMS, Product, explain
-from entityclip.data.sources.synthetic.render_photos import LICENCE, Studio, shots
+from entityclip.data.sources.synthetic.render_photos import LICENCE, Studio, Texts, language_of, shots
 from entityclip.data.sources.table import TableSource
 from entityclip.errors import ConfigError, SourceError
 from entityclip.schemas import Record
@@ -45,6 +46,7 @@ class Recipe(Record):
     seed: int = Field(ge=0)
     faults: bool = Field(description="Plant the faults that faults.csv then lists.")
     size: int = Field(ge=32, le=512, description="Side of the pictures, in pixels.")
+    texts: Texts = Field(default="en", description="Language of captions and explanations.")
 
 
 class CatalogSource(TableSource):
@@ -56,9 +58,16 @@ class CatalogSource(TableSource):
     """
 
     def __init__(
-        self, folder: Path, *, products: int = 300, seed: int = 7, faults: bool = True, progress: bool = False
+        self,
+        folder: Path,
+        *,
+        products: int = 300,
+        seed: int = 7,
+        faults: bool = True,
+        texts: Texts = "en",
+        progress: bool = False,
     ) -> None:
-        draw_catalog(folder, products=products, seed=seed, faults=faults, progress=progress)
+        draw_catalog(folder, products=products, seed=seed, faults=faults, texts=texts, progress=progress)
         super().__init__(folder, mapping=MAPPING, name="catalog")
         self._content = str(_marker(folder)["content"])
 
@@ -83,6 +92,7 @@ def draw_catalog(
     seed: int = 7,
     faults: bool = True,
     size: int = 96,
+    texts: Texts = "en",
     progress: bool = False,
 ) -> None:
     """Write the catalogue into ``folder``, unless it is there, complete and of this recipe.
@@ -95,7 +105,7 @@ def draw_catalog(
         ConfigError: The recipe is impossible.
         SourceError: ``folder`` contains something other than a catalogue and is left alone, or cannot be written.
     """
-    recipe = _recipe(products=products, seed=seed, faults=faults, size=size)
+    recipe = _recipe(products=products, seed=seed, faults=faults, size=size, texts=texts)
     if _is_drawn(folder, recipe):
         return
     if folder.exists() and not _may_be_replaced(folder):
@@ -115,7 +125,7 @@ def is_drawn(folder: Path, *, products: int, seed: int = 7, faults: bool = True,
     return _is_drawn(folder, _recipe(products=products, seed=seed, faults=faults, size=size))
 
 
-def _recipe(**values: int | bool) -> Recipe:
+def _recipe(**values: int | bool | str) -> Recipe:
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
@@ -125,6 +135,8 @@ def _recipe(**values: int | bool) -> Recipe:
         raise ConfigError(
             f"{recipe.products} products have no room for the faults; ask for {FEWEST_PRODUCTS} or for no faults"
         )
+    if recipe.faults and recipe.texts != "en":
+        raise ConfigError(f"the faults are planted in English texts; draw {recipe.texts!r} without faults")
     return recipe
 
 
@@ -166,23 +178,26 @@ def _content(folder: Path) -> str:
 # ---------------------------------------------------------------- the catalogue itself
 def _draw(folder: Path, recipe: Recipe, *, progress: bool) -> None:
     """Draw all pictures and write the tables."""
-    studio = Studio(folder, products=recipe.products, seed=recipe.seed, size=recipe.size)
+    studio = Studio(folder, products=recipe.products, seed=recipe.seed, size=recipe.size, texts=recipe.texts)
     lines = [
         studio.file_away(studio.shoot(index, number), index, number, split=split)
         for index in tqdm(range(recipe.products), desc="draw", unit="product", disable=not progress)
         for number, split in shots(index)
     ]
-    texts = {product.code: explain(product, seed=recipe.seed) for product in studio.products}
+    languages = {product.code: language_of(i, recipe.texts) for i, product in enumerate(studio.products)}
+    writers = {"en": explain, "ja": explain_in_japanese}
+    texts = {p.code: writers[languages[p.code]](p, seed=recipe.seed) for p in studio.products}
     if recipe.faults:
         planted = [*plant_pictures(studio, lines), *plant_texts(studio, texts, table=_PRODUCTS)]
         _write_table(folder / _FAULTS, [fault.model_dump() for fault in planted])
     _write_table(folder / _PICTURES, [line.model_dump() for line in lines])
-    _write_table(folder / _PRODUCTS, [_product_line(product, texts[product.code]) for product in studio.products])
+    rows = [_product_line(product, texts[product.code], languages[product.code]) for product in studio.products]
+    _write_table(folder / _PRODUCTS, rows)
 
 
-def _product_line(product: Product, texts: dict[str, str]) -> dict[str, str]:
+def _product_line(product: Product, texts: dict[str, str], language: str) -> dict[str, str]:
     names = {"code": product.code, "name_en": product.name_en, "name_ja": product.name_ja, "kind": product.look.kind}
-    return {**names, "language": "en", "licence": LICENCE, **texts}
+    return {**names, "language": language, "licence": LICENCE, **texts}
 
 
 def _write_table(path: Path, rows: list[dict[str, str]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -204,3 +205,19 @@ def test_pictures_are_jpeg_of_the_requested_size() -> None:
     jpeg = photograph(sprite(ALL[0].look, print_on_label="KX-204B"), np.random.default_rng(0), size=96)
     with Image.open(io.BytesIO(jpeg)) as picture:
         assert (picture.format, picture.size) == ("JPEG", (96, 96))
+
+
+def test_texts_are_in_the_language_that_is_wanted(tmp_path: Path) -> None:
+    kana = re.compile("[ぁ-ヶ]")
+    found = {}
+    for texts in ("en", "ja", "both"):
+        draw_catalog(tmp_path / texts, products=12, faults=False, size=32, texts=texts)
+        rows = table(tmp_path / texts, "products.csv")
+        assert all(bool(kana.search(row[form])) == (row["language"] == "ja") for row in rows for form in FORMS)
+        assert all(len({row[form] for form in FORMS}) == len(FORMS) for row in rows)
+        found[texts] = [row["language"] for row in rows]
+    assert found == {"en": ["en"] * 12, "ja": ["ja"] * 12, "both": ["en"] * 6 + ["ja"] * 6}
+    pictures = [(tmp_path / texts / "images").rglob("*.jpg") for texts in ("en", "ja")]
+    assert len({tuple(path.read_bytes() for path in sorted(files)) for files in pictures}) == 1
+    with pytest.raises(ConfigError, match="without faults"):
+        draw_catalog(tmp_path / "faulty", products=60, size=32, texts="ja")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -19,6 +20,15 @@ VAL_PICTURES, TEST_PICTURES = 2, 5
 FIRST_TRAIN = VAL_PICTURES + TEST_PICTURES + 1
 """Pictures of a product are numbered from 1 on: val, test, train."""
 LICENCE = "CC0-1.0"
+Texts = Literal["en", "ja", "both"]
+"""Language of the catalogue's texts; 'both': six products in English, the next six in Japanese, and so on."""
+
+
+def language_of(index: int, texts: Texts) -> str:
+    """Of the texts of the product at ``index``."""
+    if texts != "both":
+        return texts
+    return ("en", "ja")[index // len(TRAIN_PICTURES) % 2]
 
 
 class PictureLine(Record):
@@ -46,8 +56,8 @@ class Studio:
     Picture N of a product depends only on the seed, the product and N.
     """
 
-    def __init__(self, folder: Path, *, products: int, seed: int, size: int) -> None:
-        self.products, self.seed = invent(products, seed=seed), seed
+    def __init__(self, folder: Path, *, products: int, seed: int, size: int, texts: Texts = "en") -> None:
+        self.products, self.seed, self.texts = invent(products, seed=seed), seed, texts
         self._folder, self._size = folder, size
         self._sprite = lru_cache(maxsize=1)(self._draw)
 
@@ -72,15 +82,18 @@ class Studio:
         path = self._folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(jpeg)
-        language, caption = _caption(product, np.random.default_rng([self.seed, index, number, 1]))
+        rng = np.random.default_rng([self.seed, index, number, 1])
+        language, caption = _caption(product, rng, language=language_of(index, self.texts))
         return PictureLine(
             file=file, code=product.code, caption=caption, split=split, kind=product.look.kind, language=language
         )
 
 
-def _caption(product: Product, rng: np.random.Generator) -> tuple[str, str]:
-    """Language and caption: usually the code alone, as in a stock list, otherwise with a name."""
+def _caption(product: Product, rng: np.random.Generator, *, language: str) -> tuple[str, str]:
+    """Language and caption: usually the code alone, as in a stock list, otherwise with a name, in English either."""
     style = rng.random()
     if style < 0.6:
-        return "en", product.code
+        return language, product.code
+    if language == "ja":
+        return "ja", f"{product.name_ja} {product.code}"
     return ("en", f"{product.name_en} {product.code}") if style < 0.8 else ("ja", f"{product.name_ja} {product.code}")
