@@ -2,7 +2,8 @@
 
     python benchmarks/photos.py --source ../shared/grocery --minutes 20 --json
 
-Everything is chosen on ``train.txt``: the last pictures of each product, which come from other series, calibrate.
+Everything is chosen on ``train.txt``: the last pictures of each product calibrate. Some are from the series of the
+others, so that they are easier than the queries.
 ``val.txt``, and ``test.txt`` where the folder has one, are opened once, at the end. Plain fine-tuning has the same
 minutes as the preset; nearest pictures and logistic regression read the untrained tower.
 """

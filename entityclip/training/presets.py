@@ -140,7 +140,7 @@ def photos(backbone: Choice | None = None) -> Preset:
             towers="last",
             blocks=3,
             text="all" if fresh_text else "same",
-            tower_rate=0.3,
+            tower_rate=0.6,
             layer_decay=0.8,
             views=_views(backbone.towers),
             probe_epochs=60,
@@ -151,7 +151,7 @@ def photos(backbone: Choice | None = None) -> Preset:
         minutes=5,
         batch=64,
         balance=0.4,
-        learning_rate=2e-3,
+        learning_rate=1e-3,  # twice this undid in the first steps what the heads had learned
         decay=0.05,
         ema_decay=0.99,
     )
