@@ -70,7 +70,7 @@ def main(
     if not as_json:
         print(f"\ncaptions only\n{slice_table(plain)}\n\nwhole\n{slice_table(whole)}\n")
     r1 = {"captions_only": by_slice(plain, index="caption")}
-    r1 |= {index: by_slice(whole, index=index) for index in ("caption", "explanation", "mixed")}
+    r1 |= {index: by_slice(whole, index=index) for index in ("caption", "explanation", "images", "mixed")}
     answer = {"r1": r1, "seconds": round(seconds, 1), "seconds_all": round(time.monotonic() - started, 1)}
     print(json.dumps(answer | {"peak_gib": peak_gib(), "epochs": config.epochs} | facts()))
 

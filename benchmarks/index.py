@@ -27,6 +27,7 @@ from lib.machine import facts, peak_gib
 from entityclip.paths import PackageLayout
 from entityclip.retrieval.index import EntityIndex, FullText, PictureIndex, ReleaseIndexes, TextMatches
 from entityclip.retrieval.index.approximate import exact
+from entityclip.retrieval.index.query import QueryVectors
 from entityclip.retrieval.index.ranking import Question, picture_hits
 from entityclip.retrieval.index.snapshot import PictureQuery, Snapshot
 from entityclip.retrieval.vectors import unit
@@ -79,6 +80,8 @@ def entity_rows(world: World, *, seed: int = 0) -> pd.DataFrame:
             "language": "ja",
             "explanation": [" ".join(some) for some in words],
             "slice": "few",
+            "pictures": PER_ENTITY,
+            "has_explanation": True,
             "train_pictures": PER_ENTITY,
         }
     )
@@ -101,7 +104,9 @@ def snapshot_of(world: World, owner: np.ndarray, layout: PackageLayout) -> tuple
     """Indexes that were built, saved and loaded, and the seconds of each step."""
     rows, started = entity_rows(world), time.perf_counter()
     captions = world.texts(np.arange(len(rows)))
-    entities = EntityIndex("m", rows, {"caption": captions, "explanation": captions}, {}).remixed({})
+    entities = EntityIndex("m", rows, {"caption": captions, "explanation": captions, "images": captions}, {}).remixed(
+        {}
+    )
     shown = pd.DataFrame({"pair_id": [f"p{i}" for i in range(len(owner))], "entity_id": rows["entity_id"].iloc[owner]})
     shown = shown.assign(caption="", path="", entity="").reset_index(drop=True)
     vectors = world.pictures(owner)
@@ -148,7 +153,7 @@ def main(
             exactly = {int(found.entity_id[1:]): found.spelt for found in text.named(typed)}
             texts = {int(e[1:]) for column in ("names", "texts") for e, _ in text.holding(typed, column=column)}
             words = TextMatches(exact=exactly, named=frozenset(texts))
-            return picture_hits(snapshot, Question(queries[i], typed, words, "mixed", 10, where))
+            return picture_hits(snapshot, Question(QueryVectors(text=queries[i]), typed, words, "mixed", 10, where))
 
         for i in range(20):  # maps the files
             hybrid(i, where)

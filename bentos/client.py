@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -33,6 +33,9 @@ from entityclip.schemas import EntityEntry, Filter, IndexKind, Record
 
 Picture = bytes | Path
 """A picture file: its bytes or its path."""
+
+Pictures = Picture | Sequence[Picture]
+"""One picture, or several pictures of one thing."""
 
 Answered = TypeVar("Answered", bound=Record)
 
@@ -85,7 +88,7 @@ class Client:
     def search(
         self,
         text: str | None = None,
-        image: Picture | None = None,
+        image: Pictures | None = None,
         *,
         k: int = 10,
         index: IndexKind = "mixed",
@@ -95,20 +98,23 @@ class Client:
     ) -> SearchAnswer:
         """Search pictures or entities (``target``) by text, by picture, or by both.
 
+        The vectors of several pictures are averaged, here as in ``tag`` and ``match``.
+
         Raises:
             ServiceError: The service refused the request or did not respond. All methods raise it.
         """
         fields = {"text": text, "k": k, "index": index, "target": target, "rerank": rerank}
         fields |= {} if where is None else where.model_dump(mode="json")
-        return self._post("/search", SearchAnswer, fields, {"image": image})
+        return self._post("/search", SearchAnswer, fields, {"image": _several(image)})
 
-    def tag(self, image: Picture, *, k: int = 5, precision: float = 0.9, rerank: int = 0) -> TagAnswer:
+    def tag(self, image: Pictures, *, k: int = 5, precision: float = 0.9, rerank: int = 0) -> TagAnswer:
         """Entities that the picture shows; ``unknown`` is true if no tag reaches the calibrated threshold."""
-        return self._post("/tag", TagAnswer, {"k": k, "precision": precision, "rerank": rerank}, {"image": image})
+        files = {"image": _several(image)}
+        return self._post("/tag", TagAnswer, {"k": k, "precision": precision, "rerank": rerank}, files)
 
-    def match(self, image: Picture, text: str) -> MatchAnswer:
+    def match(self, image: Pictures, text: str) -> MatchAnswer:
         """How well a text fits a picture."""
-        return self._post("/match", MatchAnswer, {"text": text}, {"image": image})
+        return self._post("/match", MatchAnswer, {"text": text}, {"image": _several(image)})
 
     def embed_texts(self, texts: Iterable[str]) -> EmbedAnswer:
         """One unit vector per text."""
@@ -182,6 +188,12 @@ class Client:
                 return response
             time.sleep(min(LONGEST_WAIT, float(response.headers.get("retry-after", "1"))))
         raise ServiceError(f"{path}: tries is {self._tries}; expected at least 1")
+
+
+def _several(image: Pictures | None) -> list[Picture]:
+    if image is None:
+        return []
+    return [image] if isinstance(image, bytes | Path) else list(image)
 
 
 def _content(picture: Picture) -> bytes:

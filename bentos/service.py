@@ -112,7 +112,7 @@ class EntityClip:
     def search(
         self,
         text: str | None,
-        image: bytes | None,
+        image: list[bytes] | None,
         k: int,
         index: IndexKind,
         target: Literal["pictures", "entities"],
@@ -129,32 +129,34 @@ class EntityClip:
         )
 
         def query(loaded: LoadedRelease) -> list[Hit]:
-            picture = loaded.picture(image)
-            return loaded.predictor.search(text, picture, k=k, index=index, target=target, rerank=rerank, where=where)
+            pictures = loaded.decode.all(image or [])
+            return loaded.predictor.search(text, pictures, k=k, index=index, target=target, rerank=rerank, where=where)
 
         release, hits = self._query(query, stage="rank" if rerank else "search")
-        self.samples.offer(release, picture=image, text=text)
+        self.samples.offer(release, pictures=image or [], text=text)
         return SearchAnswer(release=release.version, hits=hits)
 
     @bentoml.api(input_spec=TagRequest)
-    def tag(self, image: bytes, k: int, precision: float, rerank: int) -> TagAnswer:
-        """Entities that a picture most likely shows; each tag states whether it reaches the calibrated threshold."""
+    def tag(self, image: list[bytes], k: int, precision: float, rerank: int) -> TagAnswer:
+        """Entities that a picture, or several pictures of one thing, most likely show. Each tag states whether it
+        reaches the calibrated threshold.
+        """
         release, tags = self._query(
-            lambda loaded: loaded.predictor.tag(loaded.decode(image), k=k, precision=precision, rerank=rerank),
+            lambda loaded: loaded.predictor.tag(loaded.decode.all(image), k=k, precision=precision, rerank=rerank),
             stage="rank" if rerank else "search",
         )
-        self.samples.offer(release, picture=image)
+        self.samples.offer(release, pictures=image)
         unknown = not any(tag.above_threshold for tag in tags)
         metrics.tagged(unknown=unknown)
         return TagAnswer(release=release.version, unknown=unknown, tags=tags)
 
     @bentoml.api(input_spec=MatchRequest)
-    def match(self, image: bytes, text: str) -> MatchAnswer:
-        """How well a text fits a picture: similarity, probability and evidence."""
+    def match(self, image: list[bytes], text: str) -> MatchAnswer:
+        """How well a text fits a picture, or several pictures of one thing: similarity, probability and evidence."""
         release = self.releases.champion
         with explained(), metrics.timed("search"):
-            match = release.predictor.match(release.decode(image), text)
-        self.samples.offer(release, picture=image, text=text)
+            match = release.predictor.match(release.decode.all(image), text)
+        self.samples.offer(release, pictures=image, text=text)
         return MatchAnswer(release=release.version, **dict(match))
 
     @bentoml.api(input_spec=TextsRequest)

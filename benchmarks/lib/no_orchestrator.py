@@ -87,12 +87,12 @@ def learn(layout: Layout, data: DataLayout, preset: Preset) -> tuple[CheckpointC
 def largest_difference(layout: Layout, data: DataLayout, report: EvalReport) -> float:
     """Largest difference between this process's indexes and the evaluator's probes."""
     model = checkpoint.load(layout.run("plain").checkpoint)
-    entities, _ = EntityIndex.build(model, data), PictureIndex.build(model, data)
+    entities = EntityIndex.build(model, data, pictures=PictureIndex.build(model, data, split="train"))
     wanted = {probe.pair_id: probe for probe in report.probes}
     worst = 0.0
     for row in pairs.iter_rows(data.pairs, columns=["pair_id", "image"]):
         if row["pair_id"] in wanted:
-            similar = entities.vectors["mixed"] @ model.embed_images([decode(row["image"]["bytes"])])[0]
+            similar = entities.similarities(model.embed_images([decode(row["image"]["bytes"])])[0], "mixed")
             scores = dict(zip(entities.rows["entity"], similar, strict=True))
             expected = wanted[row["pair_id"]].scores
             worst = max(worst, *(abs(float(scores[name]) - score) for name, score in expected.items()))

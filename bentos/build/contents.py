@@ -55,7 +55,8 @@ def lay_out(
     copy_checkpoint(source.model, package.checkpoint)
     if read_config(source.config).service.onnx:
         export(model, data, to=package.checkpoint.exported)
-    entities, pictures = EntityIndex.build(model, data), PictureIndex.build(model, data, map_shards=map_shards)
+    pictures = PictureIndex.build(model, data, map_shards=map_shards)
+    entities = EntityIndex.build(model, data, pictures=pictures)
     entities.save(package.entities)
     pictures.save(package.pictures, queries=entities.vectors["caption"])
     FullText.create(entities.rows, pictures.rows, path=package.text)

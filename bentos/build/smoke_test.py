@@ -17,8 +17,9 @@ import psutil
 from bentos import settings
 from bentos.build.package import store_environment
 from entityclip.data import pairs
+from entityclip.data.images import decode
 from entityclip.errors import PackagingError
-from entityclip.paths import DataLayout, StoreLayout
+from entityclip.paths import DataLayout, PackageLayout, StoreLayout
 from entityclip.schemas import Probe, Runtime
 
 TOLERANCE: dict[Runtime, float] = {"torch": 1e-4, "onnx": 1e-4, "onnx-int8": 0.1}
@@ -45,6 +46,33 @@ def probe_pictures(data: DataLayout, probes: Sequence[Probe]) -> dict[str, bytes
             f"{data.pairs}: no pair {min(missing)}, but the evaluation has a probe for it; evaluate again on these data"
         )
     return found
+
+
+def packaged_probes(package: Path, probes: Sequence[Probe], pictures: Mapping[str, bytes]) -> tuple[Probe, ...]:
+    """The evaluator's scores of the same pictures over the packaged index, in this process.
+
+    An evaluation compares a picture with those of the training split alone; a package has all pictures.
+
+    Args:
+        package: Folder of the package.
+        probes: Which pictures, of which entities.
+        pictures: Pair id -> bytes of its picture.
+
+    Raises:
+        CheckpointError, DataError: The package is incomplete or damaged.
+    """
+    from entityclip.evaluation.evaluate import probe
+    from entityclip.model import checkpoint  # loads torch
+    from entityclip.retrieval.index import EntityIndex
+
+    layout = PackageLayout(package)
+    model = checkpoint.load(layout.checkpoint)
+    entities = EntityIndex.load(layout.entities, fingerprint=model.card.fingerprint)
+    vectors = model.embed_images(decode(pictures[wanted.pair_id]) for wanted in probes)
+    return tuple(
+        probe(entities, vector, pair_id=wanted.pair_id, entity=wanted.entity)
+        for wanted, vector in zip(probes, vectors, strict=True)
+    )
 
 
 class Proof(NamedTuple):

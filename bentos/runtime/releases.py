@@ -69,14 +69,6 @@ class LoadedRelease:
         """Such as v1.0.0."""
         return self.card.release.version
 
-    def picture(self, upload: bytes | None) -> Image.Image | None:
-        """The uploaded picture; None if there is none.
-
-        Raises:
-            ImageError: The picture cannot be used.
-        """
-        return None if upload is None else self.decode(upload)
-
     def name_of(self, entity_id: str) -> str:
         """The entity's name.
 

@@ -11,7 +11,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,16 +49,16 @@ class Samples:
         self._thread: threading.Thread | None = None
 
     # ------------------------------------------------------------ in the service
-    def offer(self, release: LoadedRelease, *, picture: bytes | None = None, text: str | None = None) -> None:
+    def offer(self, release: LoadedRelease, *, pictures: Sequence[bytes] = (), text: str | None = None) -> None:
         """Take a sample of a query if one is due; returns immediately.
 
         Args:
             release: The release that served the query.
-            picture: Picture file of the query, which decoded without an error.
+            pictures: Picture files of the query, which decoded without an error; the first one is sampled.
             text: Text of the query.
         """
-        if picture is not None and self._due("picture"):
-            self._put(lambda: {"release": release.version, **_picture(release, picture)})
+        if pictures and self._due("picture"):
+            self._put(lambda: {"release": release.version, **_picture(release, pictures[0])})
         if text is not None and self._due("text"):
             self._put(lambda: {"release": release.version, "script": script_of(text)})
 

@@ -13,7 +13,15 @@ from contextlib import suppress
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 import bentoml
-from pydantic import ConfigDict, Field, StringConstraints, ValidationError, WithJsonSchema, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
@@ -36,6 +44,15 @@ Picture = Annotated[
     WithJsonSchema({"type": "file", "format": "binary"}, mode="validation"),  # for BentoML's clients
     WithJsonSchema({"type": "string", "format": "binary"}, mode="serialization"),  # for OpenAPI
 ]
+
+
+def _one_or_many(value: Any) -> Any:
+    """A list where one picture was sent."""
+    return value if isinstance(value, list) else [value]
+
+
+SeveralPictures = Annotated[list[Picture], BeforeValidator(_one_or_many), Field(max_length=MOST_PICTURES)]
+"""Pictures of one thing: one form field for each."""
 Rerank = Annotated[
     int, Field(ge=0, le=MOST_RERANKED, description="Number of top entities to re-rank; needs a picture query.")
 ]
@@ -100,11 +117,15 @@ class ApiRequest(bentoml.IODescriptor):
     def _one_or_many(cls, name: str, found: list[str | bytes]) -> Any:
         """A list if the field is a list; otherwise the one value. A repeated scalar field is an error."""
         field = cls.model_fields.get(name)
-        if field is not None and get_origin(field.annotation) is list:
+        if field is not None and _holds_list(field.annotation):
             return found
         if len(found) > 1:
             raise Unusable(f"field {name!r} was sent {len(found)} times, expected once")
         return found[0]
+
+
+def _holds_list(annotation: Any) -> bool:
+    return get_origin(annotation) is list or any(_holds_list(part) for part in get_args(annotation))
 
 
 def _holds_bytes(annotation: Any) -> bool:
@@ -132,9 +153,12 @@ class SearchRequest(ApiRequest):
     """Find pictures and entities by text, by picture, or by both."""
 
     text: Text | None = Field(default=None, description="Text query: words, a name or a code.", examples=["KX-204B"])
-    image: Picture | None = Field(default=None, description="Picture query: JPEG, PNG, WebP, GIF, BMP or TIFF.")
+    image: SeveralPictures | None = Field(
+        default=None,
+        description="Picture query: JPEG, PNG, WebP, GIF, BMP or TIFF. Repeat it for pictures of one thing.",
+    )
     k: int = Field(default=10, ge=1, le=MOST_HITS, description="Number of hits.")
-    index: IndexKind = Field(default="mixed", description="Match entities by caption, by explanation, or by both.")
+    index: IndexKind = Field(default="mixed", description="Match entities by caption, explanation, images or all.")
     target: Literal["pictures", "entities"] = Field(default="pictures", description="Type of the hits.")
     rerank: Rerank = 0
     categories: list[Line] = Field(default=[], max_length=50, description="Only entities of one of these categories.")
@@ -147,15 +171,17 @@ class SearchRequest(ApiRequest):
 
     @model_validator(mode="after")
     def _something_to_look_for(self) -> Self:
-        if self.text is None and self.image is None:
+        if self.text is None and not self.image:
             raise ValueError("send text, image, or both")
         return self
 
 
 class TagRequest(ApiRequest):
-    """Find the entities that a picture shows."""
+    """Find the entities that a picture shows, or several pictures of one thing."""
 
-    image: Picture = Field(description="A picture: JPEG, PNG, WebP, GIF, BMP or TIFF.")
+    image: SeveralPictures = Field(
+        min_length=1, description="A picture: JPEG, PNG, WebP, GIF, BMP or TIFF. Repeat it for pictures of one thing."
+    )
     k: int = Field(default=5, ge=1, le=MOST_HITS, description="Number of tags.")
     precision: float = Field(
         default=0.9, ge=0, le=1, description="Target precision of tags above the threshold: 0.8, 0.9, 0.95 or 0.99."
@@ -164,9 +190,11 @@ class TagRequest(ApiRequest):
 
 
 class MatchRequest(ApiRequest):
-    """Compare a picture with a text."""
+    """Compare a picture, or several pictures of one thing, with a text."""
 
-    image: Picture = Field(description="A picture: JPEG, PNG, WebP, GIF, BMP or TIFF.")
+    image: SeveralPictures = Field(
+        min_length=1, description="A picture: JPEG, PNG, WebP, GIF, BMP or TIFF. Repeat it for pictures of one thing."
+    )
     text: Text = Field(description="A name, a code or a description.", examples=["red mug with white dots"])
 
 

@@ -24,7 +24,7 @@ CheckpointOption = Annotated[
 DataOption = Annotated[
     Path | None, typer.Option(metavar="DIR", help="With --checkpoint: data to search or to tag with.")
 ]
-Index = Annotated[IndexKind, typer.Option(help="Compare with an entity's name, its explanation, or both.")]
+Index = Annotated[IndexKind, typer.Option(help="Compare with an entity's name, its explanation, its pictures, or all.")]
 Count = Annotated[int, typer.Option("-k", help="Number of results.")]
 Rerank = Annotated[
     int, typer.Option(metavar="K", min=0, max=100, help="Re-rank the first K entities with the matching head.")

@@ -36,7 +36,7 @@ def search(
     Example:
       entityclip search --checkpoint first/checkpoint --data mine "red kettle"
     """
-    predictor = _predictor(package, checkpoint, data, pictures=target == "pictures")
+    predictor = _predictor(package, checkpoint, data)
     hits = [hit.model_dump() for hit in predictor.search(text, k=k, index=index, target=target)]
     columns = ("score", "exact", "entity", "path") if target == "pictures" else ("score", "exact", "entity")
     table([{column: hit[column] for column in columns} for hit in hits])
@@ -44,7 +44,10 @@ def search(
 
 
 def tag(
-    picture: Annotated[Path, typer.Argument(help="JPEG, PNG, WebP, GIF, BMP or TIFF.")],
+    picture: Annotated[
+        list[Path],
+        typer.Argument(help="JPEG, PNG, WebP, GIF, BMP or TIFF; several pictures of one thing are averaged."),
+    ],
     package: PackageOption = None,
     checkpoint: CheckpointOption = None,
     data: DataOption = None,
@@ -54,7 +57,7 @@ def tag(
     rerank: Rerank = 0,
     as_json: Json = False,
 ) -> None:
-    """List the entities that a picture most likely shows.
+    """List the entities that a picture, or several pictures of one thing, most likely show.
 
     'sure' marks tags above the threshold for --precision. The main job and 'entityclip calibrate' determine the
     threshold on validation pictures; without a threshold, no tag is sure.
@@ -62,10 +65,11 @@ def tag(
     \b
     Example:
       entityclip tag --checkpoint first/checkpoint --data mine photo.jpg
+      entityclip tag --checkpoint first/checkpoint --data mine front.jpg back.jpg
     """
-    image = _picture(picture)
-    predictor = _predictor(package, checkpoint, data, pictures=False)
-    tags = predictor.tag(image, k=k, index=index, precision=precision, rerank=rerank)
+    pictures = [_picture(path) for path in picture]
+    predictor = _predictor(package, checkpoint, data)
+    tags = predictor.tag(pictures, k=k, index=index, precision=precision, rerank=rerank)
     table([_shown(tag, rerank=rerank) for tag in tags])
     if index == "mixed" and str(precision) not in predictor.model.card.thresholds:
         typer.echo(
@@ -82,7 +86,7 @@ def _shown(tag: Tag, *, rerank: int) -> dict[str, Any]:
     return line | match | {"entity": tag.entity}
 
 
-def _predictor(package: Path | None, checkpoint: Path | None, data: Path | None, *, pictures: bool) -> Predictor:
+def _predictor(package: Path | None, checkpoint: Path | None, data: Path | None) -> Predictor:
     """A predictor from a package, or from a checkpoint with newly built indexes."""
     from entityclip.model import checkpoint as checkpoints
     from entityclip.retrieval.index import EntityIndex, PictureIndex
@@ -94,8 +98,8 @@ def _predictor(package: Path | None, checkpoint: Path | None, data: Path | None,
         raise ConfigError("no model given; expected --package DIR, or --checkpoint DIR and --data DIR together")
     source = explained(data)
     model = checkpoints.load(CheckpointLayout(checkpoint))
-    entities = EntityIndex.build(model, source, progress=on_terminal())
-    return Predictor(model, entities, PictureIndex.build(model, source, progress=on_terminal()) if pictures else None)
+    pictures = PictureIndex.build(model, source, progress=on_terminal())
+    return Predictor(model, EntityIndex.build(model, source, pictures=pictures, progress=on_terminal()), pictures)
 
 
 def _picture(path: Path) -> Image.Image:

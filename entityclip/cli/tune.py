@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 def calibrate(checkpoint: Checkpoint, data: Data, as_json: Json = False) -> None:
     """Calibrate a checkpoint on validation pictures and store the result in its card.
 
-    Determines the weight of explanations in the mixed index, the scale of the vectors of each slice, the confidence
-    thresholds of 'sure' tags, and the weight of the matching head in re-ranking. Replaces earlier values.
+    Determines the weights of caption, explanation and images in the mixed index, with scale and offset, for each group
+    of entities; the confidence thresholds of 'sure' tags; and the weight of the matching head in re-ranking. Replaces
+    earlier values.
 
     \b
     Example:
@@ -38,18 +39,15 @@ def calibrate(checkpoint: Checkpoint, data: Data, as_json: Json = False) -> None
     card = measure(model, source, progress=on_terminal())
     weight = calibrate_rerank(replace(model, card=card), source, progress=on_terminal())
     card.model_copy(update={"rerank": weight}).write(layout.card)
-    factors = {name: card.slice_scale.get(name, 1.0) for name in card.mix}
-    table(
-        [{"entities": n, "weight of the explanation": f"{w:g}", "slice_scale": factors[n]} for n, w in card.mix.items()]
-    )
+    table([{"entities": group} | mixture.model_dump() for group, mixture in card.mixture.items()])
     typer.echo()
     known = {p: card.thresholds.get(str(p)) for p in PRECISIONS}
     table([{"precision": f"{p:g}", "least confidence": "not proven" if t is None else t} for p, t in known.items()])
     typer.echo(
         f"\nRe-ranking: weight {weight:g} of the matching head" + ("" if weight else "; its gain is not significant")
     )
-    found = {"mix": card.mix, "slice_scale": card.slice_scale, "thresholds": card.thresholds, "rerank": weight}
-    last_line(found, as_json)
+    mixture = {group: found.model_dump() for group, found in card.mixture.items()}
+    last_line({"mixture": mixture, "thresholds": card.thresholds, "rerank": weight}, as_json)
 
 
 def tune(

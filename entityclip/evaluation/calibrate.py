@@ -1,39 +1,48 @@
 """Calibration on validation pictures: how the mixed index is mixed, and from which confidence on a tag is trusted.
 
-All go onto the checkpoint card, so that evaluation and service decide by the same numbers.
+All go onto the checkpoint card, so that evaluation and service decide by the same numbers. Pictures of the training
+split stand for their entities meanwhile, as in an evaluation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import product
+from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
+from entityclip.evaluation.mixture_search import (
+    STEPS,
+    Objective,
+    Parameters,
+    Queries,
+    mixture_of,
+    parameters_of,
+    queries_of,
+    searched,
+)
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.model.checkpoint_card import CheckpointCard
 from entityclip.paths import DataLayout
-from entityclip.retrieval.index import DEFAULT_MIX, EntityIndex, PictureIndex
-from entityclip.retrieval.metrics import BLOCK
+from entityclip.retrieval.index import DEFAULT_MIXTURE, EntityIndex, PictureIndex
+from entityclip.retrieval.index.entities import mean_by_owner
+from entityclip.retrieval.index.mixture import KINDS, groups_of
 from entityclip.retrieval.tagging import PRECISIONS, TAGS
 from entityclip.retrieval.vectors import best, shares
-from entityclip.schemas import SLICES, Split
+from entityclip.schemas import Mixture, MixtureGroup, Split
 
-WEIGHTS = np.linspace(0, 1, 11, dtype=np.float32)
-"""Weights of the explanation that are tried."""
-
-LENGTHS = np.linspace(0.97, 1.06, 10, dtype=np.float32)
-"""Lengths to which the mean of caption and explanation is stretched that are tried."""
-
-CHOICES = np.array(list(product(WEIGHTS, LENGTHS)), dtype=np.float32)
-"""(110, 2) both together."""
-
-SHARPER = 4.0
-"""The mix is judged by a softmax this much sharper than training's: near to recall@1, and yet smooth, so that
+SHARPER = 3.0
+"""The mixture is judged by a softmax this much sharper than training's: near to recall@1, and yet smooth, so that
 the choice does not hang on a handful of pictures that just tip over."""
 
-SHORTFALL = 4.0
-"""So much heavier than its gain weighs what a slice loses to the better one of the single indexes."""
+FOLDS = 3
+"""Parts of the entities: the mixture that a part is judged by was found on the others."""
+
+GIVEN = 2
+"""Pictures that an entity without training pictures gets while the group ``untrained`` is calibrated."""
+
+TURNS = np.array([0, 1, 0, 2, 0, 3, 0, 4])
+"""View that each picture of a trained entity is a query of, in turn."""
 
 Z = 1.96
 """Of the Wilson interval whose lower end has to reach the target: 95 %, two-sided."""
@@ -42,140 +51,121 @@ PICTURES = 5000
 """Pictures that calibration looks at, at most: more would cost time and move nothing."""
 
 COMPARISONS = 10**7
-"""Pictures times entities that the mix is judged by, about: each is compared with every choice."""
+"""Pictures times entities that the mixture is judged by, about."""
 
 
 def calibrate(model: LoadedModel, data: DataLayout, *, split: Split = "val", progress: bool = False) -> CheckpointCard:
-    """The model's card with ``mix``, ``slice_scale`` and ``thresholds``, from one embedding of the split's pictures.
+    """The model's card with ``mixture`` and ``thresholds``, from one embedding of the split's pictures.
 
-    A split without pictures gives the default mix, a scale of 1 and no thresholds.
+    A split without pictures gives the default mixture and no thresholds.
 
     Raises:
         DataError: The data are incomplete.
     """
-    entities = EntityIndex.build(model, data, progress=progress)
+    known = PictureIndex.build(model, data, split="train", progress=progress)
+    entities = EntityIndex.build(model, data, pictures=known, progress=progress)
     pictures = PictureIndex.build(model, data, split=split, most=PICTURES, progress=progress)
     entities = calibrate_index(entities, pictures, scale=model.scale)
     thresholds = calibrate_thresholds(entities, pictures, scale=model.scale)
-    found = {"mix": entities.mix, "slice_scale": entities.slice_scale, "thresholds": thresholds}
-    return model.card.model_copy(update=found)
+    return model.card.model_copy(update={"mixture": entities.mixture, "thresholds": thresholds})
 
 
-def calibrate_index(entities: EntityIndex, pictures: PictureIndex, *, scale: float) -> EntityIndex:
-    """The index with the mix and the slice scales that serve ``pictures`` best."""
-    mix, slice_scale = calibrate_mix(entities, pictures, scale=scale)
-    return entities.remixed(mix, slice_scale=slice_scale)
+def calibrate_index(
+    entities: EntityIndex, pictures: PictureIndex, *, scale: float, kinds: Sequence[str] = KINDS
+) -> EntityIndex:
+    """The index with the mixture of ``kinds`` that serves ``pictures`` best."""
+    return entities.remixed(calibrate_mixture(entities, pictures, scale=scale, kinds=kinds))
 
 
-# ---------------------------------------------------------------- mix
-def calibrate_mix(
-    entities: EntityIndex, pictures: PictureIndex, *, scale: float
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Slice -> weight of the explanation, and -> length, in the mixed index, by the softened recall@1 of ``pictures``.
+# ---------------------------------------------------------------- mixture
+def calibrate_mixture(
+    entities: EntityIndex, pictures: PictureIndex, *, scale: float, kinds: Sequence[str] = KINDS
+) -> dict[MixtureGroup, Mixture]:
+    """Weights, scale and offset of each group in the mixed index, by the softened recall@1 of ``pictures``.
 
-    The mean of the slices' recalls is maximised, one slice's choice at a time until none can be bettered, starting
-    from the better one of the single indexes; a slice's shortfall against the better single index weighs ``SHORTFALL``
-    times. Entities of all slices compete for every picture: without that, a slice's recall is bought with the others'.
-    A slice without pictures keeps its default. The optimum is optimistic: report recall on another split.
+    All groups are searched together (``mixture_search``), from the default. The result is taken only if it holds for
+    entities that it was not found on: each of ``FOLDS`` parts of them is judged by what a shorter search on the others
+    gives. Otherwise, and for groups without pictures, the default stays. The optimum is optimistic: report recall on
+    another split.
 
-    Lengths differ because training pulls every picture to the texts of its own entity. One that it never saw is left
-    behind: its text may describe a picture best, and yet comes second to the text of a sibling that was photographed
+    Scales and offsets differ because training pulls every picture to the texts of its own entity. One that it never saw
+    is left behind: its text may describe a picture best, and yet comes second to a sibling that was photographed
     (calibrated stacking; Chao et al., arXiv 1605.04253, who subtract from the seen classes).
     """
-    pictures = _some(pictures, most=max(PICTURES // 10, COMPARISONS // len(entities.rows)))
-    truth = entities.rows_of(pictures.rows["entity_id"])
-    number = entities.rows["slice"].map({name: i for i, name in enumerate(SLICES)}).to_numpy()
-    of_slice = [np.flatnonzero(number[truth] == i) for i in range(len(SLICES))]
-    free = [i for i, rows in enumerate(of_slice) if len(rows)]
-    if not free:
-        return dict(DEFAULT_MIX), {}
-    true, rivals = likelihood_grid(
-        mixed_similarities(entities, pictures.vectors), truth=truth, number=number, scale=SHARPER * scale
-    )
-
-    def recalls(choice: list[int]) -> np.ndarray:
-        against = np.sum([rivals[i, c] for i, c in enumerate(choice)], axis=0)
-        right = [true[choice[i], of_slice[i]] / (true[choice[i], of_slice[i]] + against[of_slice[i]]) for i in free]
-        return np.array([part.mean() for part in right])
-
-    caption, explanation = ([_choice(weight)] * len(SLICES) for weight in (0, 1))
-    single = np.maximum(recalls(caption), recalls(explanation))
-
-    def worth(choice: list[int]) -> float:
-        reached = recalls(choice)
-        return float(np.mean(reached - SHORTFALL * np.maximum(0, single - reached)))
-
-    default = [_choice(DEFAULT_MIX[name]) for name in SLICES]
-    starts = [[start[i] if i in free else default[i] for i in range(len(SLICES))] for start in (explanation, caption)]
-    found = CHOICES[_ascended(max(starts, key=worth), worth, free=free)]
-    by_slice = (dict(zip(SLICES, (round(float(x), 3) for x in column), strict=True)) for column in found.T)
-    mix, slice_scale = by_slice
-    return mix, slice_scale
+    queries = mixture_queries(entities, pictures)
+    default = dict(DEFAULT_MIXTURE)
+    if queries is None:
+        return default
+    start = _start(kinds)
+    scale *= SHARPER
+    folds = np.random.default_rng(0).integers(FOLDS, size=len(entities.rows))[queries.entity]
+    gains = []
+    for fold in range(FOLDS):
+        inside, outside = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
+        if len(inside) and len(outside):
+            objective = Objective(queries.chosen(outside), scale=scale)
+            found = searched(objective, start, seed=fold, kinds=kinds, steps=STEPS // 4)
+            judged = Objective(queries.chosen(inside), scale=scale)
+            gains.append(judged.worth(found) - judged.worth(start))
+    if not gains or np.mean(gains) < 0:
+        return mixture_of(start)
+    return mixture_of(searched(Objective(queries, scale=scale), start, seed=0, kinds=kinds))
 
 
-def _some(pictures: PictureIndex, *, most: int) -> PictureIndex:
-    """Every n-th picture, so that there are about ``most`` of them."""
-    each = slice(None, None, max(1, len(pictures.rows) // most))
-    return PictureIndex(pictures.fingerprint, pictures.rows[each].reset_index(drop=True), pictures.vectors[each])
+def _start(kinds: Sequence[str]) -> Parameters:
+    """The default with ``kinds`` alone."""
+    default = parameters_of(DEFAULT_MIXTURE)
+    default[:, :3] *= [kind in kinds for kind in KINDS]
+    default[default[:, :3].sum(axis=1) == 0, :3] = [kind == kinds[0] for kind in KINDS]
+    default[:, :3] /= default[:, :3].sum(axis=1, keepdims=True)
+    return default
 
 
-def _choice(weight: float) -> int:
-    """Number of the choice of this weight and length 1."""
-    return int(np.argmin(np.abs(CHOICES - (weight, 1)).sum(axis=1)))
+def mixture_queries(entities: EntityIndex, pictures: PictureIndex) -> Queries | None:
+    """What the mixture is judged by; None without pictures.
 
-
-def mixed_similarities(entities: EntityIndex, queries: np.ndarray) -> Callable[[slice], np.ndarray]:
-    """For ``likelihood_grid``: (Q, D) pictures against the entities, by each of ``CHOICES``."""
-    weights, lengths = CHOICES.T[:, :, None, None]
-
-    def similarities(part: slice) -> np.ndarray:
-        by_caption, by_explanation = (queries[part] @ entities.vectors[kind].T for kind in ("caption", "explanation"))
-        return lengths * ((1 - weights) * by_caption + weights * by_explanation)
-
-    return similarities
-
-
-def _ascended(choice: list[int], worth: Callable[[list[int]], float], *, free: list[int]) -> list[int]:
-    """``choice`` after no single change among ``free`` betters its ``worth``; it stays where nothing is gained."""
-    before: list[int] = []
-    while choice != before:
-        before = choice
-        for i in free:
-            tried = [choice, *([*choice[:i], c, *choice[i + 1 :]] for c in range(len(CHOICES)))]
-            choice = max(tried, key=worth)
-    return choice
-
-
-def likelihood_grid(
-    similarities: Callable[[slice], np.ndarray], *, truth: np.ndarray, number: np.ndarray, scale: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """What every choice of one option a slice can be judged by, without a product per choice.
-
-    Args:
-        similarities: Given some of the queries, (options, B, M): theirs to all entities, by each option.
-        truth: (Q,) row of the right entity.
-        number: (M,) slice of each entity.
-        scale: What similarities are multiplied by.
-
-    Returns:
-        (options, Q) odds of the right entity, (slices, options, Q) summed odds of each slice's wrong ones, to the same
-        base.
+    Entities that were not trained on are in the group ``none`` for one part of the queries, as in an evaluation. For
+    the others, as in a service, all of them have some of their pictures given to them, which makes them ``untrained``,
+    and are queried with the rest; in half of these parts they have lost their explanations, too, and are
+    ``unexplained``.
     """
-    options = len(similarities(slice(0, 1)))
-    true = np.empty((options, len(truth)))
-    rivals = np.zeros((len(SLICES), *true.shape))
-    step = max(1, BLOCK // (8 * options * len(number)))
-    for start in range(0, len(truth), step):
-        part = slice(start, start + step)
-        tried = similarities(part).astype(np.float64)
-        row, base = np.arange(tried.shape[1]), tried.max(axis=(0, 2))[:, None]
-        for c, each in enumerate(tried):
-            odds = np.exp(scale * (each - base))
-            true[c, part] = odds[row, truth[part]]
-            odds[row, truth[part]] = 0
-            for i in np.unique(number):
-                rivals[i, c, part] = odds[:, number == i].sum(axis=1)
-    return true, rivals
+    owner = entities.by_id.get_indexer(pd.Index(pictures.rows["entity_id"]))
+    if not len(owner):
+        return None
+    each = max(1, len(owner) // max(PICTURES // 10, COMPARISONS // len(entities.rows)))
+    late = (entities.rows["slice"] == "none").to_numpy()
+    turn, place = pictures.rows.groupby("entity_id").cumcount().to_numpy(), np.arange(len(owner))
+    views = []
+    for view in range(5):  # as it is; their even, or their odd pictures are given; the same without explanations
+        given = late[owner] & (turn % 2 == view % 2) & (turn < 2 * GIVEN) & (view > 0)
+        queries = np.where(late[owner], ~given, TURNS[place % len(TURNS)] == view) & (place % each == 0)
+        shown = _given(entities, pictures, owner, given=given, mute=late & (view > 2))
+        views.append(_view(shown, pictures, owner, np.flatnonzero(queries)))
+    return Queries.joined(views)
+
+
+def _given(
+    entities: EntityIndex, pictures: PictureIndex, owner: np.ndarray, *, given: np.ndarray, mute: np.ndarray
+) -> EntityIndex:
+    """The entities, of which some have the pictures ``given``, and those that are ``mute`` no explanation."""
+    count = np.bincount(owner[given], minlength=len(entities.rows))
+    seen = mean_by_owner(pictures.vectors[given], owner[given], owners=len(entities.rows))
+    theirs = (count > 0)[:, None]
+    vectors = entities.vectors | {
+        "images": np.where(theirs, seen, entities.vectors["images"]),
+        "explanation": np.where(mute[:, None], entities.vectors["caption"], entities.vectors["explanation"]),
+    }
+    rows = entities.rows.assign(
+        pictures=np.where(count > 0, count, entities.rows["pictures"]),
+        has_explanation=entities.rows["has_explanation"] & ~mute,
+    )
+    return EntityIndex(entities.fingerprint, rows, vectors, {})
+
+
+def _view(entities: EntityIndex, pictures: PictureIndex, owner: np.ndarray, rows: np.ndarray) -> Queries:
+    """Queries with the pictures at ``rows``."""
+    similarities = np.stack([pictures.vectors[rows] @ entities.vectors[kind].T for kind in KINDS], axis=2)
+    return queries_of(similarities, truth=owner[rows], groups=groups_of(entities.rows))
 
 
 # ---------------------------------------------------------------- thresholds
@@ -196,7 +186,7 @@ def calibrate_thresholds(
     truth = entities.rows_of(pictures.rows["entity_id"])
     confidences, right = [np.zeros(0)], [np.zeros(0, dtype=bool)]
     for picture, row in zip(pictures.vectors, truth, strict=True):
-        similarities = entities.vectors["mixed"] @ picture
+        similarities = entities.similarities(picture, "mixed")
         rows = best(similarities, k=TAGS)
         confidences.append(shares(similarities, scale=scale)[rows])
         right.append(rows == row)

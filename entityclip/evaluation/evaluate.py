@@ -1,6 +1,7 @@
 """Evaluation of one model on one frozen set: every entity is a candidate, photographed in training or not.
 
-Pictures ask for their entity in each of the three indexes; entities ask for their pictures; where captions
+The pictures that stand for entities are those of the training split, and no others. Pictures ask for their entity in
+each of the indexes; entities ask for their pictures; where captions
 are distinct, pictures and captions ask for each other. Every figure has an interval and is given for all queries
 and by slice.
 
@@ -26,7 +27,7 @@ from entityclip.paths import DataLayout
 from entityclip.retrieval import metrics
 from entityclip.retrieval.index import EntityIndex, PictureIndex
 from entityclip.retrieval.metrics import Figure, Ranked
-from entityclip.retrieval.vectors import nearest
+from entityclip.retrieval.vectors import best
 from entityclip.schemas import SLICES, Candidates, EvalReport, IndexKind, Metric, Probe, Split
 
 SLICE_MINIMUM = 5
@@ -74,9 +75,10 @@ def evaluate(
         raise DataError(f"{data.pairs}: split {split!r} holds no picture, so there is nothing to evaluate on")
     shown = set(pictures.rows["entity_id"])
     among = shown if candidates == "split" else None
-    entities = EntityIndex.build(model, data, among=among, progress=progress)
-    truth = entities.rows_of(pictures.rows["entity_id"])
     own = candidates == "split" and len(shown) == len(pictures.rows)  # every picture has an entity to itself
+    known = None if own else PictureIndex.build(model, data, split="train", progress=progress)
+    entities = EntityIndex.build(model, data, pictures=known, among=among, progress=progress)
+    truth = entities.rows_of(pictures.rows["entity_id"])
     answers = pd.concat(_answers(model, entities, pictures, truth, own=own), ignore_index=True)
     figures = [*_rank_metrics(answers, entities=len(entities.rows), pictures=len(pictures.rows), seed=seed)]
     if not own:
@@ -119,14 +121,14 @@ def _answers(
     """A row per query. Texts ask too where every picture has its ``own`` entity, captions also where distinct."""
     queries, names = _queries(entities, pictures, truth), entities.rows["entity"].to_numpy()
     entity_ids, pair_ids = entities.rows["entity_id"].to_numpy(), pictures.rows["pair_id"].to_numpy()
-    for kind in get_args(IndexKind):
+    for kind in kinds(entities):
         vectors = entities.vectors[kind]
         if own:
             to_text, to_image = metrics.both_ways(pictures.vectors, vectors[truth])
             yield queries.assign(index=kind, direction="image_to_text", **_outcome(to_text, entity_ids[truth]))
             yield queries.assign(index=kind, direction="text_to_image", **_outcome(to_image, pair_ids))
         else:
-            ranked = metrics.ranks(pictures.vectors, vectors, truth)
+            ranked = metrics.ranks(pictures.vectors, vectors, truth, offset=entities.offsets[kind])
             yield queries.assign(index=kind, direction="image_to_text", **_outcome(ranked, entity_ids))
     captions = pictures.rows["caption"]
     if own or captions.nunique() >= DISTINCT * len(captions):
@@ -135,6 +137,11 @@ def _answers(
         to_text, to_image = metrics.both_ways(pictures.vectors, texts)
         yield queries.assign(index="pairs", direction="image_to_text", **_outcome(to_text, pair_ids))
         yield queries.assign(index="pairs", direction="text_to_image", **_outcome(to_image, pair_ids))
+
+
+def kinds(entities: EntityIndex) -> tuple[IndexKind, ...]:
+    """The indexes that are measured: without any pictures of entities, not that of images."""
+    return tuple(kind for kind in get_args(IndexKind) if kind != "images" or entities.pictured.any())
 
 
 def _outcome(ranked: Ranked, ids: np.ndarray) -> dict[str, np.ndarray]:
@@ -166,7 +173,7 @@ def _retrieval_metrics(
     entities: EntityIndex, pictures: PictureIndex, truth: np.ndarray, *, seed: int
 ) -> Iterator[Metric]:
     """Entities ask for their pictures, of which they may have several: mAP and P@10."""
-    for kind in get_args(IndexKind):
+    for kind in kinds(entities):
         found = metrics.picture_retrieval(entities.vectors[kind], pictures.vectors, truth)
         found_rows = entities.rows.iloc[found.index].assign(found=found.index)
         for name, rows in slices(found_rows):
@@ -199,15 +206,21 @@ def evaluation_hash(entities: EntityIndex, pictures: PictureIndex, *, split: Spl
 def probes(entities: EntityIndex, pictures: PictureIndex, truth: np.ndarray) -> tuple[Probe, ...]:
     """A few pictures, spread over the slices, with the scores of their best five entities in the mixed index.
 
-    A service of this model has to give the same scores.
+    A service of this model with the same index has to give the same scores.
     """
     queries = _queries(entities, pictures, truth).sort_values("pair_id")
     turn = queries.groupby("slice").cumcount()  # the first picture of each slice, then the second of each ...
     chosen = queries.assign(turn=turn).sort_values(["turn", "slice"], kind="stable").index[:PROBES]
-    names, found = entities.rows["entity"].to_numpy(), []
-    for row in chosen:
-        best, scores = nearest(pictures.vectors[row], entities.vectors["mixed"], k=5)
-        picture = pictures.rows.loc[row]
-        top = dict(zip(names[best], scores.tolist(), strict=True))
-        found.append(Probe(pair_id=picture["pair_id"], entity=picture["entity"], scores=top))
-    return tuple(found)
+    rows = pictures.rows.loc[chosen, ["pair_id", "entity"]]
+    return tuple(
+        probe(entities, pictures.vectors[row], pair_id=pair_id, entity=entity)
+        for row, pair_id, entity in rows.itertuples()
+    )
+
+
+def probe(entities: EntityIndex, vector: np.ndarray, *, pair_id: str, entity: str) -> Probe:
+    """The best five entities of one picture, by its vector (D,), in the mixed index."""
+    similarities = entities.similarities(vector, "mixed")
+    first = best(similarities, k=5)
+    names = entities.rows["entity"].iloc[first]
+    return Probe(pair_id=pair_id, entity=entity, scores=dict(zip(names, similarities[first].tolist(), strict=True)))

@@ -249,7 +249,8 @@ def _measured(
     card.write(to.card)
     try:
         models = {name: on(name, model, to) for name in RUNTIMES}
-        entities = EntityIndex.build(model, data, progress=progress)
+        known = PictureIndex.build(model, data, split="train", progress=progress)
+        entities = EntityIndex.build(model, data, pictures=known, progress=progress)
         texts = [text for text in entities.rows["entity"] if text][:COMPARED]
         seen = {name: {"image": m.embed_squares(squares), "text": m.embed_texts(texts)} for name, m in models.items()}
         parity = {
@@ -259,7 +260,8 @@ def _measured(
             name: PictureIndex.build(m, data, split=card.split, progress=progress) for name, m in models.items()
         }
         recall: dict[str, dict[str, float]] = {name: _recall(entities, found) for name, found in pictures.items()}
-        own = EntityIndex.build(models["onnx-int8"], data, progress=progress)
+        known = PictureIndex.build(models["onnx-int8"], data, split="train", progress=progress)
+        own = EntityIndex.build(models["onnx-int8"], data, pictures=known, progress=progress)
         recall["onnx-int8, its own index"] = _recall(own, pictures["onnx-int8"])
     except BaseException:
         to.card.unlink()
@@ -280,7 +282,8 @@ def _recall(entities: EntityIndex, pictures: PictureIndex) -> dict[str, float]:
     if pictures.rows.empty:
         raise DataError("the split holds no picture, so there is nothing to measure on; name another with --split")
     truth = entities.rows_of(pictures.rows["entity_id"])
-    first = metrics.ranks(pictures.vectors, entities.vectors["mixed"], truth).rank == 1
+    vectors, offset = entities.vectors["mixed"], entities.offsets["mixed"]
+    first = metrics.ranks(pictures.vectors, vectors, truth, offset=offset).rank == 1
     slices = entities.rows["slice"].to_numpy()[truth]
     parts = {"all": first} | {name: first[slices == name] for name in SLICES}
     return {name: 100 * float(part.mean()) for name, part in parts.items() if len(part)}

@@ -190,7 +190,7 @@ def plot(found: pd.DataFrame) -> str:
         figure = Figure(figsize=(2.3 * len(present) + 1.6, 0.42 * len(variants) + 1.2), layout="constrained")
         panels = figure.subplots(1, len(present), sharey=True, squeeze=False)[0]
         for axes, name in zip(panels, present, strict=True):
-            for offset, index in zip((-0.22, 0.0, 0.22), get_args(IndexKind), strict=True):
+            for offset, index in zip((-0.27, -0.09, 0.09, 0.27), get_args(IndexKind), strict=True):
                 part = found[(found["slice"] == name) & (found["index"] == index)]
                 rows = [variants.index(variant) + offset for variant in part["variant"]]
                 axes.errorbar(part["mean"], rows, xerr=part["half"].fillna(0), fmt="o", markersize=4, label=index)

@@ -15,7 +15,7 @@ from entityclip.data.text import Tokenisation
 from entityclip.errors import CheckpointError
 from entityclip.model.config import ModelConfig
 from entityclip.paths import CheckpointLayout
-from entityclip.schemas import Record
+from entityclip.schemas import Mixture, MixtureGroup, Record
 
 
 class CheckpointCard(Record):
@@ -38,8 +38,9 @@ class CheckpointCard(Record):
     epochs: float
     metrics: dict[str, float]
     thresholds: dict[str, float] = Field(default={}, description="Target precision -> least confidence of a tag.")
-    mix: dict[str, float] = Field(default={}, description="Slice -> weight of the explanation in the mixed index.")
-    slice_scale: dict[str, float] = Field(default={}, description="Slice -> factor of its vectors in the mixed index.")
+    mixture: dict[MixtureGroup, Mixture] = Field(
+        default={}, description="Group of entities -> its weights in the mixed index; empty: not calibrated."
+    )
     rerank: float = Field(default=0.0, ge=0, description="Weight of the matching head in re-ranking; 0: no help.")
     versions: dict[str, str] = Field(default={}, description="Library -> version at training time.")
 

@@ -54,9 +54,13 @@ def _measured(model: LoadedModel, squares: list[np.ndarray]) -> Iterator[dict[st
 
 
 def drift_sample(samples: pd.DataFrame, entities: EntityIndex) -> DriftSample:
-    """Samples, or a baseline, as the tests take them; scores are those of the mixed index."""
+    """Samples, or a baseline, as the tests take them; scores are those of the explanation index.
+
+    The images and mixed indexes of a package hold the pictures of the baseline itself, which would score higher than
+    any picture of a request.
+    """
     shown = samples[samples["vector"].notna()].reset_index(drop=True)
-    width = entities.vectors["mixed"].shape[1]
-    vectors = np.frombuffer(b"".join(shown["vector"]), dtype=np.float16).reshape(-1, width).astype(np.float32)
-    scores = np.array([(entities.vectors["mixed"] @ vector).max() for vector in vectors], dtype=np.float32)
+    stored = np.frombuffer(b"".join(shown["vector"]), dtype=np.float16)
+    vectors = stored.reshape(-1, entities.dim).astype(np.float32)
+    scores = np.array([entities.similarities(vector, "explanation").max() for vector in vectors], dtype=np.float32)
     return DriftSample(shown[list(STATISTICS)].assign(score=scores), vectors, samples["script"].dropna())

@@ -32,10 +32,10 @@ _COLOURS = {
     "caption": "#a00003",
     "explanation": "#a00004",
     "mixed": "#a00005",
-    "series-4": "#a00006",
+    "images": "#a00006",
     "series-5": "#a00007",
 }
-_TERM_COLOURS = ("caption", "explanation", "mixed", "series-4", "series-5")
+_TERM_COLOURS = ("caption", "explanation", "mixed", "images", "series-5")
 _STYLE: dict[Any, Any] = {
     "text.parse_math": False,
     "svg.fonttype": "none",
@@ -53,7 +53,7 @@ _STYLE: dict[Any, Any] = {
     "grid.linewidth": 0.6,
     "legend.frameon": False,
 }
-_MARKERS = {"caption": "s", "explanation": "^", "mixed": "o"}
+_MARKERS = {"caption": "s", "explanation": "^", "images": "D", "mixed": "o"}
 _POINTS = 150
 """Longer curves are averaged down to this many points, to keep the page small."""
 
@@ -66,13 +66,13 @@ def recall_by_slice(evaluation: EvalReport, *, metric: str = "R@1") -> str | Non
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(7.6, 0.62 * len(slices) + 0.9), layout="constrained")
         axes = figure.subplots()
-        for offset, index in zip((-0.22, 0.0, 0.22), INDEX_KINDS, strict=True):
+        for offset, index in zip((-0.27, -0.09, 0.09, 0.27), INDEX_KINDS, strict=True):
             _interval_dots(axes, evaluation, slices=slices, index=index, metric=metric, offset=offset)
         axes.set_yticks(range(len(slices)), [SLICE_TITLES[s] for s in slices])
         axes.set(xlim=(-1, 101), ylim=(len(slices) - 0.5, -0.5), xlabel=f"{metric}, percent")
         axes.tick_params(length=0)
         axes.grid(axis="x", alpha=0.5)
-        figure.legend(loc="outside upper left", ncols=3, handletextpad=0.4)
+        figure.legend(loc="outside upper left", ncols=4, handletextpad=0.4)
         return _svg(figure, name="recall")
 
 
@@ -113,7 +113,7 @@ def found_within(queries: pd.DataFrame) -> str | None:
             axes.set_title(SLICE_TITLES[name], loc="left")
         panels[0].set(ylabel="found, percent", ylim=(-2, 102))
         figure.supxlabel("among the first k entities", fontsize=9)
-        figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside upper left", ncols=3, handletextpad=0.6)
+        figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside upper left", ncols=4, handletextpad=0.6)
         return _svg(figure, name="ranks")
 
 

@@ -49,7 +49,14 @@ class Figure(NamedTuple):
 
 
 # ---------------------------------------------------------------- ranks
-def ranks(queries: np.ndarray, candidates: np.ndarray, truth: np.ndarray, *, block: int = BLOCK) -> Ranked:
+def ranks(
+    queries: np.ndarray,
+    candidates: np.ndarray,
+    truth: np.ndarray,
+    *,
+    offset: np.ndarray | None = None,
+    block: int = BLOCK,
+) -> Ranked:
     """Rank of candidate ``truth[i]`` for query i: the number of candidates that score as high as it or higher.
 
     So ties count against the model, and so does a similarity that is not a number.
@@ -58,11 +65,14 @@ def ranks(queries: np.ndarray, candidates: np.ndarray, truth: np.ndarray, *, blo
         queries: (Q, D) unit rows.
         candidates: (C, D) unit rows.
         truth: (Q,) row of the right candidate.
+        offset: (C,) is added to each candidate's similarities; None for nothing.
         block: Similarities held at a time; Q x C are never held together.
     """
     step = max(1, block // max(1, len(candidates)))
+    added = np.zeros(len(candidates), np.float32) if offset is None else offset
     parts = [
-        _ranks_of_block(queries[i : i + step], candidates, truth[i : i + step]) for i in range(0, len(queries), step)
+        _ranks_of_block(queries[i : i + step] @ candidates.T + added, truth[i : i + step])
+        for i in range(0, len(queries), step)
     ]
     if not parts:
         nothing = np.zeros(0, dtype=np.int64)
@@ -70,12 +80,11 @@ def ranks(queries: np.ndarray, candidates: np.ndarray, truth: np.ndarray, *, blo
     return Ranked(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _ranks_of_block(queries: np.ndarray, candidates: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, ...]:
-    scores = queries @ candidates.T  # (q, C)
-    row = np.arange(len(queries))
+def _ranks_of_block(scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, ...]:
+    row = np.arange(len(scores))
     true_score, best = scores[row, truth], scores.argmax(axis=1)
     # "Not lower" instead of "higher or equal": the two differ where a score is not a number.
-    rank = len(candidates) - np.count_nonzero(scores < true_score[:, None] - TIE, axis=1)
+    rank = scores.shape[1] - np.count_nonzero(scores < true_score[:, None] - TIE, axis=1)
     return rank, true_score, best, scores[row, best]
 
 

@@ -26,10 +26,14 @@ from entityclip.retrieval.index import (
     Snapshot,
     TextMatches,
 )
+from entityclip.retrieval.index.query import QueryVectors
 from entityclip.retrieval.index.ranking import Question, entity_hits, picture_hits
-from entityclip.retrieval.tagging import NEAREST, PRECISION, TAGS
+from entityclip.retrieval.tagging import NEAREST, PRECISION, TAGS, Shown
 from entityclip.retrieval.vectors import shares, unit
 from entityclip.schemas import EntityEntry, Filter, Hit, IndexKind, Match, ModelFacts, Runtime, Tag
+
+Pictures = Image.Image | Sequence[Image.Image]
+"""One picture, or several pictures of one thing."""
 
 Target = Literal["pictures", "entities"]
 """What a search gives."""
@@ -110,7 +114,7 @@ class Predictor:
     def search(
         self,
         text: str | None = None,
-        image: Image.Image | None = None,
+        image: Pictures | None = None,
         *,
         k: int = 10,
         index: IndexKind = "mixed",
@@ -126,9 +130,10 @@ class Predictor:
 
         Args:
             text: What is looked for.
-            image: A picture of what is looked for.
+            image: A picture of what is looked for, or several pictures of it, which are averaged.
             k: Hits wanted; there are fewer when the index holds fewer.
-            index: Which of the three entity vectors is used.
+            index: Which of the entities' vectors is used. Weights and offsets of the mixed one are for pictures; a text
+                is compared with caption and explanation in equal parts.
             target: What the hits are.
             rerank: So many of the first entities are judged once more by the matching head, which needs a picture.
             where: Which entities, and pictures of which, may be hits.
@@ -138,14 +143,16 @@ class Predictor:
                 the package has no picture index; or ``rerank`` is set without a picture, or with ``target="pictures"``.
         """
         _require(k, index=index, target=target, rerank=rerank)
-        again = _require_rerankable(text, image, target) if rerank else None
+        pictures = _several(image)
+        if rerank:
+            _require_rerankable(text, pictures, target)
         if target == "pictures" and self.pictures is None and self.changes is None:
             raise ConfigError("this package has no picture index; ask for entities, or build it with one")
         snapshot = self.catalog.now()
-        query = self._vector(text, image, index, snapshot)
-        if again is not None:
+        query = self._query(text, pictures, index=index, target=target, snapshot=snapshot)
+        if rerank:
             similarities = snapshot.similarities(query, index, where)
-            found = tagging.best_entities(self.model, snapshot, similarities, again, k=k, rerank=rerank)
+            found = tagging.best_entities(self.model, snapshot, similarities, pictures, k=k, rerank=rerank)
             return [Hit(**hit, exact=False) for _, hit in found]
         words = TextMatches() if text is None else self.catalog.words(text, snapshot)
         question = Question(query, text or "", words, index, k, where)
@@ -153,14 +160,14 @@ class Predictor:
 
     def tag(
         self,
-        image: Image.Image,
+        image: Pictures,
         *,
         k: int = TAGS,
         index: IndexKind = "mixed",
         precision: float = PRECISION,
         rerank: int = 0,
     ) -> list[Tag]:
-        """The ``k`` entities that a picture most likely shows, best first.
+        """The ``k`` entities that a picture, or several pictures of one thing, most likely show, best first.
 
         ``above_threshold`` says that tags with such a confidence were right with at least this ``precision`` on the
         validation pictures, in the mixed index. Where they could not prove that of any, no tag is above.
@@ -173,31 +180,40 @@ class Predictor:
         _require(k, index=index, rerank=rerank)
         threshold = tagging.confidence_threshold(self.model.card, precision) if index == "mixed" else np.inf
         snapshot = self.catalog.now()
-        similarities = snapshot.similarities(self.model.embed_images([image])[0], index)
-        return tagging.tags(self.model, snapshot, similarities, image, k=k, threshold=threshold, rerank=rerank)
+        shown = self._shown(image)
+        similarities = snapshot.similarities(QueryVectors(picture=shown.vector), index)
+        return tagging.tags(self.model, snapshot, similarities, shown, k=k, threshold=threshold, rerank=rerank)
 
-    def similarity(self, image: Image.Image, text: str) -> float:
+    def similarity(self, image: Pictures, text: str) -> float:
         """Similarity of a picture and a text; an entity's name stands for the entity, and gives the score of its tag.
 
         Raises:
             ConfigError: The text is empty.
         """
-        return float(self.model.embed_images([image])[0] @ self._text_vector(text, "mixed", self.catalog.now()))
+        return self.match(image, text).score
 
-    def match(self, image: Image.Image, text: str) -> Match:
+    def match(self, image: Pictures, text: str) -> Match:
         """What ``/match`` answers: ``similarity``, its probability among all entities, and the evidence for it.
+
+        A name is compared with the other entities in the mixed index; any other text with the entities' explanations,
+        since a text is less similar to a picture than a photograph is.
 
         Raises:
             ConfigError: The text is empty.
         """
-        snapshot, vector = self.catalog.now(), self.model.embed_images([image])[0]
-        named = self.catalog.named(text, snapshot)
-        score = float(vector @ self._text_vector(text, "mixed", snapshot))
-        similarities = snapshot.similarities(vector, "mixed")
-        among = np.append(np.delete(similarities, named), score)
+        _require_text(text)
+        snapshot, shown = self.catalog.now(), self._shown(image)
+        query, named = QueryVectors(picture=shown.vector), self.catalog.named(text, snapshot)
+        similarities = snapshot.similarities(query, "mixed")
+        if named:
+            score, others = float(similarities[named].mean()), np.delete(similarities, named)
+        else:
+            score = float(shown.vector @ self.embed_texts([text])[0])
+            others = snapshot.similarities(query, "explanation")
+        among = np.append(others, np.float32(score))
         named_row = snapshot.rows(named).iloc[0] if named else None
         threshold = tagging.confidence_threshold(self.model.card, PRECISION)
-        nearest = tagging.tags(self.model, snapshot, similarities, image, k=NEAREST, threshold=threshold)
+        nearest = tagging.tags(self.model, snapshot, similarities, shown, k=NEAREST, threshold=threshold)
         return Match(
             score=score,
             probability=shares(among, scale=self.model.scale)[-1],
@@ -224,35 +240,55 @@ class Predictor:
             dimension=self.model.dim,
             entities=len(snapshot),
             pictures=snapshot.pictures,
-            mix=self.entities.mix,
-            slice_scale=self.entities.slice_scale,
+            mixture=self.entities.mixture,
             thresholds=card.thresholds,
             rerank=card.rerank,
         )
 
     # ------------------------------------------------------------ queries
-    def _vector(self, text: str | None, image: Image.Image | None, index: IndexKind, snapshot: Snapshot) -> np.ndarray:
-        """(D,) unit vector: the text's, the picture's, or halfway between them."""
-        parts = [] if image is None else [self.model.embed_images([image])[0]]
-        parts += [] if text is None else [self._text_vector(text, index, snapshot)]
-        if not parts:
+    def _query(
+        self, text: str | None, pictures: Sequence[Image.Image], *, index: IndexKind, target: Target, snapshot: Snapshot
+    ) -> QueryVectors:
+        if text is None and not pictures:
             raise ConfigError("neither a text nor a picture; expected one of them, or both")
-        return unit(unit(np.stack(parts)).mean(axis=0, keepdims=True))[0]
+        picture = self._shown(pictures).vector if pictures else None
+        return QueryVectors(picture, None if text is None else self._text_vector(text, index, target, snapshot))
 
-    def _text_vector(self, text: str, index: IndexKind, snapshot: Snapshot) -> np.ndarray:
-        """(D,) the vector of the entity with this name, or that of the text itself."""
-        if not text.strip():
-            raise ConfigError("the text is empty; expected what to look for")
+    def _shown(self, image: Pictures) -> Shown:
+        if not (pictures := _several(image)):
+            raise ConfigError("no picture; expected one, or several of one thing")
+        return Shown(pictures, unit(self.model.embed_images(pictures).mean(axis=0, keepdims=True))[0])
+
+    def _text_vector(self, text: str, index: IndexKind, target: Target, snapshot: Snapshot) -> np.ndarray:
+        """(D,) unit vector: that of the entity with this name, or of the text itself.
+
+        Other entities are compared with the named one's texts, pictures with its mixed vector.
+        """
+        _require_text(text)
         named = self.catalog.named(text, snapshot)
-        return snapshot.vectors(named, index).mean(axis=0) if named else self.embed_texts([text])[0]
+        if not named:
+            return self.embed_texts([text])[0]
+        texts: tuple[IndexKind, ...] = ("caption", "explanation")
+        of = texts if index == "mixed" and target == "entities" else (index,)
+        return unit(np.concatenate([snapshot.vectors(named, kind) for kind in of]).mean(axis=0, keepdims=True))[0]
 
 
-def _require_rerankable(text: str | None, image: Image.Image | None, target: str) -> Image.Image:
-    """The picture, where the query is that picture alone."""
-    if text is not None or image is None or target != "entities":
+def _several(image: Pictures | None) -> Sequence[Image.Image]:
+    """The pictures, where one or none may be given."""
+    if image is None:
+        return ()
+    return (image,) if isinstance(image, Image.Image) else image
+
+
+def _require_text(text: str) -> None:
+    if not text.strip():
+        raise ConfigError("the text is empty; expected what to look for")
+
+
+def _require_rerankable(text: str | None, pictures: Sequence[Image.Image], target: str) -> None:
+    if text is not None or not pictures or target != "entities":
         # An index of pictures keeps one vector of each, too little to judge them again.
         raise ConfigError("re-ranking judges a picture against entities: query with a picture alone, and for entities")
-    return image
 
 
 def _require(k: int, *, index: str, target: str = "pictures", rerank: int = 0) -> None:

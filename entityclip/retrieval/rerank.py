@@ -10,7 +10,7 @@ counts nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
@@ -30,7 +30,7 @@ from entityclip.model.checkpoint import LoadedModel
 from entityclip.model.tokens import TowerOutput
 from entityclip.paths import DataLayout
 from entityclip.retrieval import metrics
-from entityclip.retrieval.index import EntityIndex
+from entityclip.retrieval.index import EntityIndex, PictureIndex
 from entityclip.retrieval.vectors import best
 from entityclip.schemas import SLICES, Record, Split
 
@@ -87,15 +87,22 @@ class Judged(NamedTuple):
 
 
 def rerank(
-    model: LoadedModel, entities: EntityIndex, image: Image.Image, *, rows: np.ndarray, similarities: np.ndarray
+    model: LoadedModel,
+    entities: EntityIndex,
+    pictures: Sequence[Image.Image],
+    *,
+    rows: np.ndarray,
+    similarities: np.ndarray,
 ) -> Judged:
-    """Judge the entities at ``rows`` (K,), whose ``similarities`` (K,) with the picture are known, once more.
+    """Judge the entities at ``rows`` (K,), whose ``similarities`` (K,) with the pictures are known, once more.
+
+    Of several pictures of one thing, the log-odds are averaged.
 
     Raises:
         ConfigError: The model was trained without the matching term.
         DataError: The index was built without explanations' texts.
     """
-    odds = log_odds(model, entities, _read(model, [image]), rows[None])[0]
+    odds = log_odds(model, entities, _read(model, pictures), np.tile(rows, (len(pictures), 1))).mean(axis=0)
     blended = model.scale * similarities + model.card.rerank * odds
     return Judged(np.argsort(-blended, kind="stable"), 1 / (1 + np.exp(-odds)))
 
@@ -186,7 +193,8 @@ def measure_rerank(
     """
     if first < 1:
         raise ConfigError(f"re-ranking of {first} entities; expected at least 1")
-    entities = EntityIndex.build(model, data, progress=progress)
+    known = PictureIndex.build(model, data, split="train", progress=progress)
+    entities = EntityIndex.build(model, data, pictures=known, progress=progress)
     lists = _shortlists(model, entities, data, split=split, first=first, most=most, progress=progress)
     slices = entities.rows["slice"].to_numpy()[lists.truth]
     before = lists.hits(0.0, scale=model.scale)
@@ -237,7 +245,7 @@ def _shortlists(
         for chunk in _chunks(_pictures(data, split, entity_of), CHUNK):
             image = _read(model, (picture for _, picture in chunk))
             vectors = F.normalize(image.pooled(), dim=-1).float().cpu().numpy()
-            similarities = vectors @ entities.vectors["mixed"].T
+            similarities = entities.similarities(vectors, "mixed")
             candidates = np.stack([best(row, k=first) for row in similarities])
             judged = log_odds(model, entities, image, candidates)
             truth = entities.rows_of([entity_of[pair_id] for pair_id, _ in chunk])
@@ -273,10 +281,10 @@ def _times(
     search, again = [], []
     for _, image in _pictures(data, split, _queried_pictures(data, split=split, most=TIMED)):
         started = time.perf_counter()
-        similarities = entities.vectors["mixed"] @ model.embed_images([image])[0]
+        similarities = entities.similarities(model.embed_images([image])[0], "mixed")
         rows = best(similarities, k=first)
         middle = time.perf_counter()
-        rerank(model, entities, image, rows=rows, similarities=similarities[rows])
+        rerank(model, entities, [image], rows=rows, similarities=similarities[rows])
         search.append(1000 * (middle - started))
         again.append(1000 * (time.perf_counter() - middle))
     return float(np.median(search)), float(np.median(again))

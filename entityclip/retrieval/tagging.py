@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from entityclip.errors import ConfigError
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.model.checkpoint_card import CheckpointCard
 from entityclip.retrieval.index import EntityIndex, Snapshot
+from entityclip.retrieval.index.ranking import nearest_photographs
 from entityclip.retrieval.rerank import rerank as reranked
 from entityclip.retrieval.vectors import best, shares
 from entityclip.schemas import Tag
@@ -29,11 +31,20 @@ NEAREST = 3
 """Entities that a match shows beside the text."""
 
 
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """The pictures of one thing, and their vector."""
+
+    pictures: Sequence[Image.Image]
+    vector: np.ndarray
+    """(D,) unit mean of theirs."""
+
+
 def tags(
     model: LoadedModel,
     snapshot: Snapshot,
     similarities: np.ndarray,
-    image: Image.Image,
+    shown: Shown,
     *,
     k: int,
     threshold: float,
@@ -45,7 +56,7 @@ def tags(
         model: What embedded the picture.
         snapshot: Entities that can be found.
         similarities: (M,) of the picture with each entity; minus infinity for one that cannot be found.
-        image: The picture, for re-ranking.
+        shown: The picture, or several.
         k: Tags wanted.
         threshold: Confidence from which on a tag is marked ``above_threshold``.
         rerank: Number of top entities that the matching head re-ranks.
@@ -53,9 +64,16 @@ def tags(
     if not np.isfinite(similarities).any():  # every entity was removed
         return []
     confidences = shares(similarities, scale=model.scale)
+    found = list(best_entities(model, snapshot, similarities, shown.pictures, k=k, rerank=rerank))
+    photographs = nearest_photographs(snapshot, np.array([row for row, _ in found], np.int64), shown.vector)
     return [
-        Tag(**fields, confidence=confidences[row], above_threshold=confidences[row] >= threshold)
-        for row, fields in best_entities(model, snapshot, similarities, image, k=k, rerank=rerank)
+        Tag(
+            **fields,
+            confidence=confidences[row],
+            above_threshold=confidences[row] >= threshold,
+            why=() if photograph is None else (photograph,),
+        )
+        for (row, fields), photograph in zip(found, photographs, strict=True)
     ]
 
 
@@ -72,7 +90,13 @@ def confidence_threshold(card: CheckpointCard, precision: float) -> float:
 
 
 def best_entities(
-    model: LoadedModel, snapshot: Snapshot, similarities: np.ndarray, image: Image.Image, *, k: int, rerank: int
+    model: LoadedModel,
+    snapshot: Snapshot,
+    similarities: np.ndarray,
+    pictures: Sequence[Image.Image],
+    *,
+    k: int,
+    rerank: int,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Row and fields of the ``k`` best entities; the matching head has re-ranked the first ``rerank`` of all."""
     rows = best(similarities, k=max(k, rerank))
@@ -82,7 +106,7 @@ def best_entities(
         top = rows[:rerank]
         candidates = EntityIndex(model.card.fingerprint, snapshot.rows(top), {}, {})
         places = np.arange(len(top))
-        judged = reranked(model, candidates, image, rows=places, similarities=similarities[top])
+        judged = reranked(model, candidates, pictures, rows=places, similarities=similarities[top])
         match = dict(zip(top.tolist(), judged.match.tolist(), strict=True))
         rows = np.concatenate([top[judged.order], rows[rerank:]])
     found = snapshot.rows(rows[:k])[["entity_id", "entity"]].assign(score=similarities[rows[:k]])

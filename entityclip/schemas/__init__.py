@@ -12,6 +12,7 @@ from entityclip.schemas.data import (
     RuleResult,
 )
 from entityclip.schemas.evaluation import EvalReport, Metric, Probe
+from entityclip.schemas.mixture import Mixture, MixtureGroup
 from entityclip.schemas.promotion import Gain, PromotionDecision, PromotionPolicy
 from entityclip.schemas.release import Approval, BentoRecord, PackageCard, Release, ServingCheck
 
@@ -34,6 +35,8 @@ __all__ = [
     "Line",
     "Match",
     "Metric",
+    "Mixture",
+    "MixtureGroup",
     "ModelFacts",
     "PackageCard",
     "Paragraph",

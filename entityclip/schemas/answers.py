@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from entityclip.schemas.base import Line, Paragraph, Record, Runtime
+from entityclip.schemas.mixture import Mixture, MixtureGroup
 
 
 class Filter(Record):
@@ -39,11 +40,14 @@ class EntityEntry(Record):
 class Evidence(Record):
     """One reason why a hit was found."""
 
-    by: Literal["name", "code", "near code", "caption", "explanation", "picture"] = Field(
-        description="What matches the query: a name or code, in full or in part, a similar code, a text, or a picture."
+    by: Literal["name", "code", "near code", "caption", "explanation", "picture", "photograph"] = Field(
+        description="What matches the query: a name or code, in full or in part, a similar code, a text, the picture "
+        "that was found, or the entity's own photograph that is nearest to the query."
     )
     text: str = Field(default="", description="The name or text snippet with the words of the query.")
     score: float | None = Field(default=None, description="Cosine similarity, -1 to 1; None for name and code matches.")
+    pair_id: str | None = Field(default=None, description="The photograph.")
+    path: str | None = Field(default=None, description="The photograph's file as its source named it.")
 
 
 class Hit(Record):
@@ -51,7 +55,7 @@ class Hit(Record):
 
     entity_id: str
     entity: str
-    score: float = Field(description="Similarity with the query, -1 to 1.")
+    score: float = Field(description="Similarity with the query, about -1 to 1.")
     exact: bool = Field(description="The query is or contains this entity's name or code; such hits rank first.")
     near: bool = Field(default=False, description="The query is one typing error away from this entity's name or code.")
     why: tuple[Evidence, ...] = Field(default=(), description="What matches the query, the strongest first.")
@@ -66,16 +70,17 @@ class Tag(Record):
 
     entity_id: str
     entity: str
-    score: float = Field(description="Similarity of picture and entity, -1 to 1.")
+    score: float = Field(description="Similarity of picture and entity, about -1 to 1.")
     confidence: float = Field(description="Softmax over all entities, with the temperature of training: 0 to 1.")
     above_threshold: bool = Field(description="Reaches the calibrated threshold; False where there is none.")
+    why: tuple[Evidence, ...] = Field(default=(), description="The entity's own photograph that is nearest, if any.")
     match: float | None = Field(default=None, description="The matching head's probability, where it was re-ranked.")
 
 
 class Match(Record):
     """How well a text matches a picture, with the evidence."""
 
-    score: float = Field(description="Similarity of picture and text, -1 to 1.")
+    score: float = Field(description="Similarity of picture and text, about -1 to 1.")
     probability: float = Field(
         description="Softmax of the text over itself and all entities that it does not name, 0 to 1."
     )
@@ -93,7 +98,6 @@ class ModelFacts(Record):
     dimension: int = Field(description="Width of the joint space.")
     entities: int
     pictures: int
-    mix: dict[str, float] = Field(description="Slice -> weight of the explanation in the mixed index.")
-    slice_scale: dict[str, float] = Field(description="Slice -> factor of its vectors in the mixed index.")
+    mixture: dict[MixtureGroup, Mixture] = Field(description="Group of entities -> its weights in the mixed index.")
     thresholds: dict[str, float] = Field(description="Target precision -> least confidence of a tag.")
     rerank: float = Field(description="Weight of the matching head in re-ranking; 0: no re-ranking.")

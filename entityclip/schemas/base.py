@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from entityclip.storage import atomic_write
 
 Split = Literal["train", "val", "test"]
-IndexKind = Literal["caption", "explanation", "mixed"]
+IndexKind = Literal["caption", "explanation", "images", "mixed"]
 Candidates = Literal["all", "split"]
 Runtime = Literal["torch", "onnx", "onnx-int8"]
 """Runtime of the encoders: PyTorch, or ONNX Runtime with exported encoders in fp32 or int8."""

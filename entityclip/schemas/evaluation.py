@@ -12,7 +12,7 @@ from entityclip.schemas.base import Candidates, Record, Split
 class Metric(Record):
     """One figure with its 95 % bootstrap interval, in the metric's own unit (recall in percent)."""
 
-    index: str = Field(description="caption, explanation, mixed; or 'pairs' for picture-to-caption retrieval.")
+    index: str = Field(description="caption, explanation, images, mixed; or 'pairs' for picture-to-caption retrieval.")
     direction: Literal["image_to_text", "text_to_image"]
     slice: str = Field(description="'all', or one of SLICES, 'category=...', 'language=...'.")
     name: str = Field(description="R@1, R@5, R@10, R@50, R@100, median_rank, mean_rank, mAP, P@10.")

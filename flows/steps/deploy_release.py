@@ -43,17 +43,19 @@ def smoke_tested(layout: Layout, release: Release) -> BentoRecord | None:
 def run_smoke_test(layout: Layout, release: Release, bento: BentoRecord) -> tuple[BentoRecord, ServingCheck]:
     """Smoke-test the Bento: serve it, compare its scores with the evaluator's, and its figures with the budgets.
 
+    Both score the evaluation's pictures over the packaged index.
+
     Raises:
         PackagingError: It does not start, answers with an error, or its scores differ from the evaluator's.
     """
     copy = Layout(layout.release_copy(release.version))
     evaluation = EvalReport.read(copy.report("evaluation"))
     probes = evaluation.probes if evaluation else ()
-    pictures = smoke_test.probe_pictures(copy.data, probes)
+    pictures, folder = smoke_test.probe_pictures(copy.data, probes), served_package(layout, release)
+    probes = smoke_test.packaged_probes(folder, probes, pictures)
     seen = smoke_test.smoke(bento.tag, store=layout.bento_home, probes=probes, pictures=pictures)
     tested = bento.model_copy(update={"largest_difference": seen.largest_difference})
     tested.write(layout.receipt(f"smoke-{release.version}"))
-    folder = served_package(layout, release)
     serving_check = promotion.certify(
         release,
         policy=read_config(layout.config).promotion,

@@ -28,7 +28,7 @@ from flows.steps.stage_timer import StageTimer
 from flows.workspace.locks import device_lease
 
 STAGES = ("train", "calibrate", "evaluate")
-CALIBRATED = "the card carries mix and thresholds"
+CALIBRATED = "the card carries mixture and thresholds"
 
 
 class TrainedModel(Record):
@@ -60,7 +60,7 @@ def train_model(config: TrainConfig, layout: Layout, run: RunLayout, data_hash: 
 
 @task(cache_policy=NO_CACHE)
 def calibrate_model(layout: Layout, run: RunLayout) -> CheckpointCard:
-    """Calibrate mix, thresholds and re-ranking weight on the validation pictures; store them on the card."""
+    """Calibrate mixture, thresholds and re-ranking weight on the validation pictures; store them on the card."""
     from entityclip.evaluation.calibrate import calibrate
     from entityclip.model import checkpoint
     from entityclip.retrieval.rerank import calibrate_rerank
@@ -71,7 +71,8 @@ def calibrate_model(layout: Layout, run: RunLayout) -> CheckpointCard:
     card = card.model_copy(update={"rerank": weight})
     card.write(run.checkpoint.card)
     log = get_run_logger()
-    log.info("weight of the explanation by slice: %s; slice_scale: %s", card.mix, card.slice_scale)
+    for group, found in card.mixture.items():
+        log.info("mixed index, %s: %s", group, found)
     log.info("confidence threshold of a tag by precision: %s", card.thresholds)
     log.info(
         "weight of the matching head in re-ranking: %g%s", weight, "" if weight else "; its gain is not significant"
@@ -107,7 +108,7 @@ def train(layout: Layout, config: TrainConfig, data_hash: str) -> TrainedModel:
         card = train_model(config, layout, run, data_hash)
         inputs.write(layout.receipt("train"))
     with clock.stage("calibrate"):
-        if card.mix:
+        if card.mixture:
             clock.reason = CALIBRATED
         else:
             card = calibrate_model(layout, run)

@@ -61,7 +61,7 @@ def _learned(layout: Layout, preset: Preset, data_hash: str) -> Iterator[StageFa
         yield from _waiting((*model.STAGES[1:], *release.STAGES), "depends on the trained model")
         return
     card = read_card(run.checkpoint)
-    if not card.mix:
+    if not card.mixture:
         yield _step("calibrate", "the model card has no calibrated mix yet", reused=False)
         yield from _waiting((*model.STAGES[2:], *release.STAGES), "depends on the calibrated model")
         return

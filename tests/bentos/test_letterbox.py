@@ -51,7 +51,7 @@ def test_service_and_evaluator_give_the_same_vectors_of_letterboxed_pictures(
 ) -> None:
     evaluator = PictureIndex.build(checkpoint.load(source.model), source.data, split="test", progress=False)
     release = LoadedRelease.load(package.root, changes=None, decoders=2)
-    pictures = [release.picture(upload) for upload in uploads(source)]
+    pictures = [release.decode(upload) for upload in uploads(source)]
     served = release.predictor.model.embed_images(picture for picture in pictures if picture is not None)
     assert np.allclose(served, evaluator.vectors, atol=1e-6)
     cropping = tiny_model(tmp_path, preprocessing=Preprocessing(size=32))
@@ -61,7 +61,7 @@ def test_service_and_evaluator_give_the_same_vectors_of_letterboxed_pictures(
 
 def test_training_sees_what_the_service_sees(source: Layout, package: PackageLayout, tmp_path: Path) -> None:
     release = LoadedRelease.load(package.root, changes=None, decoders=2)
-    served = [np.asarray(release.picture(upload)).transpose(2, 0, 1) for upload in uploads(source)]
+    served = [np.asarray(release.decode(upload)).transpose(2, 0, 1) for upload in uploads(source)]
     for most_bytes, cache in ((0, None), (10**9, DecodedLayout(tmp_path))):
         trained = open_pictures(
             source.data, split="test", preprocessing=HOW, cache=cache, most_bytes=most_bytes, progress=False

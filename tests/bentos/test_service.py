@@ -184,7 +184,7 @@ def test_openapi_describes_every_field(client):
     assert fields["k"]["maximum"] == requests.MOST_HITS
     assert fields["text"]["examples"]
     assert all(field["description"] for field in fields.values())
-    assert spec["components"]["schemas"]["TagRequest"]["properties"]["image"]["format"] == "binary"
+    assert spec["components"]["schemas"]["TagRequest"]["properties"]["image"]["items"]["format"] == "binary"
 
 
 # ---------------------------------------------------------------- refusals
@@ -234,7 +234,7 @@ def test_decompression_bomb_is_refused(client):
         ({"text": "x", "k": 10**6}, "less than or equal to 100"),
         ({"text": "x", "k": "many"}, "valid integer"),
         ({"text": 815}, "valid string"),
-        ({"text": "x", "index": "name"}, "'caption', 'explanation' or 'mixed'"),
+        ({"text": "x", "index": "name"}, "'caption', 'explanation', 'images' or 'mixed'"),
         ({"text": "x", "top": 3}, "not permitted"),
         ({"image": "/etc/passwd"}, "not a JPEG"),
         ([1], "should be an object"),
@@ -267,7 +267,9 @@ def test_broken_form_is_refused(client, body, headers, reason, status):
 
 
 def test_fields_in_the_wrong_number_or_kind_are_refused(client):
-    _refused(client.post("/tag", files=[("image", ("a", png())), ("image", ("b", png()))]), reason="2 times")
+    _refused(client.post("/tag", data={"k": ["1", "2"]}, files={"image": ("a", png())}), reason="2 times")
+    many = [("image", ("a", png()))] * (requests.MOST_PICTURES + 1)
+    _refused(client.post("/tag", files=many), reason="at most 16 items")
     _refused(client.post("/search", files={"text": ("a", b"\xff\xff")}), reason="is a file, expected text")
     _refused(client.post("/embed_texts", json={"texts": []}), reason="at least 1 item")
     _refused(client.post("/embed_texts", json={"texts": ["a"] * (requests.MOST_TEXTS + 1)}), reason="at most")

@@ -80,6 +80,23 @@ def test_entity_that_was_added_is_found_by_the_next_request_in_every_worker(url,
             assert entity_id not in {hit.entity_id for hit in other.search("ZZ-900", target="entities").hits}
 
 
+def test_entity_with_a_meaningless_name_is_tagged_by_its_pictures_in_the_next_request(url, key, service):
+    entity_id = service.put(EntityEntry(entity="QQ-77"), [jpeg("pink", 1), jpeg("pink", 2)])
+    for _ in range(4):
+        with Client(url, key=key) as other:
+            tag = other.tag(jpeg("pink", 3), k=1).tags[0]
+            assert tag.entity_id == entity_id
+            assert tag.why[0].by == "photograph"
+            assert other.tag([jpeg("pink", 3), jpeg("pink", 4)], k=1).tags[0].entity_id == entity_id
+    service.put(EntityEntry(entity="QQ-77"), [jpeg("cyan", 1)], entity_id=entity_id, keep_pictures=False)
+    with Client(url, key=key) as other:
+        assert other.tag(jpeg("pink", 3), k=1).tags[0].entity_id != entity_id
+        assert other.tag(jpeg("cyan", 2), k=1).tags[0].entity_id == entity_id
+    service.remove(entity_id)
+    with Client(url, key=key) as other:
+        assert other.tag(jpeg("cyan", 2), k=1).tags[0].entity_id != entity_id
+
+
 def test_feedback_is_kept_once_with_who_sent_it_and_without_metadata(service, state, key):
     answer = service.tag(jpeg("red"))
     comment = b"\xff\xfe\0\x13hanako@example.jp"

@@ -38,8 +38,9 @@ def model(tmp_path: Path) -> tuple[str, Path, str, Path]:
 def test_calibrate_puts_onto_the_card_what_it_says(model):
     output = answer("calibrate", *model)
     card = read_card(CheckpointLayout(model[1]))
-    assert (card.mix, card.thresholds, card.rerank) == (output["mix"], output["thresholds"], output["rerank"])
-    assert set(card.mix) == set(SLICES)
+    assert (card.thresholds, card.rerank) == (output["thresholds"], output["rerank"])
+    assert {group: found.model_dump() for group, found in card.mixture.items()} == output["mixture"]
+    assert set(output["mixture"]) == {*SLICES, "untrained", "unexplained"}
     assert verify(CheckpointLayout(model[1])) == card
     shown = entityclip("calibrate", *model).stdout
     assert "not proven" in shown

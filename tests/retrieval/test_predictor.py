@@ -12,13 +12,20 @@ import pytest
 from PIL import Image
 from tiny import COLOURS, tiny_data, tiny_model, tiny_picture
 
+from bentos.build.smoke_test import packaged_probes
 from entityclip.data import pairs
 from entityclip.errors import CheckpointError, ConfigError, DataError, IndexMismatch
 from entityclip.evaluation.evaluate import evaluate
 from entityclip.paths import DataLayout, PackageLayout
 from entityclip.retrieval.index import EntityIndex, PictureIndex
 from entityclip.retrieval.predictor import Predictor
-from entityclip.schemas import Filter
+from entityclip.retrieval.vectors import unit
+from entityclip.schemas import Filter, Mixture
+
+MIXTURE = {
+    "few": Mixture(caption=0.1, explanation=0.3, images=0.6, scale=1.02, offset=0.01),
+    "untrained": Mixture(caption=0, explanation=0.4, images=0.6, offset=-0.02),
+}
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +36,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DataLayout:
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory, data: DataLayout) -> Path:
     folder = tmp_path_factory.mktemp("package")
-    model = tiny_model(folder, mix={"few": 0.6}, thresholds={"0.9": 0.2})
-    EntityIndex.build(model, data).save(PackageLayout(folder).entities)
-    PictureIndex.build(model, data).save(PackageLayout(folder).pictures)
+    model = tiny_model(folder, mixture=MIXTURE, thresholds={"0.9": 0.2})
+    pictures = PictureIndex.build(model, data)
+    EntityIndex.build(model, data, pictures=pictures).save(PackageLayout(folder).entities)
+    pictures.save(PackageLayout(folder).pictures)
     return folder
 
 
@@ -40,14 +48,39 @@ def predictor(package: Path) -> Predictor:
     return Predictor.load(package)
 
 
-def test_tags_have_the_scores_of_the_evaluator(predictor, data):
+def test_tags_have_the_scores_of_the_evaluator_over_the_same_index(predictor, package, data):
     report, _ = evaluate(predictor.model, data, progress=False)
     pictures = {row["pair_id"]: row["image"]["bytes"] for row in pairs.iter_rows(data.pairs, name="test")}
     assert len(report.probes) == 5
-    for probe in report.probes:
+    for probe in packaged_probes(package, report.probes, pictures):
         tags = predictor.tag(Image.open(io.BytesIO(pictures[probe.pair_id])), k=5)
         assert {tag.entity: tag.score for tag in tags} == pytest.approx(probe.scores, abs=1e-5)
         assert [tag.score for tag in tags] == sorted((tag.score for tag in tags), reverse=True)
+    assert report.probes != packaged_probes(package, report.probes, pictures)  # which has more photographs
+
+
+def test_tag_shows_the_nearest_photograph_of_the_entity(predictor):
+    for tag in predictor.tag(tiny_picture("green", 2), k=6):
+        (why,) = tag.why
+        assert why.by == "photograph"
+        assert why.path.startswith(tag.entity.removeprefix("KX-").lower())
+        if tag.entity == "KX-GREEN":
+            assert (why.path, why.score) == ("green/2.png", pytest.approx(1, abs=1e-5))
+    hits = predictor.search(image=tiny_picture("green", 2), target="entities", k=6)
+    assert {hit.entity: hit.why[0] for hit in hits}["KX-GREEN"].path == "green/2.png"
+    assert not any(e.by == "photograph" for hit in predictor.search("a disc", target="entities") for e in hit.why)
+
+
+def test_several_pictures_of_one_thing_are_averaged(predictor):
+    pictures = [tiny_picture("red", 0), tiny_picture("red", 1)]
+    vector = unit(predictor.embed_images(pictures).mean(axis=0, keepdims=True))[0]
+    expected = predictor.entities.similarities(vector, "mixed")
+    tags = {tag.entity: tag.score for tag in predictor.tag(pictures, k=6)}
+    assert tags == pytest.approx(dict(zip(predictor.entities.rows["entity"], expected.tolist(), strict=True)), abs=1e-5)
+    hits = predictor.search(image=pictures, target="entities", k=6)
+    assert {hit.entity: hit.score for hit in hits} == pytest.approx(tags, abs=1e-5)
+    assert predictor.match(pictures, "KX-RED").score == pytest.approx(tags["KX-RED"], abs=1e-5)
+    assert predictor.tag(pictures[:1]) == predictor.tag(pictures[0])
 
 
 def test_tag_is_above_the_threshold_of_the_card_or_not(predictor):
@@ -116,7 +149,8 @@ def test_text_and_picture_together_lie_between(predictor):
 
 def test_entity_search_uses_the_requested_index(predictor):
     query = predictor.embed_texts(["something round"])[0]
-    for kind, vectors in predictor.entities.vectors.items():
+    halfway = (predictor.entities.vectors["caption"] + predictor.entities.vectors["explanation"]) / 2
+    for kind, vectors in (predictor.entities.vectors | {"mixed": halfway}).items():
         hits = predictor.search("something round", k=6, index=kind, target="entities")
         assert {h.entity: h.score for h in hits} == pytest.approx(
             dict(zip(predictor.entities.rows["entity"], (vectors @ query).tolist(), strict=True)), abs=1e-5
@@ -141,7 +175,7 @@ def test_about_describes_the_package(predictor):
     facts = predictor.about()
     assert (facts.entities, facts.pictures, facts.dimension) == (6, 40, 32)
     assert facts.fingerprint == predictor.model.card.fingerprint
-    assert (facts.mix["few"], facts.thresholds) == (0.6, {"0.9": 0.2})
+    assert (facts.mixture["few"], facts.thresholds) == (MIXTURE["few"], {"0.9": 0.2})
 
 
 @pytest.mark.parametrize(

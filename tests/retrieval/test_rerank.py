@@ -16,7 +16,7 @@ from entityclip.data import pairs
 from entityclip.errors import ConfigError, DataError
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.paths import DataLayout
-from entityclip.retrieval.index import EntityIndex
+from entityclip.retrieval.index import EntityIndex, PictureIndex
 from entityclip.retrieval.predictor import Predictor
 from entityclip.retrieval.rerank import (
     WEIGHTS,
@@ -41,7 +41,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def entities(model: LoadedModel, data: DataLayout) -> EntityIndex:
-    return EntityIndex.build(model, data)
+    return EntityIndex.build(model, data, pictures=PictureIndex.build(model, data, split="train"))
 
 
 def weighted(model: LoadedModel, weight: float) -> LoadedModel:
@@ -67,7 +67,7 @@ def plain_odds(model: LoadedModel, image: Image.Image, name: str, explanation: s
 def test_head_reads_the_name_and_the_explanation_without_it(model, entities):
     picture = tiny_picture("red", 1)
     rows = np.array([5, 0, 2])
-    judged = rerank(model, entities, picture, rows=rows, similarities=np.zeros(3))
+    judged = rerank(model, entities, [picture], rows=rows, similarities=np.zeros(3))
     texts = [
         ("KX-BLACK", ""),
         ("KX-RED", "The this product has a body like a red disc."),
@@ -93,7 +93,7 @@ def test_pictures_reranked_together_get_what_each_gets_alone(model, entities):
 def test_weight_of_the_card_decides_how_much_the_head_counts(model, entities):
     picture, rows = tiny_picture("blue", 0), np.arange(6)
     similarities = np.linspace(0.5, 0, 6, dtype=np.float32)
-    order = {w: rerank(weighted(model, w), entities, picture, rows=rows, similarities=similarities) for w in (0, 1e6)}
+    order = {w: rerank(weighted(model, w), entities, [picture], rows=rows, similarities=similarities) for w in (0, 1e6)}
     assert order[0].order.tolist() == list(range(6))
     assert order[1e6].order.tolist() == np.argsort(-order[1e6].match, kind="stable").tolist()
     assert order[1e6].order.tolist() != list(range(6))

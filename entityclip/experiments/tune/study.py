@@ -194,10 +194,12 @@ def _scored(config: TrainConfig, *, data: DataLayout, data_hash: str, study: Stu
 def validation_recall(model: LoadedModel, data: DataLayout) -> dict[str, float]:
     """Slice -> recall@1 of the mixed index on the validation pictures, in percent."""
     pictures = PictureIndex.build(model, data, split="val", most=PICTURES)
-    entities = EntityIndex.build(model, data)
+    known = PictureIndex.build(model, data, split="train")
+    entities = EntityIndex.build(model, data, pictures=known)
     entities = calibrate_index(entities, pictures, scale=model.scale)
     truth = entities.rows_of(pictures.rows["entity_id"])
-    first = metrics.ranks(pictures.vectors, entities.vectors["mixed"], truth).rank == 1
+    vectors, offset = entities.vectors["mixed"], entities.offsets["mixed"]
+    first = metrics.ranks(pictures.vectors, vectors, truth, offset=offset).rank == 1
     slices = entities.rows["slice"].to_numpy()[truth]
     return {name: 100 * float(first[slices == name].mean()) for name in SLICES if (slices == name).any()}
 

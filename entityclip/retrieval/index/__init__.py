@@ -5,13 +5,14 @@ An index carries the fingerprint of the model that made it and is refused by eve
 
 from entityclip.retrieval.index.catalog import Catalog, TextMatches
 from entityclip.retrieval.index.changes import Changes
-from entityclip.retrieval.index.entities import DEFAULT_MIX, EntityIndex, slice_of
+from entityclip.retrieval.index.entities import EntityIndex, slice_of
 from entityclip.retrieval.index.fulltext import FullText
+from entityclip.retrieval.index.mixture import DEFAULT_MIXTURE
 from entityclip.retrieval.index.pictures import MapShards, PictureIndex
 from entityclip.retrieval.index.snapshot import ReleaseIndexes, Snapshot
 
 __all__ = [
-    "DEFAULT_MIX",
+    "DEFAULT_MIXTURE",
     "Catalog",
     "Changes",
     "EntityIndex",

@@ -18,10 +18,11 @@ from entityclip.model.checkpoint import LoadedModel
 from entityclip.retrieval.index.changes import TEXTS, Change, Changes, picture_id
 from entityclip.retrieval.index.entities import ENTITY_COLUMNS, EntityIndex, as_read, slice_of
 from entityclip.retrieval.index.fulltext import FullText, Named
+from entityclip.retrieval.index.mixture import KINDS
 from entityclip.retrieval.index.pictures import PictureIndex
 from entityclip.retrieval.index.snapshot import ReleaseIndexes, Snapshot
 from entityclip.retrieval.vectors import unit
-from entityclip.schemas import EntityEntry
+from entityclip.schemas import EntityEntry, IndexKind
 
 log = logging.getLogger("entityclip.catalog")
 
@@ -234,12 +235,21 @@ class Catalog:
 
 
 def added_entities(states: Sequence[Change], released: EntityIndex) -> EntityIndex:
-    """The changed entities as an index; one that the release knows stays in its slice."""
+    """The changed entities as an index; one that the release knows stays in its slice, and its pictures count."""
     rows = pd.DataFrame([_row(state, released) for state in states], columns=ENTITY_COLUMNS)
-    dim = released.vectors["caption"].shape[1]
-    both = np.stack([np.zeros((2, dim), np.float32), *(state.vectors[TEXTS] for state in states)])[1:]
-    index = EntityIndex(released.fingerprint, rows, {"caption": both[:, 0], "explanation": both[:, 1]}, {})
-    return index.remixed(released.mix, slice_scale=released.slice_scale)
+    seen = [np.stack([*state.vectors[TEXTS], _images(state, released)]) for state in states]
+    parts = np.stack([np.zeros((len(KINDS), released.dim), np.float32), *seen])[1:]
+    vectors: dict[IndexKind, np.ndarray] = {kind: parts[:, i] for i, kind in enumerate(KINDS)}
+    return EntityIndex(released.fingerprint, rows, vectors, {}).remixed(released.mixture)
+
+
+def _images(state: Change, known: EntityIndex) -> np.ndarray:
+    """(D,) unit mean of the entity's pictures, those of the release and those that were added."""
+    old = known.row_of(state.entity_id) if state.keeps_released else None
+    total = np.zeros(known.dim, np.float32)
+    if old is not None:
+        total += known.rows["pictures"].iloc[old] * known.vectors["images"][old]
+    return unit(sum((state.vectors[pair_id] for pair_id in state.pictures), total[None]))[0]
 
 
 def _row(state: Change, known: EntityIndex) -> dict[str, Any]:
@@ -247,7 +257,7 @@ def _row(state: Change, known: EntityIndex) -> dict[str, Any]:
     entry = state.entry
     assert entry is not None
     old = known.row_of(state.entity_id)
-    pictures = 0 if old is None else int(known.rows["train_pictures"].iloc[old])
+    trained, pictures = (0, 0) if old is None else known.rows[["train_pictures", "pictures"]].iloc[old].astype(int)
     return {
         "entity_id": state.entity_id,
         "entity": entry.entity,
@@ -256,8 +266,9 @@ def _row(state: Change, known: EntityIndex) -> dict[str, Any]:
         "language": entry.language,
         "tags": list(entry.tags),
         "date": "" if entry.date is None else entry.date.isoformat(),
-        "train_pictures": pictures,
-        "slice": slice_of(pictures),
+        "train_pictures": trained,
+        "slice": slice_of(trained),
+        "pictures": len(state.pictures) + (pictures if state.keeps_released else 0),
         "has_explanation": bool(entry.explanations),
         "explanation": entry.explanations[0] if entry.explanations else "",
     }

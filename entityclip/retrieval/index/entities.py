@@ -1,16 +1,15 @@
-"""The entity index: the unit vectors of entities by name, by explanation and by both."""
+"""The entity index: the vectors of entities by name, by explanation, by their pictures and by all of these."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from types import MappingProxyType
 from typing import get_args
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 
 from entityclip.data import pairs
 from entityclip.data.text import mask_names
@@ -19,12 +18,13 @@ from entityclip.model.checkpoint import LoadedModel
 from entityclip.paths import DataLayout, IndexLayout
 from entityclip.retrieval.index.embedding import embedded_texts, finite
 from entityclip.retrieval.index.filters import Facets
+from entityclip.retrieval.index.mixture import KINDS, completed, offsets_of, weights_of
+from entityclip.retrieval.index.pictures import PictureIndex
 from entityclip.retrieval.vectors import load_index, save_index, unit
-from entityclip.schemas import SLICES, IndexKind
+from entityclip.schemas import SLICES, IndexKind, Mixture, MixtureGroup
 
-DEFAULT_MIX = {"frequent": 0.5, "few": 0.5, "one": 0.5, "none": 1.0}
-"""Weight of the explanation where nothing was calibrated. No picture ever taught the name of an entity
-without pictures, so that its explanation stands alone."""
+NO_PICTURES = -1.0
+"""Stands for the similarity in the images index of an entity that has no pictures."""
 
 
 def slice_of(train_pictures: int) -> str:
@@ -43,6 +43,7 @@ ENTITY_COLUMNS = (
     "date",
     "train_pictures",
     "slice",
+    "pictures",
     "explanation",
     "has_explanation",
 )
@@ -55,17 +56,16 @@ class EntityIndex:
     fingerprint: str
     """Of the model."""
     rows: pd.DataFrame
-    """``ENTITY_COLUMNS``; explanation is the first one as the model reads it, '' where there is none."""
+    """``ENTITY_COLUMNS``; pictures is how many ``images`` is the mean of; explanation is the first one as the model
+    reads it, '' where there is none."""
     vectors: dict[IndexKind, np.ndarray]
     """(M, D) each: ``caption`` from the name; ``explanation`` the mean over the entity's explanations with its names
-    masked (unless the model was trained without), or the caption's vector where it has none; both unit rows. ``mixed``
-    is their mean weighted by ``mix``, times ``slice_scale``: its product with a picture is the weighted mean of the
-    two similarities. With unit length, mixed vectors would come nearer to every picture, and entities that were
-    never photographed, which stand on their explanation alone, would lose to all others."""
-    mix: dict[str, float]
-    """Slice -> weight of the explanation in ``mixed``."""
-    slice_scale: dict[str, float] = field(default_factory=dict)
-    """Slice -> factor of its mean in ``mixed``, where it is not 1."""
+    masked (unless the model was trained without), or the caption's vector where it has none; ``images`` the mean of
+    its pictures' vectors, zero where it has none; unit rows all three. ``mixed`` is their sum weighted by ``mixture``:
+    its product with a picture is the weighted mean of the three similarities. With unit length, mixed vectors would
+    come nearer to every picture, and entities that were never photographed would lose to all others."""
+    mixture: dict[MixtureGroup, Mixture]
+    """Group of entities -> its weights in ``mixed``."""
     parts: Mapping[str, str] = field(default_factory=dict)
     """Hashes of what the model's fingerprint is made of."""
 
@@ -75,14 +75,17 @@ class EntityIndex:
         model: LoadedModel,
         data: DataLayout,
         *,
+        pictures: PictureIndex | None = None,
         among: Collection[str] | None = None,
         progress: bool = False,
     ) -> EntityIndex:
-        """Embed the entities of ``data``; mix and slice_scale are those of the model's card.
+        """Embed the entities of ``data``; the mixture is that of the model's card.
 
         Args:
             model: What sees them.
             data: The data version.
+            pictures: The pictures that stand for their entities: those of the training split for an evaluation, all of
+                them for a service; None for none.
             among: entity_id of those to embed; None for all.
             progress: Show bars.
 
@@ -94,33 +97,71 @@ class EntityIndex:
         caption = finite(embedded_texts(model, list(rows["entity"]), what="embedding names", progress=progress), model)
         texts = _explanations(model, data, rows, some=among is not None)
         embedded = embedded_texts(model, list(texts), what="embedding explanations", progress=progress)
-        explanation = _mean_by_owner(embedded, texts.index.to_numpy(), owners=len(rows))
+        explanation = mean_by_owner(embedded, texts.index.to_numpy(), owners=len(rows))
         rows["explanation"] = texts.groupby(level=0).first().reindex(rows.index, fill_value="")
         rows["has_explanation"] = rows.index.isin(texts.index)
         explanation[~rows["has_explanation"]] = caption[~rows["has_explanation"]]
         vectors: dict[IndexKind, np.ndarray] = {"caption": caption, "explanation": finite(explanation, model)}
-        index = cls(model.card.fingerprint, rows, vectors, {}, {}, model.card.parts)
-        return index.remixed(model.card.mix, slice_scale=model.card.slice_scale)
+        index = cls(model.card.fingerprint, rows, vectors, dict(model.card.mixture), model.card.parts)
+        return index.with_pictures(pictures)
 
-    def remixed(self, mix: dict[str, float], *, slice_scale: Mapping[str, float] = MappingProxyType({})) -> EntityIndex:
-        """The same index with other weights and factors; slices that ``mix`` leaves out get their default, those that
-        ``slice_scale`` leaves out the factor 1.
+    def with_pictures(self, pictures: PictureIndex | None) -> EntityIndex:
+        """The same index with these pictures, and no others, standing for their entities.
+
+        Pictures of other entities are ignored.
+        """
+        owner = (
+            np.zeros(0, np.int64) if pictures is None else self.by_id.get_indexer(pd.Index(pictures.rows["entity_id"]))
+        )
+        seen = np.zeros((0, self.dim), np.float32) if pictures is None else pictures.vectors[owner >= 0]
+        owner = owner[owner >= 0]
+        images = mean_by_owner(seen, owner, owners=len(self.rows))
+        rows = self.rows.assign(pictures=np.bincount(owner, minlength=len(self.rows)))
+        return replace(self, rows=rows, vectors=self.vectors | {"images": images}).remixed(self.mixture)
+
+    def remixed(self, mixture: Mapping[MixtureGroup, Mixture]) -> EntityIndex:
+        """The same index with another mixture; groups that it leaves out get their default.
 
         Raises:
-            ConfigError: An unknown slice, a weight outside 0 to 1, or a factor that is not above 0.
+            ConfigError: An unknown group.
         """
-        for name, weight in mix.items():
-            if name not in SLICES or not 0 <= weight <= 1:
-                raise ConfigError(f"mix {name}={weight}: expected a weight from 0 to 1 for one of {', '.join(SLICES)}")
-        for name, factor in slice_scale.items():
-            if name not in SLICES or not 0 < factor < math.inf:
-                raise ConfigError(
-                    f"slice_scale {name}={factor}: expected a factor above 0 for one of {', '.join(SLICES)}"
-                )
-        mix, factor_of = DEFAULT_MIX | mix, dict.fromkeys(SLICES, 1.0) | dict(slice_scale)
-        weights, factors = (self.rows["slice"].map(by).to_numpy(np.float32)[:, None] for by in (mix, factor_of))
-        mixed = factors * ((1 - weights) * self.vectors["caption"] + weights * self.vectors["explanation"])
-        return replace(self, vectors=self.vectors | {"mixed": mixed}, mix=mix, slice_scale=dict(slice_scale))
+        whole = completed(mixture)
+        weights = weights_of(self.rows, whole)
+        mixed = np.zeros_like(self.vectors["caption"])
+        for i, kind in enumerate(KINDS):
+            mixed += weights[:, i, None] * self.vectors[kind]
+        return replace(self, vectors=self.vectors | {"mixed": mixed}, mixture=whole)
+
+    @property
+    def dim(self) -> int:
+        """Width of the joint space."""
+        return int(self.vectors["caption"].shape[1])
+
+    @cached_property
+    def offsets(self) -> dict[IndexKind, np.ndarray]:
+        """(M,) float32 each: what is added to the similarity of each entity's vector with a picture."""
+        none = np.zeros(len(self.rows), np.float32)
+        images = np.where(self.pictured, none, np.float32(NO_PICTURES))
+        return {"caption": none, "explanation": none, "images": images, "mixed": offsets_of(self.rows, self.mixture)}
+
+    @cached_property
+    def pictured(self) -> np.ndarray:
+        """(M,) bool: whether the entity has pictures in this index."""
+        return (self.rows["pictures"] > 0).to_numpy()
+
+    def similarities(self, pictures: np.ndarray, kind: IndexKind) -> np.ndarray:
+        """(D,) or (Q, D) unit vectors of pictures -> (M,) or (Q, M), about -1 to 1; offsets are in them."""
+        return pictures @ self.vectors[kind].T + self.offsets[kind]
+
+    def text_similarities(self, text: np.ndarray, kind: IndexKind) -> np.ndarray:
+        """(D,) unit vector of a text -> (M,).
+
+        Texts lie nearer to texts than to pictures, and weights and offsets are calibrated on pictures: the mixed index
+        compares a text with the mean of caption and explanation alone, the same for all entities.
+        """
+        if kind != "mixed":
+            return self.vectors[kind] @ text
+        return (self.vectors["caption"] @ text + self.vectors["explanation"] @ text) / 2
 
     def rows_of(self, entity_ids: Iterable[str]) -> np.ndarray:
         """(N,) row of each id.
@@ -159,12 +200,8 @@ class EntityIndex:
 
     def save(self, layout: IndexLayout) -> None:
         """Write the index; an older one in its place is replaced."""
-        card = {
-            "fingerprint": self.fingerprint,
-            "parts": dict(self.parts),
-            "mix": self.mix,
-            "slice_scale": self.slice_scale,
-        }
+        mixture = {group: found.model_dump() for group, found in self.mixture.items()}
+        card = {"fingerprint": self.fingerprint, "parts": dict(self.parts), "mixture": mixture}
         save_index(layout, card=card, vectors={str(kind): v for kind, v in self.vectors.items()}, rows=self.rows)
 
     @classmethod
@@ -177,7 +214,11 @@ class EntityIndex:
         """
         card, vectors, rows = load_index(layout, kinds=get_args(IndexKind), fingerprint=fingerprint, parts=parts)
         of_kind = {kind: vectors[kind] for kind in get_args(IndexKind)}
-        return cls(fingerprint, rows, of_kind, card["mix"], card.get("slice_scale", {}))
+        try:
+            mixture = {group: Mixture.model_validate(found) for group, found in card["mixture"].items()}
+            return cls(fingerprint, rows, of_kind, completed(mixture))
+        except (KeyError, AttributeError, ValidationError, ConfigError) as error:
+            raise DataError(f"{layout.card}: no mixture of this version ({error}); build the index again") from error
 
 
 def _entity_rows(data: DataLayout, among: Collection[str] | None) -> pd.DataFrame:
@@ -214,7 +255,7 @@ def as_read(model: LoadedModel, texts: Iterable[str], *, names: tuple[str, ...])
     return [mask_names(text, names) if masked else text for text in texts]
 
 
-def _mean_by_owner(vectors: np.ndarray, owner: np.ndarray, *, owners: int) -> np.ndarray:
+def mean_by_owner(vectors: np.ndarray, owner: np.ndarray, *, owners: int) -> np.ndarray:
     """(N, D) vectors, (N,) whose each is -> (owners, D) unit mean of each one's, zero where it has none."""
     sums = np.zeros((owners, vectors.shape[1]), dtype=np.float32)
     np.add.at(sums, owner, vectors)

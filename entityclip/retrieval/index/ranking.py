@@ -13,6 +13,7 @@ import numpy as np
 
 from entityclip.retrieval.index import spelling
 from entityclip.retrieval.index.catalog import TextMatches
+from entityclip.retrieval.index.query import QueryVectors
 from entityclip.retrieval.index.snapshot import PictureQuery, Snapshot
 from entityclip.retrieval.vectors import best
 from entityclip.schemas import Evidence, Filter, Hit, IndexKind
@@ -32,8 +33,7 @@ MOST_SHOWN = 20_000
 class Question:
     """One query of a snapshot."""
 
-    query: np.ndarray
-    """(D,) unit vector."""
+    query: QueryVectors
     text: str
     """As it was typed; '' for a query by picture alone."""
     words: TextMatches
@@ -61,7 +61,7 @@ def entity_hits(snapshot: Snapshot, question: Question) -> list[Hit]:
     rows, scores = snapshot.entity_rows(numbers), similarities[numbers].tolist()
     why = _likeness(snapshot, numbers, question)
     return [
-        Hit(**_entity(row, number, words), score=score, why=(*_by_words(row, number, question), like))
+        Hit(**_entity(row, number, words), score=score, why=(*_by_words(row, number, question), *like))
         for number, score, row, like in zip(numbers.tolist(), scores, rows, why, strict=True)
     ]
 
@@ -69,7 +69,8 @@ def entity_hits(snapshot: Snapshot, question: Question) -> list[Hit]:
 def picture_hits(snapshot: Snapshot, question: Question) -> list[Hit]:
     """The ``k`` best pictures, best first; what holds for an entity's name holds for its pictures."""
     words, k = question.words, question.k
-    pictures, passes = PictureQuery(snapshot, question.query, question.where), snapshot.passing(question.where).entities
+    pictures = PictureQuery(snapshot, question.query.vector, question.where)
+    passes = snapshot.passing(question.where).entities
     captioned = snapshot.released.pictures_named(words.captioned)
     kinds = (
         [entity for entity in found if passes[entity]]
@@ -139,13 +140,34 @@ def _by_words(row: dict[str, Any], number: int, question: Question, *, caption: 
     return found
 
 
-def _likeness(snapshot: Snapshot, entities: np.ndarray, question: Question) -> list[Evidence]:
-    """For each entity the text of its own that the question is most like."""
+def _likeness(snapshot: Snapshot, entities: np.ndarray, question: Question) -> list[tuple[Evidence, ...]]:
+    """For each entity what of it the query is most similar to: one of its texts, its nearest photograph, or both."""
+    texts: list[tuple[Evidence, ...]] = [(like,) for like in _most_similar_text(snapshot, entities, question)]
+    if question.query.picture is None or question.kind in ("caption", "explanation"):
+        return texts
+    photographs = nearest_photographs(snapshot, entities, question.query.picture)
+    return [(shown, *text) if shown else text for shown, text in zip(photographs, texts, strict=True)]
+
+
+def _most_similar_text(snapshot: Snapshot, entities: np.ndarray, question: Question) -> list[Evidence]:
     if not len(entities):
         return []
-    captions = snapshot.vectors(entities, "caption") @ question.query
-    explanations = snapshot.vectors(entities, "explanation") @ question.query
+    captions = snapshot.vectors(entities, "caption") @ question.query.vector
+    explanations = snapshot.vectors(entities, "explanation") @ question.query.vector
     return [
         Evidence(by="explanation", score=e) if question.kind != "caption" and e > c else Evidence(by="caption", score=c)
         for c, e in zip(captions.tolist(), explanations.tolist(), strict=True)
     ]
+
+
+def nearest_photographs(snapshot: Snapshot, entities: np.ndarray, picture: np.ndarray) -> list[Evidence | None]:
+    """For each entity the one of its own photographs that ``picture`` (D,) is most similar to; None without any."""
+    numbers = snapshot.pictures_of(entities.tolist())
+    scores, owners = snapshot.picture_vectors(numbers) @ picture, snapshot.owner[numbers]
+    first = {owner: at for at, owner in sorted(enumerate(owners.tolist()), key=lambda found: scores[found[0]])}
+    shown = snapshot.picture_rows(numbers[list(first.values())])
+    found = {
+        owner: Evidence(by="photograph", score=float(scores[at]), pair_id=row["pair_id"], path=row["path"])
+        for (owner, at), row in zip(first.items(), shown, strict=True)
+    }
+    return [found.get(entity) for entity in entities.tolist()]

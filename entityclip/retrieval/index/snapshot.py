@@ -18,6 +18,7 @@ import pyarrow as pa
 from entityclip.retrieval.index.approximate import Only
 from entityclip.retrieval.index.entities import EntityIndex
 from entityclip.retrieval.index.pictures import PictureIndex
+from entityclip.retrieval.index.query import QueryVectors
 from entityclip.retrieval.vectors import best
 from entityclip.schemas import Filter, IndexKind
 
@@ -116,11 +117,11 @@ class Snapshot:
         return int((~self.gone_pictures).sum()) + len(self.added_pictures.rows)
 
     # ------------------------------------------------------------ entities
-    def similarities(self, query: np.ndarray, kind: IndexKind, where: Filter | None = None) -> np.ndarray:
-        """(M + m,) similarity of each entity with ``query`` (D,); minus infinity for what is gone or does not pass."""
-        known = self.released.entities.vectors[kind] @ query
+    def similarities(self, query: QueryVectors, kind: IndexKind, where: Filter | None = None) -> np.ndarray:
+        """(M + m,) similarity of each entity with ``query``; minus infinity for what is gone or does not pass."""
+        known = query.similarities(self.released.entities, kind)
         known[self.gone] = -np.inf
-        similarities = np.concatenate([known, self.added.vectors[kind] @ query])
+        similarities = np.concatenate([known, query.similarities(self.added, kind)])
         if where is not None:
             similarities[~self.passing(where).entities] = -np.inf
         return similarities
@@ -198,6 +199,15 @@ class Snapshot:
             return entity
         row = self.released.entities.row_of(self.added.rows["entity_id"].iloc[entity - len(self.gone)])
         return len(self.gone) if row is None else row
+
+    def picture_vectors(self, pictures: np.ndarray) -> np.ndarray:
+        """(N, D) vectors of some pictures, in this order."""
+        late = pictures >= (first := len(self.gone_pictures))
+        vectors = np.empty((len(pictures), self.added.dim), np.float32)
+        vectors[late] = self.added_pictures.vectors[pictures[late] - first]
+        if self.released.pictures is not None:
+            vectors[~late] = self.released.pictures.vectors[pictures[~late]]
+        return vectors
 
     def picture_rows(self, pictures: np.ndarray) -> list[dict[str, Any]]:
         """pair_id, caption and path of some pictures, in this order."""

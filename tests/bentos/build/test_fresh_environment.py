@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bentos.build.package import build, store_environment
-from bentos.build.smoke_test import probe_pictures, serving, smoke
+from bentos.build.smoke_test import packaged_probes, probe_pictures, serving, smoke
 from bentos.client import Client
 from entityclip.data.images import decode
 from entityclip.evaluation import evaluate
@@ -67,7 +67,8 @@ def test_exported_bento_answers_where_only_its_requirements_are(released, predic
 
     monkeypatch.setattr(sys, "executable", str(python))
     pictures = probe_pictures(released.layout.data, report.probes)
-    tested = smoke(bento.tag, store=fresh.root, probes=report.probes, pictures=pictures)
+    probes = packaged_probes(built.model("v1.0.0").root, report.probes, pictures)
+    tested = smoke(bento.tag, store=fresh.root, probes=probes, pictures=pictures)
     assert tested.largest_difference < 1e-4
     with serving(bento.tag, store=fresh.root) as url, Client(url) as service:
         picture = next(iter(pictures.values()))

@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 from bentos.build.example import serve_command
 from bentos.build.package import build
 from bentos.build.requirements import hashed_requirements, serving_requirements
-from bentos.build.smoke_test import probe_pictures, serving, smoke
+from bentos.build.smoke_test import packaged_probes, probe_pictures, serving, smoke
 from entityclip.errors import PackagingError
 from entityclip.evaluation import evaluate
 from entityclip.model import checkpoint
@@ -157,7 +157,8 @@ def _servers(store: StoreLayout) -> list[psutil.Process]:
 def test_built_bento_scores_as_the_evaluator_did(released, store, bento, report):
     pictures = probe_pictures(released.layout.data, report.probes)
     assert len(pictures) == len(report.probes) == 5
-    tested = smoke(bento.tag, store=store.root, probes=report.probes, pictures=pictures)
+    probes = packaged_probes(store.model("v1.0.0").root, report.probes, pictures)
+    tested = smoke(bento.tag, store=store.root, probes=probes, pictures=pictures)
     assert tested.largest_difference < 1e-4
     assert 0 < tested.latency_ms < 60_000
     assert not _servers(store)
@@ -165,10 +166,11 @@ def test_built_bento_scores_as_the_evaluator_did(released, store, bento, report)
 
 @pytest.mark.slow
 def test_score_that_differs_from_the_evaluators_fails_the_smoke_test(released, store, bento, report):
-    first = report.probes[0]
+    pictures = probe_pictures(released.layout.data, report.probes)
+    first = packaged_probes(store.model("v1.0.0").root, report.probes, pictures)[0]
     wrong = first.model_copy(update={"scores": {name: score + 0.01 for name, score in first.scores.items()}})
     with pytest.raises(PackagingError, match=r"differ from the evaluator's by 0\.01[\s\S]*End of the server's log"):
-        smoke(bento.tag, store=store.root, probes=[wrong], pictures=probe_pictures(released.layout.data, [wrong]))
+        smoke(bento.tag, store=store.root, probes=[wrong], pictures=pictures)
     assert not _servers(store)
 
 

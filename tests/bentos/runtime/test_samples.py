@@ -54,7 +54,7 @@ def waited(kept: Samples, count: int, release: str = "v1.0.0"):
 
 
 def test_a_sample_holds_figures_and_neither_picture_nor_text(kept, release, picture):
-    kept.offer(release, picture=picture, text="mail me at ana@example.com, やかん")
+    kept.offer(release, pictures=[picture], text="mail me at ana@example.com, やかん")
     rows = waited(kept, 2)
     shown = rows[rows["vector"].notna()].iloc[0]
     vector = np.frombuffer(shown["vector"], np.float16).astype(float)
@@ -100,7 +100,7 @@ def test_what_cannot_be_written_is_logged_and_changes_no_answer(tmp_path, releas
 
 
 def test_a_service_without_state_keeps_nothing(release, picture):
-    Samples(None).offer(release, picture=picture, text="kettle")
+    Samples(None).offer(release, pictures=[picture], text="kettle")
     with pytest.raises(DataError, match="ENTITYCLIP_STATE"):
         Samples(None).read("v1.0.0", since=LONG_AGO)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from safetensors.numpy import load_file, save_file
 from tiny import COLOURS, tiny_data, tiny_model
 
@@ -13,8 +14,9 @@ from entityclip.data.images import decode
 from entityclip.errors import CheckpointError, ConfigError, DataError, IndexMismatch
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.paths import DataLayout, IndexLayout
-from entityclip.retrieval.index import DEFAULT_MIX, EntityIndex, PictureIndex, slice_of
+from entityclip.retrieval.index import DEFAULT_MIXTURE, EntityIndex, PictureIndex, slice_of
 from entityclip.retrieval.vectors import unit
+from entityclip.schemas import Mixture
 
 
 @pytest.fixture(scope="module")
@@ -78,42 +80,77 @@ def test_several_explanations_are_averaged(tmp_path, model):
 def test_single_vectors_have_length_one_and_a_mixture_is_their_mean(index):
     for kind in ("caption", "explanation"):
         assert np.linalg.norm(index.vectors[kind], axis=1) == pytest.approx(1, abs=1e-5)
-    halfway = (index.vectors["caption"] + index.vectors["explanation"]) / 2
-    assert index.vectors["mixed"][:4] == pytest.approx(halfway[:4], abs=1e-6)
+    assert index.vectors["images"] == pytest.approx(0)
+    halfway = (index.vectors["caption"] + index.vectors["explanation"]) / 2  # 0.2 and 0.2, where there are no pictures
+    assert index.vectors["mixed"][:3] == pytest.approx(halfway[:3], abs=1e-6)
 
 
-def test_mix_weighs_the_explanation_by_slice(index):
-    mixed = index.remixed({"frequent": 0.0, "few": 1.0})
-    assert mixed.vectors["mixed"][0] == pytest.approx(index.vectors["caption"][0], abs=1e-6)
-    assert mixed.vectors["mixed"][1] == pytest.approx(index.vectors["explanation"][1], abs=1e-6)
-    assert mixed.mix == DEFAULT_MIX | {"frequent": 0.0, "few": 1.0}
+def test_images_vector_is_the_mean_of_the_pictures_that_it_was_given(index, model, data):
+    taught, every = PictureIndex.build(model, data, split="train"), PictureIndex.build(model, data)
+    known = EntityIndex.build(model, data, pictures=taught)
+    assert known.rows["pictures"].tolist() == [10, 3, 2, 1, 0, 0]
+    own = taught.vectors[(taught.rows["entity"] == "KX-RED").to_numpy()]
+    assert known.vectors["images"][0] == pytest.approx(unit(own.mean(axis=0, keepdims=True))[0], abs=1e-5)
+    assert known.vectors["images"][4:] == pytest.approx(0)
+    whole = index.with_pictures(every)
+    assert whole.rows["pictures"].sum() == len(every.rows)
+    assert np.linalg.norm(whole.vectors["images"], axis=1) == pytest.approx(1, abs=1e-5)
+    assert whole.rows["slice"].equals(known.rows["slice"])  # slices are about training
 
 
-def test_mix_of_the_checkpoint_card_is_used(tmp_path, data):
-    carded = tiny_model(tmp_path, mix={"one": 0.3})
-    assert EntityIndex.build(carded, data).mix["one"] == 0.3
+WEIGHTS = Mixture(caption=0.5, explanation=0.25, images=0.25, scale=1.1, offset=0.05)
 
 
-def test_stretch_of_the_checkpoint_card_is_used_however_often_the_index_is_mixed(tmp_path, data):
-    index = EntityIndex.build(tiny_model(tmp_path, slice_scale={"none": 1.1}), data)
-    plain = index.remixed(index.mix)
-    factors = np.where(index.rows["slice"] == "none", 1.1, 1.0)[:, None].astype(np.float32)
-    for again in (index, index.remixed(index.mix, slice_scale=index.slice_scale)):
-        assert again.vectors["mixed"] == pytest.approx(factors * plain.vectors["mixed"], abs=1e-6)
-        assert (again.vectors["explanation"] == plain.vectors["explanation"]).all()
-    assert factors.max() > 1
+def test_mixture_weighs_by_group(model, data):
+    taught = PictureIndex.build(model, data, split="train")
+    index = EntityIndex.build(model, data, pictures=taught).remixed({"few": WEIGHTS})
+    caption, explanation, images = (index.vectors[kind] for kind in ("caption", "explanation", "images"))
+    expected = 1.1 * (0.5 * caption + 0.25 * explanation + 0.25 * images)
+    assert index.vectors["mixed"][1:3] == pytest.approx(expected[1:3], abs=1e-6)
+    assert index.vectors["mixed"][4:] == pytest.approx(explanation[4:], abs=1e-6)
+    assert index.mixture == DEFAULT_MIXTURE | {"few": WEIGHTS}
+    similar = index.similarities(taught.vectors, "mixed")
+    assert similar == pytest.approx(taught.vectors @ index.vectors["mixed"].T + [[0, 0.05, 0.05, 0, 0, 0]], abs=1e-6)
+    assert (index.similarities(taught.vectors[0], "images")[4:] == -1).all()
 
 
-@pytest.mark.parametrize("slice_scale", [{"rare": 1.1}, {"none": 0.0}, {"none": float("nan")}])
-def test_impossible_slice_scale_is_refused(index, slice_scale):
-    with pytest.raises(ConfigError, match="expected a factor above 0"):
-        index.remixed({}, slice_scale=slice_scale)
+def test_entity_that_was_not_trained_on_has_weights_of_its_own_once_it_has_pictures(index, model, data):
+    late = Mixture(caption=0, explanation=0.2, images=0.8)
+    mixed = index.with_pictures(PictureIndex.build(model, data)).remixed({"untrained": late})
+    expected = 0.2 * mixed.vectors["explanation"] + 0.8 * mixed.vectors["images"]
+    assert mixed.vectors["mixed"][4] == pytest.approx(expected[4], abs=1e-6)
+    assert mixed.vectors["mixed"][5] == pytest.approx(mixed.vectors["images"][5], abs=1e-6)  # it has no explanation
+    assert mixed.offsets["mixed"][5] == np.float32(DEFAULT_MIXTURE["unexplained"].offset)
 
 
-@pytest.mark.parametrize("mix", [{"rare": 0.5}, {"few": 1.5}, {"few": float("nan")}])
-def test_impossible_mix_is_refused(index, mix):
-    with pytest.raises(ConfigError, match="expected a weight from 0 to 1"):
-        index.remixed(mix)
+def test_text_is_compared_with_texts_whatever_the_mixture(index, model, data):
+    text = model.embed_texts(["a red disc"])[0]
+    other = index.with_pictures(PictureIndex.build(model, data)).remixed(dict.fromkeys(DEFAULT_MIXTURE, WEIGHTS))
+    assert (other.text_similarities(text, "mixed") == index.text_similarities(text, "mixed")).all()
+
+
+def test_mixture_of_the_checkpoint_card_is_used(tmp_path, data):
+    carded = tiny_model(tmp_path, mixture={"one": WEIGHTS})
+    assert EntityIndex.build(carded, data).mixture["one"] == WEIGHTS
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        {"caption": 0.5, "explanation": 0.5, "images": 0.5},
+        {"caption": -0.5, "explanation": 1.5, "images": 0},
+        {"caption": 1, "explanation": 0, "images": 0, "scale": 0},
+        {"caption": float("nan"), "explanation": 0, "images": 1},
+    ],
+)
+def test_impossible_mixture_is_refused(weights):
+    with pytest.raises(ValidationError):
+        Mixture(**weights)
+
+
+def test_mixture_of_an_unknown_group_is_refused(index):
+    with pytest.raises(ConfigError, match=r"rare.*frequent, few, one, none, untrained, unexplained"):
+        index.remixed({"rare": WEIGHTS})
 
 
 @pytest.mark.parametrize("query", ["KX-RED", " kx-red ", "ＫＸ-ＲＥＤ", "Red Kettle"])
@@ -132,7 +169,7 @@ def test_entity_index_survives_saving(tmp_path, index):
     for _ in range(2):  # the second time over the first
         index.save(layout)
     loaded = EntityIndex.load(layout, fingerprint=index.fingerprint)
-    assert (loaded.mix, loaded.slice_scale) == (index.mix, index.slice_scale)
+    assert loaded.mixture == index.mixture
     assert loaded.named("red kettle") == [0]
     assert loaded.rows.drop(columns=["aliases", "tags"]).equals(index.rows.drop(columns=["aliases", "tags"]))
     assert all((loaded.vectors[kind] == index.vectors[kind]).all() for kind in index.vectors)
@@ -160,6 +197,7 @@ def _drop_a_vector(path: Path) -> None:
         ("card", lambda path: path.write_text("[]")),
         ("card", lambda path: path.write_text("{")),
         ("card", lambda path: path.write_text(json.dumps({"fingerprint": "x"}))),
+        ("card", lambda path: path.write_text(json.dumps(json.loads(path.read_text()) | {"mixture": {"rare": {}}}))),
         ("vectors", _truncate),
         ("vectors", Path.unlink),
         ("vectors", _drop_a_vector),
