@@ -119,7 +119,7 @@ def tagged(workspace: Path, queries: list[Query], *, progress: bool) -> Iterator
 def main(
     products: Annotated[int, typer.Option(min=20, max=400)] = 300,
     seed: Annotated[int, typer.Option(help="Of the catalogue.")] = 7,
-    preset: Annotated[str, typer.Option(help="As of the main job.")] = "table",
+    preset: Annotated[str, typer.Option(help="As of the main job, whose default it is.")] = "photos",
     epochs: Annotated[int | None, typer.Option(help="As of the main job: to try this script in short.")] = None,
     languages: Annotated[str, typer.Option(help="Separated by commas.")] = "english,japanese",
     backbone: Annotated[str, typer.Option(help="Image tower of the baseline.")] = "efficientnet-lite0",
