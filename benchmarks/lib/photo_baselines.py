@@ -50,7 +50,7 @@ def photographs(data: DataLayout, split: Split, *, side: int, cache: DecodedLayo
     pictures = open_pictures(data, split=split, preprocessing=how, cache=cache, most_bytes=10**10, progress=False)
     frame = read_frame(data.pairs, name=split, columns=["pair_id", "entity_id"])
     numbers = {key: i for i, key in enumerate(sorted(read_frame(data.entities, columns=["entity_id"])["entity_id"]))}
-    products = frame["entity_id"].map(numbers).to_numpy()
+    products = frame["entity_id"].map(numbers).to_numpy().copy()  # pandas gives what torch may not write to
     return Photographs(pictures.read(np.arange(len(frame))), products, frame["pair_id"].to_numpy())
 
 

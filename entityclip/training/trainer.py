@@ -77,14 +77,10 @@ def fit(
     job = TrainingJob(config, training)
     hashes = read_frame(data.pairs, name="train", columns=["image_sha256"])["image_sha256"].tolist()
     job.keep_features(cache, hashes=hashes, progress=show)
-    known = len(read_frame(data.pairs, name="val", columns=["pair_id"]))  # without any, nothing says how far to go
-    interpolates = config.adaptation.interpolate and 0 < job.steps.probe < len(job.steps) and known > 0
-    validation = (
-        _read(config, data, "val", side=config.preprocessing.size, cache=cache, progress=show)
-        if config.keep == "best" or interpolates
-        else None
-    )
-    held_out = Best(config, validation, run.best) if validation else None
+    interpolates, held_out = _interpolates(job, data), None
+    if config.keep == "best" or interpolates:
+        validation = _read(config, data, "val", side=config.preprocessing.size, cache=cache, progress=show)
+        held_out = Best(config, validation, run.best)
     best = held_out if config.keep == "best" else None
     terms = _train(job, best, run=run, report=report if first else _silent, progress=show)
     if best:
@@ -97,6 +93,12 @@ def fit(
         _keep(config, job, weights, run=run, data_hash=data_hash, metrics=metrics)
     job.accelerator.wait_for_everyone()
     return read_card(run.checkpoint)
+
+
+def _interpolates(job: TrainingJob, data: DataLayout) -> bool:
+    """Whether the run ends between two sets of weights: not without validation pictures, which say where."""
+    known = len(read_frame(data.pairs, name="val", columns=["pair_id"]))
+    return job.config.adaptation.interpolate and 0 < job.steps.probe < len(job.steps) and known > 0
 
 
 def _train(job: TrainingJob, best: Best | None, *, run: RunLayout, report: Report, progress: bool) -> dict[str, float]:
