@@ -14,8 +14,8 @@ from entityclip.errors import ConfigError
 from entityclip.model.backbones.choice import Choice, Task, best_at_hand
 from entityclip.model.backbones.config import BackboneConfig
 from entityclip.model.checkpoint_card import file_sha256
+from entityclip.model.pretrained.backbone_table import BACKBONES
 from entityclip.model.pretrained.lookup import weights_path
-from entityclip.model.pretrained.table import BACKBONES
 from entityclip.model.towers import Towers
 from entityclip.model.weights import file_in, weights_file
 from entityclip.schemas import Record

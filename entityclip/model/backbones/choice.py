@@ -15,9 +15,9 @@ from entityclip.errors import ConfigError
 from entityclip.model.backbones.config import BackboneConfig
 from entityclip.model.backbones.first_towers import towers_of_backbone, towers_of_path
 from entityclip.model.config import TowerConfig
+from entityclip.model.pretrained.backbone_table import BACKBONES
 from entityclip.model.pretrained.lookup import at_hand, weights_path
 from entityclip.model.pretrained.record import Backbone
-from entityclip.model.pretrained.table import BACKBONES
 from entityclip.schemas import Record
 
 CPU_PARAMETERS, CPU_SIZE = 400, 260

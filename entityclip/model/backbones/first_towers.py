@@ -8,8 +8,8 @@ from entityclip.architectures import CONFIG_FILE, settings
 from entityclip.architectures.hugging_face_clip import is_hugging_face_clip, read_json_object
 from entityclip.errors import ConfigError
 from entityclip.model.config import TowerConfig
+from entityclip.model.pretrained.backbone_table import BACKBONES
 from entityclip.model.pretrained.record import Backbone
-from entityclip.model.pretrained.table import BACKBONES
 
 PHOTOS = "entityclip-photos"
 """Architecture whose image tower is replaced by another one; its text tower starts from scratch."""

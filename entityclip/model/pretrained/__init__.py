@@ -1,7 +1,7 @@
 """Pretrained weights: the table of backbones, where their files are on this machine, and their tensors' names."""
 
+from entityclip.model.pretrained.backbone_table import BACKBONES
 from entityclip.model.pretrained.lookup import at_hand, weights_path
 from entityclip.model.pretrained.record import Backbone
-from entityclip.model.pretrained.table import BACKBONES
 
 __all__ = ["BACKBONES", "Backbone", "at_hand", "weights_path"]

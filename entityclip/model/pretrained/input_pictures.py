@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from entityclip.architectures.hugging_face_clip import preprocessing, read_json_object
-from entityclip.model.pretrained.table import BACKBONES
+from entityclip.model.pretrained.backbone_table import BACKBONES
 
 
 def trained_with(given: str) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from entityclip.errors import ConfigError
+from entityclip.model.pretrained.backbone_table import BACKBONES
 from entityclip.model.pretrained.record import Backbone
-from entityclip.model.pretrained.table import BACKBONES
 
 
 def at_hand(backbone: Backbone, *, folders: Iterable[Path] = ()) -> Path | None:
