@@ -22,6 +22,8 @@ from packaging.utils import canonicalize_name
 
 from bentos.build.requirements import hashed_requirements, serving_requirements
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 GROUPS = [PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"].values()]

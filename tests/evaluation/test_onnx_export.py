@@ -24,6 +24,8 @@ from entityclip.model.entityclip import EntityCLIP
 from entityclip.model.onnx_runtime import ExportCard
 from entityclip.paths import CheckpointLayout, DataLayout, ExportedLayout
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 
 TEXTS = ("KX-RED", "a blue kettle with a very long handle and a lid that nobody has seen", "茶")

@@ -74,6 +74,7 @@ def children() -> Any:
     return context
 
 
+@pytest.mark.slow
 def test_twenty_kills_lose_nothing_and_buy_nothing_twice(
     staging: DataLayout, tmp_path: Path, port: int, children: Any
 ) -> None:

@@ -151,6 +151,7 @@ def test_in_bf16_the_loss_is_the_same_to_a_few_percent(model: EntityCLIP) -> Non
     assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
 
 
+@pytest.mark.slow
 def test_the_same_batch_gives_the_same_gradients_again(model: EntityCLIP) -> None:
     """With long texts and many rows: sums of less are not spread over threads, and their order cannot change."""
     many = [number % len(TEXTS) for number in range(64)]

@@ -31,6 +31,7 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     return made
 
 
+@pytest.mark.slow
 def test_a_champion_that_knows_nothing_refuses_nothing_and_its_rules_run(layout: Layout, tmp_path: Path) -> None:
     """Random weights do not distinguish pictures: no batch may be refused for that."""
     model = tiny_model(tmp_path / "model")

@@ -33,6 +33,7 @@ def test_a_record_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["release.json"]
 
 
+@pytest.mark.slow
 def test_processes_and_threads_that_write_one_record_never_fail_and_readers_see_only_whole_ones(tmp_path: Path) -> None:
     path = tmp_path / "記録.json"
     RELEASE.write(path)

@@ -23,6 +23,8 @@ from entityclip.training.frozen_features import FrozenFeatures, Views, keep_feat
 from entityclip.training.step import TrainingJob
 from entityclip.training.trainer import fit
 
+pytestmark = pytest.mark.slow
+
 CUT = ("vit", "vit, mean of the patches", "timm efficientnet")
 SIDE = {"vit": 32, "vit, mean of the patches": 32, "timm efficientnet": 64}
 

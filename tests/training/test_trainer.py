@@ -21,6 +21,8 @@ from entityclip.training.best_checkpoint import STILL
 from entityclip.training.step import Steps, TrainingJob
 from entityclip.training.trainer import fit as train_fit
 
+pytestmark = pytest.mark.slow
+
 CONFIG = TrainConfig(
     model=ModelConfig(
         towers=TowerConfig(architecture="entityclip-tiny", mean_pool=True),

@@ -288,6 +288,7 @@ def test_full_disk_does_not_end_the_thread_that_follows(running, state, other_pa
     until(lambda: tags(running)[0] == "v1.0.0")
 
 
+@pytest.mark.slow
 def test_metric_shows_that_the_wanted_release_is_not_live(running, state, broken, tmp_path, impatient):
     def metric() -> float | None:
         return REGISTRY.get_sample_value("entityclip_wanted_not_live")

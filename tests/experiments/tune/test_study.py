@@ -65,6 +65,7 @@ def stored(study: StudyLayout) -> optuna.Study:
     return optuna.load_study(study_name=name, storage=f"sqlite:///{study.storage}")
 
 
+@pytest.mark.slow
 def test_search_begins_with_the_settings_as_they_are(searched):
     _, found = searched
     assert found.trials[0].proposal == Proposal.of(CONFIG)
@@ -88,6 +89,7 @@ def test_weights_are_thrown_away_and_scores_are_kept(searched):
     assert len(list((study.root / "runs").glob("*.json"))) == 6  # each trial at both of its lengths
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_where_it_ended(searched, data):
     study, _ = searched
     found, rows = search(data, study.root, trials=4)

@@ -39,6 +39,8 @@ from flows.workspace.dvc_hashes import folder_hash, pointer_hash
 from flows.workspace.repository import Repository
 from flows.workspace.triggers import due
 
+pytestmark = pytest.mark.slow
+
 
 # ---------------------------------------------------------------- the whole way
 def test_a_dry_run_names_every_place_and_changes_nothing(filled: Layout) -> None:

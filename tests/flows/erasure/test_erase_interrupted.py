@@ -30,6 +30,8 @@ from flows.workspace.dvc_hashes import folder_hash
 from flows.workspace.locks import workspace_lock
 from flows.workspace.versions import version_data
 
+pytestmark = pytest.mark.slow
+
 STEPS = ("_recorded", "_make_again", "_erase_places", "_delete_versions")
 
 

@@ -103,6 +103,7 @@ def test_a_collector_that_is_away_fails_no_run(tmp_path: Path, monkeypatch: pyte
     work(Layout(tmp_path))
 
 
+@pytest.mark.slow
 def test_without_an_address_nothing_that_sends_is_even_loaded(tmp_path: Path) -> None:
     script = (
         "import pathlib, sys; from tests.flows.platform.test_tracing import work; from entityclip.paths import Layout\n"

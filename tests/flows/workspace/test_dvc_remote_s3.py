@@ -29,6 +29,8 @@ from flows.workspace.repository import Repository
 from flows.workspace.versions import data_intact, version_data
 from tests.tiny import tiny_data
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("dvc_s3", reason="the extra s3 is not installed: pip install -e '.[s3]'")
 moto_server = pytest.importorskip("moto.server", reason="moto is not installed: pip install 'moto[server]'")
 

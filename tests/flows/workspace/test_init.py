@@ -18,6 +18,8 @@ from entityclip.settings import WorkspaceConfig, default_config, read_config
 from flows.workspace.create import open_workspace
 from flows.workspace.repository import Repository
 
+pytestmark = pytest.mark.slow
+
 WRITER = "# 設定\nexplain:\n  writer: openai\n  model: local-7b\n  base_url: http://127.0.0.1:8000/v1\n"
 HELP = """
 import sys

@@ -15,6 +15,8 @@ from flows.workspace.registry import assign_champion, champion, fetch_release, h
 from flows.workspace.repository import Repository
 from flows.workspace.versions import record_decision, release, version_data
 
+pytestmark = pytest.mark.slow
+
 Decided = Callable[..., PromotionDecision]
 Checkpoint = Callable[[str], CheckpointLayout]
 INGEST = IngestReport(source="table", pairs=2, entities=2, rejected=0, rejected_file=None, seconds=1.0)
