@@ -29,6 +29,9 @@ from entityclip.model.checkpoint_card import copy_checkpoint, file_sha256, read_
 from entityclip.model.config import ModelConfig, TowerConfig
 from entityclip.model.entityclip import EntityCLIP
 from entityclip.paths import CheckpointLayout
+from entityclip.schemas.mixture import Mixture
+
+PICTURED = Mixture(caption=0.2, explanation=0.3, images=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +68,7 @@ def test_of_nothing_there_are_no_vectors(model: LoadedModel) -> None:
 
 
 # ---------------------------------------------------------------- fingerprint
-@pytest.mark.parametrize("same", [{"mix": {"few": 0.1}}, {"thresholds": {"0.9": 0.3}}, {"data_hash": "other"}])
+@pytest.mark.parametrize("same", [{"mixture": {"few": PICTURED}}, {"thresholds": {"0.9": 0.3}}, {"data_hash": "other"}])
 def test_what_is_learned_about_a_model_does_not_make_another(tmp_path: Path, model: LoadedModel, same: Any) -> None:
     assert tiny_model(tmp_path, **same).card.fingerprint == model.card.fingerprint
 
@@ -179,9 +182,9 @@ def test_text_files_that_changed_are_refused(tmp_path: Path, name: str) -> None:
         checkpoint.load(layout)
 
 
-def test_a_model_travels_as_its_folder_with_the_mix_that_it_has(tmp_path: Path) -> None:
+def test_a_model_travels_as_its_folder_with_the_mixture_that_it_has(tmp_path: Path) -> None:
     model = tiny_model(tmp_path)
-    sent = replace(model, card=model.card.model_copy(update={"mix": {"none": 0.7}}))
+    sent = replace(model, card=model.card.model_copy(update={"mixture": {"none": PICTURED}}))
     packed = pickle.dumps(sent)
     assert len(packed) < 10_000  # no weights
     received = pickle.loads(packed)
