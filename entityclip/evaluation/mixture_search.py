@@ -19,9 +19,9 @@ from entityclip.schemas import IndexKind, Mixture, MixtureGroup
 MARGIN = 0.01
 """What a group may fall below its best single index without a penalty: 1 point of recall."""
 
-SHORTFALL = 1.0
-"""Penalty multiplier for what a group falls below that. It is no more than that of a loss elsewhere, because the index
-of images leaves out whatever has no pictures: its recall is reached at the expense of those entities alone.
+SHORTFALL = 4.0
+"""Penalty multiplier for what a group falls below that. At 1, the most photographed products paid for the gain of those
+that were never photographed.
 """
 
 RIVALS = 24
