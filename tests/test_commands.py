@@ -153,6 +153,7 @@ def test_the_search_finds_what_is_known_to_be_cited() -> None:
     assert {"demo", "test", "up", "down", "setup"} <= TARGETS.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_command_that_is_cited_exists_with_its_options(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

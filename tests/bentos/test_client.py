@@ -30,6 +30,7 @@ def photo(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_every_question_has_a_typed_answer(service, photo, predictor):
     assert service.search("kx-green", k=2, target="entities").hits[0].exact
     assert service.search("disc", photo, k=2).hits == predictor.search("disc", tiny_picture("red", 1), k=2)

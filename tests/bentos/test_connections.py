@@ -15,6 +15,8 @@ from starlette.routing import Route
 from bentos.middleware import connections
 from bentos.middleware.connections import HEADER_BYTES, Connection
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 0.4
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 

@@ -46,6 +46,7 @@ def uploads(layout: Layout) -> list[bytes]:
     return [row["image"]["bytes"] for row in pairs.iter_rows(layout.data.pairs, name="test", columns=["image"])]
 
 
+@pytest.mark.slow
 def test_service_and_evaluator_give_the_same_vectors_of_letterboxed_pictures(
     source: Layout, package: PackageLayout, tmp_path: Path
 ) -> None:

@@ -139,6 +139,7 @@ def test_ingest_replaces_its_own_folder_and_no_other(shop, tmp_path):
     assert pairs.require_complete(DataLayout(data))["pairs"] == 24
 
 
+@pytest.mark.slow
 def test_the_built_in_sample_is_drawn_in_the_workspace(tmp_path):
     report = answer("ingest", "catalog", "--products", 18, "--to", tmp_path / "mine", "--workspace", tmp_path)
     assert report["entities"] == 18
@@ -167,6 +168,7 @@ def test_data_without_explanations_say_what_to_run(shop, tmp_path):
 
 
 # ---------------------------------------------------------------- model
+@pytest.mark.slow
 def test_a_trained_model_is_measured_and_answers(mine, shop, tmp_path):
     train = ("train", "--preset", "tiny", "--data", mine, "--run", tmp_path / "run", "--epochs")
     card = answer(*train, 1)
@@ -233,6 +235,7 @@ def test_an_index_of_another_model_is_refused(package, tmp_path):
 
 
 # ---------------------------------------------------------------- help
+@pytest.mark.slow
 def test_help_names_every_command_and_waits_for_no_torch():
     code = "import sys, entityclip.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

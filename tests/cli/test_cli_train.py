@@ -53,6 +53,7 @@ def settings(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_source_is_read_trained_on_and_measured(news: Path, settings: Path, tmp_path: Path) -> None:
     train = ("train", "--source", "n24news", "--source-path", news, "--config", settings, "--run", tmp_path / "run")
     card = answer(*train)

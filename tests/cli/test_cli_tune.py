@@ -64,6 +64,7 @@ def test_reranked_tags_show_the_heads_probability(model, tmp_path):
     assert " match " in entityclip("tag", tmp_path / "photo.png", *model, "--rerank", 2).stdout
 
 
+@pytest.mark.slow
 def test_evaluate_shows_gain_and_cost_of_reranking(model):
     report = answer("evaluate", *model, "--rerank", 3)["rerank"]
     assert (report["first"], report["pictures"], report["weights"][0]["gain"]) == (3, 18, 0)

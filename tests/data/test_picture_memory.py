@@ -85,6 +85,7 @@ def file(name: str, side: int) -> bytes:
     return stream.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use", ["decode", "strip"])
 @pytest.mark.parametrize("name", FILES)
 def test_peak_of_resident_memory_is_what_the_budget_counts(name, use, tmp_path):

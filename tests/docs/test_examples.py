@@ -24,6 +24,7 @@ def demo(tmp_path: Path, package: PackageLayout, picture_bytes: Callable[..., by
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_the_example_runs(
     page: str, demo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -22,6 +22,8 @@ from entityclip.retrieval.tagging import PRECISIONS, TAGS
 from entityclip.retrieval.vectors import best, shares, unit
 from entityclip.schemas import SLICES, Mixture
 
+pytestmark = pytest.mark.slow
+
 SCALE = 20.0
 BLUR = {"frequent": (0.3, 3.0, 0.6), "few": (1.0, 1.0, 1.0), "one": (1.5, 1.0, 1.5), "none": (4.0, 0.3, 0.0)}
 """How far caption, explanation and images are off: the name says most about the frequent, the explanation about the

@@ -13,6 +13,7 @@ from small_batch import Batch
 RULE = EXAMPLES / "custom_rule.py"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "valid"), [("4901234567894", True), ("4901234567895", False), ("KX-204B", True), ("490123456789", True)]
 )
@@ -20,6 +21,7 @@ def test_the_check_digit_decides(code: str, valid: bool) -> None:
     assert runpy.run_path(str(RULE))["is_valid_jan"](code) is valid
 
 
+@pytest.mark.slow
 def test_a_mistyped_code_goes_to_quarantine(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

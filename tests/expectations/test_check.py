@@ -17,6 +17,8 @@ from entityclip.quality import score_explanations
 from entityclip.quality.quarantine_file import broken_texts
 from expectations.check import GateScorers, check, copy_context
 
+pytestmark = pytest.mark.slow
+
 
 def lines(batch: Batch) -> pd.DataFrame:
     return pd.read_csv(batch.quarantine, keep_default_na=False)
@@ -192,7 +194,6 @@ def judged_catalog(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     return layout
 
 
-@pytest.mark.slow
 def test_every_planted_fault_is_caught_by_the_rule_that_it_names(judged_catalog: Layout) -> None:
     table = pd.read_csv(judged_catalog.quarantine("b"), keep_default_na=False)
     caught = set(zip(table["entity"], table["rule"], strict=True))

@@ -15,6 +15,7 @@ from entityclip.errors import ConfigError
 from expectations.suites import COMMITTED, suite_file
 
 
+@pytest.mark.slow
 def test_a_row_without_the_right_to_be_used_is_not_versioned(batch: Batch) -> None:
     batch.pictures[0]["consent"] = "withdrawn"
     batch.pictures[1]["licence"] = "All rights reserved"

@@ -36,6 +36,7 @@ PRICE = {
 }
 
 
+@pytest.mark.slow
 def test_a_rule_in_the_json_sets_its_rows_aside(batch: Batch) -> None:
     add_rule(batch, PRICE)
     batch.texts[3]["text"] += " It costs 900円."
@@ -95,6 +96,7 @@ def test_a_file_of_rules_that_cannot_be_run_refuses_the_batch(batch: Batch) -> N
     assert "nothing_that_exists" in (report.refusal or "")
 
 
+@pytest.mark.slow
 def test_a_rule_of_the_workspaces_domain_names_the_claim(batch: Batch) -> None:
     batch.texts[2]["text"] += " It is the best of all."
     batch.write()
@@ -105,6 +107,7 @@ def test_a_rule_of_the_workspaces_domain_names_the_claim(batch: Batch) -> None:
 
 
 # ---------------------------------------------------------------- what a person accepted
+@pytest.mark.slow
 def test_an_accepted_text_passes_the_rule_that_was_waived_and_no_other(batch: Batch) -> None:
     batch.texts[5]["text"] += " Ask sales@shop.example."
     batch.write()

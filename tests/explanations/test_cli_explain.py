@@ -17,6 +17,8 @@ from entityclip.data import pairs
 from entityclip.explanations import Ledger
 from entityclip.paths import DataLayout, Layout
 
+pytestmark = pytest.mark.slow
+
 ENTITIES = 12
 
 

@@ -149,6 +149,7 @@ with Ledger(Path(sys.argv[1])) as book:
 """
 
 
+@pytest.mark.slow
 def test_two_writers_killed_in_the_middle_lose_nothing_that_they_had_kept(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     command = [sys.executable, "-c", WRITING, str(path)]

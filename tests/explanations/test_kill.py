@@ -101,6 +101,7 @@ def test_twenty_kills_lose_nothing_and_buy_nothing_twice(
     assert sum(requested.values()) <= ENTITIES + KILLS * AT_ONCE
 
 
+@pytest.mark.slow
 def test_two_concurrent_runs_request_everything_once(
     staging: DataLayout, tmp_path: Path, port: int, children: Any
 ) -> None:

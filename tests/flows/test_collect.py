@@ -46,6 +46,7 @@ def lived_in(
     return workspace
 
 
+@pytest.mark.slow
 def test_only_unneeded_folders_are_deleted_and_only_on_request(lived_in: Layout) -> None:
     found = sweep(lived_in, dry=True, days=30)
     gone = {(item.what, item.path.name) for item in found}
@@ -60,6 +61,7 @@ def test_only_unneeded_folders_are_deleted_and_only_on_request(lived_in: Layout)
     assert sweep(lived_in, dry=True, days=30) == ()
 
 
+@pytest.mark.slow
 def test_what_a_service_has_in_memory_and_what_waits_for_a_person_stays(lived_in: Layout, tmp_path: Path) -> None:
     assert needed_versions(lived_in) == {"v1.2.0", "v1.3.0"}
     Live(champion=tmp_path / "v1.3.0", previous=tmp_path / "v1.0.0").write(lived_in.service.live)

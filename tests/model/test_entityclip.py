@@ -58,6 +58,7 @@ loss_configs = st.builds(
 experts = st.builds(ExpertConfig, image=st.integers(0, 2), shared=st.integers(1, 2), text=st.integers(0, 2))
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @example(rows=[(n, True) for n in range(len(TEXTS))], config=LossConfig(eta=1), experts=ExpertConfig(), seed=0)
 @given(rows=rows, config=loss_configs, experts=experts, seed=st.integers(0, 1000))

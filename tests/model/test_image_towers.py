@@ -22,6 +22,7 @@ def noise(vision: dict[str, Any], count: int = 2) -> torch.Tensor:
     return torch.randn(count, 3, vision["image_size"], vision["image_size"], generator=torch.Generator().manual_seed(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", IMAGE_TOWERS)
 def test_the_pooled_token_is_what_open_clip_encodes(kind: str) -> None:
     vision = IMAGE_TOWERS[kind]

@@ -81,6 +81,7 @@ def test_names_that_are_found_stand_in_the_text(case: tuple[list[str], str]) -> 
         assert name in written or name in folded or name in "".join(WORD.findall(folded))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(books_and_texts(), st.text(max_size=30))
 def test_no_name_and_no_text_stop_the_scorer(case: tuple[list[str], str], anything: str) -> None:

@@ -194,6 +194,7 @@ def test_impossible_questions_are_refused(predictor, question, message):
         predictor.search(**question)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["\0", "🫖" * 3000, "a" * 100_000, "‮abc", "日本語の説明"])
 def test_strange_texts_get_an_answer(predictor, text):
     assert len(predictor.search(text, k=2)) == 2

@@ -31,6 +31,7 @@ def on_cpu(config: TrainConfig, data: DataLayout) -> dict[str, torch.Tensor]:
     return steps(config, data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{}, {"grad_cache_chunk": 3}, {"checkpoint_gradients": True}, {"compile": True}])
 def test_losses_and_gradients_are_those_of_the_cpu(
     config: TrainConfig, data: DataLayout, on_cpu: dict[str, torch.Tensor], change: dict[str, object], device: str
@@ -53,6 +54,7 @@ def test_half_precision_is_near(
     assert 0 < abs(halved["loss.0.vtc"] - on_cpu["loss.0.vtc"]) < 0.05
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_its_checkpoint_answers_alike_on_both_devices(
     config: TrainConfig, data: DataLayout, tmp_path: Path, device: str
 ) -> None:

@@ -31,6 +31,7 @@ def test_preset_describes_a_run_that_is_possible(name: str) -> None:
     assert TrainConfig.model_validate_json(chosen.train.model_dump_json()) == chosen.train
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 def test_towers_of_a_preset_take_its_pictures_and_its_texts(name: str, data: DataLayout, tmp_path: Path) -> None:
     config = settle_texts(preset(name).train, data, folder=tmp_path)

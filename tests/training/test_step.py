@@ -49,6 +49,7 @@ def test_two_processes_have_loss_gradients_and_weights_of_one_with_the_whole_bat
 
 
 # ---------------------------------------------------------------- ways to save memory
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"grad_cache_chunk": 3}, {"grad_cache_chunk": 1}, {"checkpoint_gradients": True}])
 def test_less_memory_gives_the_same_gradients(
     config: TrainConfig, data: DataLayout, alone: dict[str, torch.Tensor], change: dict[str, object]

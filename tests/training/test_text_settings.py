@@ -104,6 +104,7 @@ def test_a_killed_run_ends_as_an_unbroken_one(long: DataLayout, tmp_path: Path) 
     assert trained(config, long, run.root).card.fingerprint == whole.card.fingerprint
 
 
+@pytest.mark.slow
 def test_exported_towers_read_the_same(long: DataLayout, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
     from entityclip.evaluation.onnx_export import export

@@ -83,6 +83,7 @@ def test_its_thread_ends_with_it():
     assert not thread.is_alive()
 
 
+@pytest.mark.slow
 def test_batched_model_gives_the_models_vectors(predictor):
     model, batched = predictor.model, BatchedModel.of(predictor.model)
     pictures = [tiny_picture("red", 1), tiny_picture("blue", 2)]

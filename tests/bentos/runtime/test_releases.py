@@ -41,6 +41,7 @@ def tags(running: Releases) -> tuple[str, list[float]]:
     return release.version, [tag.score for tag in found]
 
 
+@pytest.mark.slow
 def test_switch_and_rollback_under_load_fail_no_request(running, state, other_package):
     scores: dict[str, list[float]] = {}
     failures, stop = [], threading.Event()
@@ -116,6 +117,7 @@ def test_release_that_cannot_be_loaded_changes_nothing(running, state, tmp_path,
 DAMAGED = {"empty": "", "half": "{", "list": "[]", "number": '{"champion": 3}', "zeros": "\0" * 100}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damaged", DAMAGED.values(), ids=DAMAGED)
 def test_damaged_decision_keeps_no_service_down_and_is_replaced_by_the_next_one(
     package, state, other_package, caplog, damaged
@@ -193,6 +195,7 @@ def test_tries_come_after_twice_the_time_and_at_most_a_minute():
     assert not attempt.due()
 
 
+@pytest.mark.slow
 def test_switch_waits_until_every_worker_answers_with_it(package, state, other_package):
     workers = [Releases(package.root, state=state, decoders=1) for _ in range(3)]
     _, count = followers.carry_out(state, lambda: active_release.switch(state, other_package))

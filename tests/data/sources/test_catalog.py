@@ -45,6 +45,7 @@ def files(folder: Path) -> dict[str, str]:
 
 
 # ---------------------------------------------------------------- determinism
+@pytest.mark.slow
 def test_same_seed_gives_same_bytes(drawn: Path, tmp_path: Path) -> None:
     draw_catalog(tmp_path / "again", products=PRODUCTS, size=48)
     assert files(tmp_path / "again") == files(drawn)

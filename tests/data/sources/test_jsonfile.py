@@ -25,6 +25,7 @@ def file(tmp_path) -> Path:
     return tmp_path / "train.json"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [3, 2**20])
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.text(max_size=6), VALUES, max_size=5), st.sampled_from([None, 1]))

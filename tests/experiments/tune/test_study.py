@@ -20,6 +20,8 @@ from entityclip.model.config import ExpertConfig, LossConfig, ModelConfig, Tower
 from entityclip.paths import DataLayout, StudyLayout
 from entityclip.training import TrainConfig, read_config
 
+pytestmark = pytest.mark.slow
+
 CONFIG = TrainConfig(
     model=ModelConfig(
         towers=TowerConfig(architecture="entityclip-tiny", mean_pool=True),
@@ -65,7 +67,6 @@ def stored(study: StudyLayout) -> optuna.Study:
     return optuna.load_study(study_name=name, storage=f"sqlite:///{study.storage}")
 
 
-@pytest.mark.slow
 def test_search_begins_with_the_settings_as_they_are(searched):
     _, found = searched
     assert found.trials[0].proposal == Proposal.of(CONFIG)
@@ -89,7 +90,6 @@ def test_weights_are_thrown_away_and_scores_are_kept(searched):
     assert len(list((study.root / "runs").glob("*.json"))) == 6  # each trial at both of its lengths
 
 
-@pytest.mark.slow
 def test_a_search_goes_on_where_it_ended(searched, data):
     study, _ = searched
     found, rows = search(data, study.root, trials=4)
@@ -99,7 +99,6 @@ def test_a_search_goes_on_where_it_ended(searched, data):
     assert (again, rows) == (found, [])
 
 
-@pytest.mark.slow
 def test_a_trial_that_a_kill_cut_short_is_run_again(tmp_path, data):
     search(data, tmp_path, trials=1)
     study = StudyLayout(tmp_path)
@@ -111,7 +110,6 @@ def test_a_trial_that_a_kill_cut_short_is_run_again(tmp_path, data):
     assert stored(study).trials[cut.number].state.name == "FAIL"
 
 
-@pytest.mark.slow
 def test_other_settings_are_another_search_in_the_same_folder(tmp_path, data):
     search(data, tmp_path, trials=1)
     other = CONFIG.model_copy(update={"learning_rate": 3e-3})

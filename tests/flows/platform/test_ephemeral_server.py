@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
+
+pytestmark = pytest.mark.slow
 
 SERVED = (
     "import os, time; from flows.platform.prefect_auth import configured_status\n"

@@ -65,6 +65,7 @@ def test_a_champion_below_the_floor_never_judges_texts(champion_with: Callable[[
     assert gate_scorers(layout).champion is None  # chance is to be beaten whatever the setting
 
 
+@pytest.mark.slow
 def test_a_champion_above_the_floor_judges_texts_and_the_setting_moves_the_floor(
     champion_with: Callable[[float], Layout],
 ) -> None:
@@ -75,6 +76,7 @@ def test_a_champion_above_the_floor_judges_texts_and_the_setting_moves_the_floor
         assert gate_scorers(layout).champion is None
 
 
+@pytest.mark.slow
 def test_a_preset_without_floors_lets_any_champion_judge(champion_with: Callable[[float], Layout]) -> None:
     layout = champion_with(0.0)
     with disable_run_logger():

@@ -99,6 +99,7 @@ def test_a_moved_workspace_finds_its_remote(workspace: Layout, tmp_path: Path) -
     assert f"url = {moved.remote}" in (moved.dvc_folder / "config").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("milliseconds", [200, 450, 700])
 def test_a_killed_opening_is_completed_by_the_next(tmp_path: Path, milliseconds: int) -> None:
     root = tmp_path / "workspace"

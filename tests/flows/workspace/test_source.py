@@ -188,6 +188,7 @@ def test_nothing_named_and_nothing_remembered_makes_no_workspace(tmp_path: Path)
         source_for(Layout(tmp_path / "new"), Origin(path=tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["", "{}", '{"preset": "demo"', "[]", '{"preset": 1, "hidden": true}'])
 def test_a_damaged_memory_is_an_error_and_no_licence(shop: Layout, text: str) -> None:
     shop.source.write_text(text)

@@ -16,6 +16,8 @@ from flows.workspace.dvc_remote import push
 from flows.workspace.repository import Repository
 from flows.workspace.versions import data_intact, version_data
 
+pytestmark = pytest.mark.slow
+
 Accepted = Callable[[str], DataLayout]
 
 
