@@ -82,12 +82,12 @@ def answers(
     with tempfile.TemporaryDirectory() as folder:
         layout, cache = Layout(Path(folder)), DecodedLayout(Path(folder) / "cache")
         data = read(FewPictures(source, queries=queries, count=count, seed=seed), layout)
-        asked = baselines.photographs(data, "test", side=256, cache=cache)
+        test = baselines.photographs(data, "test", side=256, cache=cache)
         train = baselines.photographs(data, "train", side=256, cache=cache)
         tower = baselines.Tower(backbone)
-        vectors, seen = tower.vectors(train), tower.vectors(asked)
-        right = {name: rival(vectors, train.products, seen) == asked.products for name, rival in RIVALS.items()}
-        return right | {"photos": _photos(backbone, data, layout, asked.pair_ids, seed=seed, minutes=minutes)}
+        vectors, seen = tower.vectors(train), tower.vectors(test)
+        right = {name: rival(vectors, train.products, seen) == test.products for name, rival in RIVALS.items()}
+        return right | {"photos": _photos(backbone, data, layout, test.pair_ids, seed=seed, minutes=minutes)}
 
 
 def _photos(

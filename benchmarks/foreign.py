@@ -75,8 +75,8 @@ def nearest_r1(folder: Path, queries: list[Query], *, backbone: str, progress: b
     table = pd.read_csv(folder / "english" / TABLES["english"], dtype=str)
     tower = FrozenTower(backbone)
     known = tower.vectors([folder / "photographs" / name for name in table["photo"]], progress=progress)
-    asked = tower.vectors([query.file for query in queries], progress=progress)
-    named = table["item_no"].to_numpy()[(asked @ known.T).argmax(axis=1)]
+    query_vectors = tower.vectors([query.file for query in queries], progress=progress)
+    named = table["item_no"].to_numpy()[(query_vectors @ known.T).argmax(axis=1)]
     return 100 * float(np.mean(named == [query.entity for query in queries]))
 
 

@@ -82,7 +82,7 @@ def read(source: Source, layout: Layout) -> DataLayout:
 
 
 def photos(
-    backbone: Choice, learned: DataLayout, asked: DataLayout, layout: Layout, *, minutes: float, seed: int
+    backbone: Choice, learned: DataLayout, complete: DataLayout, layout: Layout, *, minutes: float, seed: int
 ) -> tuple[dict[str, pd.Series], dict[str, Any]]:
     """Whether the preset's mixed index is right, by split and query; and the plan and figures of its training."""
     config = presets.photos(backbone).train.changed(minutes=minutes, seed=seed)
@@ -90,21 +90,21 @@ def photos(
     card = fit(config, data=learned, data_hash="", run=run, report=lambda *_: None, progress=False)
     model = checkpoint.load(run.checkpoint)
     model = replace(model, card=calibrate(model, learned))
-    counts = require_complete(asked)
+    counts = require_complete(complete)
     right: dict[str, pd.Series] = {}
     for split in (name for name in SPLITS if counts.get(name)):
-        table = evaluate(model, asked, split=split, progress=False)[1]
+        table = evaluate(model, complete, split=split, progress=False)[1]
         ours = table[(table["index"] == "mixed") & (table["direction"] == "image_to_text")].set_index("pair_id")
         right[split] = ours["rank"] == 1
     return right, {"plan": json.loads(run.plan.read_text()), "seconds": round(card.metrics["seconds"], 1)}
 
 
-def untrained(backbone: Choice, train: baselines.Photographs, asked: dict[str, baselines.Photographs]) -> Answers:
+def untrained(backbone: Choice, train: baselines.Photographs, by_split: dict[str, baselines.Photographs]) -> Answers:
     """Nearest pictures and logistic regression on the backbone as it is."""
     tower = baselines.Tower(backbone)
     vectors = tower.vectors(train)
     answers: Answers = {"nearest": {}, "linear": {}}
-    for split, queries in asked.items():
+    for split, queries in by_split.items():
         seen = tower.vectors(queries)
         answers["nearest"][split] = baselines.nearest(vectors, train.products, seen) == queries.products
         answers["linear"][split] = baselines.linear(vectors, train.products, seen) == queries.products
@@ -126,18 +126,18 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         root, grocery = Path(folder), GrocerySource(source)
         learned = read(TrainAlone(grocery), Layout(root / "learned"))
-        asked = read(grocery, Layout(root / "asked"))
-        counts, cache = require_complete(asked), DecodedLayout(root / "cache")
+        complete = read(grocery, Layout(root / "complete"))
+        counts, cache = require_complete(complete), DecodedLayout(root / "cache")
         splits: list[Split] = [split for split in SPLITS if counts.get(split)]
         queries: dict[str, baselines.Photographs] = {
-            split: baselines.photographs(asked, split, side=256, cache=cache) for split in splits
+            split: baselines.photographs(complete, split, side=256, cache=cache) for split in splits
         }
-        train = baselines.photographs(asked, "train", side=256, cache=cache)
+        train = baselines.photographs(complete, "train", side=256, cache=cache)
         trainings = []
         for seed in range(seeds):
-            right, told = photos(backbone, learned, asked, Layout(root / "learned"), minutes=minutes, seed=seed)
+            right, training = photos(backbone, learned, complete, Layout(root / "learned"), minutes=minutes, seed=seed)
             ours.append({split: right[split].loc[queries[split].pair_ids].to_numpy() for split in splits})
-            trainings.append(told)
+            trainings.append(training)
             guessed = baselines.finetuned(backbone, train, queries, seconds=60 * minutes, seed=seed)
             tuned.append({split: guessed[split] == queries[split].products for split in splits})
             if not as_json:

@@ -28,7 +28,7 @@ atexit.register(shutil.rmtree, os.environ["BENTOML_HOME"], ignore_errors=True)
 
 
 class Released(NamedTuple):
-    """A release as it is brought back from Git and DVC."""
+    """A release as it is fetched from Git and DVC."""
 
     layout: Layout
     release: Release

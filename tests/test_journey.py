@@ -203,7 +203,7 @@ def test_refused_texts_fail_the_run_with_the_reason_and_the_champion_is_untouche
     mapping = tmp_path / "mapping.yaml"
     mapping.write_text(MAPPING.model_dump_json())
     before = champion(layout), folder_hash(layout.data.root), folder_hash(layout.model.root)
-    # As a table: the catalogue's own source would draw a spoilt catalogue anew.
+    # As a table: the catalogue's own source would draw a spoilt catalogue again.
     table = ("--source", "table", "--source-path", str(spoilt), "--mapping", str(mapping))
     done = retrain(layout.root, *table)
     assert f"its data come from: catalog, {catalog}" in done.stderr.splitlines()[-1]

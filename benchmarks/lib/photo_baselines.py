@@ -130,8 +130,8 @@ def finetuned(
     tower.trunk.eval()
     with torch.inference_mode():
         return {
-            name: torch.cat([head(tower.pooled(tower.pictures(c))) for c in asked.squares.split(32)]).argmax(1).numpy()
-            for name, asked in queries.items()
+            name: torch.cat([head(tower.pooled(tower.pictures(c))) for c in shown.squares.split(32)]).argmax(1).numpy()
+            for name, shown in queries.items()
         }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,8 +64,8 @@ def train(
     """
     from entityclip.data.sources import SourceOptions
     from entityclip.training import run_key
+    from entityclip.training.devices import join
     from entityclip.training.presets import usual_preset
-    from entityclip.training.step import join
     from entityclip.training.trainer import fit
 
     options = SourceOptions(source=source, path=source_path, mapping=mapping, products=products)
@@ -81,16 +82,16 @@ def train(
         folder = explained(data) if data is not None else read_source(options, Layout(run))
         data_hash = content_hash(folder)
         claim(target, run_key(settings, data_hash=data_hash))
-
-    def report(epoch: int, terms: dict[str, float]) -> None:
-        from tqdm import tqdm
-
-        figures = "  ".join(f"{name} {value:.3f}" for name, value in terms.items())
-        tqdm.write(f"epoch {epoch}{f'/{settings.epochs}' * (settings.minutes is None)}  {figures}")
-
+    report = partial(_show_epoch, "" if settings.minutes else f"/{settings.epochs}")
     card = fit(settings, data=folder, data_hash=data_hash, run=target, report=report, progress=on_terminal())
     if processes.is_main_process:
         _show_card(card, target, folder=folder, as_json=as_json)
+
+
+def _show_epoch(of: str, epoch: int, terms: dict[str, float]) -> None:
+    from tqdm import tqdm
+
+    tqdm.write(f"epoch {epoch}{of}  " + "  ".join(f"{name} {value:.3f}" for name, value in terms.items()))
 
 
 def _settings(preset: str, config: Path | None, *, pretrained: str | None) -> tuple[TrainConfig, str]:

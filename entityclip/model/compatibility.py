@@ -91,8 +91,8 @@ def require_fit(towers: Towers, *, preprocessing: Preprocessing, tokenizer: Toke
 def _pictures(towers: Towers, given: Preprocessing) -> Iterator[str]:
     if towers.picture_size not in (None, given.size):
         yield f"preprocessing.size is {given.size}, but the image tower takes only {towers.picture_size} pixels"
-    expected, said = expected_preprocessing(towers.tower_config), _trained_with(towers.tower_config)
-    for field in (ours for theirs, ours in _FIELDS.items() if expected and theirs in said):
+    expected, stated = expected_preprocessing(towers.tower_config), _trained_with(towers.tower_config)
+    for field in (ours for theirs, ours in _FIELDS.items() if expected and theirs in stated):
         configured, wanted = getattr(given, field), getattr(expected, field)
         close = configured == wanted or (
             isinstance(wanted, tuple)

@@ -11,11 +11,10 @@ from entityclip.paths.artifacts import (
     DecodedLayout,
     ExportedLayout,
     IndexLayout,
-    PackageLayout,
     RunLayout,
-    StoreLayout,
 )
 from entityclip.paths.experiments import AblationLayout, GateLayout, StudyLayout
+from entityclip.paths.packages import PackageLayout, StoreLayout
 from entityclip.paths.service import FeedbackLayout, ReviewLayout, StateLayout, WatchLayout, device_lock
 from entityclip.paths.workspace import Layout
 

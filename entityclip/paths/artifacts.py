@@ -1,4 +1,4 @@
-"""What stages produce: data versions, checkpoints, indexes, packages, Bento stores and training runs."""
+"""What stages produce: data versions, checkpoints, indexes and training runs."""
 
 from __future__ import annotations
 
@@ -156,100 +156,6 @@ class ChangesLayout:
     def database(self) -> Path:
         """Entries, pictures, vectors and full text, SQLite."""
         return self.root / "entities.sqlite"
-
-
-@dataclass(frozen=True)
-class PackageLayout:
-    """Files that a service loads: the model and its indexes."""
-
-    root: Path
-
-    @property
-    def checkpoint(self) -> CheckpointLayout:
-        """Weights and card, at the top of the package."""
-        return CheckpointLayout(self.root)
-
-    @property
-    def entities(self) -> IndexLayout:
-        """The entity index."""
-        return IndexLayout(self.root / "index" / "entities")
-
-    @property
-    def pictures(self) -> IndexLayout:
-        """The picture index; optional."""
-        return IndexLayout(self.root / "index" / "pictures")
-
-    @property
-    def text(self) -> Path:
-        """Names, codes and full text of both indexes, SQLite."""
-        return self.root / "index" / "text.sqlite"
-
-    @property
-    def release(self) -> Path:
-        """PackageCard as JSON: the release that the package was made from."""
-        return self.root / "release.json"
-
-    @property
-    def manifest(self) -> Path:
-        """The hash of every other file, written last."""
-        return self.root / "manifest.json"
-
-    @property
-    def reports(self) -> Path:
-        """The release's quality, evaluation and promotion records."""
-        return self.root / "reports"
-
-
-@dataclass(frozen=True)
-class StoreLayout:
-    """One BentoML store (``BENTOML_HOME``), and the build files beside it. ``version`` is a release's, like v1.0.0."""
-
-    root: Path
-
-    def bento(self, version: str) -> Path:
-        """The Bento ``entityclip-service:VERSION``, where BentoML puts it."""
-        return self.root / "bentos" / "entityclip-service" / version
-
-    def bento_sources(self, version: str) -> Path:
-        """The sources in the Bento, where BentoML puts them."""
-        return self.bento(version) / "src"
-
-    def model(self, version: str) -> PackageLayout:
-        """The BentoML model that the Bento serves."""
-        return PackageLayout(self.root / "models" / "entityclip-model" / version)
-
-    @property
-    def lock(self) -> Path:
-        """Held by the one process that builds in this store."""
-        return self.root / "build.lock"
-
-    def building(self, version: str) -> Path:
-        """Scratch folder of a build; leftovers of a killed build are deleted."""
-        return self.root / "building" / version
-
-    def sources(self, version: str) -> Path:
-        """Scratch: the sources that go into the Bento."""
-        return self.building(version) / "sources"
-
-    def package(self, version: str) -> PackageLayout:
-        """Scratch: the package that becomes the BentoML model."""
-        return PackageLayout(self.building(version) / "package")
-
-    def receipt(self, version: str) -> Path:
-        """Hash of every file of the Bento and its model, written last; marks the build as complete."""
-        return self.root / "receipts" / f"{version}.json"
-
-    def example(self, version: str, *, suffix: str) -> Path:
-        """An example picture for the service."""
-        return self.root / "examples" / f"{version}{suffix}"
-
-    def log(self, version: str) -> Path:
-        """Output of the server during its smoke test."""
-        return self.root / "smoke" / f"{version}.log"
-
-    def metrics(self, server: str) -> Path:
-        """Metrics of one running server's workers, which only they write."""
-        return self.root / "metrics" / server
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,9 @@ from itertools import chain, count
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState, PartialState
-from accelerate.utils import DistributedDataParallelKwargs, FullyShardedDataParallelPlugin
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import Dataset
 
-from entityclip.data import resources
 from entityclip.data.preprocessing import Preprocessing
 from entityclip.errors import ConfigError, TrainingError
 from entityclip.model.compatibility import require_fit
@@ -29,22 +25,11 @@ from entityclip.training import batches, frozen_features
 from entityclip.training.adapters import adapt, optimizer, tower_weights, train_mode
 from entityclip.training.batches import PreparedBatch, TrainingSet
 from entityclip.training.config import TrainConfig
+from entityclip.training.devices import accelerator_of
 from entityclip.training.ema import Average
 from entityclip.training.frozen_features import FrozenFeatures, Views
 from entityclip.training.memory import attention, keep_freed_memory
 from entityclip.training.resume_state import whole_state
-
-
-def join(config: TrainConfig) -> PartialState:
-    """Meet the other processes that ``torchrun`` started; without it, there is one. To be called before all else.
-
-    Raises:
-        ConfigError: The config wants a GPU, and PyTorch sees none; a run on the CPU would be called one on a GPU.
-    """
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device cuda: PyTorch sees no CUDA device here; expected one, or device cpu")
-    torch.set_num_threads(min(torch.get_num_threads(), resources.cores()))  # torch knows no container's quota
-    return PartialState(cpu=config.device == "cpu")
 
 
 class Steps(Dataset[PreparedBatch]):
@@ -116,7 +101,7 @@ class TrainingJob:
         keep_freed_memory()
         torch.manual_seed(config.seed)
         self.model = EntityCLIP(config.model).to(memory_format=torch.channels_last)
-        self.accelerator = _accelerator(config, self.model)
+        self.accelerator = accelerator_of(config, self.model)
         self.steps = Steps(config, training)
         _require_possible(config, self.model)
         require_fit(self.model, preprocessing=config.preprocessing, tokenizer=self.steps.tokenizer)
@@ -275,21 +260,6 @@ class TrainingJob:
             self.average.swap()
         self._merge()
         return whole_state(self.wrapped)
-
-
-def _accelerator(config: TrainConfig, model: EntityCLIP) -> Accelerator:
-    """The devices of the config; one process or several, as the run was started (``torchrun``)."""
-    AcceleratorState._reset_state(reset_partial_state=processes() == 1)  # an earlier run may have had another precision
-    kinds = sorted({type(block).__name__ for block in chain(*model.blocks())})
-    shards = FullyShardedDataParallelPlugin(
-        fsdp_version=2, auto_wrap_policy="transformer_based_wrap", transformer_cls_names_to_wrap=kinds
-    )
-    return Accelerator(
-        cpu=config.device == "cpu",
-        mixed_precision="bf16" if config.precision == "bf16" else "no",
-        fsdp_plugin=shards if config.shard else None,
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],  # a term may be off in a batch
-    )
 
 
 def _require_possible(config: TrainConfig, model: EntityCLIP) -> None:

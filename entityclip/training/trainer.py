@@ -25,8 +25,9 @@ from entityclip.training.batches import TrainingSet
 from entityclip.training.best_checkpoint import Best
 from entityclip.training.budget import planned
 from entityclip.training.config import TIMES, TrainConfig, code_hash, first_weights, versions
+from entityclip.training.devices import join
 from entityclip.training.interpolation import interpolate, keep_start
-from entityclip.training.step import TrainingJob, join
+from entityclip.training.step import TrainingJob
 from entityclip.training.text_settings import settle_texts
 
 Report = Callable[[int, dict[str, float]], None]

@@ -58,24 +58,21 @@ def run(
       entityclip run --workspace shop-search --dry-run
       entityclip run --workspace shop-search
     """
+    origin = Origin(preset=preset, source=source, path=source_path, mapping=mapping, products=products)
+    settings = {"epochs": epochs, "minutes": minutes, "device": device, "config": config}
     if dry_run:
-        origin = Origin(preset=preset, source=source, path=source_path, mapping=mapping, products=products)
-        settings = {"epochs": epochs, "minutes": minutes, "device": device, "config": config}
         _print_plan(workspace, origin, settings, replace=replace_source, only_json=only_json)
         return
     started = time.monotonic()
     done = _retrain(
-        preset=preset,
         workspace=workspace,
+        preset=preset,
         source=source,
         source_path=source_path,
         mapping=mapping,
         products=products,
-        epochs=epochs,
-        minutes=minutes,
-        device=device,
-        config=config,
         replace_source=replace_source,
+        **settings,
     )
     if not only_json:
         _print_result(done)

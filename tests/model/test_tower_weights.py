@@ -129,12 +129,12 @@ def test_its_folder_is_also_where_the_tokenizer_is(tmp_path: Path) -> None:
 def test_a_text_tower_with_more_or_fewer_layers_than_its_config_says_is_refused(tmp_path: Path) -> None:
     AutoModel.from_config(ROBERTA).save_pretrained(tmp_path)
     written = json.loads((tmp_path / "config.json").read_text())
-    for layers, said in (
+    for layers, message in (
         (1, r"left over: transformer\.encoder\.layer\.1"),
         (3, r"missing: transformer\.encoder\.layer\.2"),
     ):
         (tmp_path / "config.json").write_text(json.dumps(written | {"num_hidden_layers": layers}))
-        with pytest.raises(ConfigError, match=said):
+        with pytest.raises(ConfigError, match=message):
             towers(HUGGING_FACE, text_weights=tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(written | {"vocab_size": 99}))
     with pytest.raises(ConfigError, match="transformers cannot load it"):

@@ -127,8 +127,8 @@ def _still_open(connection: socket.socket, name: str) -> bool:
             pass
     except TimeoutError:
         return True
-    except OSError:
-        pass
+    except OSError:  # reset by the service
+        return False
     return False
 
 

@@ -119,8 +119,8 @@ def test_a_fresh_clone_pulls_from_s3_what_a_run_pushed(on_s3: Layout, tmp_path: 
 def test_a_lost_cache_comes_back_from_s3(on_s3: Layout, tmp_path: Path) -> None:
     version = version_data(on_s3, tiny_data(tmp_path / "accepted"), message="First")
     shutil.rmtree(on_s3.dvc_folder / "cache")
-    bring(on_s3, version.data_hash, tmp_path / "brought")
-    assert (tmp_path / "brought" / on_s3.data.marker.name).is_file()
+    bring(on_s3, version.data_hash, tmp_path / "pulled")
+    assert (tmp_path / "pulled" / on_s3.data.marker.name).is_file()
 
 
 def test_an_s3_that_is_away_loses_nothing_and_the_next_run_pushes(on_s3: Layout, s3: S3, tmp_path: Path) -> None:
