@@ -85,8 +85,8 @@ def calibrate_mixture(
 
     All groups are searched together (``mixture_search``), from the default. The result is taken only if it holds for
     entities that it was not found on: each of ``FOLDS`` parts of them is judged by what a shorter search on the others
-    gives. Otherwise, and for groups without pictures, the default stays. The optimum is optimistic: report recall on
-    another split.
+    gives. Otherwise the default stays. A group without pictures follows a group like it. The optimum is optimistic:
+    report recall on another split.
 
     Scales and offsets differ because training pulls every picture to the texts of its own entity. One that it never saw
     is left behind: its text may describe a picture best, and yet comes second to a sibling that was photographed

@@ -39,6 +39,21 @@ OFFSET = 0.2
 MISSING: dict[MixtureGroup, tuple[IndexKind, ...]] = {"none": ("images",), "unexplained": ("explanation",)}
 """What entities of a group do not have, so that it gets no weight."""
 
+LEADERS: dict[MixtureGroup, tuple[MixtureGroup, ...]] = {
+    "frequent": ("few", "one"),
+    "few": ("one", "frequent"),
+    "one": ("few", "frequent"),
+    "none": ("one", "few", "frequent"),
+    "untrained": ("one", "few", "frequent"),
+    "unexplained": ("untrained", "one", "few", "frequent"),
+}
+"""Groups that a group without queries follows: the first of them that has queries. Its entities compete for every
+picture and are never the right answer here, so that on its own it would be left behind for nothing.
+"""
+
+TRAINED = ("frequent", "few", "one")
+"""Groups that follow in their weights, too: the same kinds are known of all of them."""
+
 ABSENT = -1000.0
 """Stands for the similarity with an entity that there is not."""
 
@@ -159,10 +174,11 @@ def searched(
 ) -> Parameters:
     """The parameters that random changes of one group at a time lead to, of which each that is better is kept.
 
-    Only groups with queries are changed, and only the weights of ``kinds``. Beginning elsewhere than at the default
-    fits the queries better and other pictures worse.
+    Only groups with queries are changed, and only the weights of ``kinds``; the others follow (``LEADERS``): in
+    everything, or in scale and offset alone where less is known of their entities. Beginning elsewhere than at the
+    default fits the queries better and other pictures worse.
     """
-    rng = np.random.default_rng(seed)
+    rng, followers = np.random.default_rng(seed), _followers(objective.groups)
     free = np.array([*(kind in kinds for kind in KINDS), True])
     found, rivalry = start.copy(), objective.rivalry(start)
     worth = objective.worth(found, rivalry)
@@ -177,11 +193,33 @@ def searched(
         tried[group, :3] = np.maximum(tried[group, :3], 0)
         if tried[group, :3].sum() < 0.1:
             continue
+        for other in followers[group]:
+            tried[other] = _following(tried[group], start[other], whole=GROUPS[other] in TRAINED)
         against = rivalry.copy()
-        against[group] = objective.rivals_of(group, tried[group])
+        for moved in (group, *followers[group]):
+            against[moved] = objective.rivals_of(moved, tried[moved])
         if (reached := objective.worth(tried, against)) > worth:
             found, rivalry, worth = tried, against, reached
     return found
+
+
+def _followers(queried: np.ndarray) -> dict[int, list[int]]:
+    """Group with queries -> the groups without that follow it."""
+    followers: dict[int, list[int]] = {int(group): [] for group in queried}
+    for group, name in enumerate(GROUPS):
+        if group not in followers:
+            leaders = (GROUPS.index(leader) for leader in LEADERS[name])
+            leader = next((number for number in leaders if number in followers), None)
+            if leader is not None:
+                followers[leader].append(group)
+    return followers
+
+
+def _following(leader: np.ndarray, its: np.ndarray, *, whole: bool) -> np.ndarray:
+    """(4,) a group's parameters, which were ``its``, once those of its leader are these."""
+    if whole:
+        return leader
+    return np.append(its[:3] / its[:3].sum() * leader[:3].sum(), its[3] + leader[3])
 
 
 def parameters_of(mixture: Mapping[MixtureGroup, Mixture]) -> Parameters:

@@ -87,10 +87,27 @@ def test_each_slice_leans_to_the_text_that_describes_it():
     assert all(found.images == 0 for found in mixture.values())
 
 
-def test_group_without_pictures_keeps_its_default():
+def test_group_without_pictures_follows_one_like_it():
     mixture = calibrate_mixture(*indexes(noise=0.2, slices=("frequent", "few"), each=10), scale=SCALE)
-    assert {group: mixture[group] for group in GROUPS[2:]} == {group: DEFAULT_MIXTURE[group] for group in GROUPS[2:]}
-    assert mixture["frequent"] != DEFAULT_MIXTURE["frequent"]
+    assert mixture["few"] != DEFAULT_MIXTURE["few"]
+    assert mixture["one"] == mixture["few"]
+    for group in ("none", "untrained"):  # never trained on, so that the weights stay
+        weights = {"caption", "explanation", "images"}
+        assert mixture[group].model_dump(include=weights) == DEFAULT_MIXTURE[group].model_dump(include=weights)
+        assert mixture[group].scale == pytest.approx(mixture["few"].scale, abs=2e-4)
+        assert mixture[group].offset == pytest.approx(mixture["few"].offset, abs=2e-4)
+
+
+def test_group_that_validation_pictures_do_not_show_is_found_afterwards():
+    """A table with two pictures a product: what has both in training is in no validation picture."""
+    entities, pictures = indexes(noise=0.35, each=12)
+    known, unknown = halves(pictures)
+    of = entities.rows.set_index("entity_id")["slice"]
+    shown = np.flatnonzero((of[known.rows["entity_id"]] != "few").to_numpy())
+    some = PictureIndex("m", known.rows.iloc[shown].reset_index(drop=True), known.vectors[shown])
+    few = SLICES.index("few")
+    mixed = recalls(calibrate_index(entities, some, scale=SCALE), unknown)[few]
+    assert mixed > recalls(entities, unknown)[few] - 5
 
 
 def test_worthless_explanations_weigh_little():
