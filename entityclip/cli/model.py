@@ -164,7 +164,7 @@ def evaluate(
     csv: Csv = None,
     as_json: Json = False,
 ) -> None:
-    """Evaluate a model: recall by slice, then all metrics; --json includes their 95 % intervals.
+    """Evaluate a model: recall by slice, what would raise it, then all metrics; --json has their 95 % intervals.
 
     --csv writes one row per query with the rank of the correct answer. --rerank also reports the gain and the cost of
     re-ranking the first K entities of the mixed index, for each weight of the matching head.
@@ -175,12 +175,17 @@ def evaluate(
     """
     from entityclip.evaluation.evaluate import evaluate as measure
     from entityclip.model import checkpoint as checkpoints
+    from entityclip.reports.improvements import improvements_text
     from entityclip.reports.run_report import slice_table
 
     source = explained(data)
     model = checkpoints.load(CheckpointLayout(checkpoint))
-    report, queries = measure(model, source, split=split, candidates=candidates, progress=on_terminal())
+    report, queries = measure(
+        model, source, split=split, candidates=candidates, improvements=True, progress=on_terminal()
+    )
     typer.echo(slice_table(report))
+    if report.improvements:
+        typer.echo(f"\n{improvements_text(report.improvements)}")
     _show_figures(report)
     if csv is not None:
         write_table(csv, queries)

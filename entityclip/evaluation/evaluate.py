@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -22,6 +23,7 @@ from entityclip.data import pairs
 from entityclip.data.pairs import digest
 from entityclip.data.sources import NEWS
 from entityclip.errors import DataError
+from entityclip.evaluation.improvements import find_improvements
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.paths import DataLayout
 from entityclip.retrieval import metrics
@@ -37,6 +39,9 @@ DISTINCT = 0.9
 """Least share of distinct captions for which picture-caption retrieval is measured. A catalogue repeats the entity's
 name as caption, so a caption does not name one picture."""
 
+OTHERS = 5000
+"""Validation pictures that say what would raise recall, at most."""
+
 PROBES = 5
 """Pictures whose scores go into the report."""
 
@@ -48,6 +53,7 @@ def evaluate(
     split: Split = "test",
     candidates: Candidates | None = None,
     seed: int = 0,
+    improvements: bool = False,
     progress: bool = True,
 ) -> tuple[EvalReport, pd.DataFrame]:
     """Measure ``model`` on one split of ``data``.
@@ -58,6 +64,7 @@ def evaluate(
         split: Whose pictures are the queries.
         candidates: Among which entities a picture is to find its own; by default what ``usual_candidates`` says.
         seed: Of the bootstrap.
+        improvements: Report too what would raise recall; for a test split, validation pictures say it as well.
         progress: Show bars.
 
     Returns:
@@ -83,6 +90,10 @@ def evaluate(
     figures = [*_rank_metrics(answers, entities=len(entities.rows), pictures=len(pictures.rows), seed=seed)]
     if not own:
         figures += _retrieval_metrics(entities, pictures, truth, seed=seed)
+    advice = None
+    if improvements and known is not None:
+        others = _others(model, data, entities, split=split, progress=progress)
+        advice = find_improvements(entities, known, pictures, others, seed=seed)
     report = EvalReport(
         model_fingerprint=model.card.fingerprint,
         evaluation_hash=evaluation_hash(entities, pictures, split=split),
@@ -92,10 +103,20 @@ def evaluate(
         candidates=candidates,
         metrics=tuple(figures),
         probes=probes(entities, pictures, truth),
+        improvements=advice,
         seconds=time.monotonic() - started,
     )
     kept = (answers["direction"] == "image_to_text") | (answers["index"] == "pairs")
     return report, answers[kept].reset_index(drop=True)
+
+
+def _others(
+    model: LoadedModel, data: DataLayout, entities: EntityIndex, *, split: Split, progress: bool
+) -> PictureIndex:
+    """Validation pictures of ``entities`` beside a test split; none beside the validation split itself."""
+    found = PictureIndex.build(model, data, split="val", most=OTHERS if split == "test" else 0, progress=progress)
+    known = entities.by_id.get_indexer(pd.Index(found.rows["entity_id"])) >= 0
+    return replace(found, rows=found.rows[known], vectors=found.vectors[known])
 
 
 def usual_candidates(data: DataLayout, *, split: Split) -> Candidates:

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from entityclip.errors import DataError
 from entityclip.reports.examples import RetrievalExample
+from entityclip.reports.improvements import first_step, pictures_title
 from entityclip.reports.pages import as_markup, write_page
 from entityclip.reports.plots import INDEX_KINDS, SLICE_TITLES, found_within, loss_curve, recall_by_slice
 from entityclip.schemas import (
@@ -115,6 +116,8 @@ class ReportContent:
     """``epoch`` or ``step``, ``loss`` and a column per term of the loss."""
     examples: Sequence[RetrievalExample] = ()
     """Hits and misses, in the order to show them."""
+    explanations: Mapping[str, str] = field(default_factory=dict)
+    """entity_id -> text, for the products whose explanation is to be rewritten."""
     decision: PromotionDecision | None = None
     release: Release | None = None
     """The release, if one was promoted."""
@@ -134,7 +137,7 @@ def write_report(path: Path, content: ReportContent) -> None:
     write_page(
         path,
         "report.html.j2",
-        filters={"duration": _duration, "slice_title": _slice_title},
+        filters={"duration": _duration, "slice_title": _slice_title, "pictures_title": pictures_title},
         facts=content.facts,
         ingest=content.ingest,
         rejected=_excerpt(content.ingest.rejected_file if content.ingest else None),
@@ -151,6 +154,9 @@ def write_report(path: Path, content: ReportContent) -> None:
         loss_plot=as_markup(loss_curve(losses) if losses is not None else None),
         hits=[e for e in content.examples if e.rank == 1],
         misses=[e for e in content.examples if e.rank > 1],
+        improvements=evaluation.improvements if evaluation else None,
+        first_step=first_step(evaluation.improvements) if evaluation and evaluation.improvements else "",
+        explanations=content.explanations,
         decision=content.decision,
         release=content.release,
         commands=content.commands,

@@ -12,6 +12,7 @@ from entityclip.schemas.data import (
     RuleResult,
 )
 from entityclip.schemas.evaluation import EvalReport, Metric, Probe
+from entityclip.schemas.improvements import ExplanationToRewrite, Improvements, OneMorePicture, ProductToPhotograph
 from entityclip.schemas.mixture import Mixture, MixtureGroup
 from entityclip.schemas.promotion import Gain, PromotionDecision, PromotionPolicy
 from entityclip.schemas.release import Approval, BentoRecord, PackageCard, Release, ServingCheck
@@ -27,9 +28,11 @@ __all__ = [
     "Evidence",
     "ExplanationRecord",
     "ExplanationRequest",
+    "ExplanationToRewrite",
     "Filter",
     "Gain",
     "Hit",
+    "Improvements",
     "IndexKind",
     "IngestReport",
     "Line",
@@ -38,9 +41,11 @@ __all__ = [
     "Mixture",
     "MixtureGroup",
     "ModelFacts",
+    "OneMorePicture",
     "PackageCard",
     "Paragraph",
     "Probe",
+    "ProductToPhotograph",
     "PromotionDecision",
     "PromotionPolicy",
     "QualityReport",

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from entityclip.schemas.base import Candidates, Record, Split
+from entityclip.schemas.improvements import Improvements
 
 
 class Metric(Record):
@@ -45,6 +46,7 @@ class EvalReport(Record):
     )
     metrics: tuple[Metric, ...]
     probes: tuple[Probe, ...] = ()
+    improvements: Improvements | None = Field(default=None, description="Where they were wanted.")
     seconds: float
 
     def value(self, name: str, *, index: str, slice: str = "all", direction: str = "image_to_text") -> float | None:

@@ -86,7 +86,8 @@ def evaluate_model(layout: Layout, run: RunLayout) -> EvalReport:
     from entityclip.evaluation.evaluate import evaluate
     from entityclip.model import checkpoint
 
-    report, queries = evaluate(checkpoint.load(run.checkpoint), layout.data, split=evaluation_split(layout))
+    model = checkpoint.load(run.checkpoint)
+    report, queries = evaluate(model, layout.data, split=evaluation_split(layout), improvements=True)
     with atomic_path(run.queries) as temporary:
         queries.to_parquet(temporary, index=False)
     report.write(run.evaluation)

@@ -11,6 +11,7 @@ from prefect.artifacts import create_link_artifact
 from prefect.cache_policies import NO_CACHE
 
 from bentos.build.example import serve_command
+from entityclip.data.pairs import read_frame
 from entityclip.paths import Layout
 from entityclip.reports.examples import draw_examples
 from entityclip.reports.run_report import ReportContent, RunFacts, StageFact, slice_table, write_report
@@ -85,8 +86,18 @@ def _write_page(
         queries=queries,
         losses=losses(run),
         examples=draw_examples(queries, layout.data, split=trained.evaluation.split),
+        explanations=_explanations(layout, trained),
         decision=released.decision,
         release=released.release,
         commands={"Serve the champion, then query it": serve} if serve else {},
     )
     write_report(run.report, content)
+
+
+def _explanations(layout: Layout, trained: TrainedModel) -> dict[str, str]:
+    """entity_id -> first text, of the products whose explanation is to be rewritten."""
+    if trained.evaluation.improvements is None:
+        return {}
+    wanted = {poor.entity_id for poor in trained.evaluation.improvements.rewrite}
+    texts = read_frame(layout.data.explanations, columns=["entity_id", "text"]).drop_duplicates("entity_id")
+    return {entity: text for entity, text in texts.itertuples(index=False) if entity in wanted}

@@ -12,12 +12,17 @@ from PIL import Image
 
 from entityclip.errors import DataError
 from entityclip.reports.examples import Candidate, RetrievalExample
+from entityclip.reports.improvements import first_step, improvements_text
 from entityclip.reports.run_report import ReportContent, RunFacts, StageFact, recall_rows, slice_table, write_report
 from entityclip.schemas import (
     SLICES,
     EvalReport,
+    ExplanationToRewrite,
+    Improvements,
     IngestReport,
     Metric,
+    OneMorePicture,
+    ProductToPhotograph,
     PromotionDecision,
     PromotionPolicy,
     QualityReport,
@@ -290,3 +295,49 @@ def test_a_refused_batch_is_the_headline(tmp_path: Path) -> None:
     page = written(tmp_path / "r.html", quality=refused)
     assert "The batch was refused; the model in service is unchanged" in page.text
     assert "40 % of the rows <broke> rules" in page.text
+
+
+# ---------------------------------------------------------------- what would help
+def improvements(entity: str = "KX-204B", *, low: float = 4.0) -> Improvements:
+    figures = {"method": "measured", "judged": 50, "r1": 70.4, "gain": 8.2, "low": low, "high": 12.0, "helped": 21}
+    poor = {"entity_id": "e1", "entity": entity, "pictures": 5, "found": 1, "siblings": 84.0, "mistaken_for": "TR-88"}
+    about = {"entity_id": "e1", "entity": entity, "train_pictures": 2, "pictures": 5, "r1": 20.0}
+    return Improvements(
+        one_more_picture=(
+            OneMorePicture(fewest=1, most=1, products=50),
+            OneMorePicture(fewest=2, most=2, products=100, **figures),
+            OneMorePicture(fewest=3, most=9, products=0),
+        ),
+        photograph=(ProductToPhotograph(**about, with_one_more=75.0),),
+        rewrite=(ExplanationToRewrite(**poor),),
+        behind=12,
+        judged=280,
+    )
+
+
+def test_the_page_says_what_a_third_picture_is_worth_and_which_explanations_to_rewrite(tmp_path: Path) -> None:
+    judged = EVALUATION.model_copy(update={"improvements": improvements(HOSTILE)})
+    page = written(tmp_path / "report.html", evaluation=judged, explanations={"e1": "A round red kettle."})
+    text = " ".join(page.text.split())
+    assert "A third picture would help most: about 21 of 100 products (2 pictures)" in text
+    assert "+8.2 [4.0, 12.0]" in text
+    assert "too few pictures outside of training" in text
+    assert "3 to 9 pictures" not in text  # there is no such product
+    assert f"{HOSTILE}A round red kettle.1 of 584 %TR-88" in text
+    assert "12 of 280 explanations" in text
+    assert "script" not in {tag for tag, _ in page.tags}
+
+
+def test_no_page_without_improvements_mentions_them(tmp_path: Path) -> None:
+    assert "What would help" not in written(tmp_path / "report.html", evaluation=EVALUATION).text
+
+
+def test_a_gain_that_may_be_none_is_not_recommended() -> None:
+    assert first_step(improvements(low=-1.0)) == ""
+    assert "+8.2 [-1.0, 12.0], helps about 21 (measured)" in improvements_text(improvements(low=-1.0))
+
+
+def test_improvements_survive_the_report_file(tmp_path: Path) -> None:
+    judged = EVALUATION.model_copy(update={"improvements": improvements()})
+    judged.write(tmp_path / "evaluation.json")
+    assert EvalReport.read(tmp_path / "evaluation.json") == judged
