@@ -50,6 +50,7 @@ def seconds_of_an_epoch(config: TrainConfig, data: DataLayout) -> float:
             prepared = job.steps[number]  # decoded here; training reads pictures that were decoded once
             started = time.monotonic()
             job.step(number, prepared)
+            job.require_finite()
             times.append(time.monotonic() - started)
         costs.append(statistics.median(times))  # whatever else the machine did in between
     steps = sum(1 for epoch, _ in job.steps.plan if epoch == 0)

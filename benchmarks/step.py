@@ -3,13 +3,19 @@
     python benchmarks/step.py --model ViT-B-32 --batch 16 --json
     python benchmarks/step.py --model ViT-B-32 --batch 192 --device cuda --dtype bf16 --compile --json
 
-A step is forward and backward of B pictures, B captions and B explanations, all distinct and of full length; the
-optimiser is not timed. "towers" is open_clip's forward of the three inputs with contrastive losses on its vectors,
-"ours" is ``EntityCLIP.losses``, and "plain" is the same loss by ``lib/reference_model.py``. All three have the same
-weights and the same batch and alternate in every round; ratios are medians of the ratios within a round. ``gflop``
-counts the operations of each, independent of noise on the machine. ``matmul_share`` is the rate of our step divided
-by that of one large product on the device. ``peak_gib`` is the memory of our step on a GPU, or of the whole process
-on the CPU.
+A step is forward and backward of B pictures, B captions and B explanations, all distinct; the optimiser is not timed.
+Texts are of full length, or with ``--texts real`` those of the built-in catalogue (``text_tokens``: mean and longest).
+
+"towers" is open_clip's forward of the three inputs, every text padded to full length, with contrastive losses on its
+vectors, "ours" is ``EntityCLIP.losses``, and "plain" is the same loss by ``lib/reference_model.py``. All three have the
+same weights and the same batch and alternate in every round; ratios are medians of the ratios within a round. ``gflop``
+counts the operations of each, independent of noise on the machine. ``matmul_share`` is the rate of our step divided by
+that of one large product on the device. ``peak_gib`` is the memory of our step on a GPU, or of the whole process on the
+CPU.
+
+``ops_per_step``, ``casts_per_step`` and ``host_waits`` are counted over one real step of the trainer on the CPU, update
+and running mean included, and ``tower_ops`` over the towers alone; both in the precision of ``--dtype``
+(``lib/step_counter.py``).
 """
 
 from __future__ import annotations
@@ -23,11 +29,16 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 import typer
+from lib.catalog_rows import catalog_texts
 from lib.machine import facts, peak_gib
 from lib.reference_model import PlainMMAE, plain_losses, plain_vtc
+from lib.step_counter import counting
+from lib.trainer_step import COUNTED_ROWS, counted_step
 from torch import nn
+from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from entityclip.data.text import Tokenisation
 from entityclip.model.config import LossConfig, ModelConfig, TowerConfig
 from entityclip.model.entityclip import Batch, EntityCLIP
 from entityclip.model.losses import cosine
@@ -50,19 +61,22 @@ class StepCost(NamedTuple):
     gib: float  # peak on a GPU, without weights that only other forms need; 0 on the CPU
 
 
-def distinct_batch(model: EntityCLIP, *, size: int, device: str) -> Batch:
-    """Noise as pictures, random words as texts of full length; every row is a separate entity."""
+def distinct_batch(model: EntityCLIP, *, size: int, device: str, texts: Literal["full", "real"] = "full") -> Batch:
+    """Noise as pictures; as texts random words of full length, or those of the catalogue. Each row is an entity."""
     g = torch.Generator().manual_seed(0)
     side, length = model.picture_size or 224, model.longest_text or 77
     own = torch.arange(size)
 
-    def texts() -> torch.Tensor:
+    def full() -> torch.Tensor:
         words = torch.randint(1000, 40_000, (size, length), generator=g)
         words[:, -1] = END_OF_TEXT
         return words
 
-    pictures = torch.randn(size, 3, side, side, generator=g)
-    return Batch(pictures, texts(), own, texts(), own, torch.ones(size, dtype=torch.bool), own).to(device)
+    pictures, captions, explanations = torch.randn(size, 3, side, side, generator=g), full(), full()
+    if texts == "real":
+        captions, explanations = catalog_texts(Tokenisation(context=length).load(), size).values()
+    draws, explained = torch.rand(size, 2, generator=g), torch.ones(size, dtype=torch.bool)
+    return Batch(pictures, captions, own, explanations, own, explained, own, draws).to(device)
 
 
 def forms(model: EntityCLIP, batch: Batch) -> dict[str, Form]:
@@ -70,18 +84,20 @@ def forms(model: EntityCLIP, batch: Batch) -> dict[str, Form]:
     plain = PlainMMAE(model.mmae)
     towers = [weight for name, weight in model.named_parameters() if not name.startswith("mmae.")]
 
+    longest = model.longest_text or 77
+    captions, explanations = (F.pad(ids, (0, longest - ids.shape[1])) for ids in (batch.captions, batch.explanations))
+
     def towers_alone() -> torch.Tensor:
-        v, t, e = model.visual(batch.pictures), model.text(batch.captions), model.text(batch.explanations)
+        v, t, e = model.visual(batch.pictures), model.text(captions), model.text(explanations)
         scale = model.logit_scale.exp()
         each = [plain_vtc(scale * cosine(v, text), batch.entities) for text in (t, e)]
         return each[0] + CONFIG.explanation * each[1]
 
     def ours() -> torch.Tensor:
-        return model.losses(batch, config=CONFIG, generator=torch.Generator().manual_seed(0))["loss"]
+        return model.losses(batch, config=CONFIG)["loss"]
 
     def published() -> torch.Tensor:
-        same_draws = torch.Generator().manual_seed(0)
-        return plain_losses(model, plain, batch, config=CONFIG, generator=same_draws)["loss"]
+        return plain_losses(model, plain, batch, config=CONFIG)["loss"]
 
     return {
         "towers": Form(towers_alone, towers),
@@ -165,6 +181,23 @@ def summary(costs: dict[str, list[StepCost]]) -> dict[str, Any]:
     return answer | ({name: round(figure, 3) for name, figure in on_gpu.items()} if memory["ours"] else {})
 
 
+def counts(architecture: str, *, dtype: torch.dtype) -> dict[str, int]:
+    """Operations, casts and host waits of the trainer's step, and the operations of the towers alone."""
+    network = EntityCLIP(ModelConfig(towers=TowerConfig(architecture=architecture))).train()
+    batch = distinct_batch(network, size=COUNTED_ROWS, device="cpu")
+    with counting() as towers:
+        Place("cpu", dtype).step(forms(network, batch)["towers"])
+    step = counted_step(architecture, precision="bf16" if dtype == torch.bfloat16 else "float32")
+    return step.totals() | {"tower_ops": towers.totals()["ops_per_step"]}
+
+
+def text_tokens(batch: Batch) -> dict[str, list[float]]:
+    """Mean and largest number of tokens of captions and of explanations, the end of the text included."""
+    kinds = {"captions": batch.captions, "explanations": batch.explanations}
+    lengths = {kind: (ids.argmax(dim=1) + 1).double() for kind, ids in kinds.items()}
+    return {kind: [round(float(found.mean()), 1), int(found.max())] for kind, found in lengths.items()}
+
+
 def matmul_rate(place: Place) -> float:
     """Operations per second of a large square product, best of ten."""
     side = 8192 if place.device == "cuda" else 1024
@@ -182,6 +215,7 @@ def main(
     batch: Annotated[int, typer.Option(min=2, help="Rows: a picture, a caption and an explanation each.")] = 16,
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to compute.")] = "cpu",
     dtype: Annotated[Literal["fp32", "bf16"], typer.Option(help="bf16 is automatic mixed precision.")] = "fp32",
+    texts: Annotated[Literal["full", "real"], typer.Option(help="Full length, or the catalogue's texts.")] = "full",
     compiled: Annotated[bool, typer.Option("--compile", help="All three forms through torch.compile.")] = False,
     plain: Annotated[bool, typer.Option("--plain/--no-plain", help="The published form too; long to compile.")] = True,
     rounds: Annotated[int, typer.Option(min=1, help="Timed rounds of the three forms.")] = 5,
@@ -196,19 +230,30 @@ def main(
     torch.manual_seed(0)
     place = Place(device, torch.bfloat16 if dtype == "bf16" else torch.float32)
     network = EntityCLIP(ModelConfig(towers=TowerConfig(architecture=model))).to(device).train()
-    by_name = forms(network, distinct_batch(network, size=batch, device=device))
+    rows = distinct_batch(network, size=batch, device=device, texts=texts)
+    by_name = forms(network, rows)
     by_name = by_name if plain else {name: form for name, form in by_name.items() if name != "plain"}
-    counts = {name: counted(form, place) for name, form in by_name.items()}
+    arithmetic = {name: counted(form, place) for name, form in by_name.items()}
     if compiled:
         by_name = {name: Form(torch.compile(form.loss), form.weights) for name, form in by_name.items()}
     warmup = 5 if compiled or device == "cuda" else 0  # counting has warmed the CPU
     answer = summary(measure(by_name, place, rounds=rounds, warmup=warmup))
     ours = answer["seconds"]["ours"]
     answer = {"peak_gib": peak_gib(), "pairs_per_s": round(batch / ours, 2)} | answer
-    answer["matmul_share"] = round(counts["ours"][1] / ours / matmul_rate(place), 3)
-    answer["loss"] = {name: loss for name, (loss, _) in counts.items() if name != "towers"}
-    answer["gflop"] = {name: round(flops / 1e9, 1) for name, (_, flops) in counts.items()}
-    about = {"model": model, "batch": batch, "device": device, "dtype": dtype, "compile": compiled, "rounds": rounds}
+    answer["matmul_share"] = round(arithmetic["ours"][1] / ours / matmul_rate(place), 3)
+    answer["loss"] = {name: loss for name, (loss, _) in arithmetic.items() if name != "towers"}
+    answer["gflop"] = {name: round(flops / 1e9, 1) for name, (_, flops) in arithmetic.items()}
+    answer |= counts(model, dtype=place.dtype)
+    about = {
+        "model": model,
+        "batch": batch,
+        "texts": texts,
+        "text_tokens": text_tokens(rows),
+        "device": device,
+        "dtype": dtype,
+        "compile": compiled,
+        "rounds": rounds,
+    }
     if device == "cuda":
         about["gpu"] = torch.cuda.get_device_name()
     if not as_json:

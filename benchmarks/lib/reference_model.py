@@ -111,9 +111,7 @@ def _of_an_expert(of: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     }
 
 
-def plain_losses(
-    model: EntityCLIP, mmae: PlainMMAE, batch: Batch, *, config: LossConfig, generator: torch.Generator | None = None
-) -> dict[str, torch.Tensor]:
+def plain_losses(model: EntityCLIP, mmae: PlainMMAE, batch: Batch, *, config: LossConfig) -> dict[str, torch.Tensor]:
     """The result of ``model.losses`` with the same towers and hard negatives, and with plain experts."""
     image = model.image_tokens(batch.pictures)
     text = model.text_tokens(batch.captions[batch.caption_of])
@@ -126,9 +124,9 @@ def plain_losses(
     known = batch.explained
     gated_image, gated_text, true_pairs = mmae(image, text, explanation)
     parts = [-true_pairs.log_softmax(dim=1)[:, 1].mean()]
-    negatives = hard_negatives(scale * cosine(v, t), batch.entities, generator=generator)
-    if negatives is not None:
-        texts, pictures = negatives
+    negatives = hard_negatives(scale * cosine(v, t), batch.entities, draws=batch.draws)
+    if bool(negatives.found):
+        texts, pictures = negatives.texts, negatives.pictures
         with_hard_text = mmae(image, text.rows(texts), explanation.rows(texts))[2]
         with_hard_picture = mmae(image.rows(pictures), text, explanation)[2]
         parts += [-wrong.log_softmax(dim=1)[:, 0].mean() for wrong in (with_hard_text, with_hard_picture)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -57,8 +58,16 @@ class Preprocessing(Record):
     def normalise(self, squares: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) uint8 -> the same shape in float32, zero mean and unit spread per channel."""
         pixels = squares.float() / 255
-        mean, std = (pixels.new_tensor(values).view(1, 3, 1, 1) for values in (self.mean, self.std))
+        mean, std = (_of_channels(values, pixels.device) for values in (self.mean, self.std))
         return (pixels - mean) / std
+
+
+@cache
+def _of_channels(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    """(1, 3, 1, 1) on the device; copied there once, since the host of a GPU waits for a copy."""
+    import torch
+
+    return torch.tensor(values, dtype=torch.float32, device=device).view(1, 3, 1, 1)
 
 
 def _centre(width: int, height: int) -> tuple[int, int, int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -9,8 +10,8 @@ import torch
 from entityclip.model.config import LossConfig, ModelConfig
 from entityclip.model.distributed import gather, process
 from entityclip.model.frozen_part import tokens_of_features
-from entityclip.model.hard_negatives import hard_negatives
-from entityclip.model.losses import contrastive, cosine, matching
+from entityclip.model.hard_negatives import HardNegatives, hard_negatives
+from entityclip.model.losses import contrastive, cosine, matching, products, targets, unit
 from entityclip.model.mmae import MMAE, Attended
 from entityclip.model.tokens import TowerOutput
 from entityclip.model.towers import Towers
@@ -29,6 +30,7 @@ class Batch(NamedTuple):
     explanation_of: torch.Tensor  # (B,) row of ``explanations``
     explained: torch.Tensor  # (B,) bool: False where there is no explanation
     entities: torch.Tensor  # (B,) entity numbers
+    draws: torch.Tensor  # (B, 2) uniform in 0..1: which hard text and which hard picture each row gets
 
     def to(self, device: str) -> Batch:
         """The same batch on another device."""
@@ -53,15 +55,15 @@ class EntityCLIP(Towers):
         self.features_behind: int | None = None
         """Blocks of the image tower whose output a batch holds in place of pictures; None: it holds pictures."""
 
-    def losses(
-        self, batch: Batch, *, config: LossConfig, generator: torch.Generator | None = None
-    ) -> dict[str, torch.Tensor]:
+    def losses(self, batch: Batch, *, config: LossConfig) -> dict[str, torch.Tensor]:
         """The terms of the loss and their weighted sum ``loss``, each a scalar. A term of weight 0 costs nothing.
+
+        No value is read on the way, so that the host of a GPU never waits.
 
         With several processes, ``batch`` is this one's share, as large as every other's, and the terms are those of
         the whole batch; but for 'itm', which is the mean over this process's rows.
         """
-        return self.losses_of(self.read(batch, config=config), batch, config=config, generator=generator)
+        return self.losses_of(self.read(batch, config=config), batch, config=config)
 
     forward = losses  # data-parallel wrappers hook in here
 
@@ -79,56 +81,59 @@ class EntityCLIP(Towers):
             return self.image_tokens(pictures)
         return tokens_of_features(self.visual, pictures, blocks=self.features_behind)
 
-    def losses_of(
-        self, read: Read, batch: Batch, *, config: LossConfig, generator: torch.Generator | None = None
-    ) -> dict[str, torch.Tensor]:
+    def losses_of(self, read: Read, batch: Batch, *, config: LossConfig) -> dict[str, torch.Tensor]:
         """``losses`` of a batch that the towers have read."""
         image, text = read.image, read.captions.rows(batch.caption_of)
         scale = self.logit_scale.exp().clamp(max=MAX_SCALE)
-        entities, explained = gather(batch.entities), gather(batch.explained)
+        entities = gather(batch.entities)
         explanation = read.explanations.rows(batch.explanation_of) if read.explanations else None
-
-        def vtc(a: torch.Tensor, b: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-            a, b = a.index_select(0, rows), b.index_select(0, rows)
-            return contrastive(a, b, scale=scale, entities=entities[rows], smoothing=config.smoothing)
-
-        everything = torch.arange(len(entities), device=entities.device)
         v, t = gather(image.pooled()), gather(text.pooled())
-        terms = {"vtc": vtc(v, t, everything)}
-        if explanation and config.explanation and bool(explained.any()):
-            terms["explanation"] = vtc(v, gather(explanation.pooled()), explained.nonzero()[:, 0])
+        unit_v = unit(v)
+        near = partial(targets, entities, dtype=unit_v.dtype, smoothing=config.smoothing)
+        every = near()
+        similarity = scale * products(unit_v, unit(t))
+        terms = {"vtc": contrastive(similarity, every)}
+        if explanation and config.explanation:
+            to_explanations = scale * products(unit_v, unit(gather(explanation.pooled())))
+            terms["explanation"] = contrastive(to_explanations, near(known=gather(batch.explained)))
         if explanation and (config.beta or config.eta):
             attended = self.mmae(image, text, explanation)
-            terms["mmae"] = vtc(gather(attended.gated_image), gather(attended.gated_text), everything)
-        similarity = scale * cosine(v, t)
-        if explanation and config.eta and bool(similarity.isfinite().all()):  # otherwise the loss says so, and nothing
-            own = torch.arange(len(batch.entities)) + process() * len(batch.entities)  # can be drawn
-            pairs = _pairs(hard_negatives(similarity, entities, generator=generator), own=own)
-            terms["itm"] = self._matching(attended, v, t, explanation, pairs=pairs)
-        weights = {"vtc": 1.0, "explanation": config.explanation, "mmae": config.beta, "itm": config.eta}
-        terms["loss"] = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
-        return terms
+            terms["mmae"] = contrastive(
+                scale * cosine(gather(attended.gated_image), gather(attended.gated_text)), every
+            )
+        if explanation and config.eta:
+            negatives = hard_negatives(similarity, entities, draws=batch.draws, first=process() * len(batch.entities))
+            terms["itm"] = self._matching(attended, v, t, explanation, negatives=negatives)
+        loss = terms["vtc"]
+        for name, weight in {"explanation": config.explanation, "mmae": config.beta, "itm": config.eta}.items():
+            loss = loss.add(terms[name], alpha=weight) if name in terms else loss
+        return terms | {"loss": loss}
 
     def _matching(
-        self, attended: Attended, v: torch.Tensor, t: torch.Tensor, explanation: TowerOutput, *, pairs: torch.Tensor
+        self,
+        attended: Attended,
+        v: torch.Tensor,
+        t: torch.Tensor,
+        explanation: TowerOutput,
+        *,
+        negatives: HardNegatives,
     ) -> torch.Tensor:
-        """GI-ITM's loss over ``pairs`` of rows of the whole batch, as many of each kind; ``v`` and ``t`` are whole."""
+        """GI-ITM's loss over this process's true pairs, each picture's hard text and each text's hard picture.
+
+        ``v`` and ``t`` are whole.
+        """
+        count = len(explanation.at)
+        own = torch.arange(count, device=v.device) + process() * count
         whole = Attended(*(gather(outputs, dim=outputs.ndim - 2) for outputs in attended))
         texts = TowerOutput(*(gather(part) for part in explanation))
-        logits = self.mmae.match_logits(whole, _single(v), _single(t), texts, pairs=pairs)
-        return matching(*logits.split(len(explanation.at)))
+        pictures = torch.cat([own, own, negatives.pictures])
+        pairs = torch.stack([pictures, torch.cat([own, negatives.texts, own])], dim=1)
+        logits = self.mmae.match_logits(whole, _single(v), _single(t), texts, pairs=pairs, true=count)
+        true = torch.arange(3 * count, device=v.device) < count
+        return matching(logits, true=true, counted=true | negatives.found)
 
 
 def _single(vectors: torch.Tensor) -> TowerOutput:
     """(B, D) pooled vectors as tokens of which nothing else is left."""
     first = torch.zeros(len(vectors), dtype=torch.long, device=vectors.device)
     return TowerOutput(vectors[:, None], first, torch.ones_like(first, dtype=torch.bool)[:, None])
-
-
-def _pairs(negatives: tuple[torch.Tensor, torch.Tensor] | None, *, own: torch.Tensor) -> torch.Tensor:
-    """(P, 2) rows of picture and text: true pairs, each picture's hard text, each text's hard picture; of ``own``."""
-    pairs = [torch.stack([own, own], dim=1)]
-    if negatives is not None:
-        texts, pictures = (n.cpu()[own] for n in negatives)
-        pairs += [torch.stack([own, texts], dim=1), torch.stack([pictures, own], dim=1)]
-    return torch.cat(pairs)

@@ -54,16 +54,19 @@ class Experts(nn.Module):
         Returns:
             (K, B, D).
         """
-        dim = x.shape[-1]
         q = torch.baddbmm(self.bq, _norm(x) * self.gain1 + self.bias1, self.q)  # (K, B, D)
-        to_keys = torch.bmm(q, self.k.transpose(1, 2)) * self.gain1 * dim**-0.5
-        scores = torch.matmul(keys, to_keys.permute(1, 2, 0))  # (B, L, K)
-        weights = scores.masked_fill(~mask[:, :, None], float("-inf")).softmax(dim=1)
-        read = torch.matmul(weights.transpose(1, 2), keys).transpose(0, 1)  # (K, B, D)
+        to_keys = torch.bmm(q, self.k.transpose(1, 2)) * self.gain1
+        read = _attended(to_keys.transpose(0, 1), keys, mask).transpose(0, 1)  # (K, B, D)
         value = torch.baddbmm(self.bv, read * self.gain1 + self.bias1, self.v)
         h = x + torch.baddbmm(self.bo, value, self.o)
         wide = torch.baddbmm(self.bup, _norm(h) * self.gain2 + self.bias2, self.up)
         return h + torch.baddbmm(self.bdown, wide * torch.sigmoid(1.702 * wide), self.down)
+
+
+def _attended(queries: torch.Tensor, keys: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """(B, K, D) queries, (B, L, D) keys, which are the values too, (B, L) mask -> (B, K, D)."""
+    keys = keys[:, None]
+    return F.scaled_dot_product_attention(queries[:, None], keys, keys, attn_mask=mask[:, None, None])[:, 0]
 
 
 def _norm(x: torch.Tensor) -> torch.Tensor:
@@ -119,19 +122,18 @@ class MMAE(nn.Module):
         explanation: TowerOutput,
         *,
         pairs: torch.Tensor,
+        true: int = 0,
     ) -> torch.Tensor:
         """GI-ITM on ``pairs`` (P, 2) of a picture's row and a text's row: logits (P, 2), column 1 says "match".
 
-        Only the shared experts on a picture with another text's explanation are new; all else is gathered.
+        The first ``true`` pairs have the same row twice, and all that they need is in ``attended``. Of the others, the
+        shared experts on the picture with the other text's explanation are new; all else is gathered.
         """
         pictures, texts = pairs.to(image.at.device).unbind(dim=1)
         v, t = image.pooled().index_select(0, pictures), text.pooled().index_select(0, texts)  # see TowerOutput.rows
-        shared_image = attended.shared_image.index_select(1, pictures)
-        wrong = (pictures != texts).nonzero()[:, 0]
-        if len(wrong):
-            other = explanation.rows(texts[wrong])
-            fresh = self.shared(v.index_select(0, wrong), _norm(other.tokens), other.mask)
-            shared_image = shared_image.index_copy(1, wrong, fresh)
+        other = explanation.rows(texts[true:])
+        fresh = self.shared(v[true:], _norm(other.tokens), other.mask)
+        shared_image = torch.cat([attended.shared_image.index_select(1, pictures[:true]), fresh], dim=1)
         on_text = (attended.text.index_select(1, texts), attended.shared_text.index_select(1, texts))
         outputs = [attended.image.index_select(1, pictures), shared_image, *on_text]
         return self.match(_gated(self.pair_gate(torch.cat([v, t], dim=-1)), torch.cat(outputs)))

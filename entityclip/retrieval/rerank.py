@@ -135,7 +135,8 @@ def log_odds(model: LoadedModel, entities: EntityIndex, image: TowerOutput, cand
     triples = (image.rows(pictures), named.rows(of), explained.rows(of))
     own = torch.arange(len(of))
     pairs_of_rows = torch.stack([own, own], dim=1)
-    logits = model.model.mmae.match_logits(model.model.mmae(*triples), *triples, pairs=pairs_of_rows).float().cpu()
+    attended = model.model.mmae(*triples)
+    logits = model.model.mmae.match_logits(attended, *triples, pairs=pairs_of_rows, true=len(of)).float().cpu()
     return (logits[:, 1] - logits[:, 0]).view(candidates.shape).numpy()
 
 

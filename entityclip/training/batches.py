@@ -133,6 +133,7 @@ class PreparedBatch(NamedTuple):
     explanation_of: torch.Tensor
     explained: torch.Tensor
     entities: torch.Tensor
+    negatives: torch.Tensor
 
     def batch(self, *, preprocessing: Preprocessing, augmentation: Augmentation, device: torch.device | str) -> Batch:
         """The batch itself, varied and normalised on ``device``."""
@@ -175,7 +176,9 @@ def prepare_batch(
     read = rows[share]
     squares = data.pictures.read(read) if features is None else features.read(read, draws[:, 0])
     of_entities = torch.from_numpy(numbers[share])
-    return PreparedBatch(squares, draws, captions, caption_of, explanations, explanation_of, explained, of_entities)
+    negatives = torch.rand(len(rows), 2, generator=generator)[share]
+    texts = (captions, caption_of, explanations, explanation_of, explained)
+    return PreparedBatch(squares, draws, *texts, of_entities, negatives)
 
 
 def _drawn(texts: list[str], pick: float, tokenizer: Tokenizer) -> str:

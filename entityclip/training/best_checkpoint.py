@@ -59,8 +59,7 @@ class Best:
             batch = self._steps[number].batch(
                 preprocessing=job.config.preprocessing, augmentation=STILL, device=job.accelerator.device
             )
-            terms = job.wrapped(batch, config=job.config.loss, generator=self._steps.generator(number))
-            losses.append(float(job.accelerator.reduce(terms["loss"], "mean")))
+            losses.append(job.accelerator.reduce(job.wrapped(batch, config=job.config.loss)["loss"], "mean"))
         job.model.features_behind = behind
         job.train_mode()
-        return sum(losses) / len(losses)
+        return sum(map(float, losses)) / len(losses)

@@ -136,7 +136,12 @@ def _step_seconds(
         prepared = prepared._replace(squares=features.half().cpu().clone())
     job.enter(probing=probing)
     job.model.features_behind = cuts.get(probing)
-    return _seconds(lambda: job.step(number, prepared))
+
+    def step() -> None:
+        job.step(number, prepared)
+        job.require_finite()  # waits for the device
+
+    return _seconds(step)
 
 
 def _seconds(work: Callable[[], object]) -> float:

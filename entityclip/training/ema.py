@@ -31,8 +31,8 @@ class Average:
     def add(self, step: int) -> None:
         """Take the weights after step number ``step`` into the mean."""
         keep = min(self._keep, (1 + step) / (YOUNG + step))
-        for mean, live in zip(self._mean, self._live, strict=True):
-            mean.lerp_(live, 1 - keep)
+        if self._mean:
+            torch._foreach_lerp_(self._mean, self._live, 1 - keep)
 
     def begin(self) -> None:
         """Let the mean be the weights as they are."""

@@ -27,6 +27,7 @@ from entityclip.training.batches import PreparedBatch, TrainingSet
 from entityclip.training.config import TrainConfig
 from entityclip.training.devices import accelerator_of
 from entityclip.training.ema import Average
+from entityclip.training.finite import FiniteCheck
 from entityclip.training.frozen_features import FrozenFeatures, Views
 from entityclip.training.memory import attention, keep_freed_memory
 from entityclip.training.resume_state import whole_state
@@ -113,6 +114,7 @@ class TrainingJob:
                 block.compile()
         self.wrapped, prepared = self.accelerator.prepare(self.model, optimizer(self.model, config))
         self.optimizer: torch.optim.Optimizer = prepared.optimizer
+        self.finite = FiniteCheck(self.accelerator.device)
         self._tower_weights = tower_weights(self.model)
         self.probing: bool | None = None
         self.train_mode()
@@ -161,11 +163,11 @@ class TrainingJob:
         """Put the model into training mode, all but its frozen modules."""
         train_mode(self.wrapped)
 
-    def step(self, number: int, prepared: PreparedBatch) -> dict[str, float]:
-        """Loss, gradient, update. Returns the loss's terms.
+    def step(self, number: int, prepared: PreparedBatch) -> dict[str, torch.Tensor]:
+        """Loss, gradient, update, without waiting for the device. Returns the loss's terms, scalars on the device.
 
-        Raises:
-            TrainingError: Loss or gradient is not finite; the weights are still those of the step before.
+        A step whose loss or gradient is not finite changes no weight, and neither does any after it: see
+        ``require_finite``.
         """
         if (probing := self.steps.probes(number)) != self.probing:
             self.enter(probing=probing)
@@ -178,11 +180,10 @@ class TrainingJob:
         )
         self.optimizer.zero_grad(set_to_none=True)
         with attention(self.accelerator.device, self.config.precision):
-            terms = (self._in_chunks if self.config.grad_cache_chunk else self._at_once)(batch, number)
-        values = {name: float(self.accelerator.reduce(value.detach(), "mean")) for name, value in terms.items()}
-        self._require_finite(number, values["loss"], f"the loss is no longer finite ({values})")
+            terms = self._in_chunks(batch, number) if self.config.grad_cache_chunk else self._at_once(batch)
+        values = self.accelerator.reduce(torch.stack([value.detach() for value in terms.values()]), "mean").double()
         norm = self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.config.max_grad_norm)
-        self._require_finite(number, float(norm), f"the gradient is no longer finite (loss {values['loss']:.4g})")
+        self.optimizer.found_inf = self.finite.add(number, values[-1], norm)  # type: ignore[attr-defined]
         highest = self.config.adaptation.probe_rate if probing else self.config.learning_rate
         for group in self.optimizer.param_groups:
             group["lr"] = highest * group["scale"] * _schedule(self.steps.done(number), warmup=self.config.warmup)
@@ -190,10 +191,25 @@ class TrainingJob:
         with torch.no_grad():  # beyond the loss's own limit it would have no gradient to come back by
             self.model.logit_scale.clamp_(max=math.log(MAX_SCALE))
             self.average.add(number)
-        return values
+        return dict(zip(terms, values.unbind(), strict=True))
 
-    def _at_once(self, batch: Batch, number: int) -> dict[str, torch.Tensor]:
-        terms = self.wrapped(batch, config=self.config.loss, generator=self.steps.generator(number))
+    def require_finite(self) -> None:
+        """Wait for the device, and refuse to go on behind a step that was not finite.
+
+        Raises:
+            TrainingError: Loss or gradient was not finite; the weights are still those of the step before. The message
+                names the pairs of the batch.
+        """
+        failure = self.finite.failure()
+        if failure:
+            pairs = ", ".join(self.steps.training.pair_ids[self.steps.plan[failure.step][1]])
+            raise TrainingError(
+                f"step {failure.step}: {failure}; the last good state is kept, and a smaller rate or other data may "
+                f"help; pairs of the batch: {pairs}"
+            )
+
+    def _at_once(self, batch: Batch) -> dict[str, torch.Tensor]:
+        terms = self.wrapped(batch, config=self.config.loss)
         self.accelerator.backward(terms["loss"])
         return terms
 
@@ -216,15 +232,13 @@ class TrainingJob:
             leaves = [tokens._replace(tokens=tokens.tokens.requires_grad_()) for tokens in joined]
             with self.accelerator.autocast():
                 read = Read(leaves[0], leaves[1], leaves[2] if len(leaves) > 2 else None)
-                terms = model.losses_of(read, batch, config=loss, generator=self.steps.generator(number))
+                terms = model.losses_of(read, batch, config=loss)
             terms["loss"].backward()
             for of_input, leaf in zip(chunks, leaves, strict=True):
                 if leaf.tokens.grad is not None:
                     for one, gradient in zip(of_input, leaf.tokens.grad.split(chunk), strict=True):
                         self._read(*one).tokens.backward(gradient)
-        for parameter in (p for p in model.parameters() if p.requires_grad):
-            gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            parameter.grad = self.accelerator.reduce(gradient, "mean")
+        self._share_gradients()
         return terms
 
     def _read(self, tower: Callable[[torch.Tensor], TowerOutput], rows: torch.Tensor, seed: int) -> TowerOutput:
@@ -233,13 +247,13 @@ class TrainingJob:
         with self.accelerator.autocast():
             return tower(rows)
 
-    def _require_finite(self, number: int, value: float, what: str) -> None:
-        if not math.isfinite(value):
-            pairs = ", ".join(self.steps.training.pair_ids[self.steps.plan[number][1]])
-            raise TrainingError(
-                f"step {number}: {what}; the last good state is kept, and a smaller rate or other data may help; "
-                f"pairs of the batch: {pairs}"
-            )
+    def _share_gradients(self) -> None:
+        """Give every process the mean of what all processes found."""
+        if self.steps.processes == 1:
+            return
+        for parameter in (p for p in self.model.parameters() if p.requires_grad):
+            gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            parameter.grad = self.accelerator.reduce(gradient, "mean")
 
     def preprocessing(self, epoch: int) -> Preprocessing:
         """That of the config; in the first epochs of smaller pictures."""
@@ -249,6 +263,8 @@ class TrainingJob:
 
     def agree(self, wish: bool) -> bool:
         """Whether any process wishes it: what all have to do together, all have to decide together."""
+        if self.steps.processes == 1:
+            return wish
         flag = torch.tensor(float(wish), device=self.accelerator.device)
         return bool(self.accelerator.reduce(flag, "sum"))
 

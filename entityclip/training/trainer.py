@@ -30,6 +30,9 @@ from entityclip.training.interpolation import interpolate, keep_start
 from entityclip.training.step import TrainingJob
 from entityclip.training.text_settings import settle_texts
 
+READ_EVERY = 16
+"""Steps after which a GPU's host waits for it, to see whether loss and gradient were finite; on a CPU every step."""
+
 Report = Callable[[int, dict[str, float]], None]
 """Called after each epoch with its number (from 1) and the means of the loss's terms over its steps, and of TIMES."""
 
@@ -113,26 +116,31 @@ def _train(job: TrainingJob, best: Best | None, *, run: RunLayout, report: Repor
         num_workers=config.workers,
         pin_memory=config.device != "cpu",
     )
-    saved, means, terms = time.monotonic(), _Means(), {}
+    saved, means = time.monotonic(), _Means()
+    terms: dict[str, torch.Tensor] = {}
     bar = tqdm(initial=done, total=total, desc="train", unit="step", disable=not progress)
+    read_every = READ_EVERY if job.accelerator.device.type == "cuda" else 1
     requested = time.monotonic()
     for step, prepared in enumerate(steps, start=done):
         arrived = time.monotonic()
         if step == job.steps.probe and config.adaptation.interpolate:
             keep_start(job, run.start)
         terms = job.step(step, prepared)
-        means.add(terms | dict(zip(TIMES, (arrived - requested, time.monotonic() - arrived), strict=True)))
+        reads = (step + 1) % read_every == 0 or job.steps.ends_epoch(step)
+        if reads:
+            job.require_finite()
+        means.add(terms, dict(zip(TIMES, (arrived - requested, time.monotonic() - arrived), strict=True)))
         bar.update()
         if job.steps.ends_epoch(step):
             epoch = job.steps.plan[step][0] + 1
             bar.set_postfix(epoch=f"{epoch}/{config.epochs}", loss=f"{means.mean()['loss']:.3f}")
             report(epoch, means.pop() | ({"validation": best.offer(job)} if best else {}))
-        if job.agree(time.monotonic() - saved > config.save_seconds):
+        if reads and job.agree(time.monotonic() - saved > config.save_seconds):
             resume_state.save(run.resume, job.wrapped, job.optimizer, job.average, step=step + 1)
             saved = time.monotonic()
         requested = time.monotonic()
     bar.close()
-    return terms
+    return {name: float(value) for name, value in terms.items()}
 
 
 def _silent(epoch: int, terms: dict[str, float]) -> None:
@@ -203,20 +211,25 @@ def _long_texts(training: TrainingSet, tokenizer: Tokenizer) -> dict[str, float]
 
 
 class _Means:
-    """Running means of the loss's terms over an epoch."""
+    """Running means over an epoch: of the loss's terms, which stay on the device until they are read, and of times."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, float] = {}
+        self._terms: dict[str, torch.Tensor] = {}
+        self._times: dict[str, float] = {}
         self._count = 0
 
-    def add(self, terms: dict[str, float]) -> None:
-        for name, value in terms.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
+    def add(self, terms: dict[str, torch.Tensor], times: dict[str, float]) -> None:
+        if self._count:
+            torch._foreach_add_(list(self._terms.values()), list(terms.values()))
+        else:
+            self._terms = {name: value.clone() for name, value in terms.items()}
+        self._times = {name: self._times.get(name, 0.0) + value for name, value in times.items()}
         self._count += 1
 
     def mean(self) -> dict[str, float]:
-        return {name: value / self._count for name, value in self._sums.items()}
+        sums = {name: float(value) for name, value in self._terms.items()} | self._times
+        return {name: value / self._count for name, value in sums.items()}
 
     def pop(self) -> dict[str, float]:
-        mean, self._sums, self._count = self.mean(), {}, 0
+        mean, self._times, self._count = self.mean(), {}, 0
         return mean

@@ -7,15 +7,23 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from entityclip.model.hard_negatives import hard_negatives
-from entityclip.model.losses import contrastive, matching
+from entityclip.model.losses import contrastive, cosine, matching, targets
 
 SCALE = torch.tensor(10.0)
 
 
 def vtc(
-    a: torch.Tensor, b: torch.Tensor, entities: list[int], *, scale: torch.Tensor = SCALE, smoothing: float = 0.0
+    a: torch.Tensor,
+    b: torch.Tensor,
+    entities: list[int],
+    *,
+    scale: torch.Tensor = SCALE,
+    smoothing: float = 0.0,
+    known: list[bool] | None = None,
 ) -> torch.Tensor:
-    return contrastive(a, b, scale=scale, entities=torch.tensor(entities), smoothing=smoothing)
+    rows = None if known is None else torch.tensor(known)
+    to = targets(torch.tensor(entities), dtype=torch.float32, smoothing=smoothing, known=rows)
+    return contrastive(scale * cosine(a, b), to)
 
 
 def vtc_row_by_row(a: torch.Tensor, b: torch.Tensor, entities: list[int], *, smoothing: float) -> torch.Tensor:
@@ -78,57 +86,80 @@ def test_a_repeated_caption_is_drawn_together_not_pushed_away() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(entities=st.lists(st.integers(0, 4), min_size=2, max_size=9), seed=st.integers(0, 1000))
-def test_same_entity_is_never_a_negative(entities: list[int], seed: int) -> None:
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=7),
+    smoothing=st.sampled_from([0.0, 0.05]),
+    seed=st.integers(0, 1000),
+)
+def test_rows_that_do_not_count_are_as_if_they_were_not_there(
+    rows: list[tuple[int, bool]], smoothing: float, seed: int
+) -> None:
+    g = torch.Generator().manual_seed(seed)
+    a, b = (torch.randn(len(rows), 6, generator=g).requires_grad_() for _ in range(2))
+    known = [counts for _, counts in rows]
+    masked = vtc(a, b, [entity for entity, _ in rows], smoothing=smoothing, known=known)
+    left = [entity for entity, counts in rows if counts]
+    alone = vtc(a[known], b[known], left, smoothing=smoothing) if left else 0 * a.sum()
+    torch.testing.assert_close(masked, alone)
+    for ours, wanted in zip(
+        *(torch.autograd.grad(loss, [a, b], materialize_grads=True) for loss in (masked, alone)), strict=True
+    ):
+        torch.testing.assert_close(ours, wanted, atol=1e-6, rtol=1e-4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    entities=st.lists(st.integers(0, 4), min_size=2, max_size=9),
+    draw=st.sampled_from([0.0, 0.5, 1 - 2**-24, 1.0]) | st.floats(0, 1),
+    seed=st.integers(0, 1000),
+)
+def test_same_entity_is_never_a_negative(entities: list[int], draw: float, seed: int) -> None:
     of = torch.tensor(entities)
     g = torch.Generator().manual_seed(seed)
     similarity = torch.randn(len(of), len(of), generator=g) + 50 * (of[:, None] == of[None])  # the same tempts most
-    drawn = hard_negatives(similarity, of, generator=g)
-    if len(set(entities)) == 1:
-        assert drawn is None
-    else:
-        assert drawn is not None
-        for negatives in drawn:
-            assert negatives.shape == of.shape
-            assert bool((of[negatives] != of).all())
+    drawn = hard_negatives(similarity, of, draws=torch.full((len(of), 2), draw))
+    assert bool(drawn.found) == (len(set(entities)) > 1)
+    for negatives in (drawn.texts, drawn.pictures):
+        assert negatives.shape == of.shape
+        assert negatives.dtype == torch.long
+        assert bool((of[negatives] != of).all()) or not drawn.found
 
 
 def test_negatives_are_drawn_in_proportion_to_the_softmax_of_the_similarities() -> None:
     """Row i of the similarities draws texts for picture i, column j draws pictures for text j."""
     similarity = torch.tensor([[9.0, 2.0, 0.0, 1.0], [0.0, 9.0, 1.0, 0.0], [1.0, 0.0, 9.0, 3.0], [2.0, 1.0, 0.0, 9.0]])
-    g = torch.Generator().manual_seed(0)
-    draws = 3000
+    count = 3000
     texts, pictures = torch.zeros(4, 4), torch.zeros(4, 4)
-    for _ in range(draws):
-        drawn = hard_negatives(similarity, torch.arange(4), generator=g)
-        assert drawn is not None
-        for counts, negatives in zip((texts, pictures), drawn, strict=True):
-            counts[torch.arange(4), negatives] += 1 / draws
+    for draws in torch.rand(count, 4, 2, generator=torch.Generator().manual_seed(0)):
+        drawn = hard_negatives(similarity, torch.arange(4), draws=draws)
+        texts[torch.arange(4), drawn.texts] += 1 / count
+        pictures[torch.arange(4), drawn.pictures] += 1 / count
     others = similarity.masked_fill(torch.eye(4, dtype=torch.bool), float("-inf"))
     torch.testing.assert_close(texts, others.softmax(dim=1), atol=0.04, rtol=0)  # four standard errors
     torch.testing.assert_close(pictures, others.T.softmax(dim=1), atol=0.04, rtol=0)
 
 
-def test_the_draw_follows_its_generator_and_carries_no_gradient() -> None:
-    similarity = torch.randn(6, 6, requires_grad=True)
-    first, second = (
-        hard_negatives(similarity, torch.arange(6), generator=torch.Generator().manual_seed(5)) for _ in range(2)
-    )
-    assert first is not None
-    assert second is not None
-    assert [n.tolist() for n in first] == [n.tolist() for n in second]
-    assert not any(n.requires_grad for n in first)
+def test_a_share_of_the_rows_gets_the_negatives_that_it_has_in_the_whole_batch() -> None:
+    similarity, draws = torch.randn(6, 6), torch.rand(6, 2)
+    whole = hard_negatives(similarity, torch.arange(6), draws=draws)
+    part = hard_negatives(similarity, torch.arange(6), draws=draws[2:5], first=2)
+    assert part.texts.tolist() == whole.texts[2:5].tolist()
+    assert part.pictures.tolist() == whole.pictures[2:5].tolist()
 
 
-def test_matching_is_the_mean_of_three_cross_entropies_column_one_says_match() -> None:
-    true_pairs, hard_texts, hard_pictures = torch.randn(3, 5, 2, generator=torch.Generator().manual_seed(0))
-    wanted = [
-        -true_pairs.log_softmax(1)[:, 1].mean(),
-        -hard_texts.log_softmax(1)[:, 0].mean(),
-        -hard_pictures.log_softmax(1)[:, 0].mean(),
-    ]
-    torch.testing.assert_close(matching(true_pairs, hard_texts, hard_pictures), torch.stack(wanted).mean())
-    torch.testing.assert_close(matching(true_pairs), wanted[0])
+def test_the_draw_carries_no_gradient() -> None:
+    drawn = hard_negatives(torch.randn(6, 6, requires_grad=True), torch.arange(6), draws=torch.rand(6, 2))
+    assert not any(n.requires_grad for n in drawn)
+
+
+def test_matching_is_the_mean_of_the_cross_entropies_that_count_column_one_says_match() -> None:
+    logits = torch.randn(15, 2, generator=torch.Generator().manual_seed(0))
+    true = torch.arange(15) < 5
+    wanted = [-logits[:5].log_softmax(1)[:, 1].mean()]
+    wanted += [-wrong.log_softmax(1)[:, 0].mean() for wrong in logits[5:].split(5)]
+    every = torch.ones(15, dtype=torch.bool)
+    torch.testing.assert_close(matching(logits, true=true, counted=every), torch.stack(wanted).mean())
+    torch.testing.assert_close(matching(logits, true=true, counted=true), wanted[0])
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

@@ -24,6 +24,7 @@ class Case(NamedTuple):
     lengths: tuple[int, int, int]  # of image, text, explanation
     experts: ExpertConfig
     seed: int
+    gathered: bool  # the outputs of the true pairs are not computed again
 
 
 counts = st.tuples(*[st.integers(0, 3)] * 3).filter(lambda n: n[0] + n[1] > 0 and n[2] + n[1] > 0)
@@ -34,6 +35,7 @@ cases = st.builds(
     lengths=st.tuples(*[st.integers(1, 6)] * 3),
     experts=counts.map(lambda n: ExpertConfig(image=n[0], shared=n[1], text=n[2])),
     seed=st.integers(0, 10_000),
+    gathered=st.booleans(),
 )
 
 
@@ -78,14 +80,15 @@ def assert_same_numbers(case: Case, *, dtype: torch.dtype, within: float) -> Non
     plain = plain_form(mmae, generator=g)
     inputs = [random_tokens(case.batch, n, case.dim, dtype=dtype, generator=g) for n in case.lengths]
     image, text, explanation = inputs
-    pairs = torch.randint(0, case.batch, (3 * case.batch, 2), generator=g)
+    own, others = torch.arange(case.batch), torch.randint(0, case.batch, (2 * case.batch, 2), generator=g)
+    pairs = torch.cat([torch.stack([own, own], dim=1), others])
     i, j = pairs.unbind(dim=1)
 
     attended = mmae(image, text, explanation)
     ours = [
         attended.gated_image,
         attended.gated_text,
-        mmae.match_logits(attended, image, text, explanation, pairs=pairs),
+        mmae.match_logits(attended, image, text, explanation, pairs=pairs, true=case.gathered * case.batch),
     ]
     theirs = [
         *plain(image, text, explanation)[:2],
