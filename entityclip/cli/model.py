@@ -176,7 +176,7 @@ def evaluate(
     from entityclip.evaluation.evaluate import evaluate as measure
     from entityclip.model import checkpoint as checkpoints
     from entityclip.reports.improvements import improvements_text
-    from entityclip.reports.run_report import slice_table
+    from entityclip.reports.run_report import open_set_rows, slice_table
 
     source = explained(data)
     model = checkpoints.load(CheckpointLayout(checkpoint))
@@ -187,6 +187,9 @@ def evaluate(
     if report.improvements:
         typer.echo(f"\n{improvements_text(report.improvements)}")
     _show_figures(report)
+    if report.open_set:
+        typer.echo("\nopen set, by slice of the tagged entity; of an unknown picture the own entity is left out")
+        table(open_set_rows(report), decimals=1)
     if csv is not None:
         write_table(csv, queries)
         typer.echo(f"\nAll queries: {csv}")

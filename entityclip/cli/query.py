@@ -16,6 +16,7 @@ from entityclip.paths import CheckpointLayout
 if TYPE_CHECKING:
     from PIL import Image
 
+    from entityclip.model.checkpoint_card import CheckpointCard
     from entityclip.retrieval.predictor import Predictor
     from entityclip.schemas import Tag
 
@@ -59,8 +60,9 @@ def tag(
 ) -> None:
     """List the entities that a picture, or several pictures of one thing, most likely show.
 
-    'sure' marks tags above the threshold for --precision. The main job and 'entityclip calibrate' determine the
-    threshold on validation pictures; without a threshold, no tag is sure.
+    'sure' marks tags that reach --precision: by the threshold of the confidence, and by the open-set rule, which tells
+    pictures of unknown things. The main job and 'entityclip calibrate' determine both on validation pictures; without a
+    threshold, no tag is sure.
 
     \b
     Example:
@@ -71,18 +73,27 @@ def tag(
     predictor = _predictor(package, checkpoint, data)
     tags = predictor.tag(pictures, k=k, index=index, precision=precision, rerank=rerank)
     table([_shown(tag, rerank=rerank) for tag in tags])
-    if index == "mixed" and str(precision) not in predictor.model.card.thresholds:
-        typer.echo(
-            f"No tag is sure: the model has no threshold for precision {precision:g}; run: entityclip calibrate",
-            err=True,
-        )
+    if index == "mixed" and (note := _unproven(predictor.model.card, precision)):
+        typer.echo(f"{note}; run: entityclip calibrate", err=True)
     last_line({"tags": [tag.model_dump() for tag in tags]}, as_json)
+
+
+def _unproven(card: CheckpointCard, precision: float) -> str:
+    """What the card cannot say about tags at this precision; empty if it says all."""
+    if str(precision) not in card.thresholds:
+        return f"No tag is sure: the model has no threshold for precision {precision:g}"
+    if card.open_set is None:
+        return "The model's card is of an earlier version, without an open-set rule: unknown things may be sure"
+    if card.open_set.target(precision) is None:
+        return f"No tag is sure: the open-set rule could not be proven for precision {precision:g}"
+    return ""
 
 
 def _shown(tag: Tag, *, rerank: int) -> dict[str, Any]:
     """The row of a tag in the table; the match score is shown only with ``rerank``."""
     match = {"match": "" if tag.match is None else f"{tag.match:.3f}"} if rerank else {}
-    line = {"score": tag.score, "confidence": tag.confidence, "sure": tag.above_threshold}
+    known = {} if tag.open_set is None else {"open set": tag.open_set}
+    line = {"score": tag.score, "confidence": tag.confidence} | known | {"sure": tag.above_threshold}
     return line | match | {"entity": tag.entity}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -12,9 +12,11 @@ from entityclip.cli.options import Checkpoint, Data, Json
 from entityclip.cli.output import last_line, on_terminal, table
 from entityclip.cli.validate_paths import content_hash, explained
 from entityclip.paths import CheckpointLayout, DataLayout, StudyLayout
+from entityclip.schemas import MixtureGroup
 
 if TYPE_CHECKING:
     from entityclip.experiments.tune import TrialRow
+    from entityclip.model.checkpoint_card import CheckpointCard
     from entityclip.training import TrainConfig
 
 
@@ -22,8 +24,8 @@ def calibrate(checkpoint: Checkpoint, data: Data, as_json: Json = False) -> None
     """Calibrate a checkpoint on validation pictures and store the result in its card.
 
     Determines the weights of caption, explanation and images in the mixed index, with scale and offset, for each group
-    of entities; the confidence thresholds of 'sure' tags; and the weight of the matching head in re-ranking. Replaces
-    earlier values.
+    of entities; the confidence thresholds of 'sure' tags; the open-set rule beside them, with its thresholds for each
+    group of the tagged entity; and the weight of the matching head in re-ranking. Replaces earlier values.
 
     \b
     Example:
@@ -41,13 +43,26 @@ def calibrate(checkpoint: Checkpoint, data: Data, as_json: Json = False) -> None
     card.model_copy(update={"rerank": weight}).write(layout.card)
     table([{"entities": group} | mixture.model_dump() for group, mixture in card.mixture.items()])
     typer.echo()
-    known = {p: card.thresholds.get(str(p)) for p in PRECISIONS}
-    table([{"precision": f"{p:g}", "least confidence": "not proven" if t is None else t} for p, t in known.items()])
+    table([_thresholds(card, p) for p in PRECISIONS])
+    if card.open_set and (pooled := {group for target in card.open_set.targets for group in target.pooled}):
+        typer.echo(f"Too few tags for a threshold of their own, so that all groups' holds: {', '.join(sorted(pooled))}")
     typer.echo(
         f"\nRe-ranking: weight {weight:g} of the matching head" + ("" if weight else "; its gain is not significant")
     )
     mixture = {group: found.model_dump() for group, found in card.mixture.items()}
-    last_line({"mixture": mixture, "thresholds": card.thresholds, "rerank": weight}, as_json)
+    open_set = card.open_set and card.open_set.model_dump()
+    answer = {"mixture": mixture, "thresholds": card.thresholds, "open_set": open_set, "rerank": weight}
+    last_line(answer, as_json)
+
+
+def _thresholds(card: CheckpointCard, precision: float) -> dict[str, str | float]:
+    """The row of a target precision: least confidence, and least open-set score by group of the tagged entity."""
+    confidence = card.thresholds.get(str(precision))
+    target = None if card.open_set is None else card.open_set.target(precision)
+    row: dict[str, str | float] = {"precision": f"{precision:g}", "false accepts": f"{1 - precision:.2g}"}
+    row["least confidence"] = "not proven" if confidence is None else confidence
+    least = {} if target is None else target.thresholds
+    return row | {group: least.get(group, "-" if target else "not proven") for group in get_args(MixtureGroup)}
 
 
 def tune(

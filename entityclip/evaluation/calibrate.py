@@ -1,4 +1,4 @@
-"""Calibration on validation pictures: how the mixed index is mixed, and from which confidence on a tag is trusted.
+"""Calibration on validation pictures: how the mixed index is mixed, and which tags are trusted.
 
 All go onto the checkpoint card, so that evaluation and service decide by the same numbers. Pictures of the training
 split stand for their entities meanwhile, as in an evaluation.
@@ -6,11 +6,13 @@ split stand for their entities meanwhile, as in an evaluation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from entityclip.evaluation.intervals import proven_share
 from entityclip.evaluation.mixture_search import (
     STEPS,
     Objective,
@@ -21,12 +23,13 @@ from entityclip.evaluation.mixture_search import (
     queries_of,
     searched,
 )
+from entityclip.evaluation.open_set_calibration import TaggedPictures, calibrate_open_set
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.model.checkpoint_card import CheckpointCard
 from entityclip.paths import DataLayout
 from entityclip.retrieval.index import DEFAULT_MIXTURE, EntityIndex, PictureIndex
 from entityclip.retrieval.index.entities import mean_by_owner
-from entityclip.retrieval.index.mixture import KINDS, groups_of
+from entityclip.retrieval.index.mixture import GROUPS, KINDS, groups_of
 from entityclip.retrieval.tagging import PRECISIONS, TAGS
 from entityclip.retrieval.vectors import best, shares
 from entityclip.schemas import Mixture, MixtureGroup, Split
@@ -44,9 +47,6 @@ GIVEN = 2
 TURNS = np.array([0, 1, 0, 2, 0, 3, 0, 4])
 """View that each picture of a trained entity is a query of, in turn."""
 
-Z = 1.96
-"""Of the Wilson interval whose lower end has to reach the target: 95 %, two-sided."""
-
 PICTURES = 5000
 """Pictures that calibration looks at, at most: more would cost time and move nothing."""
 
@@ -55,9 +55,9 @@ COMPARISONS = 10**7
 
 
 def calibrate(model: LoadedModel, data: DataLayout, *, split: Split = "val", progress: bool = False) -> CheckpointCard:
-    """The model's card with ``mixture`` and ``thresholds``, from one embedding of the split's pictures.
+    """The model's card with ``mixture``, ``thresholds`` and ``open_set``, from one embedding of the split's pictures.
 
-    A split without pictures gives the default mixture and no thresholds.
+    A split without pictures gives the default mixture, no thresholds, and an open-set rule that accepts no tag.
 
     Raises:
         DataError: The data are incomplete.
@@ -67,7 +67,8 @@ def calibrate(model: LoadedModel, data: DataLayout, *, split: Split = "val", pro
     pictures = PictureIndex.build(model, data, split=split, most=PICTURES, progress=progress)
     entities = calibrate_index(entities, pictures, scale=model.scale)
     thresholds = calibrate_thresholds(entities, pictures, scale=model.scale)
-    return model.card.model_copy(update={"mixture": entities.mixture, "thresholds": thresholds})
+    open_set = calibrate_open_set(tagged_pictures(entities, pictures, scale=model.scale), thresholds)
+    return model.card.model_copy(update={"mixture": entities.mixture, "thresholds": thresholds, "open_set": open_set})
 
 
 def calibrate_index(
@@ -122,26 +123,43 @@ def _start(kinds: Sequence[str]) -> Parameters:
 
 
 def mixture_queries(entities: EntityIndex, pictures: PictureIndex) -> Queries | None:
-    """What the mixture is judged by; None without pictures.
+    """What the mixture is judged by; None without pictures."""
+    if pictures.rows.empty:
+        return None
+    queries = []
+    for number, view in enumerate(_views(entities, pictures)):
+        trained = (entities.rows["slice"] != "none").to_numpy()[view.owner[view.rows]]
+        in_turn = TURNS[view.rows % len(TURNS)] == number  # each picture of a trained entity once
+        queries.append(_queries(view._replace(rows=view.rows[~trained | in_turn]), pictures))
+    return Queries.joined(queries)
 
-    Entities that were not trained on are in the group ``none`` for one part of the queries, as in an evaluation. For
-    the others, as in a service, all of them have some of their pictures given to them, which makes them ``untrained``,
-    and are queried with the rest; in half of these parts they have lost their explanations, too, and are
-    ``unexplained``.
+
+class View(NamedTuple):
+    """Some pictures as queries of the entities as they are at one time."""
+
+    entities: EntityIndex
+    owner: np.ndarray
+    """(N,) row of the entity that each picture shows."""
+    rows: np.ndarray
+    """(Q,) pictures that are queries."""
+
+
+def _views(entities: EntityIndex, pictures: PictureIndex) -> Iterator[View]:
+    """The pictures as queries five times.
+
+    Entities that were not trained on are in the group ``none`` in one view, as in an evaluation. In the others, as in a
+    service, all of them have some of their pictures given to them, which makes them ``untrained``, and are queried with
+    the rest; in half of these views they have lost their explanations, too, and are ``unexplained``.
     """
     owner = entities.by_id.get_indexer(pd.Index(pictures.rows["entity_id"]))
-    if not len(owner):
-        return None
     each = max(1, len(owner) // max(PICTURES // 10, COMPARISONS // len(entities.rows)))
     late = (entities.rows["slice"] == "none").to_numpy()
     turn, place = pictures.rows.groupby("entity_id").cumcount().to_numpy(), np.arange(len(owner))
-    views = []
     for view in range(5):  # as it is; their even, or their odd pictures are given; the same without explanations
         given = late[owner] & (turn % 2 == view % 2) & (turn < 2 * GIVEN) & (view > 0)
-        queries = np.where(late[owner], ~given, TURNS[place % len(TURNS)] == view) & (place % each == 0)
+        queries = ~given & (place % each == 0)
         shown = _given(entities, pictures, owner, given=given, mute=late & (view > 2))
-        views.append(_view(shown, pictures, owner, np.flatnonzero(queries)))
-    return Queries.joined(views)
+        yield View(shown, owner, np.flatnonzero(queries))
 
 
 def _given(
@@ -162,10 +180,11 @@ def _given(
     return EntityIndex(entities.fingerprint, rows, vectors, {})
 
 
-def _view(entities: EntityIndex, pictures: PictureIndex, owner: np.ndarray, rows: np.ndarray) -> Queries:
-    """Queries with the pictures at ``rows``."""
-    similarities = np.stack([pictures.vectors[rows] @ entities.vectors[kind].T for kind in KINDS], axis=2)
-    return queries_of(similarities, truth=owner[rows], groups=groups_of(entities.rows))
+def _queries(view: View, pictures: PictureIndex) -> Queries:
+    """Queries of the mixture's search."""
+    asked, entities = pictures.vectors[view.rows], view.entities
+    similarities = np.stack([asked @ entities.vectors[kind].T for kind in KINDS], axis=2)
+    return queries_of(similarities, truth=view.owner[view.rows], groups=groups_of(entities.rows))
 
 
 # ---------------------------------------------------------------- thresholds
@@ -200,8 +219,19 @@ def calibrate_thresholds(
     return {str(p): float(confidence[found[-1]]) for p, found in reached.items() if len(found)}
 
 
-def proven_share(right: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Lower end of the Wilson score interval of ``right`` among ``counts``, each (N,)."""
-    share, z2 = right / counts, Z * Z
-    spread = Z * np.sqrt(share * (1 - share) / counts + z2 / (4 * counts**2))
-    return (share + z2 / (2 * counts) - spread) / (1 + z2 / counts)
+def tagged_pictures(entities: EntityIndex, pictures: PictureIndex, *, scale: float) -> TaggedPictures:
+    """First tags of the pictures, in and out of the catalogue.
+
+    Tags of trained entities, and of those without pictures, are those of an evaluation. Those of entities that have
+    pictures and were not trained on come from the other views of the mixture.
+    """
+    if pictures.rows.empty:
+        return TaggedPictures.of(entities, pictures.vectors, np.zeros(0, np.int64), scale=scale)
+    parts = []
+    for number, view in enumerate(_views(entities, pictures)):
+        shown = view.entities.remixed(entities.mixture)
+        tagged = TaggedPictures.of(shown, pictures.vectors[view.rows], view.owner[view.rows], scale=scale)
+        parts.append(
+            tagged if number == 0 else tagged.chosen(np.flatnonzero(tagged.group >= GROUPS.index("untrained")))
+        )
+    return TaggedPictures.joined(parts)

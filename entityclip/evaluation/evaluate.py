@@ -3,7 +3,7 @@
 The pictures that stand for entities are those of the training split, and no others. Pictures ask for their entity in
 each of the indexes; entities ask for their pictures; where captions
 are distinct, pictures and captions ask for each other. Every figure has an interval and is given for all queries
-and by slice.
+and by slice. Each picture is also tagged without its own entity, as one of something unknown.
 
 Published news sets are measured as their papers do: the candidates are those of the split, every picture has a
 caption and an explanation of its own, and retrieval is measured in both directions.
@@ -24,6 +24,8 @@ from entityclip.data.pairs import digest
 from entityclip.data.sources import NEWS
 from entityclip.errors import DataError
 from entityclip.evaluation.improvements import find_improvements
+from entityclip.evaluation.open_set_calibration import TaggedPictures
+from entityclip.evaluation.open_set_metrics import open_set_metrics, tag_scores
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.paths import DataLayout
 from entityclip.retrieval import metrics
@@ -41,6 +43,9 @@ name as caption, so a caption does not name one picture."""
 
 OTHERS = 5000
 """Validation pictures that say what would raise recall, at most."""
+
+TAGGED = 5000
+"""Pictures that are tagged with and without their own entity, at most."""
 
 PROBES = 5
 """Pictures whose scores go into the report."""
@@ -70,7 +75,10 @@ def evaluate(
     Returns:
         The report, and one row per query of a picture or caption: ``pair_id, entity_id, slice, category, language,
         index, direction, rank, best, score, true_score``, where ``best`` is the entity_id (for the index 'pairs'
-        the pair_id) that came first, with its similarity ``score``. Explanations that ask have no rows.
+        the pair_id) that came first, with its similarity ``score``. Explanations that ask have no rows. In the mixed
+        index up to ``TAGGED`` pictures have what their first tag is accepted by, ``confidence`` and ``open_set`` (nan
+        where the card has no rule), and the same with their own entity left out: ``unknown_confidence`` and
+        ``unknown_open_set``.
 
     Raises:
         DataError: The split holds no picture, or a picture shows an entity that is not in the table.
@@ -88,12 +96,18 @@ def evaluate(
     truth = entities.rows_of(pictures.rows["entity_id"])
     answers = pd.concat(_answers(model, entities, pictures, truth, own=own), ignore_index=True)
     figures = [*_rank_metrics(answers, entities=len(entities.rows), pictures=len(pictures.rows), seed=seed)]
+    open_set: tuple[Metric, ...] = ()
     if not own:
         figures += _retrieval_metrics(entities, pictures, truth, seed=seed)
     advice = None
     if improvements and known is not None:
         others = _others(model, data, entities, split=split, progress=progress)
         advice = find_improvements(entities, known, pictures, others, seed=seed)
+    if not own and len(entities.rows) > 1:
+        chosen = np.sort(np.argsort(pictures.rows["pair_id"].to_numpy(), kind="stable")[:TAGGED])
+        tagged = TaggedPictures.of(entities, pictures.vectors[chosen], truth[chosen], scale=model.scale)
+        open_set = tuple(open_set_metrics(tagged, model.card, fewest=SLICE_MINIMUM, seed=seed))
+        answers = answers.merge(_accepted_by(model, tagged, pictures.rows["pair_id"].iloc[chosen]), "left")
     report = EvalReport(
         model_fingerprint=model.card.fingerprint,
         evaluation_hash=evaluation_hash(entities, pictures, split=split),
@@ -102,6 +116,7 @@ def evaluate(
         entities=len(entities.rows),
         candidates=candidates,
         metrics=tuple(figures),
+        open_set=open_set,
         probes=probes(entities, pictures, truth),
         improvements=advice,
         seconds=time.monotonic() - started,
@@ -158,6 +173,23 @@ def _answers(
         to_text, to_image = metrics.both_ways(pictures.vectors, texts)
         yield queries.assign(index="pairs", direction="image_to_text", **_outcome(to_text, pair_ids))
         yield queries.assign(index="pairs", direction="text_to_image", **_outcome(to_image, pair_ids))
+
+
+def _accepted_by(model: LoadedModel, tagged: TaggedPictures, pair_ids: pd.Series) -> pd.DataFrame:
+    """Confidence and open-set score of the pictures' first tags, with and without their own entities."""
+    ranked = np.full(len(tagged.right), np.nan) if model.card.open_set is None else tag_scores(tagged, model.card)
+    known, unknown = ~tagged.unknown, tagged.unknown
+    return pd.DataFrame(
+        {
+            "index": "mixed",
+            "direction": "image_to_text",
+            "pair_id": pair_ids.to_numpy(),
+            "confidence": tagged.confidence[known],
+            "open_set": ranked[known],
+            "unknown_confidence": tagged.confidence[unknown],
+            "unknown_open_set": ranked[unknown],
+        }
+    )
 
 
 def kinds(entities: EntityIndex) -> tuple[IndexKind, ...]:

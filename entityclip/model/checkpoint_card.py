@@ -15,7 +15,7 @@ from entityclip.data.text import Tokenisation
 from entityclip.errors import CheckpointError
 from entityclip.model.config import ModelConfig
 from entityclip.paths import CheckpointLayout
-from entityclip.schemas import Mixture, MixtureGroup, Record
+from entityclip.schemas import Mixture, MixtureGroup, OpenSetRule, Record
 
 
 class CheckpointCard(Record):
@@ -38,6 +38,11 @@ class CheckpointCard(Record):
     epochs: float
     metrics: dict[str, float]
     thresholds: dict[str, float] = Field(default={}, description="Target precision -> least confidence of a tag.")
+    open_set: OpenSetRule | None = Field(
+        default=None,
+        description="Which tags are accepted although the picture may show nothing that is in the catalogue, for each "
+        "target precision and false-accept rate; null: not calibrated, the thresholds alone decide.",
+    )
     mixture: dict[MixtureGroup, Mixture] = Field(
         default={}, description="Group of entities -> its weights in the mixed index; empty: not calibrated."
     )

@@ -185,6 +185,52 @@ def dots_by_slice(figures: pd.DataFrame, *, rows: str, unit: str, baseline: floa
         return _svg(figure, name=f"dots-{rows}")
 
 
+def coverage_curve(queries: pd.DataFrame, evaluation: EvalReport) -> str | None:
+    """Share of known pictures tagged rightly against share of unknown ones tagged at all, at every threshold.
+
+    Dots are the targets of the card, whose thresholds differ by group. None where no picture was tagged.
+
+    Args:
+        queries: The evaluator's rows.
+        evaluation: The report that belongs to them.
+    """
+    if "unknown_confidence" not in queries:
+        return None
+    tagged = queries[(queries["index"] == "mixed") & queries["confidence"].notna()]
+    if tagged.empty:
+        return None
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(7.6, 3.0), layout="constrained")
+        axes = figure.subplots()
+        right = (tagged["rank"] == 1).to_numpy()
+        for column, label, colour in (
+            ("confidence", "confidence", "faint"),
+            ("open_set", "open-set rule", "mixed"),
+        ):
+            if tagged[column].notna().all():
+                x, y = _coverage(tagged[column], tagged[f"unknown_{column}"], right)
+                axes.plot(x, y, color=_COLOURS[colour], linewidth=1.8, label=label)
+        for metric in evaluation.open_set:
+            name, _, target = metric.name.partition("_at_")
+            covered = evaluation.open_set_value(f"coverage_at_{target}")
+            if metric.slice == "all" and name == "false_accept" and covered:
+                axes.scatter(metric.value, covered, color=_COLOURS["explanation"], s=30, zorder=3)
+                axes.annotate(f"target {target}", (metric.value, covered), xytext=(6, -10), textcoords="offset points")
+        axes.set(xlim=(-1, 101), ylim=(-1, 101))
+        axes.set(xlabel="unknown pictures with a sure tag, percent", ylabel="known pictures, sure and right")
+        axes.grid(alpha=0.35)
+        figure.legend(loc="outside upper left", ncols=2, handletextpad=0.6)
+        return _svg(figure, name="coverage")
+
+
+def _coverage(known: pd.Series, unknown: pd.Series, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Share of unknown pictures accepted, and of known ones accepted and right, in percent, at falling thresholds."""
+    least = np.quantile(np.concatenate([known, unknown]), np.linspace(1, 0, 200))
+    correct, others = np.sort(known[right]), np.sort(unknown)
+    accepted = (len(others) - np.searchsorted(others, least)) / len(others)
+    return 100 * accepted, 100 * (len(correct) - np.searchsorted(correct, least)) / len(known)
+
+
 def loss_curve(losses: pd.DataFrame) -> str | None:
     """The training loss and, beside it, its terms; None when there are no rows.
 

@@ -14,7 +14,14 @@ from entityclip.errors import DataError
 from entityclip.reports.examples import RetrievalExample
 from entityclip.reports.improvements import first_step, pictures_title
 from entityclip.reports.pages import as_markup, write_page
-from entityclip.reports.plots import INDEX_KINDS, SLICE_TITLES, found_within, loss_curve, recall_by_slice
+from entityclip.reports.plots import (
+    INDEX_KINDS,
+    SLICE_TITLES,
+    coverage_curve,
+    found_within,
+    loss_curve,
+    recall_by_slice,
+)
 from entityclip.schemas import (
     SLICES,
     EvalReport,
@@ -97,6 +104,31 @@ def _with_interval(cell: Metric | None) -> str:
     return f"{cell.value:.1f} [{cell.low:.1f}, {cell.high:.1f}]" if cell else "-"
 
 
+# ---------------------------------------------------------------- the open set
+OPEN_SET_COLUMNS = {
+    "false accepts": "false_accept_at_",
+    "coverage": "coverage_at_",
+    "precision": "precision_at_",
+    "a fifth unknown": "precision_with_unknown_at_",
+}
+"""Column -> the figure's name before its target."""
+
+
+def open_set_rows(evaluation: EvalReport) -> list[dict[str, str | float]]:
+    """A row per slice and target, in percent; a figure that was not measured is a dash."""
+    names = {m.name for m in evaluation.open_set}
+    targets = sorted({name.rpartition("_at_")[2] for name in names if "_at_" in name})
+    rows: list[dict[str, str | float]] = []
+    for part in (*SLICES, "all"):
+        for target in targets:
+            found = {m.name: m.value for m in evaluation.open_set if m.slice == part}
+            if found:
+                row: dict[str, str | float] = {"tagged entity": SLICE_TITLES[part], "target": target}
+                row |= {column: found.get(name + target, "-") for column, name in OPEN_SET_COLUMNS.items()}
+                rows.append(row | {"AUROC": found.get("auroc", "-"), "FPR at 95": found.get("fpr95", "-")})
+    return rows
+
+
 # ---------------------------------------------------------------- the page
 @dataclass(frozen=True, eq=False)
 class ReportContent:
@@ -151,6 +183,8 @@ def write_report(path: Path, content: ReportContent) -> None:
         recall=recall_rows(evaluation) if evaluation else [],
         recall_plot=as_markup(recall_by_slice(evaluation) if evaluation else None),
         rank_plot=as_markup(found_within(queries) if queries is not None else None),
+        open_set=open_set_rows(evaluation) if evaluation else [],
+        coverage_plot=as_markup(coverage_curve(queries, evaluation) if evaluation and queries is not None else None),
         loss_plot=as_markup(loss_curve(losses) if losses is not None else None),
         hits=[e for e in content.examples if e.rank == 1],
         misses=[e for e in content.examples if e.rank > 1],

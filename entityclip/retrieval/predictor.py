@@ -169,8 +169,9 @@ class Predictor:
     ) -> list[Tag]:
         """The ``k`` entities that a picture, or several pictures of one thing, most likely show, best first.
 
-        ``above_threshold`` says that tags with such a confidence were right with at least this ``precision`` on the
-        validation pictures, in the mixed index. Where they could not prove that of any, no tag is above.
+        ``above_threshold`` says that such tags were right with at least this ``precision`` on the validation pictures,
+        in the mixed index, also where a fifth of the pictures showed nothing that is in the catalogue, and that at most
+        a share of 1 - ``precision`` of those got such a tag. Where they could not prove that of any, no tag is above.
         The first ``rerank`` tags are put into order by the matching head as well, as far as the card gives it weight;
         their confidences stay.
 
@@ -178,11 +179,11 @@ class Predictor:
             ConfigError: ``k``, ``index`` or ``rerank`` is impossible, or ``precision`` was not calibrated.
         """
         _require(k, index=index, rerank=rerank)
-        threshold = tagging.confidence_threshold(self.model.card, precision) if index == "mixed" else np.inf
+        bar = tagging.bar_of(self.model.card, precision) if index == "mixed" else None
         snapshot = self.catalog.now()
         shown = self._shown(image)
         similarities = snapshot.similarities(QueryVectors(picture=shown.vector), index)
-        return tagging.tags(self.model, snapshot, similarities, shown, k=k, threshold=threshold, rerank=rerank)
+        return tagging.tags(self.model, snapshot, similarities, shown, k=k, bar=bar, rerank=rerank)
 
     def similarity(self, image: Pictures, text: str) -> float:
         """Similarity of a picture and a text; an entity's name stands for the entity, and gives the score of its tag.
@@ -212,8 +213,8 @@ class Predictor:
             others = snapshot.similarities(query, "explanation")
         among = np.append(others, np.float32(score))
         named_row = snapshot.rows(named).iloc[0] if named else None
-        threshold = tagging.confidence_threshold(self.model.card, PRECISION)
-        nearest = tagging.tags(self.model, snapshot, similarities, shown, k=NEAREST, threshold=threshold)
+        bar = tagging.bar_of(self.model.card, PRECISION)
+        nearest = tagging.tags(self.model, snapshot, similarities, shown, k=NEAREST, bar=bar)
         return Match(
             score=score,
             probability=shares(among, scale=self.model.scale)[-1],
@@ -242,6 +243,7 @@ class Predictor:
             pictures=snapshot.pictures,
             mixture=self.entities.mixture,
             thresholds=card.thresholds,
+            open_set=card.open_set,
             rerank=card.rerank,
         )
 

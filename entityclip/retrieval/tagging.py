@@ -1,4 +1,4 @@
-"""Tags of a picture: the best entities, with their confidences and the threshold of a target precision."""
+"""Tags of a picture: the best entities, their confidences, and which of them reach a target precision."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from entityclip.errors import ConfigError
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.model.checkpoint_card import CheckpointCard
 from entityclip.retrieval.index import EntityIndex, Snapshot
+from entityclip.retrieval.index.mixture import groups_of
 from entityclip.retrieval.index.ranking import nearest_photographs
+from entityclip.retrieval.open_set import accepted, scores, tag_features
 from entityclip.retrieval.rerank import rerank as reranked
 from entityclip.retrieval.vectors import best, shares
-from entityclip.schemas import Tag
+from entityclip.schemas import OpenSetTarget, Tag
 
 TAGS = 5
 """Tags a picture gets unless the caller says otherwise; thresholds are calibrated on as many."""
@@ -29,6 +31,16 @@ PRECISIONS = (0.8, 0.9, 0.95, 0.99)
 
 NEAREST = 3
 """Entities that a match shows beside the text."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What a tag has to reach to be marked ``above_threshold``."""
+
+    confidence: float
+    """Least confidence; infinity where the validation pictures could not prove the precision."""
+    open_set: OpenSetTarget | None
+    """Least scores of the open-set rule; None where they could not, or where the card has no rule."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +59,7 @@ def tags(
     shown: Shown,
     *,
     k: int,
-    threshold: float,
+    bar: Bar | None,
     rerank: int = 0,
 ) -> list[Tag]:
     """The ``k`` entities of ``snapshot`` that a picture most likely shows, best first; none if there is no entity.
@@ -58,27 +70,53 @@ def tags(
         similarities: (M,) of the picture with each entity; minus infinity for one that cannot be found.
         shown: The picture, or several.
         k: Tags wanted.
-        threshold: Confidence from which on a tag is marked ``above_threshold``.
+        bar: What a tag has to reach to be marked ``above_threshold``; None in an index that was not calibrated.
         rerank: Number of top entities that the matching head re-ranks.
     """
     if not np.isfinite(similarities).any():  # every entity was removed
         return []
     confidences = shares(similarities, scale=model.scale)
     found = list(best_entities(model, snapshot, similarities, shown.pictures, k=k, rerank=rerank))
-    photographs = nearest_photographs(snapshot, np.array([row for row, _ in found], np.int64), shown.vector)
+    rows = np.array([row for row, _ in found], np.int64)
+    open_set, above = None, np.zeros(len(rows), bool)
+    if bar is not None:
+        open_set, above = _open_set(model.card, snapshot, similarities, rows, picture=shown.vector, target=bar.open_set)
+        above &= confidences[rows] >= bar.confidence
+    photographs = nearest_photographs(snapshot, rows, shown.vector)
     return [
         Tag(
             **fields,
             confidence=confidences[row],
-            above_threshold=confidences[row] >= threshold,
+            open_set=None if open_set is None else open_set[i],
+            above_threshold=above[i],
             why=() if photograph is None else (photograph,),
         )
-        for (row, fields), photograph in zip(found, photographs, strict=True)
+        for i, ((row, fields), photograph) in enumerate(zip(found, photographs, strict=True))
     ]
 
 
-def confidence_threshold(card: CheckpointCard, precision: float) -> float:
-    """Confidence from which on tags reach ``precision``; infinity where the validation pictures cannot prove it.
+def _open_set(
+    card: CheckpointCard,
+    snapshot: Snapshot,
+    similarities: np.ndarray,
+    rows: np.ndarray,
+    *,
+    picture: np.ndarray,
+    target: OpenSetTarget | None,
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """(k,) scores of the tags at ``rows``, and whether the rule accepts each; a card without a rule accepts all."""
+    if card.open_set is None:
+        return None, np.ones(len(rows), bool)
+    images = snapshot.vectors(rows, "images")
+    photographs = np.where(images.any(axis=1), images @ picture, np.nan)
+    score = scores(card.open_set, tag_features(similarities, rows, photographs))
+    if target is None:
+        return score, np.zeros(len(rows), bool)
+    return score, accepted(target, score, groups_of(snapshot.rows(rows)))
+
+
+def bar_of(card: CheckpointCard, precision: float) -> Bar:
+    """What tags have to reach for ``precision``, by the card.
 
     Raises:
         ConfigError: ``precision`` was not calibrated.
@@ -86,7 +124,8 @@ def confidence_threshold(card: CheckpointCard, precision: float) -> float:
     if str(precision) not in (calibrated := {*map(str, PRECISIONS), *card.thresholds}):
         known = ", ".join(sorted(calibrated))
         raise ConfigError(f"precision {precision} was not calibrated; expected one of {known}")
-    return card.thresholds.get(str(precision), np.inf)
+    target = None if card.open_set is None else card.open_set.target(precision)
+    return Bar(card.thresholds.get(str(precision), np.inf), target)
 
 
 def best_entities(

@@ -14,6 +14,7 @@ from entityclip.schemas.data import (
 from entityclip.schemas.evaluation import EvalReport, Metric, Probe
 from entityclip.schemas.improvements import ExplanationToRewrite, Improvements, OneMorePicture, ProductToPhotograph
 from entityclip.schemas.mixture import Mixture, MixtureGroup
+from entityclip.schemas.open_set import OpenSetRule, OpenSetTarget
 from entityclip.schemas.promotion import Gain, PromotionDecision, PromotionPolicy
 from entityclip.schemas.release import Approval, BentoRecord, PackageCard, Release, ServingCheck
 
@@ -42,6 +43,8 @@ __all__ = [
     "MixtureGroup",
     "ModelFacts",
     "OneMorePicture",
+    "OpenSetRule",
+    "OpenSetTarget",
     "PackageCard",
     "Paragraph",
     "Probe",

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from entityclip.schemas.base import Line, Paragraph, Record, Runtime
 from entityclip.schemas.mixture import Mixture, MixtureGroup
+from entityclip.schemas.open_set import OpenSetRule
 
 
 class Filter(Record):
@@ -72,7 +73,12 @@ class Tag(Record):
     entity: str
     score: float = Field(description="Similarity of picture and entity, about -1 to 1.")
     confidence: float = Field(description="Softmax over all entities, with the temperature of training: 0 to 1.")
-    above_threshold: bool = Field(description="Reaches the calibrated threshold; False where there is none.")
+    open_set: float | None = Field(
+        default=None, description="Score of the open-set rule, 0 to 1; None where the model has none."
+    )
+    above_threshold: bool = Field(
+        description="Confidence and open-set score reach their calibrated thresholds; False where there are none."
+    )
     why: tuple[Evidence, ...] = Field(default=(), description="The entity's own photograph that is nearest, if any.")
     match: float | None = Field(default=None, description="The matching head's probability, where it was re-ranked.")
 
@@ -100,4 +106,7 @@ class ModelFacts(Record):
     pictures: int
     mixture: dict[MixtureGroup, Mixture] = Field(description="Group of entities -> its weights in the mixed index.")
     thresholds: dict[str, float] = Field(description="Target precision -> least confidence of a tag.")
+    open_set: OpenSetRule | None = Field(
+        default=None, description="What accepts a tag beside its confidence; None: not calibrated."
+    )
     rerank: float = Field(description="Weight of the matching head in re-ranking; 0: no re-ranking.")

@@ -16,7 +16,11 @@ class Metric(Record):
     index: str = Field(description="caption, explanation, images, mixed; or 'pairs' for picture-to-caption retrieval.")
     direction: Literal["image_to_text", "text_to_image"]
     slice: str = Field(description="'all', or one of SLICES, 'category=...', 'language=...'.")
-    name: str = Field(description="R@1, R@5, R@10, R@50, R@100, median_rank, mean_rank, mAP, P@10.")
+    name: str = Field(
+        description="R@1, R@5, R@10, R@50, R@100, median_rank, mean_rank, mAP, P@10. Of the open set, in percent: "
+        "auroc, fpr95; and at each target, as 0.9: false_accept_at_0.9, coverage_at_0.9, precision_at_0.9, "
+        "precision_with_unknown_at_0.9."
+    )
     value: float
     low: float
     high: float
@@ -45,6 +49,11 @@ class EvalReport(Record):
         default="all", description="Whether all entities are candidates, or only those that the split's pictures show."
     )
     metrics: tuple[Metric, ...]
+    open_set: tuple[Metric, ...] = Field(
+        default=(),
+        description="How first tags tell known pictures from the same pictures with their own entity left out; slices "
+        "are those of the tagged entity.",
+    )
     probes: tuple[Probe, ...] = ()
     improvements: Improvements | None = Field(default=None, description="Where they were wanted.")
     seconds: float
@@ -53,3 +62,7 @@ class EvalReport(Record):
         """The value of one metric, or None if it was not measured."""
         wanted = (index, direction, slice, name)
         return next((m.value for m in self.metrics if (m.index, m.direction, m.slice, m.name) == wanted), None)
+
+    def open_set_value(self, name: str, *, slice: str = "all") -> float | None:
+        """The value of one figure of the open set, or None if it was not measured."""
+        return next((m.value for m in self.open_set if (m.slice, m.name) == (slice, name)), None)

@@ -28,7 +28,7 @@ from flows.steps.stage_timer import StageTimer
 from flows.workspace.locks import device_lease
 
 STAGES = ("train", "calibrate", "evaluate")
-CALIBRATED = "the card carries mixture and thresholds"
+CALIBRATED = "the card carries mixture, thresholds and the open-set rule"
 
 
 class TrainedModel(Record):
@@ -60,7 +60,7 @@ def train_model(config: TrainConfig, layout: Layout, run: RunLayout, data_hash: 
 
 @task(cache_policy=NO_CACHE)
 def calibrate_model(layout: Layout, run: RunLayout) -> CheckpointCard:
-    """Calibrate mixture, thresholds and re-ranking weight on the validation pictures; store them on the card."""
+    """Calibrate mixture, thresholds, open-set rule and re-ranking weight on validation pictures, for the card."""
     from entityclip.evaluation.calibrate import calibrate
     from entityclip.model import checkpoint
     from entityclip.retrieval.rerank import calibrate_rerank
@@ -69,11 +69,13 @@ def calibrate_model(layout: Layout, run: RunLayout) -> CheckpointCard:
     card = calibrate(model, layout.data)
     weight = calibrate_rerank(replace(model, card=card), layout.data)
     card = card.model_copy(update={"rerank": weight})
+    run.evaluation.unlink(missing_ok=True)  # of an earlier calibration
     card.write(run.checkpoint.card)
     log = get_run_logger()
     for group, found in card.mixture.items():
         log.info("mixed index, %s: %s", group, found)
     log.info("confidence threshold of a tag by precision: %s", card.thresholds)
+    log.info("open-set rule: %s", card.open_set)
     log.info(
         "weight of the matching head in re-ranking: %g%s", weight, "" if weight else "; its gain is not significant"
     )
@@ -109,7 +111,7 @@ def train(layout: Layout, config: TrainConfig, data_hash: str) -> TrainedModel:
         card = train_model(config, layout, run, data_hash)
         inputs.write(layout.receipt("train"))
     with clock.stage("calibrate"):
-        if card.mixture:
+        if calibrated(card):
             clock.reason = CALIBRATED
         else:
             card = calibrate_model(layout, run)
@@ -159,6 +161,11 @@ def trained_before(layout: Layout, inputs: Inputs) -> tuple[bool, str]:
     except CheckpointError as error:
         return False, str(error)
     return True, f"run {inputs.key} has the same data, config and code; its weights match the hash on its card"
+
+
+def calibrated(card: CheckpointCard) -> bool:
+    """Whether the card has all that calibration finds; one of an earlier version may lack the open-set rule."""
+    return bool(card.mixture) and card.open_set is not None
 
 
 def evaluated_before(run: RunLayout, card: CheckpointCard) -> tuple[EvalReport | None, str]:

@@ -61,8 +61,9 @@ def _learned(layout: Layout, preset: Preset, data_hash: str) -> Iterator[StageFa
         yield from _waiting((*model.STAGES[1:], *release.STAGES), "depends on the trained model")
         return
     card = read_card(run.checkpoint)
-    if not card.mixture:
-        yield _step("calibrate", "the model card has no calibrated mix yet", reused=False)
+    if not model.calibrated(card):
+        what = "open-set rule" if card.mixture else "calibrated mix"
+        yield _step("calibrate", f"the model card has no {what} yet", reused=False)
         yield from _waiting((*model.STAGES[2:], *release.STAGES), "depends on the calibrated model")
         return
     yield _step("calibrate", model.CALIBRATED, reused=True)

@@ -40,6 +40,8 @@ def test_calibrate_puts_onto_the_card_what_it_says(model):
     card = read_card(CheckpointLayout(model[1]))
     assert (card.thresholds, card.rerank) == (output["thresholds"], output["rerank"])
     assert {group: found.model_dump() for group, found in card.mixture.items()} == output["mixture"]
+    assert card.open_set is not None
+    assert card.open_set.model_dump(mode="json") == output["open_set"]
     assert set(output["mixture"]) == {*SLICES, "untrained", "unexplained"}
     assert verify(CheckpointLayout(model[1])) == card
     shown = entityclip("calibrate", *model).stdout

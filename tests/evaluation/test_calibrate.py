@@ -12,15 +12,15 @@ from entityclip.evaluation.calibrate import (
     calibrate_index,
     calibrate_mixture,
     calibrate_thresholds,
-    proven_share,
 )
+from entityclip.evaluation.intervals import proven_share
 from entityclip.evaluation.mixture_search import Objective, mixture_of, parameters_of, queries_of
 from entityclip.retrieval import metrics
 from entityclip.retrieval.index import DEFAULT_MIXTURE, EntityIndex, PictureIndex
 from entityclip.retrieval.index.mixture import GROUPS, KINDS, groups_of
 from entityclip.retrieval.tagging import PRECISIONS, TAGS
 from entityclip.retrieval.vectors import best, shares, unit
-from entityclip.schemas import SLICES, Mixture
+from entityclip.schemas import SLICES, Mixture, OpenSetRule
 
 pytestmark = pytest.mark.slow
 
@@ -264,4 +264,5 @@ def test_no_more_pictures_are_embedded_than_calibration_looks_at(tmp_path, monke
 def test_without_validation_pictures_nothing_is_calibrated(tmp_path):
     data, model = tiny_data(tmp_path / "data"), tiny_model(tmp_path / "model")
     pairs.write_rows(data.pairs, pairs.PAIRS, [], name="val")
-    assert calibrate(model, data) == model.card.model_copy(update={"mixture": DEFAULT_MIXTURE})
+    nothing = {"mixture": DEFAULT_MIXTURE, "open_set": OpenSetRule()}
+    assert calibrate(model, data) == model.card.model_copy(update=nothing)

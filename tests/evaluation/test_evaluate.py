@@ -76,6 +76,18 @@ def test_entities_retrieve_their_pictures(evaluated):
     assert of_map.queries == 6
 
 
+def test_every_picture_is_tagged_once_more_without_its_own_entity(evaluated):
+    report, queries = evaluated
+    known = queries[queries["index"] == "mixed"]
+    assert known[["confidence", "unknown_confidence"]].notna().all(axis=None)
+    assert known["open_set"].isna().all()  # the card has no rule
+    others = queries[queries["index"] != "mixed"]
+    assert others[["confidence", "unknown_confidence"]].isna().all(axis=None)
+    assert 0 <= report.open_set_value("auroc") <= 100
+    assert report.open_set_value("false_accept_at_0.9") == 0  # nor has it thresholds
+    assert report.open_set_value("coverage_at_0.9") == 0
+
+
 def test_slices_with_fewer_than_five_queries_are_left_out(evaluated):
     report, _ = evaluated
     found = {(m.slice, m.queries) for m in report.metrics if (m.name, m.index) == ("R@1", "mixed")}

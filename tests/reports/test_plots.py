@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pandas as pd
 
-from entityclip.reports.plots import found_within, loss_curve, recall_by_slice
+from entityclip.reports.plots import coverage_curve, found_within, loss_curve, recall_by_slice
 from entityclip.schemas import EvalReport, Metric
 
 
@@ -38,6 +38,26 @@ def test_nothing_measured_draws_nothing() -> None:
     assert recall_by_slice(evaluation(metric("caption", "all", name="R@5"))) is None
     assert found_within(pd.DataFrame({"index": ["pairs"], "slice": ["one"], "rank": [1]})) is None
     assert loss_curve(pd.DataFrame({"step": [], "loss": []})) is None
+
+
+def test_coverage_stands_against_false_accepts_with_the_targets_as_dots() -> None:
+    known = {
+        "index": "mixed",
+        "rank": [1, 1, 2, 1],
+        "confidence": [0.9, 0.8, 0.7, 0.2],
+        "open_set": [0.9, 0.6, 0.3, 0.8],
+    }
+    unknown = {"unknown_confidence": [0.8, 0.5, 0.4, 0.1], "unknown_open_set": [0.2, 0.1, 0.1, 0.3]}
+    queries = pd.DataFrame(known | unknown)
+    accepts, coverage = (
+        metric("mixed", "all", name="false_accept_at_0.9"),
+        metric("mixed", "all", name="coverage_at_0.9"),
+    )
+    report = evaluation().model_copy(update={"open_set": (accepts, coverage)})
+    assert {"confidence", "open-set rule", "target 0.9"} <= set(words(coverage_curve(queries, report)))
+    without = queries.assign(open_set=float("nan"))
+    assert "open-set rule" not in words(coverage_curve(without, report))
+    assert coverage_curve(queries[["index", "rank"]], report) is None
 
 
 def test_colours_are_the_pages_variables() -> None:

@@ -18,9 +18,10 @@ from entityclip.errors import CheckpointError, ConfigError, DataError, IndexMism
 from entityclip.evaluation.evaluate import evaluate
 from entityclip.paths import DataLayout, PackageLayout
 from entityclip.retrieval.index import EntityIndex, PictureIndex
+from entityclip.retrieval.index.mixture import GROUPS, groups_of
 from entityclip.retrieval.predictor import Predictor
 from entityclip.retrieval.vectors import unit
-from entityclip.schemas import Filter, Mixture
+from entityclip.schemas import Filter, Mixture, OpenSetRule, OpenSetTarget, Tag
 
 MIXTURE = {
     "few": Mixture(caption=0.1, explanation=0.3, images=0.6, scale=1.02, offset=0.01),
@@ -92,6 +93,30 @@ def test_tag_is_above_the_threshold_of_the_card_or_not(predictor):
     out_of_reach = replace(predictor, model=replace(predictor.model, card=card.model_copy(update={"thresholds": {}})))
     for unknown in (out_of_reach.tag(picture), calibrated.tag(picture, index="caption")):
         assert not any(tag.above_threshold for tag in unknown)
+
+
+def test_tag_has_to_be_accepted_by_the_open_set_rule_as_well(predictor):
+    picture = tiny_picture("red", 0)
+
+    def tagged(rule: OpenSetRule | None) -> list[Tag]:
+        card = predictor.model.card.model_copy(update={"thresholds": {"0.9": 0.0}, "open_set": rule})
+        return replace(predictor, model=replace(predictor.model, card=card)).tag(picture)
+
+    without = tagged(None)  # a card of an earlier version: the confidence alone decides
+    assert all(tag.above_threshold and tag.open_set is None for tag in without)
+    weights = {"cosine": 2.0, "margin": 1.0, "photographs": 0.5, "intercept": -1.0}
+    scored = tagged(OpenSetRule(**weights))
+    assert not any(tag.above_threshold for tag in scored)  # it proves no target
+    rivals = [scored[1].score, *[scored[0].score] * 4]
+    for tag, rival in zip(scored, rivals, strict=True):
+        row = predictor.entities.row_of(tag.entity_id)
+        near = predictor.entities.vectors["images"][row] @ predictor.embed_images([picture])[0]
+        odds = 2 * tag.score + (tag.score - rival) + 0.5 * near - 1
+        assert tag.open_set == pytest.approx(1 / (1 + np.exp(-odds)), abs=1e-5)
+    group = GROUPS[groups_of(predictor.entities.rows)[predictor.entities.row_of(scored[0].entity_id)]]
+    target = OpenSetTarget(precision=0.9, false_accept_rate=0.1, thresholds={group: scored[0].open_set - 1e-6})
+    marked = tagged(OpenSetRule(**weights, targets=(target,)))
+    assert [tag.above_threshold for tag in marked] == [True, False, False, False, False]
 
 
 def test_uncalibrated_precision_is_refused(predictor):

@@ -1,0 +1,123 @@
+"""How well known pictures are told from unknown ones, and what the card's targets come to on an evaluation set.
+
+Every picture is tagged twice: with its own entity in the catalogue, and with that left out. All figures are in percent,
+of the whole set and by slice of the tagged entity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_auc_score, roc_curve  # type: ignore[import-untyped]
+
+from entityclip.evaluation.open_set_calibration import TaggedPictures
+from entityclip.model.checkpoint_card import CheckpointCard
+from entityclip.retrieval import metrics, tagging
+from entityclip.retrieval.index.mixture import GROUPS
+from entityclip.retrieval.open_set import accepted, scores
+from entityclip.schemas import SLICES, Metric
+
+UNKNOWN_SHARE = 0.2
+"""Share of unknown pictures for which ``precision_with_unknown`` is stated."""
+
+RECALL = 0.95
+"""Share of right tags for which the false-positive rate is stated."""
+
+DRAWS = 200
+"""Bootstrap resamples of the entities."""
+
+Statistic = Callable[[np.ndarray], float]
+"""(N,) how often each picture counts -> the figure; nan where nothing counts."""
+
+
+def tag_scores(tagged: TaggedPictures, card: CheckpointCard) -> np.ndarray:
+    """(N,) what ranks the tags: scores of the open-set rule, or confidences where the card has none."""
+    return tagged.confidence if card.open_set is None else scores(card.open_set, tagged.features)
+
+
+def sure(tagged: TaggedPictures, card: CheckpointCard, *, precision: float) -> np.ndarray:
+    """(N,) whether the first tag is marked ``above_threshold`` at this target precision."""
+    bar = tagging.bar_of(card, precision)
+    confident = tagged.confidence >= bar.confidence
+    if card.open_set is None:
+        return confident
+    if bar.open_set is None:
+        return np.zeros_like(confident)
+    return confident & accepted(bar.open_set, tag_scores(tagged, card), tagged.group)
+
+
+def open_set_metrics(tagged: TaggedPictures, card: CheckpointCard, *, fewest: int, seed: int) -> Iterator[Metric]:
+    """AUROC, false positives at 95 % recall, and false accepts, coverage and precision at each target of the card.
+
+    Args:
+        tagged: The pictures of an evaluation set.
+        card: Has the thresholds.
+        fewest: A slice needs so many known and so many unknown pictures.
+        seed: Of the bootstrap, which resamples entities.
+    """
+    marked = {p: sure(tagged, card, precision=p) for p in tagging.PRECISIONS}
+    ranked = tag_scores(tagged, card)
+    for name in ("all", *SLICES):
+        its = np.flatnonzero((tagged.group == GROUPS.index(name)) if name != "all" else np.ones(len(ranked), bool))
+        part = tagged.chosen(its)
+        if min(np.count_nonzero(part.unknown), np.count_nonzero(~part.unknown)) < fewest:
+            continue
+        where = {"index": "mixed", "direction": "image_to_text", "slice": name}
+        for figure in _figures(part, ranked[its], {p: m[its] for p, m in marked.items()}, seed=seed):
+            yield Metric.model_validate(where | figure._asdict())
+
+
+def _figures(
+    tagged: TaggedPictures, ranked: np.ndarray, marked: dict[float, np.ndarray], *, seed: int
+) -> Iterator[metrics.Figure]:
+    """Each figure, with its interval and the number of pictures that it is about."""
+    right, unknown = tagged.right, tagged.unknown
+    known = ~unknown
+    figures: list[tuple[str, np.ndarray, Statistic]] = []
+    if right.any():
+        told = right | unknown
+        for name, at in (("auroc", _area), ("fpr95", _false_positives)):
+            figures.append((name, told, partial(at, right=right, ranked=ranked, told=told)))
+    for precision, is_sure in marked.items():
+        figures.append((f"false_accept_at_{precision}", unknown, partial(_share, is_sure & unknown, unknown)))
+        figures.append((f"coverage_at_{precision}", known, partial(_share, is_sure & right, known)))
+        if (is_sure & known).any():
+            right_among = partial(_share, is_sure & right, is_sure & known)
+            mixed = partial(_mixed_precision, right=right, unknown=unknown, is_sure=is_sure)
+            figures.append((f"precision_at_{precision}", is_sure & known, right_among))
+            figures.append((f"precision_with_unknown_at_{precision}", is_sure, mixed))
+    codes = pd.factorize(tagged.entity)[0]
+    for name, counted, statistic in figures:
+        drawn = [statistic(w[codes]) for weights in metrics.resamples(codes, seed=seed, draws=DRAWS) for w in weights]
+        low, high = np.nanpercentile(drawn, (2.5, 97.5))
+        value = statistic(np.ones(len(codes)))
+        yield metrics.Figure(name, value, float(low), float(high), int(np.count_nonzero(counted)))
+
+
+def _share(some: np.ndarray, among: np.ndarray, weight: np.ndarray) -> float:
+    whole = float(weight @ among)
+    return 100 * float(weight @ some) / whole if whole else np.nan
+
+
+def _mixed_precision(weight: np.ndarray, *, right: np.ndarray, unknown: np.ndarray, is_sure: np.ndarray) -> float:
+    """Precision where ``UNKNOWN_SHARE`` of the pictures are unknown ones."""
+    each = np.where(
+        unknown,
+        UNKNOWN_SHARE / max(float(weight @ unknown), 1),
+        (1 - UNKNOWN_SHARE) / max(float(weight @ ~unknown), 1),
+    )
+    return _share(is_sure & right, is_sure, weight * each)
+
+
+def _area(weight: np.ndarray, *, right: np.ndarray, ranked: np.ndarray, told: np.ndarray) -> float:
+    """Area under the curve of right tags against those of unknown pictures."""
+    return 100 * float(roc_auc_score(right[told], ranked[told], sample_weight=weight[told] + 1e-12))
+
+
+def _false_positives(weight: np.ndarray, *, right: np.ndarray, ranked: np.ndarray, told: np.ndarray) -> float:
+    """Share of unknown pictures whose tag ranks as high as ``RECALL`` of the right tags."""
+    false, true, _ = roc_curve(right[told], ranked[told], sample_weight=weight[told] + 1e-12, drop_intermediate=False)
+    return 100 * float(false[np.searchsorted(true, RECALL)])
