@@ -6,8 +6,9 @@
 Every test picture is tagged with its own entity in the catalogue, and with that left out: then it shows something
 unknown. ``before`` marks tags by the confidence alone, as a card without an open-set rule does; the other figures are
 those of both. ``foreign`` has the shares of other pictures that get a sure tag: of a drawn catalogue of another seed,
-of mosaics, of noise, and of grey cards with a code that nobody has. The model is calibrated on the validation pictures
-first. Without --checkpoint, the demo preset is trained on the built-in catalogue (minutes). All figures are shares.
+of mosaics, of noise, and of grey cards with a code that no product has. The model is calibrated on the validation
+pictures first. Without --checkpoint, the demo preset is trained on the built-in catalogue (minutes). All figures are
+shares.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pictures of nothing that is in a catalogue: foreign products, mosaics, noise, grey cards with a code nobody has."""
+"""Pictures of nothing that is in a catalogue: foreign products, mosaics, noise, grey cards with an unknown code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well known pictures are told from unknown ones, and what the card's targets come to on an evaluation set.
+"""How well tags distinguish known pictures from unknown ones, and what the card's targets come to on other pictures.
 
 Every picture is tagged twice: with its own entity in the catalogue, and with that left out. All figures are in percent,
 of the whole set and by slice of the tagged entity.

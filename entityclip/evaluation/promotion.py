@@ -54,6 +54,8 @@ def decide(
         wins, won = _gain(challenger, champion, policy=policy, version=champion_version, paired=gain)
         holds, losses = _slices(challenger, champion, policy=policy, queries=queries)
         passed, reasons = wins and holds, [won, *losses]
+    refusing, accepts = _false_accepts(challenger, policy)
+    passed, reasons = passed and refusing, [*reasons, *accepts]
     return PromotionDecision(
         promoted=passed,
         reasons=tuple(reasons),
@@ -232,6 +234,20 @@ def _excuse(
     if gain.high < -policy.max_slice_drop:
         return None
     return f"noted only, since the 95 % interval of {gain.low:+.1f} to {gain.high:+.1f} reaches into what is allowed"
+
+
+def _false_accepts(challenger: EvalReport, policy: PromotionPolicy) -> tuple[bool, list[str]]:
+    """Whether few enough unknown pictures get a sure tag, and the sentence for it; nothing without a limit."""
+    if policy.max_false_accept_rate is None:
+        return True, []
+    limit, found = 100 * policy.max_false_accept_rate, challenger.open_set_value("false_accept_at_0.9")
+    if found is None:
+        return False, ["false accepts were not measured, so that promotion.max_false_accept_rate cannot be checked"]
+    passed = found <= limit + ROUNDING
+    return passed, [
+        f"{found:.1f} % of the pictures of unknown things get a sure tag at target precision 0.9; {limit:g} % are "
+        f"allowed: {'within' if passed else 'too many'}"
+    ]
 
 
 def _deciding(report: EvalReport, policy: PromotionPolicy) -> dict[str, Metric]:

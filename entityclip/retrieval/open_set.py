@@ -1,8 +1,8 @@
 """Whether a tag is accepted although the picture may show none of the entities.
 
 A confidence is a share among the entities of the catalogue, and one of them always has the largest. The open-set rule
-asks besides how similar the tagged entity is at all, how far the next one is behind, and how similar its photographs
-are. It stands beside the threshold of the confidence and accepts nothing that this refuses.
+also weighs how similar the tagged entity is at all, how far the next one is behind, and how similar its photographs
+are. It stands beside the threshold of the confidence and accepts nothing that the threshold refuses.
 """
 
 from __future__ import annotations

@@ -32,6 +32,12 @@ class PromotionPolicy(Record):
         default=False,
         description="Whether the whole 95 % interval of the gain, over the same queries, must reach min_gain.",
     )
+    max_false_accept_rate: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Share of pictures of unknown things that may get a sure tag at target precision 0.9.",
+    )
     latency_ms: float | None = Field(
         default=None, gt=0, description="95 of 100 pictures, tagged one after the other, must take at most this long."
     )

@@ -67,6 +67,30 @@ def test_challenger_against_champion(new, policy, promoted, reason):
     assert PromotionDecision.model_validate_json(decision.model_dump_json()) == decision
 
 
+@pytest.mark.parametrize(
+    ("accepts", "limit", "promoted", "reason"),
+    [
+        (
+            9.0,
+            0.1,
+            True,
+            "9.0 % of the pictures of unknown things get a sure tag at target precision 0.9",
+        ),
+        (11.0, 0.1, False, "10 % are allowed: too many"),
+        (11.0, None, True, ""),
+        (None, 0.1, False, "false accepts were not measured"),
+    ],
+)
+@pytest.mark.parametrize("champion", [None, report("old", OLD)])
+def test_challenger_has_to_keep_to_the_false_accept_rate(champion, accepts, limit, promoted, reason):
+    where = {"index": "mixed", "direction": "image_to_text", "slice": "all", "name": "false_accept_at_0.9"}
+    figures = () if accepts is None else (Metric(**where, value=accepts, low=0, high=100, queries=100),)
+    new = report("new", {"all": 75.0, "few": 50.0, "none": 30.0}, open_set=figures)
+    decision = decided(new, champion, max_false_accept_rate=limit)
+    assert decision.promoted is promoted
+    assert reason in " | ".join(decision.reasons)
+
+
 @pytest.mark.parametrize(("value", "needed", "promoted"), [(0.2, 0.0, True), (40.0, 40.0, True), (39.9, 40.0, False)])
 def test_first_champion_only_has_to_reach_the_minimal_value(value, needed, promoted):
     decision = decided(report("new", {"all": value}), None, min_first_score=needed)
