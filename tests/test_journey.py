@@ -19,6 +19,7 @@ from main_job import MINUTES, command, environment, last_line, retrain
 from safetensors import safe_open
 
 from entityclip.data.sources.catalog import MAPPING, draw_catalog
+from entityclip.model.checkpoint_card import CheckpointCard
 from entityclip.paths import Layout
 from entityclip.quality.text_quality_model import TextQualityModel
 from entityclip.schemas import BentoRecord, PromotionDecision, QualityReport
@@ -160,6 +161,11 @@ def test_a_dry_run_names_what_changed_or_is_damaged_and_touches_nothing(first: J
     assert with_damage(shard, "torn")["version"].startswith("runs: data/ is missing or damaged")
     weights = next(layout.work.glob("runs/*/checkpoint/*.safetensors"))
     assert "missing, or not the weights" in with_damage(weights, "torn")["train"]
+    card = next(layout.work.glob("runs/*/checkpoint/card.json"))
+    earlier = CheckpointCard.model_validate_json(card.read_text()).model_copy(update={"open_set": None})
+    without = with_damage(card, earlier.model_dump_json())
+    assert without["calibrate"] == "runs: the model card has no open-set rule yet"
+    assert without["evaluate"] == "runs: depends on the calibrated model"
     bento = next(path for path in layout.bento_home.rglob("service.py"))
     assert (
         with_damage(bento, "torn")["package"]

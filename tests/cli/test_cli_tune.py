@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from entityclip.cli import app
 from entityclip.model.checkpoint_card import read_card, verify
 from entityclip.paths import CheckpointLayout
-from entityclip.schemas import SLICES
+from entityclip.schemas import SLICES, OpenSetRule
 from entityclip.training import read_config
 
 
@@ -57,6 +57,20 @@ def test_tags_say_why_none_is_sure(model, tmp_path):
     refused = entityclip("tag", tmp_path / "photo.png", *model, "--precision", 0.5)
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert "precision 0.5 was not calibrated" in refused.stderr
+
+
+def test_tags_of_a_card_without_an_open_set_rule_come_with_a_warning(model, tmp_path):
+    tiny_picture("red", 0).save(tmp_path / "photo.png")
+    layout = CheckpointLayout(model[1])
+    earlier = read_card(layout).model_copy(update={"thresholds": {"0.9": 0.0}})
+    earlier.write(layout.card)
+    result = entityclip("tag", tmp_path / "photo.png", *model)
+    assert "earlier version, without an open-set rule: unknown things may be sure" in result.stderr
+    assert "open set" not in result.stdout
+    earlier.model_copy(update={"open_set": OpenSetRule()}).write(layout.card)
+    result = entityclip("tag", tmp_path / "photo.png", *model)
+    assert "No tag is sure: the open-set rule could not be proven for precision 0.9" in result.stderr
+    assert " open set " in result.stdout
 
 
 def test_reranked_tags_show_the_heads_probability(model, tmp_path):
