@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import zoneinfo
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,7 @@ from entityclip.monitoring.drift import DriftPolicy
 from entityclip.monitoring.feedback import FeedbackPolicy
 from entityclip.schemas import PromotionPolicy, Record
 from entityclip.schemas.renamed import refuse_renamed
+from entityclip.storage import atomic_write
 
 RENAMED = {
     "promotion.surely": "promotion.require_significant",
@@ -141,3 +143,18 @@ def read_config(path: Path) -> WorkspaceConfig:
         raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
     except ValidationError as error:
         raise ConfigError(f"{path}: {faults(error)}") from error
+
+
+def write_setting(path: Path, section: str, name: str, value: float) -> None:
+    """Replace one value in ``path``, which is laid out as ``default_config`` writes it; the other lines stay.
+
+    Raises:
+        ConfigError: The setting has no line of its own there; says which line to add.
+    """
+    text = path.read_text(encoding="utf-8") if path.exists() else default_config()
+    line = re.compile(rf"(^{section}:\n(?:(?:  .*)?\n)*?  {name}: ).*$", re.MULTILINE)
+    if not line.search(text):
+        raise ConfigError(
+            f"{path}: {section}.{name} has no line of its own; add `  {name}: {value:g}` under `{section}:`"
+        )
+    atomic_write(path, line.sub(rf"\g<1>{value:g}", text, count=1))

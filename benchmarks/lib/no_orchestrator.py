@@ -79,8 +79,7 @@ def learn(layout: Layout, data: DataLayout, preset: Preset) -> tuple[CheckpointC
     weight = calibrate_rerank(checkpoint.load(run.checkpoint), data)
     calibrated.model_copy(update={"rerank": weight}).write(run.checkpoint.card)
     report, _ = evaluate(checkpoint.load(run.checkpoint), data, split="test")
-    policy = PromotionPolicy()
-    promotion.decide(report, None, policy=policy, champion_version=None, data_hash=data_hash, suite_hash="none")
+    promotion.decide(report, [], policy=PromotionPolicy(), data_hash=data_hash, suite_hash="none")
     return calibrated, report
 
 

@@ -21,6 +21,7 @@ from entityclip.model.backbones import Choice
 from entityclip.model.config import ModelConfig
 from entityclip.model.entityclip import EntityCLIP
 from entityclip.paths import DataLayout, DecodedLayout
+from entityclip.retrieval import metrics
 from entityclip.schemas import Split
 from entityclip.training.batches import DRAWS, augment
 from entityclip.training.memory import keep_freed_memory
@@ -142,6 +143,5 @@ def difference(ours: np.ndarray, theirs: np.ndarray) -> list[float]:
     The bootstrap draws queries, each with the answers of all seeds.
     """
     gained = 100 * (ours.astype(float) - theirs.astype(float)).mean(axis=0)
-    rng = np.random.default_rng(0)
-    means = gained[rng.integers(0, len(gained), size=(2000, len(gained)))].mean(axis=1)
-    return [round(float(value), 1) for value in (gained.mean(), *np.quantile(means, (0.025, 0.975)))]
+    (found,) = metrics.mean_figures({"gain": gained}, np.arange(len(gained)), seed=0)
+    return [round(value, 1) for value in (found.value, found.low, found.high)]

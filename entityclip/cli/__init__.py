@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import typer
 
-from entityclip.cli import ablate, audit, backbones, data, explain, export, gate, model, query, review, score, tune
+from entityclip.cli import (
+    ablate,
+    audit,
+    backbones,
+    data,
+    explain,
+    export,
+    gate,
+    model,
+    query,
+    review,
+    score,
+    seeds,
+    tune,
+)
 from entityclip.cli.group import Commands
 
 app = typer.Typer(
@@ -46,6 +60,7 @@ for command in (
     model.evaluate,
     export.export,
     ablate.ablate,
+    seeds.seeds,
     gate.gate_report,
     tune.tune,
     query.search,

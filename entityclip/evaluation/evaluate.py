@@ -26,16 +26,14 @@ from entityclip.errors import DataError
 from entityclip.evaluation.improvements import find_improvements
 from entityclip.evaluation.open_set_calibration import TaggedPictures
 from entityclip.evaluation.open_set_metrics import open_set_metrics, tag_scores
+from entityclip.evaluation.slices import SLICE_MINIMUM, slices
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.paths import DataLayout
 from entityclip.retrieval import metrics
 from entityclip.retrieval.index import EntityIndex, PictureIndex
 from entityclip.retrieval.metrics import Figure, Ranked
 from entityclip.retrieval.vectors import best
-from entityclip.schemas import SLICES, Candidates, EvalReport, IndexKind, Metric, Probe, Split
-
-SLICE_MINIMUM = 5
-"""Slices with fewer queries are not reported: their figures would say nothing."""
+from entityclip.schemas import Candidates, EvalReport, IndexKind, Metric, Probe, Split
 
 DISTINCT = 0.9
 """Least share of distinct captions for which picture-caption retrieval is measured. A catalogue repeats the entity's
@@ -233,15 +231,6 @@ def _retrieval_metrics(
             values = {figure: found.loc[rows["found"], figure].to_numpy() for figure in ("mAP", "P@10")}
             for figure in metrics.mean_figures(values, rows["entity_id"].to_numpy(), seed=seed):
                 yield Metric(index=kind, direction="text_to_image", slice=name, **figure._asdict())
-
-
-def slices(queries: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """'all', each of SLICES, each category and each language, with their rows; small ones are left out."""
-    yield "all", queries
-    parts = [(name, queries[queries["slice"] == name]) for name in SLICES]
-    for column in ("category", "language"):
-        parts += [(f"{column}={value!s}", rows) for value, rows in queries.groupby(column) if value]
-    yield from ((name, rows) for name, rows in parts if len(rows) >= SLICE_MINIMUM)
 
 
 # ---------------------------------------------------------------- what others compare with

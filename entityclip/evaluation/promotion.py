@@ -3,56 +3,69 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
 from entityclip.errors import ConfigError
-from entityclip.retrieval import metrics
+from entityclip.evaluation.paired import SliceChange, paired_gain, slice_changes
 from entityclip.schemas import EvalReport, Gain, Metric, PromotionDecision, PromotionPolicy, Release, ServingCheck
 
 ROUNDING = 1e-9
 """Tolerance in points for rounding."""
 
 
+@dataclass(frozen=True, eq=False)
+class Champion:
+    """A present or former champion, measured on the challenger's evaluation set."""
+
+    version: str
+    report: EvalReport
+    queries: pd.DataFrame | None = None
+    """The evaluator's rows; None: nothing can be paired."""
+
+
 def decide(
     challenger: EvalReport,
-    champion: EvalReport | None,
+    champions: Sequence[Champion],
     *,
     policy: PromotionPolicy,
-    champion_version: str | None,
     data_hash: str,
     suite_hash: str,
-    queries: tuple[pd.DataFrame, pd.DataFrame] | None = None,
+    queries: pd.DataFrame | None = None,
+    looks: int = 1,
 ) -> PromotionDecision:
     """Promote or refuse the challenger, with a sentence for each reason.
 
     Args:
         challenger: Report of the new model.
-        champion: Report of the model in service, on the same evaluation set; None when there is none.
+        champions: The champion in service first, then those before it: the gain is over the first, and slices are held
+            against all of them, so that a loss that is allowed once is not allowed again each night. Empty where there
+            is none.
         policy: Required gain and permitted losses.
-        champion_version: Version of the model in service; None when there is none.
         data_hash: Data that the challenger was trained on.
         suite_hash: Rules that those data passed.
-        queries: The evaluator's frames of challenger and champion. They give the 95 % interval of a gain in recall,
-            which decides if the policy requires it, and by which a category can refuse the challenger.
+        queries: The evaluator's rows of the challenger. With those of a champion they give the intervals of the gain
+            and of each slice.
+        looks: Challengers that were compared with the champion in service, this one included.
 
     Raises:
-        ConfigError: The reports are about different evaluation sets, the policy names a metric that was not
-            measured, or only one of ``champion`` and ``champion_version`` is given.
+        ConfigError: The reports are about different evaluation sets, or the policy names a metric that was not
+            measured.
     """
-    if (champion is None) != (champion_version is None):
-        missing = "report" if champion is None else "version"
-        raise ConfigError(f"the champion's {missing} is missing; expected its report and its version, or neither")
-    gain = None
-    if champion is None:
+    gain, current = None, champions[0] if champions else None
+    if current is None:
         passed, reasons = _against_none(challenger, policy)
-    elif challenger.model_fingerprint == champion.model_fingerprint:
-        passed, reasons = False, [f"this model is the champion {champion_version} already"]
+    elif challenger.model_fingerprint == current.report.model_fingerprint:
+        passed, reasons = False, [f"this model is the champion {current.version} already"]
     else:
-        _require_same_set(challenger, champion, champion_version)
-        gain = None if queries is None else paired_gain(*queries, policy=policy)
-        wins, won = _gain(challenger, champion, policy=policy, version=champion_version, paired=gain)
-        holds, losses = _slices(challenger, champion, policy=policy, queries=queries)
+        for champion in champions:
+            _require_same_set(challenger, champion)
+        if queries is not None and current.queries is not None:
+            gain = paired_gain(queries, current.queries, policy=policy, looks=looks)
+        wins, won = _gain(challenger, current, policy=policy, paired=gain)
+        holds, losses = _slices(challenger, champions, policy=policy, queries=queries)
         passed, reasons = wins and holds, [won, *losses]
     refusing, accepts = _false_accepts(challenger, policy)
     passed, reasons = passed and refusing, [*reasons, *accepts]
@@ -60,7 +73,7 @@ def decide(
         promoted=passed,
         reasons=tuple(reasons),
         challenger=challenger.model_fingerprint,
-        champion=champion_version,
+        champion=None if current is None else current.version,
         data_hash=data_hash,
         suite_hash=suite_hash,
         evaluation_hash=challenger.evaluation_hash,
@@ -108,10 +121,10 @@ def certify(
     )
 
 
-def _require_same_set(challenger: EvalReport, champion: EvalReport, version: str | None) -> None:
-    if challenger.evaluation_hash != champion.evaluation_hash:
+def _require_same_set(challenger: EvalReport, champion: Champion) -> None:
+    if challenger.evaluation_hash != champion.report.evaluation_hash:
         raise ConfigError(
-            f"champion {version} was evaluated on set {champion.evaluation_hash}, the challenger on "
+            f"champion {champion.version} was evaluated on set {champion.report.evaluation_hash}, the challenger on "
             f"{challenger.evaluation_hash}: their figures cannot be compared; evaluate the champion again on the "
             "challenger's data"
         )
@@ -166,74 +179,74 @@ def _against_none(challenger: EvalReport, policy: PromotionPolicy) -> tuple[bool
 
 
 def _gain(
-    challenger: EvalReport,
-    champion: EvalReport,
-    *,
-    policy: PromotionPolicy,
-    version: str | None,
-    paired: Gain | None,
+    challenger: EvalReport, champion: Champion, *, policy: PromotionPolicy, paired: Gain | None
 ) -> tuple[bool, str]:
-    new, old = _deciding(challenger, policy)["all"], _deciding(champion, policy)["all"]
+    new, old = _deciding(challenger, policy)["all"], _deciding(champion.report, policy)["all"]
     gain = new.value - old.value
-    surest = (
-        gain if not policy.require_significant else paired.low if paired else float("nan")
-    )  # nothing paired: nothing is sure
-    passed = surest >= policy.min_gain - ROUNDING
-    interval = f" (95 % interval {paired.low:+.1f} to {paired.high:+.1f})" if paired else ""
-    needed = f"{policy.min_gain:+.1f} are needed{', by the whole interval' if policy.require_significant else ''}"
+    if policy.require_significant:
+        passed = paired is not None and paired.low > policy.min_gain + ROUNDING
+        needed = f"the whole interval must lie above {policy.min_gain:+.1f}"
+    else:
+        passed, needed = gain >= policy.min_gain - ROUNDING, f"{policy.min_gain:+.1f} are needed"
+    interval = f" ({_level(paired.looks)} interval {paired.low:+.1f} to {paired.high:+.1f})" if paired else ""
     return passed, (
-        f"{_title(policy)} is {new.value:.1f} against {old.value:.1f} of {version} over {new.queries:,} queries, "
-        f"a gain of {gain:+.1f} points{interval}; {needed}: {'enough' if passed else 'too little'}"
+        f"{_title(policy)} is {new.value:.1f} against {old.value:.1f} of {champion.version} over {new.queries:,} "
+        f"queries, a gain of {gain:+.1f} points{interval}; {needed}: {'enough' if passed else 'too little'}"
     )
 
 
+def _level(looks: int) -> str:
+    """The level of a gain's interval, and why it is not 95 %."""
+    return "95 %" if looks == 1 else f"{100 - 5 / looks:.4g} %, look {looks} at this champion,"
+
+
 def _slices(
-    challenger: EvalReport,
-    champion: EvalReport,
-    *,
-    policy: PromotionPolicy,
-    queries: tuple[pd.DataFrame, pd.DataFrame] | None,
+    challenger: EvalReport, champions: Sequence[Champion], *, policy: PromotionPolicy, queries: pd.DataFrame | None
 ) -> tuple[bool, list[str]]:
-    """Whether every slice is within its limit, and a sentence for each that is not."""
-    new, old = _deciding(challenger, policy), _deciding(champion, policy)
+    """Whether no slice loses too much against any of the champions, and a sentence for each that does or may."""
     passed, reasons = True, []
-    for name in [n for n in old if n != "all"]:
-        if name not in new:
-            passed = False
-            reasons.append(f"slice {name} was measured for the champion but not for the challenger")
-            continue
-        loss, counted = old[name].value - new[name].value, new[name].queries
-        if loss <= policy.max_slice_drop + ROUNDING:
-            continue
-        excuse = _excuse(name, counted, policy=policy, queries=queries)
-        passed = passed and excuse is not None
-        reasons.append(
-            f"slice {name} falls from {old[name].value:.1f} to {new[name].value:.1f} over {counted:,} queries; "
-            f"a loss of {policy.max_slice_drop:.1f} points is allowed: {excuse or 'too much'}"
-        )
-    return passed, reasons or [f"no slice loses more than {policy.max_slice_drop:.1f} points"]
+    for champion in champions:
+        new, old = _deciding(challenger, policy), _deciding(champion.report, policy)
+        changes: dict[str, SliceChange] = {}
+        if queries is not None and champion.queries is not None:
+            changes = {change.name: change for change in slice_changes(queries, champion.queries, policy=policy)}
+        for name in [n for n in old if n != "all"]:
+            if name not in new:
+                passed = False
+                reasons.append(f"slice {name} was measured for {champion.version} but not for the challenger")
+                continue
+            held, why = _verdict(new[name], old[name], changes.get(name), policy=policy)
+            passed = passed and held
+            if why:
+                reasons.append(
+                    f"slice {name} changes from {old[name].value:.1f} of {champion.version} to {new[name].value:.1f} "
+                    f"over {new[name].queries:,} queries; a loss of {policy.max_slice_drop:.1f} points is allowed: "
+                    f"{why}"
+                )
+    versions = ", ".join(champion.version for champion in champions)
+    return passed, reasons or [f"no slice loses more than {policy.max_slice_drop:.1f} points against {versions}"]
 
 
-def _excuse(
-    name: str, counted: int, *, policy: PromotionPolicy, queries: tuple[pd.DataFrame, pd.DataFrame] | None
-) -> str | None:
-    """Why a loss beyond the tolerance does not refuse the challenger; None if it does.
+def _verdict(new: Metric, old: Metric, change: SliceChange | None, *, policy: PromotionPolicy) -> tuple[bool, str]:
+    """Whether a slice holds, and why that is worth a sentence; empty where it is not.
 
-    Of many categories, one always looks bad by chance, so a category refuses only by its interval.
+    Where the slice is large enough to show it, the whole interval must lie within the allowed loss; elsewhere, the
+    loss itself. Of many small categories, one always looks bad by chance, so these refuse only by the whole interval.
     """
-    if counted < policy.min_slice_queries:
-        return f"not counted, since it has fewer than {policy.min_slice_queries}"
-    if not name.startswith("category="):
-        return None
-    gain = None
-    if queries is not None:
-        new, old = queries
-        gain = paired_gain(new[new["category"] == name.removeprefix("category=")], old, policy=policy)
-    if gain is None:
-        return "noted only, since a category without an interval may lose by chance"
-    if gain.high < -policy.max_slice_drop:
-        return None
-    return f"noted only, since the 95 % interval of {gain.low:+.1f} to {gain.high:+.1f} reaches into what is allowed"
+    allowed = policy.max_slice_drop + ROUNDING
+    within = old.value - new.value <= allowed  # false also where one is not a number
+    category = new.slice.startswith("category=")
+    if new.queries < policy.min_slice_queries:
+        return True, "" if within else f"not counted, since it has fewer than {policy.min_slice_queries}"
+    if change is None:
+        lost, known = not (within or category), "it has no interval"
+    else:
+        known = f"the interval of all slices together is {change.low:+.1f} to {change.high:+.1f}"
+        if change.high - change.low <= allowed:
+            shown = change.low >= -allowed
+            return shown, "" if shown else f"{known}, narrow enough to lie within, and it does not: too much"
+        lost = change.high < -allowed if category else not within
+    return not lost, "" if within else f"{known}: {'too much' if lost else 'noted only'}"
 
 
 def _false_accepts(challenger: EvalReport, policy: PromotionPolicy) -> tuple[bool, list[str]]:
@@ -252,7 +265,8 @@ def _false_accepts(challenger: EvalReport, policy: PromotionPolicy) -> tuple[boo
 
 def _deciding(report: EvalReport, policy: PromotionPolicy) -> dict[str, Metric]:
     """Slice -> the metric that decides."""
-    found = {m.slice: m for m in report.metrics if (m.index, m.name) == (policy.index, policy.metric)}
+    wanted = (policy.index, policy.metric, policy.direction)
+    found = {m.slice: m for m in report.metrics if (m.index, m.name, m.direction) == wanted}
     if "all" not in found or policy.metric.endswith("rank"):
         known = sorted({m.name for m in report.metrics if m.index == policy.index and not m.name.endswith("rank")})
         raise ConfigError(
@@ -264,26 +278,3 @@ def _deciding(report: EvalReport, policy: PromotionPolicy) -> dict[str, Metric]:
 
 def _title(policy: PromotionPolicy) -> str:
     return f"{policy.metric} of the {policy.index} index"
-
-
-def paired_gain(
-    challenger: pd.DataFrame, champion: pd.DataFrame, *, policy: PromotionPolicy, seed: int = 0
-) -> Gain | None:
-    """Gain of the challenger on the same queries, with its 95 % interval (paired bootstrap).
-
-    The difficulty of the queries is the same for both and cancels, so the interval is far narrower than those of two
-    recalls. None if the policy decides by another metric than a recall, which a single query does not have.
-
-    Args:
-        challenger: The evaluator's rows of the challenger.
-        champion: The evaluator's rows of the champion; rows that the challenger lacks are left out.
-        policy: Names index and metric.
-        seed: Seed of the bootstrap.
-    """
-    if not policy.metric.startswith("R@"):
-        return None
-    k = int(policy.metric.removeprefix("R@"))
-    new, old = (q[q["index"] == policy.index].set_index("pair_id") for q in (challenger, champion))
-    won = 100 * ((new["rank"] <= k).astype(float) - (old["rank"] <= k).astype(float).reindex(new.index))
-    (figure,) = metrics.mean_figures({"gain": won.to_numpy()}, new["entity_id"].to_numpy(), seed=seed)
-    return Gain(points=figure.value, low=figure.low, high=figure.high, queries=figure.queries)

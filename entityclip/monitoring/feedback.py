@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Literal, Protocol
 
-import numpy as np
 import pandas as pd
 from pydantic import Field
 
@@ -248,10 +247,10 @@ def agreement(rows: Iterable[JudgedRow]) -> pd.DataFrame:
 
 
 def _share(right: int, judged: int) -> tuple[float, float, float]:
-    z, p = 1.96, right / judged
-    middle = (p + z**2 / (2 * judged)) / (1 + z**2 / judged)
-    half = z / (1 + z**2 / judged) * float(np.sqrt(p * (1 - p) / judged + z**2 / (4 * judged**2)))
-    return 100 * p, 100 * max(0.0, middle - half), 100 * min(1.0, middle + half)
+    from scipy import stats  # slow to import, and every command reads this module's settings
+
+    found = stats.binomtest(right, judged).proportion_ci(method="wilson")
+    return 100 * right / judged, 100 * float(found.low), 100 * float(found.high)
 
 
 def _monday(day: date) -> date:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from entityclip.paths.artifacts import CheckpointLayout, DataLayout, DecodedLayout, RunLayout
+from entityclip.paths.experiments import AblationLayout
 from entityclip.paths.service import FeedbackLayout, StateLayout, WatchLayout
 
 
@@ -93,6 +94,11 @@ class Layout:
     def decision(self, key: str) -> Path:
         """One promotion decision; never deleted."""
         return self.reports / "decisions" / f"{key}.json"
+
+    @property
+    def decisions(self) -> list[Path]:
+        """Every promotion decision so far."""
+        return sorted(self.decision("*").parent.glob("*.json"))
 
     def serving_check(self, version: str) -> Path:
         """Whether this release can be served; never deleted."""
@@ -223,6 +229,11 @@ class Layout:
     def decoded(self) -> DecodedLayout:
         """Cache of decoded training pictures, shared by all runs."""
         return DecodedLayout(self.work / "decoded")
+
+    @property
+    def seeds(self) -> AblationLayout:
+        """Trainings with several seeds, for their deviation."""
+        return AblationLayout(self.work / "seeds")
 
     @property
     def source_provided_ledger(self) -> Path:

@@ -175,6 +175,26 @@ def mean_figures(values: dict[str, np.ndarray], groups: np.ndarray, *, seed: int
     return _figures(values, np.concatenate([_means(sums, weights) for weights in resamples(codes, seed=seed)]))
 
 
+def subset_means(values: np.ndarray, members: np.ndarray, groups: np.ndarray, *, seed: int) -> np.ndarray:
+    """Means of S overlapping subsets of the queries over the same resamples, so that they can be tested together.
+
+    Args:
+        values: (Q,) one value for each query.
+        members: (Q, S) bool, which queries are in which subset.
+        groups: (Q,) as in ``rank_figures``.
+        seed: Of the bootstrap.
+
+    Returns:
+        (draws, S) float32; nan where a resample holds no query of the subset.
+    """
+    codes = _codes(groups)
+    columns = [np.bincount(codes[inside], values[inside], minlength=codes.max() + 1) for inside in members.T]
+    counts = [np.bincount(codes[inside], minlength=codes.max() + 1) for inside in members.T]
+    sums, sizes = (np.stack(parts, axis=1).astype(np.float32) for parts in (columns, counts))
+    with np.errstate(invalid="ignore"):
+        return np.concatenate([(weights @ sums) / (weights @ sizes) for weights in resamples(codes, seed=seed)])
+
+
 def resamples(codes: np.ndarray, *, seed: int, draws: int = DRAWS) -> Iterator[np.ndarray]:
     """Bootstrap weights, a few draws at a time: (some, G) float32, how often each of G groups was drawn.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal
+
+from pydantic import Field, model_validator
 
 from entityclip.schemas.base import IndexKind, Record
 
@@ -16,9 +18,9 @@ class PromotionPolicy(Record):
     max_slice_drop: float = Field(
         default=5.0,
         ge=0,
-        description="Points that any slice may lose. A larger loss of a slice by training pictures or by language "
-        "refuses the challenger; a category refuses it only if the whole 95 % interval of its loss is beyond, "
-        "else it is noted.",
+        description="Points that any slice may lose against each of the last champions. Where a slice is so large "
+        "that the interval of its change is no wider than this, the whole interval must lie within; a small category "
+        "refuses the challenger only if its whole interval lies beyond.",
     )
     min_slice_queries: int = Field(
         default=30, ge=1, description="A slice with fewer queries is noted but does not refuse the challenger."
@@ -29,8 +31,18 @@ class PromotionPolicy(Record):
         description="Whether the lower end of a first champion's 95 % interval must be above chance.",
     )
     require_significant: bool = Field(
-        default=False,
-        description="Whether the whole 95 % interval of the gain, over the same queries, must reach min_gain.",
+        default=True,
+        description="Whether the whole 95 % interval of the gain, over the same queries and with the deviation between "
+        "seeds, must lie above min_gain.",
+    )
+    seed_deviation: float = Field(
+        default=1.5,
+        ge=0,
+        description="Standard deviation of the deciding metric, in points, between trainings that differ only in their "
+        "seed; `entityclip seeds` measures it.",
+    )
+    compared_champions: int = Field(
+        default=3, ge=1, description="Slices are compared with those of so many last champions, the current one first."
     )
     max_false_accept_rate: float | None = Field(
         default=None,
@@ -50,14 +62,32 @@ class PromotionPolicy(Record):
         description="Approval timeout in hours; on expiry the champion stays. null: no approval is needed.",
     )
 
+    @property
+    def direction(self) -> Literal["image_to_text", "text_to_image"]:
+        """Who queries whom in the deciding metric: a recall is that of pictures that look for their entity."""
+        return "image_to_text" if self.metric.startswith("R@") else "text_to_image"
+
+    @model_validator(mode="after")
+    def _gain_with_an_interval(self) -> PromotionPolicy:
+        if self.require_significant and not self.metric.startswith("R@"):
+            raise ValueError(
+                f"metric is {self.metric!r}, and only a recall (R@1, R@5, R@10) has an interval of its gain; expected "
+                "one of them, or require_significant: false"
+            )
+        return self
+
 
 class Gain(Record):
     """Gain of the challenger over the champion on the same queries, in points of the deciding metric."""
 
     points: float
-    low: float = Field(description="Lower end of the 95 % interval, by paired bootstrap over entities.")
+    low: float = Field(
+        description="Lower end of the interval, by paired bootstrap over entities and the deviation between seeds: "
+        "95 % at the first look, at look n so wide that it misses in 5 / n of 100 cases."
+    )
     high: float
     queries: int
+    looks: int = Field(default=1, description="Challengers compared with this champion so far, this one included.")
 
 
 class PromotionDecision(Record):

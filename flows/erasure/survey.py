@@ -195,7 +195,7 @@ def _releases_found(layout: Layout, result: Survey) -> None:
                     place=f"release {version}", what=what, count=1, action="cannot be restored; its model stays"
                 )
             )
-    for path in sorted(layout.decision("x").parent.glob("*.json")):
+    for path in layout.decisions:
         decision = PromotionDecision.read(path)
         if decision is not None and decision.data_hash in doomed and decision.challenger not in result.models:
             result.models.append(decision.challenger)

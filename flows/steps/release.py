@@ -12,7 +12,7 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from bentos.build import package
-from entityclip.errors import PackagingError
+from entityclip.errors import EntityClipError, PackagingError
 from entityclip.evaluation import promotion
 from entityclip.model.checkpoint_card import CheckpointCard
 from entityclip.paths import Layout, RunLayout
@@ -34,7 +34,7 @@ from flows.steps.artifacts import show_decision, show_serving_check
 from flows.steps.model import TrainedModel
 from flows.steps.stage_timer import StageTimer
 from flows.workspace import versions
-from flows.workspace.registry import assign_champion, champion, fetch_release, was_champion
+from flows.workspace.registry import assign_champion, champion, fetch_release, last_champions, was_champion
 
 STAGES = ("promote", "package", "smoke")
 CERTIFIED = "an earlier run built and certified it, and was stopped before it made it the champion"
@@ -55,17 +55,15 @@ def decide(
     layout: Layout, trained: TrainedModel, data_hash: str, suite_hash: str, *, floors: bool = True
 ) -> PromotionDecision:
     """Compare the challenger with the champion on the same evaluation set, by the current policy."""
-    current = champion(layout)
-    theirs = None if current is None else champion_figures(layout, current, trained.evaluation)
-    ours = pd.read_parquet(layout.run(trained.run).queries)
+    policy = policy_of(layout, floors=floors)
     decision = promotion.decide(
         trained.evaluation,
-        None if theirs is None else theirs[0],
-        policy=policy_of(layout, floors=floors),
-        champion_version=None if current is None else current.version,
+        measured_champions(layout, trained, count=policy.compared_champions),
+        policy=policy,
         data_hash=data_hash,
         suite_hash=suite_hash,
-        queries=None if theirs is None else (ours, theirs[1]),
+        queries=pd.read_parquet(layout.run(trained.run).queries),
+        looks=looks(layout, trained.card.fingerprint),
     )
     decision.write(layout.run(trained.run).decision)
     show_decision(decision)
@@ -74,19 +72,47 @@ def decide(
 
 
 def policy_of(layout: Layout, *, floors: bool) -> PromotionPolicy:
-    """The workspace's promotion policy; without ``floors``, which a preset may switch off, it does not require a
-    result above chance.
+    """The workspace's promotion policy; without ``floors``, which a preset may switch off, it requires neither a result
+    above chance nor a significant gain.
     """
     policy = read_config(layout.config).promotion
-    return policy if floors else policy.model_copy(update={"require_above_chance": False})
+    return policy if floors else policy.model_copy(update={"require_above_chance": False, "require_significant": False})
 
 
-def champion_figures(layout: Layout, current: Release, challenger: EvalReport) -> tuple[EvalReport, pd.DataFrame]:
-    """The champion measured on the challenger's evaluation set: the same data, the same code."""
+def looks(layout: Layout, challenger: str) -> int:
+    """Challengers that were compared with the champion in service, this one included."""
+    current = champion(layout)
+    decisions = (PromotionDecision.read(path) for path in layout.decisions)
+    known = {d.challenger for d in decisions if d is not None and current is not None and d.champion == current.version}
+    return len(known | {challenger})
+
+
+def measured_champions(layout: Layout, trained: TrainedModel, *, count: int) -> list[promotion.Champion]:
+    """The last ``count`` champions, the current one first, measured on the challenger's evaluation set: the same data,
+    the same code.
+
+    A former champion whose data were erased, or whose weights can no longer be read, is left out with a warning; the
+    current one must be there.
+    """
+    found: list[promotion.Champion] = []
+    for version in last_champions(layout, count=count):
+        try:
+            report, queries = champion_figures(layout, version, trained.evaluation)
+        except EntityClipError as error:
+            if not found:
+                raise
+            get_run_logger().warning("slices are not compared with those of %s: %s", version, error)
+        else:
+            found.append(promotion.Champion(version, report, queries))
+    return found
+
+
+def champion_figures(layout: Layout, version: str, challenger: EvalReport) -> tuple[EvalReport, pd.DataFrame]:
+    """One champion measured on the challenger's evaluation set."""
     from entityclip.evaluation.evaluate import evaluate
     from entityclip.model import checkpoint  # loads torch: imported only when needed
 
-    model = checkpoint.load(fetch_release(layout, current.version).model)
+    model = checkpoint.load(fetch_release(layout, version).model)
     return evaluate(model, layout.data, split=challenger.split)
 
 

@@ -67,6 +67,20 @@ def history(layout: Layout) -> list[ChampionPeriod]:
     return periods
 
 
+def last_champions(layout: Layout, *, count: int) -> list[str]:
+    """Versions of the champion and of up to ``count`` - 1 champions before it, the newest first; empty without one.
+
+    A release that a rollback took out of service is not among them.
+    """
+    periods, kept = history(layout), list[str]()
+    for period in periods:
+        if period.version in kept:
+            del kept[kept.index(period.version) + 1 :]
+        else:
+            kept.append(period.version)
+    return kept[::-1][:count] if periods and periods[-1].until is None else []
+
+
 def versions(layout: Layout) -> dict[str, str]:
     """Version -> commit of every release, oldest first."""
     return {e["version"]: e["commit"] for e in _events(layout, "registration")}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from entityclip.evaluation.evaluate import SLICE_MINIMUM
+from entityclip.evaluation.slices import SLICE_MINIMUM
 from entityclip.experiments.gate_report.study import ON, TrainedVariant, alone_by_rule
 from entityclip.retrieval import metrics
 from entityclip.schemas import SLICES, IndexKind

@@ -11,7 +11,15 @@ from entityclip.paths import CheckpointLayout, DataLayout, Layout
 from entityclip.schemas import IngestReport, PromotionDecision, Release
 from flows.workspace import registry
 from flows.workspace.dvc_hashes import folder_hash
-from flows.workspace.registry import assign_champion, champion, fetch_release, history, was_champion
+from flows.workspace.registry import (
+    assign_champion,
+    champion,
+    fetch_release,
+    history,
+    last_champions,
+    unassign_champion,
+    was_champion,
+)
 from flows.workspace.repository import Repository
 from flows.workspace.versions import record_decision, release, version_data
 
@@ -94,6 +102,17 @@ def test_a_rollback_is_the_champion_though_a_higher_version_exists(
     assert champion(workspace) == first
     assert [r.version for r in history(workspace)] == ["v1.0.0", "v1.1.0", "v1.0.0"]
     assert [r.message for r in history(workspace)] == ["it won", "it won", "it was better"]
+    assert last_champions(workspace, count=3) == ["v1.0.0"]  # what was taken out of service sets no standard
+
+
+def test_last_champions_are_the_newest_first(workspace: Layout, released: Callable[[str], Release]) -> None:
+    assert last_champions(workspace, count=3) == []
+    for fingerprint in ("alpha", "beta", "gamma"):
+        released(fingerprint)
+    assert last_champions(workspace, count=2) == ["v1.2.0", "v1.1.0"]
+    assert last_champions(workspace, count=9) == ["v1.2.0", "v1.1.0", "v1.0.0"]
+    unassign_champion(workspace, "v1.2.0", message="erased")
+    assert last_champions(workspace, count=3) == []
 
 
 def test_an_unknown_version_is_named_with_those_that_exist(
