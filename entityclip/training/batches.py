@@ -5,7 +5,7 @@ Every draw comes from a generator seeded by (seed, step): a run that was killed 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -21,6 +21,7 @@ from entityclip.errors import DataError
 from entityclip.model.entityclip import Batch
 from entityclip.paths import DataLayout, DecodedLayout
 from entityclip.schemas import Split
+from entityclip.training.siblings import beside_siblings, nearest_siblings
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class TrainingSet:
     pair_ids: np.ndarray  # (N,)
     captions: list[list[str]]  # by entity number
     explanations: list[list[str]]  # by entity number, names masked; empty where there is none
+    siblings: np.ndarray | None = None  # (E, K) entity numbers, nearest first, -1 for none; None where not wanted
 
     def __len__(self) -> int:
         return len(self.entities)
@@ -73,6 +75,15 @@ def load_training_set(
     )
 
 
+def with_siblings(training: TrainingSet, data: DataLayout, *, split: Split = "train") -> TrainingSet:
+    """The same with the siblings of each entity: by its explanations, or by its captions where it has none."""
+    entities = dict.fromkeys(read_frame(data.pairs, name=split, columns=["entity_id"])["entity_id"])
+    table = read_frame(data.entities, columns=["entity_id", "category"]).drop_duplicates("entity_id")
+    categories = table.set_index("entity_id")["category"].reindex(list(entities)).fillna("").tolist()
+    texts = [about or named for about, named in zip(training.explanations, training.captions, strict=True)]
+    return replace(training, siblings=nearest_siblings(texts, categories))
+
+
 def _by_entity(keys: pd.Series, texts: pd.Series, numbers: dict[str, int]) -> list[list[str]]:
     """Distinct texts by entity number, in order of appearance."""
     found: list[list[str]] = [[] for _ in numbers]
@@ -91,7 +102,9 @@ def _explanations(data: DataLayout, numbers: dict[str, int], *, mask: bool) -> l
     return _by_entity(texts["entity_id"], texts["text"], numbers)
 
 
-def order(data: TrainingSet, *, batch: int, balance: float, epoch: int, seed: int) -> list[np.ndarray]:
+def order(
+    data: TrainingSet, *, batch: int, balance: float, siblings: float = 0.0, epoch: int, seed: int
+) -> list[np.ndarray]:
     """The batches of one epoch as row numbers; a last batch smaller than half of ``batch`` is dropped.
 
     Args:
@@ -99,6 +112,7 @@ def order(data: TrainingSet, *, batch: int, balance: float, epoch: int, seed: in
         batch: Rows in a batch.
         balance: 0 takes every row once. Above that, N rows are drawn, each in proportion to its entity's number of
             rows to the power of ``-balance``; at 1, every entity is drawn equally often.
+        siblings: Share of the rows that stand behind a row of a sibling; above 0, ``data`` has the siblings.
         epoch: Number of the epoch.
         seed: Of the run.
     """
@@ -110,6 +124,8 @@ def order(data: TrainingSet, *, batch: int, balance: float, epoch: int, seed: in
     else:
         rows = rng.permutation(count)
     rows = data.pictures.arrange(rows, rng=rng)
+    if siblings and data.siblings is not None:
+        rows = beside_siblings(rows, entities, data.siblings, share=siblings, rng=rng)
     cut = [rows[i : i + batch] for i in range(0, count, batch)]
     return cut[:-1] if len(cut) > 1 and len(cut[-1]) < batch / 2 else cut
 

@@ -89,6 +89,13 @@ class TrainConfig(Record):
     balance: float = Field(
         default=0.0, ge=0, le=1, description="How far rare entities are drawn more often: 0 not at all, 1 until equal."
     )
+    siblings: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.9,
+        description="Share of the pairs that follow, in the same batch, a pair of a sibling: another entity of the "
+        "category with similar texts. 0: batches are drawn at random.",
+    )
     learning_rate: float = Field(default=1e-3, gt=0, description="Highest learning rate (AdamW).")
     warmup: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps with a rising rate.")
     decay: float = Field(default=0.05, ge=0, description="Weight decay of matrices.")

@@ -49,7 +49,12 @@ class Steps(Dataset[PreparedBatch]):
             (epoch, rows[: len(rows) // self.processes * self.processes])
             for epoch in range(config.epochs)
             for rows in batches.order(
-                training, batch=config.batch, balance=config.balance, epoch=epoch, seed=config.seed
+                training,
+                batch=config.batch,
+                balance=config.balance,
+                siblings=config.siblings,
+                epoch=epoch,
+                seed=config.seed,
             )
         ]
 

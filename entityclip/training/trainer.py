@@ -73,6 +73,8 @@ def fit(
 
     cache = decoded or run.decoded
     training = _read(config, data, "train", side=config.kept_side, cache=cache, progress=show)
+    if config.siblings:
+        training = batches.with_siblings(training, data)
     with processes.main_process_first():  # the others find its tokenizer
         config = settle_texts(config, data, folder=run.tokenizer, learn=first)
     config, plan = planned(config, training, run=run, started=started)

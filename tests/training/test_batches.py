@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from entityclip.data.text import Tokenisation
 from entityclip.model.entityclip import Batch
 from entityclip.training import batches
 from entityclip.training.batches import PreparedBatch, TrainingSet
+from entityclip.training.siblings import nearest_siblings
 
 STILL = Augmentation(crop=1, rotate=0, flip=False, light=0, saturation=0)
 
@@ -72,6 +74,40 @@ def test_balance_draws_rare_entities_more_often() -> None:
     entities = [0] * 900 + [1] * 100
     share = [np.mean(np.array(entities)[np.concatenate(order(entities, batch=50, balance=b))]) for b in (0, 0.5, 1)]
     np.testing.assert_allclose(share, [0.1, 0.25, 0.5], atol=0.05)
+
+
+def test_siblings_stand_side_by_side_and_every_pair_still_comes_once() -> None:
+    entities = np.arange(400) % 100
+    texts = [[f"{'red' if number < 50 else 'blue'} kettle {number % 25}"] for number in range(100)]
+    siblings = nearest_siblings(texts, ["kettle"] * 50 + ["lamp"] * 50)
+    assert (siblings[:50] < 50).all()
+    assert (siblings[50:] >= 50).all()
+    data = TrainingSet(AnyOrder(), entities, entities.astype(str), texts, texts, siblings)  # type: ignore[arg-type]
+    plain, again, near = (
+        batches.order(data, batch=40, balance=0, siblings=share, epoch=0, seed=0) for share in (0, 0.5, 0.5)
+    )
+    assert all(np.array_equal(a, b) for a, b in zip(again, near, strict=True))
+    assert sorted(np.concatenate(near)) == list(range(400))
+    assert np.array_equal(np.concatenate(plain), np.concatenate(order(entities.tolist(), batch=40)))
+
+    def beside(cut: list[np.ndarray]) -> float:
+        row = entities[np.concatenate(cut)]
+        return float(np.mean([b in siblings[a] for a, b in pairwise(row)]))
+
+    assert beside(near) > 3 * beside(plain)
+
+
+def test_texts_that_share_nothing_are_no_siblings() -> None:
+    assert (nearest_siblings([["abc"], ["xyz"], []], ["", "", ""]) == -1).all()
+    assert nearest_siblings([["abc"], ["abd"], []], ["", "", ""])[:2, 0].tolist() == [1, 0]
+
+
+def test_siblings_come_from_the_entity_table_and_the_explanations(tmp_path: Path) -> None:
+    data = tiny_data(tmp_path)
+    known = batches.load_training_set(data, preprocessing=Preprocessing(size=32), progress=False)
+    known = batches.with_siblings(known, data)
+    assert known.siblings is not None
+    assert sorted(known.siblings[0][:3]) == [1, 2, 3]  # one category, four entities with training pictures
 
 
 def test_the_same_seed_makes_the_same_batch(training: TrainingSet) -> None:

@@ -55,11 +55,11 @@ def fit(data: DataLayout, root: Path, config: TrainConfig = CONFIG, *, die_after
     return last
 
 
-@pytest.mark.parametrize("average", [0.0, 0.9])
+@pytest.mark.parametrize("settings", [{}, {"ema_decay": 0.9}, {"siblings": 0.5}])
 def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one_bit_for_bit(
-    data: DataLayout, tmp_path: Path, average: float
+    data: DataLayout, tmp_path: Path, settings: dict[str, float]
 ) -> None:
-    config = CONFIG.model_copy(update={"ema_decay": average})
+    config = CONFIG.model_copy(update=settings)
     fit(data, tmp_path / "unbroken", config)
     with pytest.raises(Killed):
         fit(data, tmp_path / "killed", config, die_after=2)
