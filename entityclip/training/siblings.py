@@ -80,7 +80,7 @@ def _ordered(
     for place, entity in enumerate(owner.tolist()):
         if taken[place]:
             continue
-        waiting[entity].popleft()  # itself: rows are taken in their order
+        waiting[entity].popleft()  # this very place: the first of its entity that waits
         order.append(place)
         while next(draws) < share:
             near = [sibling for sibling in siblings[entity].tolist() if sibling >= 0 and waiting[sibling]]
