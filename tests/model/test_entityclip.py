@@ -142,6 +142,23 @@ def test_a_batch_of_one_entity_is_matched_without_negatives(model: EntityCLIP, e
     assert got["itm"] > 0
 
 
+@pytest.mark.parametrize(("padded", "passes"), [(True, 1), (False, 2)])
+def test_texts_of_one_length_go_through_the_tower_in_one_pass_and_give_the_same(
+    model: EntityCLIP, padded: bool, passes: int
+) -> None:
+    given = batch([0, 1, 2, 0])
+    length = given.explanations.shape[1] if padded else given.captions.shape[1] + 1
+    captions = torch.nn.functional.pad(given.captions, (0, length - given.captions.shape[1]))
+    seen: list[int] = []
+    model.blocks()[1][0].register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    with torch.no_grad():
+        read = model.read(given._replace(captions=captions), config=LossConfig())
+        assert len(seen) == passes
+        for found, ids in ((read.captions, given.captions), (read.explanations, given.explanations)):
+            assert found is not None
+            torch.testing.assert_close(found.pooled(), model.text_tokens(ids).pooled(), atol=1e-6, rtol=1e-5)
+
+
 def test_the_temperature_stops_at_a_hundred(model: EntityCLIP) -> None:
     given, found = batch([0, 1, 2, 0]), []
     for logit in (math.log(100), 20.0):
