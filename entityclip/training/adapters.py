@@ -15,6 +15,7 @@ from entityclip.model.frozen_part import behind_blocks
 from entityclip.model.image_towers import image_blocks
 from entityclip.model.text_towers import text_blocks
 from entityclip.training.config import Adaptation, TrainConfig
+from entityclip.training.first_projection import fresh_projection
 
 HEADS = frozenset({"proj", "text_projection", "ln_post", "ln_final", "attnpool", "attn_pool", "head"})
 """Parts of open_clip's towers behind their blocks: the way into the joint space."""
@@ -91,11 +92,14 @@ def optimizer(model: EntityCLIP, config: TrainConfig) -> torch.optim.AdamW:
     A group's ``scale`` is its share of the learning rate.
     """
     depths = _depths(model) if config.adaptation.layer_decay < 1 else {}
+    projection = fresh_projection(model)
+    rates = {} if projection is None else {id(projection.weight): config.adaptation.projection_rate}
     groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             slower = config.adaptation.tower_rate * config.adaptation.layer_decay ** depths.get(id(parameter), 0)
-            groups.setdefault((parameter.ndim > 1, slower if name in model.loaded else 1.0), []).append(parameter)
+            scale = slower if name in model.loaded else rates.get(id(parameter), 1.0)
+            groups.setdefault((parameter.ndim > 1, scale), []).append(parameter)
     settings = [
         {"params": parameters, "weight_decay": config.decay * matrix, "scale": scale}
         for (matrix, scale), parameters in groups.items()

@@ -61,6 +61,14 @@ class Adaptation(Record):
         default=0, ge=0, description="Of the epochs, so many come first in which the whole image tower is frozen."
     )
     probe_rate: float = Field(default=3e-3, gt=0, description="Highest learning rate in these first epochs.")
+    whiten: bool = Field(
+        default=False,
+        description="A fresh projection of a pretrained image tower starts as the whitened principal components of "
+        "the training pictures.",
+    )
+    projection_rate: float = Field(
+        default=1.0, ge=0, description="Learning rate of that projection, as a share of that of other fresh weights."
+    )
     interpolate: bool = Field(
         default=False,
         description="Keep the mean of the weights after the first epochs and of the last ones (WiSE-FT) that has the "

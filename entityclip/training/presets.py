@@ -145,6 +145,7 @@ def photos(backbone: Choice | None = None) -> Preset:
             views=_views(backbone.towers),
             probe_epochs=60,
             probe_rate=3e-3,
+            whiten=True,
             interpolate=True,
         ),
         epochs=400,  # the budget decides; a small table has few steps in an epoch

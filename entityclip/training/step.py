@@ -28,6 +28,7 @@ from entityclip.training.config import TrainConfig
 from entityclip.training.devices import accelerator_of
 from entityclip.training.ema import Average
 from entityclip.training.finite import FiniteCheck
+from entityclip.training.first_projection import start_from_components
 from entityclip.training.frozen_features import FrozenFeatures, Views
 from entityclip.training.memory import attention, keep_freed_memory
 from entityclip.training.resume_state import whole_state
@@ -134,8 +135,8 @@ class TrainingJob:
         """
         config = self.config
         cuts = self.cuts()
+        views = Views(max(1, config.adaptation.views), config.preprocessing, config.augmentation)
         if cuts:
-            views = Views(config.adaptation.views, config.preprocessing, config.augmentation)
             kept = frozen_features.keep_features(
                 self.model.visual,
                 self.steps.training.pictures,
@@ -146,6 +147,11 @@ class TrainingJob:
                 progress=progress,
             )
             self.steps.features = {probing: kept[cut] for probing, cut in cuts.items()}
+        if config.adaptation.whiten:
+            first = next(iter(self.steps.features.values()), None)
+            start_from_components(self.model, self.steps.training.pictures, views=views, kept=first)
+            with torch.no_grad():
+                self.average = Average(self.wrapped, keep=config.ema_decay)
 
     def cuts(self) -> dict[bool, int]:
         """In the first epochs (True) and after them: behind how many blocks features are kept; empty without any."""

@@ -91,7 +91,7 @@ def test_photos_without_a_backbone_trains_from_scratch() -> None:
 
 
 def test_photos_reads_kept_features_of_the_packaged_tower_and_shows_whole_pictures() -> None:
-    lite = TowerConfig(architecture="entityclip-photos", image_weights="efficientnet-lite0")
+    lite = TowerConfig(architecture="entityclip-photos-512", image_weights="efficientnet-lite0")
     how = Preprocessing(size=224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     chosen = presets.photos(Choice(name="efficientnet-lite0", towers=lite, preprocessing=how, reason="")).train
     assert (chosen.adaptation.views, chosen.adaptation.text, chosen.minutes) == (4, "all", 5)

@@ -11,7 +11,7 @@ from entityclip.model.config import TowerConfig
 from entityclip.model.pretrained.backbone_table import BACKBONES
 from entityclip.model.pretrained.record import Backbone
 
-PHOTOS = "entityclip-photos"
+PHOTOS = "entityclip-photos-512"
 """Architecture whose image tower is replaced by another one; its text tower starts from scratch."""
 TEXT = "text"
 """Folder in a backbone's folder with the files of a text tower that come from elsewhere."""

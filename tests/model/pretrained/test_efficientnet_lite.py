@@ -54,7 +54,7 @@ def test_another_size_is_refused(file: Path) -> None:
 
 
 def test_a_name_and_its_file_make_the_same_tower(file: Path) -> None:
-    named = TowerConfig(architecture="entityclip-photos", image_weights=LITE.name)
+    named = TowerConfig(architecture="entityclip-photos-512", image_weights=LITE.name)
     by_file = named.model_copy(update={"image_weights": str(file)})
     made = [Towers(config).visual.state_dict() for config in (named, by_file)]
     assert all(torch.equal(made[0][name], made[1][name]) for name in made[0] if name.startswith("trunk."))
