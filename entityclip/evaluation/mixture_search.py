@@ -2,7 +2,7 @@
 
 Raising one group's scale or offset takes pictures from all others, so that no group can be improved alone. The
 objective is recall@1, softened so that it does not hang on a few pictures that just tip over, averaged over the
-groups as each has entities; a group that falls behind its best single index is penalised.
+groups; a group that falls behind its best single index is penalised.
 """
 
 from __future__ import annotations
@@ -73,13 +73,11 @@ class Queries:
     """(Q,) number of the right entity's group."""
     entity: np.ndarray
     """(Q,) number of the right entity."""
-    entities: np.ndarray
-    """(groups,) how many entities each group has in the catalogue."""
 
     def chosen(self, rows: np.ndarray) -> Queries:
         """Some of them."""
         rivals = tuple(part[rows] for part in self.rivals)
-        return Queries(rivals, self.true[rows], self.group[rows], self.entity[rows], self.entities)
+        return Queries(rivals, self.true[rows], self.group[rows], self.entity[rows])
 
     @classmethod
     def joined(cls, parts: Sequence[Queries]) -> Queries:
@@ -88,7 +86,7 @@ class Queries:
         true, group, entity = (
             np.concatenate([getattr(part, name) for part in parts]) for name in ("true", "group", "entity")
         )
-        return cls(rivals, true, group, entity, np.max([part.entities for part in parts], axis=0))
+        return cls(rivals, true, group, entity)
 
 
 def queries_of(similarities: np.ndarray, *, truth: np.ndarray, groups: np.ndarray) -> Queries:
@@ -111,8 +109,7 @@ def queries_of(similarities: np.ndarray, *, truth: np.ndarray, groups: np.ndarra
         part[:, : near.shape[1]] = similarities[row[:, None], near]
         part[:, : near.shape[1]][near == truth[:, None]] = ABSENT
         rivals.append(part)
-    counts = np.bincount(groups, minlength=len(GROUPS))
-    return Queries(tuple(rivals), similarities[row, truth], groups[truth], truth, counts)
+    return Queries(tuple(rivals), similarities[row, truth], groups[truth], truth)
 
 
 class Objective:
@@ -127,7 +124,6 @@ class Objective:
     def __init__(self, queries: Queries, *, scale: float, single: np.ndarray | None = None) -> None:
         self._queries, self._scale = queries, scale
         self.groups = np.unique(queries.group)
-        self._weights = _weights(queries.entities, self.groups)
         self.single = self._best_single() if single is None else single
 
     def recalls(self, parameters: Parameters) -> np.ndarray:
@@ -151,17 +147,20 @@ class Objective:
         """
         rivalry = self.rivalry(parameters) if rivalry is None else rivalry
         reached, single = self._recalls(parameters, rivalry)[self.groups], self.single[self.groups]
-        behind = np.maximum(0, single - MARGIN - reached)
-        return float(np.average(reached - SHORTFALL * behind, weights=self._weights))
+        return float(np.mean(reached - SHORTFALL * np.maximum(0, single - MARGIN - reached)))
 
-    def _recalls(self, parameters: Parameters, rivalry: np.ndarray) -> np.ndarray:
+    def right(self, parameters: Parameters, rivalry: np.ndarray | None = None) -> np.ndarray:
+        """(Q,) share of the right entity among all, which softens whether it comes first."""
+        rivalry = self.rivalry(parameters) if rivalry is None else rivalry
         queries, its = self._queries, parameters[self._queries.group]
         true = self._scale * ((queries.true * its[:, :3]).sum(axis=1) + its[:, 3])
         against = np.logaddexp.reduce(rivalry, axis=0)
-        right = 1 / (1 + np.exp(np.clip(against - true, -60, 60)))
-        count = np.bincount(queries.group, minlength=len(GROUPS))
+        return 1 / (1 + np.exp(np.clip(against - true, -60, 60)))
+
+    def _recalls(self, parameters: Parameters, rivalry: np.ndarray) -> np.ndarray:
+        group, right = self._queries.group, self.right(parameters, rivalry)
         with np.errstate(invalid="ignore"):
-            return np.bincount(queries.group, right, minlength=len(GROUPS)) / count
+            return np.bincount(group, right, minlength=len(GROUPS)) / np.bincount(group, minlength=len(GROUPS))
 
     def _best_single(self) -> np.ndarray:
         """(groups,) recall of each group in its best single index."""
@@ -218,12 +217,6 @@ def _followers(queried: np.ndarray) -> dict[int, list[int]]:
             if leader is not None:
                 followers[leader].append(group)
     return followers
-
-
-def _weights(entities: np.ndarray, queried: np.ndarray) -> np.ndarray:
-    """(queried groups,) what each counts: its entities, and those of the groups that follow it."""
-    led = {group: entities[[group, *followers]].sum() for group, followers in _followers(queried).items()}
-    return np.array([max(1, led[int(group)]) for group in queried])
 
 
 def _following(leader: np.ndarray, its: np.ndarray, *, whole: bool) -> np.ndarray:

@@ -146,6 +146,7 @@ def photos(backbone: Choice | None = None) -> Preset:
             probe_epochs=60,
             probe_rate=3e-3,
             whiten=True,
+            projection_rate=0.1,  # at full rate it unlearned in the first steps what whitening gave
             interpolate=True,
         ),
         epochs=400,  # the budget decides; a small table has few steps in an epoch

@@ -96,9 +96,7 @@ def test_towers_that_come_with_a_joint_space_or_from_scratch_keep_their_weights(
         model = EntityCLIP(ModelConfig(towers=scratch, experts=SMALL))
         assert fresh_projection(model) is None
         before = {key: value.clone() for key, value in model.state_dict().items()}
-        start_from_components(
-            model, read.pictures, views=Views(1, Preprocessing(size=32), Augmentation()), kept=None
-        )
+        start_from_components(model, read.pictures, views=Views(1, Preprocessing(size=32), Augmentation()), kept=None)
         assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 

@@ -17,9 +17,9 @@ KINDS: tuple[IndexKind, ...] = ("caption", "explanation", "images")
 """What is mixed, in the order of the weights."""
 
 DEFAULT_MIXTURE: dict[MixtureGroup, Mixture] = {
-    "frequent": Mixture(caption=0.2, explanation=0.2, images=0.6),
-    "few": Mixture(caption=0.2, explanation=0.2, images=0.6),
-    "one": Mixture(caption=0.2, explanation=0.3, images=0.5),
+    "frequent": Mixture(caption=0.1, explanation=0.3, images=0.6),
+    "few": Mixture(caption=0.1, explanation=0.3, images=0.6),
+    "one": Mixture(caption=0.1, explanation=0.3, images=0.6),
     "none": Mixture(caption=0, explanation=1, images=0),
     "untrained": Mixture(caption=0, explanation=0.5, images=0.5),
     "unexplained": Mixture(caption=0, explanation=0, images=1, offset=-0.05),

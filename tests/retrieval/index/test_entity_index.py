@@ -81,8 +81,8 @@ def test_single_vectors_have_length_one_and_a_mixture_is_their_mean(index):
     for kind in ("caption", "explanation"):
         assert np.linalg.norm(index.vectors[kind], axis=1) == pytest.approx(1, abs=1e-5)
     assert index.vectors["images"] == pytest.approx(0)
-    halfway = (index.vectors["caption"] + index.vectors["explanation"]) / 2  # 0.2 and 0.2, where there are no pictures
-    assert index.vectors["mixed"][:3] == pytest.approx(halfway[:3], abs=1e-6)
+    mean = 0.25 * index.vectors["caption"] + 0.75 * index.vectors["explanation"]  # 1 to 3, where there are no pictures
+    assert index.vectors["mixed"][:3] == pytest.approx(mean[:3], abs=1e-6)
 
 
 def test_images_vector_is_the_mean_of_the_pictures_that_it_was_given(index, model, data):
