@@ -300,6 +300,8 @@ def _require_possible(config: TrainConfig, model: EntityCLIP) -> None:
         raise ConfigError(
             "grad_cache_chunk and shard: cached gradients need unsharded weights; set only one of the two"
         )
+    if config.adaptation.whiten and config.shard:
+        raise ConfigError("adaptation.whiten and shard: whitening needs whole weights; set only one of the two")
     if config.adaptation.interpolate and processes() > 1:
         raise ConfigError("adaptation.interpolate: the weights are interpolated in one process; start without torchrun")
     if config.minutes is not None and processes() > 1:

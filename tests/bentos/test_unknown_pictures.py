@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from callers import FROM_HERE
 from PIL import Image
+from prometheus_client import REGISTRY
 from served import Released
 from starlette.testclient import TestClient
 
@@ -117,8 +119,28 @@ def client(
     Live(champion=package.root).write(state.live)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ENTITYCLIP_STATE", str(state.root))
-        with TestClient(EntityClip.to_asgi(), **FROM_HERE) as client:
+        with metrics_of_its_own(), TestClient(EntityClip.to_asgi(), **FROM_HERE) as client:
             yield client
+
+
+@contextmanager
+def metrics_of_its_own() -> Iterator[None]:
+    """Two services in one process would register the same metrics of BentoML."""
+
+    def collectors() -> set[Any]:
+        known = REGISTRY._names_to_collectors.items()
+        return {collector for name, collector in known if name.startswith("bentoml_")}
+
+    others = collectors()
+    for collector in others:
+        REGISTRY.unregister(collector)
+    try:
+        yield
+    finally:
+        for collector in collectors():
+            REGISTRY.unregister(collector)
+        for collector in others:
+            REGISTRY.register(collector)
 
 
 @pytest.fixture(scope="module")
