@@ -199,8 +199,8 @@ def _given(
 
 def _queries(view: View, pictures: PictureIndex) -> Queries:
     """Queries of the mixture's search."""
-    asked, entities = pictures.vectors[view.rows], view.entities
-    similarities = np.stack([asked @ entities.vectors[kind].T for kind in KINDS], axis=2)
+    vectors, entities = pictures.vectors[view.rows], view.entities
+    similarities = np.stack([vectors @ entities.vectors[kind].T for kind in KINDS], axis=2)
     return queries_of(similarities, truth=view.owner[view.rows], groups=groups_of(entities.rows))
 
 

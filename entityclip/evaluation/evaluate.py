@@ -94,18 +94,16 @@ def evaluate(
     truth = entities.rows_of(pictures.rows["entity_id"])
     answers = pd.concat(_answers(model, entities, pictures, truth, own=own), ignore_index=True)
     figures = [*_rank_metrics(answers, entities=len(entities.rows), pictures=len(pictures.rows), seed=seed)]
-    open_set: tuple[Metric, ...] = ()
     if not own:
         figures += _retrieval_metrics(entities, pictures, truth, seed=seed)
     advice = None
     if improvements and known is not None:
         others = _others(model, data, entities, split=split, progress=progress)
         advice = find_improvements(entities, known, pictures, others, seed=seed)
+    open_set: tuple[Metric, ...] = ()
     if not own and len(entities.rows) > 1:
-        chosen = np.sort(np.argsort(pictures.rows["pair_id"].to_numpy(), kind="stable")[:TAGGED])
-        tagged = TaggedPictures.of(entities, pictures.vectors[chosen], truth[chosen], scale=model.scale)
-        open_set = tuple(open_set_metrics(tagged, model.card, fewest=SLICE_MINIMUM, seed=seed))
-        answers = answers.merge(_accepted_by(model, tagged, pictures.rows["pair_id"].iloc[chosen]), "left")
+        open_set, accepted = _open_set(model, entities, pictures, truth, seed=seed)
+        answers = answers.merge(accepted, "left")
     report = EvalReport(
         model_fingerprint=model.card.fingerprint,
         evaluation_hash=evaluation_hash(entities, pictures, split=split),
@@ -121,6 +119,16 @@ def evaluate(
     )
     kept = (answers["direction"] == "image_to_text") | (answers["index"] == "pairs")
     return report, answers[kept].reset_index(drop=True)
+
+
+def _open_set(
+    model: LoadedModel, entities: EntityIndex, pictures: PictureIndex, truth: np.ndarray, *, seed: int
+) -> tuple[tuple[Metric, ...], pd.DataFrame]:
+    """Figures of up to ``TAGGED`` pictures, known and with their entity left out; and what accepts their tags."""
+    chosen = np.sort(np.argsort(pictures.rows["pair_id"].to_numpy(), kind="stable")[:TAGGED])
+    tagged = TaggedPictures.of(entities, pictures.vectors[chosen], truth[chosen], scale=model.scale)
+    figures = open_set_metrics(tagged, model.card, fewest=SLICE_MINIMUM, seed=seed)
+    return tuple(figures), _accepted_by(model, tagged, pictures.rows["pair_id"].iloc[chosen])
 
 
 def _others(

@@ -87,16 +87,16 @@ def calibrate_open_set(tagged: TaggedPictures, thresholds: Mapping[str, float]) 
     Returns:
         The rule; without targets, so that it accepts nothing, where the pictures can prove none.
     """
-    told = np.flatnonzero(tagged.right | tagged.unknown)
+    labelled = np.flatnonzero(tagged.right | tagged.unknown)  # a wrong tag of a known picture is neither
     if len(np.unique(tagged.entity)) < FEWEST or tagged.right.sum() < FEWEST:
         return OpenSetRule()
     regression = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     x, y = tagged.features, tagged.right
     odds = np.zeros(len(y))
     for inside, outside in GroupKFold(FOLDS).split(x, groups=tagged.entity):
-        those = np.intersect1d(inside, told)
-        odds[outside] = regression.fit(x[those], y[those]).decision_function(x[outside])
-    scaler, fitted = regression.fit(x[told], y[told]).named_steps.values()
+        train = np.intersect1d(inside, labelled)
+        odds[outside] = regression.fit(x[train], y[train]).decision_function(x[outside])
+    scaler, fitted = regression.fit(x[labelled], y[labelled]).named_steps.values()
     weights = fitted.coef_[0] / scaler.scale_
     targets = (_target(tagged, odds, precision=float(p), confidence=least) for p, least in thresholds.items())
     return OpenSetRule(

@@ -78,9 +78,9 @@ def _figures(
     known = ~unknown
     figures: list[tuple[str, np.ndarray, Statistic]] = []
     if right.any():
-        told = right | unknown
+        labelled = right | unknown
         for name, at in (("auroc", _area), ("fpr95", _false_positives)):
-            figures.append((name, told, partial(at, right=right, ranked=ranked, told=told)))
+            figures.append((name, labelled, partial(at, right=right, ranked=ranked, labelled=labelled)))
     for precision, is_sure in marked.items():
         figures.append((f"false_accept_at_{precision}", unknown, partial(_share, is_sure & unknown, unknown)))
         figures.append((f"coverage_at_{precision}", known, partial(_share, is_sure & right, known)))
@@ -112,12 +112,14 @@ def _mixed_precision(weight: np.ndarray, *, right: np.ndarray, unknown: np.ndarr
     return _share(is_sure & right, is_sure, weight * each)
 
 
-def _area(weight: np.ndarray, *, right: np.ndarray, ranked: np.ndarray, told: np.ndarray) -> float:
+def _area(weight: np.ndarray, *, right: np.ndarray, ranked: np.ndarray, labelled: np.ndarray) -> float:
     """Area under the curve of right tags against those of unknown pictures."""
-    return 100 * float(roc_auc_score(right[told], ranked[told], sample_weight=weight[told] + 1e-12))
+    return 100 * float(roc_auc_score(right[labelled], ranked[labelled], sample_weight=weight[labelled] + 1e-12))
 
 
-def _false_positives(weight: np.ndarray, *, right: np.ndarray, ranked: np.ndarray, told: np.ndarray) -> float:
+def _false_positives(weight: np.ndarray, *, right: np.ndarray, ranked: np.ndarray, labelled: np.ndarray) -> float:
     """Share of unknown pictures whose tag ranks as high as ``RECALL`` of the right tags."""
-    false, true, _ = roc_curve(right[told], ranked[told], sample_weight=weight[told] + 1e-12, drop_intermediate=False)
+    false, true, _ = roc_curve(
+        right[labelled], ranked[labelled], sample_weight=weight[labelled] + 1e-12, drop_intermediate=False
+    )
     return 100 * float(false[np.searchsorted(true, RECALL)])

@@ -14,7 +14,8 @@ from entityclip.model.checkpoint import save_tensors
 from entityclip.training.batches import TrainingSet
 from entityclip.training.config import TrainConfig
 from entityclip.training.resume_state import put_weights, whole_state
-from entityclip.training.step import Steps, TrainingJob
+from entityclip.training.schedule import Steps
+from entityclip.training.step import TrainingJob
 
 STILL = Augmentation(crop=1, rotate=0, flip=False, light=0, saturation=0)
 

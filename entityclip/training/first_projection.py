@@ -29,13 +29,11 @@ RIDGE = 0.1
 
 
 def fresh_projection(model: EntityCLIP) -> nn.Linear | None:
-    """The projection of an image tower with weights of its own, if it starts at random."""
-    last = model.visual.head[-1] if isinstance(model.visual, TimmModel) and len(model.visual.head) else None
-    return last if isinstance(last, nn.Linear) and last.bias is None and "visual.head" in _modules(model) else None
-
-
-def _modules(model: EntityCLIP) -> set[str]:
-    return {".".join(name.split(".")[:2]) for name in model.fresh()}
+    """The linear projection of a timm tower with weights of its own, if it starts at random."""
+    if not any(name.startswith("visual.head.") for name in model.fresh()) or not isinstance(model.visual, TimmModel):
+        return None
+    last = model.visual.head[-1]
+    return last if isinstance(last, nn.Linear) and last.bias is None else None
 
 
 def start_from_components(
@@ -43,7 +41,7 @@ def start_from_components(
 ) -> None:
     """Put the whitened components of the pictures into a fresh projection; other models stay as they are.
 
-    The largest weights stay as large as they were at random, so that a learning rate means the same.
+    The weights together stay as large as they were at random, so that a learning rate means the same.
 
     Args:
         model: Towers before their first step.

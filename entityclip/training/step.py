@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from itertools import chain, count
 
-import numpy as np
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.data import Dataset
 
 from entityclip.data.preprocessing import Preprocessing
 from entityclip.errors import ConfigError, TrainingError
 from entityclip.model.compatibility import require_fit
-from entityclip.model.distributed import process, processes
+from entityclip.model.distributed import processes
 from entityclip.model.entityclip import MAX_SCALE, Batch, EntityCLIP, Read
 from entityclip.model.frozen_part import frozen_blocks
 from entityclip.model.image_towers import image_blocks
 from entityclip.model.tokens import TowerOutput
 from entityclip.paths import DecodedLayout
-from entityclip.training import batches, frozen_features
+from entityclip.training import frozen_features
 from entityclip.training.adapters import adapt, optimizer, tower_weights, train_mode
 from entityclip.training.batches import PreparedBatch, TrainingSet
 from entityclip.training.config import TrainConfig
@@ -29,71 +26,10 @@ from entityclip.training.devices import accelerator_of
 from entityclip.training.ema import Average
 from entityclip.training.finite import FiniteCheck
 from entityclip.training.first_projection import start_from_components
-from entityclip.training.frozen_features import FrozenFeatures, Views
+from entityclip.training.frozen_features import Views
 from entityclip.training.memory import attention, keep_freed_memory
 from entityclip.training.resume_state import whole_state
-
-
-class Steps(Dataset[PreparedBatch]):
-    """The batches of a run by the number of their step, whichever worker prepares them; of each, this process's share.
-
-    A batch that the processes cannot share evenly loses its last rows.
-    """
-
-    def __init__(self, config: TrainConfig, training: TrainingSet) -> None:
-        self.config, self.training = config, training
-        self.tokenizer = config.tokenisation.load()
-        self.process, self.processes = process(), processes()
-        self.features: dict[bool, FrozenFeatures] = {}
-        """Kept features that stand in for pictures: in the first epochs, with a frozen tower (True), and after them."""
-        self.plan: list[tuple[int, np.ndarray]] = [
-            (epoch, rows[: len(rows) // self.processes * self.processes])
-            for epoch in range(config.epochs)
-            for rows in batches.order(
-                training,
-                batch=config.batch,
-                balance=config.balance,
-                siblings=config.siblings,
-                epoch=epoch,
-                seed=config.seed,
-            )
-        ]
-
-    def __len__(self) -> int:
-        return len(self.plan)
-
-    def __getitem__(self, step: int) -> PreparedBatch:
-        _, rows = self.plan[step]
-        each = len(rows) // self.processes
-        return batches.prepare_batch(
-            self.training,
-            rows,
-            tokenizer=self.tokenizer,
-            generator=self.generator(step),
-            share=slice(self.process * each, (self.process + 1) * each),
-            features=self.features.get(self.probes(step)),
-        )
-
-    def generator(self, step: int) -> torch.Generator:
-        """Random generator of a step."""
-        return torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
-
-    def probes(self, step: int) -> bool:
-        """Whether ``step`` belongs to the first epochs, in which the image tower is frozen."""
-        return self.plan[step][0] < self.config.adaptation.probe_epochs
-
-    @cached_property
-    def probe(self) -> int:
-        """Number of steps in those epochs."""
-        return sum(epoch < self.config.adaptation.probe_epochs for epoch, _ in self.plan)
-
-    def done(self, step: int) -> float:
-        """How much of its part of the run lies before ``step``: each part has a schedule of its own."""
-        return step / self.probe if step < self.probe else (step - self.probe) / (len(self) - self.probe)
-
-    def ends_epoch(self, step: int) -> bool:
-        """Whether ``step`` is the last of its epoch."""
-        return step + 1 == len(self.plan) or self.plan[step + 1][0] != self.plan[step][0]
+from entityclip.training.schedule import Steps, rate_share
 
 
 class TrainingJob:
@@ -133,25 +69,31 @@ class TrainingJob:
         Raises:
             ConfigError: The tower cannot be cut between its blocks.
         """
+        if not (cuts := self.cuts()):
+            return
         config = self.config
-        cuts = self.cuts()
-        views = Views(max(1, config.adaptation.views), config.preprocessing, config.augmentation)
-        if cuts:
-            kept = frozen_features.keep_features(
-                self.model.visual,
-                self.steps.training.pictures,
-                hashes=hashes,
-                views=views,
-                blocks=list(cuts.values()),
-                cache=cache,
-                progress=progress,
-            )
-            self.steps.features = {probing: kept[cut] for probing, cut in cuts.items()}
-        if config.adaptation.whiten:
-            first = next(iter(self.steps.features.values()), None)
-            start_from_components(self.model, self.steps.training.pictures, views=views, kept=first)
-            with torch.no_grad():
-                self.average = Average(self.wrapped, keep=config.ema_decay)
+        kept = frozen_features.keep_features(
+            self.model.visual,
+            self.steps.training.pictures,
+            hashes=hashes,
+            views=Views(config.adaptation.views, config.preprocessing, config.augmentation),
+            blocks=list(cuts.values()),
+            cache=cache,
+            progress=progress,
+        )
+        self.steps.features = {probing: kept[cut] for probing, cut in cuts.items()}
+
+    def start_projection(self) -> None:
+        """Start a fresh projection of the image tower from the training pictures, where the config wants it to; from
+        their features, where they are kept.
+        """
+        config, kept = self.config, next(iter(self.steps.features.values()), None)
+        if not config.adaptation.whiten:
+            return
+        view = Views(1, config.preprocessing, config.augmentation)
+        start_from_components(self.model, self.steps.training.pictures, views=view, kept=kept)
+        with torch.no_grad():
+            self.average = Average(self.wrapped, keep=config.ema_decay)
 
     def cuts(self) -> dict[bool, int]:
         """In the first epochs (True) and after them: behind how many blocks features are kept; empty without any."""
@@ -197,7 +139,7 @@ class TrainingJob:
         self.optimizer.found_inf = self.finite.add(number, values[-1], norm)  # type: ignore[attr-defined]
         highest = self.config.adaptation.probe_rate if probing else self.config.learning_rate
         for group in self.optimizer.param_groups:
-            group["lr"] = highest * group["scale"] * _schedule(self.steps.done(number), warmup=self.config.warmup)
+            group["lr"] = highest * group["scale"] * rate_share(self.steps.done(number), warmup=self.config.warmup)
         self.optimizer.step()
         with torch.no_grad():  # beyond the loss's own limit it would have no gradient to come back by
             self.model.logit_scale.clamp_(max=math.log(MAX_SCALE))
@@ -308,10 +250,3 @@ def _require_possible(config: TrainConfig, model: EntityCLIP) -> None:
         raise ConfigError("minutes: a budget is for one process; start without torchrun, or set epochs")
     if config.shard and processes() == 1:
         raise ConfigError("shard: there is only one process; start several with torchrun")
-
-
-def _schedule(done: float, *, warmup: float) -> float:
-    """Share of the highest rate at ``done`` of the run: linear rise, then a cosine down to 1 %."""
-    if done < warmup:
-        return done / warmup + 1e-3
-    return 0.01 + 0.99 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup))) / 2

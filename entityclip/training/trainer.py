@@ -80,9 +80,7 @@ def fit(
     config, plan = planned(config, training, run=run, started=started)
     if plan and first:
         tqdm.write(plan)
-    job = TrainingJob(config, training)
-    hashes = read_frame(data.pairs, name="train", columns=["image_sha256"])["image_sha256"].tolist()
-    job.keep_features(cache, hashes=hashes, progress=show)
+    job = _job(config, training, data, run=run, cache=cache, progress=show)
     interpolates, held_out = _interpolates(job, data), None
     if config.keep == "best" or interpolates:
         validation = _read(config, data, "val", side=config.preprocessing.size, cache=cache, progress=show)
@@ -99,6 +97,24 @@ def fit(
         _keep(config, job, weights, run=run, data_hash=data_hash, metrics=metrics)
     job.accelerator.wait_for_everyone()
     return read_card(run.checkpoint)
+
+
+def _job(
+    config: TrainConfig,
+    training: TrainingSet,
+    data: DataLayout,
+    *,
+    run: RunLayout,
+    cache: DecodedLayout,
+    progress: bool,
+) -> TrainingJob:
+    """The job in front of its first step, or of the state that a killed run left."""
+    job = TrainingJob(config, training)
+    hashes = read_frame(data.pairs, name="train", columns=["image_sha256"])["image_sha256"].tolist()
+    job.keep_features(cache, hashes=hashes, progress=progress)
+    if not run.resume.is_file():
+        job.start_projection()
+    return job
 
 
 def _interpolates(job: TrainingJob, data: DataLayout) -> bool:

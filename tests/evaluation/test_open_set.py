@@ -191,8 +191,8 @@ def test_figures_are_those_of_the_plain_counts():
     assert figures["precision_at_0.9"].value == pytest.approx(100 * coverage / accepted)
     mixed = 0.8 * coverage / (0.8 * accepted + 0.2 * marked[seen.unknown].mean())
     assert figures["precision_with_unknown_at_0.9"].value == pytest.approx(100 * mixed)
-    told = seen.right | seen.unknown
-    assert figures["auroc"].value == pytest.approx(100 * roc_auc_score(seen.right[told], score[told]))
+    labelled = seen.right | seen.unknown
+    assert figures["auroc"].value == pytest.approx(100 * roc_auc_score(seen.right[labelled], score[labelled]))
     least = np.quantile(score[seen.right], 0.05, method="lower")
     assert figures["fpr95"].value == pytest.approx(100 * np.mean(score[seen.unknown] >= least), abs=0.5)
     assert all(m.low <= m.value <= m.high for m in figures.values())

@@ -84,6 +84,7 @@ def test_it_is_the_same_from_kept_features_and_from_pictures(pretrained: ModelCo
         job = TrainingJob(settings(pretrained, views=views), read)
         at_random = job.model.visual.head[-1].weight.detach().clone()
         job.keep_features(RunLayout(data.root / f"run-{views}").decoded, hashes=["h"] * len(read), progress=False)
+        job.start_projection()
         weights.append(job.model.visual.head[-1].weight.detach())
         assert not torch.equal(weights[-1], at_random)
         torch.testing.assert_close(weights[-1].norm(), at_random.norm())

@@ -18,7 +18,8 @@ from entityclip.paths import DataLayout, RunLayout
 from entityclip.training import TrainConfig, batches
 from entityclip.training.batches import PreparedBatch
 from entityclip.training.best_checkpoint import STILL
-from entityclip.training.step import Steps, TrainingJob
+from entityclip.training.schedule import Steps
+from entityclip.training.step import TrainingJob
 from entityclip.training.trainer import fit as train_fit
 
 pytestmark = pytest.mark.slow

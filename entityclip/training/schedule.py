@@ -1,0 +1,85 @@
+"""Which rows each step of a run has, and at which share of its learning rate it is made."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from entityclip.model.distributed import process, processes
+from entityclip.training import batches
+from entityclip.training.batches import PreparedBatch, TrainingSet
+from entityclip.training.config import TrainConfig
+from entityclip.training.frozen_features import FrozenFeatures
+
+
+class Steps(Dataset[PreparedBatch]):
+    """The batches of a run by the number of their step, whichever worker prepares them; of each, this process's share.
+
+    A batch that the processes cannot share evenly loses its last rows.
+    """
+
+    def __init__(self, config: TrainConfig, training: TrainingSet) -> None:
+        self.config, self.training = config, training
+        self.tokenizer = config.tokenisation.load()
+        self.process, self.processes = process(), processes()
+        self.features: dict[bool, FrozenFeatures] = {}
+        """Kept features that stand in for pictures: in the first epochs, with a frozen tower (True), and after them."""
+        self.plan: list[tuple[int, np.ndarray]] = [
+            (epoch, rows[: len(rows) // self.processes * self.processes])
+            for epoch in range(config.epochs)
+            for rows in batches.order(
+                training,
+                batch=config.batch,
+                balance=config.balance,
+                siblings=config.siblings,
+                epoch=epoch,
+                seed=config.seed,
+            )
+        ]
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getitem__(self, step: int) -> PreparedBatch:
+        _, rows = self.plan[step]
+        each = len(rows) // self.processes
+        return batches.prepare_batch(
+            self.training,
+            rows,
+            tokenizer=self.tokenizer,
+            generator=self.generator(step),
+            share=slice(self.process * each, (self.process + 1) * each),
+            features=self.features.get(self.probes(step)),
+        )
+
+    def generator(self, step: int) -> torch.Generator:
+        """Random generator of a step."""
+        return torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
+
+    def probes(self, step: int) -> bool:
+        """Whether ``step`` belongs to the first epochs, in which the image tower is frozen."""
+        return self.plan[step][0] < self.config.adaptation.probe_epochs
+
+    @cached_property
+    def probe(self) -> int:
+        """Number of steps in those epochs."""
+        return sum(epoch < self.config.adaptation.probe_epochs for epoch, _ in self.plan)
+
+    def done(self, step: int) -> float:
+        """How much of its part of the run lies before ``step``: each part has a schedule of its own."""
+        return step / self.probe if step < self.probe else (step - self.probe) / (len(self) - self.probe)
+
+    def ends_epoch(self, step: int) -> bool:
+        """Whether ``step`` is the last of its epoch."""
+        return step + 1 == len(self.plan) or self.plan[step + 1][0] != self.plan[step][0]
+
+
+def rate_share(done: float, *, warmup: float) -> float:
+    """Share of the highest rate at ``done`` of the run: linear rise, then a cosine down to 1 %."""
+    if done < warmup:
+        return done / warmup + 1e-3
+    return 0.01 + 0.99 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup))) / 2
