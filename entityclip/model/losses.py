@@ -33,7 +33,7 @@ def targets(
     if known is None:
         return Targets(_shares(same.to(dtype), smoothing, float(len(entities))) / len(entities))
     both = known[:, None] & known[None, :]
-    count = known.sum().clamp(min=1)
+    count = known.sum().clamp(min=1).to(dtype)  # smoothing by a whole number would be rounded to single precision
     return Targets(_shares((same & both).to(dtype), smoothing, count) * both / count, ~both)
 
 

@@ -68,6 +68,7 @@ experts = st.builds(ExpertConfig, image=st.integers(0, 2), shared=st.integers(1,
 @pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @example(rows=[(n, True) for n in range(len(TEXTS))], config=LossConfig(eta=1), experts=ExpertConfig(), seed=0)
+@example(rows=[(0, True), (0, True), (1, False)], config=LossConfig(smoothing=0.05), experts=ExpertConfig(), seed=0)
 @given(rows=rows, config=loss_configs, experts=experts, seed=st.integers(0, 1000))
 def test_the_whole_loss_and_every_gradient_are_those_of_the_plain_equations(
     rows: list[tuple[int, bool]], config: LossConfig, experts: ExpertConfig, seed: int
