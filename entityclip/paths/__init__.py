@@ -4,6 +4,7 @@ A workspace is a Git and DVC repository. What a release consists of is tracked; 
 ``.entityclip/`` is work in progress, ignored by Git, and can be deleted at any time.
 """
 
+from entityclip.paths.annotations import AnnotationLayout
 from entityclip.paths.artifacts import (
     ChangesLayout,
     CheckpointLayout,
@@ -20,6 +21,7 @@ from entityclip.paths.workspace import Layout
 
 __all__ = [
     "AblationLayout",
+    "AnnotationLayout",
     "ChangesLayout",
     "CheckpointLayout",
     "DataLayout",

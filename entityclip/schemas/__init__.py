@@ -1,5 +1,6 @@
 """The frozen records that pass between stages. Rows by the thousand travel as Parquet (see ``pairs``)."""
 
+from entityclip.schemas.annotation import Annotation
 from entityclip.schemas.answers import EntityEntry, Evidence, Filter, Hit, Match, ModelFacts, Tag
 from entityclip.schemas.base import SLICES, Candidates, IndexKind, Line, Paragraph, Record, Runtime, Split
 from entityclip.schemas.data import (
@@ -20,6 +21,7 @@ from entityclip.schemas.release import Approval, BentoRecord, PackageCard, Relea
 
 __all__ = [
     "SLICES",
+    "Annotation",
     "Approval",
     "BentoRecord",
     "Candidates",

@@ -1,0 +1,203 @@
+"""Annotations as files of the tools that people work in. Each is written whole or not at all.
+
+A tag is about the whole picture: where a format wants a box, the box is the picture. Formats with categories get the
+sure tag alone; a picture of something unknown has none.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+from urllib.parse import quote
+from xml.etree import ElementTree
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from entityclip.errors import ConfigError
+from entityclip.paths import AnnotationLayout
+from entityclip.schemas import Annotation, Tag
+from entityclip.storage import atomic_path, atomic_write, csv_file
+
+Format = Literal["csv", "jsonl", "coco", "label-studio", "cvat", "yolo", "datasets"]
+Writer = Callable[[Sequence[Annotation], AnnotationLayout], None]
+
+CHOICE, PICTURE = "entity", "picture"
+"""Names of the control and the object in Label Studio's interface."""
+
+_NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that a file name may hold and an XML file may not."""
+
+
+def export(annotations: Sequence[Annotation], layout: AnnotationLayout, *, to: Format) -> None:
+    """Write all ``annotations`` in one format.
+
+    Raises:
+        ConfigError: YOLO's labels of two pictures would be one file.
+        OSError: The folder cannot be written.
+    """
+    FORMATS[to](annotations, layout)
+
+
+def _csv(annotations: Sequence[Annotation], layout: AnnotationLayout) -> None:
+    most = max((len(annotation.tags) for annotation in annotations), default=0)
+    others = [f"{column}_{n}" for n in range(1, most + 1) for column in ("tag", "confidence")]
+    header = ("file", "entity", "entity_id", "unknown", "explanation", *others, "release", "problem")
+    with csv_file(layout.csv, header, encoding="utf-8-sig") as writer:
+        for one in annotations:
+            name, key = (one.sure.entity, one.sure.entity_id) if one.sure else ("", "")
+            cells = [cell for tag in one.tags for cell in (tag.entity, round(tag.confidence, 4))]
+            cells += [""] * (2 * most - len(cells))
+            unknown = "yes" if one.unknown else "no"
+            writer.write([one.file, name, key, unknown, one.explanation, *cells, one.release, one.problem])
+
+
+def _jsonl(annotations: Sequence[Annotation], layout: AnnotationLayout) -> None:
+    lines = (json.dumps(_object(one), ensure_ascii=False) + "\n" for one in annotations)
+    atomic_write(layout.jsonl, "".join(lines))
+
+
+def _object(one: Annotation) -> dict[str, Any]:
+    return one.model_dump(mode="json") | {"unknown": one.unknown}
+
+
+def _coco(annotations: Sequence[Annotation], layout: AnnotationLayout) -> None:
+    number = {tag.entity_id: n for n, tag in enumerate(_categories(annotations), start=1)}
+    images: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
+    for n, one in enumerate(_usable(annotations), start=1):
+        images.append({"id": n, "file_name": one.file, "width": one.width, "height": one.height})
+        if one.sure:
+            found.append(
+                {
+                    "id": len(found) + 1,
+                    "image_id": n,
+                    "category_id": number[one.sure.entity_id],
+                    "bbox": [0, 0, one.width, one.height],
+                    "area": one.width * one.height,
+                    "iscrowd": 0,
+                    "segmentation": [],
+                    "score": round(one.sure.confidence, 4),
+                }
+            )
+    categories = [
+        {"id": number[tag.entity_id], "name": tag.entity, "entity_id": tag.entity_id}
+        for tag in _categories(annotations)
+    ]
+    dataset = {"info": {}, "licenses": [], "images": images, "annotations": found, "categories": categories}
+    atomic_write(layout.coco, json.dumps(dataset, ensure_ascii=False) + "\n")
+
+
+def _label_studio(annotations: Sequence[Annotation], layout: AnnotationLayout) -> None:
+    tasks = []
+    for one in _usable(annotations):
+        result = [
+            {
+                "from_name": CHOICE,
+                "to_name": PICTURE,
+                "type": "choices",
+                "score": round(tag.confidence, 4),
+                "value": {"choices": [tag.entity]},
+            }
+            for tag in _sure(one)
+        ]
+        score = round(one.sure.confidence, 4) if one.sure else 0.0
+        data = {PICTURE: f"/data/local-files/?d={quote(one.file)}", "file": one.file, "explanation": one.explanation}
+        tasks.append({"data": data, "predictions": [{"model_version": one.release, "score": score, "result": result}]})
+    atomic_write(layout.label_studio, json.dumps(tasks, ensure_ascii=False) + "\n")
+    view = ElementTree.Element("View")
+    ElementTree.SubElement(view, "Image", name=PICTURE, value=f"${PICTURE}")
+    ElementTree.SubElement(view, "Filter", toName=CHOICE, name="filter")
+    choices = ElementTree.SubElement(view, "Choices", name=CHOICE, toName=PICTURE, choice="single")
+    for name in _names(annotations):
+        ElementTree.SubElement(choices, "Choice", value=name)
+    ElementTree.indent(view)
+    atomic_write(layout.label_studio_config, ElementTree.tostring(view, encoding="unicode") + "\n")
+
+
+def _cvat(annotations: Sequence[Annotation], layout: AnnotationLayout) -> None:
+    root = ElementTree.Element("annotations")
+    ElementTree.SubElement(root, "version").text = "1.1"
+    labels = ElementTree.SubElement(ElementTree.SubElement(ElementTree.SubElement(root, "meta"), "task"), "labels")
+    for name in _names(annotations):
+        label = ElementTree.SubElement(labels, "label")
+        ElementTree.SubElement(label, "name").text = name
+        ElementTree.SubElement(label, "type").text = "tag"
+        ElementTree.SubElement(label, "attributes")
+    for n, one in enumerate(_usable(annotations)):
+        attributes = {"id": str(n), "name": _NOT_XML.sub("\ufffd", one.file)}
+        attributes |= {"width": str(one.width), "height": str(one.height)}
+        image = ElementTree.SubElement(root, "image", attributes)
+        for tag in _sure(one):
+            ElementTree.SubElement(image, "tag", label=tag.entity, source="auto")
+    ElementTree.indent(root)
+    atomic_write(layout.cvat, ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n")
+
+
+def _yolo(annotations: Sequence[Annotation], layout: AnnotationLayout) -> None:
+    number = {tag.entity_id: n for n, tag in enumerate(_categories(annotations))}
+    with atomic_path(layout.yolo) as folder:
+        labels = folder / "labels"
+        for one in _usable(annotations):
+            path = (labels / one.file).with_suffix(".txt")
+            if path.exists():
+                raise ConfigError(f"yolo: {one.file} and a picture of another suffix have one label file; rename one")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("".join(f"{number[tag.entity_id]} 0.5 0.5 1 1\n" for tag in _sure(one)))
+        names = {str(number[tag.entity_id]): tag.entity for tag in _categories(annotations)}
+        lines = [f"  {n}: {json.dumps(name, ensure_ascii=False)}\n" for n, name in names.items()]
+        (folder / "data.yaml").write_text("path: .\ntrain: images\nval: images\nnames:\n" + "".join(lines))
+
+
+def _datasets(annotations: Sequence[Annotation], layout: AnnotationLayout) -> None:
+    columns = {
+        "file": [one.file for one in annotations],
+        "entity": [one.sure.entity if one.sure else None for one in annotations],
+        "entity_id": [one.sure.entity_id if one.sure else None for one in annotations],
+        "confidence": [one.tags[0].confidence if one.tags else None for one in annotations],
+        "unknown": [one.unknown for one in annotations],
+        "explanation": [one.explanation for one in annotations],
+        "tags": [[tag.entity for tag in one.tags] for one in annotations],
+        "release": [one.release for one in annotations],
+        "problem": [one.problem for one in annotations],
+    }
+    schema = pa.schema(
+        [(name, pa.string()) for name in ("file", "entity", "entity_id")]
+        + [("confidence", pa.float64()), ("unknown", pa.bool_()), ("explanation", pa.string())]
+        + [("tags", pa.list_(pa.string())), ("release", pa.string()), ("problem", pa.string())]
+    )
+    with atomic_path(layout.parquet) as temporary:
+        pq.write_table(pa.table(columns, schema=schema), temporary)
+
+
+FORMATS: dict[Format, Writer] = {
+    "csv": _csv,
+    "jsonl": _jsonl,
+    "coco": _coco,
+    "label-studio": _label_studio,
+    "cvat": _cvat,
+    "yolo": _yolo,
+    "datasets": _datasets,
+}
+"""Format -> what writes it."""
+
+
+def _usable(annotations: Sequence[Annotation]) -> list[Annotation]:
+    return [one for one in annotations if not one.problem]
+
+
+def _sure(one: Annotation) -> list[Tag]:
+    return [one.sure] if one.sure else []
+
+
+def _categories(annotations: Sequence[Annotation]) -> list[Tag]:
+    """One sure tag of each entity, by name."""
+    found = {one.sure.entity_id: one.sure for one in annotations if one.sure}
+    return sorted(found.values(), key=lambda tag: (tag.entity, tag.entity_id))
+
+
+def _names(annotations: Sequence[Annotation]) -> list[str]:
+    """Names of all tags: what a person may correct a tag to."""
+    return sorted({tag.entity for one in annotations for tag in one.tags})

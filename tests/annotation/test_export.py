@@ -1,0 +1,102 @@
+"""Exports load in the readers of the tools that they are for."""
+
+import csv
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from entityclip.annotation import FORMATS, export
+from entityclip.errors import ConfigError
+from entityclip.paths import AnnotationLayout
+from entityclip.schemas import Annotation, Tag
+
+
+def tag(entity: str, confidence: float, *, sure: bool = True) -> Tag:
+    return Tag(entity_id=f"id-{entity}", entity=entity, score=confidence, confidence=confidence, above_threshold=sure)
+
+
+HOSTILE = '=HYPERLINK("x")<script>&"\\'
+ANNOTATIONS = [
+    Annotation(
+        file="b/赤 1.png", width=40, height=36, release="v1", tags=(tag("やかん", 0.9), tag("KX-2", 0.1, sure=False))
+    ),
+    Annotation(file="c/2.jpg", width=30, height=20, release="v1", tags=(tag("KX-2", 0.2, sure=False),)),
+    Annotation(file="d/\x01.png", width=8, height=8, release="v1", tags=(tag(HOSTILE, 0.7),), explanation="a\nb"),
+    Annotation(file="e.txt", release="v1", problem="not a picture"),
+]
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> AnnotationLayout:
+    layout = AnnotationLayout(tmp_path)
+    for name in FORMATS:
+        export(ANNOTATIONS, layout, to=name)
+    return layout
+
+
+def test_csv_has_a_row_for_each_file_and_no_formula(layout):
+    with layout.csv.open(encoding="utf-8-sig", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["file"] for row in rows] == [one.file for one in ANNOTATIONS]
+    assert [row["entity"] for row in rows] == ["やかん", "", "'" + HOSTILE, ""]
+    assert [row["unknown"] for row in rows] == ["no", "yes", "no", "no"]
+    assert (rows[0]["tag_2"], rows[0]["confidence_2"]) == ("KX-2", "0.1")
+    assert rows[3]["problem"] == "not a picture"
+
+
+def test_jsonl_gives_the_annotations_back(layout):
+    lines = [json.loads(line) for line in layout.jsonl.read_text(encoding="utf-8").splitlines()]
+    assert [line.pop("unknown") for line in lines] == [False, True, False, False]
+    assert [Annotation.model_validate(line) for line in lines] == ANNOTATIONS
+
+
+def test_coco_loads_in_pycocotools(layout, capsys):
+    coco = pytest.importorskip("pycocotools.coco", reason="pycocotools is not installed").COCO(str(layout.coco))
+    assert len(coco.imgs) == 3
+    assert {category["name"] for category in coco.cats.values()} == {"やかん", HOSTILE}
+    (first,) = coco.loadAnns(coco.getAnnIds(imgIds=[1]))
+    assert first["bbox"] == [0, 0, 40, 36]
+    assert coco.cats[first["category_id"]]["name"] == "やかん"
+    assert coco.getAnnIds(imgIds=[2]) == []
+    assert coco.loadRes(coco.loadAnns(coco.getAnnIds())).anns[1]["score"] == 0.9
+
+
+def test_parquet_loads_in_datasets(layout):
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+    rows = datasets.load_dataset("parquet", data_files=str(layout.parquet), split="train", cache_dir=str(layout.root))
+    assert rows["entity"][:4] == ["やかん", None, HOSTILE, None]
+    assert rows["tags"][0] == ["やかん", "KX-2"]
+
+
+def test_label_studio_tasks_fit_their_interface(layout):
+    tasks = json.loads(layout.label_studio.read_text(encoding="utf-8"))
+    view = ElementTree.parse(layout.label_studio_config).getroot()
+    choices = [choice.attrib["value"] for choice in view.iter("Choice")]
+    assert choices == sorted(["やかん", "KX-2", HOSTILE])
+    assert tasks[0]["data"]["picture"] == "/data/local-files/?d=b/%E8%B5%A4%201.png"
+    assert tasks[0]["predictions"][0]["result"][0]["value"]["choices"] == ["やかん"]
+    assert tasks[1]["predictions"][0]["result"] == []
+    assert {task["data"]["file"] for task in tasks} == {one.file for one in ANNOTATIONS if not one.problem}
+
+
+def test_cvat_is_xml_with_the_tags(layout):
+    root = ElementTree.parse(layout.cvat).getroot()
+    found = {image.attrib["name"]: [t.attrib["label"] for t in image.iter("tag")] for image in root.iter("image")}
+    assert found == {"b/赤 1.png": ["やかん"], "c/2.jpg": [], "d/\ufffd.png": [HOSTILE]}
+    labels = [label.findtext("name") for label in root.iter("label")]
+    assert labels == sorted(["やかん", "KX-2", HOSTILE])
+
+
+def test_yolo_has_a_label_file_for_each_picture(layout):
+    labels = layout.yolo / "labels"
+    names = json.loads((layout.yolo / "data.yaml").read_text(encoding="utf-8").splitlines()[-1].partition(":")[2])
+    assert names == "やかん"
+    assert (labels / "b" / "赤 1.txt").read_text() == "1 0.5 0.5 1 1\n"
+    assert (labels / "c" / "2.txt").read_text() == ""
+    twice = [ANNOTATIONS[0], ANNOTATIONS[0].model_copy(update={"file": "b/赤 1.jpg"})]
+    before = sorted(path.read_text() for path in labels.rglob("*.txt"))
+    with pytest.raises(ConfigError, match=r"b/赤 1\.jpg and a picture of another suffix"):
+        export(twice, layout, to="yolo")
+    assert sorted(path.read_text() for path in labels.rglob("*.txt")) == before
