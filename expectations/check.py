@@ -12,6 +12,7 @@ import pandas as pd
 
 from entityclip.data import pairs
 from entityclip.data.rights import read_rights
+from entityclip.data.split_groups import read_near_duplicates
 from entityclip.paths import DataLayout
 from entityclip.quality import score_pairs
 from entityclip.schemas import QualityReport
@@ -76,8 +77,12 @@ def check(
     pairs.start(accepted)
     photographed, written = pairs.read_frame(staging.pairs), pairs.read_frame(staging.explanations)
     rights = read_rights(suite_file("pairs", context_root))
+    near = read_near_duplicates(staging)
     of_pairs = _validated(
-        photographed, lambda frame: score_pairs(frame, rights=rights), suite="pairs", context_root=context_root
+        photographed,
+        lambda frame: score_pairs(frame, rights=rights, near=near),
+        suite="pairs",
+        context_root=context_root,
     )
     of_texts = _validated(
         written,

@@ -68,6 +68,8 @@ def ingest(
         counts = pairs.require_complete(staging)
     splits = ", ".join(f"{name} {counts.get(name, 0):,}" for name in ("train", "val", "test"))
     typer.echo(f"{report.pairs:,} pictures ({splits}) of {report.entities:,} entities; {report.rejected:,} rejected")
+    if near := report.near_duplicates.sentence():
+        typer.echo(near)
     if dry_run:
         report = report.model_copy(update={"rejected_file": None})
         typer.echo(f"Dry run: nothing was written. Without --dry-run, the result goes to {to}.")

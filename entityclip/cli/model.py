@@ -176,6 +176,7 @@ def evaluate(
     from entityclip.evaluation.evaluate import evaluate as measure
     from entityclip.model import checkpoint as checkpoints
     from entityclip.reports.improvements import improvements_text
+    from entityclip.reports.near_duplicates import near_duplicates_text
     from entityclip.reports.run_report import open_set_rows, slice_table
 
     source = explained(data)
@@ -184,6 +185,8 @@ def evaluate(
         model, source, split=split, candidates=candidates, improvements=True, progress=on_terminal()
     )
     typer.echo(slice_table(report))
+    if line := near_duplicates_text(report):
+        typer.echo(line)
     if report.improvements:
         typer.echo(f"\n{improvements_text(report.improvements)}")
     _show_figures(report)

@@ -13,9 +13,8 @@ from entityclip.storage import atomic_write, target_name
 def replaceable(folder: Path) -> DataLayout:
     """``folder``, if ingest may replace it: it is new, empty, or holds only files of ingest and explain."""
     data = DataLayout(folder)
-    ours = {
-        p.name for p in (data.pairs, data.entities, data.explanations, data.source_provided, data.marker, data.rejected)
-    }
+    tables = (data.pairs, data.entities, data.explanations, data.source_provided, data.near_duplicates)
+    ours = {path.name for path in (*tables, data.marker, data.rejected)}
     found = sorted(p.name for p in folder.iterdir()) if folder.exists() else []
     strange = [name for name in found if target_name(name) not in ours]
     pointer = Path(f"{folder.resolve()}.dvc")

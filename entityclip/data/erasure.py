@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field, ValidationError
 
 from entityclip.data import pairs
+from entityclip.data.split_groups import copy_near_duplicates
 from entityclip.errors import ConfigError, DataError, faults
 from entityclip.paths import DataLayout
 from entityclip.schemas import Record
@@ -173,6 +174,7 @@ def without(data: DataLayout, subject: Subject, *, into: DataLayout) -> dict[str
     for name, schema in (("entities", pairs.ENTITIES), ("explanations", pairs.EXPLANATIONS)):
         folder, target = getattr(data, name), getattr(into, name)
         left[name] = pairs.write_rows(target, schema, _remaining(folder, subject), name=name)
+    copy_near_duplicates(data, into=into)
     pairs.finish(into, **left, **of_split)
     return {name: before[name] - count for name, count in left.items() if name in before}
 

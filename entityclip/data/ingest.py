@@ -16,6 +16,7 @@ from tqdm import tqdm
 from entityclip.data import pairs
 from entityclip.data.images import decode, strip_metadata
 from entityclip.data.sources.base import EntityRow, PictureRow, Source
+from entityclip.data.split_groups import SplitGroups, split_groups
 from entityclip.errors import ConfigError, ImageError, SourceError
 from entityclip.paths import DataLayout
 from entityclip.schemas import IngestReport, Record, Rejection, Split
@@ -44,8 +45,9 @@ def ingest(
 ) -> IngestReport:
     """Read every row of ``source``, check its picture, and write usable rows to ``staging``.
 
-    Pictures are processed one by one, so memory use is constant. A row keeps its own split; ``draw_split`` assigns
-    one to the others. The same rows always give the same files.
+    Pictures are processed one by one; about 1 kB of each stays in memory, to find near duplicates. A row keeps its own
+    split; ``draw_split`` assigns one to the others, and pictures that belong together then share one
+    (``split_groups``). The same rows always give the same files.
 
     Args:
         source: The rows.
@@ -58,7 +60,7 @@ def ingest(
 
     Raises:
         ConfigError: The shares are impossible.
-        SourceError: The source cannot be read, or has no usable picture.
+        SourceError: The source cannot be read, has no usable picture, or all of its pictures belong together.
     """
     shares = SplitShares.checked(val=val_share, test=test_share, entity_holdout=entity_holdout)
     started = time.monotonic()
@@ -70,12 +72,21 @@ def ingest(
             refused.add(entity)
         else:
             roster.add(entity)
-    counts = _write_pairs(source, staging=staging, roster=roster, refused=refused, shares=shares, progress=progress)
+    with split_groups(staging) as groups:
+        drawn = _write_pairs(
+            source, staging=staging, roster=roster, refused=refused, shares=shares, groups=groups, progress=progress
+        )
+        near_duplicates, counts = groups.keep_together(staging, drawn)
     entities = roster.close()
     refused.close()
     usable = sum(counts.values())
     if not usable:
         raise SourceError(f"{source.name}: no usable picture; {refused.summary()}")
+    if drawn["train"] and not counts["train"]:
+        raise SourceError(
+            f"{source.name}: no picture is left to train on: {near_duplicates.largest:,} belong together, as near "
+            "duplicates or by their split_group; expected a split_group for each burst or scene, or a column of splits"
+        )
     pairs.finish(staging, pairs=usable, entities=entities, **counts)
     return IngestReport(
         source=source.name,
@@ -83,6 +94,7 @@ def ingest(
         entities=entities,
         rejected=refused.count,
         rejected_file=str(rejected) if refused.count else None,
+        near_duplicates=near_duplicates,
         seconds=time.monotonic() - started,
     )
 
@@ -116,9 +128,14 @@ def draw_split(image_sha256: str, *, entity_id: str, shares: SplitShares) -> Spl
     All pictures of a held-out entity go to test. Otherwise the hash of the picture decides, so that the same picture
     with two captions is never in two splits.
     """
-    if pairs.split_of(entity_id, val=0, test=shares.entity_holdout) == "test":
+    if held_out(entity_id, shares=shares):
         return "test"
     return pairs.split_of(image_sha256, val=shares.val, test=shares.test)
+
+
+def held_out(entity_id: str, *, shares: SplitShares) -> bool:
+    """Whether all pictures of the entity are for the test."""
+    return pairs.split_of(entity_id, val=0, test=shares.entity_holdout) == "test"
 
 
 # ---------------------------------------------------------------- pictures
@@ -129,13 +146,18 @@ def _write_pairs(
     roster: _Roster,
     refused: _RejectedRows,
     shares: SplitShares,
+    groups: SplitGroups,
     progress: bool,
 ) -> dict[Split, int]:
     """Write the usable pictures; returns their number per split."""
     writer = pairs.PairsWriter(staging.pairs)
     with tqdm(total=len(source), desc="ingest", unit="picture", disable=not progress) as bar:
         for row in source.pictures():
-            pair = row if isinstance(row, Rejection) else _pair(row, source=source, roster=roster, shares=shares)
+            pair = (
+                row
+                if isinstance(row, Rejection)
+                else _pair(row, source=source, roster=roster, shares=shares, groups=groups)
+            )
             if isinstance(pair, Rejection):
                 refused.add(pair)
             else:
@@ -144,7 +166,9 @@ def _write_pairs(
     return writer.close()
 
 
-def _pair(row: PictureRow, *, source: Source, roster: _Roster, shares: SplitShares) -> dict[str, Any] | Rejection:
+def _pair(
+    row: PictureRow, *, source: Source, roster: _Roster, shares: SplitShares, groups: SplitGroups
+) -> dict[str, Any] | Rejection:
     """The stored row, or the reason for its rejection. The picture is stored, and hashed, without metadata."""
     own_split = _SPLIT_NAMES.get(row.split.casefold()) if row.split else None
     if row.split and not own_split:
@@ -156,6 +180,11 @@ def _pair(row: PictureRow, *, source: Source, roster: _Roster, shares: SplitShar
         return Rejection(file=row.file, row=row.row, reason=error.reason)
     entity = roster.add(row.entity_row(), pictured=True)
     sha256, entity_id = hashlib.sha256(stored).hexdigest(), pairs.entity_id(entity.identity)
+    split = own_split or draw_split(sha256, entity_id=entity_id, shares=shares)
+    fixed = bool(own_split) or held_out(entity_id, shares=shares)
+    groups.add(
+        picture, sha256=sha256, entity_id=entity_id, split=split, fixed=fixed, split_group=row.split_group.strip()
+    )
     return {
         "pair_id": pairs.pair_id(sha256, row.caption, entity.identity),
         "image": {"bytes": stored, "path": row.file},
@@ -166,7 +195,7 @@ def _pair(row: PictureRow, *, source: Source, roster: _Roster, shares: SplitShar
         "entity_id": entity_id,
         "entity": entity.entity,
         "explanation": None,
-        "split": own_split or draw_split(sha256, entity_id=entity_id, shares=shares),
+        "split": split,
         "category": row.category or entity.category,
         "language": row.language or entity.language or source.language,
         "licence": row.licence or entity.licence,

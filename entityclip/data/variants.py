@@ -18,6 +18,8 @@ def with_explanations(data: DataLayout, texts: pd.DataFrame, *, into: DataLayout
     pairs.start(into)
     into.pairs.symlink_to(data.pairs.resolve(), target_is_directory=True)
     into.entities.symlink_to(data.entities.resolve(), target_is_directory=True)
+    if data.near_duplicates.is_dir():
+        into.near_duplicates.symlink_to(data.near_duplicates.resolve(), target_is_directory=True)
     plain = texts.astype(object).where(texts.notna(), None)  # Arrow expects None instead of NaN
     rows = [{str(name): value for name, value in row.items()} for row in plain.to_dict("records")]
     pairs.write_rows(into.explanations, pairs.EXPLANATIONS, rows, name="explanations")

@@ -26,6 +26,7 @@ from entityclip.errors import DataError
 from entityclip.evaluation.improvements import find_improvements
 from entityclip.evaluation.open_set_calibration import TaggedPictures
 from entityclip.evaluation.open_set_metrics import open_set_metrics, tag_scores
+from entityclip.evaluation.seen_queries import recall_without, seen_queries
 from entityclip.evaluation.slices import SLICE_MINIMUM, slices
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.paths import DataLayout
@@ -100,6 +101,7 @@ def evaluate(
     if improvements and known is not None:
         others = _others(model, data, entities, split=split, progress=progress)
         advice = find_improvements(entities, known, pictures, others, seed=seed)
+    seen = seen_queries(data, pictures.rows["pair_id"])
     open_set: tuple[Metric, ...] = ()
     if not own and len(entities.rows) > 1:
         open_set, accepted = _open_set(model, entities, pictures, truth, seed=seed)
@@ -113,6 +115,10 @@ def evaluate(
         candidates=candidates,
         metrics=tuple(figures),
         open_set=open_set,
+        near_duplicates=None if seen is None else int(seen.sum()),
+        without_near_duplicates=recall_without(
+            answers, pictures.rows["pair_id"], seen, entities=len(entities.rows), seed=seed
+        ),
         probes=probes(entities, pictures, truth),
         improvements=advice,
         seconds=time.monotonic() - started,

@@ -28,6 +28,11 @@ class DataLayout:
         return self.root / "explanations"
 
     @property
+    def near_duplicates(self) -> Path:
+        """Folder of the table of pictures that resemble each other; data versions of before have none."""
+        return self.root / "near_duplicates"
+
+    @property
     def source_provided(self) -> Path:
         """Staging only: folder of the texts that the source provides, before the gate."""
         return self.root / "source_provided"

@@ -13,6 +13,7 @@ from pydantic import Field
 from entityclip.errors import DataError
 from entityclip.reports.examples import RetrievalExample
 from entityclip.reports.improvements import first_step, pictures_title
+from entityclip.reports.near_duplicates import SimilarPairs, near_duplicates_text
 from entityclip.reports.pages import as_markup, write_page
 from entityclip.reports.plots import (
     INDEX_KINDS,
@@ -146,6 +147,8 @@ class ReportContent:
     """One row per query with ``index``, ``slice``, ``rank``."""
     losses: pd.DataFrame | None = None
     """``epoch`` or ``step``, ``loss`` and a column per term of the loss."""
+    similar: Sequence[SimilarPairs] = ()
+    """Pairs of pictures that resemble each other."""
     examples: Sequence[RetrievalExample] = ()
     """Hits and misses, in the order to show them."""
     explanations: Mapping[str, str] = field(default_factory=dict)
@@ -186,6 +189,8 @@ def write_report(path: Path, content: ReportContent) -> None:
         open_set=open_set_rows(evaluation) if evaluation else [],
         coverage_plot=as_markup(coverage_curve(queries, evaluation) if evaluation and queries is not None else None),
         loss_plot=as_markup(loss_curve(losses) if losses is not None else None),
+        similar=content.similar,
+        near_duplicates=near_duplicates_text(evaluation) if evaluation else "",
         hits=[e for e in content.examples if e.rank == 1],
         misses=[e for e in content.examples if e.rank > 1],
         improvements=evaluation.improvements if evaluation else None,

@@ -20,6 +20,36 @@ class Rejection(Record):
     reason: str
 
 
+class NearDuplicates(Record):
+    """Pictures that stay in one split. Rows with the same picture file count once."""
+
+    pictures: int = Field(default=0, description="Near duplicates of another of their entity, or of one split_group.")
+    groups: int = Field(default=0, description="Groups of such pictures.")
+    largest: int = Field(default=0, description="Pictures of the largest group.")
+    moved: int = Field(default=0, description="Moved to the split of the first picture of their group.")
+    apart: int = Field(
+        default=0,
+        description="In another split than their group, since the source names the split or the entity is held out.",
+    )
+    look_like_others: int = Field(
+        default=0, description="Near duplicates of a picture of another entity; these do not move."
+    )
+
+    def sentence(self) -> str:
+        """What a person should know of them; empty without any."""
+        parts = []
+        if self.pictures:
+            parts.append(
+                f"{self.pictures:,} pictures belong together, as near duplicates or by split_group, in {self.groups:,} "
+                f"groups of up to {self.largest:,}; {self.moved:,} of them moved to the split of their group."
+            )
+        if self.apart:
+            parts.append(f"{self.apart:,} stay in another split: the source names it, or the entity is held out.")
+        if self.look_like_others:
+            parts.append(f"{self.look_like_others:,} pictures look like one of another entity and do not move.")
+        return " ".join(parts)
+
+
 class IngestReport(Record):
     """Counts of an ingest. Every row is a pair or a rejection; files that no row names are rejections too."""
 
@@ -28,6 +58,7 @@ class IngestReport(Record):
     entities: int
     rejected: int
     rejected_file: str | None = Field(description="CSV with file, row, reason; None when nothing was rejected.")
+    near_duplicates: NearDuplicates = NearDuplicates()
     seconds: float
 
 

@@ -54,6 +54,14 @@ class EvalReport(Record):
         description="How first tags tell known pictures from the same pictures with their own entity left out; slices "
         "are those of the tagged entity.",
     )
+    near_duplicates: int | None = Field(
+        default=None,
+        description="Queries that belong together with a training picture, as its near duplicates or by a split_group; "
+        "None: the data version does not tell.",
+    )
+    without_near_duplicates: tuple[Metric, ...] = Field(
+        default=(), description="Picture-to-entity recall of all other queries; empty if there are none to leave out."
+    )
     probes: tuple[Probe, ...] = ()
     improvements: Improvements | None = Field(default=None, description="Where they were wanted.")
     seconds: float

@@ -63,6 +63,8 @@ def ingest_source(source: Source, preset: Preset, layout: Layout, batch: str) ->
         entity_holdout=preset.entity_holdout,
     )
     get_run_logger().info("%s pairs, %s entities, %s rejected", report.pairs, report.entities, report.rejected)
+    if near := report.near_duplicates.sentence():
+        get_run_logger().info("%s", near)
     return report
 
 

@@ -14,6 +14,7 @@ from bentos.build.example import serve_command
 from entityclip.data.pairs import read_frame
 from entityclip.paths import Layout
 from entityclip.reports.examples import draw_examples
+from entityclip.reports.near_duplicates import similar_pairs
 from entityclip.reports.run_report import ReportContent, RunFacts, StageFact, slice_table, write_report
 from entityclip.schemas import Record
 from flows.platform.notifications import tell_verdict
@@ -85,6 +86,7 @@ def _write_page(
         evaluation=trained.evaluation,
         queries=queries,
         losses=losses(run),
+        similar=similar_pairs(layout.data),
         examples=draw_examples(queries, layout.data, split=trained.evaluation.split),
         explanations=_explanations(layout, trained),
         decision=released.decision,

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from PIL import Image, ImageDraw
 from tiny import TRAIN_PICTURES, tiny_data, tiny_model, tiny_picture
 from typer.testing import CliRunner, Result
 
@@ -53,6 +54,14 @@ def write(path: Path, *rows: tuple[str, ...]) -> None:
         csv.writer(stream).writerows(rows)
 
 
+def photo(colour: str, number: int) -> Image.Image:
+    """A disc of this colour in one of eight places, none of which is a near duplicate of another."""
+    image = Image.new("RGB", (90, 90), "white")
+    left, top = 30 * (number % 3), 30 * (number // 3)
+    ImageDraw.Draw(image).ellipse((left, top, left + 28, top + 28), fill=colour)
+    return image
+
+
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight pictures of each of three products, one product without any, and two rows that cannot be used."""
@@ -61,7 +70,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = []
     for code, colour in COLOURS.items():
         for number in range(8):
-            tiny_picture(colour, number).save(folder / "photos" / f"{code}_{number}.png")
+            photo(colour, number).save(folder / "photos" / f"{code}_{number}.png")
             rows.append((f"{code}_{number}.png", code, ("test", "val", "", "", "", "", "", "")[number], "社内"))
     rows += [("なし.jpg", "YK-10", "", ""), ("../mapping.yaml", "YK-10", "", "")]
     write(folder / "商品写真.csv", ("写真", "商品コード", "split", "メモ"), *rows)

@@ -12,6 +12,7 @@ from PIL import Image
 from tiny import COLOURS, tiny_data, tiny_model, tiny_picture
 
 from entityclip.data import pairs
+from entityclip.data.split_groups import ALIKE
 from entityclip.errors import DataError
 from entityclip.evaluation.evaluate import evaluate, evaluation_hash
 from entityclip.model.checkpoint import LoadedModel
@@ -98,6 +99,28 @@ def test_repeated_captions_are_not_queried_one_by_one(evaluated):
     report, queries = evaluated
     assert "pairs" not in {m.index for m in report.metrics}
     assert len(queries) == 4 * 18
+
+
+def test_recall_is_also_given_without_near_duplicates_of_training_pictures(tmp_path, model, evaluated):
+    before, queries = evaluated
+    assert (before.near_duplicates, before.without_near_duplicates) == (None, ())  # data of before they were looked for
+    data = tiny_data(tmp_path)
+    pictures = pairs.read_frame(data.pairs, columns=["pair_id", "image_sha256", "entity_id", "split"])
+    trained, tested = (pictures[pictures["split"] == split] for split in ("train", "test"))
+    both = trained.drop_duplicates("entity_id").merge(tested, on="entity_id").drop_duplicates("entity_id")
+    assert len(both) == 4
+    near = [(row.image_sha256_x, row.image_sha256_y) for row in both.itertuples()]
+    near.append((trained["image_sha256"].iloc[0], tested["image_sha256"].iloc[-1]))  # of another entity
+    rows = [{"image_sha256": one, "near_sha256": other, "kind": ALIKE} for one, other in near]
+    pairs.write_rows(data.near_duplicates, pairs.NEAR_DUPLICATES, rows, name="near_duplicates")
+    report, _ = evaluate(model, data, progress=False)
+    assert report.near_duplicates == 4
+    assert report.metrics == before.metrics
+    left = queries[(queries["index"] == "mixed") & ~queries["pair_id"].isin(both["pair_id_y"])]
+    (figure,) = [m for m in report.without_near_duplicates if (m.index, m.name) == ("mixed", "R@1")]
+    assert figure.queries == len(left) == 14
+    assert figure.value == pytest.approx(100 * (left["rank"] == 1).mean())
+    assert {m.slice for m in report.without_near_duplicates} == {"all"}
 
 
 def test_distinct_captions_are_queried_both_ways(tmp_path, model):

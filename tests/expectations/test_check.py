@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -64,6 +65,31 @@ def test_identical_rows_are_distinguished_by_their_place(batch: Batch) -> None:
     report = batch.gate()
     assert (report.accepted_pairs, report.quarantined_pairs) == (40, 1)
     assert list(lines(batch)["rule"]) == ["picture_twice"]
+
+
+def test_near_duplicates_warn_and_are_quarantined_where_the_suite_says_critical(batch: Batch) -> None:
+    seen, other = batch.pictures[3], batch.pictures[7]
+    assert seen["split"] == other["split"] == "test"
+    seen["entity_id"] = batch.pictures[0]["entity_id"]
+    near = [(batch.pictures[0], seen), (batch.pictures[1], other)]
+    rows = [
+        {"image_sha256": a["image_sha256"], "near_sha256": b["image_sha256"], "kind": "near duplicate"} for a, b in near
+    ]
+    batch.write()
+    pairs.write_rows(batch.staging.near_duplicates, pairs.NEAR_DUPLICATES, rows, name="near_duplicates")
+    report = batch.judge()
+    found = {rule.rule: (rule.severity, rule.failed) for rule in report.rules if rule.suite == "pairs" and rule.failed}
+    assert found == {"near_leak": ("warning", 1), "near_duplicate_of_another_entity": ("warning", 2)}
+    assert report.accepted_pairs == 40
+    assert len(pairs.read_frame(batch.accepted.near_duplicates)) == 2
+    suite = batch.suite("pairs")
+    written = json.loads(suite.read_text())
+    (rule,) = [r for r in written["expectations"] if r["meta"]["rule"] == "near_leak"]
+    rule["severity"] = "critical"
+    suite.write_text(json.dumps(written))
+    assert batch.judge().accepted_pairs == 39
+    assert list(lines(batch)["id"]) == [seen["pair_id"]]
+    assert len(pairs.read_frame(batch.accepted.near_duplicates)) == 1
 
 
 def test_a_repaired_batch_leaves_no_trace_of_the_quarantine(batch: Batch) -> None:

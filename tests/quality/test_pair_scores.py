@@ -39,6 +39,21 @@ def test_a_trained_picture_in_the_test_split_is_a_leak_even_under_another_entity
     assert list(frame["leaked_from"].fillna("-")) == ["-", "train"]
 
 
+NEAR = pd.DataFrame(
+    [("1", "2", "near duplicate"), ("1", "3", "near duplicate")], columns=["image_sha256", "near_sha256", "kind"]
+)
+
+
+def test_a_near_duplicate_of_a_training_picture_and_of_another_entity_have_a_column_each() -> None:
+    rows = [{"image_sha256": "1"}, {"image_sha256": "2", "split": "test"}]
+    rows += [{"image_sha256": "3", "split": "test", "entity_id": "b", "entity": "B"}, {"image_sha256": "4"}]
+    frame = scored(*rows)
+    assert frame[["nearly_leaked_from", "nearly_shows"]].isna().all(axis=None)
+    frame = score_pairs(frame, near=NEAR)
+    assert list(frame["nearly_leaked_from"].fillna("-")) == ["-", "p0", "-", "-"]
+    assert list(frame["nearly_shows"].fillna("-")) == ["B", "-", "A", "-"]
+
+
 def test_a_missing_caption_has_length_zero() -> None:
     captions = [None, "", " \t\u3000", "赤"]
     frame = scored(*({"image_sha256": str(i), "caption": c} for i, c in enumerate(captions)))

@@ -13,6 +13,7 @@ from PIL import Image
 from entityclip.errors import DataError
 from entityclip.reports.examples import Candidate, RetrievalExample
 from entityclip.reports.improvements import first_step, improvements_text
+from entityclip.reports.near_duplicates import SimilarPairs, SimilarPictures
 from entityclip.reports.run_report import ReportContent, RunFacts, StageFact, recall_rows, slice_table, write_report
 from entityclip.schemas import (
     SLICES,
@@ -84,6 +85,16 @@ def example(*, rank: int, entity: str = "KX-204B", picture: bytes | None = None)
         rank=rank,
         slice="none",
     )
+
+
+def similar(concern: Any, *, entity: str = "KX-204B") -> SimilarPairs:
+    pair = SimilarPictures(
+        pictures=(png("red"), png("red")),
+        files=("r1.jpg", f"{entity}.jpg"),
+        entities=(entity, entity),
+        splits=("train", "test"),
+    )
+    return SimilarPairs(concern=concern, count=1234, shown=(pair,))
 
 
 def decision(*, promoted: bool) -> PromotionDecision:
@@ -193,6 +204,7 @@ def test_a_page_with_everything_needs_no_network_and_no_script(tmp_path: Path) -
         queries=queries,
         losses=losses,
         examples=[example(rank=1), example(rank=7)],
+        similar=[similar("in two splits")],
         decision=decision(promoted=True),
         release=Release(version="v1.1.0", commit="c0ffee", model_fingerprint="9b1f", data_hash="4f"),
         commands={"Serve the model": "bentoml serve entityclip:v1.1.0"},
@@ -206,6 +218,7 @@ def test_a_page_with_everything_needs_no_network_and_no_script(tmp_path: Path) -
     assert anchors == {a["id"] for tag, a in page.tags if tag == "section"}
     for expected in ("v1.1.0 is the new champion", "丸い赤いやかん", "1 min 1 s", "4f0e.dir", "bentoml serve"):
         assert expected in page.text
+    assert "1,234 pairs of similar pictures in two splits" in page.text
 
 
 def test_parts_that_are_not_there_are_left_out(tmp_path: Path) -> None:
@@ -229,6 +242,7 @@ def test_what_data_say_is_never_html(tmp_path: Path) -> None:
             rejected_file=str(tmp_path / "rejected.csv"),
             seconds=1,
         ),
+        similar=[similar("of two entities", entity=HOSTILE)],
         examples=[example(rank=2, entity=HOSTILE), example(rank=1, entity="\ud800 lone \x00 </style>")],
         commands={HOSTILE: HOSTILE},
         evaluation=evaluation(metric(HOSTILE, f"category={HOSTILE}", 1.0)),

@@ -6,7 +6,14 @@ every machine.
 """
 
 from entityclip.data.pairs.ids import digest, entity_id, normalised, pair_id, sources_hash, split_of
-from entityclip.data.pairs.schemas import ENTITIES, EXPLANATIONS, PAIRS, SCHEMA_VERSION, SOURCE_PROVIDED
+from entityclip.data.pairs.schemas import (
+    ENTITIES,
+    EXPLANATIONS,
+    NEAR_DUPLICATES,
+    PAIRS,
+    SCHEMA_VERSION,
+    SOURCE_PROVIDED,
+)
 from entityclip.data.pairs.tables import (
     ROW_GROUP_BYTES,
     SHARD_BYTES,
@@ -26,6 +33,7 @@ from entityclip.data.pairs.tables import (
 __all__ = [
     "ENTITIES",
     "EXPLANATIONS",
+    "NEAR_DUPLICATES",
     "PAIRS",
     "ROW_GROUP_BYTES",
     "SCHEMA_VERSION",

@@ -83,5 +83,8 @@ SOURCE_PROVIDED = _described(
 )
 """Staging only: explanations that the source provides, one row per text."""
 
+NEAR_DUPLICATES = _described([("image_sha256", pa.string()), ("near_sha256", pa.string()), ("kind", pa.string())])
+"""One row per two pictures that resemble each other or belong together; ``kind`` as in ``split_groups``."""
+
 EXPLANATIONS = _described([(name, pa.string()) for name in ExplanationRecord.model_fields])
 """One row per text about an entity; an entity may have several."""

@@ -37,6 +37,8 @@ class PictureRow:
     """Tells the entity from others of the same name; empty where the name does that."""
     source: str = ""
     """Where the row comes from, if not from the source that gives it."""
+    split_group: str = ""
+    """Rows with the same text are of one burst, scene or session: they share a split. Empty for none."""
 
     def entity_row(self) -> EntityRow:
         """The fields of the row that are about its entity."""

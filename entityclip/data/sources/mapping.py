@@ -89,6 +89,9 @@ class TableMapping(Record):
     licence: Column = None
     consent: Column = None
     split: Column = Field(default=None, description="Column with train, val or test; empty cells are drawn.")
+    split_group: Column = Field(
+        default=None, description="Column whose equal texts mark pictures of one burst, scene or session: one split."
+    )
     encoding: str | None = Field(default=None, description=ENCODING)
     default_language: str = Field(default="en", description="Language of rows that do not name theirs, ISO 639-1.")
     images: Path | None = Field(default=None, description="Image folder relative to the table; None is the table's.")

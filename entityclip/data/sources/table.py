@@ -155,6 +155,7 @@ class TableSource:
             explanations=_all(cells, self._roles["explanations"]),
             tags=_tags(cells, self._roles),
             date=date,
+            split_group=_first(cells, self._roles["split_group"]),
         )
 
     def _strays(self, named: set[str]) -> Iterator[Rejection]:
