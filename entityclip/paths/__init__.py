@@ -14,7 +14,7 @@ from entityclip.paths.artifacts import (
     IndexLayout,
     RunLayout,
 )
-from entityclip.paths.experiments import AblationLayout, GateLayout, StudyLayout
+from entityclip.paths.experiments import AblationLayout, GateLayout, StudyLayout, ValueReportLayout
 from entityclip.paths.packages import PackageLayout, StoreLayout
 from entityclip.paths.service import FeedbackLayout, ReviewLayout, StateLayout, WatchLayout, device_lock
 from entityclip.paths.workspace import Layout
@@ -37,6 +37,7 @@ __all__ = [
     "StateLayout",
     "StoreLayout",
     "StudyLayout",
+    "ValueReportLayout",
     "WatchLayout",
     "device_lock",
 ]

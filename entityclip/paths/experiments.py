@@ -117,3 +117,23 @@ class GateLayout:
     def runs(self) -> AblationLayout:
         """The training runs, in the layout of an ablation."""
         return AblationLayout(self.root)
+
+
+@dataclass(frozen=True)
+class ValueReportLayout:
+    """Files of a value report."""
+
+    root: Path
+
+    def page(self, language: str) -> Path:
+        """The report, HTML."""
+        return self.root / f"value-report.{language}.html"
+
+    def pdf(self, language: str) -> Path:
+        """The same page, printed."""
+        return self.root / f"value-report.{language}.pdf"
+
+    @property
+    def figures(self) -> Path:
+        """ValueReport as JSON: verdict, and every figure with the file and key that it comes from."""
+        return self.root / "value-report.json"

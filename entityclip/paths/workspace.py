@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from entityclip.paths.artifacts import CheckpointLayout, DataLayout, DecodedLayout, RunLayout
-from entityclip.paths.experiments import AblationLayout
+from entityclip.paths.experiments import AblationLayout, ValueReportLayout
 from entityclip.paths.service import FeedbackLayout, StateLayout, WatchLayout
 
 
@@ -26,6 +26,11 @@ class Layout:
     def source(self) -> Path:
         """The source of the data: WorkspaceSource as JSON."""
         return self.root / "source.json"
+
+    @property
+    def criteria(self) -> Path:
+        """Criteria of a trial, YAML; committed before the first data."""
+        return self.root / "criteria.yaml"
 
     @property
     def data(self) -> DataLayout:
@@ -234,6 +239,11 @@ class Layout:
     def seeds(self) -> AblationLayout:
         """Trainings with several seeds, for their deviation."""
         return AblationLayout(self.work / "seeds")
+
+    @property
+    def value_report(self) -> ValueReportLayout:
+        """What the release is worth, for a manager."""
+        return ValueReportLayout(self.work / "value")
 
     @property
     def source_provided_ledger(self) -> Path:

@@ -26,7 +26,7 @@ SLICE_TITLES = {
 """Titles of the slices: the number of training pictures of their entities."""
 
 # matplotlib needs real colours: these placeholders become CSS variables in the SVG.
-_COLOURS = {
+COLOURS = {
     "ink": "#a00001",
     "faint": "#a00002",
     "caption": "#a00003",
@@ -36,20 +36,20 @@ _COLOURS = {
     "series-5": "#a00007",
 }
 _TERM_COLOURS = ("caption", "explanation", "mixed", "images", "series-5")
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "text.parse_math": False,
     "svg.fonttype": "none",
     "font.size": 9,
     "font.family": "DejaVu Sans",
-    "text.color": _COLOURS["ink"],
-    "axes.labelcolor": _COLOURS["ink"],
-    "axes.edgecolor": _COLOURS["faint"],
+    "text.color": COLOURS["ink"],
+    "axes.labelcolor": COLOURS["ink"],
+    "axes.edgecolor": COLOURS["faint"],
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": 9,
-    "xtick.color": _COLOURS["ink"],
-    "ytick.color": _COLOURS["ink"],
-    "grid.color": _COLOURS["faint"],
+    "xtick.color": COLOURS["ink"],
+    "ytick.color": COLOURS["ink"],
+    "grid.color": COLOURS["faint"],
     "grid.linewidth": 0.6,
     "legend.frameon": False,
 }
@@ -63,7 +63,7 @@ def recall_by_slice(evaluation: EvalReport, *, metric: str = "R@1") -> str | Non
     slices = [s for s in (*SLICES, "all") if any(m.slice == s for m in _of_index(evaluation, metric))]
     if not slices:
         return None
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.6, 0.62 * len(slices) + 0.9), layout="constrained")
         axes = figure.subplots()
         for offset, index in zip((-0.27, -0.09, 0.09, 0.27), INDEX_KINDS, strict=True):
@@ -73,7 +73,7 @@ def recall_by_slice(evaluation: EvalReport, *, metric: str = "R@1") -> str | Non
         axes.tick_params(length=0)
         axes.grid(axis="x", alpha=0.5)
         figure.legend(loc="outside upper left", ncols=4, handletextpad=0.4)
-        return _svg(figure, name="recall")
+        return as_svg(figure, name="recall")
 
 
 def _of_index(evaluation: EvalReport, metric: str) -> list[Metric]:
@@ -89,9 +89,9 @@ def _interval_dots(
     if not found:
         return
     y = [slices.index(m.slice) + offset for m in found]
-    axes.hlines(y, [m.low for m in found], [m.high for m in found], color=_COLOURS[index], linewidth=2.2, alpha=0.55)
+    axes.hlines(y, [m.low for m in found], [m.high for m in found], color=COLOURS[index], linewidth=2.2, alpha=0.55)
     values = [m.value for m in found]
-    axes.scatter(values, y, color=_COLOURS[index], marker=_MARKERS[index], s=30, label=f"{index} index", zorder=3)
+    axes.scatter(values, y, color=COLOURS[index], marker=_MARKERS[index], s=30, label=f"{index} index", zorder=3)
 
 
 def found_within(queries: pd.DataFrame) -> str | None:
@@ -104,7 +104,7 @@ def found_within(queries: pd.DataFrame) -> str | None:
     slices = [s for s in SLICES if (queries["slice"] == s).any()]
     if not slices:
         return None
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.6, 2.5), layout="constrained")
         panels = figure.subplots(1, len(slices), sharex=True, sharey=True, squeeze=False)[0]
         largest = max(10, int(queries["rank"].max()))
@@ -114,7 +114,7 @@ def found_within(queries: pd.DataFrame) -> str | None:
         panels[0].set(ylabel="found, percent", ylim=(-2, 102))
         figure.supxlabel("among the first k entities", fontsize=9)
         figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside upper left", ncols=4, handletextpad=0.6)
-        return _svg(figure, name="ranks")
+        return as_svg(figure, name="ranks")
 
 
 def _rank_panel(axes: Axes, queries: pd.DataFrame, *, largest: int) -> None:
@@ -123,7 +123,7 @@ def _rank_panel(axes: Axes, queries: pd.DataFrame, *, largest: int) -> None:
         ranks = np.sort(queries.loc[queries["index"] == index, "rank"].to_numpy())
         if len(ranks):
             share = 100 * np.searchsorted(ranks, k, side="right") / len(ranks)
-            axes.plot(k, share, color=_COLOURS[index], linewidth=1.8, label=f"{index} index")
+            axes.plot(k, share, color=COLOURS[index], linewidth=1.8, label=f"{index} index")
     axes.set_xscale("log")
     axes.set_xticks([t for t in (1, 10, 100, 1000, 10_000) if t <= largest])
     axes.xaxis.set_major_formatter(ScalarFormatter())
@@ -140,18 +140,18 @@ def distributions(reference: pd.DataFrame, current: pd.DataFrame) -> str | None:
     """
     if reference.empty or current.empty:
         return None
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.6, 2.1), layout="constrained")
         panels = figure.subplots(1, len(reference.columns), squeeze=False)[0]
         for axes, name in zip(panels, reference.columns, strict=True):
             edges = np.histogram_bin_edges(pd.concat([reference[name], current[name]]), bins=24)
             for values, colour, label in ((reference, "caption", "data"), (current, "explanation", "service")):
                 weights = np.full(len(values), 100 / len(values))
-                axes.hist(values[name], edges, weights=weights, histtype="step", color=_COLOURS[colour], label=label)
+                axes.hist(values[name], edges, weights=weights, histtype="step", color=COLOURS[colour], label=label)
             axes.set_title(name, loc="left")
             axes.set_yticks([])
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
-        return _svg(figure, name="distributions")
+        return as_svg(figure, name="distributions")
 
 
 def dots_by_slice(figures: pd.DataFrame, *, rows: str, unit: str, baseline: float | None = None) -> str | None:
@@ -167,22 +167,22 @@ def dots_by_slice(figures: pd.DataFrame, *, rows: str, unit: str, baseline: floa
     names = list(dict.fromkeys(figures[rows]))
     if not slices:
         return None
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.6, 0.26 * len(names) + 1.1), layout="constrained")
         panels = figure.subplots(1, len(slices), sharey=True, squeeze=False)[0]
         for axes, name in zip(panels, slices, strict=True):
             part = figures[figures["slice"] == name]
             y = [names.index(row) for row in part[rows]]
-            axes.hlines(y, part["low"], part["high"], color=_COLOURS["explanation"], linewidth=2.2, alpha=0.55)
-            axes.scatter(part["value"], y, color=_COLOURS["explanation"], s=22, zorder=3)
+            axes.hlines(y, part["low"], part["high"], color=COLOURS["explanation"], linewidth=2.2, alpha=0.55)
+            axes.scatter(part["value"], y, color=COLOURS["explanation"], s=22, zorder=3)
             if baseline is not None:
-                axes.axvline(baseline, color=_COLOURS["faint"], linewidth=1)
+                axes.axvline(baseline, color=COLOURS["faint"], linewidth=1)
             axes.set_title(SLICE_TITLES[name], loc="left")
             axes.tick_params(length=0)
             axes.grid(axis="x", alpha=0.5)
         panels[0].set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
         figure.supxlabel(unit, fontsize=9)
-        return _svg(figure, name=f"dots-{rows}")
+        return as_svg(figure, name=f"dots-{rows}")
 
 
 def coverage_curve(queries: pd.DataFrame, evaluation: EvalReport) -> str | None:
@@ -199,7 +199,7 @@ def coverage_curve(queries: pd.DataFrame, evaluation: EvalReport) -> str | None:
     tagged = queries[(queries["index"] == "mixed") & queries["confidence"].notna()]
     if tagged.empty:
         return None
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.6, 3.0), layout="constrained")
         axes = figure.subplots()
         right = (tagged["rank"] == 1).to_numpy()
@@ -209,18 +209,18 @@ def coverage_curve(queries: pd.DataFrame, evaluation: EvalReport) -> str | None:
         ):
             if tagged[column].notna().all():
                 x, y = _coverage(tagged[column], tagged[f"unknown_{column}"], right)
-                axes.plot(x, y, color=_COLOURS[colour], linewidth=1.8, label=label)
+                axes.plot(x, y, color=COLOURS[colour], linewidth=1.8, label=label)
         for metric in evaluation.open_set:
             name, _, target = metric.name.partition("_at_")
             covered = evaluation.open_set_value(f"coverage_at_{target}")
             if metric.slice == "all" and name == "false_accept" and covered:
-                axes.scatter(metric.value, covered, color=_COLOURS["explanation"], s=30, zorder=3)
+                axes.scatter(metric.value, covered, color=COLOURS["explanation"], s=30, zorder=3)
                 axes.annotate(f"target {target}", (metric.value, covered), xytext=(6, -10), textcoords="offset points")
         axes.set(xlim=(-1, 101), ylim=(-1, 101))
         axes.set(xlabel="unknown pictures with a sure tag, percent", ylabel="known pictures, sure and right")
         axes.grid(alpha=0.35)
         figure.legend(loc="outside upper left", ncols=2, handletextpad=0.6)
-        return _svg(figure, name="coverage")
+        return as_svg(figure, name="coverage")
 
 
 def _coverage(known: pd.Series, unknown: pd.Series, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -241,7 +241,7 @@ def loss_curve(losses: pd.DataFrame) -> str | None:
     terms = [c for c in losses.columns if c not in ("epoch", "step", "loss")][: len(_TERM_COLOURS)]
     if losses.empty:
         return None
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.6, 2.6), layout="constrained")
         panels = figure.subplots(1, 2 if terms else 1, squeeze=False)[0]
         _curve(panels[0], losses[x], losses["loss"], colour="ink")
@@ -254,7 +254,7 @@ def loss_curve(losses: pd.DataFrame) -> str | None:
         for axes in panels:
             axes.set(xlabel=x)
             axes.grid(alpha=0.35)
-        return _svg(figure, name="loss")
+        return as_svg(figure, name="loss")
 
 
 def _curve(axes: Axes, x: pd.Series, y: pd.Series, *, colour: str) -> None:
@@ -262,10 +262,10 @@ def _curve(axes: Axes, x: pd.Series, y: pd.Series, *, colour: str) -> None:
     points = points[np.isfinite(points).all(axis=1)]
     group = np.arange(len(points)) * _POINTS // max(_POINTS, len(points))
     points = points.groupby(group).mean()
-    axes.plot(points["x"], points["y"], color=_COLOURS[colour], linewidth=1.6, label=str(y.name))
+    axes.plot(points["x"], points["y"], color=COLOURS[colour], linewidth=1.6, label=str(y.name))
 
 
-def _svg(figure: Figure, *, name: str) -> str:
+def as_svg(figure: Figure, *, name: str) -> str:
     """The figure as an ``<svg>`` element; the same figure always gives the same text."""
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name}):
@@ -275,6 +275,6 @@ def _svg(figure: Figure, *, name: str) -> str:
     # Several plots share one page: unused ids would be duplicates there.
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    for variable, colour in _COLOURS.items():
+    for variable, colour in COLOURS.items():
         text = text.replace(colour, f"var(--{variable})")
     return text

@@ -91,7 +91,7 @@ def require_usable(layout: Layout) -> None:
         raise WorkspaceError(f"{root}: is a file; name a folder for the workspace")
     if not root.exists() or (root / ".git").exists():
         return
-    ours = {layout.work.name, layout.config.name}
+    ours = {layout.work.name, layout.config.name, layout.criteria.name}
     others = sorted(p.name for p in root.iterdir() if p.name not in ours and not p.name.startswith(layout.ledger.name))
     if others:
         raise WorkspaceError(

@@ -1,0 +1,78 @@
+"""Go, Adjust or Stop, from criteria that were set before the trial."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from entityclip.reports.value.figures import TracedFigure
+from entityclip.reports.value.findings import Findings
+from entityclip.schemas import Record
+
+Verdict = Literal["go", "adjust", "stop"]
+Outcome = Literal["reached", "open", "missed"]
+"""Of one limit: the whole interval is on the right side, the interval contains it, the whole interval is beyond."""
+
+
+class Check(Record):
+    """One limit, and where the figure stands."""
+
+    part: Literal["success", "withdrawal"]
+    limit: str
+    """Name of the field, like ``min_recall_at_1``."""
+    figure: str
+    """Name of the figure."""
+    outcome: Outcome
+
+
+class CheckedCriteria(Record):
+    """The verdict with every limit that it rests on."""
+
+    verdict: Verdict
+    checks: tuple[Check, ...]
+
+
+def judge(findings: Findings) -> CheckedCriteria:
+    """Stop where a limit of withdrawal is surely missed; Go where every limit of success is surely reached."""
+    checks = tuple(
+        _check(part, name, findings)
+        for part in ("success", "withdrawal")
+        for name in getattr(findings.criteria, part).named
+    )
+    if any(check.part == "withdrawal" and check.outcome == "missed" for check in checks):
+        return CheckedCriteria(verdict="stop", checks=checks)
+    succeeded = all(check.outcome == "reached" for check in checks if check.part == "success")
+    return CheckedCriteria(verdict="go" if succeeded else "adjust", checks=checks)
+
+
+def figure_of(limit: str, target: float) -> str:
+    """Name of the figure that a limit is about."""
+    return {
+        "min_recall_at_1": "recall_at_1",
+        "min_recall_at_5": "recall_at_5",
+        "min_precision": f"right_tags_at_{target}",
+        "max_by_hand": f"by_hand_at_{target}",
+        "min_net_per_month": f"net_at_{target}",
+        "max_payback_months": "payback",
+    }[limit]
+
+
+def _check(part: Literal["success", "withdrawal"], name: str, findings: Findings) -> Check:
+    figure = findings.figures[figure_of(name, findings.criteria.decision.target_precision)]
+    limit = findings.figures.value(f"{part}.{name}")
+    outcome = _at_least(figure, limit) if name.startswith("min_") else _at_most(figure, limit)
+    return Check(part=part, limit=name, figure=figure.name, outcome=outcome)
+
+
+def _at_least(figure: TracedFigure, limit: float) -> Outcome:
+    if figure.value is None or figure.low is None or figure.high is None:
+        return "open"
+    return "reached" if figure.low >= limit else "missed" if figure.high < limit else "open"
+
+
+def _at_most(figure: TracedFigure, limit: float) -> Outcome:
+    """A payback has no upper end where the worst case never pays back, and no end at all where the best does not."""
+    if figure.low is None:
+        return "missed" if figure.name == "payback" else "open"
+    if figure.low > limit:
+        return "missed"
+    return "reached" if figure.high is not None and figure.high <= limit else "open"

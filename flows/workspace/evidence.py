@@ -1,0 +1,108 @@
+"""The files of a workspace that the value report reads, each from its commit or from the workspace itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from entityclip.data.pairs import read_frame
+from entityclip.errors import EntityClipError, WorkspaceError
+from entityclip.explanations import Ledger
+from entityclip.paths import Layout
+from entityclip.quality.review import read_reviews
+from entityclip.reports.value.figures import SourceFile
+from entityclip.reports.value.readings import ReleaseEvidence
+from entityclip.reports.value.words import Language
+from entityclip.schemas import Release
+from flows.workspace.criteria import CommittedCriteria
+from flows.workspace.registry import champion, release_of
+from flows.workspace.repository import Repository
+
+
+def reported_release(layout: Layout, version: str | None) -> Release:
+    """The release to report on: the named one, or the champion.
+
+    Raises:
+        WorkspaceError: There is no such release, or no champion yet.
+    """
+    found = champion(layout) if version is None else release_of(layout, version)
+    if found is None:
+        raise WorkspaceError(
+            f"{layout.root}: no release is the champion; run the pipeline until one is promoted (entityclip run), or "
+            "name one with --release"
+        )
+    return found
+
+
+def gather(layout: Layout, release: Release, committed: CommittedCriteria) -> ReleaseEvidence:
+    """Everything on record about a release.
+
+    Raises:
+        WorkspaceError: The release has no evaluation.
+    """
+    evaluation = _committed(layout, layout.report("evaluation"), release.commit)
+    if evaluation is None:
+        raise WorkspaceError(f"{layout.root}: {release.version} has no reports/evaluation.json; run the pipeline again")
+    content = yaml.safe_load(committed.text)
+    return ReleaseEvidence(
+        criteria=SourceFile(name=layout.criteria.name, content=content, commit=committed.commit),
+        evaluation=evaluation,
+        quality=_committed(layout, layout.report("quality"), release.commit),
+        serving_check=_committed(layout, layout.serving_check(release.version), "HEAD"),
+        ledger=_ledger(layout),
+        reviews=_reviews(layout),
+        metrics=_metrics(layout),
+    )
+
+
+def main_language(layout: Layout) -> Language:
+    """Japanese where most entities of the data are, else English."""
+    try:
+        languages = read_frame(layout.data.entities, columns=["language"])["language"]
+    except (EntityClipError, OSError):  # the data are not on this machine
+        return "en"
+    return "ja" if (languages == "ja").mean() > 0.5 else "en"
+
+
+def _name(layout: Layout, path: Path) -> str:
+    return path.relative_to(layout.root).as_posix()
+
+
+def _committed(layout: Layout, path: Path, commit: str) -> SourceFile | None:
+    repository = Repository(layout.root)
+    text = repository.committed(path, commit=commit)
+    if text is None:
+        return None
+    return SourceFile(name=_name(layout, path), content=json.loads(text), commit=repository.git("rev-parse", commit))
+
+
+def _ledger(layout: Layout) -> SourceFile | None:
+    if not layout.ledger.exists():
+        return None
+    with Ledger(layout.ledger) as ledger:
+        spent = ledger.spent()
+    totals = {f"total({name})": value for name, value in spent.model_dump().items()}
+    return SourceFile(name=_name(layout, layout.ledger), content=totals)
+
+
+def _reviews(layout: Layout) -> SourceFile | None:
+    if not layout.reviews.exists():
+        return None
+    minutes = sum(review.minutes for review in read_reviews(layout.reviews))
+    return SourceFile(name=_name(layout, layout.reviews), content={"total(minutes)": minutes})
+
+
+def _metrics(layout: Layout) -> SourceFile | None:
+    """Metrics of the last run, by the lines that hold them."""
+    path = layout.metrics("retrain")
+    if not path.exists():
+        return None
+    content: dict[str, float] = {}
+    for family in text_string_to_metric_families(path.read_text(encoding="utf-8")):
+        for sample in family.samples:
+            labels = ",".join(f'{name}="{value}"' for name, value in sample.labels.items())
+            content[f"{sample.name}{{{labels}}}"] = sample.value
+    return SourceFile(name=_name(layout, path), content=content)

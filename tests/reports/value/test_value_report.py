@@ -1,0 +1,303 @@
+"""The value report: every number has a source, the verdict follows the criteria, and both pages can be printed."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from browser import HOSTILE, require_harmless, visit
+
+from entityclip.errors import ConfigError, DataError
+from entityclip.paths import ValueReportLayout
+from entityclip.reports import pdf
+from entityclip.reports.value.criteria import TARGETS, read_criteria
+from entityclip.reports.value.figures import SourceFile, TracedFigure, resolve, untraced
+from entityclip.reports.value.page import ReportedRelease, ValueReport, write_value_report
+from entityclip.reports.value.readings import STAGE_METRIC, ReleaseEvidence
+from entityclip.reports.value.words import Language, texts
+from entityclip.schemas import EvalReport, Metric
+
+DAY = datetime.date(2026, 11, 28)
+SUBJECT = ReportedRelease(
+    version="v1.0.0", release_commit="b" * 40, criteria_commit="a" * 40, data_commit="c" * 40, day=DAY
+)
+DOCS = Path(__file__).parents[3] / "docs" / "value-report.md"
+
+
+def metric(name: str, value: float, *, spread: float = 2.0, queries: int = 1000) -> Metric:
+    ends = {"low": max(0.0, value - spread), "high": min(100.0, value + spread)}
+    where = {"index": "mixed", "direction": "image_to_text", "slice": "all"}
+    return Metric.model_validate(where | ends | {"name": name, "value": value, "queries": queries})
+
+
+def evaluation(**changes: Any) -> EvalReport:
+    """At 0.9, 500 of 1,000 pictures have a sure tag, and 450 of these are right; at 0.99 none has one."""
+    open_set = []
+    for target, sure, precision, accepts in ((0.8, 700, 80.0, 20.0), (0.9, 500, 90.0, 10.0), (0.95, 300, 96.0, 4.0)):
+        open_set += [
+            metric(f"false_accept_at_{target}", accepts),
+            metric(f"coverage_at_{target}", sure / 1000 * precision),
+            metric(f"precision_at_{target}", precision, queries=sure),
+        ]
+    open_set += [metric("false_accept_at_0.99", 0.0, spread=0), metric("coverage_at_0.99", 0.0, spread=0)]
+    return EvalReport.model_validate(
+        {
+            "model_fingerprint": "m",
+            "evaluation_hash": "e",
+            "split": "test",
+            "pictures": 1000,
+            "entities": 300,
+            "metrics": [metric("R@1", 75.0), metric("R@5", 95.0)],
+            "open_set": open_set,
+            "seconds": 1.0,
+        }
+        | changes
+    )
+
+
+@pytest.fixture
+def content() -> dict[str, Any]:
+    """The example of the documentation, about target precision 0.9."""
+    block = re.search(r"^```yaml\n(.*?)^```", DOCS.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    assert block
+    found: dict[str, Any] = yaml.safe_load(block[1])
+    found["decision"]["target_precision"] = 0.9
+    found["success"] = {"min_recall_at_1": 70}
+    found["withdrawal"] = {"min_recall_at_1": 40}
+    return found
+
+
+Write = Callable[..., ValueReport]
+
+
+@pytest.fixture
+def write(tmp_path: Path, content: dict[str, Any]) -> Write:
+    """Writes the report about an evaluation, by the criteria in ``content``."""
+
+    def made(report: EvalReport | None = None, *, language: Language = "en", **others: SourceFile) -> ValueReport:
+        text = yaml.safe_dump(content, allow_unicode=True)
+        found = (report or evaluation()).model_dump(mode="json")
+        evidence = ReleaseEvidence(
+            criteria=SourceFile(name="criteria.yaml", content=yaml.safe_load(text), commit="a" * 40),
+            evaluation=SourceFile(name="reports/evaluation.json", content=found, commit="b" * 40),
+            **others,
+        )
+        criteria = read_criteria(text, where=Path("criteria.yaml"))
+        return write_value_report(ValueReportLayout(tmp_path), criteria, evidence, SUBJECT, language=language)
+
+    return made
+
+
+def by_name(report: ValueReport) -> dict[str, TracedFigure]:
+    return {figure.name: figure for figure in report.figures}
+
+
+# ---------------------------------------------------------------- figures
+def test_figures_are_those_of_the_evaluation_and_of_hand(write: Write, content: dict[str, Any]) -> None:
+    content["workload"] |= {"pictures_per_month": 1000, "unknown_share": 20, "minutes_per_suggestion": 1}
+    content["today"] |= {"minutes_per_picture": 6, "wrong_in_the_end": 5}
+    content["money"] |= {"cost_per_hour": 60, "cost_per_mismatch": 10, "running_cost_per_month": 200}
+    found = by_name(write())
+    assert (found["recall_at_1"].value, found["recall_at_1"].low, found["recall_at_1"].high) == (75, 73, 77)
+    assert found["sure_at_0.9"].value == pytest.approx(50)
+    assert found["automatic_at_0.9"].value == pytest.approx(42)  # 0.8 x 50 + 0.2 x 10
+    assert found["by_hand_at_0.9"].value == pytest.approx(58)
+    assert found["right_tags_at_0.9"].value == pytest.approx(100 * 36 / 42)
+    assert found["hours_at_0.9"].value == pytest.approx(1000 * (0.58 + (0.58 - 0.36) * 6) / 60)  # helped: 0.8 x 0.45
+    assert found["mismatches_saved_at_0.9"].value == pytest.approx(50 - 89)
+    assert found["net_at_0.9"].value == pytest.approx(6500 - (1900 + 890) - 200)
+    for name in ("automatic", "by_hand", "right_tags", "hours", "mismatches", "net"):
+        figure = found[f"{name}_at_0.9"]
+        assert figure.low is not None
+        assert figure.low < figure.value < figure.high  # type: ignore[operator]
+
+
+def test_without_sure_tags_a_target_has_no_precision_and_only_suggestions_help(write: Write) -> None:
+    found = by_name(write())
+    assert (found["automatic_at_0.99"].value, found["right_tags_at_0.99"].value) == (0, None)
+    assert found["hours_saved_at_0.99"].value > 0  # type: ignore[operator]
+
+
+def test_the_seconds_of_a_run_become_money_unless_the_training_was_reused(
+    write: Write, content: dict[str, Any]
+) -> None:
+    content["money"] |= {"running_cost_per_month": 100, "retrainings_per_month": 2, "cost_per_machine_hour": 36}
+    lines = {STAGE_METRIC % "train": 90.0, STAGE_METRIC % "evaluate": 10.0}
+    whole = by_name(write(metrics=SourceFile(name="retrain.prom", content=lines)))
+    assert whole["running_cost"].value == pytest.approx(102)  # 100 + 2 x 100 s x 0.01 a second
+    reused = SourceFile(name="retrain.prom", content=lines | {STAGE_METRIC % "train": 0.1})
+    found = by_name(write(metrics=reused))
+    assert found["running_cost"].value == pytest.approx(100)
+    assert "run_seconds" not in found
+
+
+def test_every_figure_stands_where_it_says(write: Write, tmp_path: Path, content: dict[str, Any]) -> None:
+    ledger = SourceFile(name="ledger.sqlite", content={"total(tokens_in)": 7, "total(money)": 0.5})
+    report = write(ledger=ledger)
+    assert report.untraced == ()
+    files = {
+        "criteria.yaml": content,
+        "reports/evaluation.json": evaluation().model_dump(mode="json"),
+        "ledger.sqlite": ledger.content,
+    }
+    written = json.loads((tmp_path / "value-report.json").read_text(encoding="utf-8"))
+    assert written["untraced"] == []
+    read = [figure for figure in written["figures"] if figure["file"]]
+    assert len(read) > 30
+    for figure in read:
+        there = resolve(files[figure["file"]], figure["key"])
+        assert figure["value"] == (there["value"] if isinstance(there, dict) else there)
+
+
+def test_a_figure_that_does_not_stand_there_is_found_with_all_that_follow_from_it(write: Write) -> None:
+    report = write()
+    criteria = {figure.name: figure for figure in report.figures if figure.file == "criteria.yaml"}
+    files = {"criteria.yaml": {}, "reports/evaluation.json": evaluation().model_dump(mode="json")}
+    lost = untraced(report.figures, files)
+    assert set(criteria) <= set(lost)
+    assert {"net_at_0.9", "payback", "net_less.money.cost_per_hour"} <= set(lost)
+    assert "recall_at_1" not in lost
+    circle = [TracedFigure(name=a, value=1, formula="x", inputs=(b,)) for a, b in (("a", "b"), ("b", "a"))]
+    assert untraced(circle, {}) == ["a", "b"]
+
+
+class _Numbers(HTMLParser):
+    """Names of the figures that a page links to, and of the lines that it has for them."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.linked: set[str] = set()
+        self.lines: set[str] = set()
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        if tag == "a" and found.get("class") == "figure":
+            self.linked.add((found["href"] or "").removeprefix("#figure-"))
+        if (found.get("id") or "").startswith("figure-"):
+            self.lines.add((found["id"] or "").removeprefix("figure-"))
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_every_number_of_the_page_leads_to_its_source(write: Write, tmp_path: Path, language: Language) -> None:
+    report = write(language=language)
+    numbers = _Numbers((tmp_path / f"value-report.{language}.html").read_text(encoding="utf-8"))
+    assert numbers.linked <= numbers.lines == {figure.name for figure in report.figures}
+    assert {
+        "net_at_0.9",
+        "recall_at_1",
+        "today.hours",
+        "running_cost",
+        *(f"net_at_{t}" for t in TARGETS),
+    } <= numbers.linked
+
+
+# ---------------------------------------------------------------- verdict
+@pytest.mark.parametrize(
+    ("success", "withdrawal", "verdict"),
+    [
+        ({"min_recall_at_1": 73}, {"min_recall_at_1": 40}, "go"),
+        ({"min_recall_at_1": 73.1}, {"min_recall_at_1": 40}, "adjust"),  # the lower end is 73
+        ({"min_recall_at_1": 90}, {"min_recall_at_1": 77}, "adjust"),  # the upper end is 77
+        ({"min_recall_at_1": 90}, {"min_recall_at_1": 77.1}, "stop"),
+        ({"min_recall_at_1": 70, "min_recall_at_5": 99}, {"min_recall_at_1": 40}, "adjust"),
+        ({"max_by_hand": 90}, {"max_by_hand": 95}, "go"),
+        ({"max_by_hand": 10}, {"max_by_hand": 20}, "stop"),
+        ({"min_precision": 70}, {"min_net_per_month": 1e12}, "stop"),
+        ({"max_payback_months": 1e9}, {"max_payback_months": 1e10}, "go"),
+    ],
+)
+def test_the_verdict_follows_the_worse_end_for_go_and_the_better_end_for_stop(
+    write: Write, content: dict[str, Any], success: dict[str, float], withdrawal: dict[str, float], verdict: str
+) -> None:
+    content["success"], content["withdrawal"] = success, withdrawal
+    assert write().verdict == verdict
+
+
+def test_a_building_cost_that_is_never_earned_stops(write: Write, content: dict[str, Any], tmp_path: Path) -> None:
+    content["money"]["running_cost_per_month"] = 1e11
+    content["success"], content["withdrawal"] = {"max_payback_months": 12}, {"max_payback_months": 36}
+    report = write()
+    assert (report.verdict, by_name(report)["payback"].value) == ("stop", None)
+    assert "never" in (tmp_path / "value-report.en.html").read_text(encoding="utf-8")
+
+
+def test_precision_without_automatic_tags_is_neither_reached_nor_missed(write: Write, content: dict[str, Any]) -> None:
+    content["decision"]["target_precision"] = 0.99
+    content["success"], content["withdrawal"] = {"min_precision": 90}, {"min_precision": 80}
+    report = write()
+    assert report.verdict == "adjust"
+    assert {check.outcome for check in report.judgement.checks} == {"open"}
+
+
+def test_an_evaluation_that_lacks_what_the_report_needs_is_refused(write: Write) -> None:
+    with pytest.raises(DataError, match=r"no open-set figures at target precision 0\.9; evaluate the release"):
+        write(evaluation(open_set=()))
+    with pytest.raises(DataError, match="no R@5 of the mixed index"):
+        write(evaluation(metrics=(metric("R@1", 75.0),)))
+
+
+# ---------------------------------------------------------------- pages
+def test_both_languages_have_the_same_texts_with_the_same_gaps() -> None:
+    english, japanese = texts("en"), texts("ja")
+    gaps = {key: set(re.findall(r"{(\w+)}", text)) for key, text in english.items()}
+    assert {key: set(re.findall(r"{(\w+)}", text)) for key, text in japanese.items()} == gaps
+
+
+def pages_of(file: Path, program: Callable[..., Path]) -> list[str]:
+    """Text of each printed page."""
+    pdftotext = program("pdftotext", package="poppler-utils")
+    command = [str(pdftotext), "-layout", str(file), "-"]
+    return subprocess.run(command, capture_output=True, check=True, encoding="utf-8").stdout.split("\f")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_the_printed_report_is_one_page_for_a_manager_and_an_appendix(
+    write: Write, tmp_path: Path, content: dict[str, Any], program: Callable[..., Path], language: Language
+) -> None:
+    program("chromium", package="chromium")
+    content["name"], content["decision"]["decided_by"] = "補修部品の画像検索" * 8, "山田花子、アフターサービス部" * 5
+    content["money"]["currency"] = "千ルピア・税抜"
+    every = {"min_recall_at_5": 1, "min_precision": 1, "max_by_hand": 100, "min_net_per_month": 0}
+    content["success"] |= every | {"max_payback_months": 99}
+    write(language=language)
+    layout = ValueReportLayout(tmp_path)
+    pdf.print_pdf(layout.page(language), layout.pdf(language))
+    first, second, *_ = pages_of(layout.pdf(language), program)
+    words = texts(language)
+    assert words["report"] in first
+    assert words["unknown"] in first  # the last section for the manager
+    assert "山田花子" in first
+    assert "千ルピア・税抜" in first
+    assert words["appendix"] in second
+    assert words["sensitivity"] in second
+
+
+@pytest.mark.slow
+def test_hostile_names_are_shown_as_text(
+    write: Write, content: dict[str, Any], tmp_path: Path, program: Callable[..., Path]
+) -> None:
+    pieces = [HOSTILE[start : start + 80] for start in range(0, len(HOSTILE), 80)]
+    content["money"]["currency"] = "<b>{{7*7"
+    content["decision"]["decided_by"] = "{0}<img src=x onerror=1>{{ 7 * 7 }}"
+    for name in (pieces[0], "</style></title><script>document.title='pwned'</script>{{ 7 * 7 }}"):
+        content["name"] = name
+        write()
+        page = tmp_path / "value-report.en.html"
+        require_harmless(visit(program("chromium", package="chromium"), page, profile=tmp_path / "profile"))
+
+
+def test_a_machine_without_a_browser_is_given_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pdf, "BROWSERS", ("no-such-browser",))
+    with pytest.raises(ConfigError, match=r"apt install chromium fonts-noto-cjk.*--no-pdf"):
+        pdf.print_pdf(tmp_path / "page.html", tmp_path / "page.pdf")
+    assert not (tmp_path / "page.pdf").exists()
