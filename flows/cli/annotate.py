@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 
 class _FilesByDefault(TyperGroup):
-    """``annotate PLACE`` is ``annotate files PLACE``."""
+    """``annotate PLACE`` is ``annotate files PLACE``, and so is its help."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+        """Name the command where the first argument names none."""
+        if args and args[0] not in self.commands:
             args = ["files", *args]
         return super().parse_args(ctx, args)
 
@@ -72,7 +73,8 @@ def files(
 ) -> None:
     """Tag every picture. A run that was stopped is continued by the same command; only new files are tagged.
 
-    Of a video, timeline.csv and timeline.vtt (subtitles) say when each entity is seen.
+    Of a video, timeline.csv and timeline.vtt (subtitles) say when each entity is seen. What people correct in a tool
+    comes back by 'entityclip annotate import'.
 
     \b
     Example:
