@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -43,16 +42,6 @@ class Preset(Record):
 LEARNED = Tokenisation(learned=True, context=128)
 """For text towers from scratch: any language, and whatever length 99 % of the texts need, up to this."""
 
-_CPU = Path("/proc/cpuinfo")
-
-
-def cpu_precision() -> Literal["float32", "bf16"]:
-    """bf16 where Linux says that the processor computes in it (AVX512-BF16, AMX); elsewhere it would be slower than
-    float32.
-    """
-    can = set(_CPU.read_text(encoding="utf-8").split()) if _CPU.exists() else set()
-    return "bf16" if can & {"avx512_bf16", "amx_bf16"} else "float32"
-
 
 def demo() -> Preset:
     """The built-in catalogue, trained from scratch on two cores in a few minutes."""
@@ -73,7 +62,6 @@ def demo() -> Preset:
             learning_rate=2e-3,
             decay=0.5,
             ema_decay=0.998,
-            precision=cpu_precision(),
         ),
     )
 
@@ -105,7 +93,6 @@ def grocery() -> Preset:
             ema_decay=0.998,
             small_until=0.6,
             small_size=64,
-            precision=cpu_precision(),
         ),
     )
 

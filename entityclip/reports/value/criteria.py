@@ -36,7 +36,7 @@ class Decision(Record):
 
 
 class CriteriaLimits(Record):
-    """CriteriaLimits of the figures at the operating point; those that are left out do not count."""
+    """Limits of the figures at the operating point; those that are left out do not count."""
 
     min_recall_at_1: Percent | None = Field(default=None, description="R@1 of the mixed index, percent.")
     min_recall_at_5: Percent | None = Field(default=None, description="R@5 of the mixed index, percent.")
@@ -89,7 +89,7 @@ class Workload(Record):
 class Money(Record):
     """Prices and costs."""
 
-    currency: Unit = Field(description="PageNumbers behind each sum, like EUR or 円.")
+    currency: Unit = Field(description="Unit of each sum, like EUR or 円.")
     cost_per_hour: Amount = Field(description="An hour of a person.")
     cost_per_mismatch: Amount = Field(description="A picture that ends with a wrong product: returns, wrong parts.")
     building_cost: Amount = Field(description="Once: trial, integration, training of people.")
