@@ -98,7 +98,7 @@ def _write(
 ) -> tuple[ValueReport, str]:
     """Page and figures, and the language of the page."""
     from entityclip.paths import Layout
-    from entityclip.reports.value.page import ReportedRelease, write_value_report
+    from entityclip.reports.value.page import ReportedRelease, verified, write_value_report
     from flows.workspace.criteria import committed_criteria
     from flows.workspace.evidence import gather, main_language, reported_release
 
@@ -114,4 +114,6 @@ def _write(
         day=datetime.now(UTC).date(),
     )
     evidence = gather(layout, chosen, committed)
-    return write_value_report(target, committed.criteria, evidence, subject, language=spoken), spoken
+    write_value_report(target, committed.criteria, evidence, subject, language=spoken)
+    files = {source.name: source.content for source in gather(layout, chosen, committed).files}
+    return verified(target.figures, files), spoken

@@ -50,6 +50,7 @@ def gather(layout: Layout, release: Release, committed: CommittedCriteria) -> Re
     return ReleaseEvidence(
         criteria=SourceFile(name=layout.criteria.name, content=content, commit=committed.commit),
         evaluation=evaluation,
+        promotion=_committed(layout, layout.report("promotion"), release.commit),
         quality=_committed(layout, layout.report("quality"), release.commit),
         serving_check=_committed(layout, layout.serving_check(release.version), "HEAD"),
         ledger=_ledger(layout),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from markupsafe import Markup
 from pydantic import Field
 
+from entityclip.errors import DataError
 from entityclip.paths import ValueReportLayout
 from entityclip.reports.pages import as_markup, write_page
 from entityclip.reports.value.criteria import TARGETS, Criteria
@@ -34,6 +37,8 @@ SPENT = (
     "writer_money",
     "review_minutes",
     "run_seconds",
+    "gain",
+    "gain_low",
     "latency",
     "size",
     "accepted_pairs",
@@ -112,6 +117,25 @@ def write_value_report(
         criteria_file=CRITERIA,
         target=f"{criteria.decision.target_precision:g}",
     )
+    return report
+
+
+def verified(path: Path, files: Mapping[str, Any]) -> ValueReport:
+    """The report at ``path``, every figure of which stands where it says.
+
+    Args:
+        path: What ``write_value_report`` wrote.
+        files: Name -> content of each file, read again.
+
+    Raises:
+        DataError: Some do not, since a file changed meanwhile.
+    """
+    report = ValueReport.model_validate_json(path.read_text(encoding="utf-8"))
+    if lost := untraced(report.figures, files):
+        raise DataError(
+            f"{path}: {len(lost)} figures do not stand where they say, the first is {lost[0]}; does a run work in this "
+            "workspace? Write the report again when it has ended"
+        )
     return report
 
 
@@ -247,13 +271,4 @@ def not_known(findings: Findings, show: PageNumbers) -> Sequence[Markup]:
         sentences.append(say_it("unknown_run"))
     if not show.has("latency"):
         sentences.append(say_it("unknown_latency"))
-    sentences.append(_next_pictures(show))
-    return [*filter(None, sentences), say_it("unknown_longer")]
-
-
-def _next_pictures(show: PageNumbers) -> Markup:
-    """What one more picture is worth where it helps most; '' where no gain is certain."""
-    if not show.has("one_more_picture.gain"):
-        return Markup("")
-    names = ("products", "fewest", "gain", "low", "high")
-    return say(show.language, "unknown_more", **{name: show(f"one_more_picture.{name}") for name in names})
+    return [*sentences, say_it("unknown_longer")]

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from entityclip.errors import DataError, faults
 from entityclip.reports.value.criteria import TARGETS, Criteria
-from entityclip.reports.value.figures import Figures, FigureUnit, SourceFile, pointer
+from entityclip.reports.value.figures import Figures, FigureUnit, SourceFile, pointer, resolve
 from entityclip.schemas import EvalReport
 
 CRITERIA = "criteria.yaml"
@@ -25,6 +25,7 @@ class ReleaseEvidence:
 
     criteria: SourceFile
     evaluation: SourceFile
+    promotion: SourceFile | None = None
     quality: SourceFile | None = None
     serving_check: SourceFile | None = None
     ledger: SourceFile | None = None
@@ -69,7 +70,7 @@ def read_assumptions(figures: Figures, criteria: Criteria, source: SourceFile) -
 
 # ---------------------------------------------------------------- what was measured
 def read_evaluation(figures: Figures, source: SourceFile) -> None:
-    """Add recall, the open set by target precision, and what one more picture is worth.
+    """Add recall, and the open set by target precision.
 
     Raises:
         DataError: The file is no evaluation of this version, or lacks R@1 or R@5 of the mixed index.
@@ -94,7 +95,6 @@ def read_evaluation(figures: Figures, source: SourceFile) -> None:
     for target in TARGETS:
         if f"coverage_at_{target}" in open_set:
             _open_set(figures, open_set, target, source)
-    _one_more_picture(figures, report, source)
 
 
 def _open_set(figures: Figures, places: dict[str, int], target: float, source: SourceFile) -> None:
@@ -123,30 +123,6 @@ def _open_set(figures: Figures, places: dict[str, int], target: float, source: S
     )
 
 
-def _one_more_picture(figures: Figures, report: EvalReport, source: SourceFile) -> None:
-    """Where one more picture of each product surely helps most."""
-    rows = report.improvements.one_more_picture if report.improvements else ()
-    sure = [
-        (row.helped, number)
-        for number, row in enumerate(rows)
-        if row.helped and (row.low or 0) > 0 and row.most == row.fewest
-    ]
-    if sure:
-        row = max(sure)[1]
-        for name, unit in _MORE.items():
-            key = pointer("improvements", "one_more_picture", row, name)
-            figures.read(f"one_more_picture.{name}", source, key, unit=unit)
-
-
-_MORE: dict[str, FigureUnit] = {
-    "fewest": "count",
-    "products": "count",
-    "gain": "points",
-    "low": "points",
-    "high": "points",
-}
-
-
 def read_costs(figures: Figures, evidence: ReleaseEvidence) -> float:
     """Read what has been spent; returns the seconds of a whole run, 0 where they are not on record."""
     counted: tuple[tuple[SourceFile | None, dict[str, tuple[str, FigureUnit]]], ...] = (
@@ -159,6 +135,7 @@ def read_costs(figures: Figures, evidence: ReleaseEvidence) -> float:
                 "quarantined_explanations": ("/quarantined_explanations", "count"),
             },
         ),
+        (evidence.promotion, {"gain": ("/gain/points", "points"), "gain_low": ("/gain/low", "points")}),
         (evidence.serving_check, {"latency": ("/latency_ms", "ms"), "size": ("/size_mb", "MB")}),
         (
             evidence.ledger,
@@ -172,9 +149,16 @@ def read_costs(figures: Figures, evidence: ReleaseEvidence) -> float:
     )
     for source, keys in counted:
         for name, (key, unit) in keys.items():
-            if source is not None and source.content.get(key[1:]) is not None:
+            if source is not None and _measured(source, key):
                 figures.read(name, source, key, unit=unit)
     return _stages(figures, evidence.metrics)
+
+
+def _measured(source: SourceFile, key: str) -> bool:
+    try:
+        return resolve(source.content, key) is not None
+    except KeyError:
+        return False
 
 
 def _stages(figures: Figures, metrics: SourceFile | None) -> float:

@@ -20,7 +20,7 @@ from entityclip.paths import ValueReportLayout
 from entityclip.reports import pdf
 from entityclip.reports.value.criteria import TARGETS, read_criteria
 from entityclip.reports.value.figures import SourceFile, TracedFigure, resolve, untraced
-from entityclip.reports.value.page import ReportedRelease, ValueReport, write_value_report
+from entityclip.reports.value.page import ReportedRelease, ValueReport, verified, write_value_report
 from entityclip.reports.value.readings import STAGE_METRIC, ReleaseEvidence
 from entityclip.reports.value.words import Language, texts
 from entityclip.schemas import EvalReport, Metric
@@ -167,6 +167,24 @@ def test_a_figure_that_does_not_stand_there_is_found_with_all_that_follow_from_i
     assert "recall_at_1" not in lost
     circle = [TracedFigure(name=a, value=1, formula="x", inputs=(b,)) for a, b in (("a", "b"), ("b", "a"))]
     assert untraced(circle, {}) == ["a", "b"]
+
+
+def test_a_file_that_changed_meanwhile_is_named(write: Write, tmp_path: Path, content: dict[str, Any]) -> None:
+    report, path = write(), tmp_path / "value-report.json"
+    files = {"criteria.yaml": content, "reports/evaluation.json": evaluation().model_dump(mode="json")}
+    assert verified(path, files) == report
+    files["reports/evaluation.json"]["pictures"] += 1
+    with pytest.raises(DataError, match="1 figures do not stand where they say, the first is pictures"):
+        verified(path, files)
+
+
+def test_the_gain_over_the_champion_is_shown_where_there_was_one(write: Write, tmp_path: Path) -> None:
+    first = by_name(write(promotion=SourceFile(name="reports/promotion.json", content={"gain": None})))
+    assert "gain" not in first
+    gain = {"gain": {"points": 3.5, "low": 0.25, "high": 6.0}}
+    found = by_name(write(promotion=SourceFile(name="reports/promotion.json", content=gain)))
+    assert (found["gain"].value, found["gain_low"].value, found["gain"].key) == (3.5, 0.25, "/gain/points")
+    assert texts("en")["gain"] in (tmp_path / "value-report.en.html").read_text(encoding="utf-8")
 
 
 class _Numbers(HTMLParser):
