@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageEnhance
 from scenes import scene
 
 from entityclip.data import pairs
+from entityclip.data.erasure import ErasureRequest, Subject, without
 from entityclip.data.images import strip_metadata
 from entityclip.data.ingest import ingest
 from entityclip.data.sources import SourceOptions, open_source
@@ -231,3 +232,15 @@ def test_the_table_follows_the_pictures_that_are_kept(staging, tmp_path):
     copy_near_duplicates(staging, into=kept)
     table = read_near_duplicates(kept)
     assert set(table["image_sha256"]) | set(table["near_sha256"]) == {r["image_sha256"] for r in some}
+
+
+def test_an_erased_picture_leaves_the_table_too(staging, tmp_path):
+    run(staging, *(row(i, image, "A") for i, image in enumerate(copies(scene(1)))), row(9, scene(2), "B"))
+    pairs.write_rows(staging.explanations, pairs.EXPLANATIONS, [], name="explanations")
+    erased = pairs.read_frame(staging.pairs).set_index("row")["image_sha256"][0]
+    left = DataLayout(tmp_path / "left")
+    without(staging, Subject(ErasureRequest(kind="picture", value=erased)), into=left)
+    table = read_near_duplicates(left)
+    assert len(table) > 0
+    assert erased not in {*table["image_sha256"], *table["near_sha256"]}
+    assert erased in {*read_near_duplicates(staging)["image_sha256"]}
