@@ -75,6 +75,10 @@ class GatePolicy(Record):
         description="Points of R@1 of the explanation index that the lower end of the champion's 95 % interval must "
         "reach, and it must beat chance, before the champion judges texts.",
     )
+    judge_first_batch: bool = Field(
+        default=True,
+        description="Where no champion judges texts, compare them with pictures by a pretrained image tower.",
+    )
 
 
 class ServicePolicy(Record):
@@ -98,7 +102,7 @@ class WorkspaceConfig(Record):
     backbones: BackboneConfig = Field(
         default=BackboneConfig(), description="Which pretrained towers a run may start from, and where they are."
     )
-    gate: GatePolicy = Field(default=GatePolicy(), description="When the champion may judge texts.")
+    gate: GatePolicy = Field(default=GatePolicy(), description="Which model judges texts, and when.")
     runs: RunPolicy = Field(
         default=RunPolicy(), description="One run at a time in a workspace, one training at a time on a device."
     )

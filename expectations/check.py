@@ -16,7 +16,7 @@ from entityclip.data.split_groups import read_near_duplicates
 from entityclip.paths import DataLayout
 from entityclip.quality import score_pairs
 from entityclip.schemas import QualityReport
-from expectations.gate_scorers import TEXT_RULES_ONLY, GateScorers
+from expectations.gate_scorers import TEXT_RULES_ONLY, GateScorers, Scored
 from expectations.page import SuiteResult, write_validation_page
 from expectations.quarantine import (
     quarantine_rows,
@@ -26,7 +26,6 @@ from expectations.quarantine import (
 )
 from expectations.suites import (
     POSITION,
-    Need,
     Suite,
     Verdict,
     copy_context,
@@ -80,7 +79,7 @@ def check(
     near = read_near_duplicates(staging)
     of_pairs = _validated(
         photographed,
-        lambda frame: score_pairs(frame, rights=rights, near=near),
+        lambda frame: Scored(score_pairs(frame, rights=rights, near=near)),
         suite="pairs",
         context_root=context_root,
     )
@@ -89,7 +88,6 @@ def check(
         lambda frame: scorers.score(frame, staging),
         suite="explanations",
         context_root=context_root,
-        missing=scorers.missing,
         waived={(i, rule) for i, key in enumerate(written.get("explanation_id", ())) for rule in waived.get(key, ())},
     )
     lines = [
@@ -127,11 +125,10 @@ def _report(
 
 def _validated(
     table: pd.DataFrame,
-    score: Callable[[pd.DataFrame], pd.DataFrame],
+    score: Callable[[pd.DataFrame], Scored],
     *,
     suite: Suite,
     context_root: Path,
-    missing: Mapping[Need, str] = MappingProxyType({}),
     waived: Collection[tuple[int, str]] = (),
 ) -> Verdict:
     """Score the table and validate it.
@@ -150,4 +147,4 @@ def _validated(
             "no rule on a score was checked; the log has the traceback"
         )
         return replace(verdict, rules=(failed, *verdict.rules), refusals=(why, *verdict.refusals))
-    return validate(scored, suite=suite, context_root=context_root, missing=missing, waived=waived)
+    return validate(scored.table, suite=suite, context_root=context_root, missing=scored.missing, waived=waived)

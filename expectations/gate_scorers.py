@@ -1,7 +1,9 @@
-"""The scorers of texts besides the rules on words: champion, text-quality model, and the rules of the domain."""
+"""The scorers of texts besides the rules on words: the models that look at pictures, and the rules of the domain."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
@@ -15,9 +17,18 @@ from expectations.suites import Need
 
 if TYPE_CHECKING:
     from entityclip.model.checkpoint import LoadedModel
+    from entityclip.quality.frozen_image_tower import FrozenImageTower
 
 NO_CHAMPION = "no model is in service to compare texts with pictures"
 NO_TEXT_QUALITY_MODEL = "no text-quality model has been trained yet for the model in service"
+
+
+class Scored(NamedTuple):
+    """A table with its scores."""
+
+    table: pd.DataFrame
+    missing: Mapping[Need, str] = MappingProxyType({})
+    """Each scorer without a result for this table, with the reason."""
 
 
 class GateScorers(NamedTuple):
@@ -32,29 +43,42 @@ class GateScorers(NamedTuple):
     no_champion: str = NO_CHAMPION
     """Reason why there is no champion."""
 
-    @property
-    def missing(self) -> dict[Need, str]:
-        """Each missing scorer, with the reason."""
-        if self.champion is None:
-            return {"champion": self.no_champion, "text_quality": self.no_champion}
-        return {} if self.text_quality else {"text_quality": NO_TEXT_QUALITY_MODEL}
+    tower: FrozenImageTower | None = None
+    """A pretrained image tower, which stands in for a champion in the rule ``low_text_quality``."""
 
-    def score(self, written: pd.DataFrame, staging: DataLayout) -> pd.DataFrame:
-        """All scores that the scorers can compute; ``low_text_quality`` holds probabilities below the threshold."""
+    def score(self, written: pd.DataFrame, staging: DataLayout) -> Scored:
+        """All scores that the scorers can compute; ``low_text_quality`` holds the value of a text below the limit."""
         entities, source_provided = pairs.read_frame(staging.entities), pairs.read_frame(staging.source_provided)
         scored = score_explanations(written, entities, source_provided=source_provided, broken_rule=self._broken_rule)
         if self.champion is None:
-            return scored
-        from entityclip.quality.model_scores import (
-            score_with_model,  # loads torch, which rules on words do not need
-        )
+            return self._without_champion(scored, entities, staging)
+        # Loads torch, which rules on words do not need.
+        from entityclip.quality.model_scores import score_with_model
 
         scored = score_with_model(self.champion, scored, staging)
         if self.text_quality is None:
-            return scored
+            return Scored(scored, {"text_quality": NO_TEXT_QUALITY_MODEL})
         likely = self.text_quality.probability(scored)
-        shown = likely.map("{:.3f}".format).astype("str")
-        return scored.assign(text_quality=likely, low_text_quality=shown.where(likely < self.text_quality.threshold))
+        low = likely.map("{:.3f}".format).astype("str").where(likely < self.text_quality.threshold)
+        return Scored(scored.assign(text_quality=likely, low_text_quality=low))
+
+    def _without_champion(self, scored: pd.DataFrame, entities: pd.DataFrame, staging: DataLayout) -> Scored:
+        """By the pretrained tower, where there is one."""
+        missing: dict[Need, str] = {"champion": self.no_champion, "text_quality": self.no_champion}
+        if self.tower is None:
+            return Scored(scored, missing)
+        from entityclip.quality.first_batch import PICTURES_EACH, judge_first_batch
+        from entityclip.quality.model_scores import entity_pictures
+
+        pictures = entity_pictures(self.tower, staging, set(scored["entity_id"]), each=PICTURES_EACH)
+        found = judge_first_batch(scored, entities, pictures)
+        contrast = pd.Series(found.contrast, index=scored.index)
+        scored = scored.assign(picture_contrast=contrast)
+        if found.why_not:
+            why = f"{self.no_champion}, and {self.tower.name} cannot stand in: {found.why_not}"
+            return Scored(scored, {**missing, "text_quality": why})
+        low = contrast.map("{:.1f}".format).astype("str").where(contrast < found.limit)
+        return Scored(scored.assign(low_text_quality=low), {"champion": self.no_champion})
 
     def _broken_rule(self, text: str, _: str) -> str | None:
         """The domain rules that a text breaks, with the reasons; None where it breaks none."""

@@ -36,7 +36,12 @@ class GenerationConfig(Record):
     model: str = Field(min_length=1, description="Name of the model on its server, or its folder.")
     domain: Domain = Field(default="product", description="Set of prompts: product, news or free.")
     rules: DomainRules = Field(default=DomainRules(), description="Rules for content, wording and length of the texts.")
-    pictures: bool = Field(default=False, description="Send a picture of each entity; the model must accept pictures.")
+    pictures: bool | None = Field(
+        default=None,
+        description="Send pictures of each entity; the model must accept pictures. Empty: a model of this machine gets "
+        "them if it accepts them, a server gets none.",
+    )
+    max_pictures: int = Field(default=3, ge=1, le=16, description="Maximum number of pictures in one request.")
     max_tokens: int = Field(default=400, ge=16, description="Maximum number of tokens in one reply.")
     temperature: float = Field(default=0.0, ge=0, le=2, description="Sampling temperature; 0 is greedy.")
 

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -55,10 +56,9 @@ def key_of(request: ExplanationRequest, *, writer: Writer) -> str:
     fields = (request.caption, request.entity, request.category, request.language)
     version = writer.prompt_version(request)
     key = digest("answer", writer.generator, version, *fields, *request.source_provided, length=32)
-    if (
-        request.reason or request.picture_sha256
-    ):  # hashed apart, so that answers from before there were any are still found
-        key = digest("answer again", key, request.reason, request.picture_sha256, length=32)
+    pictures = ",".join(request.pictures_sha256)
+    if request.reason or pictures:  # hashed apart, so that answers from before there were any are still found
+        key = digest("answer again", key, request.reason, pictures, length=32)
     return key
 
 
@@ -88,20 +88,23 @@ class Ledger:
         self._db.close()
 
     def get(self, keys: Iterable[str]) -> dict[str, tuple[ExplanationRecord, ...]]:
-        """Texts of the stored answers, by key; empty for an answer that was rejected."""
-        rows = self._select("records", keys)
-        return {key: _RECORDS.validate_json(records) for key, records in rows}
+        """Texts of the stored answers with the writer's doubts, by key; empty for an answer that was rejected."""
+        answers = {}
+        for key, records, doubts in self._select("records, doubts", keys):
+            doubted = {"doubts": "; ".join(_TEXTS.validate_json(doubts))}
+            answers[key] = tuple(text.model_copy(update=doubted) for text in _RECORDS.validate_json(records))
+        return answers
 
     def known(self, keys: Iterable[str]) -> dict[str, str]:
         """Key of each stored answer -> why it was rejected; empty if it was not."""
         return dict(self._select("set_aside", keys))
 
-    def _select(self, column: str, keys: Iterable[str]) -> Iterable[tuple[str, str]]:
+    def _select(self, columns: str, keys: Iterable[str]) -> Iterable[Any]:
         wanted = list(keys)
         for start in range(0, len(wanted), _CHUNK):
             some = wanted[start : start + _CHUNK]
             marks = ",".join("?" * len(some))
-            yield from self._db.execute(f"SELECT key, {column} FROM answers WHERE key IN ({marks})", some)
+            yield from self._db.execute(f"SELECT key, {columns} FROM answers WHERE key IN ({marks})", some)
 
     def keep(self, key: str, answer: WriterAnswer, *, writer: Writer) -> None:
         """Store one answer. It is durable when this returns."""

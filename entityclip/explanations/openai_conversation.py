@@ -13,7 +13,7 @@ from entityclip.explanations.audit import Audit
 from entityclip.explanations.config import OpenAIConfig
 from entityclip.explanations.openai_client import Message, RequestFailed, client_for, complete, text_of
 from entityclip.explanations.pii import Redactor
-from entityclip.explanations.prompting import Completion, Prompter, as_jpeg, small_picture
+from entityclip.explanations.prompting import Completion, Prompter, as_jpeg, small_pictures
 from entityclip.explanations.reply import ReplyFault
 from entityclip.explanations.source_writer import Writer, WriterAnswer
 from entityclip.schemas import ExplanationRequest
@@ -108,10 +108,8 @@ class Conversation:
 
     def _messages(self, request: ExplanationRequest) -> list[Message]:
         prompt = self._prompter.prompt(request)
-        picture = small_picture(request)
+        coded = [base64.b64encode(as_jpeg(picture)).decode() for picture in small_pictures(request)]
         parts: list[Message] = [{"type": "text", "text": prompt["user"]}]
-        if picture is not None:
-            data = base64.b64encode(as_jpeg(picture)).decode()
-            parts.append({"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{data}"}})
-        content = parts if picture is not None else prompt["user"]  # small servers accept only plain text
+        parts += [{"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{data}"}} for data in coded]
+        content = parts if coded else prompt["user"]  # small servers accept only plain text
         return [{"role": "system", "content": prompt["system"]}, {"role": "user", "content": content}]

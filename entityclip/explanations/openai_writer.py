@@ -45,9 +45,9 @@ class OpenAIWriter:
         return f"openai:{self._config.model}"
 
     @property
-    def sees_pictures(self) -> bool:
-        """Whether ``pictures`` is set."""
-        return self._config.pictures
+    def sees_pictures(self) -> int:
+        """``max_pictures`` where ``pictures`` is set, otherwise none."""
+        return self._config.max_pictures if self._config.pictures else 0
 
     def prompt_version(self, request: ExplanationRequest) -> str:
         """Name of the prompt and a hash of everything that changes the request."""

@@ -49,7 +49,7 @@ def render(request: ExplanationRequest, *, domain: Domain, rules: DomainRules) -
         {
             "data": json.dumps({k: _plain(v) for k, v in data.items() if v}, ensure_ascii=False).translate(_ESCAPED),
             "language": _LANGUAGES.get(request.language, f"the language with the ISO 639-1 code {request.language!r}"),
-            "picture": bool(request.picture_sha256),
+            "pictures": len(request.pictures_sha256),
             "rules": rules,
         }
     )

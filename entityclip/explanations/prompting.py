@@ -20,6 +20,7 @@ from entityclip.schemas import ExplanationRequest
 PICTURE_SIDE = 768
 PICTURE_TOKENS = 800
 """Approximate tokens of a picture of that size; models differ."""
+_CHANGES_THE_REQUEST = {"rules", "max_tokens", "temperature", "pictures", "max_pictures"}
 _LATIN = re.compile(r"[\x00-\u024f]")
 
 
@@ -42,7 +43,7 @@ class Prompter:
     def prompt_version(self, request: ExplanationRequest) -> str:
         """Name of the prompt and a hash of its text and of every setting that changes the request."""
         name = prompt_name(self._config.domain, self._language(request))
-        settings = self._config.model_dump_json(include={"rules", "max_tokens", "temperature", "pictures"})
+        settings = self._config.model_dump_json(include=_CHANGES_THE_REQUEST)
         return f"{name}-{digest(prompt_source(name), settings, repr(reply_schema()), length=12)}"
 
     def prompt(self, request: ExplanationRequest) -> Prompt:
@@ -88,8 +89,8 @@ class Prompter:
     def expected_tokens(self, request: ExplanationRequest) -> tuple[int, int]:
         """Estimated input tokens and maximum output tokens, without repairs."""
         prompt = self.prompt(request)
-        picture = PICTURE_TOKENS if request.picture_sha256 else 0
-        return tokens_about(prompt["system"] + prompt["user"]) + picture, self._config.max_tokens
+        pictures = PICTURE_TOKENS * len(request.pictures_sha256)
+        return tokens_about(prompt["system"] + prompt["user"]) + pictures, self._config.max_tokens
 
     def _localised(self, request: ExplanationRequest) -> ExplanationRequest:
         """``request`` with the language of its future text."""
@@ -105,18 +106,19 @@ def tokens_about(text: str) -> int:
     return latin // 4 + len(text) - latin + 1
 
 
-def small_picture(request: ExplanationRequest) -> Image.Image | None:
-    """The picture of the request, upright, longer side at most ``PICTURE_SIDE``; None if missing or unreadable."""
-    if request.picture is None:
-        return None
+def small_pictures(request: ExplanationRequest) -> list[Image.Image]:
+    """The pictures of the request, upright, longer side at most ``PICTURE_SIDE``; without those that cannot be read."""
     from entityclip.data import images
 
-    try:
-        picture = images.decode(request.picture)
-    except ImageError:
-        return None
-    picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
-    return picture
+    shown = []
+    for content in request.pictures:
+        try:
+            picture = images.decode(content)
+        except ImageError:
+            continue
+        picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+        shown.append(picture)
+    return shown
 
 
 def as_jpeg(picture: Image.Image) -> bytes:

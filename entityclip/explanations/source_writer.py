@@ -48,8 +48,8 @@ class Writer(Protocol):
         """Name of the writer: ``source``, or a model with its version."""
 
     @property
-    def sees_pictures(self) -> bool:
-        """Whether requests should carry a picture."""
+    def sees_pictures(self) -> int:
+        """How many pictures of its entity a request carries at most; true stands for one, false for none."""
 
     def prompt_version(self, request: ExplanationRequest) -> str:
         """Version of the prompt for this request."""

@@ -154,7 +154,7 @@ def _missing_requests(waiting: Requests, missing: set[str], *, writer: Writer) -
         key = key_of(request, writer=writer)
         if key in missing:
             missing.remove(key)
-            yield waiting.with_picture(request)
+            yield waiting.with_pictures(request)
 
 
 def _so_far(spent: WriterCost, aside: int) -> str:
@@ -174,4 +174,5 @@ def _known(waiting: Requests, *, writer: Writer, book: Ledger) -> Iterator[Expla
         for request, key in zip(some, keys, strict=True):
             for text in known.get(key, ()):
                 own = text.entity_id == request.entity_id
-                yield text if own else record(request, text.text, writer=writer)
+                same = text if own else record(request, text.text, writer=writer)
+                yield same.model_copy(update={"doubts": text.doubts})

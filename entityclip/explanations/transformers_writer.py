@@ -8,10 +8,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from entityclip.architectures.hugging_face_clip import read_json_object
 from entityclip.errors import ConfigError
 from entityclip.explanations.chat_model import Chat, ChatModel, fingerprint
 from entityclip.explanations.config import TransformersConfig
-from entityclip.explanations.prompting import Completion, Prompter, small_picture
+from entityclip.explanations.prompting import Completion, Prompter, small_pictures
 from entityclip.explanations.reply import ReplyFault
 from entityclip.explanations.source_writer import WriterAnswer, WriterCost
 from entityclip.schemas import ExplanationRequest
@@ -25,12 +26,15 @@ class TransformersWriter:
     """
 
     def __init__(self, config: TransformersConfig) -> None:
-        self._config, self._prompter = config, Prompter(config)
         self._folder = Path(config.model)
         if not (self._folder / "config.json").is_file():
             raise ConfigError(
                 f"model: {self._folder} is not a folder with a config.json; download the model into it first"
             )
+        if config.pictures is None:
+            sees = "vision_config" in read_json_object(self._folder / "config.json")
+            config = config.model_copy(update={"pictures": sees})
+        self._config, self._prompter = config, Prompter(config)
         self._generator = f"transformers:{self._folder.resolve().name}@{fingerprint(self._folder)}"
 
     @property
@@ -39,9 +43,9 @@ class TransformersWriter:
         return self._generator
 
     @property
-    def sees_pictures(self) -> bool:
-        """Whether ``pictures`` is set."""
-        return self._config.pictures
+    def sees_pictures(self) -> int:
+        """``max_pictures`` where ``pictures`` is set, otherwise none."""
+        return self._config.max_pictures if self._config.pictures else 0
 
     def prompt_version(self, request: ExplanationRequest) -> str:
         """Name of the prompt and a hash of everything that changes the request."""
@@ -73,8 +77,7 @@ class TransformersWriter:
 
     def _chat(self, request: ExplanationRequest) -> Chat:
         prompt = self._prompter.prompt(request)
-        picture = small_picture(request)
-        pictures = [{"type": "image", "image": picture}] if picture is not None else []
+        pictures = [{"type": "image", "image": picture} for picture in small_pictures(request)]
         return [_turn("system", prompt["system"]), _turn("user", prompt["user"], pictures)]
 
     def _repair_chat(self, chat: Chat, completion: Completion, fault: ReplyFault) -> Chat:

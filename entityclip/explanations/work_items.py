@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,7 +27,9 @@ class Requests:
 
     Args:
         staging: Folder that ``ingest`` wrote.
-        pictures: Whether each request names the picture of its caption.
+        pictures: How many pictures of its entity each request names at most: that of its caption, then those with the
+            smallest hashes, so that a new picture rarely changes the choice. Pictures of the test split are never
+            among them, since texts that describe these would inflate the recall that is measured on them.
         reasons: Entity id and language -> why the gate set an earlier text aside. If given, only these get a request.
         rights: Which rows may be used.
     """
@@ -35,7 +38,7 @@ class Requests:
         self,
         staging: DataLayout,
         *,
-        pictures: bool = False,
+        pictures: int = 0,
         reasons: Mapping[tuple[str, str], str] | None = None,
         rights: Rights = DEFAULT_RIGHTS,
     ) -> None:
@@ -44,7 +47,7 @@ class Requests:
         self._usable = _Usable(rights)
         self._captions = _first_captions(staging, self._usable)
         self._source_provided = _source_provided(staging, self._usable)
-        self._pictures = _Pictures(staging, self._captions, self._usable) if pictures else None
+        self._pictures = _Pictures(staging, self._captions, self._usable, most=int(pictures)) if pictures else None
 
     def __iter__(self) -> Iterator[ExplanationRequest]:
         for row in pairs.iter_rows(self._entities, columns=["entity_id", "entity", "category", "language", *_RIGHTS]):
@@ -53,46 +56,65 @@ class Requests:
                 continue
             known = {"entity_id": entity_id, "entity": row["entity"], "category": row["category"] or ""}
             caption = self._captions.get(entity_id) or row["entity"]
-            picture = self._pictures.hash_of(entity_id) if self._pictures else ""
+            shown = self._pictures.hashes_of(entity_id) if self._pictures else ()
             for language, source_provided in self._source_provided.get(
                 entity_id, {row["language"] or "en": {}}
             ).items():
                 if self._reasons is not None and (entity_id, language) not in self._reasons:
                     continue
-                fields = {"language": language, "source_provided": tuple(source_provided), "picture_sha256": picture}
+                fields = {"language": language, "source_provided": tuple(source_provided), "pictures_sha256": shown}
                 reason = self._reasons[entity_id, language] if self._reasons is not None else ""
                 yield ExplanationRequest(**known, caption=caption, reason=reason, **fields)
 
-    def with_picture(self, request: ExplanationRequest) -> ExplanationRequest:
-        """``request`` with the content of its picture file."""
-        if self._pictures is None or not request.picture_sha256:
+    def with_pictures(self, request: ExplanationRequest) -> ExplanationRequest:
+        """``request`` with the content of its picture files."""
+        if self._pictures is None or not request.pictures_sha256:
             return request
-        return request.model_copy(update={"picture": self._pictures.read(request.entity_id)})
+        return request.model_copy(update={"pictures": self._pictures.read(request.entity_id)})
+
+
+class _Place(NamedTuple):
+    """A picture: the order in which it is chosen, and where it is."""
+
+    after_caption: bool
+    sha256: str
+    shard: int
+    group: int
+    row: int
 
 
 class _Pictures:
-    """For each entity, the picture of its caption."""
+    """For each entity, the pictures that its writer sees."""
 
-    def __init__(self, staging: DataLayout, captions: dict[str, str], usable: _Usable) -> None:
+    def __init__(self, staging: DataLayout, captions: dict[str, str], usable: _Usable, *, most: int) -> None:
         self._files = [pq.ParquetFile(path) for path in pairs.shards(staging.pairs)]
-        self._found: dict[str, tuple[str, int, int, int]] = {}  # entity id -> hash, shard, row group, row in it
+        self._found: dict[str, list[_Place]] = {}
+        for entity, place in self._places(captions, usable):
+            chosen = self._found.setdefault(entity, [])
+            if place.sha256 not in {other.sha256 for other in chosen}:
+                self._found[entity] = sorted([*chosen, place])[:most]
+
+    def _places(self, captions: dict[str, str], usable: _Usable) -> Iterator[tuple[str, _Place]]:
+        columns = ["entity_id", "caption", "image_sha256", "split", *_RIGHTS]
         for shard, file in enumerate(self._files):
             for group in range(file.num_row_groups):
-                table = file.read_row_group(group, columns=["entity_id", "caption", "image_sha256", *_RIGHTS])
+                table = file.read_row_group(group, columns=columns)
                 for row, (pair, may) in enumerate(zip(table.to_pylist(), usable.mask(table), strict=True)):
-                    entity = pair["entity_id"]
-                    if may and captions.get(entity, pair["caption"]) == pair["caption"]:
-                        self._found.setdefault(entity, (pair["image_sha256"], shard, group, row))
+                    if may and pair["split"] != "test":
+                        other = captions.get(pair["entity_id"], pair["caption"]) != pair["caption"]
+                        yield pair["entity_id"], _Place(other, pair["image_sha256"], shard, group, row)
 
-    def hash_of(self, entity_id: str) -> str:
-        """SHA-256 of the picture file; empty for an entity without pictures."""
-        return self._found[entity_id][0] if entity_id in self._found else ""
+    def hashes_of(self, entity_id: str) -> tuple[str, ...]:
+        """SHA-256 of the picture files; none for an entity without pictures."""
+        return tuple(place.sha256 for place in self._found.get(entity_id, ()))
 
-    def read(self, entity_id: str) -> bytes:
-        """Content of the picture file."""
-        _, shard, group, row = self._found[entity_id]
-        images = self._files[shard].read_row_group(group, columns=["image"])["image"]
-        content: bytes = images[row].as_py()["bytes"]
+    def read(self, entity_id: str) -> tuple[bytes, ...]:
+        """Content of the picture files."""
+        return tuple(self._content(place) for place in self._found[entity_id])
+
+    def _content(self, place: _Place) -> bytes:
+        images = self._files[place.shard].read_row_group(place.group, columns=["image"])["image"]
+        content: bytes = images[place.row].as_py()["bytes"]
         return content
 
 

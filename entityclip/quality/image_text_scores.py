@@ -46,7 +46,7 @@ def score_against_pictures(
     known = entities.drop_duplicates("entity_id")
     place = pd.Index(known["entity_id"])
     category = pd.factorize(known["category"].fillna(""))[0]
-    centres = _centres(picture_vectors, place.get_indexer(pd.Index(picture_entities)), count=len(place))
+    centres = entity_centres(picture_vectors, place.get_indexer(pd.Index(picture_entities)), count=len(place))
     owner = place.get_indexer(pd.Index(explanations["entity_id"]))
     scores = {name: np.full(len(owner), np.nan) for name in PICTURE_SCORES}
     shown = np.flatnonzero((owner >= 0) & (np.linalg.norm(centres, axis=1) > 0)[owner])
@@ -60,7 +60,7 @@ def score_against_pictures(
     return explanations.assign(**scores)
 
 
-def _centres(vectors: np.ndarray, owner: np.ndarray, *, count: int) -> np.ndarray:
+def entity_centres(vectors: np.ndarray, owner: np.ndarray, *, count: int) -> np.ndarray:
     """(count, D) unit mean of each entity's pictures; zero where it has none."""
     sums = np.zeros((count, vectors.shape[1]), dtype=np.float32)
     np.add.at(sums, owner[owner >= 0], vectors[owner >= 0])

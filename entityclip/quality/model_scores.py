@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 from tqdm import tqdm
 
 from entityclip.data import pairs
@@ -78,11 +80,34 @@ def _as_read(model: LoadedModel, explanations: pd.DataFrame, entities: pd.DataFr
     ]
 
 
+class PictureModel(Protocol):
+    """What embeds pictures: a model of these data, or a pretrained tower."""
+
+    @property
+    def dim(self) -> int:
+        """Width D of the vectors."""
+
+    def embed_images(self, images: Iterable[Image.Image]) -> np.ndarray:
+        """N pictures -> (N, D) float32, unit rows."""
+
+
 def embed_pictures(model: LoadedModel, data: DataLayout, wanted: set[str], *, progress: bool = False) -> EntityPictures:
     """Embed the first ``PICTURES_EACH`` pictures (by id) of each ``wanted`` entity. Raises as ``score_with_model``."""
+    found = entity_pictures(model, data, wanted, progress=progress)
+    return found._replace(vectors=finite(found.vectors, model))
+
+
+def entity_pictures(
+    model: PictureModel, data: DataLayout, wanted: set[str], *, each: int = PICTURES_EACH, progress: bool = False
+) -> EntityPictures:
+    """Embed the first ``each`` pictures (by id) of each ``wanted`` entity, without those of the test split.
+
+    Raises:
+        DataError: A picture cannot be decoded.
+    """
     listed = pairs.read_frame(data.pairs, columns=["pair_id", "entity_id", "split"]).sort_values("pair_id")
     listed = listed[listed["split"].isin(SPLITS) & listed["entity_id"].isin(wanted)]
-    chosen = set(listed.loc[listed.groupby("entity_id").cumcount() < PICTURES_EACH, "pair_id"])
+    chosen = set(listed.loc[listed.groupby("entity_id").cumcount() < each, "pair_id"])
     columns = ["pair_id", "entity_id", "image"]
     stored = (row for row in pairs.iter_rows(data.pairs, columns=columns) if row["pair_id"] in chosen)
     owners: list[str] = []
@@ -93,4 +118,4 @@ def embed_pictures(model: LoadedModel, data: DataLayout, wanted: set[str], *, pr
             owners += [row["entity_id"] for row in chunk]
             vectors.append(model.embed_images(decoded(chunk, images)))
             bar.update(len(chunk))
-    return EntityPictures(owners, finite(np.concatenate(vectors), model))
+    return EntityPictures(owners, np.concatenate(vectors))

@@ -16,7 +16,7 @@ from entityclip.quality.near_duplicates import near_duplicate_labels, shared_by
 from entityclip.quality.numbers import KnownNumbers
 from entityclip.quality.texts import ReadTexts, TextContext, read_texts
 from entityclip.quality.tokens import HashedWords
-from entityclip.quality.within_category import likeness
+from entityclip.quality.within_category import Likeness, likeness
 
 SHARD_ROWS = 20_000
 CLEARLY = 0.25
@@ -44,10 +44,13 @@ def score_explanations(
     - ``shared_by``: number of entities that have exactly this text, 1 and up.
     - ``nearly_shared_by``: the same for near duplicates, apart from their entity's own names, 1 and up. Detects one
       text or template for many entities; see ``near_duplicates``.
-    - ``like_own``: similarity with the entity's other texts, 0 to 1; missing where it has none.
-    - ``like_sibling``: similarity with the texts of the nearest other entity of the category, 0 to 1; missing where
-      there is none. A text as near to a sibling as to its own entity does not distinguish them; see
-      ``within_category``.
+    - ``like_own``: similarity with the entity's other texts, 0 to 1. An entity with one text is compared by its
+      caption, apart from names; missing where that says nothing either.
+    - ``like_sibling``: similarity with the texts of the nearest other entity of the category, 0 to 1, or with its
+      caption where ``like_own`` is about the caption; missing where there is none. A text as near to a sibling as to
+      its own entity does not distinguish them; see ``within_category``.
+    - ``compared_with``: what ``like_own`` is about: ``texts`` or ``caption``; missing where there is nothing to compare
+      the text with.
 
     Fault columns, empty for texts without the fault:
 
@@ -60,15 +63,16 @@ def score_explanations(
     - ``other_entity``: another entity that the text names while it never names its own, as swapped texts do. A
       comparison ("sweeter than Royal Gala") names both and is no fault.
     - ``closer_to``: the sibling whose texts this text is nearer to, by ``CLEARLY``, than to the other texts of its own
-      entity.
+      entity. Not by captions: they are too short to say that a text is about something else.
     - ``unknown_code``: an invented code: it has the form of this catalogue's model numbers and belongs to no entity.
       Where no name holds a code, one that no source holds; computed only where ``source_provided`` is given.
     - ``unknown_number``: a number or code in neither the caption, nor a name, nor a text of ``source_provided``;
       computed only where ``source_provided`` is given. See ``numbers``.
     - ``broken_rule``: result of ``broken_rule``, where it is given.
+    - ``doubts``: what the writer is not sure of.
 
     Args:
-        explanations: entity_id, caption, text, language, and, if it is there, generator.
+        explanations: entity_id, caption, text, language, and, where they are there, generator and doubts.
         entities: The entity table, all of it: entity_id, entity, aliases, and, if it is there, category.
         source_provided: The texts that the source provides: entity_id, text.
         broken_rule: From a text and its language to the rule of the domain that it breaks, or None.
@@ -180,22 +184,47 @@ def _raises(shard: pd.DataFrame, known: TextContext) -> bool:
 def _about_all(read: list[ReadTexts], entities: pd.DataFrame) -> pd.DataFrame:
     """The columns that depend on all texts, N rows."""
     words, same = HashedWords.joined([part.words for part in read]), np.concatenate([part.same for part in read])
+    captions = HashedWords.joined([part.captions for part in read])
     entity, ids = pd.factorize(pd.concat([part.scores.column("entity_id").to_pandas() for part in read]))
     of_id = entities.drop_duplicates("entity_id").set_index("entity_id")
     of_id = of_id.reindex(index=ids, columns=["entity", "category"])
+    category = pd.factorize(of_id["category"].fillna(""))[0]
     with ThreadPoolExecutor(1) as beside:
         copies = beside.submit(near_duplicate_labels, words, same)
-        near = likeness(words, entity, pd.factorize(of_id["category"].fillna(""))[0])
-    closer = near.sibling > near.own + CLEARLY
+        near = likeness(words, entity, category)
+    alone = np.flatnonzero((np.bincount(entity) == 1)[entity] & (np.diff(captions.ends) > 0))
+    _compare_with_captions(near, alone, words, captions, entity, category)
+    by = np.full(len(entity), None, dtype=object)
+    by[np.isfinite(near.own)] = "texts"
+    by[alone] = "caption"
+    closer = (near.sibling > near.own + CLEARLY) & (by == "texts")
     columns = {
         "shared_by": shared_by(same, entity),
         "nearly_shared_by": shared_by(copies.result(), entity),
+        "compared_with": pd.array(by, dtype="str"),
         "like_own": near.own,
         "like_sibling": near.sibling,
         "closer_to": of_id["entity"].astype("str").take(near.nearest).reset_index(drop=True).where(closer),
         "open_by_style": _open_by_style(read),
     }
     return pd.DataFrame(columns)
+
+
+def _compare_with_captions(
+    near: Likeness,
+    alone: np.ndarray,
+    words: HashedWords,
+    captions: HashedWords,
+    entity: np.ndarray,
+    category: np.ndarray,
+) -> None:
+    """Put into ``near`` the likeness of the texts ``alone`` with captions: their own, and those of siblings."""
+    if not len(alone):
+        return
+    both, owner = HashedWords.joined([words.of(alone), captions.of(alone)]), np.tile(entity[alone], 2)
+    found = likeness(both, owner, category, profile=np.arange(len(owner)) >= len(alone))
+    for column, values in zip(near, found, strict=True):
+        column[alone] = values[: len(alone)]
 
 
 def _open_by_style(read: list[ReadTexts]) -> np.ndarray:

@@ -28,6 +28,8 @@ class ReadTexts(NamedTuple):
     """entity_id, writer (generator and language), and the columns of ``scorer.score_explanations``, except those that
     compare texts. Arrow stores a sparse fault column in a tenth of the memory that pandas needs."""
     words: HashedWords
+    captions: HashedWords
+    """Words of the captions; like those of the texts, without the names of their entities."""
     same: np.ndarray
     """(N,) int64, equal for texts that differ only in case, width and outer space."""
 
@@ -65,17 +67,26 @@ def read_texts(explanations: pd.DataFrame, known: TextContext) -> ReadTexts:
         **_names(explanations, texts, plain, tokens, known),
         **first_hits(texts),
         "open_end": open_ends(texts, length, most=MOST_READ),
+        "doubts": _doubts(explanations),
     }
     same = pd.util.hash_array(pc.utf8_lower(trimmed).to_numpy(zero_copy_only=False), categorize=False)
     group, ids = pd.factorize(owners)
-    words = tokens.without(group, [known.book.words_of(owner) for owner in ids])
-    return ReadTexts(pa.table(columns), words, same.view(np.int64))
+    names = [known.book.words_of(owner) for owner in ids]
+    captions = TokenizedTexts.of(pc.utf8_normalize(_one_piece(explanations["caption"].fillna("")), form="NFKC"))
+    words, captioned = (part.without(group, names) for part in (tokens, captions))
+    return ReadTexts(pa.table(columns), words, captioned, same.view(np.int64))
 
 
 def _one_piece(texts: pd.Series) -> pa.Array:
     """A column of strings as one contiguous array."""
     array = pa.array(texts, type=pa.large_string())
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
+def _doubts(explanations: pd.DataFrame) -> pa.Array:
+    """What the writer doubts; null where it doubts nothing. Earlier data versions have no doubts."""
+    doubts = explanations["doubts"].fillna("") if "doubts" in explanations else pd.Series("", index=explanations.index)
+    return pa.array(doubts.where(doubts != ""), pa.large_string(), from_pandas=True)
 
 
 def _writer(explanations: pd.DataFrame) -> pa.Array:

@@ -73,14 +73,21 @@ class ExplanationRequest(Record):
     language: str = "en"
     source_provided: tuple[str, ...] = Field(default=(), description="Texts that the data provide.")
     reason: str = Field(default="", description="Why the gate set an earlier text aside; empty at the first request.")
-    picture_sha256: str = Field(default="", description="Hash of its picture, for writers that take pictures.")
-    picture: bytes | None = Field(
-        default=None, repr=False, description="That picture's file, read when the request is sent."
+    pictures_sha256: tuple[str, ...] = Field(
+        default=(), description="Hashes of its pictures, for writers that take pictures."
     )
+    pictures: tuple[bytes, ...] = Field(
+        default=(), repr=False, description="The files of those pictures, read when the request is sent."
+    )
+
+    @property
+    def picture(self) -> bytes | None:
+        """The first of them, which belongs to the caption; None without any."""
+        return next(iter(self.pictures), None)
 
 
 class ExplanationRecord(Record):
-    """One text about one entity, with its origin. ``explanation_id`` hashes everything else."""
+    """One text about one entity, with its origin. ``explanation_id`` hashes what is about the text when written."""
 
     explanation_id: str
     entity_id: str
@@ -90,6 +97,7 @@ class ExplanationRecord(Record):
     generator: str
     prompt_version: str
     reviewer: str = Field(default="", description="Who accepted or edited the text; empty: not reviewed.")
+    doubts: str = Field(default="", description="What its writer is not sure of; empty: nothing, or it did not say.")
 
 
 # ---------------------------------------------------------------- validate

@@ -34,8 +34,8 @@ class Preset(Record):
     train: TrainConfig
     floors: bool = Field(
         default=True,
-        description="Whether a first champion must beat chance, and a model be good enough before it judges texts, as "
-        "entityclip.yaml says. Off for models that are trained to test the machinery.",
+        description="Whether a first champion must beat chance, a model be good enough before it judges texts, and a "
+        "pretrained tower judges them until then, as entityclip.yaml says. Off for models that test the machinery.",
     )
 
 

@@ -106,7 +106,7 @@ class DistributedWriter:
         return self.writer.generator
 
     @property
-    def sees_pictures(self) -> bool:
+    def sees_pictures(self) -> int:
         """As the writer's."""
         return self.writer.sees_pictures
 

@@ -1,24 +1,26 @@
-"""The models that the gate uses beside its text rules: the champion and its text-quality model."""
+"""The models that the gate uses beside its text rules: champion and text-quality model, or a pretrained tower."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from prefect import get_run_logger
 
 from entityclip.errors import CheckpointError, ConfigError, DataError
 from entityclip.evaluation.promotion import judge_flaw
 from entityclip.explanations.config import GenerationConfig
+from entityclip.model.backbones import Task, best_at_hand
 from entityclip.paths import Layout
 from entityclip.quality.review import read_reviews
 from entityclip.quality.text_quality_model import TextQualityModel
 from entityclip.schemas import EvalReport
-from entityclip.settings import read_config
+from entityclip.settings import WorkspaceConfig, read_config
 from expectations.gate_scorers import NO_CHAMPION, GateScorers
 from flows.workspace import registry
 
 if TYPE_CHECKING:
     from entityclip.model.checkpoint import LoadedModel
+    from entityclip.quality.frozen_image_tower import FrozenImageTower
 
 
 def gate_scorers(layout: Layout, *, floors: bool = True) -> GateScorers:
@@ -26,14 +28,31 @@ def gate_scorers(layout: Layout, *, floors: bool = True) -> GateScorers:
 
     Args:
         layout: The workspace.
-        floors: Whether the champion must reach ``gate.min_judge_score`` and be above chance.
+        floors: Whether the champion must reach ``gate.min_judge_score`` and be above chance, and a pretrained tower
+            stands in where no champion does.
+
+    Raises:
+        ConfigError: The settings name a backbone that is not on this machine.
     """
     settings = read_config(layout.config)
     domain = settings.explain.rules if isinstance(settings.explain, GenerationConfig) else None
     champion, why = _champion(layout, min_score=settings.gate.min_judge_score if floors else None)
     if champion is None:
-        return GateScorers(domain=domain, no_champion=why)
+        return GateScorers(domain=domain, no_champion=why, tower=_tower(settings) if floors else None)
     return GateScorers(champion, _text_quality_model(champion, layout), domain)
+
+
+def _tower(settings: WorkspaceConfig) -> FrozenImageTower | None:
+    """The image tower of the backbone; None where the settings or this machine have none."""
+    if not settings.gate.judge_first_batch:
+        return None
+    import torch
+
+    from entityclip.quality.frozen_image_tower import FrozenImageTower
+
+    device: Literal["cpu", "cuda"] = "cuda" if torch.cuda.is_available() else "cpu"
+    backbone = best_at_hand(settings.backbones, Task(device=device))
+    return None if backbone.name == "none" else FrozenImageTower(backbone, device=device)
 
 
 def _champion(layout: Layout, *, min_score: float | None) -> tuple[LoadedModel | None, str]:

@@ -17,6 +17,7 @@ from entityclip.paths import DataLayout, Layout
 from entityclip.quality import score_explanations
 from entityclip.quality.quarantine_file import broken_texts
 from expectations.check import GateScorers, check, copy_context
+from expectations.gate_scorers import Scored
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +29,8 @@ def lines(batch: Batch) -> pd.DataFrame:
 def test_a_sound_batch_passes_whole_with_its_pictures_and_texts(batch: Batch) -> None:
     report = batch.gate()
     assert (report.refused, report.accepted_pairs, report.accepted_explanations) == (False, 40, 40)
-    assert all(rule.passed or rule.skipped for rule in report.rules)
+    failed = {rule.rule for rule in report.rules if not (rule.passed or rule.skipped)}
+    assert failed == {"nothing_to_compare"}  # each product has one text, and its caption is its name
     assert not batch.quarantine.exists()
     assert report.validation_page is not None
     assert Path(report.validation_page).name == "validation.html"
@@ -160,8 +162,8 @@ def test_a_text_that_stops_the_scorer_is_named_once_with_a_traceback_in_the_log(
         return [][1] if "with 7 white dots" in text else None  # a rule of the domain with a mistake in it
 
     class Careless(GateScorers):
-        def score(self, written: pd.DataFrame, staging: DataLayout) -> pd.DataFrame:
-            return score_explanations(written, pairs.read_frame(staging.entities), broken_rule=broken_rule)
+        def score(self, written: pd.DataFrame, staging: DataLayout) -> Scored:
+            return Scored(score_explanations(written, pairs.read_frame(staging.entities), broken_rule=broken_rule))
 
     report = batch.judge(scorers=Careless())
     assert report.refused
@@ -172,6 +174,19 @@ def test_a_text_that_stops_the_scorer_is_named_once_with_a_traceback_in_the_log(
     assert reasons == {"the scores could not be computed"}
     assert "broken_rule" in caplog.text
     assert "IndexError" in caplog.text
+
+
+def test_what_the_writer_doubts_is_a_warning_and_a_fault_where_the_suite_says_so(batch: Batch) -> None:
+    batch.texts[3]["doubts"] = "the material; the number of dots"
+    report = batch.gate()
+    (found,) = (rule for rule in report.rules if rule.rule == "writer_doubts")
+    assert (found.failed, found.severity, report.quarantined_explanations) == (1, "warning", 0)
+    assert "the number of dots" in Path(report.validation_page or "").read_text(encoding="utf-8")
+    suite = json.loads(batch.suite("explanations").read_text())
+    next(rule for rule in suite["expectations"] if rule["meta"]["rule"] == "writer_doubts")["severity"] = "critical"
+    batch.suite("explanations").write_text(json.dumps(suite))
+    assert batch.gate().quarantined_explanations == 1
+    assert lines(batch)[["rule", "value"]].to_numpy().tolist() == [["writer_doubts", batch.texts[3]["doubts"]]]
 
 
 def test_rubbish_is_quarantined_by_name_and_can_be_read_back(batch: Batch) -> None:

@@ -93,6 +93,32 @@ def test_a_second_run_sends_no_request_and_writes_the_same_bytes(staging: DataLa
     assert {p.name: p.read_bytes() for p in pairs.shards(staging.explanations)} == before
 
 
+def test_what_the_writer_doubts_is_stored_with_its_text(staging: DataLayout, tmp_path: Path) -> None:
+    class Doubting(CountingWriter):
+        def write(self, requests: Iterable[ExplanationRequest]) -> Iterator[WriterAnswer]:
+            for answer in super().write(requests):
+                yield answer.model_copy(update={"doubts": ("its age", "its maker")})
+
+    for _ in range(2):  # written, and then known from the ledger
+        explain(staging, writer=Doubting(), ledger=tmp_path / "ledger.sqlite")
+        assert set(pairs.read_frame(staging.explanations)["doubts"]) == {"its age; its maker"}
+
+
+def test_a_request_carries_several_pictures_but_none_of_the_test_split(staging: DataLayout) -> None:
+    captions = {"d": "KX-204B", "b": "red", "a": "red", "c": "red", "e": "KX-204B"}
+    for path in pairs.shards(staging.pairs):
+        path.unlink()
+    for split, some in (("train", "bcd"), ("test", "ae")):
+        about = {"entity_id": pairs.entity_id("KX-204B"), "split": split}
+        rows = ({**about, "caption": captions[h], "image_sha256": h, "image": {"bytes": h.encode()}} for h in some)
+        pairs.write_rows(staging.pairs, pairs.PAIRS, rows, name=split)
+    requests = Requests(staging, pictures=2)
+    (request,) = (one for one in requests if one.entity == "KX-204B")
+    assert (request.pictures_sha256, request.picture) == (("d", "b"), None)
+    assert requests.with_pictures(request).pictures == (b"d", b"b")
+    assert requests.with_pictures(request).picture == b"d"
+
+
 def test_an_interrupted_run_keeps_every_text_that_arrived(staging: DataLayout, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         explain(staging, writer=CountingWriter(lives=3), ledger=tmp_path / "ledger.sqlite")

@@ -111,10 +111,10 @@ def test_a_rejected_answer_is_replaced_and_both_costs_stay(tmp_path: Path) -> No
 
 
 def test_a_reason_or_a_picture_makes_another_request(tmp_path: Path) -> None:
-    others = [{"reason": "too long"}, {"picture_sha256": "too long"}, {"reason": "a", "picture_sha256": "b"}]
+    others = [{"reason": "too long"}, {"pictures_sha256": ("too long",)}, {"reason": "a", "pictures_sha256": ("b",)}]
     keys = {key_of(REQUEST.model_copy(update=other), writer=WRITER) for other in [{}, *others]}
     assert len(keys) == 4
-    assert key_of(REQUEST.model_copy(update={"picture": b"x"}), writer=WRITER) in keys
+    assert key_of(REQUEST.model_copy(update={"pictures": (b"x",)}), writer=WRITER) in keys
 
 
 def test_the_key_of_a_request_never_changes_or_old_answers_would_be_paid_for_again() -> None:

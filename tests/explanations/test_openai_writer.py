@@ -53,6 +53,24 @@ def test_an_answer_carries_text_attributes_and_cost(ask: Ask) -> None:
     assert answer.cost.seconds > 0
 
 
+def test_a_server_gets_all_pictures_of_a_request_that_can_be_read(
+    server: HostileServer, tmp_path: Path, picture_bytes: Callable[..., bytes]
+) -> None:
+    config = writer_config({"writer": "openai", "model": "m", "base_url": server.url, "pictures": True}, origin="here")
+    writer = open_writer(config, ledger=tmp_path / "ledger.sqlite")
+    shown = (picture_bytes(1), b"nonsense", picture_bytes(2))
+    request = ExplanationRequest(
+        entity_id="e", entity="E", caption="good", pictures=shown, pictures_sha256=("a", "b", "c")
+    )
+    (answer,) = writer.write(iter([request]))
+    assert answer.records
+    _, body = server.heard[-1]
+    assert [part["type"] for part in body["messages"][1]["content"]] == ["text", "image_url", "image_url"]
+    assert writer.sees_pictures == 3
+    blind = config.model_copy(update={"pictures": None})  # pictures do not leave the machine unless the settings say so
+    assert open_writer(blind, ledger=tmp_path / "ledger.sqlite").sees_pictures == 0
+
+
 @pytest.mark.parametrize(("caption", "requests"), [("fenced", 1), ("broken", 3), ("closed", 2), ("half", 2)])
 def test_trouble_on_the_way_costs_requests_but_no_answer(
     ask: Ask, server: HostileServer, caption: str, requests: int

@@ -73,11 +73,25 @@ def test_what_cannot_be_corrected_is_rejected_and_both_tries_are_counted(tmp_pat
 
 def test_a_model_with_eyes_gets_the_picture_where_there_is_one(tmp_path: Path) -> None:
     model = write_chatty(tmp_path / "seeing", sees=True)
-    blind, seeing, broken = request(1), request(1, picture_sha256="a", picture=jpeg()), request(1, picture=b"nonsense")
-    answers = answers_of(model, seeing, blind, broken, pictures=True)
-    assert [a.request for a in answers] == [seeing, blind, broken]
+    blind, broken = request(1), request(1, pictures=(b"nonsense",))
+    seeing = request(1, pictures_sha256=("a",), pictures=(jpeg(),))
+    twice = request(1, pictures_sha256=("a", "b"), pictures=(jpeg(), jpeg()))
+    answers = answers_of(model, seeing, blind, broken, twice)  # by default, since this model takes pictures
+    assert [a.request for a in answers] == [seeing, blind, broken, twice]
     assert all(a.records for a in answers)
-    assert answers[0].cost.tokens_in >= answers[1].cost.tokens_in + 4
+    assert answers[3].cost.tokens_in >= answers[0].cost.tokens_in + 4
+
+
+def test_a_local_model_gets_pictures_by_default_if_it_takes_them(chatty: Path, tmp_path: Path) -> None:
+    seeing = write_chatty(tmp_path / "seeing", sees=True)
+    sees = {
+        (model.name, pictures): open_writer(
+            writer_config({"writer": "transformers", "model": str(model), "pictures": pictures}, origin="here"),
+            ledger=tmp_path / "no.sqlite",
+        ).sees_pictures
+        for model, pictures in ((chatty, None), (seeing, None), (seeing, False))
+    }
+    assert sees == {("chatty", None): 0, ("seeing", None): 3, ("seeing", False): 0}
 
 
 def test_a_model_without_eyes_is_refused_where_pictures_are_wanted(chatty: Path) -> None:

@@ -143,3 +143,30 @@ def test_ten_thousand_nearly_equal_texts_cost_no_square() -> None:
     scored = score_explanations(texts, entities)
     assert scored["nearly_shared_by"].min() == 10_000
     assert time.process_time() - started < 30
+
+
+# ---------------------------------------------------------------- one text for each entity
+def test_the_only_text_of_an_entity_is_compared_by_its_caption() -> None:
+    once = TEXTS.groupby("entity_id", sort=False).head(1).reset_index(drop=True)
+    looks = TEXTS.groupby("entity_id", sort=False)["text"].nth(1).to_numpy()
+    captioned = once.assign(caption=[f"{code}: {look}" for code, look in zip(once["caption"], looks, strict=True)])
+    captioned.loc[3, "caption"] = once.loc[3, "caption"]  # its name alone says nothing
+    scored = score_explanations(captioned, ENTITIES)
+    assert scored["compared_with"].isna().tolist() == [row == 3 for row in range(len(once))]
+    assert set(scored["compared_with"].dropna()) == {"caption"}
+    told_apart = scored["like_own"] > scored["like_sibling"]
+    assert told_apart.drop(3).mean() > 0.9
+    assert np.isnan(scored.loc[3, "like_own"])
+    captioned.loc[[0, 4], "text"] = once.loc[[4, 0], "text"].to_numpy()
+    swapped = score_explanations(captioned, ENTITIES)
+    assert (swapped.loc[[0, 4], "like_own"] < swapped.loc[[0, 4], "like_sibling"]).all()
+    assert swapped["closer_to"].isna().all()
+
+
+def test_with_other_texts_captions_change_nothing() -> None:
+    captioned = TEXTS.assign(caption=TEXTS["caption"] + " with purple zigzags")
+    columns = ["like_own", "like_sibling", "closer_to", "compared_with"]
+    pd.testing.assert_frame_equal(
+        score_explanations(captioned, ENTITIES)[columns], score_explanations(TEXTS, ENTITIES)[columns]
+    )
+    assert set(score_explanations(TEXTS, ENTITIES)["compared_with"]) == {"texts"}

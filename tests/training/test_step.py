@@ -150,7 +150,7 @@ def test_a_validation_between_epochs_puts_no_frozen_module_into_training_mode(
     assert all(torch.equal(after[name], before[name]) for name in buffers)
 
 
-def test_dropout_of_a_frozen_tower_is_off(config: TrainConfig, data: DataLayout) -> None:
+def test_dropout_of_a_frozen_image_tower_is_off(config: TrainConfig, data: DataLayout) -> None:
     heads = config.model_copy(update={"adaptation": Adaptation(towers="none")})
     job = TrainingJob(heads, batches.load_training_set(data, preprocessing=config.preprocessing, progress=False))
     for _ in range(2):

@@ -164,7 +164,7 @@ def _after(row: dict[str, Any], review: Review) -> dict[str, Any] | None:
     if review.decision == "accept":
         return row | {"reviewer": review.reviewer}
     key = pairs.digest("edited", row["explanation_id"], review.edited_text, review.reviewer)
-    return row | {"explanation_id": key, "text": review.edited_text, "reviewer": review.reviewer}
+    return row | {"explanation_id": key, "text": review.edited_text, "reviewer": review.reviewer, "doubts": ""}
 
 
 def waived(reviews: Iterable[Review]) -> dict[str, frozenset[str]]:

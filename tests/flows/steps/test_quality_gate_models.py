@@ -56,13 +56,23 @@ def test_a_champion_below_the_floor_never_judges_texts(champion_with: Callable[[
     layout = champion_with(0.0)
     found = gate_scorers(layout)
     assert (found.champion, found.text_quality) == (None, None)
-    assert set(found.missing) == {"champion", "text_quality"}
-    assert set(found.missing.values()) == {
+    assert found.no_champion == (
         "v1.0.0 is too weak to judge texts: R@1 of the explanation index is 5.0 [0.0, 10.0]; the lower end must be "
         "above chance, 1.6, and at least gate.min_judge_score, 10"
-    }
+    )
     layout.config.write_text("gate:\n  min_judge_score: 0\n")
     assert gate_scorers(layout).champion is None  # chance is to be beaten whatever the setting
+
+
+def test_where_no_champion_judges_a_pretrained_tower_does_unless_it_is_off(workspace: Layout) -> None:
+    first = gate_scorers(workspace)
+    assert (first.champion, first.no_champion) == (None, "no model is in service to compare texts with pictures")
+    assert first.tower is not None
+    assert first.tower.name.startswith("efficientnet-lite")
+    assert gate_scorers(workspace, floors=False).tower is None
+    for off in ("gate: {judge_first_batch: false}\n", "backbones: {backbone: none}\n"):
+        workspace.config.write_text(off)
+        assert gate_scorers(workspace).tower is None
 
 
 @pytest.mark.slow

@@ -1,0 +1,92 @@
+"""The gate of a first run, without a champion: a pretrained image tower compares texts with pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from entityclip.data import pairs
+from entityclip.data.ingest import ingest
+from entityclip.data.sources.catalog import CatalogSource
+from entityclip.explanations import SourceWriter, explain
+from entityclip.explanations.stage import replace_texts
+from entityclip.model.backbones import BackboneConfig, Task, best_at_hand
+from entityclip.paths import Layout
+from entityclip.quality.frozen_image_tower import FrozenImageTower
+from entityclip.quality.model_scores import EntityPictures, entity_pictures
+from entityclip.schemas import QualityReport, RuleResult
+from expectations.check import GateScorers, check, copy_context
+
+pytestmark = pytest.mark.slow
+PRODUCTS, RANDOM = 160, 40
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    """The drawn catalogue, sound, with one text of each product."""
+    layout = Layout(tmp_path_factory.mktemp("first"))
+    source = CatalogSource(layout.drawn, products=PRODUCTS, faults=False)
+    ingest(source, staging=layout.staging, rejected=layout.rejected("b"), progress=False)
+    explain(layout.staging, writer=SourceWriter(), ledger=layout.ledger)
+    texts = pairs.read_frame(layout.staging.explanations).groupby("entity_id", sort=False).head(1)
+    replace_texts(layout.staging, texts.to_dict("records"))
+    copy_context(layout.expectations)
+    return layout
+
+
+@pytest.fixture(scope="module")
+def scorers() -> Iterator[GateScorers]:
+    """As a first run has them; the pictures, which do not change here, are embedded once."""
+    kept: list[EntityPictures] = []
+
+    def once(*args: Any, **more: Any) -> EntityPictures:
+        kept.extend([] if kept else [entity_pictures(*args, **more)])
+        return kept[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("entityclip.quality.model_scores.entity_pictures", once)
+        yield GateScorers(tower=FrozenImageTower(best_at_hand(BackboneConfig(), Task())))
+
+
+def gated(layout: Layout, scorers: GateScorers) -> QualityReport:
+    return check(
+        layout.staging,
+        accepted=layout.accepted,
+        quarantine=layout.quarantine("b"),
+        context_root=layout.expectations,
+        scorers=scorers,
+    )
+
+
+def low_text_quality(report: QualityReport) -> RuleResult:
+    return next(rule for rule in report.rules if rule.rule == "low_text_quality")
+
+
+def test_sound_texts_pass(first: Layout, scorers: GateScorers) -> None:
+    report = gated(first, scorers)
+    assert not report.refused, report.refusal
+    assert low_text_quality(report).skipped is None
+    assert low_text_quality(report).failed < 0.03 * PRODUCTS
+
+
+@pytest.mark.parametrize("kind", ["of other entities", "words in any order", "phrases that fit anything"])
+def test_random_texts_are_refused(first: Layout, scorers: GateScorers, kind: str) -> None:
+    sound = pairs.read_frame(first.staging.explanations)
+    draw, texts = np.random.default_rng(0), sound["text"].to_numpy(copy=True)
+    rows = draw.permutation(len(sound))[:RANDOM]
+    words = " ".join(texts).split()
+    texts[rows] = {
+        "of other entities": np.roll(texts[rows], 1),
+        "words in any order": [f"{' '.join(draw.choice(words, 20))}." for _ in rows],
+        "phrases that fit anything": [f"A fine thing for daily use, liked by {n} people in the town." for n in rows],
+    }[kind]
+    replace_texts(first.staging, sound.assign(text=texts).to_dict("records"))
+    try:
+        report = gated(first, scorers)
+    finally:
+        replace_texts(first.staging, sound.to_dict("records"))
+    assert report.refused
+    assert low_text_quality(report).failed > 0.5 * RANDOM
