@@ -201,7 +201,7 @@ def _about_all(read: list[ReadTexts], entities: pd.DataFrame) -> pd.DataFrame:
     columns = {
         "shared_by": shared_by(same, entity),
         "nearly_shared_by": shared_by(copies.result(), entity),
-        "compared_with": pd.array(by, dtype="str"),
+        "compared_with": pd.Categorical(by, categories=["texts", "caption"]),  # text columns hold faults
         "like_own": near.own,
         "like_sibling": near.sibling,
         "closer_to": of_id["entity"].astype("str").take(near.nearest).reset_index(drop=True).where(closer),

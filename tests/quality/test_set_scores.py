@@ -170,3 +170,4 @@ def test_with_other_texts_captions_change_nothing() -> None:
         score_explanations(captioned, ENTITIES)[columns], score_explanations(TEXTS, ENTITIES)[columns]
     )
     assert set(score_explanations(TEXTS, ENTITIES)["compared_with"]) == {"texts"}
+    assert str(score_explanations(TEXTS, ENTITIES)["compared_with"].dtype) == "category"  # columns of text hold faults
