@@ -30,6 +30,7 @@ from bentos.schemas.responses import (
 )
 from entityclip.errors import EntityClipError
 from entityclip.schemas import EntityEntry, Filter, IndexKind, Record
+from entityclip.schemas.labels import Read
 
 Picture = bytes | Path
 """A picture file: its bytes or its path."""
@@ -107,10 +108,16 @@ class Client:
         fields |= {} if where is None else where.model_dump(mode="json")
         return self._post("/search", SearchAnswer, fields, {"image": _several(image)})
 
-    def tag(self, image: Pictures, *, k: int = 5, precision: float = 0.9, rerank: int = 0) -> TagAnswer:
-        """Entities that the picture shows; ``unknown`` is true if no tag reaches the calibrated threshold."""
-        files = {"image": _several(image)}
-        return self._post("/tag", TagAnswer, {"k": k, "precision": precision, "rerank": rerank}, files)
+    def tag(
+        self, image: Pictures, *, k: int = 5, precision: float = 0.9, rerank: int = 0, read: Read = False
+    ) -> TagAnswer:
+        """Entities that the picture shows; ``unknown`` is true if no tag reaches the calibrated threshold.
+
+        With ``read`` the service also reads labels; ``reading`` in the answer has the text. "auto" answers without
+        where the service has no reader, True is refused there.
+        """
+        fields = {"k": k, "precision": precision, "rerank": rerank, "read": read}
+        return self._post("/tag", TagAnswer, fields, {"image": _several(image)})
 
     def match(self, image: Pictures, text: str) -> MatchAnswer:
         """How well a text fits a picture."""

@@ -30,6 +30,7 @@ from bentos.middleware.openapi import Description
 from bentos.middleware.service import EdgeService
 from bentos.runtime import metrics, metrics_folder
 from bentos.runtime.feedback import Feedback, Spool, Verdict
+from bentos.runtime.reading import Reader
 from bentos.runtime.releases import Found, LoadedRelease, Releases
 from bentos.runtime.samples import Samples
 from bentos.schemas.requests import (
@@ -56,7 +57,8 @@ from entityclip.data import resources
 from entityclip.data.images import strip_metadata
 from entityclip.data.picture_memory import BUDGET, return_freed_pictures
 from entityclip.errors import ConfigError, DataError, ImageError
-from entityclip.schemas import EntityEntry, Filter, Hit, IndexKind
+from entityclip.schemas import EntityEntry, Filter, Hit, IndexKind, Tag
+from entityclip.schemas.labels import Read
 
 metrics_folder.use_own_folder()
 connections.use()
@@ -99,6 +101,7 @@ class EntityClip:
         self.releases = Releases(Path(self.package.path), state=state, decoders=cores)
         self.spool = None if state is None else Spool(state.feedback)
         self.samples = Samples(None if state is None else state.samples)
+        self.reader = Reader(threads=cores, seconds=settings.READ_SECONDS)
         self.probing = ThreadPoolExecutor(1, "probe")  # separate from the threads of the requests
         gc.collect()
         gc.freeze()  # without it, a collection over libraries and model stops all requests for 0.3 seconds
@@ -137,18 +140,23 @@ class EntityClip:
         return SearchAnswer(release=release.version, hits=hits)
 
     @bentoml.api(input_spec=TagRequest)
-    def tag(self, image: list[bytes], k: int, precision: float, rerank: int) -> TagAnswer:
+    def tag(self, image: list[bytes], k: int, precision: float, rerank: int, read: Read) -> TagAnswer:
         """Entities that a picture, or several pictures of one thing, most likely show. Each tag states whether it
-        reaches the calibrated threshold.
+        reaches the calibrated threshold. With ``read``, codes and names on labels count as well.
         """
-        release, tags = self._query(
-            lambda loaded: loaded.predictor.tag(loaded.decode.all(image), k=k, precision=precision, rerank=rerank),
-            stage="rank" if rerank else "search",
-        )
+        with explained():
+            reading = self.reader.read(image, read=read)
+        labels = () if reading is None else reading.labels
+
+        def query(loaded: LoadedRelease) -> list[Tag]:
+            pictures = loaded.decode.all(image)
+            return loaded.predictor.tag(pictures, k=k, precision=precision, rerank=rerank, labels=labels)
+
+        release, tags = self._query(query, stage="rank" if rerank else "search")
         self.samples.offer(release, pictures=image)
         unknown = not any(tag.above_threshold for tag in tags)
         metrics.tagged(unknown=unknown)
-        return TagAnswer(release=release.version, unknown=unknown, tags=tags)
+        return TagAnswer(release=release.version, unknown=unknown, tags=tags, reading=reading)
 
     @bentoml.api(input_spec=MatchRequest)
     def match(self, image: list[bytes], text: str) -> MatchAnswer:

@@ -42,6 +42,21 @@ RUNTIME = _runtime()
 """Runtime of the towers (``ENTITYCLIP_RUNTIME``)."""
 
 
+def _read_seconds() -> float:
+    text = os.environ.get("ENTITYCLIP_READ_SECONDS", "3")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < SECONDS:
+        raise ConfigError(f"ENTITYCLIP_READ_SECONDS is {text!r}; expected seconds, more than 0 and less than {SECONDS}")
+    return seconds
+
+
+READ_SECONDS = _read_seconds()
+"""How long a request waits for the reader of labels; then it is answered without (``ENTITYCLIP_READ_SECONDS``)."""
+
+
 def state() -> StateLayout | None:
     """State folder (``ENTITYCLIP_STATE``) with keys, feedback and the active release; None if it is not set."""
     folder = os.environ.get("ENTITYCLIP_STATE")

@@ -88,6 +88,11 @@ class ServicePolicy(Record):
         default=False,
         description="Add the towers for ONNX Runtime, fp32 and int8, to packages; needs the extra onnx.",
     )
+    labels: bool = Field(
+        default=False,
+        description="Read the labels on training pictures, add their words to packages and the reader to Bentos; needs "
+        "the extra labels.",
+    )
 
 
 class WorkspaceConfig(Record):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,9 +44,18 @@ def licences_of(data: DataLayout) -> tuple[str, ...]:
 
 
 def lay_out(
-    package: PackageLayout, source: Layout, data: DataLayout, card: PackageCard, *, map_shards: MapShards = map
+    package: PackageLayout,
+    source: Layout,
+    data: DataLayout,
+    card: PackageCard,
+    *,
+    labels: Path | None = None,
+    map_shards: MapShards = map,
 ) -> None:
-    """Write the service's files into ``package``: weights and card, both indexes, reports, manifest."""
+    """Write the service's files into ``package``: weights and card, both indexes, reports, manifest.
+
+    ``labels``: file that keeps what was read on pictures; None reads every picture again.
+    """
     from entityclip.evaluation.onnx_export import export
     from entityclip.model import checkpoint  # imports torch, which is not needed if the Bento is ready
     from entityclip.retrieval.index import EntityIndex, FullText, PictureIndex
@@ -60,6 +70,18 @@ def lay_out(
     entities.save(package.entities)
     pictures.save(package.pictures, queries=entities.vectors["caption"])
     FullText.create(entities.rows, pictures.rows, path=package.text)
+    if read_config(source.config).service.labels:
+        _write_vocabulary(package, data, labels)
     shutil.copytree(source.reports, package.reports)
     package.release.write_text(card.model_dump_json(indent=1) + "\n")
     seal(package)
+
+
+def _write_vocabulary(package: PackageLayout, data: DataLayout, kept: Path | None) -> None:
+    from entityclip.data.label_cache import LabelCache
+    from entityclip.data.labels import LabelReader
+    from entityclip.retrieval.label_vocabulary import LabelVocabulary
+    from entityclip.retrieval.training_labels import read_words
+
+    with tempfile.TemporaryDirectory() as folder, LabelCache(kept or Path(folder) / "labels.sqlite") as cache:
+        LabelVocabulary.fit(read_words(data, LabelReader(), cache)).save(package.labels)

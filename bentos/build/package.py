@@ -54,7 +54,13 @@ class Receipt(Record):
 
 # ---------------------------------------------------------------- build
 def build(
-    release_dir: Path, *, release: Release, data: DataLayout, store: Path, map_shards: MapShards = map
+    release_dir: Path,
+    *,
+    release: Release,
+    data: DataLayout,
+    store: Path,
+    labels: Path | None = None,
+    map_shards: MapShards = map,
 ) -> BentoRecord:
     """Build ``entityclip-service:VERSION``, or return the existing Bento if it is complete and up to date.
 
@@ -65,6 +71,7 @@ def build(
         release: The release to package.
         data: The release's version of the data, verified by the caller; the indexes are built from it.
         store: BENTOML_HOME.
+        labels: File that keeps what was read on pictures; used if ``service.labels`` is set.
         map_shards: Maps the embedding over the picture shards; see ``PictureIndex.build``.
 
     Raises:
@@ -78,11 +85,17 @@ def build(
         return built
     card = PackageCard(release=release, suite_hash=suite_hash, licences=licences_of(data))
     with _build_lock(layout):
-        return _build(layout, source, card, data=data, map_shards=map_shards)
+        return _build(layout, source, card, data=data, labels=labels, map_shards=map_shards)
 
 
 def _build(
-    layout: StoreLayout, source: Layout, card: PackageCard, *, data: DataLayout, map_shards: MapShards
+    layout: StoreLayout,
+    source: Layout,
+    card: PackageCard,
+    *,
+    data: DataLayout,
+    labels: Path | None,
+    map_shards: MapShards,
 ) -> BentoRecord:
     """Build, unless the previous holder of the lock has already done so."""
     release = card.release
@@ -92,7 +105,7 @@ def _build(
     shutil.rmtree(building, ignore_errors=True)
     try:
         copy_sources(layout.sources(release.version))
-        lay_out(layout.package(release.version), source, data, card, map_shards=map_shards)
+        lay_out(layout.package(release.version), source, data, card, labels=labels, map_shards=map_shards)
         _put(layout, release)
         return _complete(layout, release, data)
     finally:
@@ -200,15 +213,16 @@ def _put(layout: StoreLayout, release: Release) -> None:
 def _job(layout: StoreLayout, release: Release) -> dict[str, Any]:
     """Fields of a ``bentos.build.store.BuildJob``. That module imports BentoML, so it is not imported here."""
     labels = {"commit": release.commit, "model": release.model_fingerprint, "data": release.data_hash}
-    onnx = layout.package(release.version).checkpoint.exported.card.exists()
-    hashed, reason = hashed_requirements(onnx=onnx)
+    package = layout.package(release.version)
+    onnx, reads = package.checkpoint.exported.card.exists(), package.labels.exists()
+    hashed, reason = hashed_requirements(onnx=onnx, labels=reads)
     if reason:
         log.warning("entityclip-service:%s: its packages are installed without hashes: %s", release.version, reason)
     return {
         "version": release.version,
         "package": str(layout.package(release.version).root),
         "sources": str(layout.sources(release.version)),
-        "requirements": serving_requirements(onnx=onnx),
+        "requirements": serving_requirements(onnx=onnx, labels=reads),
         "hashed": hashed,
         "labels": {"release": release.version} | labels,
         "description": DESCRIPTION.format(**release.model_dump()),

@@ -36,28 +36,33 @@ SERVING = (
 ONNX = ("onnxruntime",)
 """Runtime of exported towers."""
 
+LABELS = ("onnxruntime", "rapidocr")
+"""Reader of labels."""
+
 LOCK = Path(__file__).resolve().parents[2] / "requirements.lock"
 """Tested versions and their hashes."""
 
 
-def serving_requirements(*, onnx: bool = False) -> list[str]:
+def serving_requirements(*, onnx: bool = False, labels: bool = False) -> list[str]:
     """``name==version`` of the serving libraries and their dependencies, sorted.
 
-    ``onnx`` adds those of exported towers. A requirement that is not installed on this platform is left to the
-    installer on the target platform.
+    ``onnx`` adds those of exported towers, ``labels`` those of the reader. A requirement that is not installed on this
+    platform is left to the installer on the target platform.
     """
     # The local part (+cpu) names a build that the usual registries do not have.
-    return [f"{name}=={Version(version).public}" for name, version in sorted(_installed(onnx=onnx).items())]
+    return [
+        f"{name}=={Version(version).public}" for name, version in sorted(_installed(onnx=onnx, labels=labels).items())
+    ]
 
 
-def hashed_requirements(*, onnx: bool = False, lock: Path = LOCK) -> tuple[list[str], str]:
+def hashed_requirements(*, onnx: bool = False, labels: bool = False, lock: Path = LOCK) -> tuple[list[str], str]:
     """The same requirements with the hashes of ``lock``; or an empty list and the reason.
 
     pip accepts hashes for all packages or for none, and with hashes installs only listed packages. A Bento's image
     runs Linux, so that a list from another system would lack packages.
     """
     known = _locked(lock)
-    wanted = [f"{name}=={version}" for name, version in sorted(_installed(onnx=onnx).items())]
+    wanted = [f"{name}=={version}" for name, version in sorted(_installed(onnx=onnx, labels=labels).items())]
     missing = [requirement for requirement in wanted if not known.get(requirement)]
     if sys.platform != "linux":
         return [], f"a Bento runs on Linux, and this is {sys.platform}"
@@ -73,10 +78,11 @@ def _locked(lock: Path) -> dict[str, str]:
     return {requirement: " ".join(re.findall(r"--hash=\S+", line)) for requirement, line in pinned.items()}
 
 
-def _installed(*, onnx: bool) -> dict[str, str]:
+def _installed(*, onnx: bool, labels: bool) -> dict[str, str]:
     """Name -> installed version of the serving libraries and their dependencies."""
     pins: dict[str, str] = {}
-    open_ends: list[tuple[str, frozenset[str]]] = [(name, frozenset()) for name in (*SERVING, *(ONNX if onnx else ()))]
+    wanted = (*SERVING, *(ONNX if onnx else ()), *(LABELS if labels else ()))
+    open_ends: list[tuple[str, frozenset[str]]] = [(name, frozenset()) for name in wanted]
     seen: set[tuple[str, frozenset[str]]] = set()
     while open_ends:
         name, extras = end = open_ends.pop()

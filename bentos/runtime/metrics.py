@@ -1,7 +1,7 @@
 """Prometheus metrics of the service. ``entityclip_stage_seconds{stage=...}`` is the time of each stage of a request.
 
 decode: from bytes to the tower's input square. queue: wait for the batch. encode: the batch. search: from the vector
-to the response; with re-ranking the stage is called rank.
+to the response; with re-ranking the stage is called rank. read: wait for the reader of labels.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 if TYPE_CHECKING:
     from prometheus_client import Counter, Gauge, Histogram
 
-Stage = Literal["decode", "queue", "encode", "search", "rank"]
+Stage = Literal["decode", "queue", "encode", "search", "rank", "read"]
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 

@@ -31,6 +31,7 @@ from bentos.runtime.feedback import Verdict
 from entityclip.errors import faults
 from entityclip.retrieval.predictor import MOST_RERANKED
 from entityclip.schemas import IndexKind, Line, Paragraph
+from entityclip.schemas.labels import Read
 
 LONGEST_TEXT = 2000
 LONGEST_REASON = 1000
@@ -187,6 +188,10 @@ class TagRequest(ApiRequest):
         default=0.9, ge=0, le=1, description="Target precision of tags above the threshold: 0.8, 0.9, 0.95 or 0.99."
     )
     rerank: Rerank = 0
+    read: Read = Field(
+        default=False,
+        description="Read codes and names on labels: true, auto (only where a reader is installed) or false.",
+    )
 
 
 class MatchRequest(ApiRequest):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from entityclip.schemas import Hit, Match, ModelFacts, PackageCard, Record, Tag
+from entityclip.schemas import Hit, Match, ModelFacts, PackageCard, Reading, Record, Tag
 
 
 class ReleaseAnswer(Record):
@@ -24,6 +24,9 @@ class TagAnswer(ReleaseAnswer):
 
     unknown: bool = Field(description="No tag reaches the threshold: the picture may show none of the entities.")
     tags: list[Tag]
+    reading: Reading | None = Field(
+        default=None, description="What was read on labels in the picture; None if the request did not ask for it."
+    )
 
 
 class MatchAnswer(ReleaseAnswer, Match):

@@ -14,6 +14,7 @@ from entityclip.cli import (
     gate,
     model,
     query,
+    read,
     review,
     score,
     seeds,
@@ -65,6 +66,7 @@ for command in (
     tune.tune,
     query.search,
     query.tag,
+    read.read,
 ):
     app.command()(command)
 app.add_typer(review.app, name="review")

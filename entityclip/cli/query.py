@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
     from entityclip.model.checkpoint_card import CheckpointCard
     from entityclip.retrieval.predictor import Predictor
-    from entityclip.schemas import Tag
+    from entityclip.schemas import Label, Tag
+
+
+READ_SECONDS = 30.0
+"""Time budget for reading one picture."""
 
 
 def search(
@@ -56,6 +60,10 @@ def tag(
     k: Count = 5,
     precision: Annotated[float, typer.Option(help="Precision of 'sure' tags: 0.8, 0.9, 0.95 or 0.99.")] = 0.9,
     rerank: Rerank = 0,
+    read: Annotated[
+        Literal["true", "auto", "false"],
+        typer.Option(help="Read labels, so that codes and names on them count; auto: only if the extra is installed."),
+    ] = "false",
     as_json: Json = False,
 ) -> None:
     """List the entities that a picture, or several pictures of one thing, most likely show.
@@ -68,14 +76,27 @@ def tag(
     Example:
       entityclip tag --checkpoint first/checkpoint --data mine photo.jpg
       entityclip tag --checkpoint first/checkpoint --data mine front.jpg back.jpg
+      entityclip tag --checkpoint first/checkpoint --data mine --read true carton.jpg
     """
     pictures = [_picture(path) for path in picture]
-    predictor = _predictor(package, checkpoint, data)
-    tags = predictor.tag(pictures, k=k, index=index, precision=precision, rerank=rerank)
-    table([_shown(tag, rerank=rerank) for tag in tags])
+    predictor, labels = _predictor(package, checkpoint, data), _labels(pictures, read)
+    tags = predictor.tag(pictures, k=k, index=index, precision=precision, rerank=rerank, labels=labels or ())
+    table([_shown(tag, rerank=rerank, labelled=labels is not None) for tag in tags])
     if index == "mixed" and (note := _unproven(predictor.model.card, precision)):
         typer.echo(f"{note}; run: entityclip calibrate", err=True)
-    last_line({"tags": [tag.model_dump() for tag in tags]}, as_json)
+    read_labels = {} if labels is None else {"labels": [label.model_dump() for label in labels]}
+    last_line({"tags": [tag.model_dump() for tag in tags]} | read_labels, as_json)
+
+
+def _labels(pictures: list[Image.Image], read: str) -> list[Label] | None:
+    """What is printed on the pictures; None where it is not read."""
+    from entityclip.data.labels import LabelReader, can_read
+
+    if read == "false" or (read == "auto" and not can_read()):
+        return None
+    reader = LabelReader()
+    read_each = ((number, reader.read(picture, seconds=READ_SECONDS)) for number, picture in enumerate(pictures))
+    return [label.model_copy(update={"picture": number}) for number, reading in read_each for label in reading.labels]
 
 
 def _unproven(card: CheckpointCard, precision: float) -> str:
@@ -89,12 +110,14 @@ def _unproven(card: CheckpointCard, precision: float) -> str:
     return ""
 
 
-def _shown(tag: Tag, *, rerank: int) -> dict[str, Any]:
-    """The row of a tag in the table; the match score is shown only with ``rerank``."""
+def _shown(tag: Tag, *, rerank: int, labelled: bool) -> dict[str, Any]:
+    """The row of a tag in the table; the match score only with ``rerank``, the label only where labels were read."""
     match = {"match": "" if tag.match is None else f"{tag.match:.3f}"} if rerank else {}
     known = {} if tag.open_set is None else {"open set": tag.open_set}
     line = {"score": tag.score, "confidence": tag.confidence} | known | {"sure": tag.above_threshold}
-    return line | match | {"entity": tag.entity}
+    on_label = (f"{why.text} ({why.by})" for why in tag.why if why.box is not None)
+    label = {"label": next(on_label, "")} if labelled else {}
+    return line | match | {"entity": tag.entity} | label
 
 
 def _predictor(package: Path | None, checkpoint: Path | None, data: Path | None) -> Predictor:

@@ -35,6 +35,11 @@ class PackageLayout:
         return self.root / "index" / "text.sqlite"
 
     @property
+    def labels(self) -> Path:
+        """Words on the labels of the entities' own pictures, Parquet; optional."""
+        return self.root / "index" / "labels.parquet"
+
+    @property
     def release(self) -> Path:
         """PackageCard as JSON: the release that the package was made from."""
         return self.root / "release.json"

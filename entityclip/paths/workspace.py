@@ -236,6 +236,11 @@ class Layout:
         return DecodedLayout(self.work / "decoded")
 
     @property
+    def labels(self) -> Path:
+        """Text that was read on pictures, SQLite."""
+        return self.work / "labels.sqlite"
+
+    @property
     def seeds(self) -> AblationLayout:
         """Trainings with several seeds, for their deviation."""
         return AblationLayout(self.work / "seeds")

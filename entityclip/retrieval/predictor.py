@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
@@ -15,7 +15,7 @@ from entityclip.errors import ConfigError
 from entityclip.model import checkpoint, onnx_runtime
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.paths import ChangesLayout, PackageLayout
-from entityclip.retrieval import tagging
+from entityclip.retrieval import label_evidence, tagging
 from entityclip.retrieval.index import (
     Catalog,
     Changes,
@@ -28,9 +28,11 @@ from entityclip.retrieval.index import (
 )
 from entityclip.retrieval.index.query import QueryVectors
 from entityclip.retrieval.index.ranking import Question, entity_hits, picture_hits
+from entityclip.retrieval.label_evidence import LabelMatches
+from entityclip.retrieval.label_vocabulary import LabelVocabulary
 from entityclip.retrieval.tagging import NEAREST, PRECISION, TAGS, Shown
 from entityclip.retrieval.vectors import shares, unit
-from entityclip.schemas import EntityEntry, Filter, Hit, IndexKind, Match, ModelFacts, Runtime, Tag
+from entityclip.schemas import EntityEntry, Filter, Hit, IndexKind, Label, Match, ModelFacts, Runtime, Tag
 
 Pictures = Image.Image | Sequence[Image.Image]
 """One picture, or several pictures of one thing."""
@@ -56,6 +58,8 @@ class Predictor:
     """Where entities are added, changed and removed; None where they cannot be."""
     runtime: Runtime = "torch"
     """What the towers run on."""
+    vocabulary: LabelVocabulary | None = None
+    """Words on the labels of the entities' own pictures; None where the package has none."""
 
     @classmethod
     def load(
@@ -85,7 +89,8 @@ class Predictor:
         pictures = PictureIndex.load(package.pictures, fingerprint=fingerprint, parts=parts) if there else None
         text = FullText.open(package.text) if package.text.exists() else None
         kept = None if changes is None else Changes(ChangesLayout(changes), fingerprint=fingerprint)
-        return cls(model, entities, pictures, text, kept, runtime)
+        vocabulary = LabelVocabulary.load(package.labels) if package.labels.exists() else None
+        return cls(model, entities, pictures, text, kept, runtime, vocabulary)
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -166,6 +171,7 @@ class Predictor:
         index: IndexKind = "mixed",
         precision: float = PRECISION,
         rerank: int = 0,
+        labels: Sequence[Label] = (),
     ) -> list[Tag]:
         """The ``k`` entities that a picture, or several pictures of one thing, most likely show, best first.
 
@@ -175,13 +181,17 @@ class Predictor:
         The first ``rerank`` tags are put into order by the matching head as well, as far as the card gives it weight;
         their confidences stay.
 
+        ``labels`` are what ``entityclip.data.labels.LabelReader`` has read on the pictures. Codes and names on them are
+        looked up as a typed text is. An exact code ranks first and is above the threshold, unless the labels have
+        another one or the look is sure of another entity; see ``label_evidence``.
+
         Raises:
             ConfigError: ``k``, ``index`` or ``rerank`` is impossible, or ``precision`` was not calibrated.
         """
         _require(k, index=index, rerank=rerank)
         bar = tagging.bar_of(self.model.card, precision) if index == "mixed" else None
         snapshot = self.catalog.now()
-        shown = self._shown(image)
+        shown = replace(self._shown(image), labels=self._printed(labels, snapshot))
         similarities = snapshot.similarities(QueryVectors(picture=shown.vector), index)
         return tagging.tags(self.model, snapshot, similarities, shown, k=k, bar=bar, rerank=rerank)
 
@@ -260,6 +270,9 @@ class Predictor:
         if not (pictures := _several(image)):
             raise ConfigError("no picture; expected one, or several of one thing")
         return Shown(pictures, unit(self.model.embed_images(pictures).mean(axis=0, keepdims=True))[0])
+
+    def _printed(self, labels: Sequence[Label], snapshot: Snapshot) -> LabelMatches:
+        return label_evidence.find(self.catalog, snapshot, labels, self.vocabulary)
 
     def _text_vector(self, text: str, index: IndexKind, target: Target, snapshot: Snapshot) -> np.ndarray:
         """(D,) unit vector: that of the entity with this name, or of the text itself.

@@ -1,9 +1,12 @@
-"""Tags of a picture: the best entities, their confidences, and which of them reach a target precision."""
+"""Tags of a picture: the best entities, their confidences, and which of them reach a target precision.
+
+What was read on labels in the picture changes all three; see ``label_evidence``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,13 +15,15 @@ from PIL import Image
 from entityclip.errors import ConfigError
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.model.checkpoint_card import CheckpointCard
+from entityclip.retrieval import label_evidence
 from entityclip.retrieval.index import EntityIndex, Snapshot
 from entityclip.retrieval.index.mixture import groups_of
 from entityclip.retrieval.index.ranking import nearest_photographs
+from entityclip.retrieval.label_evidence import HALF, LabelMatches, VisualEvidence
 from entityclip.retrieval.open_set import accepted, scores, tag_features
 from entityclip.retrieval.rerank import rerank as reranked
 from entityclip.retrieval.vectors import best, shares
-from entityclip.schemas import OpenSetTarget, Tag
+from entityclip.schemas import Evidence, OpenSetTarget, Tag
 
 TAGS = 5
 """Tags a picture gets unless the caller says otherwise; thresholds are calibrated on as many."""
@@ -50,6 +55,8 @@ class Shown:
     pictures: Sequence[Image.Image]
     vector: np.ndarray
     """(D,) unit mean of theirs."""
+    labels: LabelMatches = field(default_factory=LabelMatches)
+    """What is printed on them says."""
 
 
 def tags(
@@ -73,26 +80,45 @@ def tags(
         bar: What a tag has to reach to be marked ``above_threshold``; None in an index that was not calibrated.
         rerank: Number of top entities that the matching head re-ranks.
     """
-    if not np.isfinite(similarities).any():  # every entity was removed
+    possible = np.isfinite(similarities)
+    if not possible.any():  # every entity was removed
         return []
-    confidences = shares(similarities, scale=model.scale)
-    found = list(best_entities(model, snapshot, similarities, shown.pictures, k=k, rerank=rerank))
-    rows = np.array([row for row, _ in found], np.int64)
-    open_set, above = None, np.zeros(len(rows), bool)
+    confidences, labels = shares(similarities, scale=model.scale), shown.labels
+    found = dict(best_entities(model, snapshot, similarities, shown.pictures, k=k, rerank=rerank))
+    labelled = [row for row in labels.candidates(k) if possible[row] and row not in found]
+    found |= dict(_fields(snapshot, similarities, np.array(labelled, np.int64), {}))
+    rows = np.array(list(found), np.int64)
+    order, open_set, above = np.arange(len(rows)), None, np.zeros(len(rows), bool)
     if bar is not None:
         open_set, above = _open_set(model.card, snapshot, similarities, rows, picture=shown.vector, target=bar.open_set)
         above &= confidences[rows] >= bar.confidence
-    photographs = nearest_photographs(snapshot, rows, shown.vector)
+    if labels:
+        known = HALF if open_set is None else float(open_set[0])
+        look = VisualEvidence(rows, confidences, possible, known, above)
+        verdict = label_evidence.weigh(labels, look, snapshot, least=None if bar is None else bar.confidence)
+        confidences, order, above = verdict.confidences, verdict.order, verdict.above
+    reasons = _reasons(labels, snapshot, rows, shown.vector)
     return [
         Tag(
-            **fields,
-            confidence=confidences[row],
+            **found[rows[i]],
+            confidence=confidences[rows[i]],
             open_set=None if open_set is None else open_set[i],
             above_threshold=above[i],
-            why=() if photograph is None else (photograph,),
+            why=tuple(reason for reason in reasons[i] if reason is not None),
         )
-        for i, ((row, fields), photograph) in enumerate(zip(found, photographs, strict=True))
+        for i in order[:k].tolist()
     ]
+
+
+def _reasons(
+    labels: LabelMatches, snapshot: Snapshot, rows: np.ndarray, picture: np.ndarray
+) -> list[tuple[Evidence | None, ...]]:
+    """For each tag the label with its name, the one with a word of its own, and its nearest photograph."""
+    matches = (labels.found.get(row) for row in rows.tolist())
+    named = [None if match is None else match.evidence() for match in matches]
+    ids = [row["entity_id"] for row in snapshot.entity_rows(rows)]
+    words: list[Evidence | None] = [None] * len(rows) if labels.words is None else labels.words.evidence(ids)
+    return list(zip(named, words, nearest_photographs(snapshot, rows, picture), strict=True))
 
 
 def _open_set(
@@ -148,6 +174,15 @@ def best_entities(
         judged = reranked(model, candidates, pictures, rows=places, similarities=similarities[top])
         match = dict(zip(top.tolist(), judged.match.tolist(), strict=True))
         rows = np.concatenate([top[judged.order], rows[rerank:]])
-    found = snapshot.rows(rows[:k])[["entity_id", "entity"]].assign(score=similarities[rows[:k]])
-    for row, fields in zip(rows[:k].tolist(), found.to_dict("records"), strict=True):
+    yield from _fields(snapshot, similarities, rows[:k], match)
+
+
+def _fields(
+    snapshot: Snapshot, similarities: np.ndarray, rows: np.ndarray, match: Mapping[int, float]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Each row with the fields that a hit and a tag share."""
+    if not len(rows):
+        return
+    found = snapshot.rows(rows)[["entity_id", "entity"]].assign(score=similarities[rows])
+    for row, fields in zip(rows.tolist(), found.to_dict("records"), strict=True):
         yield row, {str(name): value for name, value in fields.items()} | {"match": match.get(row)}

@@ -15,6 +15,7 @@ from entityclip.schemas.data import (
 )
 from entityclip.schemas.evaluation import EvalReport, Metric, Probe
 from entityclip.schemas.improvements import ExplanationToRewrite, Improvements, OneMorePicture, ProductToPhotograph
+from entityclip.schemas.labels import Label, Reading
 from entityclip.schemas.mixture import Mixture, MixtureGroup
 from entityclip.schemas.open_set import OpenSetRule, OpenSetTarget
 from entityclip.schemas.promotion import Gain, PromotionDecision, PromotionPolicy
@@ -39,6 +40,7 @@ __all__ = [
     "Improvements",
     "IndexKind",
     "IngestReport",
+    "Label",
     "Line",
     "Match",
     "Metric",
@@ -56,6 +58,7 @@ __all__ = [
     "PromotionDecision",
     "PromotionPolicy",
     "QualityReport",
+    "Reading",
     "Record",
     "Rejection",
     "Release",

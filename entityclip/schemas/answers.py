@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from entityclip.schemas.base import Line, Paragraph, Record, Runtime
+from entityclip.schemas.labels import Box
 from entityclip.schemas.mixture import Mixture, MixtureGroup
 from entityclip.schemas.open_set import OpenSetRule
 
@@ -41,14 +42,34 @@ class EntityEntry(Record):
 class Evidence(Record):
     """One reason why a hit was found."""
 
-    by: Literal["name", "code", "near code", "caption", "explanation", "picture", "photograph"] = Field(
+    by: Literal[
+        "name",
+        "code",
+        "near code",
+        "caption",
+        "explanation",
+        "picture",
+        "photograph",
+        "label",
+        "near label",
+        "label words",
+    ] = Field(
         description="What matches the query: a name or code, in full or in part, a similar code, a text, the picture "
-        "that was found, or the entity's own photograph that is nearest to the query."
+        "that was found, the entity's own photograph that is nearest to the query, or the entity's name or code on a "
+        "label in the picture: as it is written, or but for a misread character; or a word that is on its own labels."
     )
-    text: str = Field(default="", description="The name or text snippet with the words of the query.")
+    text: str = Field(
+        default="",
+        description="The name or text snippet with the words of the query; of a label, the line or the word as read.",
+    )
     score: float | None = Field(default=None, description="Cosine similarity, -1 to 1; None for name and code matches.")
     pair_id: str | None = Field(default=None, description="The photograph.")
     path: str | None = Field(default=None, description="The photograph's file as its source named it.")
+    box: Box | None = Field(
+        default=None,
+        description="The label's left, top, right, bottom, as shares of the upright picture's width and height.",
+    )
+    picture: int | None = Field(default=None, description="Number of the picture with the label, from 0.")
 
 
 class Hit(Record):
@@ -72,14 +93,19 @@ class Tag(Record):
     entity_id: str
     entity: str
     score: float = Field(description="Similarity of picture and entity, about -1 to 1.")
-    confidence: float = Field(description="Softmax over all entities, with the temperature of training: 0 to 1.")
+    confidence: float = Field(
+        description="Softmax over all entities, with the temperature of training, joined by what labels say: 0 to 1."
+    )
     open_set: float | None = Field(
         default=None, description="Score of the open-set rule, 0 to 1; None where the model has none."
     )
     above_threshold: bool = Field(
-        description="Confidence and open-set score reach their calibrated thresholds; False where there are none."
+        description="Confidence and open-set score reach their calibrated thresholds, False where there are none; or "
+        "the entity's code is on a label, and nothing contradicts it."
     )
-    why: tuple[Evidence, ...] = Field(default=(), description="The entity's own photograph that is nearest, if any.")
+    why: tuple[Evidence, ...] = Field(
+        default=(), description="The label with its name or code, and its own photograph that is nearest, if any."
+    )
     match: float | None = Field(default=None, description="The matching head's probability, where it was re-ranked.")
 
 

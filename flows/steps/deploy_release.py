@@ -31,7 +31,14 @@ def packaged(layout: Layout, release: Release) -> BentoRecord:
     layout.receipt(f"smoke-{release.version}").unlink(missing_ok=True)
     copy = fetch_release(layout, release.version, data=True)
     with mapper(read_config(layout.config).runs) as map_shards:
-        return package.build(copy.root, release=release, data=copy.data, store=layout.bento_home, map_shards=map_shards)
+        return package.build(
+            copy.root,
+            release=release,
+            data=copy.data,
+            store=layout.bento_home,
+            labels=layout.labels,
+            map_shards=map_shards,
+        )
 
 
 def smoke_tested(layout: Layout, release: Release) -> BentoRecord | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from printed import card_of, needs_reader, png
 from tiny import tiny_picture
 
 from bentos.build.smoke_test import serving
@@ -45,6 +46,10 @@ def key(state) -> str:
 def url(store_home: Path, state, key) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("ENTITYCLIP_WORKERS", "2")
+        environment.setenv("ENTITYCLIP_READ_SECONDS", "25")
+        for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):  # nothing outside can be reached
+            environment.setenv(name, "http://127.0.0.1:9")
+        environment.setenv("NO_PROXY", "localhost,127.0.0.1")
         with serving("bentos.service:EntityClip", store=store_home, state=state.root) as url:
             yield url
 
@@ -95,6 +100,22 @@ def test_entity_with_a_meaningless_name_is_tagged_by_its_pictures_in_the_next_re
     service.remove(entity_id)
     with Client(url, key=key) as other:
         assert other.tag(jpeg("cyan", 2), k=1).tags[0].entity_id != entity_id
+
+
+@needs_reader
+def test_a_label_is_read_by_every_worker_and_only_on_request(url, key, service):
+    entity_id = service.put(EntityEntry(entity="QX-204B", aliases=("オーロラカップ",), language="ja"))
+    cards = {line: png(card_of(line, pixels=48)) for line in ("QX-204B", "オーロラカップ", "ZZ-777Y")}
+    for _ in range(3):
+        for line, card in cards.items():
+            with Client(url, key=key) as other:  # a connection of its own, so that both workers are met
+                answer = other.tag(card, read=True)
+            assert (answer.reading.outcome, [label.text for label in answer.reading.labels]) == ("read", [line])
+            labels = [(tag.entity_id, why.by) for tag in answer.tags for why in tag.why if why.box]
+            assert labels == ([] if line == "ZZ-777Y" else [(entity_id, "label")])
+            assert not labels or answer.tags[0].entity_id == entity_id
+    assert service.tag(cards["QX-204B"]).reading is None
+    service.remove(entity_id)
 
 
 def test_feedback_is_kept_once_with_who_sent_it_and_without_metadata(service, state, key):

@@ -104,6 +104,14 @@ class Catalog:
         explained, captioned = self._holding(snapshot, text, "texts")
         return TextMatches(exact, near, names, explained, captioned)
 
+    def printed(self, line: str, snapshot: Snapshot) -> dict[int, str]:
+        """Entities whose name or code is in a line that is printed on a picture -> that name."""
+        return self._numbered(snapshot, lambda found: found.printed(line))
+
+    def misread(self, line: str, snapshot: Snapshot, *, slips: bool) -> dict[int, str]:
+        """Entities whose name or code a reader may have taken for the line -> that name; see ``FullText.misread``."""
+        return self._numbered(snapshot, lambda found: found.misread(line, slips=slips))
+
     def _texts(self) -> Iterator[tuple[FullText, bool]]:
         """Both full texts, and whether it is that of the changes."""
         yield self._text, False

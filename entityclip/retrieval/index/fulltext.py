@@ -24,6 +24,9 @@ from entityclip.storage import atomic_path
 LONGEST = 500
 """Characters of a question that are compared with names and texts; the vector has read the rest."""
 
+SHORTEST_MISREAD = 3
+"""Letters and digits of a printed name from which on misread characters are looked for."""
+
 MOST_FOUND = 1000
 """Documents that one question finds in the full text, at most."""
 
@@ -159,6 +162,23 @@ class FullText:
         same = list(self._names("key", filter(None, keys)))
         slipped = list(self._names("key", dict.fromkeys(slip for key in keys for slip in spelling.slips(key))))
         return [Named(entity_id, spelt, near=True) for entity_id, spelt in dict.fromkeys([*same, *slipped])]
+
+    def printed(self, line: str) -> list[Named]:
+        """Entities whose name a printed line or a part of it is, or whose code it holds, but for case and width."""
+        candidates = spelling.printed_in(line[:LONGEST])
+        return [Named(entity_id, spelt, near=False) for entity_id, spelt in self._names("plain", candidates)]
+
+    def misread(self, line: str, *, slips: bool) -> list[Named]:
+        """Entities whose name or code a reader may have taken for ``line`` or a part of it: other hyphens or look-alike
+        characters.
+
+        Of names without a digit, also those that are one slip away; ``slips``: of codes as well.
+        """
+        names = [name for name in spelling.printed_in(line[:LONGEST]) if len(spelling.key(name)) >= SHORTEST_MISREAD]
+        alike = self._names("key", dict.fromkeys(key for name in names for key in spelling.misreadings(name)))
+        slippery = (name for name in names if slips or not any(map(str.isdigit, name)))
+        slipped = self._names("key", dict.fromkeys(k for name in slippery for k in spelling.slips(spelling.key(name))))
+        return [Named(entity_id, spelt, near=True) for entity_id, spelt in (list(alike) or list(slipped))]
 
     def _names(self, column: str, values: Iterable[str]) -> Iterator[tuple[str, str]]:
         values = list(values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from itertools import chain, combinations, islice, pairwise
 
 from entityclip.data.pairs import normalised
 
@@ -24,6 +24,15 @@ _DIGIT = re.compile(r"\d")
 _LATIN = re.compile(r"[^\W\d_]+", re.ASCII)
 _CODE = re.compile(r"[a-z0-9]+(?:[-‐‑‒–—−._/+#]+[a-z0-9]+)*")
 _START = "·"
+_PARTS = re.compile(r"[:：;；、，。|/()（）「」『』【】\[\]<>]+|\s{2,}")
+_ALIKE = (
+    "0o 1il 2z 5s 6g 8b ソン シツッ ャヤ ュユ ョヨ ァア ィイ ゥウ ェエ ォオ "
+    "ー一 ロ口 カ力 ニ二 ハ八 タ夕 エ工 ト卜 チ千 へヘ べベ ぺペ りリ"
+)
+_MISTAKEN = {one: group for group in _ALIKE.split() for one in group}
+"""Character -> those that a reader may mistake for one another, normalised."""
+MOST_EXCHANGED, MOST_MISREAD = 3, 512
+"""Misread characters of one text, and spellings that are tried for them, the ones with fewest first."""
 _SCRIPTS = (
     (re.compile(r"[a-z0-9]"), "abcdefghijklmnopqrstuvwxyz0123456789"),
     (re.compile(r"[ぁ-ゖ]"), "".join(map(chr, range(ord("ぁ"), ord("ゖ") + 1)))),
@@ -64,6 +73,39 @@ def named_in(text: str) -> list[str]:
     """
     codes = (code for code in _CODE.findall(normalised(text)) if _DIGIT.search(code) and len(key(code)) >= 3)
     return list(dict.fromkeys(name for name in (normalised(text), *codes) if name))
+
+
+def codes_in(text: str) -> list[str]:
+    """The codes that stand in ``text``, normalised."""
+    return [name for name in named_in(text) if _CODE.fullmatch(name) and _DIGIT.search(name)]
+
+
+def printed_in(line: str) -> list[str]:
+    """What in a printed line may be a name: the line, its parts between brackets and punctuation, and every code."""
+    parts = (part for part in (line, *_PARTS.split(line)) if len(key(part)) > 1)
+    return list(dict.fromkeys(name for part in parts for name in named_in(part)))
+
+
+def misreadings(name: str) -> list[str]:
+    """Keys of the names that a reader may have taken for ``name``, that of ``name`` first: 8 for B, 口 for ロ."""
+    plain = normalised(name)
+    places = [(i, other) for i, one in enumerate(plain) for other in _MISTAKEN.get(one, "") if other != one]
+    exchanges = chain.from_iterable(combinations(places, count) for count in range(MOST_EXCHANGED + 1))
+    keys = (key(_exchanged(plain, some)) for some in islice(exchanges, MOST_MISREAD))
+    return list(dict.fromkeys(keys))
+
+
+def _exchanged(plain: str, places: Iterable[tuple[int, str]]) -> str:
+    characters = list(plain)
+    for place, other in places:
+        characters[place] = other
+    return "".join(characters)
+
+
+def shape(code: str) -> str:
+    """The pattern of a code, ``aa999a`` for KX-204B; '' for what has no digit."""
+    bare = _SEPARATORS.sub("", normalised(code))
+    return "".join("9" if c.isdigit() else "a" for c in bare) if _DIGIT.search(bare) else ""
 
 
 def words(text: str) -> list[str]:

@@ -94,7 +94,7 @@ def test_requirements_hold_all_that_serving_imports_and_nothing_of_the_flows():
     imported = {name.partition(".")[0] for name in _imported([REPOSITORY / "bentos" / "service.py"])}
     owners = packages_distributions()
     needed = {canonicalize_name(d) for name in imported for d in owners.get(name, [])} - {"entityclip"}
-    required = {line.partition("==")[0] for line in serving_requirements(onnx=True)}
+    required = {line.partition("==")[0] for line in serving_requirements(onnx=True, labels=True)}
     assert "onnxruntime" not in {line.partition("==")[0] for line in serving_requirements()}
     assert {"torch", "open-clip-torch", "bentoml", "pillow", "safetensors", "pyarrow"} <= needed <= required
     assert not required & {"prefect", "dvc", "gto", "great-expectations", "datasets", "matplotlib", "pytest"}

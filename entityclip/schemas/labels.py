@@ -1,0 +1,37 @@
+"""What is printed on a picture, as a reader sees it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from entityclip.schemas.base import Record
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom, as shares of the upright picture's width and height: 0 to 1."""
+
+Read = bool | Literal["auto"]
+"""Whether labels are read: True refuses a query where no reader is installed, "auto" answers it without."""
+
+Outcome = Literal["read", "partly", "late", "failed", "no reader"]
+
+
+class Label(Record):
+    """One line of text on a picture."""
+
+    text: str
+    confidence: float = Field(ge=0, le=1, description="Mean probability of the line's characters.")
+    box: Box = Field(description="Left, top, right, bottom, as shares of the upright picture's width and height.")
+    picture: int = Field(default=0, ge=0, description="Number of the picture, where several show one thing.")
+
+
+class Reading(Record):
+    """The text on a picture, or on several pictures of one thing."""
+
+    outcome: Outcome = Field(
+        description="Read in full; in part, because the time was up; not in time; failed, see the service's log; or no "
+        "reader is installed."
+    )
+    labels: tuple[Label, ...] = Field(default=(), description="The lines in reading order.")
+    seconds: float = Field(default=0.0, ge=0, description="Time that reading took, or that the answer waited for it.")
