@@ -4,7 +4,8 @@
     python benchmarks/step.py --model ViT-B-32 --batch 192 --device cuda --dtype bf16 --compile --json
 
 A step is forward and backward of B pictures, B captions and B explanations, all distinct; the optimiser is not timed.
-Texts are of full length, or with ``--texts real`` those of the built-in catalogue (``text_tokens``: mean and longest).
+Texts are of full length, or with ``--texts real`` those of the built-in catalogue. ``text_tokens`` has their mean and
+largest number of tokens, and the number that they are padded to.
 
 "towers" is open_clip's forward of the three inputs, every text padded to full length, with contrastive losses on its
 vectors, "ours" is ``EntityCLIP.losses``, and "plain" is the same loss by ``lib/reference_model.py``. All three have the
@@ -42,6 +43,7 @@ from entityclip.data.text import Tokenisation
 from entityclip.model.config import LossConfig, ModelConfig, TowerConfig
 from entityclip.model.entityclip import Batch, EntityCLIP
 from entityclip.model.losses import cosine
+from entityclip.training.schedule import TEXT_LENGTHS
 
 CONFIG = LossConfig()
 END_OF_TEXT = 49407  # the largest id of CLIP's tokenizer: where its text tower is read
@@ -74,7 +76,8 @@ def distinct_batch(model: EntityCLIP, *, size: int, device: str, texts: Literal[
 
     pictures, captions, explanations = torch.randn(size, 3, side, side, generator=g), full(), full()
     if texts == "real":
-        captions, explanations = catalog_texts(Tokenisation(context=length).load(), size).values()
+        lengths = TEXT_LENGTHS if device == "cuda" else ()  # as the trainer pads
+        captions, explanations = catalog_texts(Tokenisation(context=length).load(lengths=lengths), size).values()
     draws, explained = torch.rand(size, 2, generator=g), torch.ones(size, dtype=torch.bool)
     return Batch(pictures, captions, own, explanations, own, explained, own, draws).to(device)
 
@@ -192,10 +195,14 @@ def counts(architecture: str, *, dtype: torch.dtype) -> dict[str, int]:
 
 
 def text_tokens(batch: Batch) -> dict[str, list[float]]:
-    """Mean and largest number of tokens of captions and of explanations, the end of the text included."""
+    """Mean and largest number of tokens of captions and of explanations, the end of the text included, and the number
+    that they are padded to.
+    """
     kinds = {"captions": batch.captions, "explanations": batch.explanations}
     lengths = {kind: (ids.argmax(dim=1) + 1).double() for kind, ids in kinds.items()}
-    return {kind: [round(float(found.mean()), 1), int(found.max())] for kind, found in lengths.items()}
+    return {
+        kind: [round(float(found.mean()), 1), int(found.max()), kinds[kind].shape[1]] for kind, found in lengths.items()
+    }
 
 
 def matmul_rate(place: Place) -> float:

@@ -51,8 +51,8 @@ class Tokenisation(Record):
         default=0.01, ge=0, le=1, description="For 'cut': share of the texts that may lose their end."
     )
 
-    def load(self) -> Tokenizer:
-        """Load the tokenizer.
+    def load(self, *, lengths: Sequence[int] = ()) -> Tokenizer:
+        """Load the tokenizer; ``lengths`` as there.
 
         Raises:
             ConfigError: Its architecture or files are missing, its kind is unknown, or it is not learned yet.
@@ -62,7 +62,7 @@ class Tokenisation(Record):
                 "tokenisation: the tokenizer is learned from the data when training begins, and 'folder' is not set; "
                 "expected the tokenisation of a checkpoint or of a run that has begun"
             )
-        return Tokenizer(self)
+        return Tokenizer(self, lengths=lengths)
 
     def portable(self) -> Tokenisation:
         """The same without local paths."""
@@ -70,9 +70,14 @@ class Tokenisation(Record):
 
 
 class Tokenizer:
-    """Texts to token ids, padded to the longest text of the call.
+    """Texts to token ids, padded to the longest text of the call, or to the next of some lengths.
 
     Texts are normalised to NFKC first: full-width letters and half-width kana equal their usual forms.
+
+    Args:
+        config: Which tokenizer.
+        lengths: Numbers of tokens below ``context``. With any, batches are padded to the smallest that is enough, or to
+            ``context``: there are few shapes, however many lengths the texts have.
 
     Attributes:
         pad: The padding id of shorter texts. CLIP's BPE uses 0, which is "!" inside a text.
@@ -80,8 +85,9 @@ class Tokenizer:
         vocabulary: One more than the largest id.
     """
 
-    def __init__(self, config: Tokenisation) -> None:
+    def __init__(self, config: Tokenisation, *, lengths: Sequence[int] = ()) -> None:
         self.config = config
+        self._lengths = sorted({*(n for n in lengths if n < config.context), config.context}) if lengths else []
         text = settings(config.tokenizer)["text_cfg"] if config.tokenizer else {}
         options = dict(text.get("tokenizer_kwargs") or {})
         source = config.folder or text.get("hf_tokenizer_name")
@@ -96,6 +102,7 @@ class Tokenizer:
 
         rows = self._reader.ids(_plain(texts), most=self.config.context)
         longest = max(map(len, rows), default=1)
+        longest = next((length for length in self._lengths if length >= longest), longest)
         padded = [row + [self.pad] * (longest - len(row)) for row in rows]
         return torch.tensor(padded, dtype=torch.long).reshape(len(rows), longest)
 

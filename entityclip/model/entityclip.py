@@ -13,6 +13,7 @@ from entityclip.model.frozen_part import tokens_of_features
 from entityclip.model.hard_negatives import HardNegatives, hard_negatives
 from entityclip.model.losses import contrastive, cosine, matching, products, targets, unit
 from entityclip.model.mmae import MMAE, Attended
+from entityclip.model.text_towers import attend_causally
 from entityclip.model.tokens import TowerOutput
 from entityclip.model.towers import Towers
 
@@ -51,6 +52,7 @@ class EntityCLIP(Towers):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config.towers)
         self.config = config
+        attend_causally(self.text)
         self.mmae = MMAE(self.dim, config.experts)
         self.features_behind: int | None = None
         """Blocks of the image tower whose output a batch holds in place of pictures; None: it holds pictures."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from open_clip.hf_model import HFTextEncoder, MaxPooler
@@ -67,6 +67,22 @@ def text_blocks(tower: TextTower) -> list[nn.Module]:
         except AttributeError:
             continue
     raise ConfigError(f"text tower {tower.config.model_type}: its blocks are not known here")
+
+
+def attend_causally(tower: TextTower) -> None:
+    """Let the blocks of a causal tower tell PyTorch in training that their mask is causal: it then reads no mask, and
+    may take a kernel that has none. Other towers stay as they are.
+    """
+    if isinstance(tower, TextTransformer) and tower.attn_mask is not None and tower.cls_emb is None:
+        for block in tower.transformer.resblocks:
+            if isinstance(block.attn, nn.MultiheadAttention):
+                block.attn.register_forward_pre_hook(_causal, with_kwargs=True)
+
+
+def _causal(
+    attention: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return inputs, named | {"is_causal": attention.training}
 
 
 # ---------------------------------------------------------------- one reader for each kind

@@ -9,22 +9,31 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from entityclip.errors import ConfigError
 from entityclip.model.distributed import process, processes
 from entityclip.training import batches
 from entityclip.training.batches import PreparedBatch, TrainingSet
 from entityclip.training.config import TrainConfig
 from entityclip.training.frozen_features import FrozenFeatures
 
+TEXT_LENGTHS = (16, 32, 48, 77)
+"""Numbers of tokens that the texts of a batch are padded to on a GPU, or where the towers are compiled; beyond the last
+one, to the context. Elsewhere they are padded to the longest: there, padding costs more than another shape."""
+
 
 class Steps(Dataset[PreparedBatch]):
     """The batches of a run by the number of their step, whichever worker prepares them; of each, this process's share.
 
     A batch that the processes cannot share evenly loses its last rows.
+
+    Raises:
+        ConfigError: A batch has fewer rows than there are processes.
     """
 
     def __init__(self, config: TrainConfig, training: TrainingSet) -> None:
         self.config, self.training = config, training
-        self.tokenizer = config.tokenisation.load()
+        few_shapes = config.compile or config.device == "cuda"
+        self.tokenizer = config.tokenisation.load(lengths=TEXT_LENGTHS if few_shapes else ())
         self.process, self.processes = process(), processes()
         self.features: dict[bool, FrozenFeatures] = {}
         """Kept features that stand in for pictures: in the first epochs, with a frozen tower (True), and after them."""
@@ -40,21 +49,29 @@ class Steps(Dataset[PreparedBatch]):
                 seed=config.seed,
             )
         ]
+        if not all(len(rows) for _, rows in self.plan):
+            raise ConfigError(
+                f"{self.processes} processes, batch {config.batch}, {len(training)} pairs: the smallest batch has none "
+                "for some process; expected fewer processes, or a larger batch"
+            )
 
     def __len__(self) -> int:
         return len(self.plan)
 
     def __getitem__(self, step: int) -> PreparedBatch:
-        _, rows = self.plan[step]
-        each = len(rows) // self.processes
         return batches.prepare_batch(
             self.training,
-            rows,
+            self.plan[step][1],
             tokenizer=self.tokenizer,
             generator=self.generator(step),
-            share=slice(self.process * each, (self.process + 1) * each),
+            share=self.share(step),
             features=self.features.get(self.probes(step)),
         )
+
+    def share(self, step: int) -> slice:
+        """This process's rows among those of a step."""
+        each = len(self.plan[step][1]) // self.processes
+        return slice(self.process * each, (self.process + 1) * each)
 
     def generator(self, step: int) -> torch.Generator:
         """Random generator of a step."""

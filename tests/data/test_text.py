@@ -75,6 +75,16 @@ def test_texts_are_cut_to_the_longest_of_the_call_and_keep_their_end() -> None:
     assert (ids.max(dim=1).values == 49407).all()
 
 
+def test_texts_are_padded_to_the_next_length_of_a_few() -> None:
+    read = Tokenisation(context=24).load(lengths=(8, 16, 48))
+    texts = ["kettle", "kettle " * 6, "kettle " * 7, "kettle " * 15, "kettle " * 99]
+    assert [read([text]).shape[1] for text in texts] == [8, 8, 16, 24, 24]
+    short = Tokenisation(context=24).load()(["kettle"])
+    padded = read(["kettle"])
+    assert torch.equal(padded[:, : short.shape[1]], short)
+    assert (padded[:, short.shape[1] :] == read.pad).all()
+
+
 @pytest.mark.parametrize("text", ["新発売！」", "now! / then", "!!!", "!/ !;"])
 def test_an_exclamation_mark_is_no_padding(text: str) -> None:
     alone, beside = (Tokenisation().load()(texts)[0] for texts in ([text], [text, "a much longer text " * 8]))

@@ -160,6 +160,32 @@ def test_texts_of_one_length_go_through_the_tower_in_one_pass_and_give_the_same(
             torch.testing.assert_close(found.pooled(), model.text_tokens(ids).pooled(), atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("precision", "of_terms", "of_gradients"), [("float32", 1e-6, 1e-5), ("bf16", 1e-3, 3e-2)])
+@pytest.mark.parametrize("length", [16, 32, 77])
+def test_longer_padding_of_the_texts_changes_neither_loss_nor_gradients(
+    model: EntityCLIP, precision: str, of_terms: float, of_gradients: float, length: int
+) -> None:
+    given = batch([0, 1, 2, 3, 4, 0], explained=[True] * 5 + [False])
+    captions, explanations = (
+        torch.nn.functional.pad(ids, (0, length - ids.shape[1])) for ids in (given.captions, given.explanations)
+    )
+    found = []
+    for texts in ((given.captions, given.explanations), (captions, explanations)):
+        model.zero_grad()
+        padded = given._replace(captions=texts[0], explanations=texts[1])
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            terms = model.losses(padded, config=LossConfig())
+        terms["loss"].backward()
+        learned = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
+        found.append({name: term.detach() for name, term in terms.items()} | learned)
+    assert found[0].keys() == found[1].keys()
+    for name, value in found[0].items():
+        scale = float(value.abs().max())
+        difference = float((found[1][name] - value).abs().max())
+        tolerance = of_terms if value.ndim == 0 and name in terms else of_gradients
+        assert difference <= tolerance * max(scale, 1e-2), f"{name}: {difference} of {scale}"
+
+
 def test_the_temperature_stops_at_a_hundred(model: EntityCLIP) -> None:
     given, found = batch([0, 1, 2, 0]), []
     for logit in (math.log(100), 20.0):

@@ -19,9 +19,11 @@ from small_architectures import (
     coca,
     hugging_face_text,
 )
+from torch.nn import functional as F
 
 from entityclip.errors import ConfigError
 from entityclip.model.config import TowerConfig
+from entityclip.model.text_towers import attend_causally
 from entityclip.model.towers import Towers
 
 LENGTHS = (12, 7, 2)
@@ -59,6 +61,30 @@ def test_the_pooled_token_is_what_open_clip_encodes_whatever_the_padding(kind: s
             short = mine.text_tokens(ids[row : row + 1, :length])
             torch.testing.assert_close(short.pooled()[0], expected[row], atol=1e-5, rtol=1e-4)
     assert tokens.tokens.shape[2] == DIM
+
+
+@pytest.mark.parametrize("kind", TEXT_TOWERS)
+def test_in_training_a_causal_tower_attends_without_a_mask_and_to_the_same(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = towers(coca() if kind == "coca" else architecture(text=TEXT_TOWERS[kind])).train()
+    ids = texts(end=2 if kind == "end of text" else VOCABULARY, pad=PADS.get(kind, 0))
+    expected = mine.text_tokens(ids).tokens
+    seen: list[tuple[bool, bool]] = []
+    attention = F.scaled_dot_product_attention
+
+    def noting(q: Any, k: Any, v: Any, mask: Any, dropout: float, causal: bool) -> torch.Tensor:
+        seen.append((mask is not None, causal))
+        return attention(q, k, v, mask, dropout, causal)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", noting)
+    attend_causally(mine.text)
+    torch.testing.assert_close(mine.text_tokens(ids).tokens, expected, atol=1e-6, rtol=1e-6)
+    causal = kind in ("clip", "end of text")
+    assert seen == [(False, True) if causal else (kind == "coca", False)] * 2
+    seen.clear()
+    mine.eval().text_tokens(ids)  # whatever exports or serves the model sees open_clip's own calls
+    assert not any(causal for _, causal in seen)
 
 
 @pytest.mark.parametrize("kind", TEXT_TOWERS)

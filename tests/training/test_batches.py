@@ -11,8 +11,9 @@ from tiny import tiny_data
 from entityclip.data.preprocessing import Augmentation, Preprocessing
 from entityclip.data.text import Tokenisation
 from entityclip.model.entityclip import Batch
-from entityclip.training import batches
+from entityclip.training import TrainConfig, batches
 from entityclip.training.batches import PreparedBatch, TrainingSet
+from entityclip.training.schedule import Steps
 from entityclip.training.siblings import nearest_siblings
 
 STILL = Augmentation(crop=1, rotate=0, flip=False, light=0, saturation=0)
@@ -175,3 +176,17 @@ def test_pictures_are_mirrored_only_where_the_setting_is_on(flip: bool | None, m
     draws = torch.linspace(0, 0.99, 64)[:, None].expand(64, batches.DRAWS)
     varied = batches.augment(squares, draws, size=8, config=config)
     assert int((varied[:, 0, 0, -1] > 200).sum()) == pytest.approx(mirrored, abs=1)
+
+
+def test_a_gpu_and_compiled_towers_get_texts_of_few_lengths_and_the_same_tokens(training: TrainingSet) -> None:
+    config = TrainConfig(preprocessing=Preprocessing(size=32), tokenisation=Tokenisation(context=24), batch=8)
+    on_cpu, *padded = (
+        Steps(config.changed(**change), training)[0] for change in ({}, {"compile": True}, {"device": "cuda"})
+    )
+    for kind in ("captions", "explanations"):
+        exact = getattr(on_cpu, kind)
+        for ids in (getattr(prepared, kind) for prepared in padded):
+            assert exact.shape[1] not in (16, 24)  # else this test says nothing
+            assert ids.shape[1] in (16, 24)
+            assert torch.equal(ids[:, : exact.shape[1]], exact)
+            assert not ids[:, exact.shape[1] :].any()
