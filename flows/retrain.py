@@ -41,6 +41,7 @@ def retrain(  # noqa: PLR0913 (the parameters of a deployment are flat)
     epochs: Annotated[int, Field(ge=1)] | None = None,
     minutes: Annotated[float, Field(gt=0)] | None = None,
     device: Device = "cpu",
+    processes: Annotated[int, Field(ge=1)] = 1,
     config: Path | None = None,
     replace_source: bool = False,
 ) -> Any:
@@ -59,6 +60,7 @@ def retrain(  # noqa: PLR0913 (the parameters of a deployment are flat)
         epochs: Number of epochs instead of the preset's.
         minutes: Budget of the training instead of the preset's: epochs are the most that fit into it.
         device: Device to train on; evaluation and service use the CPU, so that their scores are comparable.
+        processes: Processes that train together: on a GPU each, or sharing the CPU's cores.
         config: JSON or YAML file with training settings in place of the preset's, as ``entityclip tune`` writes it.
         replace_source: Replace the workspace's data by those of another source; without it, such a run is refused.
 
@@ -77,10 +79,10 @@ def retrain(  # noqa: PLR0913 (the parameters of a deployment are flat)
 
     chosen()  # fail before a workspace is created
     register_run(layout)
-    return _stages(open_workspace(workspace), chosen)
+    return _stages(open_workspace(workspace), chosen, processes=processes)
 
 
-def _stages(layout: Layout, chosen: Callable[[], tuple[WorkspaceSource, Preset]]) -> Any:
+def _stages(layout: Layout, chosen: Callable[[], tuple[WorkspaceSource, Preset]], *, processes: int) -> Any:
     """All stages under the workspace's lock."""
     from flows.platform.telemetry import observed
     from flows.steps.data import prepare_data
@@ -98,7 +100,7 @@ def _stages(layout: Layout, chosen: Callable[[], tuple[WorkspaceSource, Preset]]
             causes = due(layout)
             prepared = prepare_data(layout, settings, origin)
             run.data_hash = prepared.version.data_hash
-            trained = train(layout, settings.train, prepared.version.data_hash)
+            trained = train(layout, settings.train, prepared.version.data_hash, processes=processes)
             released = release(layout, trained, prepared.version.data_hash, prepared.quality, floors=settings.floors)
             resolve(layout, causes)
             done = show(layout, prepared, trained, released)

@@ -14,12 +14,14 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from entityclip.model.distributed import process
 from entityclip.model.frozen_part import image_features
 from entityclip.paths import RunLayout
 from entityclip.schemas import Record
 from entityclip.storage import atomic_write
 from entityclip.training.batches import TrainingSet
 from entityclip.training.config import TrainConfig
+from entityclip.training.devices import join
 from entityclip.training.frozen_features import CHUNK, Views
 from entityclip.training.step import TrainingJob
 
@@ -64,6 +66,8 @@ class Costs(Record):
 def planned(config: TrainConfig, training: TrainingSet, *, run: RunLayout, started: float) -> tuple[TrainConfig, str]:
     """The config with epochs and views in place of a budget, and the plan in words; without a budget, as it is.
 
+    Several processes time their steps together, and the first one's plan counts.
+
     Args:
         config: The settings of the run.
         training: What it trains on.
@@ -72,14 +76,15 @@ def planned(config: TrainConfig, training: TrainingSet, *, run: RunLayout, start
     """
     if config.minutes is None:
         return config, ""
-    if run.plan.is_file():
-        plan = Plan.model_validate(json.loads(run.plan.read_text(encoding="utf-8")))
-        return plan.of(config), f"{plan} (as planned when the run began)"
-    costs = timed(config, training)
-    seconds = 60 * config.minutes * (1 - SPARE) - (time.monotonic() - started)
-    plan = fitting(config, costs, seconds=seconds)
-    atomic_write(run.plan, plan.model_dump_json(indent=2))
-    return plan.of(config), str(plan)
+    before = run.plan.is_file()
+    if not before:
+        costs = timed(config, training)
+        if process() == 0:
+            seconds = 60 * config.minutes * (1 - SPARE) - (time.monotonic() - started)
+            atomic_write(run.plan, fitting(config, costs, seconds=seconds).model_dump_json(indent=2))
+        join(config).wait_for_everyone()
+    plan = Plan.model_validate(json.loads(run.plan.read_text(encoding="utf-8")))
+    return plan.of(config), f"{plan} (as planned when the run began)" if before else str(plan)
 
 
 def fitting(config: TrainConfig, costs: Costs, *, seconds: float) -> Plan:
@@ -131,8 +136,9 @@ def _step_seconds(
     number = 0 if probing else job.steps.probe
     prepared = job.steps[number]
     if probing in cuts:
+        rows = job.steps.plan[number][1][job.steps.share(number)]
         with torch.inference_mode():
-            (features,) = image_features(job.model.visual, shown(job.steps.plan[number][1]), blocks=(cuts[probing],))
+            (features,) = image_features(job.model.visual, shown(rows), blocks=(cuts[probing],))
         prepared = prepared._replace(squares=features.half().cpu().clone())
     job.enter(probing=probing)
     job.model.features_behind = cuts.get(probing)

@@ -17,7 +17,7 @@ from entityclip.training.config import TrainConfig
 
 
 def join(config: TrainConfig) -> PartialState:
-    """Meet the other processes that ``torchrun`` started; without it, there is one. To be called before all else.
+    """Meet the other processes that ``launch`` or ``torchrun`` started, if any. To be called before all else.
 
     Raises:
         ConfigError: The config wants a GPU, and PyTorch sees none; a run on the CPU would be called one on a GPU.
@@ -29,7 +29,7 @@ def join(config: TrainConfig) -> PartialState:
 
 
 def accelerator_of(config: TrainConfig, model: EntityCLIP) -> Accelerator:
-    """The devices of the config; one process or several, as the run was started (``torchrun``)."""
+    """The devices of the config; one process or several, as the run was started."""
     AcceleratorState._reset_state(reset_partial_state=processes() == 1)  # an earlier run may have had another precision
     kinds = sorted({type(block).__name__ for block in chain(*model.blocks())})
     shards = FullyShardedDataParallelPlugin(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from accelerate.utils import broadcast_object_list
 from safetensors.torch import load_file
 
 from entityclip.model.checkpoint import save_tensors
@@ -21,17 +22,23 @@ SHARES = (1.0, 0.75, 0.5, 0.25)
 
 
 def keep_start(job: TrainingJob, path: Path) -> None:
-    """Keep the weights, or their mean, with which the image tower begins to learn."""
+    """Keep the weights, or their mean, with which the image tower begins to learn; every process has to call it."""
     with job.average.shown():
-        save_tensors(path, whole_state(job.wrapped))
+        weights = whole_state(job.wrapped)
+        if job.accelerator.is_main_process:
+            save_tensors(path, weights)
 
 
 @torch.no_grad()
 def interpolate(job: TrainingJob, validation: Best, start: Path) -> float:
-    """Give the job the weights with the lowest validation loss on the line; the share of the trained ones in them."""
+    """Give the job the weights with the lowest validation loss on the line; the share of the trained ones in them.
+
+    Every process has to call it.
+    """
     job.average.swap()
     first = load_file(start)
-    trained = {name: value.clone() for name, value in whole_state(job.wrapped).items()}
+    (whole,) = broadcast_object_list([whole_state(job.wrapped)])  # only the first process has them
+    trained = {name: value.clone() for name, value in whole.items()}
     losses = {}
     for share in SHARES:
         put_weights(job.wrapped, _between(first, trained, share))

@@ -72,7 +72,8 @@ def resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, avera
         put_weights(model, weights["average"])
         average.begin()
     put_weights(model, weights["model"])
-    state: Any = get_optimizer_state_dict(model, optimizer, options=WHOLE) | {"state": moments}
+    groups = get_optimizer_state_dict(model, optimizer)["param_groups"]  # as WHOLE, only the first process had them
+    state: Any = {"state": moments, "param_groups": groups}
     set_optimizer_state_dict(model, optimizer, state, options=PARTLY)
     for name, unused in model.named_parameters():
         if name.removeprefix("module.") not in moments:  # never had a gradient: its term is off

@@ -35,16 +35,24 @@ from entityclip.training.schedule import Steps, rate_share
 class TrainingJob:
     """Model, optimizer and steps of a run, on the devices that it was given.
 
+    Args:
+        config: What is computed.
+        training: What it trains on.
+        first: Called while every process still holds the whole model: for ``keep_features``, ``start_projection``.
+
     Raises:
         ConfigError: These towers cannot do what the config sets.
     """
 
-    def __init__(self, config: TrainConfig, training: TrainingSet) -> None:
+    def __init__(
+        self, config: TrainConfig, training: TrainingSet, *, first: Callable[[TrainingJob], None] | None = None
+    ) -> None:
         self.config = config
         keep_freed_memory()
         torch.manual_seed(config.seed)
         self.model = EntityCLIP(config.model).to(memory_format=torch.channels_last)
         self.accelerator = accelerator_of(config, self.model)
+        self.model.to(self.accelerator.device)
         self.steps = Steps(config, training)
         _require_possible(config, self.model)
         require_fit(self.model, preprocessing=config.preprocessing, tokenizer=self.steps.tokenizer)
@@ -54,6 +62,8 @@ class TrainingJob:
         if config.compile:
             for block in chain(*self.model.blocks()):
                 block.compile()
+        if first:
+            first(self)
         self.wrapped, prepared = self.accelerator.prepare(self.model, optimizer(self.model, config))
         self.optimizer: torch.optim.Optimizer = prepared.optimizer
         self.finite = FiniteCheck(self.accelerator.device)
@@ -85,15 +95,13 @@ class TrainingJob:
 
     def start_projection(self) -> None:
         """Start a fresh projection of the image tower from the training pictures, where the config wants it to; from
-        their features, where they are kept.
+        their features, where they are kept. With several processes each computes it, and the first one's counts.
         """
         config, kept = self.config, next(iter(self.steps.features.values()), None)
         if not config.adaptation.whiten:
             return
         view = Views(1, config.preprocessing, config.augmentation)
         start_from_components(self.model, self.steps.training.pictures, views=view, kept=kept)
-        with torch.no_grad():
-            self.average = Average(self.wrapped, keep=config.ema_decay)
 
     def cuts(self) -> dict[bool, int]:
         """In the first epochs (True) and after them: behind how many blocks features are kept; empty without any."""
@@ -242,11 +250,5 @@ def _require_possible(config: TrainConfig, model: EntityCLIP) -> None:
         raise ConfigError(
             "grad_cache_chunk and shard: cached gradients need unsharded weights; set only one of the two"
         )
-    if config.adaptation.whiten and config.shard:
-        raise ConfigError("adaptation.whiten and shard: whitening needs whole weights; set only one of the two")
-    if config.adaptation.interpolate and processes() > 1:
-        raise ConfigError("adaptation.interpolate: the weights are interpolated in one process; start without torchrun")
-    if config.minutes is not None and processes() > 1:
-        raise ConfigError("minutes: a budget is for one process; start without torchrun, or set epochs")
     if config.shard and processes() == 1:
-        raise ConfigError("shard: there is only one process; start several with torchrun")
+        raise ConfigError("shard: there is only one process; start several with --processes or torchrun")

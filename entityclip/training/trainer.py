@@ -49,7 +49,7 @@ def fit(
 ) -> CheckpointCard:
     """Train, and leave a complete checkpoint in ``run``. A run that was killed goes on where it was saved.
 
-    Started by ``torchrun``, every process calls it with the same arguments, and together they are one run.
+    Started by ``launch`` or ``torchrun``, every process calls it with the same arguments; together they are one run.
 
     Args:
         config: What is computed.
@@ -86,7 +86,7 @@ def fit(
         validation = _read(config, data, "val", side=config.preprocessing.size, cache=cache, progress=show)
         held_out = Best(config, validation, run.best)
     best = held_out if config.keep == "best" else None
-    terms = _train(job, best, run=run, report=report if first else _silent, progress=show)
+    terms = _train(job, best, run=run, report=report if first else silent, progress=show)
     if best:
         best.restore(job)
     extra = {"interpolation": interpolate(job, held_out, run.start)} if interpolates and held_out else {}
@@ -109,12 +109,14 @@ def _job(
     progress: bool,
 ) -> TrainingJob:
     """The job in front of its first step, or of the state that a killed run left."""
-    job = TrainingJob(config, training)
     hashes = read_frame(data.pairs, name="train", columns=["image_sha256"])["image_sha256"].tolist()
-    job.keep_features(cache, hashes=hashes, progress=progress)
-    if not run.resume.is_file():
-        job.start_projection()
-    return job
+
+    def first(job: TrainingJob) -> None:
+        job.keep_features(cache, hashes=hashes, progress=progress)
+        if not run.resume.is_file():
+            job.start_projection()
+
+    return TrainingJob(config, training, first=first)
 
 
 def _interpolates(job: TrainingJob, data: DataLayout) -> bool:
@@ -161,7 +163,7 @@ def _train(job: TrainingJob, best: Best | None, *, run: RunLayout, report: Repor
     return {name: float(value) for name, value in terms.items()}
 
 
-def _silent(epoch: int, terms: dict[str, float]) -> None:
+def silent(epoch: int, terms: dict[str, float]) -> None:
     """What a process says that is not the first."""
 
 

@@ -37,6 +37,9 @@ def run(
         float | None, typer.Option(min=0.1, help="Budget of the training: as many epochs as fit into it.")
     ] = None,
     device: Annotated[Device, typer.Option(help="What to train on.")] = "cpu",
+    processes: Annotated[
+        int, typer.Option(min=1, help="Processes that train together: a GPU each, or sharing the CPU's cores.")
+    ] = 1,
     config: Annotated[Path | None, typer.Option(help="File of training settings in place of the preset's.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print for each step whether it would run, and why; do nothing.")
@@ -57,6 +60,7 @@ def run(
       entityclip run --workspace shop-search --source table --source-path shop/ --mapping shop.yaml --minutes 10
       entityclip run --workspace shop-search --dry-run
       entityclip run --workspace shop-search
+      entityclip run --workspace shop-search --device cuda --processes 4
     """
     origin = Origin(preset=preset, source=source, path=source_path, mapping=mapping, products=products)
     settings = {"epochs": epochs, "minutes": minutes, "device": device, "config": config}
@@ -72,6 +76,7 @@ def run(
         mapping=mapping,
         products=products,
         replace_source=replace_source,
+        processes=processes,
         **settings,
     )
     if not only_json:

@@ -6,7 +6,10 @@ Imports that load torch are inside functions, so that a run that reuses everythi
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from dvclive import Live
@@ -27,6 +30,9 @@ from flows.steps.artifacts import show_evaluation
 from flows.steps.stage_timer import StageTimer
 from flows.workspace.locks import device_lease
 
+if TYPE_CHECKING:
+    from entityclip.training.trainer import Report
+
 STAGES = ("train", "calibrate", "evaluate")
 CALIBRATED = "the card carries mixture, thresholds and the open-set rule"
 
@@ -41,13 +47,35 @@ class TrainedModel(Record):
 
 
 @task(cache_policy=NO_CACHE)
-def train_model(config: TrainConfig, layout: Layout, run: RunLayout, data_hash: str) -> CheckpointCard:
-    """Train, or resume a killed run; DVCLive writes the metrics after every epoch."""
-    if run.checkpoint.card.is_file():
-        return read_card(run.checkpoint)
-    from entityclip.training.trainer import fit
+def train_model(
+    config: TrainConfig, layout: Layout, run: RunLayout, data_hash: str, *, processes: int
+) -> CheckpointCard:
+    """Train, or resume a killed run, here or in several processes; DVCLive writes the metrics after every epoch."""
+    if not run.checkpoint.card.is_file():
+        from entityclip.training.launch import launch, require_devices
 
-    with device_lease(layout, config.device), _live(run) as live:
+        require_devices(config.device, processes)
+        with device_lease(layout, config.device, processes=processes):
+            if processes == 1:
+                fit_recorded(config, layout, run, data_hash)
+            else:
+                launch(fit_recorded, config, layout, run, data_hash, processes=processes)
+    return read_card(run.checkpoint)
+
+
+def fit_recorded(config: TrainConfig, layout: Layout, run: RunLayout, data_hash: str) -> None:
+    """Train on ``data/``, alone or together with the processes that call it too; the first one keeps the record."""
+    from entityclip.training.devices import join
+    from entityclip.training.trainer import fit, silent
+
+    with _recorded(run) if join(config).is_main_process else nullcontext(silent) as report:
+        fit(config, data=layout.data, data_hash=data_hash, run=run, report=report, decoded=layout.decoded)
+
+
+@contextmanager
+def _recorded(run: RunLayout) -> Iterator[Report]:
+    """What writes an epoch into DVCLive's record of the run."""
+    with _live(run) as live:
 
         def report(epoch: int, terms: dict[str, float]) -> None:
             live.step = epoch
@@ -55,7 +83,7 @@ def train_model(config: TrainConfig, layout: Layout, run: RunLayout, data_hash: 
                 live.log_metric(name, value)
             live.make_summary()
 
-        return fit(config, data=layout.data, data_hash=data_hash, run=run, report=report, decoded=layout.decoded)
+        yield report
 
 
 @task(cache_policy=NO_CACHE)
@@ -97,8 +125,10 @@ def evaluate_model(layout: Layout, run: RunLayout) -> EvalReport:
 
 
 @flow(name="train", flow_run_name="train-{data_hash}")
-def train(layout: Layout, config: TrainConfig, data_hash: str) -> TrainedModel:
-    """Train on ``data/`` and evaluate; reuse an intact run with the same data, config and code."""
+def train(layout: Layout, config: TrainConfig, data_hash: str, *, processes: int = 1) -> TrainedModel:
+    """Train on ``data/`` and evaluate; reuse an intact run with the same data, config and code, whatever number of
+    processes it had.
+    """
     inputs = training.run_inputs(config, data_hash=data_hash)
     key, run, clock = inputs.key, layout.run(inputs.key), StageTimer()
     with clock.stage("train"):
@@ -108,7 +138,7 @@ def train(layout: Layout, config: TrainConfig, data_hash: str) -> TrainedModel:
         else:
             get_run_logger().info("training: %s", why)
             run.checkpoint.card.unlink(missing_ok=True)  # the checkpoint is damaged
-        card = train_model(config, layout, run, data_hash)
+        card = train_model(config, layout, run, data_hash, processes=processes)
         inputs.write(layout.receipt("train"))
     with clock.stage("calibrate"):
         if calibrated(card):

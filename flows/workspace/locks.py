@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -33,18 +33,21 @@ def workspace_lock(layout: Layout) -> Iterator[None]:
 
 
 @contextmanager
-def device_lease(layout: Layout, device: str) -> Iterator[None]:
+def device_lease(layout: Layout, device: str, *, processes: int = 1) -> Iterator[None]:
     """Hold the lock of this user for training on the device, across workspaces.
 
     Args:
         layout: The workspace, whose settings say whether to wait.
         device: ``cpu``, ``cuda`` or ``cuda:N``, as in the training settings.
+        processes: How many train together. With ``cuda``, each has a GPU, and all of these are locked.
 
     Raises:
-        Busy: Another training holds the lock, and ``runs.when_busy`` is ``drop`` or the wait is over.
+        Busy: Another training holds a lock, and ``runs.when_busy`` is ``drop`` or the wait is over.
     """
-    name = physical(device)
-    with _held(device_lock(name), layout, what=f"{name}: another training is at work on it"):
+    devices = [f"cuda:{number}" for number in range(processes)] if device == "cuda" else [device]
+    with ExitStack() as leases:
+        for name in sorted(map(physical, devices)):  # in one order, so that no two trainings wait for each other
+            leases.enter_context(_held(device_lock(name), layout, what=f"{name}: another training is at work on it"))
         yield
 
 

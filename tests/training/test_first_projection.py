@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from small_architectures import IMAGE_TOWERS, architecture
+from together import fit_all
 
 from entityclip.data.preprocessing import Augmentation, Preprocessing
 from entityclip.data.text import Tokenisation
@@ -18,6 +19,7 @@ from entityclip.paths import DataLayout, RunLayout
 from entityclip.training import Adaptation, TrainConfig, batches
 from entityclip.training.first_projection import fresh_projection, start_from_components, whitening
 from entityclip.training.frozen_features import Views
+from entityclip.training.launch import launch
 from entityclip.training.step import TrainingJob
 from entityclip.training.trainer import fit
 
@@ -125,3 +127,22 @@ def test_with_rate_zero_it_stays_through_the_run_and_through_a_kill(
     name = "visual.head.proj.weight"
     assert torch.equal(whole[name], short[name])
     assert not torch.equal(whole["text.text_projection"], short["text.text_projection"])
+
+
+@pytest.mark.slow
+def test_two_processes_plan_whiten_and_interpolate_as_one_does_with_whole_weights_or_shards(
+    pretrained: ModelConfig, data: DataLayout, tmp_path: Path
+) -> None:
+    slow = settings(pretrained, views=1, interpolate=True, probe_rate=1e-4)
+    alone = slow.changed(epochs=2, minutes=10.0, learning_rate=1e-4, ema_decay=0.5)
+    fit_all({"alone": alone}, data, tmp_path)
+    launch(fit_all, {"whole": alone, "shards": alone.changed(shard=True)}, data, tmp_path, processes=2)
+    expected, *found = (
+        load_file(RunLayout(tmp_path / name).checkpoint.weights) for name in ("alone", "whole", "shards")
+    )
+    plans = {RunLayout(tmp_path / name).plan.read_text().split('"seconds"')[0] for name in ("alone", "whole", "shards")}
+    assert len(plans) == 1
+    for weights in found:
+        assert weights.keys() == expected.keys()
+        for name, weight in weights.items():
+            torch.testing.assert_close(weight, expected[name], rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")

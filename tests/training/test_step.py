@@ -68,7 +68,6 @@ def test_half_precision_is_near(config: TrainConfig, data: DataLayout, alone: di
     [
         ({"grad_cache_chunk": 2, "model": TrainConfig().model}, "batch norm"),
         ({"grad_cache_chunk": 2, "shard": True}, "grad_cache_chunk and shard"),
-        ({"adaptation": Adaptation(whiten=True), "shard": True}, "adaptation.whiten and shard"),
         ({"shard": True}, "torchrun"),
     ],
 )

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from pathlib import Path
 
 import torch
-import torch.multiprocessing
 
-from entityclip.paths import DataLayout
+from entityclip.model.distributed import process
+from entityclip.paths import DataLayout, RunLayout
 from entityclip.training import TrainConfig, batches
+from entityclip.training.launch import launch
 from entityclip.training.resume_state import whole_state
 from entityclip.training.step import TrainingJob
+from entityclip.training.trainer import fit
 
 STEPS = 3
 
@@ -34,19 +34,22 @@ def steps_together(
     configs: list[TrainConfig], data: DataLayout, *, processes: int, folder: Path
 ) -> list[dict[str, torch.Tensor]]:
     """The same for one config after the other, found by ``processes`` processes; as the first of them saw it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     out = folder / f"{processes}.pt"
-    torch.multiprocessing.spawn(_work, (processes, port, configs, data, out), nprocs=processes)
-    return torch.load(out, weights_only=True)
+    launch(_steps, configs, data, out, processes=processes)
+    found: list[dict[str, torch.Tensor]] = torch.load(out, weights_only=True)
+    return found
 
 
-def _work(rank: int, processes: int, port: int, configs: list[TrainConfig], data: DataLayout, out: Path) -> None:
-    here = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    os.environ.update({name: str(value) for name, value in here.items()})
+def _steps(configs: list[TrainConfig], data: DataLayout, out: Path) -> None:
     torch.set_num_threads(1)
     found = [steps(config, data) for config in configs]
-    if rank == 0:
+    if process() == 0:
         torch.save(found, out)
-    torch.distributed.destroy_process_group()
+
+
+def fit_all(configs: dict[str, TrainConfig], data: DataLayout, folder: Path) -> None:
+    """One whole run after the other, each in a folder of its name; picklable for ``launch``."""
+    torch.set_num_threads(1)
+    for name, config in configs.items():
+        run = RunLayout(folder / name)
+        fit(config, data=data, data_hash="d", run=run, report=lambda *_: None, progress=False)

@@ -66,6 +66,19 @@ def test_trainings_on_different_devices_and_runs_in_different_workspaces_do_not_
         workspace_lock(one).__enter__()
 
 
+def test_a_training_in_several_processes_holds_a_gpu_for_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7,4,5")
+    one = workspace_that(tmp_path, when_busy="drop")
+    with device_lease(one, "cuda", processes=2):
+        for held in ("4", "7"):
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", held)
+            with pytest.raises(Busy, match=f"cuda-{held}: another training"):
+                device_lease(one, "cuda").__enter__()
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
+        with device_lease(one, "cuda"), device_lease(one, "cpu", processes=2):
+            pass
+
+
 @pytest.mark.parametrize(
     ("device", "visible", "name"),
     [
