@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from itertools import chain, count
 
 import torch
@@ -30,6 +31,7 @@ from entityclip.training.frozen_features import Views
 from entityclip.training.memory import attention, keep_freed_memory
 from entityclip.training.resume_state import whole_state
 from entityclip.training.schedule import Steps, rate_share
+from entityclip.training.working_weights import WorkingWeights
 
 
 class TrainingJob:
@@ -66,6 +68,7 @@ class TrainingJob:
             first(self)
         self.wrapped, prepared = self.accelerator.prepare(self.model, optimizer(self.model, config))
         self.optimizer: torch.optim.Optimizer = prepared.optimizer
+        self.working = WorkingWeights(self.model) if self._reads_copies() else None
         self.finite = FiniteCheck(self.accelerator.device)
         self._tower_weights = tower_weights(self.model)
         self.probing: bool | None = None
@@ -140,7 +143,8 @@ class TrainingJob:
             device=self.accelerator.device,
         )
         self.optimizer.zero_grad(set_to_none=True)
-        with attention(self.accelerator.device, self.config.precision):
+        working = self.working.used() if self.working else nullcontext()
+        with attention(self.accelerator.device, self.config.precision), working:
             terms = self._in_chunks(batch, number) if self.config.grad_cache_chunk else self._at_once(batch)
         values = self.accelerator.reduce(torch.stack([value.detach() for value in terms.values()]), "mean").double()
         norm = self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.config.max_grad_norm)
@@ -168,6 +172,14 @@ class TrainingJob:
                 f"step {failure.step}: {failure}; the last good state is kept, and a smaller rate or other data may "
                 f"help; pairs of the batch: {pairs}"
             )
+
+    def _reads_copies(self) -> bool:
+        """Whether the step can multiply by ``WorkingWeights``: elsewhere gradients belong to the weights themselves, of
+        which processes share them, chunks sum them in float32, and low-rank updates are added to them.
+        """
+        config = self.config
+        once = not config.grad_cache_chunk and config.adaptation.towers != "lora"
+        return config.precision == "bf16" and once and processes() == 1
 
     def _at_once(self, batch: Batch) -> dict[str, torch.Tensor]:
         terms = self.wrapped(batch, config=self.config.loss)

@@ -15,7 +15,9 @@ import torch
 from entityclip.errors import ConfigError, TrainingError
 from entityclip.training.launch import launch, require_devices
 
-PARENT = "import time; from entityclip.training.launch import launch; launch(time.sleep, 600, processes=2)"
+CHILD = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+"""Deaf to the signal that PyTorch sends it when its parent ends, as long as it computes."""
+PARENT = "import sys; from entityclip.training.launch import launch; launch(exec, sys.argv[1], processes=2)"
 
 
 def refuse(where: str) -> None:
@@ -48,11 +50,11 @@ def test_what_one_process_raises_stops_all_and_is_raised_here() -> None:
 
 @pytest.mark.slow
 def test_they_end_when_the_process_that_started_them_is_killed() -> None:
-    parent = subprocess.Popen([sys.executable, "-c", PARENT])
-    started = psutil.Process(parent.pid)
-    while len(family := [p for p in started.children() if "spawn_main" in " ".join(p.cmdline())]) < 2:
-        assert parent.poll() is None
-        time.sleep(0.05)
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, CHILD], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    assert [parent.stdout.readline() for _ in range(2)] == ["up\n", "up\n"]
+    family = [p for p in psutil.Process(parent.pid).children() if "spawn_main" in " ".join(p.cmdline())]
+    assert len(family) == 2
     parent.kill()
     parent.wait()
     _, alive = psutil.wait_procs(family, timeout=60)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest import mock
 
 import torch
 
 from entityclip.model.distributed import process
 from entityclip.paths import DataLayout, RunLayout
-from entityclip.training import TrainConfig, batches
+from entityclip.training import TrainConfig, batches, interpolation
 from entityclip.training.launch import launch
 from entityclip.training.resume_state import whole_state
 from entityclip.training.step import TrainingJob
@@ -48,8 +49,12 @@ def _steps(configs: list[TrainConfig], data: DataLayout, out: Path) -> None:
 
 
 def fit_all(configs: dict[str, TrainConfig], data: DataLayout, folder: Path) -> None:
-    """One whole run after the other, each in a folder of its name; picklable for ``launch``."""
+    """One whole run after the other, each in a folder of its name and halfway between the weights that it interpolates.
+
+    It can be pickled for ``launch``.
+    """
     torch.set_num_threads(1)
-    for name, config in configs.items():
-        run = RunLayout(folder / name)
-        fit(config, data=data, data_hash="d", run=run, report=lambda *_: None, progress=False)
+    with mock.patch.object(interpolation, "SHARES", (0.5,)):
+        for name, config in configs.items():
+            run = RunLayout(folder / name)
+            fit(config, data=data, data_hash="d", run=run, report=lambda *_: None, progress=False)

@@ -47,7 +47,7 @@ def test_a_training_in_two_processes_resumes_after_a_kill_and_ends_with_the_weig
     tmp_path: Path,
 ) -> None:
     source, home, layout = tmp_path / "catalog", tmp_path / "home", Layout(tmp_path / "workspace")
-    draw_catalog(source, products=30)
+    draw_catalog(source, products=60)
     home.mkdir()
     config = TrainConfig(
         model=tiny_vit(tmp_path),
@@ -60,7 +60,7 @@ def test_a_training_in_two_processes_resumes_after_a_kill_and_ends_with_the_weig
     )
     settings = tmp_path / "settings.json"
     settings.write_text(config.model_dump_json())
-    where = ["--source-path", str(source), "--products", "30", "--config", str(settings), "--processes", "2"]
+    where = ["--source-path", str(source), "--products", "60", "--config", str(settings), "--processes", "2"]
     log = tmp_path / "log"
     with log.open("w") as output:
         job = command(layout.root, *where)
