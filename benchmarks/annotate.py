@@ -69,8 +69,8 @@ def annotated(predictor: Predictor, items: list[PictureFile], layout: Annotation
     layout.root.mkdir()
     records = Records(layout.records, settings="benchmark")
     started = time.perf_counter()
-    annotate(items, PredictorTagger(predictor), records)
-    export(list(records.read(item.name for item in items)), layout, to="jsonl")
+    annotations, _ = annotate(items, PredictorTagger(predictor), records)
+    export(annotations, layout, to="jsonl")
     return len(items) / (time.perf_counter() - started)
 
 

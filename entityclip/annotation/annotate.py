@@ -34,13 +34,15 @@ class Summary(Record):
 
     files: int
     new: int = Field(description="Annotated in this run; the others were known.")
-    sure: int = Field(description="Files whose first tag reaches the target precision.")
+    sure: int = Field(description="Files with a tag that reaches the target precision.")
     unknown: int
     problems: int = Field(description="Files that could not be used; the annotation says why.")
 
 
-def annotate(items: Sequence[PictureFile], tagger: Tagger, records: Records, *, progress: bool = False) -> Summary:
-    """Annotate those of ``items`` that are not in ``records`` yet, and sum up all of them.
+def annotate(
+    files: Sequence[PictureFile], tagger: Tagger, records: Records, *, progress: bool = False
+) -> tuple[list[Annotation], Summary]:
+    """Annotate those of ``files`` that are not in ``records`` yet; annotations of all of them, in their order.
 
     A run that was killed is continued by the same call, and gives the same annotations, since its chunks are cut at the
     same files.
@@ -48,15 +50,17 @@ def annotate(items: Sequence[PictureFile], tagger: Tagger, records: Records, *, 
     Raises:
         DataError: The records cannot be read or written.
     """
-    missing = records.missing(items)
-    with tqdm(total=len(items), initial=len(items) - len(missing), unit="file", disable=not progress) as bar:
+    missing = records.missing(files)
+    with tqdm(total=len(files), initial=len(files) - len(missing), unit="file", disable=not progress) as bar:
         for start in range(0, len(missing), CHUNK):
             chunk = missing[start : start + CHUNK]
             records.put(chunk, tagger.annotate(chunk))
             bar.update(len(chunk))
-    sure = unknown = problems = 0
-    for annotation in records.read(item.name for item in items):
-        sure += annotation.sure is not None
-        unknown += annotation.unknown
-        problems += bool(annotation.problem)
-    return Summary(files=len(items), new=len(missing), sure=sure, unknown=unknown, problems=problems)
+    annotations = list(records.read(file.name for file in files))
+    return annotations, Summary(
+        files=len(files),
+        new=len(missing),
+        sure=sum(one.sure is not None for one in annotations),
+        unknown=sum(one.unknown for one in annotations),
+        problems=sum(bool(one.problem) for one in annotations),
+    )

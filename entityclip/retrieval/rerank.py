@@ -31,6 +31,7 @@ from entityclip.model.tokens import TowerOutput
 from entityclip.paths import DataLayout
 from entityclip.retrieval import metrics
 from entityclip.retrieval.index import EntityIndex, PictureIndex
+from entityclip.retrieval.index.entities import as_read, names_of
 from entityclip.retrieval.vectors import best
 from entityclip.schemas import SLICES, Record, Split
 
@@ -129,7 +130,9 @@ def log_odds(model: LoadedModel, entities: EntityIndex, image: TowerOutput, cand
     if "explanation" not in entities.rows:
         raise DataError("the entity index holds no texts, so it is of an earlier version; build it again")
     unique, where = np.unique(candidates, return_inverse=True)  # the tower reads each text once
-    named, explained = (_read_texts(model, list(entities.rows[c].iloc[unique])) for c in ("entity", "explanation"))
+    rows = entities.rows.iloc[unique]
+    named = _read_texts(model, list(rows["entity"]))
+    explained = _read_texts(model, as_read(model, rows["explanation"], names=names_of(rows)))
     of = torch.from_numpy(where.reshape(-1)).to(model.device)
     pictures = torch.arange(len(candidates), device=model.device).repeat_interleave(candidates.shape[1])
     triples = (image.rows(pictures), named.rows(of), explained.rows(of))

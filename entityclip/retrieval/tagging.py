@@ -17,7 +17,6 @@ from entityclip.model.checkpoint import LoadedModel
 from entityclip.model.checkpoint_card import CheckpointCard
 from entityclip.retrieval import label_evidence
 from entityclip.retrieval.index import EntityIndex, Snapshot
-from entityclip.retrieval.index.mixture import groups_of
 from entityclip.retrieval.index.ranking import nearest_photographs
 from entityclip.retrieval.label_evidence import HALF, LabelMatches, VisualEvidence
 from entityclip.retrieval.open_set import accepted, scores, tag_features
@@ -138,7 +137,7 @@ def _open_set(
     score = scores(card.open_set, tag_features(similarities, rows, photographs))
     if target is None:
         return score, np.zeros(len(rows), bool)
-    return score, accepted(target, score, groups_of(snapshot.rows(rows)))
+    return score, accepted(target, score, snapshot.groups(rows))
 
 
 def bar_of(card: CheckpointCard, precision: float) -> Bar:
@@ -181,8 +180,6 @@ def _fields(
     snapshot: Snapshot, similarities: np.ndarray, rows: np.ndarray, match: Mapping[int, float]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Each row with the fields that a hit and a tag share."""
-    if not len(rows):
-        return
-    found = snapshot.rows(rows)[["entity_id", "entity"]].assign(score=similarities[rows])
-    for row, fields in zip(rows.tolist(), found.to_dict("records"), strict=True):
-        yield row, {str(name): value for name, value in fields.items()} | {"match": match.get(row)}
+    for row, shown in zip(rows.tolist(), snapshot.entity_rows(rows), strict=True):
+        fields = {name: shown[name] for name in ("entity_id", "entity")}
+        yield row, fields | {"score": float(similarities[row]), "match": match.get(row)}

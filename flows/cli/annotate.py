@@ -101,8 +101,7 @@ def files(
     tagger, settings = _tagger(workspace, package, service, k=k, precision=precision)
     layout.root.mkdir(parents=True, exist_ok=True)
     records = Records(layout.records, settings=settings)
-    summary = annotate(items, tagger, records, progress=on_terminal())
-    annotations = list(records.read(item.name for item in items))
+    annotations, summary = annotate(items, tagger, records, progress=on_terminal())
     for name in FORMATS:
         if name in formats:
             export(annotations, layout, to=name)

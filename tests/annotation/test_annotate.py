@@ -47,9 +47,10 @@ def test_every_file_gets_the_tags_of_the_predictor_or_the_reason_why_not(predict
     names = [item.name for item in items]
     assert names == sorted(names)
     records = Records(tmp_path / "records.sqlite", settings="a")
-    summary = annotate(items, PredictorTagger(predictor, k=3, release="v1.0.0"), records)
+    annotations, summary = annotate(items, PredictorTagger(predictor, k=3, release="v1.0.0"), records)
     assert (summary.files, summary.new, summary.sure, summary.problems) == (10, 10, 6, 4)
-    for one in records.read(names):
+    assert [one.file for one in annotations] == names
+    for one in annotations:
         assert one.release == "v1.0.0"
         if one.problem:
             assert not one.tags
@@ -60,7 +61,7 @@ def test_every_file_gets_the_tags_of_the_predictor_or_the_reason_why_not(predict
         assert (one.width, one.height) == (40, 36)
         black = one.tags[0].entity == "KX-BLACK"  # the one without an explanation
         assert bool(one.explanation) != black
-    reasons = {one.file: one.problem for one in records.read(names) if one.problem}
+    reasons = {one.file: one.problem for one in annotations if one.problem}
     assert reasons.keys() == {"notes.txt", "empty.jpg", "broken.png", "outside.png"}
     assert "empty" in reasons["empty.jpg"]
     assert "leads out" in reasons["outside.png"]
@@ -95,7 +96,7 @@ def test_a_run_that_was_stopped_continues_and_gives_the_same_bytes(predictor, tm
     annotate(items, tagger, whole)
     with pytest.raises(Stopped):
         annotate(items, StopsAt(tagger, 1), stopped)
-    assert annotate(items, tagger, stopped).new == CHUNK + 5
+    assert annotate(items, tagger, stopped)[1].new == CHUNK + 5
     names = [item.name for item in items]
     assert [*stopped.read(names)] == [*whole.read(names)]
 
@@ -104,11 +105,11 @@ def test_only_new_and_changed_files_are_tagged_again(predictor, folder, tmp_path
     tagger = PredictorTagger(predictor)
     records = Records(tmp_path / "records.sqlite", settings="a")
     annotate(picture_files(folder), tagger, records)
-    assert annotate(picture_files(folder), tagger, records).new == 0
+    assert annotate(picture_files(folder), tagger, records)[1].new == 0
     shutil.copy(folder / "b" / "red.png", folder / "b" / "another.png")
     tiny_picture("blue", 7).save(folder / "b" / "red.png")
-    assert annotate(picture_files(folder), tagger, records).new == 2
-    assert annotate(picture_files(folder), tagger, Records(records.path, settings="another model")).new == 11
+    assert annotate(picture_files(folder), tagger, records)[1].new == 2
+    assert annotate(picture_files(folder), tagger, Records(records.path, settings="another model"))[1].new == 11
     assert len(records.latest()) == 11
 
 
@@ -125,7 +126,7 @@ def test_a_table_names_the_files_in_its_order_and_in_shift_jis(predictor, folder
         "../secret.png",
     ]
     records = Records(tmp_path / "records.sqlite")
-    assert annotate(items, PredictorTagger(predictor), records).problems == 3
+    assert annotate(items, PredictorTagger(predictor), records)[1].problems == 3
     with pytest.raises(SourceError, match="no column 'file'"):
         picture_files(table)
 
@@ -145,5 +146,5 @@ def test_a_model_without_thresholds_is_sure_of_nothing(predictor, folder, tmp_pa
     card = predictor.model.card.model_copy(update={"thresholds": {}})
     unproven = replace(predictor, model=replace(predictor.model, card=card))
     records = Records(tmp_path / "records.sqlite")
-    summary = annotate(picture_files(folder), PredictorTagger(unproven), records)
+    _, summary = annotate(picture_files(folder), PredictorTagger(unproven), records)
     assert (summary.sure, summary.unknown) == (0, 6)

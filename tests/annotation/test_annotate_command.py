@@ -95,10 +95,9 @@ def test_a_service_gives_the_same_tags(client, predictor, photos, tmp_path):
     service = Client("http://localhost", transport=httpx.MockTransport(forward))
     items = picture_files(photos)
     here, there = (Records(tmp_path / name) for name in ("here", "there"))
-    annotate(items, PredictorTagger(predictor), here)
-    annotate(items, ServiceTagger(service, k=5, precision=0.9), there)
-    names = [item.name for item in items]
-    for ours, theirs in zip(here.read(names), there.read(names), strict=True):
+    inside, _ = annotate(items, PredictorTagger(predictor), here)
+    outside, _ = annotate(items, ServiceTagger(service, k=5, precision=0.9), there)
+    for ours, theirs in zip(inside, outside, strict=True):
         assert [tag.entity for tag in ours.tags] == [tag.entity for tag in theirs.tags]
         assert (ours.problem, ours.width, ours.unknown) == (theirs.problem, theirs.width, theirs.unknown)
 

@@ -191,7 +191,8 @@ class Catalog:
     # ------------------------------------------------------------ embedding
     def _texts_seen(self, entry: EntityEntry) -> np.ndarray:
         """(2, D) vectors of name and explanations; the name's twice where there is no explanation."""
-        texts = as_read(self._model, entry.explanations, names=(entry.entity, *entry.aliases))
+        names = [(entry.entity, *entry.aliases)] * len(entry.explanations)
+        texts = as_read(self._model, entry.explanations, names=names)
         seen = self._model.embed_texts([entry.entity, *texts])
         explained = unit(seen[1:].mean(axis=0, keepdims=True))[0] if texts else seen[0]
         return np.stack([seen[0], explained])

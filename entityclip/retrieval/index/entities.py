@@ -56,8 +56,8 @@ class EntityIndex:
     fingerprint: str
     """Of the model."""
     rows: pd.DataFrame
-    """``ENTITY_COLUMNS``; pictures is how many ``images`` is the mean of; explanation is the first one as the model
-    reads it, '' where there is none."""
+    """``ENTITY_COLUMNS``; pictures is how many ``images`` is the mean of; explanation is the first one as
+    it was written, '' where there is none."""
     vectors: dict[IndexKind, np.ndarray]
     """(M, D) each: ``caption`` from the name; ``explanation`` the mean over the entity's explanations with its names
     masked (unless the model was trained without), or the caption's vector where it has none; ``images`` the mean of
@@ -95,8 +95,9 @@ class EntityIndex:
         """
         rows = _entity_rows(data, among)
         caption = finite(embedded_texts(model, list(rows["entity"]), what="embedding names", progress=progress), model)
-        texts = _explanations(model, data, rows, some=among is not None)
-        embedded = embedded_texts(model, list(texts), what="embedding explanations", progress=progress)
+        texts = _explanations(data, rows, some=among is not None)
+        read = as_read(model, texts, names=names_of(rows.iloc[texts.index]))
+        embedded = embedded_texts(model, read, what="embedding explanations", progress=progress)
         explanation = mean_by_owner(embedded, texts.index.to_numpy(), owners=len(rows))
         rows["explanation"] = texts.groupby(level=0).first().reindex(rows.index, fill_value="")
         rows["has_explanation"] = rows.index.isin(texts.index)
@@ -237,22 +238,30 @@ def _entity_rows(data: DataLayout, among: Collection[str] | None) -> pd.DataFram
     return rows
 
 
-def _explanations(model: LoadedModel, data: DataLayout, rows: pd.DataFrame, *, some: bool) -> pd.Series:
-    """All texts about the entities as the model reads them; the series' index is the row of the entity."""
+def _explanations(data: DataLayout, rows: pd.DataFrame, *, some: bool) -> pd.Series:
+    """All texts about the entities; the series' index is the row of the entity."""
     explanations = pairs.read_frame(data.explanations, columns=["entity_id", "text"])
     if some:  # of all entities, every explanation has to be about one
         explanations = explanations[explanations["entity_id"].isin(rows["entity_id"])]
     owner = _rows_of(rows, explanations["entity_id"])
-    names = [(entity, *aliases) for entity, aliases in zip(rows["entity"], rows["aliases"], strict=True)]
-    about = zip(owner, explanations["text"], strict=True)
-    texts = [read for row, text in about for read in as_read(model, [text], names=names[row])]
-    return pd.Series(texts, index=owner, dtype="str")
+    return pd.Series(list(explanations["text"]), index=owner, dtype="str")
 
 
-def as_read(model: LoadedModel, texts: Iterable[str], *, names: tuple[str, ...]) -> list[str]:
-    """Explanations as the model reads them: as in training, or else the names pull the vector to the caption's."""
+def as_read(model: LoadedModel, texts: Iterable[str], *, names: Iterable[tuple[str, ...]]) -> list[str]:
+    """Explanations as the model reads them: as in training, or else the names pull the vector to the caption's.
+
+    Args:
+        model: Was trained with the names masked, or without.
+        texts: N explanations.
+        names: For each one, all names of the entity that it is about.
+    """
     masked = model.card.config.get("mask_names", True)
-    return [mask_names(text, names) if masked else text for text in texts]
+    return [mask_names(text, its) if masked else text for text, its in zip(texts, names, strict=True)]
+
+
+def names_of(rows: pd.DataFrame) -> list[tuple[str, ...]]:
+    """All names of each entity: its name and its aliases."""
+    return [(entity, *aliases) for entity, aliases in zip(rows["entity"], rows["aliases"], strict=True)]
 
 
 def mean_by_owner(vectors: np.ndarray, owner: np.ndarray, *, owners: int) -> np.ndarray:

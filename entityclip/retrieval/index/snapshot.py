@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from entityclip.retrieval.index.approximate import Only
 from entityclip.retrieval.index.entities import EntityIndex
+from entityclip.retrieval.index.mixture import groups_of
 from entityclip.retrieval.index.pictures import PictureIndex
 from entityclip.retrieval.index.query import QueryVectors
 from entityclip.retrieval.vectors import best
@@ -63,6 +64,11 @@ class ReleaseIndexes:
     def shown_pictures(self) -> pa.Table:
         """``PICTURE_SHOWN`` of each picture."""
         return _shown(pd.DataFrame() if self.pictures is None else self.pictures.rows, PICTURE_SHOWN)
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """(M,) group of each entity, as its number in ``mixture.GROUPS``."""
+        return groups_of(self.entities.rows)
 
     @cached_property
     def shown_entities(self) -> pa.Table:
@@ -136,6 +142,14 @@ class Snapshot:
         numbers = np.fromiter(entities, np.int64)
         return _taken(self.released.entities.rows, self.added.rows, numbers)
 
+    def groups(self, entities: np.ndarray) -> np.ndarray:
+        """(N,) group of some entities, as its number in ``mixture.GROUPS``."""
+        late = entities >= (first := len(self.gone))
+        groups = np.empty(len(entities), np.int64)
+        groups[~late] = self.released.groups[entities[~late]]
+        groups[late] = self._late_groups[entities[late] - first]
+        return groups
+
     def entity_rows(self, entities: np.ndarray) -> list[dict[str, Any]]:
         """``ENTITY_SHOWN`` of some entities, in this order."""
         return _records(self.released.shown_entities, self._late_entities, entities)
@@ -165,6 +179,10 @@ class Snapshot:
         if approximate is None or pictures[:first].all():
             return Passing(entities, pictures, None)
         return Passing(entities, pictures, approximate.only(pictures[:first]))
+
+    @cached_property
+    def _late_groups(self) -> np.ndarray:
+        return groups_of(self.added.rows)
 
     @cached_property
     def _late_entities(self) -> pa.Table:
