@@ -115,8 +115,9 @@ def _reasons(
     """For each tag the label with its name, the one with a word of its own, and its nearest photograph."""
     matches = (labels.found.get(row) for row in rows.tolist())
     named = [None if match is None else match.evidence() for match in matches]
-    ids = [row["entity_id"] for row in snapshot.entity_rows(rows)]
-    words: list[Evidence | None] = [None] * len(rows) if labels.words is None else labels.words.evidence(ids)
+    words: list[Evidence | None] = [None] * len(rows)
+    if labels.words is not None:
+        words = labels.words.evidence([row["entity_id"] for row in snapshot.entity_rows(rows)])
     return list(zip(named, words, nearest_photographs(snapshot, rows, picture), strict=True))
 
 

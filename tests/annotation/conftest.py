@@ -1,5 +1,5 @@
-"""A promoted release, and the service on it."""
+"""A promoted release."""
 
-from served import client, package, predictor, released, store_home
+from served import package, released
 
-__all__ = ["client", "package", "predictor", "released", "store_home"]
+__all__ = ["package", "released"]

@@ -1,4 +1,4 @@
-"""The command: over a package and a service, killed in the middle, and corrections back into the feedback spool."""
+"""The command: over a package, killed in the middle, and corrections back into the feedback spool."""
 
 import json
 import os
@@ -10,20 +10,14 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-import httpx
 import pytest
 from tiny import COLOURS, tiny_picture
 from typer.testing import CliRunner
 
-from bentos.client import Client
 from bentos.runtime.feedback import Spool
-from entityclip.annotation import annotate, picture_files
 from entityclip.annotation.annotate import CHUNK
-from entityclip.annotation.records import Records
-from entityclip.annotation.tag_files import PredictorTagger
 from entityclip.cli import app
 from entityclip.paths import AnnotationLayout, Layout
-from flows.tag_by_service import ServiceTagger
 
 cli = CliRunner()
 
@@ -84,22 +78,6 @@ def test_wrong_options_are_refused(photos, tmp_path, options, reason):
     done = cli.invoke(app, ["annotate", str(photos), "--to", str(tmp_path / "to"), *options])
     assert done.exit_code == 1
     assert reason in done.output
-
-
-def test_a_service_gives_the_same_tags(client, predictor, photos, tmp_path):
-    def forward(request: httpx.Request) -> httpx.Response:
-        kind = {"content-type": request.headers["content-type"]}
-        answer = client.post(request.url.path, content=request.read(), headers=kind)
-        return httpx.Response(answer.status_code, content=answer.content, headers=dict(answer.headers))
-
-    service = Client("http://localhost", transport=httpx.MockTransport(forward))
-    items = picture_files(photos)
-    here, there = (Records(tmp_path / name) for name in ("here", "there"))
-    inside, _ = annotate(items, PredictorTagger(predictor), here)
-    outside, _ = annotate(items, ServiceTagger(service, k=5, precision=0.9), there)
-    for ours, theirs in zip(inside, outside, strict=True):
-        assert [tag.entity for tag in ours.tags] == [tag.entity for tag in theirs.tags]
-        assert (ours.problem, ours.width, ours.unknown) == (theirs.problem, theirs.width, theirs.unknown)
 
 
 @pytest.mark.slow
