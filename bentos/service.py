@@ -28,6 +28,7 @@ from bentos.middleware.errors import ErrorFormat, Unusable, log_failures_only
 from bentos.middleware.log_lines import protect_logs
 from bentos.middleware.openapi import Description
 from bentos.middleware.service import EdgeService
+from bentos.middleware.sessions import PAGES
 from bentos.runtime import metrics, metrics_folder
 from bentos.runtime.feedback import Feedback, Spool, Verdict
 from bentos.runtime.reading import Reader
@@ -53,6 +54,9 @@ from bentos.schemas.responses import (
     SearchAnswer,
     TagAnswer,
 )
+from bentos.web.app import application
+from bentos.web.backend import Backend
+from bentos.web.refusals import PageErrors
 from entityclip.data import resources
 from entityclip.data.images import strip_metadata
 from entityclip.data.picture_memory import BUDGET, return_freed_pictures
@@ -62,6 +66,7 @@ from entityclip.schemas.labels import Read
 
 metrics_folder.use_own_folder()
 connections.use()
+pages = application()
 
 
 class Arguments(BaseModel):
@@ -102,6 +107,7 @@ class EntityClip:
         self.spool = None if state is None else Spool(state.feedback)
         self.samples = Samples(None if state is None else state.samples)
         self.reader = Reader(threads=cores, seconds=settings.READ_SECONDS)
+        pages.state.backend = Backend(self, state)
         self.probing = ThreadPoolExecutor(1, "probe")  # separate from the threads of the requests
         gc.collect()
         gc.freeze()  # without it, a collection over libraries and model stops all requests for 0.3 seconds
@@ -260,7 +266,10 @@ def explained() -> Iterator[None]:
         raise ServiceUnavailable(str(error)) from error
 
 
-# Middleware, the outermost first. The decorator turns the class into a Service, which a type checker does not see.
+# The pages, and middleware, the outermost first. The decorator turns the class into a Service, which a type checker
+# does not see.
+cast(Any, EntityClip).mount_asgi_app(pages, path=PAGES)
+cast(Any, EntityClip).add_asgi_middleware(PageErrors, keyed=settings.state() is not None)
 cast(Any, EntityClip).add_asgi_middleware(ErrorFormat)
 cast(Any, EntityClip).add_asgi_middleware(
     Guard,

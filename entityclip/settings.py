@@ -93,6 +93,12 @@ class ServicePolicy(Record):
         description="Read the labels on training pictures, add their words to packages and the reader to Bentos; needs "
         "the extra labels.",
     )
+    thumbnails: int = Field(
+        default=4,
+        ge=0,
+        le=100,
+        description="Photographs of each entity that packages hold as small JPEGs, for the service's pages; 0: none.",
+    )
 
 
 class WorkspaceConfig(Record):

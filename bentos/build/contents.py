@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import entityclip
 from bentos.runtime.manifest import seal
+from bentos.runtime.thumbnails import write_thumbnails
 from entityclip.data import pairs
 from entityclip.model.checkpoint_card import copy_checkpoint
 from entityclip.paths import DataLayout, Layout, PackageLayout
@@ -52,7 +53,7 @@ def lay_out(
     labels: Path | None = None,
     map_shards: MapShards = map,
 ) -> None:
-    """Write the service's files into ``package``: weights and card, both indexes, reports, manifest.
+    """Write the service's files into ``package``: weights, card, indexes, small photographs, reports, manifest.
 
     ``labels``: file that keeps what was read on pictures; None reads every picture again.
     """
@@ -63,15 +64,18 @@ def lay_out(
     pairs.require_complete(data)
     model = checkpoint.load(source.model)
     copy_checkpoint(source.model, package.checkpoint)
-    if read_config(source.config).service.onnx:
+    wanted = read_config(source.config).service
+    if wanted.onnx:
         export(model, data, to=package.checkpoint.exported)
     pictures = PictureIndex.build(model, data, map_shards=map_shards)
     entities = EntityIndex.build(model, data, pictures=pictures)
     entities.save(package.entities)
     pictures.save(package.pictures, queries=entities.vectors["caption"])
     FullText.create(entities.rows, pictures.rows, path=package.text)
-    if read_config(source.config).service.labels:
+    if wanted.labels:
         _write_vocabulary(package, data, labels)
+    if wanted.thumbnails:
+        write_thumbnails(package.thumbnails, data, per_entity=wanted.thumbnails)
     shutil.copytree(source.reports, package.reports)
     package.release.write_text(card.model_dump_json(indent=1) + "\n")
     seal(package)

@@ -16,6 +16,8 @@ SERVING = (
     "faiss-cpu",
     "filelock",
     "httptools",
+    "itsdangerous",
+    "jinja2",
     "numpy",
     "open_clip_torch",
     "pandas",
@@ -31,7 +33,7 @@ SERVING = (
     "typer",
     "uvloop",
 )
-"""Libraries that the service, the predictor and the model import, and the HTTP parser in C that uvicorn uses."""
+"""Libraries that service, pages, predictor and model import, and the HTTP parser in C that uvicorn uses."""
 
 ONNX = ("onnxruntime",)
 """Runtime of exported towers."""

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import get_args
 
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -17,15 +18,23 @@ from bentos.middleware import keys
 from bentos.middleware.errors import refusal
 from bentos.middleware.keys import Key, KeyFile
 from bentos.middleware.limits import Limits, Refused
+from bentos.middleware.sessions import COOKIE, PAGES, SIGN_IN, VISITOR, Sessions, Visitor, is_foreign, is_page
 from entityclip.paths import StateLayout
 
-OPEN = ("/livez", "/readyz", "/healthz", "/docs.json", "/schema.json", "/static_content/", "/assets/")
-"""Paths that need no key: probes and the description of the API. They reveal nothing about pictures or entities."""
+OPEN = (
+    *("/livez", "/readyz", "/healthz", "/docs.json", "/schema.json", "/static_content/", "/assets/"),
+    *(SIGN_IN, f"{PAGES}/static/"),
+)
+"""Paths that need no key: probes, the description of the API, the sign-in page and its style. They reveal nothing about
+pictures or entities.
+"""
 
 NEEDED: tuple[tuple[str, keys.Scope], ...] = (
     ("/metrics", "metrics"),
     ("/feedback", "feedback"),
     ("/entities", "entities"),
+    (f"{PAGES}/feedback", "feedback"),
+    (f"{PAGES}/products/", "entities"),
 )
 """Prefix of the path -> required scope; every other path requires ``query``."""
 
@@ -50,8 +59,10 @@ class Guard:
     """ASGI middleware that passes a request on, or responds with 401, 403, 429 or 503 and the reason.
 
     A service without a state folder has no keys and refuses every caller. With ``keyless`` it serves callers on this
-    machine, but no request that a web page makes from a browser. ``keyless`` must be set explicitly: a proxy on this
-    machine that adds no header cannot be distinguished from a local caller.
+    machine, but no request that a foreign web page makes from a browser. ``keyless`` must be set explicitly: a proxy on
+    this machine that adds no header cannot be distinguished from a local caller.
+
+    The pages take the cookie of a session in place of a key; every other path takes a key alone.
 
     Args:
         app: The next ASGI application.
@@ -69,6 +80,7 @@ class Guard:
     ) -> None:
         self.app, self.max_concurrency, self.keyless = app, max_concurrency, keyless
         self.keys = None if state is None else KeyFile(state.keys)
+        self.sessions = None if state is None else Sessions(state.sessions)
         self.limits = Limits(workers=workers)
         self.in_work = 0
 
@@ -76,7 +88,7 @@ class Guard:
         """Pass the request on, or refuse it."""
         if scope["type"] == "websocket":  # not supported
             return await send({"type": "websocket.close", "code": 1008})
-        if scope["type"] != "http" or _is_open(scope["path"]):
+        if scope["type"] != "http" or is_open(scope["path"]):
             return await self.app(scope, receive, send)
         key = self._caller(scope)
         if isinstance(key, JSONResponse):
@@ -99,15 +111,35 @@ class Guard:
         """The key that allows this request, or the refusal."""
         headers = Headers(scope=scope)
         if self.keys is None:
+            scope[VISITOR] = Visitor(LOCAL, "")
             return LOCAL if self.keyless and _is_local(scope, headers) else refusal(401, _NO_KEYS)
-        kind, _, presented = headers.get("authorization", "").partition(" ")
-        key = self.keys.find(presented.strip()) if kind.lower() == "bearer" else None
-        if key is None:
-            return refusal(401, "send a valid key: Authorization: Bearer ec_...")
+        key = self._visitor(scope, headers) if is_page(scope["path"]) else self._bearer(headers)
+        if isinstance(key, JSONResponse):
+            return key
         needed = next((right for path, right in NEEDED if scope["path"].startswith(path)), "query")
         if needed not in key.scopes:
             log.warning("key %s requested %s without the scope %s", key.id, scope["path"], needed)
             return refusal(403, f"this key has no scope {needed!r}; use a key with that scope")
+        return key
+
+    def _bearer(self, headers: Headers) -> Key | JSONResponse:
+        """The key that a program presents."""
+        assert self.keys is not None
+        kind, _, presented = headers.get("authorization", "").partition(" ")
+        key = self.keys.find(presented.strip()) if kind.lower() == "bearer" else None
+        return key or refusal(401, "send a valid key: Authorization: Bearer ec_...")
+
+    def _visitor(self, scope: Scope, headers: Headers) -> Key | JSONResponse:
+        """The key for which a person's session stands."""
+        assert self.keys is not None
+        assert self.sessions is not None
+        session = self.sessions.read(cookie_parser(headers.get("cookie", "")).get(COOKIE, ""))
+        key = None if session is None else self.keys.get(session.key_id)
+        if session is None or key is None:
+            return refusal(401, "sign in: there is no session, or it has ended")
+        if is_foreign(headers):
+            return refusal(403, "this request came from a page of another origin")
+        scope[VISITOR] = Visitor(key, session.token)
         return key
 
 
@@ -122,7 +154,8 @@ FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwa
 _PORT = re.compile(r":\d+$")
 
 
-def _is_open(path: str) -> bool:
+def is_open(path: str) -> bool:
+    """Whether a path needs no key."""
     return path == "/" or any(path == name or (name.endswith("/") and path.startswith(name)) for name in OPEN)
 
 
@@ -133,12 +166,11 @@ def _is_local(scope: Scope, headers: Headers) -> bool:
     the page's host name, either in ``Host`` (DNS rebinding) or in ``Origin``.
     """
     host = headers.get("host", "")
-    origin = headers.get("origin")
     return (
         _is_loopback((scope.get("client") or ("",))[0])
         and not any(name in headers for name in FORWARDED)
         and _is_loopback(_PORT.sub("", host).strip("[]"))
-        and (origin is None or origin.partition("://")[2] == host)
+        and not is_foreign(headers)
     )
 
 

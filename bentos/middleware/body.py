@@ -9,9 +9,12 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bentos.middleware.auth import is_open
 from bentos.middleware.errors import refusal
 
 BODY_BYTES = 32 * 2**20
+OPEN_BYTES = 8 * 2**10
+"""Limit on the body of a request that needs no key, such as a form to sign in."""
 HELD_BYTES = 256 * 2**20
 """Limit on all bodies in work together, so that many large requests cannot fill the memory."""
 BODY_SECONDS = 15.0
@@ -40,8 +43,9 @@ class BodyLimit:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         body = bytearray()
+        limit = min(self.limit, OPEN_BYTES) if is_open(scope["path"]) else self.limit
         try:
-            refused = await self._read(receive, body)
+            refused = await self._read(receive, body, limit)
             if refused is None:
                 return await self.app(scope, _replay(bytes(body), receive), send)
             return await refused(scope, receive, send)
@@ -50,15 +54,15 @@ class BodyLimit:
         finally:
             self.held -= len(body)
 
-    async def _read(self, receive: Receive, body: bytearray) -> JSONResponse | None:
+    async def _read(self, receive: Receive, body: bytearray, limit: int) -> JSONResponse | None:
         """Fill ``body``. Returns a refusal, or None if the body is complete."""
         try:
             async with asyncio.timeout(self.seconds):
                 async for piece in _pieces(receive):
                     body += piece
                     self.held += len(piece)
-                    if len(body) > self.limit:
-                        return refusal(413, f"the request is larger than {self.limit} bytes")
+                    if len(body) > limit:
+                        return refusal(413, f"the request is larger than {limit} bytes")
                     if self.held > self.most_held:
                         return refusal(503, "too many large requests are in work; retry after 1 second", after=1)
         except TimeoutError:

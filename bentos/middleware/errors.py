@@ -13,6 +13,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bentos.middleware.sessions import is_page
+
 log = logging.getLogger("entityclip.edge")
 
 
@@ -56,14 +58,17 @@ def refusal(status: int, reason: str, *, after: float | None = None) -> JSONResp
 
 
 class ErrorFormat:
-    """Outermost ASGI middleware: rewrites every error response into the format of ``refusal``."""
+    """ASGI middleware that rewrites every error response of the API into the format of ``refusal``.
+
+    Pages explain their errors to people (``bentos.web.refusals``) and pass unchanged.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on; rewrite the response if it is an error."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or is_page(scope["path"]):
             return await self.app(scope, receive, send)
         response = _ErrorRewriter(send)
         try:

@@ -16,9 +16,11 @@ from bentos import settings
 from bentos.runtime import active_release, followers, metrics
 from bentos.runtime.active_release import Live
 from bentos.runtime.batching import BatchedModel, Decoder
+from bentos.runtime.entities import entity_facts
 from bentos.runtime.followers import Follower
 from bentos.runtime.manifest import verify_files
 from bentos.runtime.shadow import Shadow
+from bentos.runtime.thumbnails import Thumbnails
 from entityclip.errors import ConfigError, EntityClipError
 from entityclip.paths import PackageLayout, StateLayout
 from entityclip.retrieval.predictor import Predictor
@@ -45,6 +47,7 @@ class LoadedRelease:
     card: PackageCard
     predictor: Predictor
     decode: Decoder
+    thumbnails: Thumbnails
     _checked: float = -READY_SECONDS
     _ready: bool = False
 
@@ -59,7 +62,8 @@ class LoadedRelease:
         verify_files(PackageLayout(folder))
         predictor = Predictor.load(folder, changes=changes, runtime=settings.RUNTIME)
         predictor = replace(predictor, model=BatchedModel.of(predictor.model))
-        release = cls(folder, card, predictor, Decoder(predictor.model, max_concurrency=decoders))
+        decode = Decoder(predictor.model, max_concurrency=decoders)
+        release = cls(folder, card, predictor, decode, Thumbnails.open(PackageLayout(folder).thumbnails))
         if not release.ready():
             raise ConfigError(f"{folder}: the model does not find one of its own entities by name; package it again")
         return release
@@ -75,11 +79,10 @@ class LoadedRelease:
         Raises:
             ConfigError: This release has no such entity.
         """
-        snapshot = self.predictor.catalog.now()
-        found = [number for added in (True, False) for number in snapshot.numbers([entity_id], added=added)]
-        if not found:
+        facts = entity_facts(self.predictor, self.thumbnails, entity_id)
+        if facts is None:
             raise ConfigError(f"entity_id {entity_id!r} is unknown in release {self.version}")
-        return str(snapshot.rows(found)["entity"].iloc[0])
+        return facts.entity
 
     def ready(self) -> bool:
         """Whether it finds one of its own entities; checked again after ``READY_SECONDS``."""

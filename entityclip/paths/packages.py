@@ -40,6 +40,11 @@ class PackageLayout:
         return self.root / "index" / "labels.parquet"
 
     @property
+    def thumbnails(self) -> Path:
+        """Small copies of some photographs, SQLite; optional."""
+        return self.root / "thumbnails.sqlite"
+
+    @property
     def release(self) -> Path:
         """PackageCard as JSON: the release that the package was made from."""
         return self.root / "release.json"

@@ -19,6 +19,11 @@ class StateLayout:
         return self.root / "keys.json"
 
     @property
+    def sessions(self) -> Path:
+        """Secret that signs the sessions of the pages."""
+        return self.root / "sessions.secret"
+
+    @property
     def live(self) -> Path:
         """The active release, the previous one, and the shadow release, as JSON."""
         return self.root / "live.json"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from entityclip.data.images import decode
+from entityclip.data.thumbnails import thumbnail
 from entityclip.errors import ImageError
 from entityclip.storage import atomic_write
-
-_THUMBNAIL = 224
-"""Longest side of a picture on a page, in pixels."""
 
 
 def write_page(
@@ -30,23 +26,25 @@ def write_page(
         filters: For the template, beside ``picture``, which turns a picture's bytes into a data URI.
         **values: Variables of the template.
     """
-    environment = _environment()
-    environment.filters.update(filters or {})
+    environment = page_environment()
+    environment.filters.update({"picture": _data_uri} | (filters or {}))
     html = environment.get_template(template).render(**values)
     atomic_write(path, html.encode("utf-8", errors="replace"))
 
 
-def _environment() -> jinja2.Environment:
-    """Every value is escaped and a misspelt name is an error: captions and file names are data, never HTML."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("entityclip.reports"),
+def page_environment(*packages: str) -> jinja2.Environment:
+    """Templates of ``packages``, then those of this project's reports, whose colours and base style all pages share.
+
+    Every value is escaped and a misspelt name is an error: captions and file names are data, never HTML.
+    """
+    loaders = [jinja2.PackageLoader(package) for package in (*packages, "entityclip.reports")]
+    return jinja2.Environment(
+        loader=jinja2.ChoiceLoader(loaders),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["picture"] = _data_uri
-    return environment
 
 
 def as_markup(svg: str | None) -> Markup | None:
@@ -57,10 +55,7 @@ def as_markup(svg: str | None) -> Markup | None:
 def _data_uri(picture: bytes) -> str | None:
     """A small JPEG of the picture as a data URI; None for bytes that are not a picture."""
     try:
-        small = decode(picture)
+        small = thumbnail(picture)
     except ImageError:
         return None
-    small.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    buffer = io.BytesIO()
-    small.save(buffer, format="JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return f"data:image/jpeg;base64,{base64.b64encode(small).decode()}"

@@ -223,6 +223,13 @@ class Changes:
             query = "SELECT pair_id, bytes FROM picture WHERE entity_id = ? ORDER BY rowid"
             return dict(self._connection.execute(query, (entity_id,)).fetchall())
 
+    def entry(self, entity_id: str) -> EntityEntry | None:
+        """The texts of an entity that was added or changed; None for any other."""
+        with self._lock, self._explained():
+            query = "SELECT entry FROM entity WHERE entity_id = ? AND entry IS NOT NULL"
+            found = self._connection.execute(query, (entity_id,)).fetchone()
+            return None if found is None else EntityEntry.model_validate_json(found[0])
+
     def _change(self, row: tuple[str, int, str | None, int], dim: int) -> Change:
         entity_id, number, entry, keeps = row
         ids = self._connection.execute("SELECT pair_id FROM picture WHERE entity_id = ? ORDER BY rowid", (entity_id,))

@@ -29,6 +29,26 @@ class Facets:
                 tagged.setdefault(tag, []).append(row)
         self._tagged = {tag: np.array(rows) for tag, rows in tagged.items()}
 
+    @property
+    def categories(self) -> set[str]:
+        """Categories of the entities."""
+        return {*self._categories} - {""}
+
+    @property
+    def languages(self) -> set[str]:
+        """Languages of the entities."""
+        return {*self._languages} - {""}
+
+    @property
+    def tags(self) -> set[str]:
+        """Tags of the entities."""
+        return {*self._tagged}
+
+    @property
+    def dated(self) -> bool:
+        """Whether any entity has a date."""
+        return bool((self._day != UNDATED).any())
+
     def mask(self, where: Filter) -> np.ndarray:
         """(M,) bool: which entities pass."""
         passed = np.ones(self._count, dtype=bool)

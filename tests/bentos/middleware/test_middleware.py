@@ -258,7 +258,7 @@ def test_body_that_trickles_in_is_given_up():
     async def send(message):
         sent.append(message)
 
-    asyncio.run(limit({"type": "http"}, receive, send))
+    asyncio.run(limit({"type": "http", "path": "/search"}, receive, send))
     assert sent[0]["status"] == 408
     assert limit.held == 0
 

@@ -1,0 +1,110 @@
+"""Rendering of a page in the visitor's language, with the headers that keep it safe."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from bentos.middleware.sessions import PAGES, VISITOR, Visitor
+from bentos.web import language
+from bentos.web.texts import TEXTS
+from entityclip.reports.pages import page_environment
+
+POLICY = (
+    "default-src 'self'; img-src 'self' blob:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+    "object-src 'none'"
+)
+"""Content-Security-Policy: nothing from another host, and neither script nor style inside a page."""
+
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+"""Headers of every response of the pages."""
+
+LANGUAGE_SECONDS = 365 * 24 * 3600
+
+STATIC = Path(__file__).parent / "static"
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = page_environment("bentos.web")
+    environment.filters["percent"] = percent
+    return environment
+
+
+def percent(share: float) -> str:
+    """A share as whole percent, without claiming 0 or 100."""
+    return "< 1 %" if share < 0.01 else "> 99 %" if share > 0.99 else f"{100 * share:.0f} %"
+
+
+@cache
+def style() -> str:
+    """The style sheet of the pages; colours and base are those of the reports."""
+    return _environment().get_template("pages.css").render()
+
+
+@cache
+def version() -> str:
+    """Changes with every static file, so that browsers may keep them."""
+    files = [path.read_bytes() for path in sorted(STATIC.iterdir())]
+    return hashlib.sha256(b"".join([style().encode(), *files])).hexdigest()[:12]
+
+
+def visitor_of(request: Request) -> Visitor | None:
+    """Who requests a page; None on the sign-in page."""
+    visitor: Visitor | None = request.scope.get(VISITOR)
+    return visitor
+
+
+def is_fragment(request: Request) -> bool:
+    """Whether the script of the page replaces a part of it, so that the response needs no frame."""
+    return request.headers.get("hx-request") == "true"
+
+
+def render(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+    """The page ``template``.
+
+    Args:
+        request: What is answered; it has the language and the visitor.
+        template: Name of a file in ``templates/``.
+        status: HTTP status.
+        **values: Variables of the template, beside those that every page has.
+    """
+    chosen = language.language_of(request)
+    common = {
+        "lang": chosen,
+        "languages": language.LANGUAGES,
+        "t": TEXTS[chosen],
+        "base": PAGES,
+        "version": version(),
+        "visitor": visitor_of(request),
+        "fragment": is_fragment(request),
+        "here": "products" if request.url.path.startswith(f"{PAGES}/products") else "search",
+        "switch": {code: _in_language(request, code) for code in language.LANGUAGES},
+    }
+    html = _environment().get_template(template).render(common | values)
+    page = HTMLResponse(html.encode("utf-8", errors="replace"), status_code=status, headers=HEADERS)
+    page.headers["Cache-Control"] = "no-store"
+    page.headers["Vary"] = "Accept-Language, Cookie, HX-Request"
+    if language.chosen(request) is not None:
+        page.set_cookie(language.COOKIE, chosen, max_age=LANGUAGE_SECONDS, path=PAGES, httponly=True, samesite="strict")
+    return page
+
+
+def _in_language(request: Request, code: str) -> str:
+    """Address of the same page in another language; a page that was sent a form leads to the search."""
+    if request.method != "GET":
+        return f"{PAGES}/?lang={code}"
+    url = request.url.include_query_params(lang=code)
+    return f"{url.path}?{url.query}"

@@ -1,0 +1,66 @@
+// What the search form can do beside HTML: take a photograph that is dragged or pasted, show it, and search at once.
+(() => {
+  "use strict";
+  document.documentElement.classList.add("js");
+  const form = document.getElementById("search");
+  const results = document.getElementById("results");
+  if (!form || !results) return;
+  const input = document.getElementById("picture");
+  const drop = document.getElementById("drop");
+  const preview = document.getElementById("preview");
+  const clear = document.getElementById("clear");
+  const name = document.getElementById("file");
+  const status = document.getElementById("status");
+
+  function show() {
+    const file = input.files[0];
+    if (preview.src) URL.revokeObjectURL(preview.src);
+    preview.removeAttribute("src");
+    if (file) preview.src = URL.createObjectURL(file);
+    preview.hidden = clear.hidden = !file;
+    name.textContent = file ? file.name : "";
+  }
+
+  function take(files) {
+    const picture = Array.from(files).find((file) => file.type.startsWith("image/"));
+    if (!picture) return false;
+    const one = new DataTransfer();
+    one.items.add(picture);
+    input.files = one.files;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+    return true;
+  }
+
+  input.addEventListener("change", () => {
+    show();
+    if (input.files.length) form.requestSubmit();
+  });
+  clear.addEventListener("click", () => {
+    input.value = "";
+    show();
+    results.replaceChildren();
+    input.focus();
+  });
+  for (const kind of ["dragover", "dragleave", "drop"]) {
+    document.addEventListener(kind, (event) => {
+      event.preventDefault();
+      drop.classList.toggle("over", kind === "dragover");
+      if (kind === "drop" && event.dataTransfer) take(event.dataTransfer.files);
+    });
+  }
+  document.addEventListener("paste", (event) => {
+    if (event.clipboardData && take(event.clipboardData.files)) event.preventDefault();
+  });
+  // A screen reader hears how many products were found; the focus stays where it is.
+  document.addEventListener("htmx:afterSwap", (event) => {
+    if (event.target === results) status.textContent = results.querySelector("#found")?.textContent ?? "";
+  });
+  document.addEventListener("keydown", (event) => {
+    const typing = /^(input|select|textarea)$/i.test(event.target.tagName);
+    if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey) {
+      event.preventDefault();
+      document.getElementById("words").focus();
+    }
+  });
+  show();
+})();
