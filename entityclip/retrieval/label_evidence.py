@@ -187,7 +187,7 @@ def weigh(matches: LabelMatches, look: VisualEvidence, snapshot: Snapshot, *, le
     """Labels and look together.
 
     A tag is above its threshold if the look says so, its new confidence reaches ``least``, and no label contradicts it;
-    or if its code alone is on a label and the look is not sure of another entity.
+    or if its code alone is on a label and the look puts it first as well.
 
     Args:
         matches: What the labels say.
@@ -199,8 +199,8 @@ def weigh(matches: LabelMatches, look: VisualEvidence, snapshot: Snapshot, *, le
     contradicted = _contradicted(matches, look.rows, snapshot)
     confidences = _fused(matches, look, look.rows[contradicted])
     above = look.above & ~contradicted & (confidences[look.rows] >= (np.inf if least is None else least))
-    if least is not None and len(matches.codes) == 1 and not (look.above & ~codes).any():
-        above |= codes
+    if least is not None and len(matches.codes) == 1:
+        above[0] |= codes[0]  # the look's first: a label alone may be on a swapped carton
     return WeighedTags(confidences, _order(matches, look.rows, confidences[look.rows], codes), above)
 
 

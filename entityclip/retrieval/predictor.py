@@ -182,8 +182,8 @@ class Predictor:
         their confidences stay.
 
         ``labels`` are what ``entityclip.data.labels.LabelReader`` has read on the pictures. Codes and names on them are
-        looked up as a typed text is. An exact code ranks first and is above the threshold, unless the labels have
-        another one or the look is sure of another entity; see ``label_evidence``.
+        looked up as a typed text is. An exact code ranks first, and is above the threshold if the entity is the most
+        similar one as well; see ``label_evidence``.
 
         Raises:
             ConfigError: ``k``, ``index`` or ``rerank`` is impossible, or ``precision`` was not calibrated.

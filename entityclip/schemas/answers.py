@@ -101,7 +101,7 @@ class Tag(Record):
     )
     above_threshold: bool = Field(
         description="Confidence and open-set score reach their calibrated thresholds, False where there are none; or "
-        "the entity's code is on a label, and nothing contradicts it."
+        "the entity's code is on a label, and it is the most similar one as well."
     )
     why: tuple[Evidence, ...] = Field(
         default=(), description="The label with its name or code, and its own photograph that is nearest, if any."

@@ -61,9 +61,9 @@ def tags(predictor: Predictor, *lines: str, confidence: float = 0.9999, **option
 
 
 @pytest.mark.parametrize("line", ["KX-204B", "ＫＸ－２０４Ｂ", "型番 KX-204B"])
-def test_an_exact_code_ranks_first_and_is_sure(unsure, line):
+def test_an_exact_code_ranks_first_and_is_not_sure_by_itself(unsure, line):
     first, *others = tags(unsure, line)
-    assert (first.entity, first.above_threshold) == ("KX-204B", True)
+    assert (first.entity, first.above_threshold) == ("KX-204B", False)
     assert (first.why[0].by, first.why[0].text, first.why[0].box, first.why[0].picture) == ("label", line, BOX, 0)
     assert first.confidence > 0.9
     assert not any(tag.above_threshold for tag in others)
@@ -107,6 +107,15 @@ def test_what_nobody_has_proves_nothing(unsure, line):
 def test_without_labels_nothing_changes(sure):
     assert tags(sure) == sure.tag(GREY)
     assert tags(sure, "made in Japan") == sure.tag(GREY)
+
+
+def test_an_exact_code_is_sure_if_the_look_puts_its_entity_first(unsure):
+    code = unsure.tag(GREY)[0].entity
+    unsure.put_entity(EntityEntry(entity=code, aliases=("ZZ-901X",)), entity_id=unsure.tag(GREY)[0].entity_id)
+    first = unsure.tag(GREY)[0]
+    with_code = tags(unsure, "ZZ-901X")[0]
+    assert with_code.above_threshold == (first.entity_id == with_code.entity_id)
+    assert not first.above_threshold
 
 
 def test_a_label_that_agrees_makes_the_look_surer(sure):
@@ -186,4 +195,4 @@ def test_a_grey_card_is_tagged_by_what_is_printed_on_it(unsure, reader, line, en
         left, top, right, bottom = found[0].why[0].box
         assert 0.05 < left < right < 1
         assert 0.3 < top < bottom < 0.8
-        assert found[0].above_threshold == (line == "KX-204B")
+        assert not found[0].above_threshold
