@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,6 +15,8 @@ from entityclip.cli.validate_paths import content_hash, explained
 from entityclip.paths import AblationLayout, Layout
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from entityclip.experiments.ablate import AblationRun
     from entityclip.schemas import EvalReport
 
@@ -30,6 +33,15 @@ def ablate(
     mapping: Mapping = None,
     products: Products = None,
     seeds: Annotated[int, typer.Option(min=1, help="Training runs per variant.")] = 3,
+    compare: Annotated[
+        Literal["all", "terms", "swaps"], typer.Option(help="Terms of the loss, swapped explanations, or all.")
+    ] = "all",
+    frozen: Annotated[
+        bool, typer.Option("--frozen", help="Freeze a pretrained image tower and keep its features: far faster.")
+    ] = False,
+    size: Annotated[
+        int | None, typer.Option(min=8, help="With --frozen: side of the pictures, pixels; default: the backbone's.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs; default: as in the preset.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default: as in the preset.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Parallel training runs; several small models fit on one GPU.")] = 1,
@@ -38,27 +50,30 @@ def ablate(
 ) -> None:
     """Train with each part of the method removed in turn and with swapped explanations; compare R@1.
 
-    Writes a table and a plot with 95 % intervals. Each seed takes seven training runs. Finished runs are not
-    repeated.
+    Writes a table, a plot, and the difference that each part makes, with 95 % intervals. Each seed takes nine training
+    runs, six with --compare terms. Finished runs are not repeated.
 
     \b
     Example:
       entityclip ablate --preset table --data mine --seeds 3
+      entityclip ablate --preset table --data mine --frozen --compare terms --seeds 10
     """
     from entityclip.data.sources import SourceOptions
     from entityclip.experiments.ablate import ablate as measure
     from entityclip.experiments.ablate import markdown, plot, runs, summary
-    from entityclip.training.presets import preset as named_preset
+    from entityclip.experiments.effects import effects, effects_table
+    from entityclip.training import presets
 
-    chosen, layout = named_preset(preset), AblationLayout(to)
+    chosen, layout = presets.preset(preset), AblationLayout(to)
     config = chosen.train.changed(epochs=epochs, device=device)
-    planned = runs(config, seeds=seeds)
+    config = presets.frozen(config, size=size) if frozen else config
+    planned = runs(config, seeds=seeds, compared=compare)
     if dry_run:
         table([{"training": run.variant.name, "seed": run.seed, "epochs": run.config.epochs} for run in planned])
         return
     source = SourceOptions(source=chosen.source, path=source_path, mapping=mapping, products=products)
     folder = explained(data) if data is not None else read_source(source, Layout(to))
-    cells = measure(
+    measured = measure(
         planned,
         data=folder,
         data_hash=content_hash(folder),
@@ -67,14 +82,20 @@ def ablate(
         jobs=jobs,
         progress=on_terminal(),
     )
-    found = summary(cells)
-    cells.to_csv(layout.cells, index=False)
-    layout.table.write_text(markdown(found), encoding="utf-8")
+    found, added = summary(measured.cells), effects(measured.hits)
+    measured.cells.to_csv(layout.cells, index=False)
+    added.to_csv(layout.effects, index=False)
+    layout.table.write_text(f"{markdown(found)}\n{effects_table(added)}", encoding="utf-8")
     layout.plot.write_text(plot(found), encoding="utf-8")
-    typer.echo(markdown(found))
+    typer.echo(layout.table.read_text(encoding="utf-8"))
     typer.echo(f"Mean of {seeds} seeds, 95 % interval. Table: {layout.table}  Plot: {layout.plot}")
-    known = found.astype(object).where(found.notna(), None)  # one seed has no interval
-    last_line({"ablation": known.to_dict("records"), "epochs": config.epochs, "seeds": seeds}, as_json)
+    answer = {"ablation": _records(found), "effects": _records(added), "epochs": config.epochs, "seeds": seeds}
+    last_line(answer, as_json)
+
+
+def _records(frame: pd.DataFrame) -> list[dict[Hashable, Any]]:
+    """Rows for JSON; what one seed does not say is null."""
+    return frame.astype(object).where(frame.notna(), None).to_dict("records")
 
 
 def _report(run: AblationRun, report: EvalReport) -> None:

@@ -36,7 +36,7 @@ def seeds(
     Example:
       entityclip seeds --workspace shop-search --seeds 5
     """
-    from entityclip.data.pairs import require_complete
+    from entityclip.data.pairs import evaluation_split
     from entityclip.experiments.seeds import seed_deviation, train_seeds
     from entityclip.model.checkpoint_card import read_card
     from entityclip.settings import read_config, write_setting
@@ -44,7 +44,6 @@ def seeds(
 
     layout = Layout(workspace)
     policy, data = read_config(layout.config).promotion, explained(layout.data.root)
-    counts = require_complete(data)
     if not policy.metric.startswith("R@"):
         raise ConfigError(f"{layout.config}: promotion.metric is {policy.metric}; expected a recall such as R@1")
     config = TrainConfig.model_validate(read_card(layout.model).config).changed(epochs=epochs)
@@ -56,7 +55,7 @@ def seeds(
         data_hash=content_hash(data),
         to=layout.seeds if to is None else AblationLayout(to),
         seeds=count,
-        split="test" if counts.get("test", 0) else "val",
+        split=evaluation_split(data),
         progress=on_terminal(),
     ):
         answers.append(trained.queries)

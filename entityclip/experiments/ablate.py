@@ -1,7 +1,8 @@
 """Ablation: the same training with parts of the method switched off, over several seeds.
 
-Run it again after you change a loss, a source or a writer. The table has plain CLIP, one more term at a time, and the
-complete method with explanations swapped between entities.
+Run it again after you change a loss, a source or a writer. The table has plain CLIP, the terms of the paper without the
+image-explanation term, one more term at a time with it, and the complete method with explanations swapped between
+entities. ``effects`` has the differences.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
-from typing import NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import matplotlib
 import numpy as np
@@ -23,7 +24,7 @@ from scipy import stats
 
 from entityclip.data import pairs, resources
 from entityclip.data.variants import with_explanations
-from entityclip.experiments.train_and_evaluate import train_and_evaluate
+from entityclip.experiments.train_and_evaluate import Measurement, train_and_evaluate
 from entityclip.model.config import LossConfig
 from entityclip.paths import AblationLayout, DataLayout
 from entityclip.reports.plots import SLICE_TITLES
@@ -39,18 +40,26 @@ class AblationVariant(NamedTuple):
     """Weights of the loss that keep their value; the others are 0."""
     swapped: float = 0.0
     """Share of the explanations that are swapped, in training and in the index."""
+    against: tuple[str, ...] = ()
+    """Variants that it is compared with, by name."""
 
 
 WHOLE = ("explanation", "beta", "eta")
-VARIANTS = (
-    AblationVariant("plain CLIP", ()),
-    AblationVariant("+ image-explanation", ("explanation",)),
-    AblationVariant("+ MMAE", ("explanation", "beta")),
-    AblationVariant("+ GI-ITM: the whole", WHOLE),
-    AblationVariant("whole, 25 % swapped", WHOLE, 0.25),
-    AblationVariant("whole, 50 % swapped", WHOLE, 0.5),
-    AblationVariant("whole, 100 % swapped", WHOLE, 1.0),
+PLAIN, PAPER, ALL = "plain CLIP", "MMAE and GI-ITM alone: the paper", "+ GI-ITM: the whole"
+TERMS = (
+    AblationVariant(PLAIN, ()),
+    AblationVariant("MMAE alone", ("beta",), against=(PLAIN,)),
+    AblationVariant(PAPER, ("beta", "eta"), against=("MMAE alone", PLAIN)),
+    AblationVariant("+ image-explanation", ("explanation",), against=(PLAIN,)),
+    AblationVariant("+ MMAE", ("explanation", "beta"), against=("+ image-explanation",)),
+    AblationVariant(ALL, WHOLE, against=("+ MMAE", PAPER)),
 )
+SWAPS = tuple(
+    AblationVariant(f"whole, {share:.0%} swapped".replace("%", " %"), WHOLE, share, against=(ALL,))
+    for share in (0.25, 0.5, 1.0)
+)
+VARIANTS = TERMS + SWAPS
+Compared = Literal["all", "terms", "swaps"]
 
 
 class AblationRun(NamedTuple):
@@ -66,12 +75,26 @@ class AblationRun(NamedTuple):
         return f"{VARIANTS.index(self.variant)}-{self.seed}"
 
 
-def runs(config: TrainConfig, *, seeds: int) -> list[AblationRun]:
-    """All training runs, seed by seed, so that an interrupted ablation has complete tables of fewer seeds."""
+class Ablation(NamedTuple):
+    """What all runs reached."""
+
+    cells: pd.DataFrame
+    """``variant, seed, index, slice, recall``: R@1 in percent, for each index and slice of the pictures."""
+    hits: pd.DataFrame
+    """``variant, seed, index, slice, entity_id, pair_id, hit``: 100 where the entity of the picture came first, else
+    0."""
+
+
+def runs(config: TrainConfig, *, seeds: int, compared: Compared = "all") -> list[AblationRun]:
+    """All training runs, seed by seed, so that an interrupted ablation has complete tables of fewer seeds.
+
+    ``compared`` restricts them to the terms of the loss, or to the complete method with swapped explanations.
+    """
+    variants = {"all": VARIANTS, "terms": TERMS, "swaps": (TERMS[-1], *SWAPS)}[compared]
     return [
         AblationRun(variant, seed, config.model_copy(update={"seed": seed, "loss": _loss(config.loss, variant)}))
         for seed in range(seeds)
-        for variant in VARIANTS
+        for variant in variants
     ]
 
 
@@ -88,7 +111,7 @@ def ablate(
     report: Callable[[AblationRun, EvalReport], None],
     jobs: int = 1,
     progress: bool = True,
-) -> pd.DataFrame:
+) -> Ablation:
     """Train and evaluate every run; results of an earlier call are reused.
 
     Args:
@@ -99,9 +122,6 @@ def ablate(
         report: Called after each run, in the order of ``planned``.
         jobs: Concurrent training runs, each in its own process; small models share a GPU well.
         progress: Show progress bars, if ``jobs`` is 1.
-
-    Returns:
-        ``variant, seed, index, slice, recall``: R@1 in percent on the test pictures, for each index and slice.
     """
     planned = list(planned)
     measured = partial(_measured, data=data, data_hash=data_hash, to=to, progress=progress and jobs == 1)
@@ -112,22 +132,33 @@ def ablate(
         return _tabled(planned, pool.map(measured, planned), report)
 
 
-def _measured(run: AblationRun, *, data: DataLayout, data_hash: str, to: AblationLayout, progress: bool) -> EvalReport:
+def _measured(run: AblationRun, *, data: DataLayout, data_hash: str, to: AblationLayout, progress: bool) -> Measurement:
     key = run_key(run.config, data_hash=f"{data_hash} {run.variant.swapped}")
     make = partial(swapped, data, to.data(run.name), share=run.variant.swapped, seed=run.seed)
     folder = to.run(run.name, key=key)
-    found = train_and_evaluate(run.config, make_data=make, key=key, run=folder, decoded=to.decoded, progress=progress)
-    return found.measured.evaluation
+    return train_and_evaluate(
+        run.config,
+        make_data=make,
+        key=key,
+        run=folder,
+        decoded=to.decoded,
+        split=pairs.evaluation_split(data),
+        progress=progress,
+    )
 
 
 def _tabled(
-    planned: list[AblationRun], evaluations: Iterable[EvalReport], report: Callable[[AblationRun, EvalReport], None]
-) -> pd.DataFrame:
+    planned: list[AblationRun], measurements: Iterable[Measurement], report: Callable[[AblationRun, EvalReport], None]
+) -> Ablation:
     rows: list[dict[str, object]] = []
-    for run, evaluation in zip(planned, evaluations, strict=True):
-        report(run, evaluation)
-        rows += [{"variant": run.variant.name, "seed": run.seed} | cell for cell in _cells(evaluation)]
-    return pd.DataFrame(rows)
+    hits: list[pd.DataFrame] = []
+    for run, (measured, queries) in zip(planned, measurements, strict=True):
+        report(run, measured.evaluation)
+        named: dict[str, Any] = {"variant": run.variant.name, "seed": run.seed}
+        rows += [named | cell for cell in _cells(measured.evaluation)]
+        shown = queries[(queries["direction"] == "image_to_text") & queries["index"].isin(get_args(IndexKind))]
+        hits.append(shown[["index", "slice", "entity_id", "pair_id"]].assign(hit=100.0 * (shown["rank"] == 1), **named))
+    return Ablation(pd.DataFrame(rows), pd.concat(hits, ignore_index=True))
 
 
 def swapped(data: DataLayout, into: DataLayout, *, share: float, seed: int) -> DataLayout:

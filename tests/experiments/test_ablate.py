@@ -10,7 +10,7 @@ from tiny import tiny_data, tiny_vit
 from entityclip.data import pairs
 from entityclip.data.preprocessing import Preprocessing
 from entityclip.data.text import Tokenisation
-from entityclip.experiments.ablate import VARIANTS, AblationRun, ablate, markdown, plot, runs, summary, swapped
+from entityclip.experiments.ablate import TERMS, VARIANTS, AblationRun, ablate, markdown, plot, runs, summary, swapped
 from entityclip.paths import AblationLayout, DataLayout
 from entityclip.schemas import EvalReport
 from entityclip.training import TrainConfig
@@ -34,14 +34,23 @@ def test_a_share_of_the_explanations_is_handed_round(tmp_path: Path, share: floa
 def test_each_variant_has_one_term_more(tmp_path: Path) -> None:
     planned = runs(TrainConfig(), seeds=2)
     assert len(planned) == 2 * len(VARIANTS)
-    weights = [(run.config.loss.explanation, run.config.loss.beta, run.config.loss.eta) for run in planned[:4]]
-    assert weights == [(0, 0, 0), (1.0, 0, 0), (1.0, 0.1, 0), (1.0, 0.1, 0.1)]
+    weights = [(run.config.loss.explanation, run.config.loss.beta, run.config.loss.eta) for run in planned[:6]]
+    assert weights[:3] == [(0, 0, 0), (0, 0.1, 0), (0, 0.1, 0.1)]  # those of the paper
+    assert weights[3:] == [(1.0, 0, 0), (1.0, 0.1, 0), (1.0, 0.1, 0.1)]
     assert {run.config.seed for run in planned} == {0, 1}
+
+
+def test_terms_and_swaps_can_be_compared_alone() -> None:
+    assert [run.variant for run in runs(TrainConfig(), seeds=1, compared="terms")] == list(TERMS)
+    swaps = runs(TrainConfig(), seeds=1, compared="swaps")
+    assert [run.variant.swapped for run in swaps] == [0, 0.25, 0.5, 1]
+    assert all(run.config.loss.explanation for run in swaps)
 
 
 @pytest.mark.slow
 def test_what_was_measured_is_not_trained_again(tmp_path: Path) -> None:
     data, to = tiny_data(tmp_path / "data"), AblationLayout(tmp_path / "to")
+    pairs.finish(data, pairs=len(pairs.read_frame(data.pairs)), test=18)
     config = TrainConfig(
         model=tiny_vit(tmp_path),
         preprocessing=Preprocessing(size=32),
@@ -59,12 +68,13 @@ def test_what_was_measured_is_not_trained_again(tmp_path: Path) -> None:
     first = ablate(planned, data=data, data_hash="d", to=to, report=record, progress=False)
     written = {path: path.stat().st_mtime_ns for path in to.root.rglob("*.json")}
     again = ablate(planned, data=data, data_hash="d", to=to, report=record, progress=False)
-    pd.testing.assert_frame_equal(first, again)
+    pd.testing.assert_frame_equal(first.cells, again.cells)
     assert {path: path.stat().st_mtime_ns for path in to.root.rglob("*.json")} == written
-    assert set(first["variant"]) == {"plain CLIP", "whole, 100 % swapped"}
+    assert set(first.cells["variant"]) == {"plain CLIP", "whole, 100 % swapped"}
     side_by_side = AblationLayout(tmp_path / "side by side")
     both = ablate(planned, data=data, data_hash="d", to=side_by_side, report=record, jobs=2, progress=False)
-    pd.testing.assert_frame_equal(first, both)
+    pd.testing.assert_frame_equal(first.cells, both.cells)
+    pd.testing.assert_frame_equal(first.hits, both.hits)
     assert reported == planned * 3
 
 

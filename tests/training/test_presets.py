@@ -18,6 +18,7 @@ from entityclip.model.config import TowerConfig
 from entityclip.model.entityclip import EntityCLIP
 from entityclip.paths import DataLayout
 from entityclip.training import TrainConfig, presets, read_config, run_key
+from entityclip.training.adapters import optimizer
 from entityclip.training.presets import PRESETS, preset
 from entityclip.training.text_settings import settle_texts
 
@@ -92,6 +93,26 @@ def test_photos_reads_kept_features_of_the_packaged_tower_and_shows_whole_pictur
     clip = TowerConfig(architecture="ViT-B-32", pretrained="/models/clip.safetensors")
     both = presets.photos(Choice(name="clip", towers=clip, preprocessing=how, reason="")).train
     assert (both.adaptation.views, both.adaptation.text) == (2, "same")
+
+
+def test_frozen_features_come_from_a_pretrained_tower_and_the_rest_of_the_config_stays() -> None:
+    lite = TowerConfig(architecture="entityclip-photos-512", image_weights="efficientnet-lite0")
+    chosen = Choice(name="lite", towers=lite, preprocessing=Preprocessing(size=224), reason="")
+    config = presets.demo().train.changed(epochs=3, seed=7)
+    frozen = presets.frozen(config, chosen, size=96)
+    assert (frozen.adaptation.towers, frozen.adaptation.text, frozen.adaptation.views) == ("none", "all", 4)
+    assert (frozen.preprocessing.size, frozen.epochs, frozen.seed, frozen.loss) == (96, 3, 7, config.loss)
+    with pytest.raises(ConfigError, match="no pretrained image tower is on this machine"):
+        presets.frozen(config, best_at_hand(BackboneConfig(backbone="none"), Task()))
+
+
+def test_the_published_recipe_has_the_optimizer_of_its_code() -> None:
+    config = preset("published").train
+    assert (config.betas, config.epsilon, config.warmup, config.decay) == ((0.9, 0.999), 1e-8, 0, 0)
+    made = optimizer(EntityCLIP(preset("tiny").train.model), config)
+    assert (made.defaults["betas"], made.defaults["eps"]) == (config.betas, config.epsilon)
+    with pytest.raises(ConfigError, match=r"betas\.1"):
+        config.changed(betas=(0.9, 1.0))
 
 
 def test_a_table_has_photographs_where_no_preset_is_named() -> None:

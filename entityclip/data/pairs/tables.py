@@ -141,6 +141,15 @@ def require_complete(data: DataLayout) -> dict[str, int]:
     return counts
 
 
+def evaluation_split(data: DataLayout) -> Split:
+    """The split that decides: test, or val if the data have no test pictures.
+
+    Raises:
+        DataError: As ``require_complete``.
+    """
+    return "test" if require_complete(data).get("test", 0) else "val"
+
+
 def shards(folder: Path, *, name: str = "*") -> list[Path]:
     """The shards of a series (or of all), in order; empty if only other series exist (an empty split).
 
