@@ -26,7 +26,7 @@ class EntityFacts(Record):
     language: str
     tags: tuple[str, ...]
     date: str
-    explanation: str = Field(description="Its first explanation as the model reads it, without names; '' if none.")
+    explanation: str = Field(description="Its first explanation, as it was written; '' if none.")
     pictures: int = Field(description="Photographs that the index holds as vectors.")
     shown: tuple[str, ...] = Field(description="pair_id of each photograph that can be shown.")
     changed: bool = Field(description="Added or changed in service, after the release.")
