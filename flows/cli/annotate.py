@@ -79,7 +79,7 @@ def files(
     \b
     Example:
       entityclip annotate photos/ --to annotated --workspace shop-search
-      entityclip annotate list.csv --to annotated --package PACKAGE --format label-studio --column picture
+      entityclip annotate files list.csv --to annotated --package PACKAGE --format label-studio --column picture
       entityclip annotate shelf.mp4 --to annotated --package PACKAGE --every 0.5
     """
     from entityclip.annotation import FORMATS, annotate, export, picture_files
