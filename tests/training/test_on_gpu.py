@@ -85,4 +85,4 @@ def test_several_trainings_share_the_device(config: TrainConfig, data: DataLayou
     planned = [run for run in runs(config, seeds=2) if run.variant == VARIANTS[3]]
     to = AblationLayout(tmp_path)
     found = ablate(planned, data=data, data_hash="d", to=to, report=lambda *_: None, jobs=2, progress=False)
-    assert set(found["seed"]) == {0, 1}
+    assert set(found.cells["seed"]) == {0, 1}

@@ -1,6 +1,5 @@
-"""A promoted release, the service on it, and its pages in a browser."""
+"""The pages of the service in a browser; the service itself is that of the folder above."""
 
-from served import client, other_package, package, released, store_home
 from visitors import chromium, site, visit
 
-__all__ = ["chromium", "client", "other_package", "package", "released", "site", "store_home", "visit"]
+__all__ = ["chromium", "site", "visit"]

@@ -82,7 +82,7 @@ def night(layout: Layout, config: TrainConfig, data_hash: str) -> PromotionDecis
     key = run_key(config, data_hash=data_hash)
     run = layout.run(key)
     with disable_run_logger():
-        model.train_model.fn(config, layout, run, data_hash)
+        model.train_model.fn(config, layout, run, data_hash, processes=1)
         card = model.calibrate_model.fn(layout, run)
         evaluation = model.evaluate_model.fn(layout, run)
         trained = TrainedModel(run=key, card=card, evaluation=evaluation, stages=())

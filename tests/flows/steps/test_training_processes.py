@@ -53,7 +53,7 @@ def test_a_training_in_two_processes_resumes_after_a_kill_and_ends_with_the_weig
         model=tiny_vit(tmp_path),
         preprocessing=Preprocessing(size=32),
         tokenisation=Tokenisation(context=24, long_texts="cut", most_cut=1.0),
-        epochs=6,
+        epochs=3,
         batch=16,
         learning_rate=1e-4,
         save_seconds=0,
