@@ -34,8 +34,12 @@ class Preset(Record):
     train: TrainConfig
     floors: bool = Field(
         default=True,
-        description="Whether a first champion must beat chance, a model be good enough before it judges texts, and a "
-        "pretrained tower judges them until then, as entityclip.yaml says. Off for models that test the machinery.",
+        description="Whether a first champion must beat chance, and a model be good enough before it judges texts, as "
+        "entityclip.yaml says. Off for models that test the machinery.",
+    )
+    judge_first_batch: bool = Field(
+        default=True,
+        description="Whether a pretrained tower judges texts while no model does, as entityclip.yaml says.",
     )
 
 
@@ -48,6 +52,7 @@ def demo() -> Preset:
     return Preset(
         name="demo",
         source="catalog",
+        judge_first_batch=False,  # its texts are known, and its minutes are those of a visitor
         train=TrainConfig(
             model=ModelConfig(
                 towers=TowerConfig(architecture="entityclip-demo", mean_pool=True),
@@ -236,7 +241,7 @@ def tiny() -> Preset:
         batch=32,
         save_seconds=0.5,
     )
-    return Preset(name="tiny", source="catalog", train=train, floors=False)
+    return Preset(name="tiny", source="catalog", train=train, floors=False, judge_first_batch=False)
 
 
 PRESETS: dict[str, Callable[[], Preset]] = {f.__name__: f for f in (demo, photos, grocery, table, published, tiny)}

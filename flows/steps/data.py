@@ -78,7 +78,7 @@ def explain_entities(layout: Layout, writer: Writer) -> int:
 
 
 @task(cache_policy=NO_CACHE)
-def validate_batch(layout: Layout, batch: str, *, floors: bool) -> QualityReport:
+def validate_batch(layout: Layout, batch: str, preset: Preset) -> QualityReport:
     """Split staging into accepted and quarantined rows by the suites in ``expectations/``."""
     quarantine = layout.quarantine(batch)
     report = gate.check(
@@ -86,7 +86,7 @@ def validate_batch(layout: Layout, batch: str, *, floors: bool) -> QualityReport
         accepted=layout.accepted,
         quarantine=quarantine,
         context_root=layout.expectations,
-        scorers=gate_scorers(layout, floors=floors),
+        scorers=gate_scorers(layout, floors=preset.floors, judge_first_batch=preset.judge_first_batch),
         waived=waived(read_reviews(layout.reviews)),
     )
     show_quality(report)
@@ -133,13 +133,13 @@ def prepare_data(layout: Layout, preset: Preset, origin: WorkspaceSource) -> Pre
         explain_entities(layout, writer)
         merged = merge_reviews(layout)
     with clock.stage("validate"):
-        quality = validate_batch(layout, key, floors=preset.floors)
+        quality = validate_batch(layout, key, preset)
     again = 0
     if to_write_again(layout, key, writer):
         with clock.stage("ask again"):
             again = ask_again(layout, key, writer)
             merged = merged + merge_reviews(layout)
-            quality = validate_batch(layout, key, floors=preset.floors)
+            quality = validate_batch(layout, key, preset)
     require_accepted(layout, quality)
     with clock.stage("version"):
         version = version_accepted(layout, message=summary(source.name, quality, merged, again))

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from entityclip.quality.frozen_image_tower import FrozenImageTower
 
 
-def gate_scorers(layout: Layout, *, floors: bool = True) -> GateScorers:
+def gate_scorers(layout: Layout, *, floors: bool = True, judge_first_batch: bool = True) -> GateScorers:
     """The champion, its text-quality model and the domain's rules; what does not exist yet is left out.
 
     Args:
         layout: The workspace.
-        floors: Whether the champion must reach ``gate.min_judge_score`` and be above chance, and a pretrained tower
-            stands in where no champion does.
+        floors: Whether the champion must reach ``gate.min_judge_score`` and be above chance.
+        judge_first_batch: Whether a pretrained tower stands in where no champion does.
 
     Raises:
         ConfigError: The settings name a backbone that is not on this machine.
@@ -38,7 +38,7 @@ def gate_scorers(layout: Layout, *, floors: bool = True) -> GateScorers:
     domain = settings.explain.rules if isinstance(settings.explain, GenerationConfig) else None
     champion, why = _champion(layout, min_score=settings.gate.min_judge_score if floors else None)
     if champion is None:
-        return GateScorers(domain=domain, no_champion=why, tower=_tower(settings) if floors else None)
+        return GateScorers(domain=domain, no_champion=why, tower=_tower(settings) if judge_first_batch else None)
     return GateScorers(champion, _text_quality_model(champion, layout), domain)
 
 

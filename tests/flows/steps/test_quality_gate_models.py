@@ -69,7 +69,7 @@ def test_where_no_champion_judges_a_pretrained_tower_does_unless_it_is_off(works
     assert (first.champion, first.no_champion) == (None, "no model is in service to compare texts with pictures")
     assert first.tower is not None
     assert first.tower.name.startswith("efficientnet-lite")
-    assert gate_scorers(workspace, floors=False).tower is None
+    assert gate_scorers(workspace, judge_first_batch=False).tower is None
     for off in ("gate: {judge_first_batch: false}\n", "backbones: {backbone: none}\n"):
         workspace.config.write_text(off)
         assert gate_scorers(workspace).tower is None
