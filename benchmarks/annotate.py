@@ -26,8 +26,8 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from lib.jpegs import jpegs
 from lib.machine import facts, peak_gib
-from PIL import Image
 
 from entityclip.annotation import PictureFile, annotate, export, picture_files
 from entityclip.annotation.annotate import CHUNK
@@ -36,18 +36,6 @@ from entityclip.annotation.tag_files import PredictorTagger
 from entityclip.data.images import decode
 from entityclip.paths import AnnotationLayout
 from entityclip.retrieval.predictor import Predictor
-
-SIDE = 348
-
-
-def photographs(folder: Path, count: int) -> None:
-    """Write JPEGs of the size that shops have, with some structure; deterministic."""
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for number in range(count):
-        coarse = Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8))
-        picture = coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-        picture.save(folder / f"{number:05}.jpg", "JPEG", quality=90)
 
 
 def inprocess(predictor: Predictor, items: list[PictureFile]) -> float:
@@ -109,7 +97,9 @@ def main(
     """Annotate, kill and continue; print the figures as one JSON object, last."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        photographs(folder / "photos", files)
+        (folder / "photos").mkdir()
+        for number, file in enumerate(jpegs(files)):
+            (folder / "photos" / f"{number:05}.jpg").write_bytes(file)
         items, predictor = picture_files(folder / "photos"), Predictor.load(package)
         inprocess(predictor, items[:CHUNK])  # warm
         alone = inprocess(predictor, items)

@@ -27,9 +27,10 @@ from lib.machine import facts, peak_gib
 from entityclip.paths import PackageLayout
 from entityclip.retrieval.index import EntityIndex, FullText, PictureIndex, ReleaseIndexes, TextMatches
 from entityclip.retrieval.index.approximate import exact
+from entityclip.retrieval.index.picture_query import PictureQuery
 from entityclip.retrieval.index.query import QueryVectors
 from entityclip.retrieval.index.ranking import Question, picture_hits
-from entityclip.retrieval.index.snapshot import PictureQuery, Snapshot
+from entityclip.retrieval.index.snapshot import Snapshot
 from entityclip.retrieval.vectors import unit
 from entityclip.schemas import Filter
 

@@ -19,7 +19,6 @@ machine. This process decodes pictures one after the other; the server decodes o
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -32,12 +31,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import psutil
 import typer
+from lib.jpegs import jpegs
 from lib.load_client import TEXTS
 from lib.machine import facts
-from PIL import Image
 
 from bentos import settings
 from bentos.build.smoke_test import serving
@@ -45,24 +43,11 @@ from bentos.schemas.requests import MOST_PICTURES, MOST_TEXTS
 from entityclip.data.images import decode
 from entityclip.retrieval.predictor import Predictor
 
-SIDE = 348
 PICTURES = 64
 AT_ONCE = (1, 8, 32, 64, 128)
 FULL_AT_ONCE = (1, 2, 4)
 """Concurrent requests if each holds as many items as allowed."""
 OVERLOAD = 4 * settings.MAX_CONCURRENCY * settings.WORKERS
-
-
-def photographs() -> list[bytes]:
-    """JPEGs of the size that shops have, with some structure; deterministic."""
-    rng = np.random.default_rng(0)
-    files = []
-    for _ in range(PICTURES):
-        coarse = Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8))
-        stream = io.BytesIO()
-        coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(stream, "JPEG", quality=90)
-        files.append(stream.getvalue())
-    return files
 
 
 def written(files: list[bytes], folder: Path) -> Path:
@@ -158,7 +143,7 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Only the JSON object.")] = False,
 ) -> None:
     """Measure in one process, then over loopback, and print one JSON object last."""
-    files = photographs()
+    files = list(jpegs(PICTURES))
     alone = inprocess(package, files, seconds=seconds)
     with served(package) as (url, home):
         folder = written(files, home / "pictures")

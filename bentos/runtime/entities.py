@@ -44,7 +44,7 @@ class Changed(Record):
 def entity_facts(predictor: Predictor, thumbnails: Thumbnails, entity_id: str) -> EntityFacts | None:
     """The entity with this id; None where there is none."""
     snapshot = predictor.catalog.now()
-    number = entity_number(snapshot, entity_id)
+    number = snapshot.number_of(entity_id)
     if number is None:
         return None
     row = snapshot.rows([number]).iloc[0].to_dict()
@@ -99,12 +99,6 @@ def entity_entry(predictor: Predictor, facts: EntityFacts) -> EntityEntry:
             "explanations": [facts.explanation[:4000]] if facts.explanation.strip() else [],
         }
     )
-
-
-def entity_number(snapshot: Snapshot, entity_id: str) -> int | None:
-    """Number of the entity in a snapshot; None where it cannot be found."""
-    found = [number for added in (True, False) for number in snapshot.numbers([entity_id], added=added)]
-    return found[0] if found else None
 
 
 def entity_picture(predictor: Predictor, thumbnails: Thumbnails, entity_id: str, pair_id: str) -> bytes | None:

@@ -98,5 +98,5 @@ class PredictorTagger:
 
 
 def _explanation(snapshot: Snapshot, entity_id: str) -> str:
-    found = [*snapshot.numbers([entity_id], added=True), *snapshot.numbers([entity_id], added=False)]
-    return str(snapshot.entity_rows(np.array(found[:1]))[0]["explanation"] or "")
+    number = snapshot.number_of(entity_id)
+    return "" if number is None else str(snapshot.entity_rows(np.array([number]))[0]["explanation"] or "")

@@ -20,7 +20,7 @@ def layout(tmp_path: Path) -> AnnotationLayout:
     return AnnotationLayout(tmp_path)
 
 
-def test_a_table_that_nobody_changed_says_nothing(layout):
+def test_an_unchanged_table_says_nothing(layout):
     export(ANNOTATIONS, layout, to="csv")
     assert list(judged(read_corrections(layout.csv, of="csv"), KNOWN)) == []
 
@@ -55,7 +55,7 @@ def test_cvat_and_coco_are_read_back(layout):
         export(ANNOTATIONS, layout, to=name)
         found = read_corrections(path, of=name)
         assert [one.entity for one in found] == ["やかん", "", HOSTILE]
-        assert list(judged(found[:2], KNOWN)) == []  # nobody changed anything
+        assert list(judged(found[:2], KNOWN)) == []  # unchanged
     manual = layout.cvat.read_text(encoding="utf-8").replace('source="auto"', 'source="manual"')
     layout.cvat.write_text(manual, encoding="utf-8")
     assert [one.verdict for one in judged(read_corrections(layout.cvat, of="cvat"), KNOWN)] == ["right"]

@@ -1,4 +1,4 @@
-"""A label is evidence: an exact code ranks first, a near one is said to be near, one that nobody has proves nothing."""
+"""A label is evidence: an exact code ranks first, a near one is said to be near, an unknown code proves nothing."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_japanese_name_ranks_first_and_is_not_sure_by_itself(unsure, line, by)
 
 
 @pytest.mark.parametrize("line", ["QX-777Z", "KX-205B", "銀河のポット", "100% SILK"])
-def test_what_nobody_has_proves_nothing(unsure, line):
+def test_an_unknown_code_proves_nothing(unsure, line):
     found = tags(unsure, line)
     assert not any(tag.above_threshold for tag in found)
     assert not any("label" in why.by for tag in found for why in tag.why)
@@ -142,7 +142,7 @@ def test_two_codes_in_one_picture_make_neither_sure(unsure):
     assert not second.above_threshold
 
 
-def test_a_code_that_nobody_has_in_the_form_of_its_own_lowers_the_confidence_of_a_tag(sure):
+def test_an_unknown_code_of_the_same_form_lowers_the_confidence_of_a_tag(sure):
     before = {tag.entity: tag for tag in sure.tag(GREY, k=9)}
     after = {tag.entity: tag for tag in tags(sure, "KX-205B", k=9)}
     assert after["KX-204B"].confidence == pytest.approx(0.1 * before["KX-204B"].confidence)

@@ -179,7 +179,7 @@ class Catalog:
             DataError: The change cannot be written.
         """
         changes, snapshot = self._changeable(), self.now()
-        if not snapshot.numbers([entity_id], added=True) and not snapshot.numbers([entity_id], added=False):
+        if snapshot.number_of(entity_id) is None:
             raise ConfigError(f"entity {entity_id}: there is none with this id; it may be removed already")
         changes.remove(entity_id)
 

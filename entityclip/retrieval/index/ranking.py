@@ -13,8 +13,9 @@ import numpy as np
 
 from entityclip.retrieval.index import spelling
 from entityclip.retrieval.index.catalog import TextMatches
+from entityclip.retrieval.index.picture_query import PictureQuery
 from entityclip.retrieval.index.query import QueryVectors
-from entityclip.retrieval.index.snapshot import PictureQuery, Snapshot
+from entityclip.retrieval.index.snapshot import Snapshot
 from entityclip.retrieval.vectors import best
 from entityclip.schemas import Evidence, Filter, Hit, IndexKind
 

@@ -20,7 +20,6 @@ from entityclip.retrieval.index.entities import EntityIndex
 from entityclip.retrieval.index.mixture import groups_of
 from entityclip.retrieval.index.pictures import PictureIndex
 from entityclip.retrieval.index.query import QueryVectors
-from entityclip.retrieval.vectors import best
 from entityclip.schemas import Filter, IndexKind
 
 PICTURE_SHOWN = ("pair_id", "caption", "path")
@@ -162,6 +161,11 @@ class Snapshot:
         found = self.released.entities.by_id.get_indexer(pd.Index(ids, dtype="str")) if ids else ()
         return [int(row) for row in found if row >= 0 and not self.gone[row]]
 
+    def number_of(self, entity_id: str) -> int | None:
+        """Number of the entity with this id; None where it cannot be found."""
+        found = [number for added in (True, False) for number in self.numbers([entity_id], added=added)]
+        return found[0] if found else None
+
     def passing(self, where: Filter | None) -> Passing:
         """What ``where`` lets through; of the last ``FILTERS`` it is remembered."""
         return self._remembered(where or Filter())
@@ -230,55 +234,6 @@ class Snapshot:
     def picture_rows(self, pictures: np.ndarray) -> list[dict[str, Any]]:
         """pair_id, caption and path of some pictures, in this order."""
         return _records(self.released.shown_pictures, self._late_pictures, pictures)
-
-
-class PictureQuery:
-    """The pictures of a snapshot as one question sees them.
-
-    Args:
-        snapshot: What can be found.
-        query: (D,) the question.
-        where: Whose pictures may be found; None for all.
-    """
-
-    def __init__(self, snapshot: Snapshot, query: np.ndarray, where: Filter | None = None) -> None:
-        self._released, self._query = snapshot.released.pictures, query
-        self._late = snapshot.added_pictures.vectors
-        self._first = len(snapshot.gone_pictures)
-        self._passing = snapshot.passing(where)
-
-    @cached_property
-    def _similarities(self) -> np.ndarray:
-        """(P,) with each of the release's, where these are few enough to be compared one by one."""
-        assert self._released is not None
-        return self._released.vectors @ self._query
-
-    def nearest(self, *, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The ``k`` most similar pictures, best first: numbers and similarities."""
-        if self._released is None or self._released.approximate is None:
-            return self.among(np.flatnonzero(self._passing.pictures), k=k)
-        only = self._passing.only
-        known = self._released.approximate.nearest(self._query, self._released.vectors, k=k, only=only)
-        late = np.arange(self._first, len(self._passing.pictures))
-        return self.among(np.concatenate([known, late]), k=k)
-
-    def among(self, pictures: np.ndarray, *, k: int, most: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """The ``k`` most similar of ``pictures``, best first; those that may not be found are left out.
-
-        Of those that may, the first ``most`` are looked at.
-        """
-        pictures = np.sort(pictures[self._passing.pictures[pictures]][:most])
-        known, late = pictures[pictures < self._first], pictures[pictures >= self._first]
-        scores = np.concatenate([self._known(known), self._late[late - self._first] @ self._query])
-        chosen = best(scores, k=k)
-        return pictures[chosen], scores[chosen]
-
-    def _known(self, pictures: np.ndarray) -> np.ndarray:
-        if self._released is None:
-            return np.zeros(0, np.float32)
-        if self._released.approximate is None:
-            return self._similarities[pictures]
-        return self._released.vectors[pictures] @ self._query
 
 
 def _taken(known: pd.DataFrame, late: pd.DataFrame, numbers: np.ndarray) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Uploads are read beside the requests: whoever waits too long is answered without."""
+"""Labels are read beside the requests: a request that waits too long is answered without what they say."""
 
 from __future__ import annotations
 

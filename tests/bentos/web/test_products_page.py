@@ -134,7 +134,7 @@ def test_changes_need_the_token_of_the_session(site: Site) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_forms_pass_axe(visit: Visit, scheme: str) -> None:
     visitor = visit(color_scheme=scheme, viewport={"width": 390, "height": 800})
-    for path in ("/ui/products", "/ui/products/edit", "/ui/products/edit?id=nobody"):
+    for path in ("/ui/products", "/ui/products/edit", "/ui/products/edit?id=missing"):
         visitor.goto(path)
         found = Axe().run(visitor.page).response["violations"]
         assert [(one["id"], one["nodes"][0]["html"][:200]) for one in found] == [], path

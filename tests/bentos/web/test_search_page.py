@@ -134,7 +134,7 @@ def test_a_product_has_a_page_with_photographs_explanation_and_evidence(client: 
 
 
 def test_a_product_that_is_not_there(client: TestClient):
-    answer = client.get("/ui/product?id=nobody")
+    answer = client.get("/ui/product?id=missing")
     assert (answer.status_code, "no such product" in answer.text) == (404, True)
 
 
