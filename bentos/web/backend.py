@@ -108,11 +108,11 @@ class Backend:
             answer = self._service.search.local(**dict(request))
             return Results(answer.release, self._cards(answer.hits, {}), None)
         tagged = self._service.tag.local(**dict(TagRequest(image=request.image, k=100)))
-        sure: dict[str, Tag] = {tag.entity_id: tag for tag in tagged.tags}
+        tags: dict[str, Tag] = {tag.entity_id: tag for tag in tagged.tags}
         if request.text is None and not _filtered(request):
-            return Results(tagged.release, self._cards(tagged.tags[:HITS], sure), tagged.unknown)
+            return Results(tagged.release, self._cards(tagged.tags[:HITS], tags), tagged.unknown)
         answer = self._service.search.local(**dict(request))
-        return Results(answer.release, self._cards(answer.hits, sure), tagged.unknown)
+        return Results(answer.release, self._cards(answer.hits, tags), tagged.unknown)
 
     def evidence(self, text: str, entity_id: str) -> tuple[Evidence, ...]:
         """Why a text finds a product; empty where the product is not among its 100 best.
