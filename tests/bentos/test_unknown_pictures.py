@@ -108,7 +108,7 @@ def client(
     trained: Layout, released: Released, store_home: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TestClient]:
     """The service of that model."""
-    from bentos.service import EntityClip
+    from bentos.service import EntityClip, pages
 
     folder = tmp_path_factory.mktemp("served")
     package, state = PackageLayout(folder / "package"), StateLayout(folder / "state")
@@ -119,6 +119,7 @@ def client(
     Live(champion=package.root).write(state.live)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ENTITYCLIP_STATE", str(state.root))
+        patch.setattr(pages.state, "backend", None, raising=False)  # another service may go on after this one
         with metrics_of_its_own(), TestClient(EntityClip.to_asgi(), **FROM_HERE) as client:
             yield client
 
