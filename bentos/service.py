@@ -13,10 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import bentoml
-import torch
 from bentoml.exceptions import ServiceUnavailable
 from pydantic import BaseModel, Field
 
@@ -32,7 +31,6 @@ from bentos.middleware.sessions import PAGES
 from bentos.runtime import metrics, metrics_folder
 from bentos.runtime.feedback import Feedback, Spool, Verdict
 from bentos.runtime.reading import Reader
-from bentos.runtime.releases import Found, LoadedRelease, Releases
 from bentos.runtime.samples import Samples
 from bentos.schemas.requests import (
     AboutRequest,
@@ -63,6 +61,9 @@ from entityclip.data.picture_memory import BUDGET, return_freed_pictures
 from entityclip.errors import ConfigError, DataError, ImageError
 from entityclip.schemas import EntityEntry, Filter, Hit, IndexKind, Tag
 from entityclip.schemas.labels import Read
+
+if TYPE_CHECKING:
+    from bentos.runtime.releases import Found, LoadedRelease
 
 metrics_folder.use_own_folder()
 connections.use()
@@ -96,6 +97,11 @@ class EntityClip:
     package = bentoml.models.BentoModel(bentoml.use_arguments(Arguments).model)
 
     def __init__(self) -> None:
+        # Only a worker needs PyTorch: the processes that build a Bento and that start workers import this module too.
+        import torch
+
+        from bentos.runtime.releases import Releases
+
         protect_logs()
         log_failures_only()
         cores = max(1, resources.cores() // settings.WORKERS)

@@ -16,7 +16,7 @@ from PIL import Image
 
 PictureMaker = Callable[..., bytes]
 
-LONGEST = ("test_journey.py", "test_package.py", "test_training_processes.py", "test_rollback.py")
+LONGEST = ("test_journey.py", "test_package.py", "test_kills.py", "test_rollback.py")
 """Files that take minutes: begun first, so that no core waits for them in the end."""
 
 

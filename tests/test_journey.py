@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from main_job import MINUTES, command, environment, last_line, retrain
-from safetensors import safe_open
+from main_job import MINUTES, environment, last_line, retrain
 
 from entityclip.data.sources.catalog import MAPPING, draw_catalog
 from entityclip.model.checkpoint_card import CheckpointCard
@@ -227,40 +223,6 @@ def test_refused_texts_fail_the_run_with_the_reason_and_the_champion_is_untouche
     assert text_quality is not None
     assert before[0] is not None
     assert text_quality.learned_from["judge"] == before[0].model_fingerprint
-
-
-def test_training_killed_in_the_middle_resumes_and_ends_with_the_same_data(catalog: Path, tmp_path: Path) -> None:
-    workspace, home = tmp_path / "workspace", tmp_path / "home"
-    home.mkdir()
-    arguments = ["--source-path", str(catalog), "--products", "60", "--epochs", "40"]
-    layout = Layout(workspace)
-    running = subprocess.Popen(
-        command(workspace, *arguments),
-        env=environment(home),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    end = time.monotonic() + 5 * MINUTES
-    while not list(layout.work.glob("runs/*/resume.safetensors")) and time.monotonic() < end:
-        assert running.poll() is None, "the run ended before it could be killed"
-        time.sleep(0.05)
-    os.killpg(running.pid, signal.SIGKILL)
-    running.wait()
-    (state,) = layout.work.glob("runs/*/resume.safetensors")
-    with safe_open(state, framework="pt") as file:
-        steps = int(file.metadata()["step"])
-    assert steps > 0
-    assert champion(layout) is None
-    data_hash = folder_hash(layout.data.root)
-
-    done = retrain(workspace, *arguments)
-
-    assert last_line(done)["reused"] == ["ingest", "explain", "validate", "version"]
-    assert f"| {steps}/" in done.stderr  # the bar starts where the killed run was
-    current = champion(layout)
-    assert current is not None
-    assert current.data_hash == data_hash == folder_hash(layout.data.root)
 
 
 def test_a_refused_batch_fails_the_run_with_the_reason_and_changes_nothing(tmp_path: Path) -> None:

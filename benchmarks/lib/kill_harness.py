@@ -130,8 +130,7 @@ class JobProcess:
 
     def kill(self) -> bool:
         """Kill the process group with signal 9; False if the run had ended."""
-        alive = self._process.poll() is None
-        if alive:
+        if alive := self.alive:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._reader.join(timeout=30)
@@ -146,6 +145,16 @@ class JobProcess:
             return -1
         self._reader.join(timeout=30)
         return status
+
+    @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
 
     @property
     def words(self) -> str:

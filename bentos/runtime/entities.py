@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from pydantic import Field
 
 from bentos.runtime.thumbnails import Thumbnails
 from entityclip.data.thumbnails import thumbnail
 from entityclip.errors import ImageError
-from entityclip.retrieval.index import Snapshot
-from entityclip.retrieval.predictor import Predictor
 from entityclip.schemas import EntityEntry, Record
+
+if TYPE_CHECKING:
+    from entityclip.retrieval.index import Snapshot
+    from entityclip.retrieval.predictor import Predictor
 
 MOST_LISTED = 200
 """Entities of each kind that a list of changes names, the latest of those that were added or changed."""

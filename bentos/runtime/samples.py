@@ -15,16 +15,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from bentos.runtime.releases import LoadedRelease
 from entityclip.errors import DataError, EntityClipError
 from entityclip.monitoring.statistics import STATISTICS, picture_statistics, script_of
 from entityclip.storage import private_folder
 from entityclip.storage.sqlite import open_shared
+
+if TYPE_CHECKING:
+    from bentos.runtime.releases import LoadedRelease
 
 SECONDS = 1.0
 """Interval between two samples of a kind, per worker."""

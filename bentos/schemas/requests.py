@@ -29,8 +29,8 @@ from starlette.requests import Request as HttpRequest
 from bentos.middleware.errors import Unreadable, Unusable, WrongType
 from bentos.runtime.feedback import Verdict
 from entityclip.errors import faults
-from entityclip.retrieval.predictor import MOST_RERANKED
 from entityclip.schemas import IndexKind, Line, Paragraph
+from entityclip.schemas.answers import MOST_RERANKED
 from entityclip.schemas.labels import Read
 
 LONGEST_TEXT = 2000

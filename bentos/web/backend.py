@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bentos.middleware.keys import Key, KeyFile
 from bentos.middleware.sessions import Sessions
@@ -15,11 +15,13 @@ from bentos.runtime.entities import (
     entity_facts,
     entity_picture,
 )
-from bentos.runtime.releases import LoadedRelease
 from bentos.schemas.requests import EntityRequest, FeedbackRequest, RemovalRequest, SearchRequest, TagRequest
 from entityclip.paths import StateLayout
-from entityclip.retrieval.index import Snapshot
 from entityclip.schemas import EntityEntry, Evidence, Hit, Tag
+
+if TYPE_CHECKING:
+    from bentos.runtime.releases import LoadedRelease
+    from entityclip.retrieval.index import Snapshot
 
 HITS = 24
 """Products on a page of results."""

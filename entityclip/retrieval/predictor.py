@@ -33,15 +33,13 @@ from entityclip.retrieval.label_vocabulary import LabelVocabulary
 from entityclip.retrieval.tagging import NEAREST, PRECISION, TAGS, Shown
 from entityclip.retrieval.vectors import shares, unit
 from entityclip.schemas import EntityEntry, Filter, Hit, IndexKind, Label, Match, ModelFacts, Runtime, Tag
+from entityclip.schemas.answers import MOST_RERANKED
 
 Pictures = Image.Image | Sequence[Image.Image]
 """One picture, or several pictures of one thing."""
 
 Target = Literal["pictures", "entities"]
 """What a search gives."""
-
-MOST_RERANKED = 100
-"""Entities that are judged again at most: each takes two texts through the text tower."""
 
 
 @dataclass(frozen=True, eq=False)

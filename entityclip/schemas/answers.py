@@ -12,6 +12,9 @@ from entityclip.schemas.labels import Box
 from entityclip.schemas.mixture import Mixture, MixtureGroup
 from entityclip.schemas.open_set import OpenSetRule
 
+MOST_RERANKED = 100
+"""Entities that are judged again at most: each takes two texts through the text tower."""
+
 
 class Filter(Record):
     """Restricts a search to some entities, or to pictures of them. Empty fields do not filter."""
