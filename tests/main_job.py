@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from prefect_homes import prefect_home
+
 MINUTES = 60.0
 
 
@@ -17,16 +19,14 @@ def command(workspace: Path, *arguments: str) -> list[str]:
 
 
 def environment(home: Path) -> dict[str, str]:
-    return os.environ | {"PREFECT_HOME": str(home), "HOME": str(home), "OMP_NUM_THREADS": "1"}
+    return os.environ | {"PREFECT_HOME": str(prefect_home(home)), "HOME": str(home), "OMP_NUM_THREADS": "1"}
 
 
 def retrain(workspace: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the main job in a home of its own: no Git identity, no Prefect profile, nothing to lean on."""
-    home = workspace.parent / "home"
-    home.mkdir(exist_ok=True)
     return subprocess.run(
         command(workspace, *arguments),
-        env=environment(home),
+        env=environment(workspace.parent / "home"),
         capture_output=True,
         text=True,
         timeout=10 * MINUTES,

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from prefect_homes import prefect_home
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 _SECTION = re.compile(r"^## (.+?)$(.*?)(?=^## |\Z)", re.DOTALL | re.MULTILINE)
@@ -25,6 +27,7 @@ def run(script: str, folder: Path, **variables: str) -> str:
     """Standard output of shell commands that run in ``folder``, which gets a link to the examples."""
     if not (folder / "examples").exists():
         (folder / "examples").symlink_to(EXAMPLES)
+    prefect_home(folder / ".prefect")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "HOME": str(folder), "OMP_NUM_THREADS": "1"} | variables
     done = subprocess.run(

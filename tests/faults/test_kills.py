@@ -13,6 +13,7 @@ from random import Random
 import psutil
 import pytest
 import torch
+from prefect_homes import prefect_home
 from safetensors import safe_open
 from safetensors.torch import load_file
 from tiny import tiny_vit
@@ -88,6 +89,8 @@ def test_killed_while_it_versions_trains_in_two_processes_and_serves_it_ends_as_
     (settings := tmp_path / "settings.json").write_text(config.model_dump_json())
     ground = KillGround(tmp_path, ("--config", str(settings), "--processes", "2")).prepare()
     layout = Layout(workspace := tmp_path / "workspace")
+
+    prefect_home(ground.home(workspace))
 
     def killed(stage: str, seconds: float) -> JobProcess:
         run = kill_in(ground, workspace, stage, lasted={stage: seconds}, random=Random(stage))

@@ -18,6 +18,7 @@ import psutil
 import pytest
 import yaml
 from prefect.context import refresh_global_settings_context
+from prefect_homes import prefect_home
 
 from entityclip.errors import WorkspaceError
 from entityclip.paths import Layout
@@ -89,16 +90,21 @@ def environment_of(environment: dict[str, str]) -> Iterator[None]:
 
 
 # ---------------------------------------------------------------- make up
-def test_what_make_up_starts_is_closed_to_strangers_and_open_to_the_project(workspace: Layout, free_port: int) -> None:
+def test_what_make_up_starts_is_closed_to_strangers_and_open_to_the_project(
+    workspace: Layout, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_WORKER_QUERY_SECONDS", "1")
     environment = prefect_environment(workspace, port=free_port)
     api = environment["PREFECT_API_URL"]
     workspace.config.write_text("runs: {timezone: Asia/Tokyo}\n")
     open_workspace(workspace.root)
+    prefect_home(workspace.prefect_home)
     try:
         up(workspace, port=free_port, service_port=1)
         require_closed(api)
         secret = environment["PREFECT_API_AUTH_STRING"]
-        prefect = [sys.executable, "-m", "prefect", "deployment", "run", "collect/weekly", "--watch"]
+        run = ["deployment", "run", "collect/weekly", "--watch", "--watch-interval", "1"]
+        prefect = [sys.executable, "-m", "prefect", *run]
         for command in (prefect, [sys.executable, "-c", EMIT]):
             subprocess.run(command, env=environment, check=True, timeout=SECONDS)
         auth = tuple(secret.split(":"))
@@ -131,7 +137,7 @@ def require_hidden(workspace: Layout, secret: str) -> None:
 def test_a_server_that_an_earlier_version_left_open_is_named_and_nothing_is_deployed(
     workspace: Layout, free_port: int
 ) -> None:
-    environment = os.environ | {"PREFECT_HOME": str(workspace.prefect_home)}
+    environment = os.environ | {"PREFECT_HOME": str(prefect_home(workspace.prefect_home))}
     command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(free_port)]
     try:
         start(workspace, "server", command, environment=environment, cwd=workspace.root)
@@ -146,7 +152,7 @@ def test_a_server_that_an_earlier_version_left_open_is_named_and_nothing_is_depl
 
 # ---------------------------------------------------------------- a run by hand
 def test_the_temporary_server_is_closed_to_strangers(tmp_path: Path) -> None:
-    environment = os.environ | {"PREFECT_HOME": str(tmp_path)}
+    environment = os.environ | {"PREFECT_HOME": str(prefect_home(tmp_path))}
     with subprocess.Popen(
         [sys.executable, "-c", TEMPORARY], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as parent:
@@ -169,7 +175,7 @@ def test_the_server_of_compose_is_closed_to_strangers(tmp_path: Path, free_port:
     api = f"http://127.0.0.1:{free_port}/api"
     replaced = {
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{tmp_path}/prefect.db",
-        "PREFECT_HOME": str(tmp_path),
+        "PREFECT_HOME": str(prefect_home(tmp_path)),
         "PREFECT_API_URL": api,
     }
     assert service["command"][:4] == ["prefect", "server", "start", "--host"]

@@ -117,6 +117,7 @@ def test_deployments_and_triggers_run_on_postgresql(
     cluster: Cluster, workspace: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_SERVER_DATABASE_CONNECTION_URL", cluster.url)
+    monkeypatch.setenv("PREFECT_WORKER_QUERY_SECONDS", "1")
     environment = prefect_environment(workspace, port=free_port())
     emit = (
         "from prefect.events import emit_event; import flows.workspace.triggers\n"
@@ -125,7 +126,7 @@ def test_deployments_and_triggers_run_on_postgresql(
     )
     try:
         up(workspace, port=int(environment["PREFECT_API_URL"].split(":")[2].split("/")[0]), service_port=free_port())
-        run = ["-m", "prefect", "deployment", "run", "collect/weekly", "--watch"]
+        run = ["-m", "prefect", "deployment", "run", "collect/weekly", "--watch", "--watch-interval", "1"]
         for command in (run, ["-c", emit]):
             subprocess.run([sys.executable, *command], env=environment, check=True, timeout=SECONDS)
         assert ended(cluster, "collect") == ["COMPLETED"]

@@ -119,6 +119,8 @@ def test_without_an_address_nothing_that_sends_is_even_loaded(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_a_flow_sends_the_run_id_that_prefect_knows(tmp_path: Path, collector: Collector) -> None:
+    from prefect_homes import prefect_home  # the test above imports this file without the folder of the tests
+
     script = (
         "import pathlib, sys; from prefect import flow; from prefect.runtime import flow_run\n"
         "from flows.platform.ephemeral_server import begin; from flows.platform.telemetry import observed\n"
@@ -134,8 +136,10 @@ def test_a_flow_sends_the_run_id_that_prefect_knows(tmp_path: Path, collector: C
         "with begin() as answers:\n"
         "    answers(); print(outer())"
     )
-    environment = os.environ | {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_LOGGING_LEVEL": "ERROR"}
-    (tmp_path / "prefect").mkdir()
+    environment = os.environ | {
+        "PREFECT_HOME": str(prefect_home(tmp_path / "prefect")),
+        "PREFECT_LOGGING_LEVEL": "ERROR",
+    }
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path)], env=environment, capture_output=True, text=True, check=False
     )
