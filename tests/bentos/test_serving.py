@@ -2,6 +2,8 @@
 
 import io
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -182,3 +184,9 @@ def test_dashboard_queries_metrics_that_exist(url, key, service):
     names.discard("entityclip_shadowed_total")  # comes with the first shadowed request
     for name in names:
         assert re.search(rf"^{name}\{{", there, re.M), name
+
+
+def test_the_processes_that_build_a_bento_and_start_workers_do_not_load_pytorch(store_home: Path):
+    code = "import sys, bentos.service; sys.exit(' '.join({'torch', 'open_clip', 'sklearn'} & sys.modules.keys()) or 0)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
