@@ -42,8 +42,8 @@ def until(happened: Callable[[], bool]) -> None:
 def editor(folder: Path) -> dict[str, str]:
     """A person at an editor, who ends with the message once the file ``done`` is there."""
     script = folder / "editor"
-    waits = f"#!/bin/sh\ntouch '{folder}/open'\nwhile [ ! -e '{folder}/done' ]; do sleep 0.05; done\n"
-    script.write_text(waits + 'echo "説明を直した" > "$1"\n')
+    begins, ends = f"cd '{folder}' && touch open", "while [ -e open ] && [ ! -e done ]; do sleep 0.05; done"
+    script.write_text(f'#!/bin/sh\n{begins}\n{ends}\necho "説明を直した" > "$1"\n')
     script.chmod(0o755)
     return os.environ | {"GIT_EDITOR": str(script)}
 
