@@ -13,7 +13,8 @@ from bentos.runtime import active_release, followers
 from entityclip.cli.options import Json
 from entityclip.cli.output import last_line
 from entityclip.errors import ConfigError
-from entityclip.paths import StateLayout
+from entityclip.paths import ExportedLayout, PackageLayout, StateLayout
+from entityclip.schemas import Runtime
 
 keys_app = typer.Typer(
     no_args_is_help=True,
@@ -159,6 +160,37 @@ def shadow(
         return active_release.shadow(layout, champion, challenger=challenger, share=share)
 
     _report(*followers.carry_out(layout, decide, seconds=seconds), as_json)
+
+
+@release_app.command("device")
+def device(
+    package: Package,
+    to: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write; an older device package is replaced.")],
+    towers: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Towers of 'entityclip export --to'; default: those of the package."),
+    ] = None,
+    runtime: Annotated[Runtime, typer.Option(help="onnx or onnx-int8.")] = "onnx-int8",
+    precision: Annotated[float, typer.Option(help="Target precision of sure tags.")] = 0.9,
+    as_json: Json = False,
+) -> None:
+    """Write a folder for a device: it tags and searches with onnxruntime, numpy and Pillow alone.
+
+    The package needs exported towers (service.onnx in entityclip.yaml), or name those of 'entityclip export'.
+
+    \b
+    Example:
+      entityclip release device STORE/models/entityclip-model/v1.0.0 --to device
+      python device/runner.py tag picture.jpg
+    """
+    from bentos.build.device_package import write_device_package
+
+    exported = None if towers is None else ExportedLayout(towers)
+    card = write_device_package(PackageLayout(package), to, towers=exported, runtime=runtime, precision=precision)
+    for name, value in card.measured.items():
+        typer.echo(f"{name}\t{value:g}")
+    typer.echo(f"Device package of {card.release}: {to}")
+    last_line(card.model_dump(mode="json"), as_json)
 
 
 @release_app.command("status")

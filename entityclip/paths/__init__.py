@@ -15,7 +15,7 @@ from entityclip.paths.artifacts import (
     RunLayout,
 )
 from entityclip.paths.experiments import AblationLayout, GateLayout, StudyLayout, ValueReportLayout
-from entityclip.paths.packages import PackageLayout, StoreLayout
+from entityclip.paths.packages import DeviceLayout, PackageLayout, StoreLayout
 from entityclip.paths.service import FeedbackLayout, ReviewLayout, StateLayout, WatchLayout, device_lock
 from entityclip.paths.workspace import Layout
 
@@ -26,6 +26,7 @@ __all__ = [
     "CheckpointLayout",
     "DataLayout",
     "DecodedLayout",
+    "DeviceLayout",
     "ExportedLayout",
     "FeedbackLayout",
     "GateLayout",

@@ -110,3 +110,54 @@ class StoreLayout:
     def metrics(self, server: str) -> Path:
         """Metrics of one running server's workers, which only they write."""
         return self.root / "metrics" / server
+
+
+@dataclass(frozen=True)
+class DeviceLayout:
+    """A device package: towers, vectors and the runner, in one flat folder."""
+
+    root: Path
+
+    @property
+    def card(self) -> Path:
+        """Settings and the hash of every other file that the runner reads."""
+        return self.root / "device.json"
+
+    def tower(self, name: str) -> Path:
+        """The exported tower ``image`` or ``text``."""
+        return self.root / f"{name}.onnx"
+
+    @property
+    def tokenizer(self) -> Path:
+        """The tokenizer, in the format of the library tokenizers."""
+        return self.root / "tokenizer.json"
+
+    @property
+    def entities(self) -> Path:
+        """Names, categories and explanations."""
+        return self.root / "entities.json"
+
+    @property
+    def vectors(self) -> Path:
+        """Arrays with a row for each entity."""
+        return self.root / "vectors.npz"
+
+    @property
+    def runner(self) -> Path:
+        """The program."""
+        return self.root / "runner.py"
+
+    @property
+    def requirements(self) -> Path:
+        """The three libraries, in the versions that the folder was made with."""
+        return self.root / "requirements.txt"
+
+    @property
+    def readme(self) -> Path:
+        """How to use it, and what it takes."""
+        return self.root / "README.md"
+
+    @property
+    def scratch(self) -> Path:
+        """Files of the tokenizer while the folder is written."""
+        return self.root / "tokenizer"

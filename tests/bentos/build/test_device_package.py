@@ -1,0 +1,111 @@
+"""A device package: it answers as the package does, without this project, and refuses what is damaged."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from served import Released
+from tiny import tiny_picture
+from typer.testing import CliRunner
+
+from bentos.build import device_runner
+from bentos.build.device_package import write_device_package
+from entityclip.cli import app
+from entityclip.data.learned_tokenizer import learn_tokenizer
+from entityclip.data.text import Tokenisation
+from entityclip.errors import ConfigError
+from entityclip.evaluation.onnx_export import export
+from entityclip.model import checkpoint, onnx_runtime
+from entityclip.paths import DeviceLayout, ExportedLayout, PackageLayout
+from entityclip.retrieval.predictor import Predictor
+
+pytestmark = pytest.mark.slow
+
+ALLOWED = {"numpy", "onnxruntime", "PIL", "flatbuffers", "google", "packaging", "sympy", "mpmath", "coloredlogs"}
+"""The three libraries, and what they need themselves."""
+TEXTS = (
+    "The KX-204B is a red kettle with a wooden handle.",
+    "赤いやかん。取っ手は木でできている。",
+    "ＫＸ－２０４Ｂ　ｶﾞﾗｽの花瓶 &amp; ふた",
+    "Grüße, naïve_text №5 🫖 \t x²",
+    "",
+)
+
+
+@pytest.fixture(scope="module")
+def device(tmp_path_factory: pytest.TempPathFactory, package: PackageLayout, released: Released) -> DeviceLayout:
+    folder = tmp_path_factory.mktemp("device")
+    towers = ExportedLayout(folder / "towers")
+    export(checkpoint.load(package.checkpoint), released.layout.data, to=towers)
+    options = ["--towers", str(towers.root), "--to", str(folder / "棚 device"), "--runtime", "onnx", "--json"]
+    done = CliRunner().invoke(app, ["release", "device", str(package.root), *options])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout.splitlines()[-1])["measured"]["tag_ms"] > 0
+    return DeviceLayout(folder / "棚 device")
+
+
+def run(device: DeviceLayout, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, device.runner, *arguments], capture_output=True, text=True)
+
+
+def test_it_tags_and_finds_as_the_package_does(device: DeviceLayout, package: PackageLayout, tmp_path: Path) -> None:
+    tiny_picture("green", 3).save(path := tmp_path / "写真.png")
+    tags = json.loads(run(device, "tag", str(path), str(path), "--k", "3").stdout)
+    predictor = Predictor.load(package.root)
+    expected = predictor.tag([tiny_picture("green", 3)] * 2, k=3)
+    assert [tag["entity"] for tag in tags] == [tag.entity for tag in expected]
+    assert [tag["score"] for tag in tags] == pytest.approx([tag.score for tag in expected], abs=1e-4)
+    assert [tag["sure"] for tag in tags] == [tag.above_threshold for tag in expected]
+    (found,) = json.loads(run(device, "search", "kx", "green").stdout)
+    assert (found["entity"], found["exact"]) == ("KX-GREEN", True)
+    assert "no entity is named 'kettle'" in run(device, "search", "kettle").stderr  # this model's tokenizer is CLIP's
+    assert "runner.py" in device.readme.read_text()
+
+
+def test_it_loads_nothing_but_the_three_libraries(device: DeviceLayout) -> None:
+    code = "import sys; sys.argv = ['runner', 'search', 'KX-RED']; import runner; runner.main(); import json\n"
+    code += (
+        "print(json.dumps([n for n, m in sys.modules.items() if 'site-packages' in (getattr(m, '__file__', 0) or '')]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=device.root, capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
+    assert {"numpy", "onnxruntime", "PIL"} <= loaded
+    assert {name for name in loaded if not name.startswith("_")} <= ALLOWED
+
+
+def test_its_tokenizer_reads_as_the_models(tmp_path: Path) -> None:
+    learn_tokenizer(TEXTS[:2] * 3, tmp_path)
+    reads = Tokenisation(learned=True, context=24, folder=str(tmp_path)).load()
+    runner = device_runner._Tokenizer(tmp_path / "tokenizer.json", 24)
+    for text in TEXTS:
+        assert runner.ids(text) == reads([text])[0].tolist()
+
+
+def test_what_is_damaged_or_no_picture_is_refused(device: DeviceLayout, tmp_path: Path) -> None:
+    assert f"cannot identify image file '{device.card}'" in run(device, "tag", str(device.card)).stderr
+    content = device.vectors.read_bytes()
+    device.vectors.write_bytes(content[:-1])
+    try:
+        done = run(device, "search", "KX-RED")
+    finally:
+        device.vectors.write_bytes(content)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "vectors.npz: missing or damaged" in done.stderr
+
+
+def test_another_folder_is_not_replaced_and_int8_needs_its_proof(
+    package: PackageLayout, device: DeviceLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "holiday.jpg").touch()
+    with pytest.raises(ConfigError, match="holds something else"):
+        write_device_package(package, tmp_path)
+    with pytest.raises(ConfigError, match="expected onnx or onnx-int8"):
+        write_device_package(package, tmp_path / "new", runtime="torch")
+    monkeypatch.setattr(onnx_runtime, "instruction_set", lambda: "riscv64")
+    with pytest.raises(ConfigError, match="int8 is proven for"):
+        write_device_package(package, tmp_path / "new", towers=ExportedLayout(device.root.parent / "towers"))
+    assert not (tmp_path / "new").exists()
