@@ -60,6 +60,7 @@ class DeviceCard(Record):
     release: str
     fingerprint: str = Field(description="Of the model.")
     runtime: Runtime
+    machines: tuple[str, ...] = Field(description="Kinds of processors that int8 is proven for; empty: any.")
     preprocessing: dict[str, Any]
     context: int = Field(description="Tokens of a text at most.")
     scale: float = Field(description="Of the confidences.")
@@ -107,7 +108,8 @@ def write_device_package(
         _write_entities(layout, predictor)
         shutil.copyfile(RUNNER, layout.runner)
         layout.requirements.write_text("".join(f"{name}=={version(name)}\n" for name in LIBRARIES))
-        card = _card(layout, package, predictor, precision=precision, words=words)
+        machines = _machines(towers or package.checkpoint.exported) if runtime == "onnx-int8" else ()
+        card = _card(layout, package, predictor, precision=precision, words=words, machines=machines)
         card.write(layout.card)
         _require_same(layout, predictor, precision=precision)
         card = card.model_copy(update={"measured": _measured(layout)})
@@ -120,6 +122,17 @@ def _predictor(package: PackageLayout, towers: ExportedLayout, runtime: Runtime)
     predictor = Predictor.load(package.root)
     model = onnx_runtime.on(runtime, checkpoint.load(package.checkpoint), towers)
     return Predictor(model, predictor.entities, None, predictor.text, None, runtime)
+
+
+def _machines(towers: ExportedLayout) -> tuple[str, ...]:
+    """Kinds of processors, as Python's ``platform.machine`` names them, on all of which int8 is proven."""
+    proven = onnx_runtime.read_card(towers).int8_proven
+    others = tuple(name for name in proven if name not in onnx_runtime.X86_64)
+    if not set(onnx_runtime.X86_64) <= set(proven):
+        if not others:
+            raise ConfigError(f"{towers.card}: int8 is not proven for every x86-64; export again: entityclip export")
+        return others
+    return ("x86_64", "amd64", *others)
 
 
 # ---------------------------------------------------------------- files
@@ -154,7 +167,13 @@ def _write_entities(layout: DeviceLayout, predictor: Predictor) -> None:
 
 
 def _card(
-    layout: DeviceLayout, package: PackageLayout, predictor: Predictor, *, precision: float, words: bool
+    layout: DeviceLayout,
+    package: PackageLayout,
+    predictor: Predictor,
+    *,
+    precision: float,
+    words: bool,
+    machines: tuple[str, ...],
 ) -> DeviceCard:
     model = predictor.model
     bar = tagging.bar_of(model.card, precision)
@@ -167,6 +186,7 @@ def _card(
         release=PackageCard.model_validate_json(package.release.read_bytes()).release.version,
         fingerprint=model.card.fingerprint,
         runtime=predictor.runtime,
+        machines=machines,
         preprocessing=model.card.preprocessing.model_dump(mode="json"),
         context=model.card.tokenisation.context,
         scale=model.scale,

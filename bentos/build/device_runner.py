@@ -14,6 +14,7 @@ import hashlib
 import html
 import io
 import json
+import platform
 import re
 import unicodedata
 from functools import lru_cache
@@ -25,18 +26,18 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageCms, ImageOps
 
-MOST_PIXELS = 64_000_000
-
 
 class DevicePackage:
     """A model's towers with the entities that it can find.
 
     Raises:
-        ValueError: A file is missing, or not the one that ``device.json`` names.
+        ValueError: A file is missing or damaged, or int8 is not proven for this kind of processor.
     """
 
     def __init__(self, folder: Path = Path(__file__).parent) -> None:
         self.card = json.loads((folder / "device.json").read_text(encoding="utf-8"))
+        if (machine := platform.machine().lower()) not in (machines := self.card["machines"] or [machine]):
+            raise ValueError(f"int8 is proven for {', '.join(machines)}, not for {machine}; make the folder with onnx")
         for name, digest in self.card["files"].items():
             path = folder / name
             if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
@@ -47,7 +48,7 @@ class DevicePackage:
         self.pictured, self.groups = arrays["pictured"], arrays["groups"]
         cpu = ["CPUExecutionProvider"]
         self._image = onnxruntime.InferenceSession(str(folder / "image.onnx"), providers=cpu)
-        self._words: _Tokenizer | None = None
+        self._words: Any = None
         if (folder / "text.onnx").is_file():
             self._text = onnxruntime.InferenceSession(str(folder / "text.onnx"), providers=cpu)
             self._words = _Tokenizer(folder / "tokenizer.json", self.card["context"])
@@ -77,8 +78,7 @@ class DevicePackage:
         Raises:
             ValueError: The folder has no text tower, and no entity has this name.
         """
-        named = self._names.get(_key(text), [])[:k]
-        if self._words is None and not named:
+        if not (named := self._names.get(_key(text), [])[:k]) and self._words is None:
             raise ValueError(f"no entity is named {text!r}, and this folder finds names and codes alone")
         if self._words is None:
             return [self.entities[row] | {"score": 1.0, "exact": True} for row in named]
@@ -95,7 +95,6 @@ class DevicePackage:
 
     def embed_text(self, text: str) -> np.ndarray:
         """Text -> (D,) unit vector; a text beyond the tower's context loses its end."""
-        assert self._words is not None
         return self._text.run(None, {"ids": np.array([self._words.ids(text)], np.int64)})[0][0]
 
     def _known(self, similarities: np.ndarray, rows: np.ndarray, vector: np.ndarray) -> np.ndarray:
@@ -142,8 +141,8 @@ class _Tokenizer:
 def open_picture(path: Path) -> Image.Image:
     """A picture upright, in sRGB, transparency on white."""
     picture: Image.Image = Image.open(path)
-    if picture.width * picture.height > MOST_PIXELS:
-        raise ValueError(f"{path}: {picture.width} x {picture.height} pixels, at most {MOST_PIXELS:,} are decoded")
+    if picture.width * picture.height > 64_000_000:
+        raise ValueError(f"{path}: {picture.width} x {picture.height} pixels, at most 64 million are decoded")
     ImageOps.exif_transpose(picture, in_place=True)
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,18 @@ def test_what_is_damaged_or_no_picture_is_refused(device: DeviceLayout, tmp_path
         device.vectors.write_bytes(content)
     assert (done.returncode, done.stdout) == (2, "")
     assert "vectors.npz: missing or damaged" in done.stderr
+
+
+def test_int8_is_refused_on_a_processor_that_it_is_not_proven_for(
+    device: DeviceLayout, package: PackageLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    towers = ExportedLayout(device.root.parent / "towers")
+    card = write_device_package(package, tmp_path / "int8", towers=towers)
+    assert {"x86_64", "amd64"} <= set(card.machines) or platform.machine().lower() in card.machines
+    monkeypatch.setattr(device_runner.platform, "machine", lambda: "riscv64")
+    with pytest.raises(ValueError, match="not for riscv64; make the folder with onnx"):
+        device_runner.DevicePackage(tmp_path / "int8")
+    device_runner.DevicePackage(device.root)  # fp32 runs everywhere
 
 
 def test_another_folder_is_not_replaced_and_int8_needs_its_proof(
