@@ -38,7 +38,9 @@ State = Annotated[
 def create_key(
     name: Annotated[str, typer.Argument(help="Owner of the key, for the list.")],
     state: State,
-    scope: Annotated[list[str], typer.Option(help="query, feedback, entities or metrics; repeatable.")] = ["query"],  # noqa: B006
+    scope: Annotated[
+        list[str], typer.Option(help="query, feedback, entities, metrics, review or release; repeatable.")
+    ] = ["query"],  # noqa: B006
     per_minute: Annotated[int, typer.Option(min=1, help="Requests per minute.")] = 600,
     max_concurrency: Annotated[int, typer.Option(min=1, help="Concurrent requests, per worker.")] = 16,
     days: Annotated[int | None, typer.Option(min=1, help="Days until it expires; without it, never.")] = None,

@@ -55,6 +55,7 @@ from bentos.schemas.responses import (
 from bentos.web.app import application
 from bentos.web.backend import Backend
 from bentos.web.refusals import PageErrors
+from bentos.web.sign_in import Accounts
 from entityclip.data import resources
 from entityclip.data.images import strip_metadata
 from entityclip.data.picture_memory import BUDGET, return_freed_pictures
@@ -113,7 +114,7 @@ class EntityClip:
         self.spool = None if state is None else Spool(state.feedback)
         self.samples = Samples(None if state is None else state.samples)
         self.reader = Reader(threads=cores, seconds=settings.READ_SECONDS)
-        pages.state.backend = Backend(self, state)
+        pages.state.backend, pages.state.accounts = Backend(self), Accounts(state)
         self.probing = ThreadPoolExecutor(1, "probe")  # separate from the threads of the requests
         gc.collect()
         gc.freeze()  # without it, a collection over libraries and model stops all requests for 0.3 seconds

@@ -1,8 +1,11 @@
-"""Takes the pictures of the service's pages for the documentation, in both languages, light and dark.
+"""Takes the pictures of the pages for the documentation, in both languages, light and dark.
 
-    python docs/screenshots.py http://127.0.0.1:3000 --key ec_... --words apple --words リンゴ --photograph photo.jpg
+    python docs/screenshots.py service http://127.0.0.1:3000 --key ec_... --words apple --words リンゴ \\
+        --photograph photo.jpg
+    python docs/screenshots.py review http://127.0.0.1:3100 --key ec_...
 
-The service needs a state folder and a key with the scopes query, feedback and entities. Chromium is Debian's.
+The service needs a state folder and a key with the scopes query, feedback and entities; the review pages need a
+workspace with quarantined texts and a key with the scopes query, review and release. Chromium is Debian's.
 """
 
 from __future__ import annotations
@@ -10,38 +13,63 @@ from __future__ import annotations
 import io
 import itertools
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
-TARGET = Path(__file__).parent / "pictures" / "pages"
+PICTURES = Path(__file__).parent / "pictures"
 LOCALES = {"en": "en-US", "ja": "ja-JP"}
 MOST_BYTES = 150_000
 
 
-def main(
+app = typer.Typer()
+
+
+@app.command("service")
+def service(
     url: Annotated[str, typer.Argument(help="Address of the running service.")],
     key: Annotated[str, typer.Option(help="API key.")],
     words: Annotated[list[str], typer.Option(help="Words to search for, in English, then in Japanese.")],
     photograph: Annotated[Path, typer.Option(help="Photograph to search with.")],
 ) -> None:
-    """Write one picture for each page, language and scheme to docs/pictures/pages/."""
-    TARGET.mkdir(parents=True, exist_ok=True)
+    """Write one picture for each page of the service, language and scheme to docs/pictures/pages/."""
+    typed = dict(zip(LOCALES, words, strict=True))
+    for page, language, name in tabs():
+        take(page, url, key, words=typed[language], photograph=photograph, name=name)
+
+
+@app.command("review")
+def review(
+    url: Annotated[str, typer.Argument(help="Address of the running review pages.")],
+    key: Annotated[str, typer.Option(help="API key.")],
+) -> None:
+    """Write one picture for each review page, language and scheme to docs/pictures/review/. Decides nothing."""
+    for page, _, name in tabs():
+        take_review(page, url, key, name=name)
+
+
+def tabs() -> Iterator[tuple[Page, str, str]]:
+    """A new tab in each language and scheme, with the language and a name for its pictures."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        for (language, typed), scheme in itertools.product(zip(LOCALES, words, strict=True), ("light", "dark")):
-            take(browser, url, key, words=typed, photograph=photograph, language=language, scheme=scheme)
+        for language, scheme in itertools.product(LOCALES, ("light", "dark")):
+            context = browser.new_context(
+                locale=LOCALES[language],
+                color_scheme=scheme,  # type: ignore[arg-type]
+                viewport={"width": 1180, "height": 860},
+                bypass_csp=True,
+            )
+            yield context.new_page(), language, f"{language}-{scheme}"
+            context.close()
         browser.close()
 
 
-def take(browser: Browser, url: str, key: str, *, words: str, photograph: Path, language: str, scheme: str) -> None:
-    """All pages in one language and scheme."""
-    size = {"width": 1180, "height": 860}
-    context = browser.new_context(locale=LOCALES[language], color_scheme=scheme, viewport=size, bypass_csp=True)  # type: ignore[arg-type]
-    page, name = context.new_page(), f"{language}-{scheme}"
+def take(page: Page, url: str, key: str, *, words: str, photograph: Path, name: str) -> None:
+    """All pages of the service in one language and scheme."""
     page.goto(f"{url}/ui/")
     save(page, f"sign-in-{name}")
     page.fill("#key", key)
@@ -68,19 +96,45 @@ def take(browser: Browser, url: str, key: str, *, words: str, photograph: Path, 
     page.set_input_files("#picture", photograph)
     page.wait_for_selector("meter")
     save(page, f"phone-{name}")
-    context.close()
 
 
-def save(page: Page, name: str) -> None:
+def take_review(page: Page, url: str, key: str, *, name: str) -> None:
+    """All review pages in one language and scheme; while a release waits for an answer, this question alone."""
+    page.goto(f"{url}/ui/")
+    page.fill("#key", key)
+    page.press("#key", "Enter")
+    page.goto(f"{url}/ui/releases")
+    if page.is_visible("[name=answer]"):
+        save(page, f"question-{name}", folder="review")
+        return
+    save(page, f"releases-{name}", folder="review")
+    page.goto(f"{url}/ui/review")
+    while not page.is_visible("[data-key=b]"):
+        with page.expect_navigation():
+            page.keyboard.press("s")
+    page.goto(f"{url}/ui/review")
+    save(page, f"item-{name}", folder="review")
+    page.keyboard.press("b")
+    page.wait_for_selector(".cases")
+    save(page, f"alike-{name}", folder="review")
+    page.goto(f"{url}/ui/review/decided")
+    save(page, f"decided-{name}", folder="review")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{url}/ui/review")
+    save(page, f"phone-{name}", folder="review")
+
+
+def save(page: Page, name: str, *, folder: str = "pages") -> None:
     """What is visible of the page, as WebP of at most ``MOST_BYTES``."""
     page.evaluate("document.activeElement.blur()")
     page.mouse.move(0, 0)
     page.wait_for_load_state("networkidle")
     page.wait_for_function("[...document.images].every(one => one.complete || one.getBoundingClientRect().top > 860)")
     image = Image.open(io.BytesIO(page.screenshot()))
-    image.save(path := TARGET / f"{name}.webp", quality=82, method=6)
+    (PICTURES / folder).mkdir(parents=True, exist_ok=True)
+    image.save(path := PICTURES / folder / f"{name}.webp", quality=82, method=6)
     assert path.stat().st_size <= MOST_BYTES, f"{path}: {path.stat().st_size} bytes, at most {MOST_BYTES}"
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

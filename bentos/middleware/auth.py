@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import re
+from collections.abc import Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import get_args
@@ -70,15 +71,23 @@ class Guard:
         keyless: Whether callers on this machine need no key if there is no state folder.
         max_concurrency: Concurrent requests in this worker; one more gets 503.
         workers: Number of workers that share the rate of each key.
+        needed: Prefix of a path -> required scope; every other path requires ``query``.
 
     Raises:
         ConfigError: The keys file cannot be used.
     """
 
     def __init__(
-        self, app: ASGIApp, *, state: StateLayout | None, keyless: bool = False, max_concurrency: int, workers: int = 1
+        self,
+        app: ASGIApp,
+        *,
+        state: StateLayout | None,
+        keyless: bool = False,
+        max_concurrency: int,
+        workers: int = 1,
+        needed: Sequence[tuple[str, keys.Scope]] = NEEDED,
     ) -> None:
-        self.app, self.max_concurrency, self.keyless = app, max_concurrency, keyless
+        self.app, self.max_concurrency, self.keyless, self.needed = app, max_concurrency, keyless, needed
         self.keys = None if state is None else KeyFile(state.keys)
         self.sessions = None if state is None else Sessions(state.sessions)
         self.limits = Limits(workers=workers)
@@ -116,7 +125,7 @@ class Guard:
         key = self._visitor(scope, headers) if is_page(scope["path"]) else self._bearer(headers)
         if isinstance(key, JSONResponse):
             return key
-        needed = next((right for path, right in NEEDED if scope["path"].startswith(path)), "query")
+        needed = next((right for path, right in self.needed if scope["path"].startswith(path)), "query")
         if needed not in key.scopes:
             log.warning("key %s requested %s without the scope %s", key.id, scope["path"], needed)
             return refusal(403, f"this key has no scope {needed!r}; use a key with that scope")

@@ -24,8 +24,9 @@ from entityclip.errors import ConfigError, faults
 from entityclip.schemas import Record
 from entityclip.storage import PRIVATE_FILE, private_folder
 
-Scope = Literal["query", "feedback", "entities", "metrics"]
-"""query: search, tag, match, embed, about; entities: add, change and remove entities; metrics: read ``/metrics``."""
+Scope = Literal["query", "feedback", "entities", "metrics", "review", "release"]
+"""query: search, tag, match, embed, about; entities: add, change and remove entities; metrics: read ``/metrics``;
+review: decide about texts and feedback; release: approve or refuse a release."""
 
 RENAMED = {"at_once": "max_concurrency"}
 RENAMED_SCOPES = {"ask": "query"}

@@ -1,6 +1,6 @@
 """The feedback spool: confirmations and corrections of users, stored until a flow ingests them.
 
-Append-only: a row never changes, and a row that is sent twice is stored once. With SQLite, all workers of a machine can
+A row never changes, and a row that is sent twice is stored once. With SQLite, all workers of a machine can
 write to one file while a flow reads it.
 """
 
@@ -94,6 +94,11 @@ class Spool:
                 f"SELECT number, {columns} FROM feedback WHERE number > ? ORDER BY number", (after,)
             ):
                 yield number, Feedback(**dict(zip(Feedback.model_fields, values, strict=True)))
+
+    def withdraw(self, feedback_id: str) -> bool:
+        """Delete a judgement that its caller takes back; False where a flow has ingested it already."""
+        with self._open() as connection:
+            return connection.execute("DELETE FROM feedback WHERE id = ?", (feedback_id,)).rowcount > 0
 
     def drop(self, *, until: int) -> None:
         """Delete the rows up to number ``until``, after they were stored elsewhere."""

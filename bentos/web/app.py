@@ -20,7 +20,7 @@ from bentos.web import products, sign_in
 from bentos.web.backend import Backend
 from bentos.web.forms import SearchForm, read_form, search_form
 from bentos.web.refusals import refusal_page
-from bentos.web.render import HEADERS, STATIC, is_fragment, render, style, visitor_of
+from bentos.web.render import HEADERS, SERVICE, Site, is_fragment, render, site_of, style, visitor_of
 from entityclip.errors import faults
 
 STATIC_SECONDS = 365 * 24 * 3600
@@ -28,7 +28,7 @@ PICTURE_SECONDS = 3600
 
 
 def application() -> Starlette:
-    """The pages. ``state.backend`` is set once the service has loaded its release."""
+    """The pages of the service. ``state.backend`` is set once it has loaded its release."""
     routes: list[BaseRoute] = [
         Route("/", home),
         Route("/search", search, methods=["POST"]),
@@ -39,14 +39,21 @@ def application() -> Starlette:
         Route("/products/edit", products.edit),
         Route("/products/put", products.put, methods=["POST"]),
         Route("/products/remove", products.remove, methods=["POST"]),
+    ]
+    return pages(SERVICE, routes)
+
+
+def pages(site: Site, routes: list[BaseRoute]) -> Starlette:
+    """The pages of a site with sign-in, style, static files and errors. ``state.accounts`` is set before a request."""
+    shared: list[BaseRoute] = [
         Route("/sign-in", sign_in.page, methods=["GET"]),
         Route("/sign-in", sign_in.submit, methods=["POST"]),
         Route("/sign-out", sign_in.sign_out, methods=["POST"]),
         Route("/static/pages.css", style_sheet),
-        Mount("/static", StaticFiles(directory=STATIC)),
+        Mount("/static", StaticFiles(packages=[(package, "static") for package in site.packages])),
     ]
-    handlers: Any = {HTTPException: _refused, BentoMLException: _refused}
-    return Starlette(routes=routes, exception_handlers=handlers)
+    handlers: Any = {HTTPException: refused, BentoMLException: refused}
+    return Starlette(routes=[*routes, *shared], exception_handlers=handlers)
 
 
 def backend_of(request: Request) -> Backend:
@@ -138,10 +145,11 @@ async def feedback(request: Request) -> Response:
 
 
 # ---------------------------------------------------------------- parts
-async def style_sheet(_: Request) -> Response:
+async def style_sheet(request: Request) -> Response:
     """The style of all pages."""
     headers = HEADERS | {"Cache-Control": f"public, max-age={STATIC_SECONDS}"}
-    return Response(style(), media_type="text/css", headers=headers)
+    site = site_of(request)
+    return Response(style(site.packages, site.style), media_type="text/css", headers=headers)
 
 
 def _page(request: Request, template: str, *, status: int = 200, **values: Any) -> Response:
@@ -163,7 +171,7 @@ def _no_feedback(backend: Backend) -> str:
     return "no_feedback_right" if backend.keeps_feedback else "no_feedback"
 
 
-async def _refused(request: Request, error: Exception) -> Response:
+async def refused(request: Request, error: Exception) -> Response:
     """An error of a route as a page."""
     if isinstance(error, HTTPException):
         if error.detail == "error_session":

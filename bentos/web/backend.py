@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bentos.middleware.keys import Key, KeyFile
-from bentos.middleware.sessions import Sessions
 from bentos.runtime.entities import (
     Changed,
     EntityFacts,
@@ -16,7 +14,6 @@ from bentos.runtime.entities import (
     entity_picture,
 )
 from bentos.schemas.requests import EntityRequest, FeedbackRequest, RemovalRequest, SearchRequest, TagRequest
-from entityclip.paths import StateLayout
 from entityclip.schemas import EntityEntry, Evidence, Hit, Tag
 
 if TYPE_CHECKING:
@@ -72,13 +69,10 @@ class Backend:
 
     Args:
         service: The instance of ``bentos.service.EntityClip``.
-        state: State folder with keys and secret; None for a service without keys.
     """
 
-    def __init__(self, service: Any, state: StateLayout | None) -> None:
+    def __init__(self, service: Any) -> None:
         self._service = service
-        self._keys = None if state is None else KeyFile(state.keys)
-        self.sessions = None if state is None else Sessions(state.sessions)
 
     @property
     def release(self) -> LoadedRelease:
@@ -90,11 +84,6 @@ class Backend:
     def keeps_feedback(self) -> bool:
         """Whether feedback can be stored."""
         return self._service.spool is not None
-
-    def key_of(self, presented: str) -> Key | None:
-        """The valid key with the right to search, or None."""
-        key = None if self._keys is None else self._keys.find(presented.strip())
-        return key if key is not None and "query" in key.scopes else None
 
     # ------------------------------------------------------------ search
     def search(self, request: SearchRequest) -> Results:

@@ -90,13 +90,13 @@ class SentForm(NamedTuple):
         return self.pictures[0] if self.pictures else None
 
 
-async def read_form(request: Request, *, most_pictures: int = 1) -> SentForm:
+async def read_form(request: Request, *, most_pictures: int = 1, most_fields: int = 20) -> SentForm:
     """The text fields and the photographs of a form; file fields that were left empty are left out.
 
     Raises:
         HTTPException: 400 for a body that is no form, 403 for a form that does not carry the token of the session.
     """
-    async with request.form(max_files=most_pictures, max_fields=20) as sent:
+    async with request.form(max_files=most_pictures, max_fields=most_fields) as sent:
         fields = {name: value for name, value in sent.items() if isinstance(value, str)}
         files = [await value.read() for _, value in sent.multi_items() if isinstance(value, UploadFile)]
     visitor = visitor_of(request)

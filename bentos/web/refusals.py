@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bentos.middleware.sessions import SIGN_IN, is_page
-from bentos.web.render import is_fragment, render
+from bentos.web.render import SERVICE, SITE, Site, is_fragment, render
 from bentos.web.texts import EN
 
 log = logging.getLogger("entityclip.edge")
@@ -24,16 +24,18 @@ class PageErrors:
     Args:
         app: The next ASGI application.
         keyed: Whether visitors can sign in with a key.
+        site: The pages.
     """
 
-    def __init__(self, app: ASGIApp, *, keyed: bool) -> None:
-        self.app, self.keyed = app, keyed
+    def __init__(self, app: ASGIApp, *, keyed: bool, site: Site = SERVICE) -> None:
+        self.app, self.keyed, self.site = app, keyed, site
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on; replace the response if it is an error."""
         if scope["type"] != "http" or not is_page(scope["path"]):
             return await self.app(scope, receive, send)
         held = _Held(send)
+        scope[SITE] = self.site
         try:
             await self.app(scope, receive, held)
         except Exception:

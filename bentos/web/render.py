@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
-from typing import Any
+from importlib.resources import files
+from typing import Any, NamedTuple
 
 import jinja2
 from starlette.requests import Request
@@ -13,6 +14,7 @@ from starlette.responses import HTMLResponse
 
 from bentos.middleware.sessions import PAGES, VISITOR, Visitor
 from bentos.web import language
+from bentos.web.language import Language
 from bentos.web.texts import TEXTS
 from entityclip.reports.pages import page_environment
 
@@ -33,12 +35,36 @@ HEADERS = {
 
 LANGUAGE_SECONDS = 365 * 24 * 3600
 
-STATIC = Path(__file__).parent / "static"
+
+class Site(NamedTuple):
+    """Pages with one look: templates, texts, static files and menu. A site may build on the packages of another."""
+
+    packages: tuple[str, ...]
+    """Each has ``templates/`` and ``static/``; of two files with one name, that of the first package counts."""
+    texts: Mapping[Language, Mapping[str, str]]
+    menu: tuple[tuple[str, str], ...]
+    """Path below ``PAGES`` and the name of its text."""
+    style: str
+    """Template of the style sheet."""
+    scripts: tuple[str, ...]
+
+
+SERVICE = Site(
+    packages=("bentos.web",),
+    texts=TEXTS,
+    menu=(("", "search"), ("products", "products")),
+    style="pages.css",
+    scripts=("htmx.min.js", "pages.js"),
+)
+"""Pages of the service."""
+
+SITE = "entityclip.site"
+"""Key in the ASGI scope for the ``Site`` of a request; without it, the site is that of the service."""
 
 
 @cache
-def _environment() -> jinja2.Environment:
-    environment = page_environment("bentos.web")
+def _environment(packages: tuple[str, ...]) -> jinja2.Environment:
+    environment = page_environment(*packages)
     environment.filters["percent"] = percent
     return environment
 
@@ -49,16 +75,25 @@ def percent(share: float) -> str:
 
 
 @cache
-def style() -> str:
-    """The style sheet of the pages; colours and base are those of the reports."""
-    return _environment().get_template("pages.css").render()
+def style(packages: tuple[str, ...], name: str) -> str:
+    """A style sheet; colours and base are those of the reports."""
+    return _environment(packages).get_template(name).render()
 
 
 @cache
-def version() -> str:
+def _version(packages: tuple[str, ...], name: str) -> str:
     """Changes with every static file, so that browsers may keep them."""
-    files = [path.read_bytes() for path in sorted(STATIC.iterdir())]
-    return hashlib.sha256(b"".join([style().encode(), *files])).hexdigest()[:12]
+    digest = hashlib.sha256(style(packages, name).encode())
+    for package in packages:
+        for path in sorted((files(package) / "static").iterdir(), key=lambda path: path.name):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def site_of(request: Request) -> Site:
+    """The site whose page is requested."""
+    site: Site = request.scope.get(SITE, SERVICE)
+    return site
 
 
 def visitor_of(request: Request) -> Visitor | None:
@@ -81,19 +116,23 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
         status: HTTP status.
         **values: Variables of the template, beside those that every page has.
     """
-    chosen = language.language_of(request)
+    chosen, site = language.language_of(request), site_of(request)
     common = {
         "lang": chosen,
         "languages": language.LANGUAGES,
-        "t": TEXTS[chosen],
+        "t": site.texts[chosen],
         "base": PAGES,
-        "version": version(),
+        "version": _version(site.packages, site.style),
+        "scripts": site.scripts,
+        "menu": site.menu,
         "visitor": visitor_of(request),
         "fragment": is_fragment(request),
-        "here": "products" if request.url.path.startswith(f"{PAGES}/products") else "search",
+        "here": max(
+            (path for path, _ in site.menu if request.url.path.startswith(f"{PAGES}/{path}")), key=len, default=""
+        ),
         "switch": {code: _in_language(request, code) for code in language.LANGUAGES},
     }
-    html = _environment().get_template(template).render(common | values)
+    html = _environment(site.packages).get_template(template).render(common | values)
     page = HTMLResponse(html.encode("utf-8", errors="replace"), status_code=status, headers=HEADERS)
     page.headers["Cache-Control"] = "no-store"
     page.headers["Vary"] = "Accept-Language, Cookie, HX-Request"

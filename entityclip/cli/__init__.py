@@ -15,7 +15,6 @@ from entityclip.cli import (
     model,
     query,
     read,
-    review,
     score,
     seeds,
     tune,
@@ -69,5 +68,4 @@ for command in (
     read.read,
 ):
     app.command()(command)
-app.add_typer(review.app, name="review")
 app.add_typer(backbones.app, name="backbones")

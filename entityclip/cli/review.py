@@ -12,7 +12,13 @@ from entityclip.cli.options import Json, Workspace
 from entityclip.cli.output import last_line
 from entityclip.paths import DataLayout, Layout, ReviewLayout
 
-app = typer.Typer(no_args_is_help=True, help="Review texts that the gate quarantined: export them, import decisions.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Review texts that the gate quarantined: in a browser, or as a CSV file.",
+)
 
 
 @app.command("export")

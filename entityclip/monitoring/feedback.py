@@ -225,6 +225,61 @@ def _beyond(rows: Iterable[JudgedRow], alone: set[tuple[str, str]], *, most: int
     return beyond
 
 
+class DoubtfulClaim(Record):
+    """A picture that somebody says shows an entity, and that is not accepted yet."""
+
+    picture: str = Field(description="SHA-256 of the picture.")
+    entity_id: str
+    entity: str
+    release: str = Field(description="Version that had answered last.")
+    right: int = Field(description="Callers who say that it shows the entity.")
+    wrong: int = Field(description="Callers who deny it.")
+    doubt: Literal["few", "contradicted", "two_entities", "share"] = Field(
+        description="Too few callers agree; as many deny it; it is claimed for another entity as well; or its one "
+        "caller has confirmed as many pictures as one caller may."
+    )
+
+
+def doubtful_claims(rows: Iterable[JudgedRow], *, policy: FeedbackPolicy, own: int) -> list[DoubtfulClaim]:
+    """Claims that a second opinion decides, in the order of their first judgement; arguments as ``accepted_images``.
+
+    Claims that more callers deny than support are refused already, and are not among them.
+    """
+    rows = list(rows)
+    table = accepted_images(rows, policy=policy, own=own)
+    accepted = set(zip(table["file"].str.removeprefix("pictures/"), table["entity"], strict=True))
+    last = {(row.key, row.picture, row.entity_id): row for row in rows if row.picture and not row.unusable}
+    voices: dict[tuple[str, str], list[JudgedRow]] = {}
+    for row in last.values():
+        voices.setdefault((row.picture, row.entity_id), []).append(row)
+    sides = {pair: _sides(judged) for pair, judged in voices.items()}
+    supported = Counter(picture for (picture, _), (right, wrong) in sides.items() if right > wrong)
+    found = []
+    for (picture, entity_id), judged in voices.items():
+        right, wrong = sides[picture, entity_id]
+        if right and right >= wrong and (picture, judged[-1].entity) not in accepted:
+            alone = "few" if right < policy.min_agreeing_keys else "share"
+            doubt = "contradicted" if right == wrong else "two_entities" if supported[picture] > 1 else alone
+            found.append(
+                DoubtfulClaim(
+                    picture=picture,
+                    entity_id=entity_id,
+                    entity=judged[-1].entity,
+                    release=judged[-1].release,
+                    right=right,
+                    wrong=wrong,
+                    doubt=doubt,  # type: ignore[arg-type]  # checked by the record
+                )
+            )
+    return found
+
+
+def _sides(judged: Iterable[JudgedRow]) -> tuple[int, int]:
+    """How many support a claim, and how many deny it."""
+    wrong = [row.verdict == "wrong" for row in judged]
+    return len(wrong) - sum(wrong), sum(wrong)
+
+
 # ---------------------------------------------------------------- how good the answers were
 def agreement(rows: Iterable[JudgedRow]) -> pd.DataFrame:
     """How people judged the answers, by week and release, in percent with Wilson's 95 % intervals.

@@ -178,6 +178,16 @@ class Layout:
         """Rows that passed the gate, before they are versioned."""
         return DataLayout(self.work / "accepted")
 
+    @property
+    def staging_quality(self) -> Path:
+        """What the gate found in staging: QualityReport as JSON, also where it refused the batch."""
+        return self.work / "staging_quality.json"
+
+    @property
+    def review_desk(self) -> Path:
+        """Who reviews which item at the moment, and every opinion given on the pages; SQLite."""
+        return self.work / "review.sqlite"
+
     def rejected(self, batch: str) -> Path:
         """Rows of a batch that the source could not use: file, row, reason."""
         return self.work / "batches" / batch / "rejected.csv"

@@ -89,6 +89,7 @@ def validate_batch(layout: Layout, batch: str, preset: Preset) -> QualityReport:
         scorers=gate_scorers(layout, floors=preset.floors, judge_first_batch=preset.judge_first_batch),
         waived=waived(read_reviews(layout.reviews)),
     )
+    report.portable(layout.root).write(layout.staging_quality)
     show_quality(report)
     skipped = {rule.rule: rule.skipped for rule in report.rules if rule.skipped}
     for name, why in skipped.items():

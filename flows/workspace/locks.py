@@ -22,13 +22,17 @@ POLL_SECONDS = 1.0
 
 
 @contextmanager
-def workspace_lock(layout: Layout) -> Iterator[None]:
+def workspace_lock(layout: Layout, *, wait: bool = True) -> Iterator[None]:
     """Hold the lock of the workspace. If another run holds it, wait or abort, as ``runs.when_busy`` says.
+
+    Args:
+        layout: The workspace.
+        wait: False to abort whatever the settings say.
 
     Raises:
         Busy: Another run holds the lock, and ``runs.when_busy`` is ``drop`` or the wait is over.
     """
-    with _held(layout.run_lock, layout, what=f"{layout.root}: another run is at work here"):
+    with _held(layout.run_lock, layout, what=f"{layout.root}: another run is at work here", wait=wait):
         yield
 
 
@@ -62,10 +66,10 @@ def physical(device: str) -> str:
 
 
 @contextmanager
-def _held(path: Path, layout: Layout, *, what: str) -> Iterator[None]:
+def _held(path: Path, layout: Layout, *, what: str, wait: bool = True) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     lock, holder = FileLock(path), path.with_name(f"{path.name}.holder")
-    _acquire(lock, read_config(layout.config).runs, what=what, holder=holder)
+    _acquire(lock, read_config(layout.config).runs, what=what, holder=holder, wait=wait)
     try:
         holder.write_text(f"process {os.getpid()} of {layout.root}")
         yield
@@ -74,12 +78,14 @@ def _held(path: Path, layout: Layout, *, what: str) -> Iterator[None]:
         lock.release()
 
 
-def _acquire(lock: FileLock, policy: RunPolicy, *, what: str, holder: Path) -> None:
+def _acquire(lock: FileLock, policy: RunPolicy, *, what: str, holder: Path, wait: bool) -> None:
     try:
         lock.acquire(timeout=0)
         return
     except Timeout:
         message = f"{what} ({_read(holder)})"
+    if not wait:
+        raise Busy(f"{message}; try again when it has ended")
     if policy.when_busy == "drop":
         raise Busy(f"{message}; dropped, as runs.when_busy in entityclip.yaml says")
     log.warning("%s; waiting for it, at most %g hours", message, policy.wait_hours)

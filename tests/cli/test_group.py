@@ -34,8 +34,8 @@ def test_the_help_of_every_command_has_an_example(words: tuple[str, ...]) -> Non
     assert f"entityclip {' '.join(words)}" in (COMMANDS[words].help or "")
 
 
-PROCESSES = {("deploy",), ("serve",)}
-"""They become another program, which prints what it prints."""
+PROCESSES = {("deploy",), ("serve",), ("review", "serve")}
+"""They become another program, or answer until they are stopped."""
 
 
 @pytest.mark.parametrize("words", sorted(COMMANDS.keys() - PROCESSES), ids=" ".join)

@@ -8,7 +8,15 @@ from datetime import date
 
 import pytest
 
-from entityclip.monitoring.feedback import FeedbackPolicy, Intake, JudgedRow, Verdict, accepted_images, agreement
+from entityclip.monitoring.feedback import (
+    FeedbackPolicy,
+    Intake,
+    JudgedRow,
+    Verdict,
+    accepted_images,
+    agreement,
+    doubtful_claims,
+)
 
 MONDAY = date(2026, 11, 2)
 ENTITIES = {"r": "KX-RED", "b": "KX-BLUE"}
@@ -134,6 +142,25 @@ def test_a_policy_may_require_two_keys(picture_bytes):
     policy, one, two = FeedbackPolicy(min_agreeing_keys=2), Vote(picture_bytes(1)), Vote(picture_bytes(1), key="bo")
     assert entities_of(taken(one, policy=policy), policy) == []
     assert entities_of(taken(one, two, policy=policy), policy) == ["KX-RED"]
+
+
+def doubts_of(rows: list[JudgedRow], policy: FeedbackPolicy | None = None) -> list[tuple[str, str]]:
+    return [(one.entity, one.doubt) for one in doubtful_claims(rows, policy=policy or FeedbackPolicy(), own=0)]
+
+
+def test_what_one_opinion_does_not_decide_waits_for_a_second(picture_bytes):
+    yes, no = Vote(picture_bytes(1)), Vote(picture_bytes(1), "wrong", key="bo")
+    assert doubts_of(taken(yes)) == []  # accepted
+    assert doubts_of(taken(yes, no)) == [("KX-RED", "contradicted")]
+    assert doubts_of(taken(yes, no, Vote(picture_bytes(1), "wrong", key="cy"))) == []  # refused
+    assert doubts_of(taken(yes, no, Vote(picture_bytes(1), key="cy"))) == []
+    policy = FeedbackPolicy(min_agreeing_keys=2)
+    assert doubts_of(taken(yes, policy=policy), policy) == [("KX-RED", "few")]
+    blue = Vote(picture_bytes(1), entity_id="b", key="bo")
+    assert doubts_of(taken(yes, blue)) == [("KX-RED", "two_entities"), ("KX-BLUE", "two_entities")]
+    policy = FeedbackPolicy(max_per_entity=2, max_share_per_key=0)
+    many = [Vote(picture_bytes(number), entity_id="rrb"[number]) for number in range(3)]
+    assert doubts_of(taken(*many, policy=policy), policy) == [("KX-BLUE", "share")]
 
 
 def test_recall_and_precision_by_week_and_release():

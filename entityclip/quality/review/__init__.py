@@ -4,7 +4,29 @@ A decision is about one text, by its id, and holds in every later run with that 
 new one.
 """
 
-from entityclip.quality.review.decisions import Merged, Review, add_reviews, merge, read_reviews, waived
+from entityclip.quality.review.decisions import (
+    Merged,
+    Review,
+    add_reviews,
+    merge,
+    read_reviews,
+    waived,
+    withdraw_reviews,
+)
+from entityclip.quality.review.pending import PendingText, pending_texts, quarantine_of
 from entityclip.quality.review.sheet import export_review, import_review
 
-__all__ = ["Merged", "Review", "add_reviews", "export_review", "import_review", "merge", "read_reviews", "waived"]
+__all__ = [
+    "Merged",
+    "PendingText",
+    "Review",
+    "add_reviews",
+    "export_review",
+    "import_review",
+    "merge",
+    "pending_texts",
+    "quarantine_of",
+    "read_reviews",
+    "waived",
+    "withdraw_reviews",
+]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from filelock import FileLock
 from pydantic import Field, ValidationError, model_validator
 
 from entityclip.data import pairs
@@ -44,6 +46,11 @@ class Review(Record):
             raise ValueError("the reviewer has no name")
         return self
 
+    def same_as(self, other: Review) -> bool:
+        """Whether both decide the same about the same text."""
+        mine, theirs = ((r.explanation_id, r.decision, r.edited_text) for r in (self, other))
+        return mine == theirs
+
 
 COLUMNS = tuple(Review.model_fields)
 
@@ -76,27 +83,54 @@ def _read(row: Mapping[str, Any], *, where: str) -> Review:
 
 
 def add_reviews(path: Path, new: Iterable[Review], *, overrule: bool = False) -> int:
-    """Add ``new`` to the stored decisions; returns how many changed. Idempotent.
+    """Add ``new`` to the stored decisions; returns how many changed. Idempotent; one process at a time.
 
     Raises:
         ConfigError: A text has another decision already, and ``overrule`` is not set.
     """
-    known = {review.explanation_id: review for review in read_reviews(path)}
     changed = 0
-    for review in new:
-        before = known.get(review.explanation_id)
-        if before and (before.decision, before.edited_text) == (review.decision, review.edited_text):
-            continue
-        if before and not overrule:
-            raise ConfigError(
-                f"{review.entity}: {before.reviewer} decided {before.decision!r} on {before.day}, now it is "
-                f"{review.decision!r} ({review.explanation_id}); add --overrule to replace the earlier decision"
-            )
-        known[review.explanation_id] = review
-        changed += 1
-    if changed:
-        _write(path, known.values())
+    with _changing(path) as known:
+        for review in new:
+            before = known.get(review.explanation_id)
+            if before and before.same_as(review):
+                continue
+            if before and not overrule:
+                raise ConfigError(
+                    f"{review.entity}: {before.reviewer} decided {before.decision!r} on {before.day}, now it is "
+                    f"{review.decision!r} ({review.explanation_id}); add --overrule to replace the earlier decision"
+                )
+            known[review.explanation_id] = review
+            changed += 1
     return changed
+
+
+def withdraw_reviews(path: Path, withdrawn: Iterable[Review], *, before: Iterable[Review] = ()) -> int:
+    """Take decisions back and restore those that they replaced; returns how many were taken back.
+
+    A decision that is no longer the stored one stays: a later decision has replaced it.
+    """
+    taken = 0
+    earlier = {review.explanation_id: review for review in before}
+    with _changing(path) as known:
+        for review in withdrawn:
+            key = review.explanation_id
+            if key in known and known[key].same_as(review):
+                del known[key]
+                known |= {key: earlier[key]} if key in earlier else {}
+                taken += 1
+    return taken
+
+
+@contextmanager
+def _changing(path: Path) -> Iterator[dict[str, Review]]:
+    """The stored decisions by text; the block may change them, and then they are written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.partial")):
+        known = {review.explanation_id: review for review in read_reviews(path)}
+        before = tuple(known.values())
+        yield known
+        if tuple(known.values()) != before:
+            _write(path, known.values())
 
 
 def _write(path: Path, reviews: Iterable[Review]) -> None:

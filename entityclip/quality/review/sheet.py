@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Collection, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -12,8 +11,8 @@ from pydantic import ValidationError
 from entityclip.data import pairs
 from entityclip.errors import ConfigError, DataError, faults
 from entityclip.paths import DataLayout, ReviewLayout
-from entityclip.quality.quarantine_file import broken_texts
 from entityclip.quality.review.decisions import Review
+from entityclip.quality.review.pending import PendingText, pending_texts
 from entityclip.reports.examples import read_pictures
 from entityclip.reports.pages import write_page
 from entityclip.schemas import Record
@@ -22,20 +21,6 @@ from entityclip.storage import csv_file, read_rows
 SHOWN = ("explanation_id", "entity", "language", "rules", "values", "text")
 FILLED_IN = ("decision", "edited_text", "minutes", "note")
 PICTURES_SHOWN = 3
-
-
-class PendingText(Record):
-    """One text that waits for a decision."""
-
-    explanation_id: str
-    entity_id: str
-    entity: str
-    category: str
-    language: str
-    rules: str
-    values: str
-    text: str
-    generator: str
 
 
 class ReviewExport(Record):
@@ -60,7 +45,7 @@ def export_review(quarantine: Path, *, data: DataLayout, to: ReviewLayout, decid
     """
     if to.sheet.exists():
         raise ConfigError(f"{to.sheet}: already exists, and its decisions would be lost; name a new folder")
-    waiting = [text for text in _waiting(quarantine, data) if text.explanation_id not in decided]
+    waiting = [text for text in pending_texts(quarantine, data) if text.explanation_id not in decided]
     if not waiting:
         raise ConfigError(f"{quarantine}: no text in it waits for a decision")
     to.root.mkdir(parents=True, exist_ok=True)
@@ -68,29 +53,6 @@ def export_review(quarantine: Path, *, data: DataLayout, to: ReviewLayout, decid
     write_page(to.page, "review.html.j2", texts=waiting, pictures=_pictures(data, waiting), sheet=to.sheet.name)
     ReviewExport(texts=tuple(waiting)).write(to.texts)
     return len(waiting)
-
-
-def _waiting(quarantine: Path, data: DataLayout) -> list[PendingText]:
-    lines = broken_texts(quarantine)
-    texts = pairs.read_frame(data.explanations).drop_duplicates("explanation_id")
-    entities = pairs.read_frame(data.entities, columns=["entity_id", "entity", "category"])
-    known = texts.merge(entities, on="entity_id", how="left").set_index("explanation_id").fillna("")
-    strange = sorted(set(lines["id"]) - set(known.index))
-    if strange:
-        raise DataError(
-            f"{quarantine}: text {strange[0]} is not in {data.explanations}; the file is of another batch. "
-            "Export the quarantine file of the last run"
-        )
-    columns = ["entity_id", "entity", "category", "language", "text", "generator"]
-    return [
-        PendingText(
-            explanation_id=str(key),
-            rules=" ".join(dict.fromkeys(broken["rule"])),
-            values="; ".join(value for value in broken["value"] if value),
-            **known.loc[key, columns],
-        )
-        for key, broken in lines.groupby("id", sort=False)
-    ]
 
 
 def _write_sheet(path: Path, waiting: list[PendingText]) -> None:
@@ -165,12 +127,10 @@ def _review(row: dict[str, str], known: dict[str, PendingText], *, reviewer: str
     cells = {column: row[column].strip() for column in FILLED_IN}
     if not any(cells.values()):
         return None
-    return Review(
-        **text.model_dump(include={"explanation_id", "entity_id", "entity", "rules", "text"}),
-        decision=cells["decision"].lower(),  # type: ignore[arg-type]  # checked by the record
+    return text.decided(
+        reviewer=reviewer,
+        decision=cells["decision"].lower(),
         edited_text=cells["edited_text"],
-        minutes=cells["minutes"].replace(",", "."),  # type: ignore[arg-type]
+        minutes=cells["minutes"].replace(",", "."),
         note=cells["note"],
-        reviewer=reviewer.strip(),
-        day=datetime.now(UTC).date(),
     )

@@ -1,5 +1,6 @@
 """The pages of the service in a browser; the service itself is that of the folder above."""
 
-from visitors import chromium, site, visit
+from hostile_site import site, visit
+from visitors import chromium
 
 __all__ = ["chromium", "site", "visit"]

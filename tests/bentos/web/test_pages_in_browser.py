@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browser import HOSTILE
-from visitors import LONG, RIGHT_TO_LEFT, Site, Visit, Visitor, png, require_harmless, require_quiet
+from hostile_site import Site, Visit, png
+from visitors import LONG, RIGHT_TO_LEFT, Visitor, require_harmless, require_quiet
 
 from bentos.runtime.feedback import Feedback, Spool
 

@@ -9,7 +9,8 @@ import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browser import HOSTILE
-from visitors import Site, Visit, Visitor, png, require_harmless, require_quiet
+from hostile_site import Site, Visit, png
+from visitors import Visitor, require_harmless, require_quiet
 
 from bentos.client import Client
 from bentos.middleware import keys

@@ -7,8 +7,8 @@ from string import Formatter
 from typing import get_args
 
 import pytest
+from hostile_site import png
 from starlette.testclient import TestClient
-from visitors import png
 
 from bentos.web.language import preferred
 from bentos.web.render import percent

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from callers import bearer
-from visitors import Site, png
+from hostile_site import Site, png
 
 from bentos.middleware import keys, sessions
 from bentos.middleware.sessions import COOKIE, Sessions

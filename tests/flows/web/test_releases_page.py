@@ -1,0 +1,86 @@
+"""The releases page: what was in service, decisions with reasons, and the answer that ``entityclip approve`` gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from reviewers import FROM_BROWSER, Person, make_key
+from starlette.testclient import TestClient
+
+from bentos.middleware import keys
+from entityclip.paths import CheckpointLayout, DataLayout, Layout
+from entityclip.schemas import Approval, EvalReport, Metric, PromotionDecision
+from flows.approve import request_approval
+from flows.web.server import application
+from flows.workspace.locks import workspace_lock
+from flows.workspace.registry import assign_champion
+from flows.workspace.repository import Repository
+from flows.workspace.versions import record_decision, release, version_data
+
+EVALUATION = EvalReport(
+    model_fingerprint="a",
+    evaluation_hash="",
+    split="test",
+    pictures=1,
+    entities=1,
+    metrics=tuple(
+        Metric(index="mixed", direction="image_to_text", slice=name, name="R@1", value=42, low=40, high=44, queries=9)
+        for name in ("all", "none", "category=mug")
+    ),
+    seconds=1.0,
+)
+
+
+@pytest.fixture
+def asked(
+    workspace: Layout,
+    accepted: Callable[[str], DataLayout],
+    checkpoint: Callable[[str], CheckpointLayout],
+    decided: Callable[..., PromotionDecision],
+) -> Layout:
+    """A champion, a refused challenger, and a release that waits for approval."""
+    data = version_data(workspace, accepted("first"), message="Data").data_hash
+    reports = {"evaluation": EVALUATION}
+    first = release(workspace, checkpoint=checkpoint("a"), reports=reports, decision=decided("a", data))
+    assign_champion(workspace, first.version, message="<b>the first</b>")
+    record_decision(workspace, decided("c", data, promoted=False))
+    second = release(workspace, checkpoint=checkpoint("b"), reports=reports, decision=decided("b", data))
+    request_approval(workspace, second, hours=1)
+    return workspace
+
+
+def test_a_release_is_declined_once_by_a_person_with_the_right(asked: Layout) -> None:
+    reviewer = keys.make(asked.service.keys, name="Ben", scopes=("query", "review"))
+    ana = make_key(asked, "Ana")
+    app = application(asked, asked.service)
+    ben = Person(app, reviewer)
+    page = ben.look("/ui/releases")
+    assert "Put v1.1.0 into service?" in page
+    assert "Your key does not have the scope" in page
+    fields = {"version": "v1.1.0", "answer": "decline", "comment": " not  before Friday "}
+    assert ben.client.post("/ui/releases/answer", data=fields | {"token": ben.token}).status_code == 403
+    releaser = Person(app, ana)
+    page = releaser.look("/ui/releases")
+    assert "&lt;b&gt;the first&lt;/b&gt;" in page
+    assert page.count("R@1 tells") == 4  # the question's reason, and those of three decisions
+    assert "42.0" in page
+    assert "category=mug" not in page
+    with workspace_lock(asked):
+        busy = releaser.client.post("/ui/releases/answer", data=fields | {"token": releaser.token})
+    assert (busy.status_code, "another run is at work" in busy.text) == (422, True)
+    for wrong in ({"answer": "maybe"}, {"version": "v9.0.0"}):
+        answer = releaser.client.post("/ui/releases/answer", data=fields | {"token": releaser.token} | wrong)
+        assert "was not stored" in answer.text
+    answer = releaser.client.post("/ui/releases/answer", data=fields | {"token": releaser.token})
+    assert "Declined. The champion stays." in answer.text
+    assert "Put v1.1.0 into service?" not in answer.text
+    kept = Approval.read(asked.approval("v1.1.0"))
+    assert kept is not None
+    assert (kept.approved, kept.name, kept.comment) == (False, "Ana", "not before Friday")
+    assert Repository(asked.root).git("log", "-1", "--format=%s") == "v1.1.0 declined by Ana"
+
+
+def test_a_folder_that_is_no_repository_has_no_releases(tmp_path: object, layout: Layout) -> None:
+    page = TestClient(application(layout, layout.service, keyless=True), **FROM_BROWSER).get("/ui/releases").text
+    assert "No release has been in service yet" in page

@@ -1,0 +1,150 @@
+"""The review pages in a real browser: keys, two languages, hostile texts, accessibility, and no script at all."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import uvicorn
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext
+from reviewers import make_key, quarantined_workspace
+from visitors import Visitor, new_tab, require_harmless, require_quiet
+
+from entityclip.paths import Layout
+from entityclip.quality.review import read_reviews
+from flows.web.server import application
+
+pytestmark = pytest.mark.slow
+
+SCRIPTS = ("review.js",)
+Visit = Callable[..., Visitor]
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    return quarantined_workspace(tmp_path_factory.mktemp("hostile") / "workspace", texts=90, hostile=True)
+
+
+@pytest.fixture(scope="module")
+def people(hostile: Layout) -> dict[str, str]:
+    """Name -> key."""
+    names = ("Ana", "Dora", "花子", "axe light", "axe dark", "Emil")
+    return {name: make_key(hostile, name) for name in names}
+
+
+@pytest.fixture(scope="module")
+def url(hostile: Layout, people: dict[str, str]) -> Iterator[str]:
+    """The server in a thread of this process, at a free port."""
+    config = uvicorn.Config(application(hostile, hostile.service), port=0, log_level="warning")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def visit(url: str, people: dict[str, str], chromium: Browser) -> Iterator[Visit]:
+    """``visit("Ana", locale="ja-JP", ...)``: a reviewer's tab, signed in."""
+    contexts: list[BrowserContext] = []
+
+    def opened(name: str, **options: object) -> Visitor:
+        visitor = new_tab(chromium, url, contexts, **options)
+        visitor.sign_in(people[name])
+        return visitor
+
+    yield opened
+    for context in contexts:
+        context.close()
+
+
+def item(visitor: Visitor) -> str:
+    return str(visitor.page.get_attribute("input[name=item]", "value"))
+
+
+def press(visitor: Visitor, key: str) -> None:
+    with visitor.page.expect_navigation():
+        visitor.page.keyboard.press(key)
+
+
+def test_keys_are_enough_and_advance_by_themselves(visit: Visit, hostile: Layout) -> None:
+    ana = visit("Ana")
+    seen = [item(ana)]
+    for key in "arar":
+        press(ana, key)
+        seen.append(item(ana))
+    ana.page.keyboard.press("e")
+    ana.page.keyboard.press("ControlOrMeta+a")
+    ana.page.keyboard.type("A disc, and no letter of it is a key: a r s u.")
+    press(ana, "Control+Enter")
+    press(ana, "s")
+    press(ana, "a")
+    press(ana, "u")
+    stored = {r.explanation_id: r for r in read_reviews(hostile.reviews) if r.reviewer == "Ana"}
+    assert [stored[key].decision for key in seen] == ["accept", "reject", "accept", "reject", "edit"]
+    assert stored[seen[-1]].edited_text == "A disc, and no letter of it is a key: a r s u."
+    assert len(stored) == 5
+    assert ana.page.inner_text("[role=status]") == "Taken back: 1."
+    while not ana.page.is_visible("[data-key=b]"):
+        press(ana, "s")
+    press(ana, "b")
+    press(ana, "r")
+    assert "Rejected: " in ana.page.inner_text("[role=status]")
+    assert ana.page.evaluate("document.querySelector('.pictures img').naturalWidth") > 0
+    ana.page.click("#keys")
+    before = ana.page.url
+    ana.page.keyboard.press("a")
+    assert ana.page.url == before
+    require_harmless(ana, scripts=SCRIPTS)
+    require_quiet(ana)
+
+
+def test_two_reviewers_in_two_languages_see_harmless_and_different_items(visit: Visit) -> None:
+    ana, ben = visit("Dora"), visit("花子", locale="ja-JP")
+    assert ben.page.inner_text("h1") == "レビュー"
+    assert ben.page.inner_text("button[data-key=a]").startswith("承認")
+    require_harmless(ana, scripts=SCRIPTS)
+    for _ in range(6):  # all six hostile texts
+        assert item(ana) != item(ben)
+        require_harmless(ben, scripts=SCRIPTS)
+        press(ben, "s")
+    ben.goto("/ui/review/decided")
+    require_harmless(ben, scripts=SCRIPTS)
+    for visitor in (ana, ben):
+        require_quiet(visitor)
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+def test_pages_pass_axe_and_fit_a_phone(visit: Visit, scheme: str, width: int) -> None:
+    visitor = visit(f"axe {scheme}", color_scheme=scheme, viewport={"width": width, "height": 800})
+
+    def check(name: str) -> None:
+        found = Axe().run(visitor.page).response["violations"]
+        assert [(one["id"], one["nodes"][0]["html"][:200]) for one in found] == [], name
+        assert visitor.page.evaluate("document.documentElement.scrollWidth") <= width, name
+
+    while not visitor.page.is_visible("[data-key=b]"):
+        press(visitor, "s")
+    check("item")
+    press(visitor, "b")
+    check("equal cases")
+    visitor.goto("/ui/review/decided")
+    check("decided")
+    visitor.goto("/ui/releases")
+    check("releases")
+    require_quiet(visitor)
+
+
+def test_a_decision_needs_no_script(visit: Visit, hostile: Layout) -> None:
+    ana = visit("Emil", java_script_enabled=False)
+    first = item(ana)
+    ana.page.click("button[value=reject]")
+    assert ana.page.inner_text("[role=status]") == "Rejected: 1."
+    assert {r.explanation_id: r.decision for r in read_reviews(hostile.reviews)}[first] == "reject"
