@@ -54,6 +54,10 @@ def begin() -> Iterator[Callable[[], None]]:
             env=os.environ | _AS_PREFECT_DOES | _LESS_TO_START | server_settings(secret, port=port),
             pass_fds=[listening.fileno()],
         )
+    # DVC loads it when a workspace is created. It resets all log handlers, which inside a flow waits five seconds for
+    # those of Prefect.
+    import gto.log  # noqa: F401
+
     atexit.register(_end, child)  # runs after the handlers that Prefect registers later, which send the last log lines
     os.environ |= {"PREFECT_API_URL": url, "PREFECT_API_AUTH_STRING": secret}
     os.environ.setdefault("PREFECT_UI_URL", "")  # the server has no pages to link to
