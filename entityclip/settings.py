@@ -6,10 +6,10 @@ import difflib
 import re
 import zoneinfo
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from entityclip.errors import ConfigError, faults
 from entityclip.explanations.config import RENAMED as RENAMED_EXPLAIN
@@ -27,6 +27,7 @@ RENAMED = {
     "promotion.minimal_value": "promotion.min_first_score",
     "promotion.slice_tolerance": "promotion.max_slice_drop",
     "promotion.slice_queries": "promotion.min_slice_queries",
+    "service.labels": "labels.read_at_ingest",
     "monitoring.least": "monitoring.min_samples",
     "monitoring.distance": "monitoring.ks_threshold",
     "monitoring.told_apart": "monitoring.auc_threshold",
@@ -88,17 +89,36 @@ class ServicePolicy(Record):
         default=False,
         description="Add the towers for ONNX Runtime, fp32 and int8, to packages; needs the extra onnx.",
     )
-    labels: bool = Field(
-        default=False,
-        description="Read the labels on training pictures, add their words to packages and the reader to Bentos; needs "
-        "the extra labels.",
-    )
     thumbnails: int = Field(
         default=4,
         ge=0,
         le=100,
         description="Photographs of each entity that packages hold as small JPEGs, for the service's pages; 0: none.",
     )
+
+
+class LabelPolicy(Record):
+    """Reading of what is printed on pictures."""
+
+    read_at_ingest: bool = Field(
+        default=False,
+        description="Read pictures at ingest: the text is searchable, its words count for tags, and the gate compares "
+        "explanations with it; needs the extra labels.",
+    )
+    pictures_per_entity: int = Field(
+        default=8, ge=1, description="Pictures of each entity and split that are read, at most."
+    )
+    keep: bool = Field(
+        default=True,
+        description="Whether text from pictures may be stored at all, in data versions, packages and the cache; false "
+        "refuses read_at_ingest.",
+    )
+
+    @model_validator(mode="after")
+    def _read_only_what_may_be_kept(self) -> Self:
+        if self.read_at_ingest and not self.keep:
+            raise ValueError("read_at_ingest is true and keep is false; reading at ingest stores the text")
+        return self
 
 
 class WorkspaceConfig(Record):
@@ -118,6 +138,7 @@ class WorkspaceConfig(Record):
         default=RunPolicy(), description="One run at a time in a workspace, one training at a time on a device."
     )
     service: ServicePolicy = Field(default=ServicePolicy(), description="Optional contents of a packaged release.")
+    labels: LabelPolicy = Field(default=LabelPolicy(), description="What is printed on pictures.")
     monitoring: DriftPolicy = Field(
         default=DriftPolicy(),
         description="When the pictures and texts of a service count as drifted from its release's data.",

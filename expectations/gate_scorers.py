@@ -12,6 +12,7 @@ from entityclip.data import pairs
 from entityclip.explanations.rules import DomainRules, broken_rules
 from entityclip.paths import DataLayout
 from entityclip.quality import score_explanations
+from entityclip.quality.printed_claims import not_on_label, printed_on
 from entityclip.quality.text_quality_model import TextQualityModel
 from expectations.suites import Need
 
@@ -47,8 +48,19 @@ class GateScorers(NamedTuple):
     """A pretrained image tower, which stands in for a champion in the rule ``low_text_quality``."""
 
     def score(self, written: pd.DataFrame, staging: DataLayout) -> Scored:
-        """All scores that the scorers can compute; ``low_text_quality`` holds the value of a text below the limit."""
+        """All scores that the scorers can compute; ``low_text_quality`` holds the value of a text below the limit.
+
+        ``not_on_label`` is a claim that no picture shows; it is empty where labels were not read.
+        """
         entities, source_provided = pairs.read_frame(staging.entities), pairs.read_frame(staging.source_provided)
+        scored, printed = self._scored(written, entities, source_provided, staging), printed_on(staging)
+        claims = None if printed is None else not_on_label(scored.table, entities, source_provided, printed)
+        return scored._replace(table=scored.table.assign(not_on_label=claims))
+
+    def _scored(
+        self, written: pd.DataFrame, entities: pd.DataFrame, source_provided: pd.DataFrame, staging: DataLayout
+    ) -> Scored:
+        """All scores but those of labels."""
         scored = score_explanations(written, entities, source_provided=source_provided, broken_rule=self._broken_rule)
         if self.champion is None:
             return self._without_champion(scored, entities, staging)

@@ -10,6 +10,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from entityclip.data import pairs
+from entityclip.data.label_lines import copy_label_lines
 from entityclip.data.split_groups import copy_near_duplicates
 from entityclip.paths import DataLayout
 from entityclip.storage import write_table
@@ -39,6 +40,7 @@ def quarantine_rows(
     entities = pairs.write_rows(accepted.entities, pairs.ENTITIES, pairs.iter_rows(staging.entities), name="entities")
     texts = _without(bad_texts, staging.explanations)
     copy_near_duplicates(staging, into=accepted)
+    copy_label_lines(staging, into=accepted)
     count = pairs.write_rows(accepted.explanations, pairs.EXPLANATIONS, texts, name="explanations")
     pairs.finish(accepted, pairs=sum(of_split.values()), entities=entities, explanations=count, **of_split)
 

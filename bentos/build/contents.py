@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,16 +49,17 @@ def lay_out(
     data: DataLayout,
     card: PackageCard,
     *,
-    labels: Path | None = None,
     map_shards: MapShards = map,
 ) -> None:
     """Write the service's files into ``package``: weights, card, indexes, small photographs, reports, manifest.
 
-    ``labels``: file that keeps what was read on pictures; None reads every picture again.
+    Where the data have a table of labels, their text is searchable and their words become the label vocabulary.
     """
+    from entityclip.evaluation.label_calibration import calibrated_vocabulary
     from entityclip.evaluation.onnx_export import export
     from entityclip.model import checkpoint  # imports torch, which is not needed if the Bento is ready
     from entityclip.retrieval.index import EntityIndex, FullText, PictureIndex
+    from entityclip.retrieval.picture_labels import label_texts
 
     pairs.require_complete(data)
     model = checkpoint.load(source.model)
@@ -71,21 +71,11 @@ def lay_out(
     entities = EntityIndex.build(model, data, pictures=pictures)
     entities.save(package.entities)
     pictures.save(package.pictures, queries=entities.vectors["caption"])
-    FullText.create(entities.rows, pictures.rows, path=package.text)
-    if wanted.labels:
-        _write_vocabulary(package, data, labels)
+    FullText.create(entities.rows, pictures.rows, labels=label_texts(data), path=package.text)
+    if data.labels.is_dir():
+        calibrated_vocabulary(model, data, entities=entities, pictures=pictures).save(package.labels)
     if wanted.thumbnails:
         write_thumbnails(package.thumbnails, data, per_entity=wanted.thumbnails)
     shutil.copytree(source.reports, package.reports)
     package.release.write_text(card.model_dump_json(indent=1) + "\n")
     seal(package)
-
-
-def _write_vocabulary(package: PackageLayout, data: DataLayout, kept: Path | None) -> None:
-    from entityclip.data.label_cache import LabelCache
-    from entityclip.data.labels import LabelReader
-    from entityclip.retrieval.label_vocabulary import LabelVocabulary
-    from entityclip.retrieval.training_labels import read_words
-
-    with tempfile.TemporaryDirectory() as folder, LabelCache(kept or Path(folder) / "labels.sqlite") as cache:
-        LabelVocabulary.fit(read_words(data, LabelReader(), cache)).save(package.labels)

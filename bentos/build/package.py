@@ -59,7 +59,6 @@ def build(
     release: Release,
     data: DataLayout,
     store: Path,
-    labels: Path | None = None,
     map_shards: MapShards = map,
 ) -> BentoRecord:
     """Build ``entityclip-service:VERSION``, or return the existing Bento if it is complete and up to date.
@@ -71,7 +70,6 @@ def build(
         release: The release to package.
         data: The release's version of the data, verified by the caller; the indexes are built from it.
         store: BENTOML_HOME.
-        labels: File that keeps what was read on pictures; used if ``service.labels`` is set.
         map_shards: Maps the embedding over the picture shards; see ``PictureIndex.build``.
 
     Raises:
@@ -85,7 +83,7 @@ def build(
         return built
     card = PackageCard(release=release, suite_hash=suite_hash, licences=licences_of(data))
     with _build_lock(layout):
-        return _build(layout, source, card, data=data, labels=labels, map_shards=map_shards)
+        return _build(layout, source, card, data=data, map_shards=map_shards)
 
 
 def _build(
@@ -94,7 +92,6 @@ def _build(
     card: PackageCard,
     *,
     data: DataLayout,
-    labels: Path | None,
     map_shards: MapShards,
 ) -> BentoRecord:
     """Build, unless the previous holder of the lock has already done so."""
@@ -105,7 +102,7 @@ def _build(
     shutil.rmtree(building, ignore_errors=True)
     try:
         copy_sources(layout.sources(release.version))
-        lay_out(layout.package(release.version), source, data, card, labels=labels, map_shards=map_shards)
+        lay_out(layout.package(release.version), source, data, card, map_shards=map_shards)
         _put(layout, release)
         return _complete(layout, release, data)
     finally:

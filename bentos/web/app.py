@@ -108,8 +108,9 @@ async def product(request: Request) -> Response:
     if facts is None:
         return render(request, "error.html.j2", status=404, what="product_unknown", reason="")
     why = await run_in_threadpool(backend.evidence, words, facts.entity_id) if words else ()
+    on_labels = await run_in_threadpool(backend.label_words, facts.entity_id)
     values = {"saved": "saved" in request.query_params, "editable": products.is_editor(request)}
-    return _page(request, "product.html.j2", facts=facts, words=words, why=why, **values)
+    return _page(request, "product.html.j2", facts=facts, words=words, why=why, label_words=on_labels, **values)
 
 
 async def picture(request: Request) -> Response:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 HITS = 24
 """Products on a page of results."""
 
+LABEL_WORDS = 12
+"""Words of labels on a product's page."""
+
 EXAMPLES = 8
 """Products that the empty page shows."""
 
@@ -138,6 +141,17 @@ class Backend:
     def facts(self, entity_id: str) -> EntityFacts | None:
         """A product; None where there is none with this id."""
         return entity_facts(self.release.predictor, self.release.thumbnails, entity_id)
+
+    def label_words(self, entity_id: str) -> list[str]:
+        """Words on the product's own photographs, the ones that distinguish it best first; empty without a vocabulary.
+
+        Of a product that was changed in service, the vocabulary says nothing.
+        """
+        predictor = self.release.predictor
+        snapshot = predictor.catalog.now()
+        if predictor.vocabulary is None or not snapshot.numbers([entity_id], added=False):
+            return []
+        return predictor.vocabulary.words_of(entity_id, most=LABEL_WORDS)
 
     def picture(self, entity_id: str, pair_id: str) -> bytes | None:
         """A small JPEG of a product's photograph; None where it cannot be shown."""

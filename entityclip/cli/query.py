@@ -123,7 +123,7 @@ def _shown(tag: Tag, *, rerank: int, labelled: bool) -> dict[str, Any]:
 def _predictor(package: Path | None, checkpoint: Path | None, data: Path | None) -> Predictor:
     """A predictor from a package, or from a checkpoint with newly built indexes."""
     from entityclip.model import checkpoint as checkpoints
-    from entityclip.retrieval.index import EntityIndex, PictureIndex
+    from entityclip.retrieval.index import EntityIndex, FullText, PictureIndex
     from entityclip.retrieval.predictor import Predictor
 
     if package is not None and checkpoint is None and data is None:
@@ -133,7 +133,15 @@ def _predictor(package: Path | None, checkpoint: Path | None, data: Path | None)
     source = explained(data)
     model = checkpoints.load(CheckpointLayout(checkpoint))
     pictures = PictureIndex.build(model, source, progress=on_terminal())
-    return Predictor(model, EntityIndex.build(model, source, pictures=pictures, progress=on_terminal()), pictures)
+    entities = EntityIndex.build(model, source, pictures=pictures, progress=on_terminal())
+    if not source.labels.is_dir():
+        return Predictor(model, entities, pictures)
+    from entityclip.evaluation.label_calibration import calibrated_vocabulary
+    from entityclip.retrieval.picture_labels import label_texts
+
+    vocabulary = calibrated_vocabulary(model, source, entities=entities, pictures=pictures)
+    text = FullText.create(entities.rows, pictures.rows, labels=label_texts(source))
+    return Predictor(model, entities, pictures, text, vocabulary=vocabulary)
 
 
 def _picture(path: Path) -> Image.Image:

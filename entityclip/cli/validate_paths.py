@@ -13,19 +13,31 @@ from entityclip.storage import atomic_write, target_name
 def replaceable(folder: Path) -> DataLayout:
     """``folder``, if ingest may replace it: it is new, empty, or holds only files of ingest and explain."""
     data = DataLayout(folder)
-    tables = (data.pairs, data.entities, data.explanations, data.source_provided, data.near_duplicates)
+    tables = (data.pairs, data.entities, data.explanations, data.source_provided, data.near_duplicates, data.labels)
     ours = {path.name for path in (*tables, data.marker, data.rejected)}
     found = sorted(p.name for p in folder.iterdir()) if folder.exists() else []
     strange = [name for name in found if target_name(name) not in ours]
+    _require_unversioned(folder)
+    if strange:
+        raise ConfigError(
+            f"{folder}: holds {strange[0]}, which would be deleted; choose a new folder, or one that ingest wrote"
+        )
+    return data
+
+
+def _require_unversioned(folder: Path) -> None:
     pointer = Path(f"{folder.resolve()}.dvc")
     if pointer.exists():
         raise ConfigError(
             f"{folder}: {pointer.name} versions it, so only the main job may replace it; choose another folder"
         )
-    if strange:
-        raise ConfigError(
-            f"{folder}: holds {strange[0]}, which would be deleted; choose a new folder, or one that ingest wrote"
-        )
+
+
+def unversioned(folder: Path) -> DataLayout:
+    """``folder``, if it is complete and a command may add a table to it."""
+    data = DataLayout(folder)
+    pairs.require_complete(data)
+    _require_unversioned(folder)
     return data
 
 

@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field, ValidationError
 
 from entityclip.data import pairs
+from entityclip.data.label_lines import copy_label_lines
 from entityclip.data.split_groups import copy_near_duplicates
 from entityclip.errors import ConfigError, DataError, faults
 from entityclip.paths import DataLayout
@@ -25,7 +26,7 @@ from entityclip.schemas import Record
 
 Kind = Literal["entity", "picture", "text"]
 _IDS = ("entity_id", "pair_id", "image_sha256", "explanation_id")
-_NOT_ABOUT = (*_IDS, "explanation", "split", "language", "licence", "generator", "prompt_version")
+_NOT_ABOUT = (*_IDS, "explanation", "split", "language", "licence", "generator", "prompt_version", "reader")
 """Columns that a text search skips; ``explanation`` is a copy from the table of explanations."""
 _NAMING = ("entity", "aliases", "caption", "text", *_IDS)
 SHORTEST = 3
@@ -105,7 +106,7 @@ class Subject:
         if self.text and "aliases" in row:
             self.entities.add(row["entity_id"])
         if self.pictures and "image_sha256" in row:
-            self.pictures |= {row["pair_id"], row["image_sha256"]}
+            self.pictures |= {row[name] for name in ("pair_id", "image_sha256") if name in row}
         self.words.update(_naming(row))
         self.dropped.update(row[name] for name in ("caption", "text") if row.get(name) and "aliases" not in row)
 
@@ -144,6 +145,7 @@ TABLES = {
     "entities": list(pairs.ENTITIES.names),
     "pairs": [*(name for name in pairs.PAIRS.names if name != "image"), "image.path"],
     "explanations": list(pairs.EXPLANATIONS.names),
+    "labels": list(pairs.LABELS.names),
 }
 """Tables of a data version with the columns that identify the subject of a row."""
 
@@ -175,6 +177,7 @@ def without(data: DataLayout, subject: Subject, *, into: DataLayout) -> dict[str
         folder, target = getattr(data, name), getattr(into, name)
         left[name] = pairs.write_rows(target, schema, _remaining(folder, subject), name=name)
     copy_near_duplicates(data, into=into)
+    copy_label_lines(data, into=into, without=subject.about)
     pairs.finish(into, **left, **of_split)
     return {name: before[name] - count for name, count in left.items() if name in before}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -17,6 +17,9 @@ from entityclip.storage.sqlite import open_shared
 
 WAIT_SECONDS = 60.0
 
+Screen = Callable[[tuple[Label, ...]], tuple[Label, ...]]
+"""Which of the lines may be kept."""
+
 _LABELS = TypeAdapter(tuple[Label, ...])
 _SCHEMA = """CREATE TABLE IF NOT EXISTS reading (
     picture TEXT NOT NULL, reader TEXT NOT NULL, labels TEXT NOT NULL, PRIMARY KEY (picture, reader)
@@ -26,11 +29,15 @@ _SCHEMA = """CREATE TABLE IF NOT EXISTS reading (
 class LabelCache:
     """A SQLite file with one row per picture and reader. Each row is written as soon as the picture was read.
 
+    Args:
+        path: The file; created if it does not exist.
+        screen: Which lines are kept, and given back; ``explanations.pii.without_personal_data``, for instance.
+
     Raises:
         DataError: The file is not such a cache.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, screen: Screen) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._db = open_shared(
@@ -38,7 +45,7 @@ class LabelCache:
             )
         except sqlite3.DatabaseError as error:
             raise DataError(f"{path}: cannot be used as the cache of labels ({error}); delete it") from error
-        self._reader = reader_version()
+        self._reader, self.screen = reader_version(), screen
 
     def __enter__(self) -> LabelCache:
         return self
@@ -50,18 +57,19 @@ class LabelCache:
         """The lines on the picture with this hash; None where this version of the reader has not read it."""
         query = "SELECT labels FROM reading WHERE picture = ? AND reader = ?"
         row = self._db.execute(query, (sha256, self._reader)).fetchone()
-        return None if row is None else _LABELS.validate_json(row[0])
+        return None if row is None else self.screen(_LABELS.validate_json(row[0]))
 
-    def put(self, sha256: str, labels: Sequence[Label]) -> None:
+    def put(self, sha256: str, labels: tuple[Label, ...]) -> None:
         """Keep the lines on a picture that was read in full."""
-        row = (sha256, self._reader, _LABELS.dump_json(tuple(labels)).decode())
+        row = (sha256, self._reader, _LABELS.dump_json(self.screen(labels)).decode())
         self._db.execute("INSERT OR REPLACE INTO reading VALUES (?, ?, ?)", row)
 
 
 def read_once(data: bytes, reader: LabelReader, cache: LabelCache, *, seconds: float | None = None) -> Reading:
     """The text on the picture in a file's bytes: from ``cache`` if it is there, else read and kept.
 
-    A picture that was read in part is not kept, so that it is read again.
+    Only lines that the cache's ``screen`` lets through are given. A picture that was read in part is not kept, so that
+    it is read again.
 
     Raises:
         ImageError: The picture cannot be used.
@@ -72,4 +80,4 @@ def read_once(data: bytes, reader: LabelReader, cache: LabelCache, *, seconds: f
     reading = reader.read_file(data, seconds=seconds)
     if reading.outcome == "read":
         cache.put(sha256, reading.labels)
-    return reading
+    return reading.model_copy(update={"labels": cache.screen(reading.labels)})

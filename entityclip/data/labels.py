@@ -57,6 +57,16 @@ def can_read() -> bool:
     return find_spec("rapidocr") is not None
 
 
+def require_reader() -> None:
+    """Refuse to go on without the extra ``labels``; it is not imported.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    if not can_read():
+        raise ConfigError("the reader of labels is not installed; run: pip install 'entityclip[labels]'")
+
+
 def reader_version() -> str:
     """Changes whenever the same picture may be read differently."""
     return f"rapidocr {version('rapidocr')}, method {_METHOD}"

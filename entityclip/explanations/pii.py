@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from entityclip.errors import ConfigError
+from entityclip.schemas import Label
 
 if TYPE_CHECKING:
     from presidio_analyzer import AnalyzerEngine
@@ -84,6 +85,11 @@ class Redactor:
 def redact(text: str, *, language: str) -> Redacted:
     """``text`` without the personal data that rules find; see ``Redactor``."""
     return _by_rules().redact(text, language=language)
+
+
+def without_personal_data(labels: tuple[Label, ...]) -> tuple[Label, ...]:
+    """The lines on a picture in which the rules find nothing; the others are left out as a whole."""
+    return tuple(label for label in labels if not redact(label.text, language="").counts)
 
 
 @cache

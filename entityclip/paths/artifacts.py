@@ -33,6 +33,11 @@ class DataLayout:
         return self.root / "near_duplicates"
 
     @property
+    def labels(self) -> Path:
+        """Folder of the table of what was read on pictures; only where ``labels.read_at_ingest`` is set."""
+        return self.root / "labels"
+
+    @property
     def source_provided(self) -> Path:
         """Staging only: folder of the texts that the source provides, before the gate."""
         return self.root / "source_provided"

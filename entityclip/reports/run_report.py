@@ -130,6 +130,19 @@ def open_set_rows(evaluation: EvalReport) -> list[dict[str, str | float]]:
     return rows
 
 
+# ---------------------------------------------------------------- labels
+@dataclass(frozen=True)
+class LabelSummary:
+    """What was read on the pictures of a data version."""
+
+    pictures: int
+    with_text: int
+    entities: int
+    """With words on a training picture."""
+    words: Sequence[tuple[str, Sequence[str]]]
+    """Some entities, each with the words that distinguish it best."""
+
+
 # ---------------------------------------------------------------- the page
 @dataclass(frozen=True, eq=False)
 class ReportContent:
@@ -141,6 +154,7 @@ class ReportContent:
     """Counts of the ingest; the file of rejected rows is quoted if it can be read."""
     quality: QualityReport | None = None
     """Result of the quality gate; the quarantine file likewise."""
+    labels: LabelSummary | None = None
     evaluation: EvalReport | None = None
     """Figures by slice."""
     queries: pd.DataFrame | None = None
@@ -190,6 +204,7 @@ def write_report(path: Path, content: ReportContent) -> None:
         coverage_plot=as_markup(coverage_curve(queries, evaluation) if evaluation and queries is not None else None),
         loss_plot=as_markup(loss_curve(losses) if losses is not None else None),
         similar=content.similar,
+        labels=content.labels,
         near_duplicates=near_duplicates_text(evaluation) if evaluation else "",
         hits=[e for e in content.examples if e.rank == 1],
         misses=[e for e in content.examples if e.rank > 1],

@@ -221,12 +221,17 @@ def _names(row: Mapping[str, object]) -> list[str]:
     return [str(row["entity"]), *(map(str, aliases) if isinstance(aliases, list) else ())]
 
 
+def prior(confidences: np.ndarray, possible: np.ndarray, *, known: float) -> np.ndarray:
+    """(M,) what the look says before any label: its confidences, as far as its first tag is ``known`` to be right."""
+    return known * confidences.astype(np.float64) + (1 - known) * possible / possible.sum()
+
+
 def _fused(matches: LabelMatches, look: VisualEvidence, contradicted: np.ndarray) -> np.ndarray:
     """(M,) confidences after Bayes: the look's, and where labels match, times their odds."""
     weights = look.shares.astype(np.float64)
     if matches.found or matches.words:
         count = look.possible.sum()
-        weights = look.known * weights + (1 - look.known) * look.possible / count
+        weights = prior(look.shares, look.possible, known=look.known)
         weights *= 1.0 if matches.words is None else np.exp(matches.words.ratios)
         odds = np.zeros(len(weights))
         for entity, match in matches.found.items():

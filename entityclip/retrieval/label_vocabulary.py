@@ -4,14 +4,15 @@ A carton that the table calls orange juice says APELSIN. The labels of an entity
 Words on another picture are compared with it by naive Bayes over character trigrams, so that a misread letter costs
 little. An entity with little text is smoothed by its category, and a category by all: words that every sibling carries
 distinguish nothing, rare ones do. Trigrams overlap and words repeat, so the log likelihood ratios are multiplied by a
-factor that is fitted on the training pictures, each one scored by the vocabulary without it.
+factor: the one that makes the validation pictures likeliest by look and words (``evaluation.label_calibration``), or,
+without enough of these, the training pictures by words alone, each one scored by the vocabulary without it.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -45,6 +46,12 @@ def trigrams(words: Iterable[str]) -> Counter[str]:
     return Counter(word[i : i + 3] for word in marked for i in range(len(word) - 2))
 
 
+def limited(ratios: np.ndarray) -> np.ndarray:
+    """(E,) log likelihood ratios within ``MOST_RATIO``; not clipped above, so that siblings keep their distance."""
+    lowered = ratios - max(0.0, ratios.max(initial=0.0) - MOST_RATIO)
+    return np.maximum(lowered, -MOST_RATIO)
+
+
 @dataclass(frozen=True, eq=False)
 class LabelVocabulary:
     """Which words were read on which entity's pictures."""
@@ -58,7 +65,7 @@ class LabelVocabulary:
     def fit(cls, words: pd.DataFrame, *, seed: int = 0) -> LabelVocabulary:
         """The vocabulary with the factor that makes the training pictures likeliest, each scored without itself."""
         unfitted = cls(words, 1.0)
-        return cls(words, unfitted._fitted_factor(seed))
+        return replace(unfitted, factor=unfitted._fitted_factor(seed))
 
     def save(self, path: Path) -> None:
         """Write the words, for people and programs, as one Parquet file; replaced atomically."""
@@ -113,9 +120,20 @@ class LabelVocabulary:
     # ------------------------------------------------------------ likelihood
     def ratios(self, words: Iterable[str]) -> np.ndarray:
         """(E,) log likelihood ratio of words on a picture for each of ``entities``, against any entity."""
-        ratios = self.factor * self._sum(words)
-        ratios -= max(0.0, ratios.max(initial=0.0) - MOST_RATIO)  # not clipped: siblings keep their distance
-        return np.maximum(ratios, -MOST_RATIO)
+        return limited(self.factor * self.sums(words))
+
+    def sums(self, words: Iterable[str]) -> np.ndarray:
+        """(E,) the same without the factor and without a limit."""
+        return self._sum(words)
+
+    def words_of(self, entity_id: str, *, most: int) -> list[str]:
+        """The words on the entity's own pictures, the ones that distinguish it best first."""
+        row = self.entities.get_indexer(pd.Index([entity_id], dtype="str"))[0]
+        if row < 0:
+            return []
+        own = self.words.loc[self.words["entity_id"] == entity_id, "word"].value_counts(sort=False)
+        weighed = {str(word): float(self._sum([str(word)])[row]) * int(count) for word, count in own.items()}
+        return sorted(weighed, key=lambda word: (-weighed[word], word))[:most]
 
     def telling(self, words: Sequence[str], entity_ids: Sequence[str]) -> list[str]:
         """For each entity the word that speaks most for it; '' where none speaks for it, or it has no words."""

@@ -15,7 +15,7 @@ from entityclip.schemas.data import (
 )
 from entityclip.schemas.evaluation import EvalReport, Metric, Probe
 from entityclip.schemas.improvements import ExplanationToRewrite, Improvements, OneMorePicture, ProductToPhotograph
-from entityclip.schemas.labels import Label, Reading
+from entityclip.schemas.labels import Label, LabelCounts, Reading
 from entityclip.schemas.mixture import Mixture, MixtureGroup
 from entityclip.schemas.open_set import OpenSetRule, OpenSetTarget
 from entityclip.schemas.promotion import Gain, PromotionDecision, PromotionPolicy
@@ -41,6 +41,7 @@ __all__ = [
     "IndexKind",
     "IngestReport",
     "Label",
+    "LabelCounts",
     "Line",
     "Match",
     "Metric",

@@ -59,7 +59,8 @@ class Evidence(Record):
     ] = Field(
         description="What matches the query: a name or code, in full or in part, a similar code, a text, the picture "
         "that was found, the entity's own photograph that is nearest to the query, or the entity's name or code on a "
-        "label in the picture: as it is written, or but for a misread character; or a word that is on its own labels."
+        "label in the picture: as it is written, or but for a misread character; or a word that is on its own labels; "
+        "or, for a query in words, the text on a picture of the index."
     )
     text: str = Field(
         default="",

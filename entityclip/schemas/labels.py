@@ -26,6 +26,18 @@ class Label(Record):
     picture: int = Field(default=0, ge=0, description="Number of the picture, where several show one thing.")
 
 
+class LabelCounts(Record):
+    """How many pictures of a data version were read."""
+
+    pictures: int = Field(description="With a row in the table of labels.")
+    with_text: int = Field(description="Of them, with text that is kept.")
+    read_now: int = Field(description="Of them, read in this run; the others were known.")
+
+    def sentence(self) -> str:
+        """The same in words."""
+        return f"{self.with_text:,} of {self.pictures:,} pictures have text; {self.read_now:,} were read now"
+
+
 class Reading(Record):
     """The text on a picture, or on several pictures of one thing."""
 

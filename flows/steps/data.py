@@ -13,20 +13,23 @@ import expectations.check as gate
 from entityclip.data.cache_key import Inputs
 from entityclip.data.erasure import read_erasures
 from entityclip.data.ingest import ingest
+from entityclip.data.label_cache import LabelCache
+from entityclip.data.labels import LabelReader, reader_version, require_reader
 from entityclip.data.pairs import digest, sources_hash
 from entityclip.data.rights import read_rights
 from entityclip.data.sources.base import Source
 from entityclip.data.sources.erased import without_erased
 from entityclip.data.sources.with_feedback import with_feedback
 from entityclip.errors import GateRefused
-from entityclip.explanations import WriterConfig, open_writer
+from entityclip.explanations import open_writer
+from entityclip.explanations.pii import without_personal_data
 from entityclip.explanations.source_writer import Writer
 from entityclip.explanations.stage import explain
 from entityclip.paths import Layout
 from entityclip.quality.review import read_reviews, waived
 from entityclip.reports.run_report import StageFact
-from entityclip.schemas import DataVersion, IngestReport, QualityReport, Record
-from entityclip.settings import read_config
+from entityclip.schemas import DataVersion, IngestReport, LabelCounts, QualityReport, Record
+from entityclip.settings import LabelPolicy, WorkspaceConfig, read_config
 from entityclip.training import code_hash
 from entityclip.training.presets import Preset
 from expectations.refusal import explain_refusal
@@ -37,8 +40,6 @@ from flows.steps.reprocess_quarantine import ask_again, merge_reviews, summary, 
 from flows.steps.stage_timer import StageTimer
 from flows.workspace.source import WorkspaceSource, remember
 from flows.workspace.versions import data_flaw, version_data
-
-STAGES = ("ingest", "explain", "validate", "version")
 
 
 class Prepared(Record):
@@ -66,6 +67,18 @@ def ingest_source(source: Source, preset: Preset, layout: Layout, batch: str) ->
     if near := report.near_duplicates.sentence():
         get_run_logger().info("%s", near)
     return report
+
+
+@task(cache_policy=NO_CACHE)
+def read_pictures(layout: Layout) -> LabelCounts:
+    """Read what is printed on the pictures in staging; a picture that was read before is not read again."""
+    from entityclip.retrieval.picture_labels import read_labels  # loads torch
+
+    most = read_config(layout.config).labels.pictures_per_entity
+    with LabelCache(layout.labels, screen=without_personal_data) as cache:
+        counts = read_labels(layout.staging, LabelReader, cache, most=most, progress=True)
+    get_run_logger().info("labels: %s", counts.sentence())
+    return counts
 
 
 @task(cache_policy=NO_CACHE)
@@ -117,19 +130,22 @@ def prepare_data(layout: Layout, preset: Preset, origin: WorkspaceSource) -> Pre
 
     The workspace remembers the source as soon as it can be read, even if the gate refuses its rows.
     """
-    written_by = read_config(layout.config).explain
-    clock, writer = StageTimer(), open_writer(written_by, ledger=layout.ledger)
+    settings = read_config(layout.config)
+    clock, writer = StageTimer(), open_writer(settings.explain, ledger=layout.ledger)
     with clock.stage("source"):
         source = source_of(layout, origin, progress=True)
-        inputs = data_inputs(layout, preset, source, writer, written_by)
+        inputs = data_inputs(layout, preset, source, writer, settings)
         remember(layout, origin)
         kept, why = kept_data(layout, inputs)
     if kept is not None:
-        return kept.model_copy(update={"stages": clock.reused(STAGES, why)})
+        return kept.model_copy(update={"stages": clock.reused(stages(layout), why)})
     get_run_logger().info("a new data version is needed: %s", why)
     key = inputs.key
     with clock.stage("ingest"):
         ingested = ingest_source(source, preset, layout, key)
+    if settings.labels.read_at_ingest:
+        with clock.stage("read labels"):
+            read_pictures(layout)
     with clock.stage("explain"):
         explain_entities(layout, writer)
         merged = merge_reviews(layout)
@@ -150,14 +166,20 @@ def prepare_data(layout: Layout, preset: Preset, origin: WorkspaceSource) -> Pre
 
 
 # ---------------------------------------------------------------- reuse
+def stages(layout: Layout) -> tuple[str, ...]:
+    """Names of the stages that make a data version, in order."""
+    reading = ("read labels",) if read_config(layout.config).labels.read_at_ingest else ()
+    return ("ingest", *reading, "explain", "validate", "version")
+
+
 def source_of(layout: Layout, origin: WorkspaceSource, *, progress: bool) -> Source:
     """The source of the run, with ingested feedback and without erased rows."""
     source = with_feedback(origin.open(layout, progress=progress), layout.feedback)
     return without_erased(source, read_erasures(layout.erasures))
 
 
-def data_inputs(layout: Layout, preset: Preset, source: Source, writer: Writer, written_by: WriterConfig) -> Inputs:
-    """The inputs that decide the data version: rows, splits, rules, reviews, writer and code."""
+def data_inputs(layout: Layout, preset: Preset, source: Source, writer: Writer, settings: WorkspaceConfig) -> Inputs:
+    """The inputs that decide the data version: rows, splits, rules, reviews, writer, code, and reader of labels."""
     reviews = layout.reviews.read_bytes() if layout.reviews.exists() else b""
     return Inputs(
         parts={
@@ -166,11 +188,24 @@ def data_inputs(layout: Layout, preset: Preset, source: Source, writer: Writer, 
             "the rules (suites)": gate.suite_hash(layout.expectations),
             "people's reviews": digest(reviews),
             "the writer": writer.generator,
-            "the writer's settings": written_by.model_dump_json(),
+            "the writer's settings": settings.explain.model_dump_json(),
             "the code of entityclip": code_hash(),
             "the code of the gate": sources_hash(Path(expectations.__file__).parent),
         }
+        | reading_of(settings.labels)
     )
+
+
+def reading_of(labels: LabelPolicy) -> dict[str, str]:
+    """The reader of labels as an input of the data version, where labels are read.
+
+    Raises:
+        ConfigError: They are to be read, and the extra ``labels`` is not installed.
+    """
+    if not labels.read_at_ingest:
+        return {}
+    require_reader()
+    return {"the reading of labels": f"{reader_version()}, {labels.pictures_per_entity} pictures"}
 
 
 def kept_data(layout: Layout, inputs: Inputs) -> tuple[Prepared | None, str]:

@@ -36,7 +36,6 @@ def packaged(layout: Layout, release: Release) -> BentoRecord:
             release=release,
             data=copy.data,
             store=layout.bento_home,
-            labels=layout.labels,
             map_shards=map_shards,
         )
 

@@ -33,7 +33,7 @@ def plan(layout: Layout, preset: Preset, origin: WorkspaceSource) -> tuple[Stage
 
 def _steps(layout: Layout, preset: Preset, origin: WorkspaceSource) -> Iterator[StageFact]:
     prepared, why = _prepared(layout, preset, origin)
-    yield from (_step(name, why, reused=prepared is not None) for name in data.STAGES)
+    yield from (_step(name, why, reused=prepared is not None) for name in data.stages(layout))
     if prepared is None:
         yield _step("train", _with_backbone("depends on the data version", preset), reused=False)
         yield from _waiting((*model.STAGES[1:], *release.STAGES), "depends on the data version")
@@ -47,9 +47,9 @@ def _prepared(layout: Layout, preset: Preset, origin: WorkspaceSource) -> tuple[
     if missing := origin.missing(layout):
         return None, missing
     source = data.source_of(layout, origin, progress=False)
-    written_by = read_config(layout.config).explain
-    writer = open_writer(written_by, ledger=layout.ledger)
-    return data.kept_data(layout, data.data_inputs(layout, preset, source, writer, written_by))
+    settings = read_config(layout.config)
+    writer = open_writer(settings.explain, ledger=layout.ledger)
+    return data.kept_data(layout, data.data_inputs(layout, preset, source, writer, settings))
 
 
 def _learned(layout: Layout, preset: Preset, data_hash: str) -> Iterator[StageFact]:

@@ -11,16 +11,28 @@ from prefect.artifacts import create_link_artifact
 from prefect.cache_policies import NO_CACHE
 
 from bentos.build.example import serve_command
+from entityclip.data.label_lines import read_label_lines
 from entityclip.data.pairs import read_frame
-from entityclip.paths import Layout
+from entityclip.paths import DataLayout, Layout
 from entityclip.reports.examples import draw_examples
 from entityclip.reports.near_duplicates import similar_pairs
-from entityclip.reports.run_report import ReportContent, RunFacts, StageFact, slice_table, write_report
+from entityclip.reports.run_report import (
+    LabelSummary,
+    ReportContent,
+    RunFacts,
+    StageFact,
+    slice_table,
+    write_report,
+)
+from entityclip.retrieval.label_vocabulary import LabelVocabulary
 from entityclip.schemas import Record
 from flows.platform.notifications import tell_verdict
 from flows.steps.data import Prepared
 from flows.steps.model import TrainedModel, losses
 from flows.steps.release import ReleaseOutcome
+
+LABELLED, LABEL_WORDS = 30, 8
+"""Entities on the page with words on their labels, and words of each, at most."""
 
 
 class Retrained(Record):
@@ -87,6 +99,7 @@ def _write_page(
         queries=queries,
         losses=losses(run),
         similar=similar_pairs(layout.data),
+        labels=label_summary(layout.data),
         examples=draw_examples(queries, layout.data, split=trained.evaluation.split),
         explanations=_explanations(layout, trained),
         decision=released.decision,
@@ -103,3 +116,21 @@ def _explanations(layout: Layout, trained: TrainedModel) -> dict[str, str]:
     wanted = {poor.entity_id for poor in trained.evaluation.improvements.rewrite}
     texts = read_frame(layout.data.explanations, columns=["entity_id", "text"]).drop_duplicates("entity_id")
     return {entity: text for entity, text in texts.itertuples(index=False) if entity in wanted}
+
+
+def label_summary(data: DataLayout) -> LabelSummary | None:
+    """What was read on the pictures; None where labels were not read."""
+    lines = read_label_lines(data)
+    if lines is None:
+        return None
+    from entityclip.retrieval.picture_labels import label_words  # loads torch
+
+    vocabulary = LabelVocabulary(label_words(data, split="train"), 1.0)
+    names = read_frame(data.entities, columns=["entity_id", "entity"]).set_index("entity_id")["entity"]
+    most = vocabulary.words.groupby("entity_id").size().sort_values(ascending=False, kind="stable").index[:LABELLED]
+    return LabelSummary(
+        pictures=len(lines),
+        with_text=int((lines["lines"].map(len) > 0).sum()),
+        entities=len(vocabulary.entities),
+        words=[(str(names[entity]), vocabulary.words_of(str(entity), most=LABEL_WORDS)) for entity in most],
+    )

@@ -117,22 +117,22 @@ def test_a_picture_is_read_once_by_each_version_of_the_reader(
     reader: LabelReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = png(card_of("KX-204B"))
-    with LabelCache(tmp_path / "work" / "labels.sqlite") as cache:
+    with LabelCache(tmp_path / "work" / "labels.sqlite", screen=tuple) as cache:
         first = read_once(data, reader, cache)
         monkeypatch.setattr(reader, "_ocr", None)  # the second time nothing is read
         assert read_once(data, reader, cache).labels == first.labels
-    with LabelCache(tmp_path / "work" / "labels.sqlite") as other:
+    with LabelCache(tmp_path / "work" / "labels.sqlite", screen=tuple) as other:
         assert other.get(hashlib.sha256(data).hexdigest()) == first.labels
     monkeypatch.setattr(labels_module, "_METHOD", 2)
-    with LabelCache(tmp_path / "work" / "labels.sqlite") as later:
+    with LabelCache(tmp_path / "work" / "labels.sqlite", screen=tuple) as later:
         assert later.get(hashlib.sha256(data).hexdigest()) is None
 
 
 @needs_reader
 def test_neither_a_broken_picture_nor_one_that_was_read_in_part_is_kept(tmp_path: Path) -> None:
-    with LabelCache(tmp_path / "labels.sqlite") as cache, pytest.raises(ImageError):
+    with LabelCache(tmp_path / "labels.sqlite", screen=tuple) as cache, pytest.raises(ImageError):
         read_once(b"no picture", LabelReader(threads=1), cache)
     (tmp_path / "other").write_bytes(b"no database at all" * 100)
     with pytest.raises(DataError, match="delete it"):
-        LabelCache(tmp_path / "other")
+        LabelCache(tmp_path / "other", screen=tuple)
     assert "rapidocr 3.10.0" in reader_version()

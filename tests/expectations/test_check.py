@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 
@@ -176,8 +177,9 @@ def test_a_text_that_stops_the_scorer_is_named_once_with_a_traceback_in_the_log(
     assert "IndexError" in caplog.text
 
 
-def test_what_the_writer_doubts_is_a_warning_and_a_fault_where_the_suite_says_so(batch: Batch) -> None:
+def test_what_the_writer_doubts_and_what_no_label_shows_are_warnings_or_faults_as_the_suite_says(batch: Batch) -> None:
     batch.texts[3]["doubts"] = "the material; the number of dots"
+    batch.texts[5]["text"] += ' Its label says "Apelsin".'
     report = batch.gate()
     (found,) = (rule for rule in report.rules if rule.rule == "writer_doubts")
     assert (found.failed, found.severity, report.quarantined_explanations) == (1, "warning", 0)
@@ -185,8 +187,17 @@ def test_what_the_writer_doubts_is_a_warning_and_a_fault_where_the_suite_says_so
     suite = json.loads(batch.suite("explanations").read_text())
     next(rule for rule in suite["expectations"] if rule["meta"]["rule"] == "writer_doubts")["severity"] = "critical"
     batch.suite("explanations").write_text(json.dumps(suite))
-    assert batch.gate().quarantined_explanations == 1
+    batch.write()
+    read = [{"image_sha256": p["image_sha256"], "lines": ["ARLA"], "reader": "1"} for p in batch.pictures]
+    pairs.write_rows(batch.staging.labels, pairs.LABELS, read, name="labels")
+    report = batch.judge()
+    assert report.quarantined_explanations == 1
     assert lines(batch)[["rule", "value"]].to_numpy().tolist() == [["writer_doubts", batch.texts[3]["doubts"]]]
+    (label,) = (rule for rule in report.rules if rule.rule == "not_on_label")
+    assert (label.failed, label.severity) == (1, "warning")
+    page = html.unescape(Path(report.validation_page or "").read_text(encoding="utf-8"))
+    assert '"Apelsin"; read on 1 picture: ARLA' in page
+    assert len(pairs.read_frame(batch.accepted.labels)) == 40
 
 
 def test_rubbish_is_quarantined_by_name_and_can_be_read_back(batch: Batch) -> None:

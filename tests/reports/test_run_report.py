@@ -14,7 +14,15 @@ from entityclip.errors import DataError
 from entityclip.reports.examples import Candidate, RetrievalExample
 from entityclip.reports.improvements import first_step, improvements_text
 from entityclip.reports.near_duplicates import SimilarPairs, SimilarPictures
-from entityclip.reports.run_report import ReportContent, RunFacts, StageFact, recall_rows, slice_table, write_report
+from entityclip.reports.run_report import (
+    LabelSummary,
+    ReportContent,
+    RunFacts,
+    StageFact,
+    recall_rows,
+    slice_table,
+    write_report,
+)
 from entityclip.schemas import (
     SLICES,
     EvalReport,
@@ -205,13 +213,14 @@ def test_a_page_with_everything_needs_no_network_and_no_script(tmp_path: Path) -
         losses=losses,
         examples=[example(rank=1), example(rank=7)],
         similar=[similar("in two splits")],
+        labels=LabelSummary(1234, 800, entities=5, words=[("丸い赤いやかん", ["apelsin", "tropicana"])]),
         decision=decision(promoted=True),
         release=Release(version="v1.1.0", commit="c0ffee", model_fingerprint="9b1f", data_hash="4f"),
         commands={"Serve the model": "bentoml serve entityclip:v1.1.0"},
     )
     names = [tag for tag, _ in page.tags]
     assert names.count("svg") == 3
-    assert names.count("section") == 9
+    assert names.count("section") == 10
     assert not {"script", "link", "iframe", "object"} & set(names)
     assert all(a["src"].startswith("data:image/jpeg;base64,") for tag, a in page.tags if tag == "img" and a["src"])
     anchors = {a["href"][1:] for tag, a in page.tags if tag == "a" and a["href"]}
@@ -219,6 +228,8 @@ def test_a_page_with_everything_needs_no_network_and_no_script(tmp_path: Path) -
     for expected in ("v1.1.0 is the new champion", "丸い赤いやかん", "1 min 1 s", "4f0e.dir", "bentoml serve"):
         assert expected in page.text
     assert "1,234 pairs of similar pictures in two splits" in page.text
+    assert "1,234 pictures were read; 800 have text" in page.text
+    assert "apelsin" in page.text
 
 
 def test_parts_that_are_not_there_are_left_out(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from entityclip.data.pairs.ids import digest, entity_id, normalised, pair_id, so
 from entityclip.data.pairs.schemas import (
     ENTITIES,
     EXPLANATIONS,
+    LABELS,
     NEAR_DUPLICATES,
     PAIRS,
     SCHEMA_VERSION,
@@ -34,6 +35,7 @@ from entityclip.data.pairs.tables import (
 __all__ = [
     "ENTITIES",
     "EXPLANATIONS",
+    "LABELS",
     "NEAR_DUPLICATES",
     "PAIRS",
     "ROW_GROUP_BYTES",

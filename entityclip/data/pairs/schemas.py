@@ -86,5 +86,9 @@ SOURCE_PROVIDED = _described(
 NEAR_DUPLICATES = _described([("image_sha256", pa.string()), ("near_sha256", pa.string()), ("kind", pa.string())])
 """One row per two pictures that resemble each other or belong together; ``kind`` as in ``split_groups``."""
 
+LABELS = _described([("image_sha256", pa.string()), ("lines", pa.list_(pa.string())), ("reader", pa.string())])
+"""One row per picture that was read, also where nothing is printed on it; ``lines`` in reading order, without those
+that hold personal data."""
+
 EXPLANATIONS = _described([(name, pa.string()) for name in ExplanationRecord.model_fields])
 """One row per text about an entity; an entity may have several."""

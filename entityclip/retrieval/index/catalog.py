@@ -15,6 +15,7 @@ from entityclip.data import pairs
 from entityclip.data.images import strip_metadata
 from entityclip.errors import ConfigError, ImageError
 from entityclip.model.checkpoint import LoadedModel
+from entityclip.retrieval.index import spelling
 from entityclip.retrieval.index.changes import TEXTS, Change, Changes, picture_id
 from entityclip.retrieval.index.entities import ENTITY_COLUMNS, EntityIndex, as_read, slice_of
 from entityclip.retrieval.index.fulltext import FullText, Named
@@ -43,7 +44,9 @@ class TextMatches:
     explained: frozenset[int] = frozenset()
     """Entities whose explanation does."""
     captioned: frozenset[str] = frozenset()
-    """Pictures (pair_id) whose caption does."""
+    """Pictures (pair_id) whose caption does, or the text that is printed on them."""
+    printed: Mapping[str, str] = field(default_factory=dict)
+    """Picture of the release (pair_id) -> the piece of the text on it that holds every word."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +105,13 @@ class Catalog:
         near = {} if exact else self._numbered(snapshot, lambda found: found.nearly(text))
         names, _ = self._holding(snapshot, text, "names")
         explained, captioned = self._holding(snapshot, text, "texts")
-        return TextMatches(exact, near, names, explained, captioned)
+        return TextMatches(exact, near, names, explained, captioned, self._printed_on(captioned, text))
+
+    def _printed_on(self, pictures: frozenset[str], text: str) -> dict[str, str]:
+        """The pictures on which every word of ``text`` is printed -> that piece."""
+        wanted = spelling.query_words(text)
+        found = ((pair_id, spelling.piece(on, wanted)) for pair_id, on in self._text.labels(pictures).items())
+        return {pair_id: piece for pair_id, piece in found if piece is not None}
 
     def printed(self, line: str, snapshot: Snapshot) -> dict[int, str]:
         """Entities whose name or code is in a line that is printed on a picture -> that name."""

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,6 +44,8 @@ CREATE INDEX IF NOT EXISTS document_entity ON document (entity_id);
 _READ_ONLY = "CREATE VIRTUAL TABLE grams USING fts5 (names, texts, content='', tokenize='ascii')"
 """Smaller, but a row can only be deleted by someone who still has its text."""
 _CHANGEABLE = "CREATE VIRTUAL TABLE IF NOT EXISTS grams USING fts5 (names, texts, tokenize='ascii')"
+_LABELS = "CREATE TABLE label (pair_id TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID"
+"""Only where labels were read."""
 _ENTITY_COLUMNS = ("entity_id", "entity", "aliases", "explanation")
 
 
@@ -58,28 +61,42 @@ class Named:
 
 
 class FullText:
-    """Names and texts of entities, captions of pictures; threads may share it."""
+    """Names and texts of entities, captions of pictures and what is printed on them; threads may share it."""
 
     def __init__(self, connection: sqlite3.Connection, lock: threading.RLock | None = None) -> None:
         self._connection, self._lock = connection, lock or threading.RLock()
 
     @classmethod
-    def create(cls, entities: pd.DataFrame, pictures: pd.DataFrame | None, *, path: Path | None = None) -> FullText:
+    def create(
+        cls,
+        entities: pd.DataFrame,
+        pictures: pd.DataFrame | None,
+        *,
+        labels: pd.DataFrame | None = None,
+        path: Path | None = None,
+    ) -> FullText:
         """The full text of an index's rows, in a new file at ``path`` or in memory.
 
         Args:
             entities: entity_id, entity, aliases, explanation.
             pictures: pair_id, entity_id, entity, caption; a caption that is only the entity's name is left out.
+            labels: entity_id, pair_id, text of the pictures with text on them; None where it was not read.
             path: Replaced when it is there; half of it never is.
         """
         if path is not None:
             with atomic_path(path) as temporary, closing(sqlite3.connect(temporary)) as connection:
-                cls._filled(connection, entities, pictures)
+                cls._filled(connection, entities, pictures, labels)
             return cls.open(path)
-        return cls._filled(sqlite3.connect(":memory:", check_same_thread=False), entities, pictures)
+        return cls._filled(sqlite3.connect(":memory:", check_same_thread=False), entities, pictures, labels)
 
     @classmethod
-    def _filled(cls, connection: sqlite3.Connection, entities: pd.DataFrame, pictures: pd.DataFrame | None) -> FullText:
+    def _filled(
+        cls,
+        connection: sqlite3.Connection,
+        entities: pd.DataFrame,
+        pictures: pd.DataFrame | None,
+        labels: pd.DataFrame | None,
+    ) -> FullText:
         connection.executescript(f"{_SCHEMA}{_READ_ONLY};")
         text, rows = cls(connection), entities.reindex(columns=_ENTITY_COLUMNS, fill_value="")
         with connection:
@@ -89,6 +106,11 @@ class FullText:
                 captioned = pictures[pictures["caption"] != pictures["entity"]]
                 for entity_id, pair_id, caption in _columns(captioned, "entity_id", "pair_id", "caption"):
                     text.put_caption(entity_id, pair_id, caption)
+            if labels is not None:
+                connection.execute(_LABELS)
+                for entity_id, pair_id, printed in _columns(labels, "entity_id", "pair_id", "text"):
+                    connection.execute("INSERT INTO label VALUES (?, ?)", (pair_id, printed))
+                    text.put_caption(entity_id, pair_id, printed)
             connection.execute("INSERT INTO grams (grams) VALUES ('optimize')")
         return text
 
@@ -120,7 +142,7 @@ class FullText:
         self._put_grams(entity_id, "", names=" ".join(names), texts=" ".join(texts))
 
     def put_caption(self, entity_id: str, pair_id: str, caption: str) -> None:
-        """Add what is written under a picture."""
+        """Add what is written under a picture, or printed on it."""
         self._put_grams(entity_id, pair_id, names="", texts=caption)
 
     def _put_grams(self, entity_id: str, pair_id: str, *, names: str, texts: str) -> None:
@@ -206,6 +228,18 @@ class FullText:
             [f"{column} : ({expression})", most + 1],
         )
         return found[:most] if column == "names" or len(found) <= most else []
+
+    @cached_property
+    def _labelled(self) -> bool:
+        return bool(self._all("SELECT name, type FROM sqlite_master WHERE name = 'label'", []))
+
+    def labels(self, pair_ids: Iterable[str]) -> dict[str, str]:
+        """What is printed on those of these pictures that have text; empty where labels were not read."""
+        if not self._labelled:
+            return {}
+        wanted = sorted(pair_ids)
+        marks = ", ".join("?" * len(wanted))
+        return dict(self._all(f"SELECT pair_id, text FROM label WHERE pair_id IN ({marks})", wanted))
 
     def _all(self, query: str, values: Sequence[str | int]) -> list[tuple[str, str]]:
         with self._lock:

@@ -84,6 +84,12 @@ class PictureIndex:
         vectors = np.concatenate([np.zeros((0, model.dim), dtype=np.float32), *(found for _, found in parts)])
         return cls(model.card.fingerprint, frame, finite(vectors, model), parts=model.card.parts)
 
+    def of_split(self, split: Split) -> PictureIndex:
+        """The pictures of one split, for an exact search."""
+        there = (self.rows["split"] == split).to_numpy()
+        rows = self.rows[there].reset_index(drop=True)
+        return PictureIndex(self.fingerprint, rows, self.vectors[there], parts=self.parts)
+
     def save(self, layout: IndexLayout, *, queries: np.ndarray | None = None) -> None:
         """Write the index; an older one in its place is replaced.
 

@@ -1,7 +1,7 @@
 """From similarities and words to hits: an exact code wins, then near ones, then names with the words, then likeness.
 
-Where an explanation or a caption holds every word of the text, words and likeness are fused by their ranks
-(reciprocal rank fusion, Cormack et al. 2009): their scores cannot be compared.
+Where an explanation, a caption or the text on a picture holds every word of the query, words and likeness are fused by
+their ranks (reciprocal rank fusion, Cormack et al. 2009): their scores cannot be compared.
 """
 
 from __future__ import annotations
@@ -48,23 +48,43 @@ def entity_hits(snapshot: Snapshot, question: Question) -> list[Hit]:
     """The ``k`` best entities, best first."""
     similarities = snapshot.similarities(question.query, question.kind, question.where)
     words = question.words
+    printed = _printed(snapshot, words)
+    in_text = [*words.explained, *printed]
     pool = {
         *best(similarities, k=max(POOL, question.k)).tolist(),
         *words.exact,
         *words.near,
         *words.named,
-        *words.explained,
+        *in_text,
     }
     numbers = np.sort(np.fromiter(pool, np.int64, len(pool)))
     numbers = numbers[np.isfinite(similarities[numbers])]
-    order = _order(similarities[numbers], _tiers(numbers, words), np.isin(numbers, list(words.explained)))
+    order = _order(similarities[numbers], _tiers(numbers, words), np.isin(numbers, in_text))
     numbers = numbers[order][: question.k]
     rows, scores = snapshot.entity_rows(numbers), similarities[numbers].tolist()
     why = _likeness(snapshot, numbers, question)
     return [
-        Hit(**_entity(row, number, words), score=score, why=(*_by_words(row, number, question), *like))
+        Hit(
+            **_entity(row, number, words),
+            score=score,
+            why=(*_by_words(row, number, question), *printed.get(number, ()), *like),
+        )
         for number, score, row, like in zip(numbers.tolist(), scores, rows, why, strict=True)
     ]
+
+
+def _printed(snapshot: Snapshot, words: TextMatches) -> dict[int, tuple[Evidence, ...]]:
+    """Entities with the words on one of their pictures -> the first such picture."""
+    found: dict[int, tuple[Evidence, ...]] = {}
+    for pair_id, piece in words.printed.items():
+        for number in snapshot.released.pictures_named([pair_id]).tolist():
+            if not snapshot.gone_pictures[number]:
+                found.setdefault(int(snapshot.owner[number]), (_on_label(pair_id, piece),))
+    return found
+
+
+def _on_label(pair_id: str, piece: str) -> Evidence:
+    return Evidence(by="label", text=piece, pair_id=pair_id)
 
 
 def picture_hits(snapshot: Snapshot, question: Question) -> list[Hit]:
@@ -90,7 +110,12 @@ def picture_hits(snapshot: Snapshot, question: Question) -> list[Hit]:
     entities, shown = snapshot.entity_rows(owners), snapshot.picture_rows(numbers)
     hits = []
     for score, owner, entity, picture in zip(scores.tolist(), owners.tolist(), entities, shown, strict=True):
-        why = (*_by_words(entity, owner, question, caption=picture["caption"]), Evidence(by="picture", score=score))
+        on_label = words.printed.get(picture["pair_id"])
+        why = (
+            *_by_words(entity, owner, question, caption=picture["caption"]),
+            *(() if on_label is None else (_on_label(picture["pair_id"], on_label),)),
+            Evidence(by="picture", score=score),
+        )
         hits.append(Hit(**_entity(entity, owner, words), **picture, score=score, why=why))
     return hits
 

@@ -6,6 +6,7 @@ import re
 from string import Formatter
 from typing import get_args
 
+import pandas as pd
 import pytest
 from hostile_site import png
 from starlette.testclient import TestClient
@@ -13,6 +14,9 @@ from starlette.testclient import TestClient
 from bentos.web.language import preferred
 from bentos.web.render import percent
 from bentos.web.texts import EN, JA
+from entityclip.data import pairs
+from entityclip.retrieval.label_vocabulary import COLUMNS, LabelVocabulary
+from entityclip.retrieval.predictor import Predictor
 from entityclip.schemas import Evidence
 
 JAPANESE = {"accept-language": "ja"}
@@ -152,3 +156,17 @@ def test_an_unknown_address_is_a_page_and_counts_as_one_endpoint(client: TestCli
     assert (missing.status_code, "このアドレスにページはありません" in missing.text) == (404, True)
     assert client.get("/ui", follow_redirects=False).status_code in (307, 308)
     assert client.post("/nowhere").json() == {"error": "Not Found"}
+
+
+def test_a_product_shows_the_words_on_its_labels_as_text(client: TestClient, monkeypatch: pytest.MonkeyPatch):
+    address = f"/ui/product?id={pairs.entity_id('KX-GREEN')}"
+    assert "Words on its labels" not in client.get(address).text
+    words = pd.DataFrame(
+        [(pairs.entity_id("KX-GREEN"), "kettle", "p", word) for word in ("<b>peruna", "arla")], columns=list(COLUMNS)
+    )
+    vocabulary = LabelVocabulary(words, 0.5)
+    monkeypatch.setattr(Predictor, "vocabulary", property(lambda _: vocabulary), raising=False)
+    page = client.get(address).text
+    assert "Words on its labels" in page
+    assert "<bdi>&lt;b&gt;peruna</bdi>" in page
+    assert "写真から読み取った文字" in client.get(address, headers=JAPANESE).text
