@@ -57,6 +57,17 @@ READ_SECONDS = _read_seconds()
 """How long a request waits for the reader of labels; then it is answered without (``ENTITYCLIP_READ_SECONDS``)."""
 
 
+def _review_url() -> str:
+    text = os.environ.get("ENTITYCLIP_REVIEW_URL", "").rstrip("/")
+    if text and not text.startswith(("http://", "https://")):
+        raise ConfigError(f"ENTITYCLIP_REVIEW_URL is {text!r}; expected an address such as https://review.example")
+    return text
+
+
+REVIEW_URL = _review_url()
+"""Address of the review pages, to which the pages of the service link (``ENTITYCLIP_REVIEW_URL``); '' for no link."""
+
+
 def state() -> StateLayout | None:
     """State folder (``ENTITYCLIP_STATE``) with keys, feedback and the active release; None if it is not set."""
     folder = os.environ.get("ENTITYCLIP_STATE")

@@ -12,6 +12,7 @@ import jinja2
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from bentos import settings
 from bentos.middleware.sessions import PAGES, VISITOR, Visitor
 from bentos.web import language
 from bentos.web.language import Language
@@ -125,6 +126,7 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
         "version": _version(site.packages, site.style),
         "scripts": site.scripts,
         "menu": site.menu,
+        "review_url": settings.REVIEW_URL if site is SERVICE else "",
         "visitor": visitor_of(request),
         "fragment": is_fragment(request),
         "here": max(

@@ -188,6 +188,11 @@ class Layout:
         """Who reviews which item at the moment, and every opinion given on the pages; SQLite."""
         return self.work / "review.sqlite"
 
+    @property
+    def audit(self) -> Path:
+        """Changes that people made on the review pages, JSON lines."""
+        return self.work / "audit.jsonl"
+
     def rejected(self, batch: str) -> Path:
         """Rows of a batch that the source could not use: file, row, reason."""
         return self.work / "batches" / batch / "rejected.csv"

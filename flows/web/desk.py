@@ -6,6 +6,7 @@ feedback is one more judgement in the service's spool, under the reviewer's key.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from entityclip.quality.review import PendingText, Review, add_reviews, withdraw
 from entityclip.quality.review.opinions import Opinion, Opinions, Pace
 from entityclip.schemas import Record
 from entityclip.settings import read_config
+from flows.web.audit import AuditLog, Reviewer
 from flows.web.outcome import ReviewItem, row_of, winner_of
 from flows.web.waiting import Waiting
 
@@ -28,14 +30,6 @@ FEEDBACK = "feedback:"
 
 VERDICTS: dict[str, Verdict] = {"accept": "right", "reject": "wrong"}
 """Decision about feedback -> verdict that is stored."""
-
-
-class Reviewer(NamedTuple):
-    """Who decides."""
-
-    name: str
-    key: str
-    """Id of the API key."""
 
 
 class Answer(Record):
@@ -71,7 +65,7 @@ class Desk:
 
     def __init__(self, layout: Layout, *, spool: Spool | None = None, opinions: int = 1) -> None:
         self.layout, self.waiting, self._needed, self._spool = layout, Waiting(layout), opinions, spool
-        self.opinions = Opinions(layout.review_desk)
+        self.opinions, self.audit = Opinions(layout.review_desk), AuditLog(layout.audit)
         self._known_claims: tuple[tuple[JudgedRow, ...], tuple[str, ...], dict[str, DoubtfulClaim]] | None = None
 
     # ------------------------------------------------------------ the queue
@@ -177,6 +171,7 @@ class Desk:
         for one in taken:
             if one.item.startswith(FEEDBACK) and self._spool is not None:
                 self._spool.withdraw(JudgedRow.model_validate_json(one.stored).id)
+            self.audit.record(reviewer, "undo", one.item, before=_logged(one), after=_logged(one, "replaced"))
         return len(taken)
 
     def _review(self, reviewer: Reviewer, items: Sequence[ReviewItem], answer: Answer) -> int:
@@ -199,6 +194,10 @@ class Desk:
             given += [*copied, opinion]
         add_reviews(self.layout.reviews, rows, overrule=True)
         self.opinions.add(given, settled={one.item for one in given} - self._unsettled(items, given))
+        for opinion in given:
+            if not opinion.at:
+                was, now = _logged(opinion, "replaced"), _logged(opinion)
+                self.audit.record(reviewer, "decide", opinion.item, before=was, after=now)
         return len(items)
 
     def _before(self, item: ReviewItem) -> tuple[Opinion, ...]:
@@ -258,8 +257,17 @@ class Desk:
         )
         opinion = Opinion(item=item.id, reviewer=reviewer.name, stored=kept.model_dump_json(), **answer.model_dump())
         self.opinions.add([opinion], settled={item.id})
+        self.audit.record(reviewer, "judge", item.id, after=_logged(opinion))
         return 1
 
 
 def _rows(opinions: Sequence[Opinion], column: str) -> list[Review]:
     return [Review.model_validate_json(text) for one in opinions if (text := getattr(one, column))]
+
+
+def _logged(opinion: Opinion, column: str = "") -> dict[str, Any] | None:
+    """The row that an opinion replaced, or the opinion itself, for the audit log."""
+    if column:
+        text = getattr(opinion, column)
+        return json.loads(text) if text else None
+    return opinion.model_dump(include={"decision", "edited_text", "note"}) | {"stored": bool(opinion.stored)}

@@ -17,6 +17,7 @@ from entityclip.errors import EntityClipError, WorkspaceError
 from entityclip.paths import Layout
 from entityclip.schemas import SLICES, Approval, EvalReport, Metric, PromotionDecision
 from flows.approve import resolve
+from flows.web.audit import AuditLog, Reviewer
 from flows.web.review_pages import reviewer_of
 from flows.web.waiting import Cached
 from flows.workspace.history import HistoryEntry, history_entries
@@ -62,7 +63,7 @@ class ReleaseHistory:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self._facts = Cached(self._files, self._read)
+        self._facts, self._audit = Cached(self._files, self._read), AuditLog(layout.audit)
 
     def facts(self) -> ReleaseFacts:
         """What the page shows.
@@ -72,7 +73,7 @@ class ReleaseHistory:
         """
         return self._facts.get()
 
-    def answer(self, version: str, *, approve: bool, name: str, comment: str) -> Approval:
+    def answer(self, version: str, *, approve: bool, who: Reviewer, comment: str) -> Approval:
         """Approve or decline a release; the same as ``entityclip approve``.
 
         Raises:
@@ -80,7 +81,10 @@ class ReleaseHistory:
             ConfigError: There is no open request for this version, or it has expired.
         """
         with workspace_lock(self.layout, wait=False):
-            return resolve(self.layout, version, approve=approve, name=name, comment=comment)
+            answered = resolve(self.layout, version, approve=approve, name=who.name, comment=comment)
+        action = "approve" if approve else "decline"
+        self._audit.record(who, action, version, after=answered.model_dump(mode="json"))
+        return answered
 
     def _files(self) -> list[Path]:
         layout, git = self.layout, self.layout.root / ".git"
@@ -173,12 +177,12 @@ async def answer(request: Request) -> Response:
     """Approve or decline a release that waits."""
     form = await read_form(request)
     releases: ReleaseHistory = request.app.state.releases
-    fields, name = form.fields, reviewer_of(request).name
+    fields, who = form.fields, reviewer_of(request)
     approve, comment = fields.get("answer") == "approve", " ".join(fields.get("comment", "").split())
     if fields.get("answer") not in ("approve", "decline"):
         return await run_in_threadpool(_page, request, problem="not_stored", refusal="expected approve or decline")
     try:
-        await run_in_threadpool(releases.answer, fields.get("version", ""), approve=approve, name=name, comment=comment)
+        await run_in_threadpool(releases.answer, fields.get("version", ""), approve=approve, who=who, comment=comment)
     except EntityClipError as error:
         return await run_in_threadpool(_page, request, problem="not_stored", refusal=str(error))
     done = "approved" if approve else "declined"

@@ -21,7 +21,8 @@ from bentos.web.render import HEADERS, render, visitor_of
 from entityclip.data.thumbnails import thumbnail
 from entityclip.errors import ConfigError, DataError, ImageError
 from entityclip.quality.review import PendingText
-from flows.web.desk import Answer, Desk, Reviewer
+from flows.web.audit import Reviewer
+from flows.web.desk import Answer, Desk
 from flows.web.model_view import ModelAnswer, ModelView
 from flows.web.outcome import ReviewItem
 

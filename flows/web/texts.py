@@ -9,7 +9,6 @@ from bentos.web import texts
 from bentos.web.language import Language
 
 EN: Final = {
-    "review": "Review",
     "releases": "Releases",
     "back": "Back to the review",
     "sign_in_lead": "The pages open with an API key that has the scopes “query” and “review”. The session ends after "
@@ -135,7 +134,6 @@ EN: Final = {
 }
 
 JA: Final = {
-    "review": "レビュー",
     "releases": "リリース",
     "back": "レビューに戻る",
     "sign_in_lead": "「query」と「review」の権限を持つ API キーでサインインします。"

@@ -11,6 +11,7 @@ import pytest
 from hostile_site import png
 from starlette.testclient import TestClient
 
+from bentos import settings
 from bentos.web.language import preferred
 from bentos.web.render import percent
 from bentos.web.texts import EN, JA
@@ -75,6 +76,12 @@ def test_the_empty_page_shows_some_of_the_catalogue(client: TestClient):
     page = client.get("/ui/").text
     assert "From the catalogue" in page
     assert len(names(page)) == 6
+
+
+def test_the_service_links_to_the_review_pages(client: TestClient, monkeypatch):
+    assert "/ui/review" not in client.get("/ui/").text
+    monkeypatch.setattr(settings, "REVIEW_URL", "https://review.example")
+    assert '<a href="https://review.example/ui/review">Review</a>' in client.get("/ui/").text
 
 
 def test_a_form_with_words_alone_leads_to_an_address(client: TestClient):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import shutil
 import time
 from datetime import UTC, datetime
@@ -133,6 +134,14 @@ def test_undo_and_skip(layout: Layout, person: PersonMaker) -> None:
     assert len(decisions(layout)) == 1
     assert "Taken back: 1." in ana.send("undo")
     assert (ana.item, decisions(layout)) == (second, {})
+    logged = [json.loads(line) for line in layout.audit.read_text().splitlines()]
+    assert [(one["who"], one["action"], one["about"]) for one in logged] == [
+        ("Ana", "decide", second),
+        ("Ana", "undo", second),
+    ]
+    assert logged[0]["after"]["decision"] == logged[1]["before"]["decision"] == "accept"
+    assert logged[0]["before"] is logged[1]["after"] is None
+    assert layout.audit.stat().st_mode & 0o077 == 0
     assert "Taken back: 0." in ana.send("undo")
     for _ in range(11):
         assert ana.item != first
