@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,11 +10,16 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 from xml.etree import ElementTree
 
-from entityclip.annotation.export import CHOICE
+from entityclip.annotation.export import BOX, CHOICE
+from entityclip.annotation.regions import Box, box_of, overlap
+from entityclip.data.images import MIN_SIDE, opened
 from entityclip.data.sources.table_files import open_table
-from entityclip.errors import ConfigError, SourceError
+from entityclip.errors import ConfigError, ImageError, SourceError
 from entityclip.schemas import Annotation, Rejection
 from entityclip.storage.csv_files import unguarded
+
+SAME = 0.5
+"""Intersection over union from which on a person's box is the one that was found, moved a little."""
 
 CorrectionFormat = Literal["csv", "label-studio", "cvat", "coco"]
 
@@ -25,6 +31,8 @@ class Correction:
     file: str
     entity: str
     """Name; '' for nothing that is in the catalogue."""
+    places: tuple[tuple[str, Box], ...] | None = None
+    """Entities with their boxes, where the file has boxes that are not the whole picture."""
     confirmed: bool = False
     """Whether a person has certainly looked at it. In a table, an untouched row may never have been read."""
     person: str = ""
@@ -41,6 +49,8 @@ class TagJudgement:
     entity_id: str
     entity: str
     person: str
+    box: Box | None = None
+    """The part of the picture that it is about; None: all of it."""
 
 
 def read_corrections(path: Path, *, of: CorrectionFormat) -> list[Correction]:
@@ -68,11 +78,14 @@ def judged(corrections: Iterable[Correction], annotations: Mapping[str, Annotati
     """What the corrections say about the tags of their pictures.
 
     A confirmed tag was right. Where a person names another entity, a sure tag was wrong and theirs is missing. A file
-    without an annotation says nothing.
+    without an annotation says nothing. Of a picture with regions, each box is judged by itself.
     """
     for one in corrections:
         annotation = annotations.get(one.file)
         if annotation is None or annotation.problem:
+            continue
+        if annotation.regions is not None and one.places is not None:
+            yield from _judged_regions(one, annotation)
             continue
         sure = annotation.sure
         if sure is not None and sure.entity == one.entity:
@@ -84,6 +97,46 @@ def judged(corrections: Iterable[Correction], annotations: Mapping[str, Annotati
         if one.entity:
             key = next((tag.entity_id for tag in annotation.tags if tag.entity == one.entity), "")
             yield TagJudgement(one.file, annotation.release, "missing", key, one.entity, one.person)
+
+
+def part_of(data: bytes, box: Box | None) -> bytes:
+    """The picture in ``data``, or the part in ``box`` as a PNG.
+
+    Raises:
+        ImageError: The picture cannot be used, or nothing of it is in the box.
+    """
+    if box is None:
+        return data
+    with opened(data) as picture:
+        inside = Box(max(0, box.left), max(0, box.top), min(picture.width, box.right), min(picture.height, box.bottom))
+        if min(inside.right - inside.left, inside.bottom - inside.top) < MIN_SIDE:
+            raise ImageError(f"the box {tuple(box)} holds too little of {picture.width} x {picture.height} pixels")
+        stream = io.BytesIO()
+        picture.crop(inside).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _judged_regions(one: Correction, annotation: Annotation) -> Iterator[TagJudgement]:
+    """A region that a person kept was right, one that is gone or was renamed is wrong, and a new box is missing."""
+    known = {tag.entity: tag.entity_id for tag in annotation.tags}
+    known |= {region.entity: region.entity_id for region in annotation.found}
+    there = [(region.entity, box_of(region)) for region in annotation.found]
+    drawn = list(one.places or ())
+    for entity, box in there:
+        kept = _taken(entity, box, drawn)
+        if one.confirmed or not kept:
+            verdict: Literal["right", "wrong"] = "right" if kept else "wrong"
+            yield TagJudgement(one.file, annotation.release, verdict, known[entity], entity, one.person, box)
+    for entity, box in drawn:
+        yield TagJudgement(one.file, annotation.release, "missing", known.get(entity, ""), entity, one.person, box)
+
+
+def _taken(entity: str, box: Box, drawn: list[tuple[str, Box]]) -> bool:
+    """Take the box of this entity that is at the same place out of ``drawn``; whether there was one."""
+    same = [place for place in drawn if place[0] == entity and overlap(place[1], box) >= SAME]
+    if same:
+        drawn.remove(max(same, key=lambda place: overlap(place[1], box)))
+    return bool(same)
 
 
 # ---------------------------------------------------------------- formats
@@ -107,8 +160,21 @@ def _label_studio(path: Path) -> Iterator[Correction]:
             if annotation.get("was_cancelled"):
                 continue
             chosen = [r["value"]["choices"][0] for r in annotation["result"] if r["from_name"] == CHOICE]
+            places = tuple(_rectangle(r) for r in annotation["result"] if r["from_name"] == BOX)
             person = _person(annotation.get("completed_by", ""))
-            yield Correction(task["data"]["file"], chosen[0] if chosen else "", confirmed=True, person=person)
+            entity = chosen[0] if chosen else ""
+            yield Correction(task["data"]["file"], entity, places=places, confirmed=True, person=person)
+
+
+def _rectangle(result: dict[str, Any]) -> tuple[str, Box]:
+    """A box of Label Studio, which is in percent of the picture."""
+    value, across, down = result["value"], result["original_width"] / 100, result["original_height"] / 100
+    corner = value["x"] * across, value["y"] * down
+    return value["rectanglelabels"][0], _box(*corner, value["width"] * across, value["height"] * down)
+
+
+def _box(left: float, top: float, width: float, height: float) -> Box:
+    return Box(*(round(value) for value in (left, top, left + width, top + height)))
 
 
 def _person(completed_by: Any) -> str:
@@ -118,20 +184,26 @@ def _person(completed_by: Any) -> str:
 
 def _cvat(path: Path) -> Iterator[Correction]:
     for image in ElementTree.parse(path).getroot().iter("image"):
-        tag = image.find("tag")
-        name = image.attrib["name"]
-        if tag is None:
-            yield Correction(name, "")
-        else:
-            yield Correction(name, tag.attrib["label"], confirmed=tag.get("source") == "manual")
+        tag, drawn = image.find("tag"), image.findall("box")
+        entity = "" if tag is None else tag.attrib["label"]
+        manual = any(shape.get("source") == "manual" for shape in (*drawn, *([] if tag is None else [tag])))
+        corners = ("xtl", "ytl", "xbr", "ybr")
+        places = tuple(
+            (box.attrib["label"], Box(*(round(float(box.attrib[corner])) for corner in corners))) for box in drawn
+        )
+        yield Correction(image.attrib["name"], entity, places=places, confirmed=manual)
 
 
 def _coco(path: Path) -> Iterator[Correction]:
     dataset = json.loads(path.read_text(encoding="utf-8"))
     names = {category["id"]: category["name"] for category in dataset["categories"]}
-    found = {annotation["image_id"]: names[annotation["category_id"]] for annotation in dataset["annotations"]}
+    found: dict[int, list[tuple[str, Box]]] = {}
+    for annotation in dataset["annotations"]:
+        place = names[annotation["category_id"]], _box(*annotation["bbox"])
+        found.setdefault(annotation["image_id"], []).append(place)
     for image in dataset["images"]:
-        yield Correction(image["file_name"], found.get(image["id"], ""))
+        places = tuple(found.get(image["id"], ()))
+        yield Correction(image["file_name"], places[-1][0] if places else "", places=places)
 
 
 _READERS: dict[CorrectionFormat, Callable[[Path], Iterator[Correction]]] = {

@@ -1,7 +1,7 @@
 """Annotations as files of the tools that people work in. Each is written whole or not at all.
 
-A tag is about the whole picture: where a format wants a box, the box is the picture. Formats with categories get the
-sure tag alone; a picture of something unknown has none.
+Formats with categories get what was found for sure: regions, or the sure tag of the whole picture, whose box is the
+picture. A picture of something unknown has none.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import pyarrow.parquet as pq
 
 from entityclip.errors import ConfigError
 from entityclip.paths import AnnotationLayout
-from entityclip.schemas import Annotation, Tag
+from entityclip.schemas import Annotation, Region, Tag
 from entityclip.storage import atomic_path, atomic_write, csv_file
 
 Format = Literal["csv", "jsonl", "coco", "label-studio", "cvat", "yolo", "datasets"]
 Writer = Callable[[Sequence[Annotation], AnnotationLayout], None]
 
-CHOICE, PICTURE = "entity", "picture"
-"""Names of the control and the object in Label Studio's interface."""
+CHOICE, BOX, PICTURE = "entity", "place", "picture"
+"""Names of the controls and the object in Label Studio's interface."""
 
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that a file name may hold and an XML file may not."""
@@ -64,27 +64,27 @@ def _object(one: Annotation) -> dict[str, Any]:
 
 
 def _coco(annotations: Sequence[Annotation], layout: AnnotationLayout) -> None:
-    number = {tag.entity_id: n for n, tag in enumerate(_categories(annotations), start=1)}
+    number = {entity_id: n for n, entity_id in enumerate(_categories(annotations), start=1)}
     images: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
     for n, one in enumerate(_usable(annotations), start=1):
         images.append({"id": n, "file_name": one.file, "width": one.width, "height": one.height})
-        if one.sure:
-            found.append(
-                {
-                    "id": len(found) + 1,
-                    "image_id": n,
-                    "category_id": number[one.sure.entity_id],
-                    "bbox": [0, 0, one.width, one.height],
-                    "area": one.width * one.height,
-                    "iscrowd": 0,
-                    "segmentation": [],
-                    "score": round(one.sure.confidence, 4),
-                }
-            )
+        found += [
+            {
+                "id": len(found) + place,
+                "image_id": n,
+                "category_id": number[region.entity_id],
+                "bbox": [region.left, region.top, region.width, region.height],
+                "area": region.width * region.height,
+                "iscrowd": 0,
+                "segmentation": [],
+                "score": round(region.confidence, 4),
+            }
+            for place, region in enumerate(one.found, start=1)
+        ]
     categories = [
-        {"id": number[tag.entity_id], "name": tag.entity, "entity_id": tag.entity_id}
-        for tag in _categories(annotations)
+        {"id": number[entity_id], "name": name, "entity_id": entity_id}
+        for entity_id, name in _categories(annotations).items()
     ]
     dataset = {"info": {}, "licenses": [], "images": images, "annotations": found, "categories": categories}
     atomic_write(layout.coco, json.dumps(dataset, ensure_ascii=False) + "\n")
@@ -103,6 +103,7 @@ def _label_studio(annotations: Sequence[Annotation], layout: AnnotationLayout) -
             }
             for tag in _sure(one)
         ]
+        result += [_rectangle(region, one) for region in one.regions or ()]
         score = round(one.sure.confidence, 4) if one.sure else 0.0
         data = {PICTURE: f"/data/local-files/?d={quote(one.file)}", "file": one.file, "explanation": one.explanation}
         tasks.append({"data": data, "predictions": [{"model_version": one.release, "score": score, "result": result}]})
@@ -113,8 +114,22 @@ def _label_studio(annotations: Sequence[Annotation], layout: AnnotationLayout) -
     choices = ElementTree.SubElement(view, "Choices", name=CHOICE, toName=PICTURE, choice="single")
     for name in _names(annotations):
         ElementTree.SubElement(choices, "Choice", value=name)
+    if any(one.regions is not None for one in annotations):
+        boxes = ElementTree.SubElement(view, "RectangleLabels", name=BOX, toName=PICTURE)
+        for name in _names(annotations):
+            ElementTree.SubElement(boxes, "Label", value=name)
     ElementTree.indent(view)
     atomic_write(layout.label_studio_config, ElementTree.tostring(view, encoding="unicode") + "\n")
+
+
+def _rectangle(region: Region, one: Annotation) -> dict[str, Any]:
+    """In percent of the picture, as Label Studio wants it."""
+    across, down = 100 / one.width, 100 / one.height
+    value: dict[str, Any] = {"x": region.left * across, "y": region.top * down, "width": region.width * across}
+    value |= {"height": region.height * down, "rotation": 0, "rectanglelabels": [region.entity]}
+    named = {"from_name": BOX, "to_name": PICTURE, "type": "rectanglelabels"}
+    size = {"original_width": one.width, "original_height": one.height}
+    return named | size | {"score": round(region.confidence, 4), "value": value}
 
 
 def _cvat(annotations: Sequence[Annotation], layout: AnnotationLayout) -> None:
@@ -124,7 +139,7 @@ def _cvat(annotations: Sequence[Annotation], layout: AnnotationLayout) -> None:
     for name in _names(annotations):
         label = ElementTree.SubElement(labels, "label")
         ElementTree.SubElement(label, "name").text = name
-        ElementTree.SubElement(label, "type").text = "tag"
+        ElementTree.SubElement(label, "type").text = "any"
         ElementTree.SubElement(label, "attributes")
     for n, one in enumerate(_usable(annotations)):
         attributes = {"id": str(n), "name": _NOT_XML.sub("\ufffd", one.file)}
@@ -132,12 +147,17 @@ def _cvat(annotations: Sequence[Annotation], layout: AnnotationLayout) -> None:
         image = ElementTree.SubElement(root, "image", attributes)
         for tag in _sure(one):
             ElementTree.SubElement(image, "tag", label=tag.entity, source="auto")
+        for region in one.regions or ():
+            corners = {"xtl": region.left, "ytl": region.top}
+            corners |= {"xbr": region.left + region.width, "ybr": region.top + region.height}
+            about = {"label": region.entity, "source": "auto", "occluded": "0"}
+            ElementTree.SubElement(image, "box", about | {name: f"{value:.2f}" for name, value in corners.items()})
     ElementTree.indent(root)
     atomic_write(layout.cvat, ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n")
 
 
 def _yolo(annotations: Sequence[Annotation], layout: AnnotationLayout) -> None:
-    number = {tag.entity_id: n for n, tag in enumerate(_categories(annotations))}
+    number = {entity_id: n for n, entity_id in enumerate(_categories(annotations))}
     with atomic_path(layout.yolo) as folder:
         labels = folder / "labels"
         for one in _usable(annotations):
@@ -145,10 +165,17 @@ def _yolo(annotations: Sequence[Annotation], layout: AnnotationLayout) -> None:
             if path.exists():
                 raise ConfigError(f"yolo: {one.file} and a picture of another suffix have one label file; rename one")
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("".join(f"{number[tag.entity_id]} 0.5 0.5 1 1\n" for tag in _sure(one)))
-        names = {str(number[tag.entity_id]): tag.entity for tag in _categories(annotations)}
-        lines = [f"  {n}: {json.dumps(name, ensure_ascii=False)}\n" for n, name in names.items()]
+            path.write_text("".join(f"{number[region.entity_id]} {_centred(region, one)}\n" for region in one.found))
+        names = _categories(annotations).values()
+        lines = [f"  {n}: {json.dumps(name, ensure_ascii=False)}\n" for n, name in enumerate(names)]
         (folder / "data.yaml").write_text("path: .\ntrain: images\nval: images\nnames:\n" + "".join(lines))
+
+
+def _centred(region: Region, one: Annotation) -> str:
+    """Middle and size as shares of the picture."""
+    middle = (region.left + region.width / 2) / one.width, (region.top + region.height / 2) / one.height
+    size = region.width / one.width, region.height / one.height
+    return " ".join(f"{value:.6g}" for value in (*middle, *size))
 
 
 def _datasets(annotations: Sequence[Annotation], layout: AnnotationLayout) -> None:
@@ -160,13 +187,19 @@ def _datasets(annotations: Sequence[Annotation], layout: AnnotationLayout) -> No
         "unknown": [one.unknown for one in annotations],
         "explanation": [one.explanation for one in annotations],
         "tags": [[tag.entity for tag in one.tags] for one in annotations],
+        "regions": [[region.model_dump(mode="json") for region in one.found] for one in annotations],
         "release": [one.release for one in annotations],
         "problem": [one.problem for one in annotations],
     }
+    region = pa.struct(
+        [("entity_id", pa.string()), ("entity", pa.string()), ("confidence", pa.float64())]
+        + [(name, pa.int32()) for name in ("left", "top", "width", "height")]
+    )
     schema = pa.schema(
         [(name, pa.string()) for name in ("file", "entity", "entity_id")]
         + [("confidence", pa.float64()), ("unknown", pa.bool_()), ("explanation", pa.string())]
-        + [("tags", pa.list_(pa.string())), ("release", pa.string()), ("problem", pa.string())]
+        + [("tags", pa.list_(pa.string())), ("regions", pa.list_(region)), ("release", pa.string())]
+        + [("problem", pa.string())]
     )
     with atomic_path(layout.parquet) as temporary:
         pq.write_table(pa.table(columns, schema=schema), temporary)
@@ -192,12 +225,13 @@ def _sure(one: Annotation) -> list[Tag]:
     return [one.sure] if one.sure else []
 
 
-def _categories(annotations: Sequence[Annotation]) -> list[Tag]:
-    """One sure tag of each entity, by name."""
-    found = {one.sure.entity_id: one.sure for one in annotations if one.sure}
-    return sorted(found.values(), key=lambda tag: (tag.entity, tag.entity_id))
+def _categories(annotations: Sequence[Annotation]) -> dict[str, str]:
+    """entity_id -> name of each entity that was found, by name."""
+    found = {region.entity_id: region.entity for one in annotations for region in one.found}
+    return dict(sorted(found.items(), key=lambda item: (item[1], item[0])))
 
 
 def _names(annotations: Sequence[Annotation]) -> list[str]:
-    """Names of all tags: what a person may correct a tag to."""
-    return sorted({tag.entity for one in annotations for tag in one.tags})
+    """Names of everything that was tagged: what a person may correct a tag to."""
+    tags = {tag.entity for one in annotations for tag in one.tags}
+    return sorted(tags | {region.entity for one in annotations for region in one.found})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from entityclip.annotation.picture_files import PictureFile
+from entityclip.annotation.regions import Box, crops, regions
 from entityclip.data.images import opened
 from entityclip.errors import ImageError
 from entityclip.retrieval import tagging
@@ -19,12 +20,18 @@ from entityclip.retrieval.predictor import Predictor
 from entityclip.retrieval.tagging import PRECISION, TAGS, Shown
 from entityclip.schemas import Annotation, Tag
 
+WINDOWED = 4
+"""Files whose windows are in memory together: about a hundred squares each."""
+
 
 @dataclass(frozen=True, eq=False)
 class _Read:
     """A file as the model takes it, or why it cannot."""
 
-    square: np.ndarray | None = None
+    squares: Sequence[np.ndarray] = ()
+    """The whole picture, then its windows."""
+    boxes: Sequence[Box] = ()
+    """Where they are; none where no regions are wanted."""
     width: int = 0
     height: int = 0
     problem: str = ""
@@ -37,30 +44,43 @@ class PredictorTagger:
         predictor: Model and indexes.
         k: Tags for each picture.
         precision: Target precision of sure tags.
+        regions: Whether to look where in a picture entities are, which takes some dozens of times as long.
         release: Name of the release in the annotations; by default the model's fingerprint.
 
     Raises:
         ConfigError: ``precision`` was not calibrated.
     """
 
-    def __init__(self, predictor: Predictor, *, k: int = TAGS, precision: float = PRECISION, release: str = "") -> None:
-        self._predictor, self._k = predictor, k
+    def __init__(
+        self,
+        predictor: Predictor,
+        *,
+        k: int = TAGS,
+        precision: float = PRECISION,
+        regions: bool = False,
+        release: str = "",
+    ) -> None:
+        self._predictor, self._k, self._regions = predictor, k, regions
         self._bar = tagging.bar_of(predictor.model.card, precision)
         self.model = predictor.model.card.fingerprint
         self._release = release or self.model
 
     def annotate(self, items: Sequence[PictureFile]) -> list[Annotation]:
         """One annotation for each file; files are decoded by several threads, and embedded together."""
+        together = WINDOWED if self._regions else len(items)
         with ThreadPoolExecutor() as pool:
-            read = list(pool.map(self._read, items))
-        found = iter(self.tags([one.square for one in read if one.square is not None]))
+            starts = range(0, len(items), max(1, together))
+            return [one for start in starts for one in self._together(items[start : start + together], pool)]
+
+    def _together(self, items: Sequence[PictureFile], pool: ThreadPoolExecutor) -> Iterator[Annotation]:
+        read = list(pool.map(self._read, items))
+        found = iter(self.tags([square for one in read for square in one.squares]))
         snapshot = self._predictor.catalog.now()
-        return [
-            Annotation(file=item.name, release=self._release, problem=one.problem)
-            if one.square is None
-            else self._annotation(item, one, next(found), snapshot)
-            for item, one in zip(items, read, strict=True)
-        ]
+        for item, one in zip(items, read, strict=True):
+            if one.problem:
+                yield Annotation(file=item.name, release=self._release, problem=one.problem)
+            else:
+                yield self._annotation(item, one, [next(found) for _ in one.squares], snapshot)
 
     def square(self, picture: Image.Image) -> np.ndarray:
         """(3, S, S) uint8 as ``tags`` takes it."""
@@ -82,17 +102,20 @@ class PredictorTagger:
             return _Read(problem=item.problem)
         try:
             with opened(item.read()) as picture:
-                return _Read(self.square(picture), picture.width, picture.height)
+                boxes, parts = crops(picture) if self._regions else ((), [picture])
+                return _Read([self.square(part) for part in parts], boxes, picture.width, picture.height)
         except ImageError as error:
             return _Read(problem=error.reason)
 
-    def _annotation(self, item: PictureFile, read: _Read, tags: list[Tag], snapshot: Snapshot) -> Annotation:
+    def _annotation(self, item: PictureFile, read: _Read, found: list[list[Tag]], snapshot: Snapshot) -> Annotation:
+        tags = found[0]
         return Annotation(
             file=item.name,
             width=read.width,
             height=read.height,
             release=self._release,
             tags=tuple(tags),
+            regions=tuple(regions(read.boxes, found)) if self._regions else None,
             explanation=_explanation(snapshot, tags[0].entity_id) if tags else "",
         )
 

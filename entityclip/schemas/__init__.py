@@ -1,6 +1,6 @@
 """The frozen records that pass between stages. Rows by the thousand travel as Parquet (see ``pairs``)."""
 
-from entityclip.schemas.annotation import Annotation
+from entityclip.schemas.annotation import Annotation, Region
 from entityclip.schemas.answers import EntityEntry, Evidence, Filter, Hit, Match, ModelFacts, Tag
 from entityclip.schemas.base import SLICES, Candidates, IndexKind, Line, Paragraph, Record, Runtime, Split
 from entityclip.schemas.data import (
@@ -61,6 +61,7 @@ __all__ = [
     "QualityReport",
     "Reading",
     "Record",
+    "Region",
     "Rejection",
     "Release",
     "RuleResult",

@@ -66,6 +66,9 @@ def files(
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Tags for each picture.")] = 5,
     precision: Annotated[float, typer.Option(help="Precision of 'sure' tags: 0.8, 0.9, 0.95 or 0.99.")] = 0.9,
+    boxes: Annotated[
+        bool, typer.Option("--boxes", help="Also say coarsely where in the picture each entity is; much slower.")
+    ] = False,
     column: Annotated[str, typer.Option(help="Column of the table with the file names.")] = "file",
     every: Annotated[float, typer.Option(help="Of a video: seconds between two frames that are tagged.")] = 0.5,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count the files.")] = False,
@@ -80,6 +83,7 @@ def files(
     Example:
       entityclip annotate photos/ --to annotated --workspace shop-search
       entityclip annotate files list.csv --to annotated --package PACKAGE --format label-studio --column picture
+      entityclip annotate shelves/ --to annotated --package PACKAGE --boxes --format coco
       entityclip annotate shelf.mp4 --to annotated --package PACKAGE --every 0.5
     """
     from entityclip.annotation import FORMATS, annotate, export, picture_files
@@ -90,7 +94,9 @@ def files(
         raise ConfigError(f"format {unknown[0]!r}: expected one of {', '.join(FORMATS)}")
     layout = AnnotationLayout(to)
     if place.suffix.lower() in VIDEOS and not place.is_dir():
-        tagger, _ = _tagger(workspace, package, service, k=k, precision=precision)
+        if boxes:
+            raise ConfigError("--boxes is for pictures; a video gets intervals")
+        tagger, _ = _tagger(workspace, package, service, k=k, precision=precision, boxes=False)
         last_line(_timeline(place, tagger, layout, every=every), as_json)
         return
     items = picture_files(place, column=column)
@@ -98,7 +104,7 @@ def files(
         typer.echo(f"{len(items):,} files would be tagged")
         last_line({"files": len(items)}, as_json)
         return
-    tagger, settings = _tagger(workspace, package, service, k=k, precision=precision)
+    tagger, settings = _tagger(workspace, package, service, k=k, precision=precision, boxes=boxes)
     layout.root.mkdir(parents=True, exist_ok=True)
     records = Records(layout.records, settings=settings)
     annotations, summary = annotate(items, tagger, records, progress=on_terminal())
@@ -144,6 +150,7 @@ def corrected(
 ) -> None:
     """Take corrections back as feedback; 'entityclip feedback' makes rows of the next data version of them.
 
+    Of a picture with boxes, the part in the box becomes the picture of the entity.
     In a CSV or COCO file only changed rows count: an untouched one may be one that was never read.
 
     \b
@@ -152,7 +159,7 @@ def corrected(
         --workspace shop-search
     """
     from bentos.runtime.feedback import Feedback, Spool
-    from entityclip.annotation.corrections import judged, read_corrections
+    from entityclip.annotation.corrections import judged, part_of, read_corrections
     from entityclip.annotation.picture_files import PictureFile
     from entityclip.annotation.records import Records
 
@@ -168,7 +175,7 @@ def corrected(
             verdict=one.verdict,
             entity_id=one.entity_id,
             entity=one.entity,
-            picture=PictureFile(one.file, folder).read(),
+            picture=part_of(PictureFile(one.file, folder).read(), one.box),
         )
         for one in found
     ]
@@ -182,16 +189,18 @@ def corrected(
 
 
 def _tagger(
-    workspace: Path | None, package: Path | None, service: str | None, *, k: int, precision: float
+    workspace: Path | None, package: Path | None, service: str | None, *, k: int, precision: float, boxes: bool
 ) -> tuple[Tagger, str]:
     """What tags, and the settings that its annotations belong to.
 
     Raises:
-        ConfigError: Not exactly one of the three is given.
+        ConfigError: Not exactly one of the three is given, or ``boxes`` with a service.
         WorkspaceError: The workspace has no champion.
     """
     if [workspace, package, service].count(None) != 2:
         raise ConfigError("give exactly one of --workspace, --package and --service")
+    if service is not None and boxes:
+        raise ConfigError("--boxes is found in this process: give --workspace or --package instead of --service")
     if service is not None:
         from bentos.client import Client
         from flows.tag_by_service import ServiceTagger
@@ -209,8 +218,9 @@ def _tagger(
         card = PackageCard.read(PackageLayout(package).release)
         release = "" if card is None else card.release.version
         predictor = Predictor.load(package, changes=changes)
-        tagger = PredictorTagger(predictor, k=k, precision=precision, release=release)
-    return tagger, json.dumps({"model": tagger.model, "k": k, "precision": precision})
+        tagger = PredictorTagger(predictor, k=k, precision=precision, regions=boxes, release=release)
+    settings = {"model": tagger.model, "k": k, "precision": precision} | ({"boxes": True} if boxes else {})
+    return tagger, json.dumps(settings)
 
 
 def _champion_package(layout: Layout) -> tuple[Path, Path | None]:

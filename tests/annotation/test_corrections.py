@@ -1,15 +1,20 @@
 """What people corrected in a tool comes back as judgements of the tags."""
 
+import io
 import json
 from pathlib import Path
 
 import pytest
-from test_export import ANNOTATIONS, HOSTILE
+from PIL import Image
+from test_export import ANNOTATIONS, HOSTILE, region
 
 from entityclip.annotation import export
-from entityclip.annotation.corrections import Correction, TagJudgement, judged, read_corrections
-from entityclip.errors import ConfigError, SourceError
+from entityclip.annotation.corrections import Correction, TagJudgement, judged, part_of, read_corrections
+from entityclip.annotation.regions import Box
+from entityclip.data.images import decode
+from entityclip.errors import ConfigError, ImageError, SourceError
 from entityclip.paths import AnnotationLayout
+from entityclip.schemas import Annotation
 
 KNOWN = {one.file: one for one in ANNOTATIONS}
 FIRST, SECOND, THIRD = (one.file for one in ANNOTATIONS[:3])
@@ -59,6 +64,39 @@ def test_cvat_and_coco_are_read_back(layout):
     manual = layout.cvat.read_text(encoding="utf-8").replace('source="auto"', 'source="manual"')
     layout.cvat.write_text(manual, encoding="utf-8")
     assert [one.verdict for one in judged(read_corrections(layout.cvat, of="cvat"), KNOWN)] == ["right"]
+
+
+def test_boxes_that_people_moved_renamed_deleted_and_drew_are_judged_one_by_one(layout):
+    kettle, lamp = region("やかん", 0, 0), region("灯", 60, 0)
+    shelf = Annotation(file="棚.png", width=100, height=80, release="v1", regions=(kettle, lamp))
+    known = {shelf.file: shelf}
+    for name, path in (("coco", layout.coco), ("cvat", layout.cvat), ("label-studio", layout.label_studio)):
+        export([shelf], layout, to=name)
+        if name == "label-studio":
+            tasks = json.loads(path.read_text(encoding="utf-8"))
+            tasks[0]["annotations"] = [{"result": tasks[0]["predictions"][0]["result"]}]
+            path.write_text(json.dumps(tasks), encoding="utf-8")
+        untouched = list(judged(read_corrections(path, of=name), known))
+        assert [one.verdict for one in untouched] == (["right", "right"] if name == "label-studio" else [])
+    dataset = json.loads(layout.coco.read_text(encoding="utf-8"))
+    moved, renamed = dataset["annotations"]
+    moved["bbox"] = [2, 1, 40, 41]
+    renamed["category_id"] = moved["category_id"]
+    layout.coco.write_text(json.dumps(dataset), encoding="utf-8")
+    wrong, missing = judged(read_corrections(layout.coco, of="coco"), known)
+    assert (wrong.verdict, wrong.entity, wrong.box) == ("wrong", "灯", Box(60, 0, 100, 40))
+    assert (missing.verdict, missing.entity_id, missing.box) == ("missing", "id-やかん", Box(60, 0, 100, 40))
+
+
+def test_the_part_in_a_box_is_its_picture():
+    picture = Image.new("RGB", (100, 80), "white")
+    picture.paste("red", (60, 0, 100, 40))
+    picture.save(stream := io.BytesIO(), "PNG")
+    part = decode(part_of(stream.getvalue(), Box(60, 0, 130, 40)))
+    assert (part.size, part.getpixel((0, 0))) == ((40, 40), (255, 0, 0))
+    assert part_of(stream.getvalue(), None) == stream.getvalue()
+    with pytest.raises(ImageError, match="holds too little"):
+        part_of(stream.getvalue(), Box(98, 0, 130, 40))
 
 
 def test_a_file_that_was_not_annotated_says_nothing():

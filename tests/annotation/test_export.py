@@ -5,16 +5,21 @@ import json
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pyarrow.parquet as pq
 import pytest
 
 from entityclip.annotation import FORMATS, export
 from entityclip.errors import ConfigError
 from entityclip.paths import AnnotationLayout
-from entityclip.schemas import Annotation, Tag
+from entityclip.schemas import Annotation, Region, Tag
 
 
 def tag(entity: str, confidence: float, *, sure: bool = True) -> Tag:
     return Tag(entity_id=f"id-{entity}", entity=entity, score=confidence, confidence=confidence, above_threshold=sure)
+
+
+def region(entity: str, left: int, top: int, side: int = 40) -> Region:
+    return Region(entity_id=f"id-{entity}", entity=entity, confidence=0.9, left=left, top=top, width=side, height=side)
 
 
 HOSTILE = '=HYPERLINK("x")<script>&"\\'
@@ -100,3 +105,34 @@ def test_yolo_has_a_label_file_for_each_picture(layout):
     with pytest.raises(ConfigError, match=r"b/赤 1\.jpg and a picture of another suffix"):
         export(twice, layout, to="yolo")
     assert sorted(path.read_text() for path in labels.rglob("*.txt")) == before
+
+
+def test_regions_are_boxes_in_every_format_that_has_boxes(tmp_path):
+    layout = AnnotationLayout(tmp_path)
+    shelf = Annotation(file="棚.png", width=100, height=80, release="v1", regions=(region("やかん", 60, 0),))
+    empty = Annotation(file="壁.png", width=100, height=80, release="v1", tags=(tag("KX-2", 0.9),), regions=())
+    assert (shelf.unknown, empty.unknown) == (False, True)
+    for name in FORMATS:
+        export([shelf, empty], layout, to=name)
+    (found,) = json.loads(layout.coco.read_text(encoding="utf-8"))["annotations"]
+    assert (found["image_id"], found["bbox"], found["area"]) == (1, [60, 0, 40, 40], 1600)
+    assert (layout.yolo / "labels" / "棚.txt").read_text() == "0 0.8 0.25 0.4 0.5\n"
+    assert (layout.yolo / "labels" / "壁.txt").read_text() == ""
+    box = ElementTree.parse(layout.cvat).getroot().find("image/box")
+    assert [box.get(corner) for corner in ("label", "xtl", "ytl", "xbr", "ybr")] == [
+        "やかん",
+        "60.00",
+        "0.00",
+        "100.00",
+        "40.00",
+    ]
+    (rectangle,) = json.loads(layout.label_studio.read_text(encoding="utf-8"))[0]["predictions"][0]["result"]
+    assert {name: rectangle["value"][name] for name in ("x", "y", "width", "height")} == {
+        "x": 60,
+        "y": 0,
+        "width": 40,
+        "height": 50,
+    }
+    assert "RectangleLabels" in layout.label_studio_config.read_text(encoding="utf-8")
+    rows = pq.read_table(layout.parquet).to_pylist()
+    assert [[one["entity"] for one in row["regions"]] for row in rows] == [["やかん"], []]
