@@ -27,6 +27,9 @@ class ServiceTagger:
         ServiceError: The service refused a request for another reason than the picture, or did not answer.
     """
 
+    chunks_at_once = 1
+    """Which has ``CONCURRENT`` requests."""
+
     def __init__(self, client: Client, *, k: int, precision: float) -> None:
         self._client, self._k, self._precision = client, k, precision
         self.model = client.about().model.fingerprint

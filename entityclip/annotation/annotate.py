@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 from pydantic import Field
@@ -13,7 +15,7 @@ from entityclip.annotation.records import Records
 from entityclip.schemas import Annotation, Record
 
 CHUNK = 64
-"""Files that are annotated together; what a killed run loses at most."""
+"""Files that are annotated together and kept at once; a killed run loses those in work."""
 
 
 class Tagger(Protocol):
@@ -22,6 +24,11 @@ class Tagger(Protocol):
     @property
     def model(self) -> str:
         """What tags: annotations of another one are made again."""
+        ...
+
+    @property
+    def chunks_at_once(self) -> int:
+        """Chunks that are worth having in work together; each is annotated by a thread."""
         ...
 
     def annotate(self, items: Sequence[PictureFile]) -> list[Annotation]:
@@ -52,9 +59,8 @@ def annotate(
     """
     missing = records.missing(files)
     with tqdm(total=len(files), initial=len(files) - len(missing), unit="file", disable=not progress) as bar:
-        for start in range(0, len(missing), CHUNK):
-            chunk = missing[start : start + CHUNK]
-            records.put(chunk, tagger.annotate(chunk))
+        for chunk, found in _in_order(missing, tagger):
+            records.put(chunk, found)
             bar.update(len(chunk))
     annotations = list(records.read(file.name for file in files))
     return annotations, Summary(
@@ -64,3 +70,19 @@ def annotate(
         unknown=sum(one.unknown for one in annotations),
         problems=sum(bool(one.problem) for one in annotations),
     )
+
+
+def _in_order(
+    missing: Sequence[PictureFile], tagger: Tagger
+) -> Iterator[tuple[Sequence[PictureFile], list[Annotation]]]:
+    """Each chunk with its annotations, in order; the next ones are in work meanwhile."""
+    chunks = (missing[start : start + CHUNK] for start in range(0, len(missing), CHUNK))
+    waiting: deque[tuple[Sequence[PictureFile], Future[list[Annotation]]]] = deque()
+    with ThreadPoolExecutor(tagger.chunks_at_once) as pool:
+        for chunk in chunks:
+            waiting.append((chunk, pool.submit(tagger.annotate, chunk)))
+            if len(waiting) > tagger.chunks_at_once:
+                done, found = waiting.popleft()
+                yield done, found.result()
+        for done, found in waiting:
+            yield done, found.result()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -51,6 +51,9 @@ class PredictorTagger:
         ConfigError: ``precision`` was not calibrated.
     """
 
+    chunks_at_once = 2
+    """One is decoded and embedded, without Python's lock, while the index is searched for the other."""
+
     def __init__(
         self,
         predictor: Predictor,
@@ -74,13 +77,14 @@ class PredictorTagger:
 
     def _together(self, items: Sequence[PictureFile], pool: ThreadPoolExecutor) -> Iterator[Annotation]:
         read = list(pool.map(self._read, items))
-        found = iter(self.tags([square for one in read for square in one.squares]))
-        snapshot = self._predictor.catalog.now()
+        tags = self.tags([square for one in read for square in one.squares])
+        found, first = iter(tags), {some[0].entity_id for some in tags if some}
+        explanations = _explanations(self._predictor.catalog.now(), first)
         for item, one in zip(items, read, strict=True):
             if one.problem:
                 yield Annotation(file=item.name, release=self._release, problem=one.problem)
             else:
-                yield self._annotation(item, one, [next(found) for _ in one.squares], snapshot)
+                yield self._annotation(item, one, [next(found) for _ in one.squares], explanations)
 
     def square(self, picture: Image.Image) -> np.ndarray:
         """(3, S, S) uint8 as ``tags`` takes it."""
@@ -107,7 +111,9 @@ class PredictorTagger:
         except ImageError as error:
             return _Read(problem=error.reason)
 
-    def _annotation(self, item: PictureFile, read: _Read, found: list[list[Tag]], snapshot: Snapshot) -> Annotation:
+    def _annotation(
+        self, item: PictureFile, read: _Read, found: list[list[Tag]], explanations: dict[str, str]
+    ) -> Annotation:
         tags = found[0]
         return Annotation(
             file=item.name,
@@ -116,10 +122,12 @@ class PredictorTagger:
             release=self._release,
             tags=tuple(tags),
             regions=tuple(regions(read.boxes, found)) if self._regions else None,
-            explanation=_explanation(snapshot, tags[0].entity_id) if tags else "",
+            explanation=explanations.get(tags[0].entity_id, "") if tags else "",
         )
 
 
-def _explanation(snapshot: Snapshot, entity_id: str) -> str:
-    number = snapshot.number_of(entity_id)
-    return "" if number is None else str(snapshot.entity_rows(np.array([number]))[0]["explanation"] or "")
+def _explanations(snapshot: Snapshot, entity_ids: Collection[str]) -> dict[str, str]:
+    """The explanations of those of these entities that can be found, as they were written."""
+    numbers = [number for added in (True, False) for number in snapshot.numbers(entity_ids, added=added)]
+    rows = snapshot.entity_rows(np.array(numbers, np.int64))
+    return {row["entity_id"]: str(row["explanation"] or "") for row in rows}

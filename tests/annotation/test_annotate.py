@@ -74,7 +74,7 @@ class Stopped(Exception):
 class StopsAt:
     """A tagger that is stopped at its n-th chunk."""
 
-    model = "m"
+    model, chunks_at_once = "m", 2
 
     def __init__(self, tagger: PredictorTagger, chunk: int) -> None:
         self.tagger, self.left = tagger, chunk

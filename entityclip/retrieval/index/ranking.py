@@ -190,7 +190,8 @@ def nearest_photographs(snapshot: Snapshot, entities: np.ndarray, picture: np.nd
     """For each entity the one of its own photographs that ``picture`` (D,) is most similar to; None without any."""
     numbers = snapshot.pictures_of(entities.tolist())
     scores, owners = snapshot.picture_vectors(numbers) @ picture, snapshot.owner[numbers]
-    first = {owner: at for at, owner in sorted(enumerate(owners.tolist()), key=lambda found: scores[found[0]])}
+    order = np.argsort(scores, kind="stable")  # ascending: the last one of an owner stays
+    first = dict(zip(owners[order].tolist(), order.tolist(), strict=True))
     shown = snapshot.picture_rows(numbers[list(first.values())])
     found = {
         owner: Evidence(by="photograph", score=float(scores[at]), pair_id=row["pair_id"], path=row["path"])

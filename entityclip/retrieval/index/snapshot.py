@@ -212,6 +212,8 @@ class Snapshot:
         known = np.fromiter(map(self._released_number, wanted), np.int64, len(wanted))
         found = self.released.pictures_of(known)
         found = found[~self.gone_pictures[found]]
+        if len(self.owner) == len(self.gone_pictures):
+            return found
         late = np.flatnonzero(np.isin(self.owner[len(self.gone_pictures) :], wanted)) + len(self.gone_pictures)
         return np.concatenate([found, late])
 
@@ -255,6 +257,8 @@ def _shown(rows: pd.DataFrame, columns: tuple[str, ...]) -> pa.Table:
 def _records(known: pa.Table, late: pa.Table, numbers: np.ndarray) -> list[dict[str, Any]]:
     """Rows of both tables, numbered through, in the order of ``numbers``."""
     first = len(known)
+    if not (numbers >= first).any():
+        return known.take(numbers).to_pylist()
     old = iter(known.take(numbers[numbers < first]).to_pylist())
     new = iter(late.take(numbers[numbers >= first] - first).to_pylist())
     return [next(old if number < first else new) for number in numbers]
