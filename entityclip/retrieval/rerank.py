@@ -156,13 +156,17 @@ def _read(model: LoadedModel, images: Iterable[Image.Image]) -> TowerOutput:
 
 # ---------------------------------------------------------------- gain and cost
 @dataclass(frozen=True, eq=False)
-class _Shortlists:
+class Shortlists:
     """What search and head say about the first K entities of Q pictures."""
 
-    truth: np.ndarray  # (Q,) row of the right entity
-    candidates: np.ndarray  # (Q, K)
-    similarities: np.ndarray  # (Q, K)
-    odds: np.ndarray  # (Q, K)
+    truth: np.ndarray
+    """(Q,) row of the right entity."""
+    candidates: np.ndarray
+    """(Q, K) rows of the entities that were found."""
+    similarities: np.ndarray
+    """(Q, K) in the mixed index."""
+    odds: np.ndarray
+    """(Q, K) log-odds of the head."""
 
     def hits(self, weight: float, *, scale: float) -> np.ndarray:
         """(Q,) whether the right entity comes first."""
@@ -199,7 +203,7 @@ def measure_rerank(
         raise ConfigError(f"re-ranking of {first} entities; expected at least 1")
     known = PictureIndex.build(model, data, split="train", progress=progress)
     entities = EntityIndex.build(model, data, pictures=known, progress=progress)
-    lists = _shortlists(model, entities, data, split=split, first=first, most=most, progress=progress)
+    lists = shortlists(model, entities, data, split=split, first=first, most=most, progress=progress)
     slices = entities.rows["slice"].to_numpy()[lists.truth]
     before = lists.hits(0.0, scale=model.scale)
     tried = []
@@ -233,16 +237,22 @@ def calibrate_rerank(model: LoadedModel, data: DataLayout, *, split: Split = "va
     return measure_rerank(model, data, split=split, most=PICTURES, progress=progress).helpful()
 
 
-def _shortlists(
+def shortlists(
     model: LoadedModel,
     entities: EntityIndex,
     data: DataLayout,
     *,
     split: Split,
     first: int,
-    most: int | None,
-    progress: bool,
-) -> _Shortlists:
+    most: int | None = None,
+    progress: bool = False,
+) -> Shortlists:
+    """The first ``first`` entities of the mixed index for each picture of a split, judged by search and head.
+
+    Raises:
+        ConfigError: The model was trained without the matching term.
+        DataError: The data are incomplete, or the split holds no picture.
+    """
     parts: list[tuple[np.ndarray, ...]] = []
     entity_of = _queried_pictures(data, split=split, most=most)
     with tqdm(total=len(entity_of), desc="re-ranking", unit="picture", disable=not progress) as bar:
@@ -255,7 +265,7 @@ def _shortlists(
             truth = entities.rows_of([entity_of[pair_id] for pair_id, _ in chunk])
             parts.append((truth, candidates, np.take_along_axis(similarities, candidates, axis=1), judged))
             bar.update(len(chunk))
-    return _Shortlists(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return Shortlists(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def _queried_pictures(data: DataLayout, *, split: Split, most: int | None) -> dict[str, str]:
