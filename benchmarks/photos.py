@@ -93,7 +93,7 @@ def photos(
     counts = require_complete(complete)
     right: dict[str, pd.Series] = {}
     for split in (name for name in SPLITS if counts.get(name)):
-        table = evaluate(model, complete, split=split, progress=False)[1]
+        table = evaluate(model, complete, split=split, cross_fit=False, progress=False)[1]
         ours = table[(table["index"] == "mixed") & (table["direction"] == "image_to_text")].set_index("pair_id")
         right[split] = ours["rank"] == 1
     return right, {"plan": json.loads(run.plan.read_text()), "seconds": round(card.metrics["seconds"], 1)}

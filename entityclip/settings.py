@@ -17,7 +17,7 @@ from entityclip.explanations.config import SourceConfig, WriterConfig
 from entityclip.model.backbones.config import BackboneConfig
 from entityclip.monitoring.drift import DriftPolicy
 from entityclip.monitoring.feedback import FeedbackPolicy
-from entityclip.schemas import PromotionPolicy, Record
+from entityclip.schemas import PromotionPolicy, Record, SealedPolicy
 from entityclip.schemas.renamed import refuse_renamed
 from entityclip.storage import atomic_write
 
@@ -126,6 +126,10 @@ class WorkspaceConfig(Record):
 
     promotion: PromotionPolicy = Field(
         default=PromotionPolicy(), description="When a newly trained model replaces the champion."
+    )
+    sealed: SealedPolicy = Field(
+        default=SealedPolicy(),
+        description="Pictures that decide nothing and are opened once for each promoted release.",
     )
     explain: WriterConfig = Field(
         default=SourceConfig(), description="Who writes explanations: source, transformers, openai or custom."

@@ -75,6 +75,11 @@ def test_a_release_is_one_commit_with_data_rules_model_and_reports(first: Journe
     assert quality is not None
     assert str(layout.root) not in quality.model_dump_json()
     assert folder_hash(layout.data.root) == current.data_hash
+    decision = PromotionDecision.read(layout.report("promotion"))
+    assert decision is not None
+    assert decision.looks is not None
+    assert (decision.looks.deciding, decision.looks.sealed) == (1, None)
+    assert decision.looks.no_sealed.endswith("pictures are fewer than sealed.min_pictures, 20,000")
 
 
 def test_anyone_gets_the_champions_weights_from_the_workspace(first: Journey, tmp_path: Path) -> None:

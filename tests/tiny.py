@@ -31,8 +31,8 @@ def tiny_picture(colour: str, number: int) -> Image.Image:
     return image
 
 
-def tiny_data(root: Path, *, held_out: int = 3) -> DataLayout:
-    """Six entities, ``held_out`` test and one val picture each, one explanation each but for the last."""
+def tiny_data(root: Path, *, held_out: int = 3, sealed: int = 0) -> DataLayout:
+    """Six entities with one val, ``held_out`` test and ``sealed`` pictures each; all but one have an explanation."""
     data = DataLayout(root)
     pairs.start(data)
     entities, rows, explanations = [], [], []
@@ -40,14 +40,14 @@ def tiny_data(root: Path, *, held_out: int = 3) -> DataLayout:
         name = f"KX-{colour.upper()}"
         about = {"entity_id": pairs.entity_id(name), "entity": name, "language": "en"}
         entities.append(about | {"aliases": [f"{colour} kettle"], "category": "kettle", "licence": "", "source": "t"})
-        splits = ["train"] * train + ["val"] + ["test"] * held_out
+        splits = ["train"] * train + ["val"] + ["test"] * held_out + ["sealed"] * sealed
         rows += [_pair(about, colour, split, number) for number, split in enumerate(splits)]
         explanations.append(_explanation(about, f"The {name} has a body like a {colour} disc."))
-    for split in ("train", "val", "test"):
+    for split in dict.fromkeys(row["split"] for row in rows):
         pairs.write_rows(data.pairs, pairs.PAIRS, [r for r in rows if r["split"] == split], name=split)
     pairs.write_rows(data.entities, pairs.ENTITIES, entities, name="entities")
     pairs.write_rows(data.explanations, pairs.EXPLANATIONS, explanations[:-1], name="explanations")
-    pairs.finish(data, pairs=len(rows))
+    pairs.finish(data, pairs=len(rows), **({"sealed": sealed * len(entities)} if sealed else {}))
     return data
 
 

@@ -44,9 +44,7 @@ def prepare(layout: Layout, source: Path, mapping: Path, preset: Preset) -> Data
         rows,
         staging=layout.staging,
         rejected=layout.rejected("plain"),
-        val_share=preset.val_share,
-        test_share=preset.test_share,
-        entity_holdout=preset.entity_holdout,
+        shares=preset.shares(),
     )
     explain(layout.staging, writer=SourceWriter(), ledger=layout.ledger)
     staging, data = layout.staging, layout.data

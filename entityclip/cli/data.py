@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -16,7 +16,7 @@ from entityclip.cli.validate_paths import replaceable
 from entityclip.data import pairs
 from entityclip.errors import ConfigError
 from entityclip.paths import Layout
-from entityclip.schemas import Rejection
+from entityclip.schemas import Rejection, Split
 from entityclip.storage import read_table
 
 # Commands import inside their functions, since torch takes seconds to import and --help should be fast.
@@ -35,6 +35,9 @@ def ingest(
     val_share: Annotated[float, typer.Option(help="Share of pictures for val, for rows without a split.")] = 0.1,
     test_share: Annotated[float, typer.Option(help="Share of pictures for test, for rows without a split.")] = 0.1,
     entity_holdout: Annotated[float, typer.Option(help="Share of entities that are not used for training.")] = 0.0,
+    sealed_share: Annotated[
+        float, typer.Option(help="Share of pictures that are sealed, for rows without a split.")
+    ] = 0.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check every row and picture; write nothing.")] = False,
     workspace: Workspace = Path(),
     as_json: Json = False,
@@ -49,11 +52,12 @@ def ingest(
     """
     from entityclip.data.ingest import ingest as read
     from entityclip.data.sources import SourceOptions, open_source
+    from entityclip.data.split_shares import SplitShares
 
     target = replaceable(to)
     if dry_run and source == "grocery" and path is None:
         raise ConfigError("grocery: a dry run does not download; name the folder of the data set with --path")
-    shares = {"val_share": val_share, "test_share": test_share, "entity_holdout": entity_holdout}
+    shares = SplitShares.checked(val=val_share, test=test_share, entity_holdout=entity_holdout, sealed=sealed_share)
     seen = on_terminal()
     with _scratch(workspace, dry_run=dry_run) as layout:
         staging = layout.staging if dry_run else target
@@ -62,11 +66,11 @@ def ingest(
         if dry_run:
             _show_columns(opened)
         try:
-            report = read(opened, staging=staging, rejected=staging.rejected, **shares, progress=seen)
+            report = read(opened, staging=staging, rejected=staging.rejected, shares=shares, progress=seen)
         finally:
             _show_problems(staging.rejected)
         counts = pairs.require_complete(staging)
-    splits = ", ".join(f"{name} {counts.get(name, 0):,}" for name in ("train", "val", "test"))
+    splits = ", ".join(f"{name} {counts[name]:,}" for name in get_args(Split) if name in counts)
     typer.echo(f"{report.pairs:,} pictures ({splits}) of {report.entities:,} entities; {report.rejected:,} rejected")
     if near := report.near_duplicates.sentence():
         typer.echo(near)

@@ -11,7 +11,7 @@ from entityclip.cli.options import Checkpoint, Data, Json
 from entityclip.cli.output import last_line, on_terminal, table
 from entityclip.cli.validate_paths import explained
 from entityclip.paths import CheckpointLayout, ExportedLayout
-from entityclip.schemas import Split
+from entityclip.schemas import OpenSplit
 
 
 def export(
@@ -20,7 +20,7 @@ def export(
     to: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Target folder; default: onnx/ beside the weights.")
     ] = None,
-    split: Annotated[Split, typer.Option(help="Split on which recall is measured.")] = "test",
+    split: Annotated[OpenSplit, typer.Option(help="Split on which recall is measured.")] = "test",
     as_json: Json = False,
 ) -> None:
     """Export both towers to ONNX in fp32 and int8, and measure the loss of recall.

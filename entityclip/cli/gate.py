@@ -12,7 +12,6 @@ from entityclip.cli.output import last_line, on_terminal, table
 from entityclip.cli.validate_paths import content_hash, explained
 from entityclip.data import pairs
 from entityclip.paths import GateLayout, Layout
-from entityclip.schemas import Split
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +62,7 @@ def gate_report(
         return
     study = GateStudy(source, content_hash(source), config, seeds, kept.runs)
     # As in the main job: the validation pictures where the data hold no test split.
-    split: Split = "test" if pairs.require_complete(source).get("test") else "val"
+    split = pairs.evaluation_split(source)
     trained = list(retrain(study, planned, split=split, report=_report, progress=on_terminal()))
     tuned, chosen = (None, "") if limit is None else _tuned(study, limit, broken)
     answer = _write_results(kept, layout, trained, broken, tuned=tuned, chosen=chosen)

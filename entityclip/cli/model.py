@@ -14,7 +14,7 @@ from entityclip.cli.output import last_line, on_terminal, table
 from entityclip.cli.validate_paths import claim, content_hash, explained
 from entityclip.errors import ConfigError
 from entityclip.paths import CheckpointLayout, DataLayout, Layout, RunLayout
-from entityclip.schemas import Candidates, EvalReport, Split
+from entityclip.schemas import Candidates, EvalReport, OpenSplit
 from entityclip.storage import write_table
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _show_card(card: CheckpointCard, run: RunLayout, *, folder: DataLayout, as_j
 def evaluate(
     checkpoint: Checkpoint,
     data: Data,
-    split: Annotated[Split, typer.Option(help="Split to evaluate.")] = "test",
+    split: Annotated[OpenSplit, typer.Option(help="Split to evaluate.")] = "test",
     candidates: Annotated[
         Candidates | None,
         typer.Option(help="All entities, or only those of the split; default: split for news sets, otherwise all."),
@@ -202,7 +202,7 @@ def evaluate(
     last_line(answer, as_json)
 
 
-def _reranked(model: LoadedModel, data: DataLayout, *, split: Split, first: int) -> RerankReport:
+def _reranked(model: LoadedModel, data: DataLayout, *, split: OpenSplit, first: int) -> RerankReport:
     from entityclip.retrieval.rerank import measure_rerank
 
     report = measure_rerank(model, data, split=split, first=first, progress=on_terminal())

@@ -17,9 +17,10 @@ from entityclip.data import pairs
 from entityclip.data.images import decode, strip_metadata
 from entityclip.data.sources.base import EntityRow, PictureRow, Source
 from entityclip.data.split_groups import SplitGroups, split_groups
-from entityclip.errors import ConfigError, ImageError, SourceError
+from entityclip.data.split_shares import USUAL_SHARES, SplitShares, draw_split, held_out
+from entityclip.errors import ImageError, SourceError
 from entityclip.paths import DataLayout
-from entityclip.schemas import IngestReport, Record, Rejection, Split
+from entityclip.schemas import IngestReport, Rejection, Split
 from entityclip.storage import csv_file
 
 _SPLIT_NAMES: dict[str, Split] = {
@@ -30,6 +31,7 @@ _SPLIT_NAMES: dict[str, Split] = {
     "validation": "val",
     "dev": "val",
     "test": "test",
+    "sealed": "sealed",
 }
 
 
@@ -38,9 +40,7 @@ def ingest(
     *,
     staging: DataLayout,
     rejected: Path,
-    val_share: float = 0.1,
-    test_share: float = 0.1,
-    entity_holdout: float = 0.0,
+    shares: SplitShares = USUAL_SHARES,
     progress: bool = True,
 ) -> IngestReport:
     """Read every row of ``source``, check its picture, and write usable rows to ``staging``.
@@ -53,16 +53,12 @@ def ingest(
         source: The rows.
         staging: Emptied first; complete only once this function has returned.
         rejected: CSV with file, row, reason; replaced, or removed if nothing was rejected.
-        val_share: Share of the pictures that go to val, 0 to 1.
-        test_share: Share of the pictures that go to test, 0 to 1.
-        entity_holdout: Share of the entities whose pictures all go to test: the never-photographed slice.
+        shares: How pictures without a split of their own are split.
         progress: Show a progress bar on standard error.
 
     Raises:
-        ConfigError: The shares are impossible.
         SourceError: The source cannot be read, has no usable picture, or all of its pictures belong together.
     """
-    shares = SplitShares.checked(val=val_share, test=test_share, entity_holdout=entity_holdout)
     started = time.monotonic()
     pairs.start(staging)
     refused = _RejectedRows(rejected)
@@ -99,45 +95,6 @@ def ingest(
     )
 
 
-# ---------------------------------------------------------------- splits
-class SplitShares(Record):
-    """Shares of the splits, for pictures without a split of their own."""
-
-    val: float
-    test: float
-    entity_holdout: float
-
-    @classmethod
-    def checked(cls, *, val: float, test: float, entity_holdout: float) -> SplitShares:
-        """Validate the shares.
-
-        Raises:
-            ConfigError: A share is below 0, or nothing is left for train.
-        """
-        if min(val, test, entity_holdout) < 0 or val + test >= 1 or entity_holdout >= 1:
-            raise ConfigError(
-                f"val_share {val}, test_share {test}, entity_holdout {entity_holdout}: expected 0 or more each, "
-                "val and test together below 1, the holdout below 1"
-            )
-        return cls(val=val, test=test, entity_holdout=entity_holdout)
-
-
-def draw_split(image_sha256: str, *, entity_id: str, shares: SplitShares) -> Split:
-    """The split of a picture without a split of its own.
-
-    All pictures of a held-out entity go to test. Otherwise the hash of the picture decides, so that the same picture
-    with two captions is never in two splits.
-    """
-    if held_out(entity_id, shares=shares):
-        return "test"
-    return pairs.split_of(image_sha256, val=shares.val, test=shares.test)
-
-
-def held_out(entity_id: str, *, shares: SplitShares) -> bool:
-    """Whether all pictures of the entity are for the test."""
-    return pairs.split_of(entity_id, val=0, test=shares.entity_holdout) == "test"
-
-
 # ---------------------------------------------------------------- pictures
 def _write_pairs(
     source: Source,
@@ -172,7 +129,7 @@ def _pair(
     """The stored row, or the reason for its rejection. The picture is stored, and hashed, without metadata."""
     own_split = _SPLIT_NAMES.get(row.split.casefold()) if row.split else None
     if row.split and not own_split:
-        return Rejection(file=row.file, row=row.row, reason=f"split {row.split!r}; expected train, val or test")
+        return Rejection(file=row.file, row=row.row, reason=f"split {row.split!r}; expected train, val, test or sealed")
     try:
         picture = decode(row.data, suffix=Path(row.file).suffix)
         stored = strip_metadata(row.data, picture=picture)
@@ -181,7 +138,7 @@ def _pair(
     entity = roster.add(row.entity_row(), pictured=True)
     sha256, entity_id = hashlib.sha256(stored).hexdigest(), pairs.entity_id(entity.identity)
     split = own_split or draw_split(sha256, entity_id=entity_id, shares=shares)
-    fixed = bool(own_split) or held_out(entity_id, shares=shares)
+    fixed = bool(own_split) or held_out(entity_id, shares=shares) in ("val", "test")
     groups.add(
         picture, sha256=sha256, entity_id=entity_id, split=split, fixed=fixed, split_group=row.split_group.strip()
     )

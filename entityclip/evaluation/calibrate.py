@@ -69,10 +69,18 @@ def calibrate(model: LoadedModel, data: DataLayout, *, split: Split = "val", pro
     known = PictureIndex.build(model, data, split="train", progress=progress)
     entities = EntityIndex.build(model, data, pictures=known, progress=progress)
     pictures = PictureIndex.build(model, data, split=split, most=PICTURES, progress=progress)
-    entities = calibrate_index(entities, pictures, scale=model.scale)
-    thresholds = calibrate_thresholds(entities, pictures, scale=model.scale)
-    open_set = calibrate_open_set(tagged_pictures(entities, pictures, scale=model.scale), thresholds)
-    return model.card.model_copy(update={"mixture": entities.mixture, "thresholds": thresholds, "open_set": open_set})
+    return calibrated(model.card, entities, pictures, scale=model.scale)[0]
+
+
+def calibrated(
+    card: CheckpointCard, entities: EntityIndex, pictures: PictureIndex, *, scale: float
+) -> tuple[CheckpointCard, EntityIndex]:
+    """The card with what these pictures say, and the index with the mixture that they say."""
+    entities = calibrate_index(entities, pictures, scale=scale)
+    thresholds = calibrate_thresholds(entities, pictures, scale=scale)
+    open_set = calibrate_open_set(tagged_pictures(entities, pictures, scale=scale), thresholds)
+    found = {"mixture": entities.mixture, "thresholds": thresholds, "open_set": open_set}
+    return card.model_copy(update=found), entities
 
 
 def calibrate_index(

@@ -23,12 +23,14 @@ from entityclip.data import pairs
 from entityclip.data.pairs import digest
 from entityclip.data.sources import NEWS
 from entityclip.errors import DataError
+from entityclip.evaluation.cross_fit import CALIBRATES, CalibratedPart, cross_fitted
 from entityclip.evaluation.improvements import find_improvements
 from entityclip.evaluation.open_set_calibration import TaggedPictures
-from entityclip.evaluation.open_set_metrics import open_set_metrics, tag_scores
+from entityclip.evaluation.open_set_metrics import MarkedPictures, open_set_metrics
 from entityclip.evaluation.seen_queries import recall_without, seen_queries
 from entityclip.evaluation.slices import SLICE_MINIMUM, slices
 from entityclip.model.checkpoint import LoadedModel
+from entityclip.model.checkpoint_card import CheckpointCard
 from entityclip.paths import DataLayout
 from entityclip.retrieval import metrics
 from entityclip.retrieval.index import EntityIndex, PictureIndex
@@ -46,6 +48,9 @@ OTHERS = 5000
 TAGGED = 5000
 """Pictures that are tagged with and without their own entity, at most."""
 
+SEED = 0
+"""Of the bootstrap."""
+
 PROBES = 5
 """Pictures whose scores go into the report."""
 
@@ -56,8 +61,8 @@ def evaluate(
     *,
     split: Split = "test",
     candidates: Candidates | None = None,
-    seed: int = 0,
     improvements: bool = False,
+    cross_fit: bool = True,
     progress: bool = True,
 ) -> tuple[EvalReport, pd.DataFrame]:
     """Measure ``model`` on one split of ``data``.
@@ -67,8 +72,10 @@ def evaluate(
         data: The data version.
         split: Whose pictures are the queries.
         candidates: Among which entities a picture is to find its own; by default what ``usual_candidates`` says.
-        seed: Of the bootstrap.
         improvements: Report too what would raise recall; for a test split, validation pictures say it as well.
+        cross_fit: Judge validation pictures, which calibrate, by a mixture and thresholds that they had no part in
+            (``cross_fit.py``); mAP and P@10 stay those of the card's own mixture. False: the card was calibrated on
+            other pictures, and counts.
         progress: Show bars.
 
     Returns:
@@ -93,18 +100,21 @@ def evaluate(
     known = None if own else PictureIndex.build(model, data, split="train", progress=progress)
     entities = EntityIndex.build(model, data, pictures=known, among=among, progress=progress)
     truth = entities.rows_of(pictures.rows["entity_id"])
-    answers = pd.concat(_answers(model, entities, pictures, truth, own=own), ignore_index=True)
-    figures = [*_rank_metrics(answers, entities=len(entities.rows), pictures=len(pictures.rows), seed=seed)]
+    parts = [CalibratedPart(model.card, entities, np.arange(len(pictures.rows)))]
+    if cross_fit and split == CALIBRATES and model.card.mixture and not own:
+        parts = list(cross_fitted(model.card, entities, pictures, scale=model.scale))
+    answers = pd.concat(_answers(model, parts, pictures, truth, own=own), ignore_index=True)
+    figures = [*_rank_metrics(answers, entities=len(entities.rows), pictures=len(pictures.rows), seed=SEED)]
     if not own:
-        figures += _retrieval_metrics(entities, pictures, truth, seed=seed)
+        figures += _retrieval_metrics(entities, pictures, truth, seed=SEED)
     advice = None
     if improvements and known is not None:
         others = _others(model, data, entities, split=split, progress=progress)
-        advice = find_improvements(entities, known, pictures, others, seed=seed)
+        advice = find_improvements(entities, known, pictures, others, seed=SEED)
     seen = seen_queries(data, pictures.rows["pair_id"])
     open_set: tuple[Metric, ...] = ()
     if not own and len(entities.rows) > 1:
-        open_set, accepted = _open_set(model, entities, pictures, truth, seed=seed)
+        open_set, accepted = _open_set(parts, pictures, truth, scale=model.scale, seed=SEED)
         answers = answers.merge(accepted, "left")
     report = EvalReport(
         model_fingerprint=model.card.fingerprint,
@@ -117,7 +127,7 @@ def evaluate(
         open_set=open_set,
         near_duplicates=None if seen is None else int(seen.sum()),
         without_near_duplicates=recall_without(
-            answers, pictures.rows["pair_id"], seen, entities=len(entities.rows), seed=seed
+            answers, pictures.rows["pair_id"], seen, entities=len(entities.rows), seed=SEED
         ),
         probes=probes(entities, pictures, truth),
         improvements=advice,
@@ -128,13 +138,20 @@ def evaluate(
 
 
 def _open_set(
-    model: LoadedModel, entities: EntityIndex, pictures: PictureIndex, truth: np.ndarray, *, seed: int
+    parts: list[CalibratedPart], pictures: PictureIndex, truth: np.ndarray, *, scale: float, seed: int
 ) -> tuple[tuple[Metric, ...], pd.DataFrame]:
     """Figures of up to ``TAGGED`` pictures, known and with their entity left out; and what accepts their tags."""
-    chosen = np.sort(np.argsort(pictures.rows["pair_id"].to_numpy(), kind="stable")[:TAGGED])
-    tagged = TaggedPictures.of(entities, pictures.vectors[chosen], truth[chosen], scale=model.scale)
-    figures = open_set_metrics(tagged, model.card, fewest=SLICE_MINIMUM, seed=seed)
-    return tuple(figures), _accepted_by(model, tagged, pictures.rows["pair_id"].iloc[chosen])
+    ids = pictures.rows["pair_id"].to_numpy()
+    chosen = np.sort(np.argsort(ids, kind="stable")[:TAGGED])
+    marked, accepted = [], []
+    for part in parts:
+        if not len(rows := np.intersect1d(part.rows, chosen)):
+            continue
+        tagged = TaggedPictures.of(part.entities, pictures.vectors[rows], truth[rows], scale=scale)
+        marked.append(MarkedPictures.of(tagged, part.card))
+        accepted.append(_accepted_by(part.card, marked[-1], ids[rows]))
+    figures = open_set_metrics(MarkedPictures.joined(marked), fewest=SLICE_MINIMUM, seed=seed)
+    return tuple(figures), pd.concat(accepted, ignore_index=True)
 
 
 def _others(
@@ -164,9 +181,10 @@ def _queries(entities: EntityIndex, pictures: PictureIndex, truth: np.ndarray) -
 
 
 def _answers(
-    model: LoadedModel, entities: EntityIndex, pictures: PictureIndex, truth: np.ndarray, *, own: bool
+    model: LoadedModel, parts: list[CalibratedPart], pictures: PictureIndex, truth: np.ndarray, *, own: bool
 ) -> Iterator[pd.DataFrame]:
     """A row per query. Texts ask too where every picture has its ``own`` entity, captions also where distinct."""
+    entities = parts[0].entities
     queries, names = _queries(entities, pictures, truth), entities.rows["entity"].to_numpy()
     entity_ids, pair_ids = entities.rows["entity_id"].to_numpy(), pictures.rows["pair_id"].to_numpy()
     for kind in kinds(entities):
@@ -176,8 +194,11 @@ def _answers(
             yield queries.assign(index=kind, direction="image_to_text", **_outcome(to_text, entity_ids[truth]))
             yield queries.assign(index=kind, direction="text_to_image", **_outcome(to_image, pair_ids))
         else:
-            ranked = metrics.ranks(pictures.vectors, vectors, truth, offset=entities.offsets[kind])
-            yield queries.assign(index=kind, direction="image_to_text", **_outcome(ranked, entity_ids))
+            for _, mixed, rows in parts:
+                shown, offset = pictures.vectors[rows], mixed.offsets[kind]
+                ranked = metrics.ranks(shown, mixed.vectors[kind], truth[rows], offset=offset)
+                outcome = _outcome(ranked, entity_ids)
+                yield queries.iloc[rows].assign(index=kind, direction="image_to_text", **outcome)
     captions = pictures.rows["caption"]
     if own or captions.nunique() >= DISTINCT * len(captions):
         same = bool((captions == names[truth]).all())  # then they are embedded already
@@ -187,15 +208,16 @@ def _answers(
         yield queries.assign(index="pairs", direction="text_to_image", **_outcome(to_image, pair_ids))
 
 
-def _accepted_by(model: LoadedModel, tagged: TaggedPictures, pair_ids: pd.Series) -> pd.DataFrame:
+def _accepted_by(card: CheckpointCard, marked: MarkedPictures, pair_ids: np.ndarray) -> pd.DataFrame:
     """Confidence and open-set score of the pictures' first tags, with and without their own entities."""
-    ranked = np.full(len(tagged.right), np.nan) if model.card.open_set is None else tag_scores(tagged, model.card)
+    tagged = marked.tagged
+    ranked = np.full(len(tagged.right), np.nan) if card.open_set is None else marked.ranked
     known, unknown = ~tagged.unknown, tagged.unknown
     return pd.DataFrame(
         {
             "index": "mixed",
             "direction": "image_to_text",
-            "pair_id": pair_ids.to_numpy(),
+            "pair_id": pair_ids,
             "confidence": tagged.confidence[known],
             "open_set": ranked[known],
             "unknown_confidence": tagged.confidence[unknown],

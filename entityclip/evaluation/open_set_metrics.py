@@ -6,7 +6,8 @@ of the whole set and by slice of the tagged entity.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -49,24 +50,47 @@ def sure(tagged: TaggedPictures, card: CheckpointCard, *, precision: float) -> n
     return confident & accepted(bar.open_set, tag_scores(tagged, card), tagged.group)
 
 
-def open_set_metrics(tagged: TaggedPictures, card: CheckpointCard, *, fewest: int, seed: int) -> Iterator[Metric]:
-    """AUROC, false positives at 95 % recall, and false accepts, coverage and precision at each target of the card.
+@dataclass(frozen=True, eq=False)
+class MarkedPictures:
+    """N tagged pictures, with what a card makes of their tags."""
+
+    tagged: TaggedPictures
+    ranked: np.ndarray
+    """(N,) ``tag_scores``."""
+    sure: dict[float, np.ndarray]
+    """Target precision -> (N,) ``sure``."""
+
+    @classmethod
+    def of(cls, tagged: TaggedPictures, card: CheckpointCard) -> MarkedPictures:
+        """The pictures by the thresholds of ``card``."""
+        return cls(tagged, tag_scores(tagged, card), {p: sure(tagged, card, precision=p) for p in tagging.PRECISIONS})
+
+    @classmethod
+    def joined(cls, parts: Sequence[MarkedPictures]) -> MarkedPictures:
+        """All pictures of some sets, each marked by a card of its own."""
+        return cls(
+            TaggedPictures.joined(part.tagged for part in parts),
+            np.concatenate([part.ranked for part in parts]),
+            {p: np.concatenate([part.sure[p] for part in parts]) for p in tagging.PRECISIONS},
+        )
+
+
+def open_set_metrics(pictures: MarkedPictures, *, fewest: int, seed: int) -> Iterator[Metric]:
+    """AUROC, false positives at 95 % recall, and false accepts, coverage and precision at each target.
 
     Args:
-        tagged: The pictures of an evaluation set.
-        card: Has the thresholds.
+        pictures: Those of an evaluation set.
         fewest: A slice needs so many known and so many unknown pictures.
         seed: Of the bootstrap, which resamples entities.
     """
-    marked = {p: sure(tagged, card, precision=p) for p in tagging.PRECISIONS}
-    ranked = tag_scores(tagged, card)
+    tagged, ranked = pictures.tagged, pictures.ranked
     for name in ("all", *SLICES):
         its = np.flatnonzero((tagged.group == GROUPS.index(name)) if name != "all" else np.ones(len(ranked), bool))
         part = tagged.chosen(its)
         if min(np.count_nonzero(part.unknown), np.count_nonzero(~part.unknown)) < fewest:
             continue
         where = {"index": "mixed", "direction": "image_to_text", "slice": name}
-        for figure in _figures(part, ranked[its], {p: m[its] for p, m in marked.items()}, seed=seed):
+        for figure in _figures(part, ranked[its], {p: marked[its] for p, marked in pictures.sure.items()}, seed=seed):
             yield Metric.model_validate(where | figure._asdict())
 
 

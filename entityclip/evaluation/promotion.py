@@ -160,7 +160,7 @@ def judge_flaw(report: EvalReport | None, *, min_score: float) -> str:
 
 
 def _against_none(challenger: EvalReport, policy: PromotionPolicy) -> tuple[bool, list[str]]:
-    new = _deciding(challenger, policy)["all"]
+    new = deciding(challenger, policy)["all"]
     guessed = chance_level(new, challenger)
     beats_chance = new.low > guessed or not policy.require_above_chance
     passed = new.value >= policy.min_first_score - ROUNDING and beats_chance
@@ -181,7 +181,7 @@ def _against_none(challenger: EvalReport, policy: PromotionPolicy) -> tuple[bool
 def _gain(
     challenger: EvalReport, champion: Champion, *, policy: PromotionPolicy, paired: Gain | None
 ) -> tuple[bool, str]:
-    new, old = _deciding(challenger, policy)["all"], _deciding(champion.report, policy)["all"]
+    new, old = deciding(challenger, policy)["all"], deciding(champion.report, policy)["all"]
     gain = new.value - old.value
     if policy.require_significant:
         passed = paired is not None and paired.low > policy.min_gain + ROUNDING
@@ -206,7 +206,7 @@ def _slices(
     """Whether no slice loses too much against any of the champions, and a sentence for each that does or may."""
     passed, reasons = True, []
     for champion in champions:
-        new, old = _deciding(challenger, policy), _deciding(champion.report, policy)
+        new, old = deciding(challenger, policy), deciding(champion.report, policy)
         changes: dict[str, SliceChange] = {}
         if queries is not None and champion.queries is not None:
             changes = {change.name: change for change in slice_changes(queries, champion.queries, policy=policy)}
@@ -263,8 +263,12 @@ def _false_accepts(challenger: EvalReport, policy: PromotionPolicy) -> tuple[boo
     ]
 
 
-def _deciding(report: EvalReport, policy: PromotionPolicy) -> dict[str, Metric]:
-    """Slice -> the metric that decides."""
+def deciding(report: EvalReport, policy: PromotionPolicy) -> dict[str, Metric]:
+    """Slice -> the metric that decides.
+
+    Raises:
+        ConfigError: The policy names a metric that was not measured.
+    """
     wanted = (policy.index, policy.metric, policy.direction)
     found = {m.slice: m for m in report.metrics if (m.index, m.name, m.direction) == wanted}
     if "all" not in found or policy.metric.endswith("rank"):

@@ -105,6 +105,15 @@ class Layout:
         """Every promotion decision so far."""
         return sorted(self.decision("*").parent.glob("*.json"))
 
+    def sealed_look(self, fingerprint: str) -> Path:
+        """A promoted model's figures on the sealed split; never deleted."""
+        return self.reports / "sealed" / f"{fingerprint[:16]}.json"
+
+    @property
+    def sealed_looks(self) -> list[Path]:
+        """Every look at the sealed split so far."""
+        return sorted(self.sealed_look("*").parent.glob("*.json"))
+
     def serving_check(self, version: str) -> Path:
         """Whether this release can be served; never deleted."""
         return self.reports / "serving_checks" / f"{version}.json"

@@ -7,7 +7,7 @@ import pandas as pd
 from entityclip.data.rights import DEFAULT_RIGHTS, Rights
 from entityclip.data.split_groups import ALIKE, seen_in_training
 
-_TRAINING_ORDER = {"train": 0, "val": 1, "test": 2}
+_TRAINING_ORDER = {"train": 0, "val": 1, "test": 2, "sealed": 3}
 
 
 def score_pairs(
@@ -19,10 +19,10 @@ def score_pairs(
     - ``shorter_side``: pixels of the picture's shorter side.
     - ``elongation``: longer side by shorter side, 1 and up; banners and strips are far above 3.
     - ``duplicate_of``: pair id of the row with the same picture of the same entity that comes first in training
-      order (train, val, test); empty for that first row. Detects a picture that is listed twice.
+      order (train, val, test, sealed); empty for that first row. Detects a picture that is listed twice.
     - ``also_shows``: another entity that has the very same picture; on every row of that picture, since the
       right one is unknown here.
-    - ``leaked_from``: ``train`` on a row of val or test whose picture is also trained on, which would inflate recall.
+    - ``leaked_from``: ``train`` on a row of another split whose picture is also trained on, which would inflate recall.
     - ``nearly_leaked_from``: on a row of val or test, the pair id of a training picture of the same entity that is its
       near duplicate, or of one of its ``split_group``.
     - ``nearly_shows``: another entity that a near duplicate of the picture is listed under.

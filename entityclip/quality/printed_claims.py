@@ -51,11 +51,12 @@ class PrintedTexts:
 
 
 def printed_on(data: DataLayout) -> dict[str, PrintedTexts] | None:
-    """entity_id -> what was read on its pictures; None where labels were not read."""
+    """entity_id -> what was read on its pictures, but for sealed ones; None where labels were not read."""
     lines = read_label_lines(data)
     if lines is None:
         return None
-    rows = pairs.read_frame(data.pairs, columns=["entity_id", "image_sha256"]).drop_duplicates()
+    listed = pairs.read_frame(data.pairs, columns=["entity_id", "image_sha256", "split"])
+    rows = listed.loc[listed["split"] != "sealed", ["entity_id", "image_sha256"]].drop_duplicates()
     found: defaultdict[str, PrintedTexts] = defaultdict(PrintedTexts)
     for entity_id, on_picture in _columns(rows.merge(lines, on="image_sha256"), "entity_id", "lines"):
         found[entity_id].pictures += 1

@@ -33,6 +33,7 @@ from entityclip.schemas import (
     Record,
     Release,
     RuleResult,
+    SealedLook,
 )
 from entityclip.storage import read_table
 
@@ -170,6 +171,8 @@ class ReportContent:
     decision: PromotionDecision | None = None
     release: Release | None = None
     """The release, if one was promoted."""
+    sealed: SealedLook | None = None
+    """Its figures on the sealed split, if there is one."""
     commands: Mapping[str, str] = field(default_factory=dict)
     """Next step -> shell command."""
 
@@ -213,6 +216,7 @@ def write_report(path: Path, content: ReportContent) -> None:
         explanations=content.explanations,
         decision=content.decision,
         release=content.release,
+        sealed=content.sealed,
         commands=content.commands,
     )
 

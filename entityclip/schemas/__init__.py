@@ -2,7 +2,17 @@
 
 from entityclip.schemas.annotation import Annotation, Region
 from entityclip.schemas.answers import EntityEntry, Evidence, Filter, Hit, Match, ModelFacts, Tag
-from entityclip.schemas.base import SLICES, Candidates, IndexKind, Line, Paragraph, Record, Runtime, Split
+from entityclip.schemas.base import (
+    SLICES,
+    Candidates,
+    IndexKind,
+    Line,
+    OpenSplit,
+    Paragraph,
+    Record,
+    Runtime,
+    Split,
+)
 from entityclip.schemas.data import (
     DataVersion,
     ExplanationRecord,
@@ -18,8 +28,9 @@ from entityclip.schemas.improvements import ExplanationToRewrite, Improvements, 
 from entityclip.schemas.labels import Label, LabelCounts, Reading
 from entityclip.schemas.mixture import Mixture, MixtureGroup
 from entityclip.schemas.open_set import OpenSetRule, OpenSetTarget
-from entityclip.schemas.promotion import Gain, PromotionDecision, PromotionPolicy
+from entityclip.schemas.promotion import Gain, PromotionDecision, PromotionPolicy, SetLooks
 from entityclip.schemas.release import Approval, BentoRecord, PackageCard, Release, ServingCheck
+from entityclip.schemas.sealed import SealedLook, SealedPolicy
 
 __all__ = [
     "SLICES",
@@ -52,6 +63,7 @@ __all__ = [
     "OneMorePicture",
     "OpenSetRule",
     "OpenSetTarget",
+    "OpenSplit",
     "PackageCard",
     "Paragraph",
     "Probe",
@@ -66,7 +78,10 @@ __all__ = [
     "Release",
     "RuleResult",
     "Runtime",
+    "SealedLook",
+    "SealedPolicy",
     "ServingCheck",
+    "SetLooks",
     "Split",
     "Tag",
 ]

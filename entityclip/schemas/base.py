@@ -9,7 +9,10 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from entityclip.storage import atomic_write
 
-Split = Literal["train", "val", "test"]
+Split = Literal["train", "val", "test", "sealed"]
+"""``val`` calibrates, ``test`` decides promotions, ``sealed`` is opened once for each promoted release."""
+OpenSplit = Literal["train", "val", "test"]
+"""Splits that a person may evaluate on as often as needed."""
 IndexKind = Literal["caption", "explanation", "images", "mixed"]
 Candidates = Literal["all", "split"]
 Runtime = Literal["torch", "onnx", "onnx-int8"]

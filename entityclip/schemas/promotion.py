@@ -90,6 +90,27 @@ class Gain(Record):
     looks: int = Field(default=1, description="Challengers compared with this champion so far, this one included.")
 
 
+class SetLooks(Record):
+    """How often pictures that no model is trained on were used up to a decision. Each use makes them less new."""
+
+    deciding: int = Field(description="Models that test pictures decided about, this one included.")
+    sealed: int | None = Field(
+        default=None,
+        description="Promoted models before this one for which the sealed split was opened; None: there is none.",
+    )
+    no_sealed: str = Field(default="", description="Why there is no sealed split.")
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        opened = (
+            f"no sealed split: {self.no_sealed}"
+            if self.sealed is None
+            else f"looks at the sealed split before: {self.sealed:,}"
+        )
+        return f"models that the test pictures decided about, this one included: {self.deciding:,}; {opened}"
+
+
 class PromotionDecision(Record):
     """Whether a challenger replaces the champion, and why; kept permanently in ``reports/``."""
 
@@ -102,3 +123,4 @@ class PromotionDecision(Record):
     evaluation_hash: str
     policy: PromotionPolicy
     gain: Gain | None = Field(default=None, description="None without a champion, or if no queries can be paired.")
+    looks: SetLooks | None = Field(default=None, description="None in decisions of earlier versions.")

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from entityclip.architectures import settings
 from entityclip.data.preprocessing import Augmentation, Preprocessing
+from entityclip.data.split_shares import SplitShares
 from entityclip.data.text import Tokenisation
 from entityclip.errors import ConfigError
 from entityclip.model.backbones import BackboneConfig, Choice, Task, best_at_hand
@@ -29,7 +30,9 @@ class Preset(Record):
         default=0.1, description="Share of the pictures for evaluation, where rows name no split."
     )
     entity_holdout: float = Field(
-        default=0.0, description="Share of the entities kept out of training, where rows name no split."
+        default=0.0,
+        description="Share of the entities kept out of training, where rows name no split: half "
+        "of them go to val, half to test.",
     )
     train: TrainConfig
     floors: bool = Field(
@@ -41,6 +44,16 @@ class Preset(Record):
         default=True,
         description="Whether a pretrained tower judges texts while no model does, as entityclip.yaml says.",
     )
+
+    def shares(self, *, sealed: float = 0.0) -> SplitShares:
+        """How rows that name no split are split.
+
+        Raises:
+            ConfigError: With this ``sealed`` share, nothing is left for train.
+        """
+        return SplitShares.checked(
+            val=self.val_share, test=self.test_share, entity_holdout=self.entity_holdout, sealed=sealed
+        )
 
 
 LEARNED = Tokenisation(learned=True, context=128)

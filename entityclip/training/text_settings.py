@@ -66,10 +66,11 @@ def settle_texts(config: TrainConfig, data: DataLayout, *, folder: Path, learn: 
 
 
 def data_texts(data: DataLayout) -> dict[str, list[str]]:
-    """Kind -> the distinct texts of that kind in a data version: captions, names, explanations."""
+    """Kind -> the distinct texts of that kind in a data version: captions (not sealed ones), names, explanations."""
     entities = iter_rows(data.entities, columns=["entity", "aliases"])
+    captions = read_frame(data.pairs, columns=["caption", "split"])
     texts = {
-        "captions": read_frame(data.pairs, columns=["caption"])["caption"],
+        "captions": captions.loc[captions["split"] != "sealed", "caption"],
         "names": (name for row in entities for name in (row["entity"], *row["aliases"])),
         "explanations": read_frame(data.explanations, columns=["text"])["text"],
     }

@@ -49,7 +49,8 @@ def show_evaluation(report: EvalReport) -> None:
 def show_decision(decision: PromotionDecision) -> None:
     """Show the promotion decision and its reasons."""
     verdict = "promoted" if decision.promoted else "refused"
-    reasons = "\n".join(f"- {reason}" for reason in decision.reasons)
+    looks = (decision.looks.summary,) if decision.looks else ()
+    reasons = "\n".join(f"- {reason}" for reason in (*decision.reasons, *looks))
     create_markdown_artifact(key="promotion", markdown=f"Model `{decision.challenger}` **{verdict}**\n\n{reasons}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from prefect import flow, get_run_logger, task
@@ -20,6 +19,7 @@ from entityclip.data.rights import read_rights
 from entityclip.data.sources.base import Source
 from entityclip.data.sources.erased import without_erased
 from entityclip.data.sources.with_feedback import with_feedback
+from entityclip.data.split_shares import SplitShares
 from entityclip.errors import GateRefused
 from entityclip.explanations import open_writer
 from entityclip.explanations.pii import without_personal_data
@@ -37,6 +37,7 @@ from flows.platform.dask_executor import distributed_writer, mapper
 from flows.steps.artifacts import show_quality
 from flows.steps.quality_gate_models import gate_scorers
 from flows.steps.reprocess_quarantine import ask_again, merge_reviews, summary, to_write_again
+from flows.steps.sealed import sealed_share
 from flows.steps.stage_timer import StageTimer
 from flows.workspace.source import WorkspaceSource, remember
 from flows.workspace.versions import data_flaw, version_data
@@ -59,9 +60,7 @@ def ingest_source(source: Source, preset: Preset, layout: Layout, batch: str) ->
         source,
         staging=layout.staging,
         rejected=layout.rejected(batch),
-        val_share=preset.val_share,
-        test_share=preset.test_share,
-        entity_holdout=preset.entity_holdout,
+        shares=split_shares(layout, preset, source),
     )
     get_run_logger().info("%s pairs, %s entities, %s rejected", report.pairs, report.entities, report.rejected)
     if near := report.near_duplicates.sentence():
@@ -178,13 +177,18 @@ def source_of(layout: Layout, origin: WorkspaceSource, *, progress: bool) -> Sou
     return without_erased(source, read_erasures(layout.erasures))
 
 
+def split_shares(layout: Layout, preset: Preset, source: Source) -> SplitShares:
+    """The preset's, with sealed pictures where the source is large enough (``sealed`` in ``entityclip.yaml``)."""
+    return preset.shares(sealed=sealed_share(layout, pictures=len(source))[0])
+
+
 def data_inputs(layout: Layout, preset: Preset, source: Source, writer: Writer, settings: WorkspaceConfig) -> Inputs:
     """The inputs that decide the data version: rows, splits, rules, reviews, writer, code, and reader of labels."""
     reviews = layout.reviews.read_bytes() if layout.reviews.exists() else b""
     return Inputs(
         parts={
             "the source's rows": source.fingerprint(),
-            "the splits": json.dumps([preset.val_share, preset.test_share, preset.entity_holdout]),
+            "the splits": split_shares(layout, preset, source).model_dump_json(),
             "the rules (suites)": gate.suite_hash(layout.expectations),
             "people's reviews": digest(reviews),
             "the writer": writer.generator,

@@ -18,12 +18,12 @@ from prefect.cache_policies import NO_CACHE
 
 from entityclip import training
 from entityclip.data.cache_key import Inputs
-from entityclip.data.pairs import require_complete
+from entityclip.data.pairs import evaluation_split
 from entityclip.errors import CheckpointError
 from entityclip.model.checkpoint_card import CheckpointCard, read_card, verify
 from entityclip.paths import Layout, RunLayout
 from entityclip.reports.run_report import StageFact
-from entityclip.schemas import EvalReport, Record, Split
+from entityclip.schemas import EvalReport, Record
 from entityclip.storage import atomic_path
 from entityclip.training import TrainConfig
 from flows.steps.artifacts import show_evaluation
@@ -117,7 +117,7 @@ def evaluate_model(layout: Layout, run: RunLayout) -> EvalReport:
     from entityclip.model import checkpoint
 
     model = checkpoint.load(run.checkpoint)
-    report, queries = evaluate(model, layout.data, split=evaluation_split(layout), improvements=True)
+    report, queries = evaluate(model, layout.data, split=evaluation_split(layout.data), improvements=True)
     with atomic_path(run.queries) as temporary:
         queries.to_parquet(temporary, index=False)
     report.write(run.evaluation)
@@ -153,11 +153,6 @@ def train(layout: Layout, config: TrainConfig, data_hash: str, *, processes: int
             evaluation = evaluate_model(layout, run)
     show_evaluation(evaluation)
     return TrainedModel(run=key, card=card, evaluation=evaluation, stages=clock.facts)
-
-
-def evaluation_split(layout: Layout) -> Split:
-    """The frozen test split; the validation split if the data have no test split."""
-    return "test" if require_complete(layout.data).get("test", 0) else "val"
 
 
 def losses(run: RunLayout) -> pd.DataFrame | None:

@@ -25,6 +25,7 @@ from entityclip.schemas import (
     QualityReport,
     Record,
     Release,
+    SealedLook,
     ServingCheck,
 )
 from entityclip.settings import read_config
@@ -32,6 +33,7 @@ from flows import approve as approval
 from flows.steps import deploy_release
 from flows.steps.artifacts import show_decision, show_serving_check
 from flows.steps.model import TrainedModel
+from flows.steps.sealed import open_sealed, set_looks
 from flows.steps.stage_timer import StageTimer
 from flows.workspace import versions
 from flows.workspace.registry import assign_champion, champion, fetch_release, last_champions, was_champion
@@ -48,6 +50,8 @@ class ReleaseOutcome(Record):
     release: Release | None
     bento: BentoRecord | None
     stages: tuple[StageFact, ...]
+    sealed: SealedLook | None = None
+    """Of a challenger that was promoted, where the data have sealed pictures."""
 
 
 @task(cache_policy=NO_CACHE)
@@ -64,7 +68,7 @@ def decide(
         suite_hash=suite_hash,
         queries=pd.read_parquet(layout.run(trained.run).queries),
         looks=looks(layout, trained.card.fingerprint),
-    )
+    ).model_copy(update={"looks": set_looks(layout, trained.card.fingerprint)})
     decision.write(layout.run(trained.run).decision)
     show_decision(decision)
     get_run_logger().info("%s: %s", "promoted" if decision.promoted else "refused", "; ".join(decision.reasons))
@@ -160,8 +164,9 @@ def release(
             clock.reason = why
         else:
             decision = decide(layout, trained, data_hash, quality.suite_hash, floors=floors)
-        candidate = None
+        candidate = sealed = None
         if decision.promoted:
+            sealed = open_sealed(layout, trained, decision)
             made = release_model(layout, trained, decision, quality)
             candidate = made if awaits_promotion(layout, made) else None
         else:
@@ -176,7 +181,7 @@ def release(
     elif current != candidate:
         bento = keep_ready(layout, current, clock)
     return ReleaseOutcome(
-        decision=decision, serving_check=serving_check, release=current, bento=bento, stages=clock.facts
+        decision=decision, serving_check=serving_check, release=current, bento=bento, stages=clock.facts, sealed=sealed
     )
 
 

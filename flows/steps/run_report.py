@@ -104,6 +104,7 @@ def _write_page(
         explanations=_explanations(layout, trained),
         decision=released.decision,
         release=released.release,
+        sealed=released.sealed,
         commands={"Serve the champion, then query it": serve} if serve else {},
     )
     write_report(run.report, content)

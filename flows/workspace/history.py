@@ -6,7 +6,7 @@ from datetime import datetime
 
 from entityclip.model.checkpoint_card import CheckpointCard
 from entityclip.paths import Layout
-from entityclip.schemas import PromotionDecision, Record
+from entityclip.schemas import PromotionDecision, Record, SealedLook
 from flows.workspace.registry import ChampionPeriod, history, release_of
 from flows.workspace.repository import Repository
 
@@ -22,6 +22,8 @@ class HistoryEntry(Record):
     """Hash of the sources that trained the model; None if the release has no card."""
     reasons: tuple[str, ...]
     """Reasons of the decision that promoted the model."""
+    sealed: SealedLook | None = None
+    """Its figures on the sealed split; None if its data had none."""
 
 
 def history_entries(layout: Layout) -> list[HistoryEntry]:
@@ -42,6 +44,7 @@ def _entry(layout: Layout, period: ChampionPeriod) -> HistoryEntry:
         repository.committed(layout.report("promotion"), commit=release.commit) or ""
     )
     card = repository.committed(layout.report("card"), commit=release.commit)
+    sealed = repository.committed(layout.sealed_look(release.model_fingerprint), commit=release.commit)
     return HistoryEntry(
         period=period,
         model=release.model_fingerprint,
@@ -49,6 +52,7 @@ def _entry(layout: Layout, period: ChampionPeriod) -> HistoryEntry:
         suite=decision.suite_hash,
         code=CheckpointCard.model_validate_json(card).code_hash if card else None,
         reasons=decision.reasons,
+        sealed=SealedLook.model_validate_json(sealed) if sealed else None,
     )
 
 
@@ -60,5 +64,6 @@ def summary(entry: HistoryEntry) -> str:
     parts = f"model {entry.model[:12]}  data {entry.data[:12]}  rules {entry.suite[:12]}  code {code}"
     messages = [period.message] if period.message else []
     reasons = dict.fromkeys([*messages, *entry.reasons])  # the tag's message is often the first reason
-    lines = [f"{period.version}  {period.since:%Y-%m-%d %H:%M:%S} to {until} UTC", parts, *reasons]
+    sealed = [f"sealed: {entry.sealed.summary}"] if entry.sealed else []
+    lines = [f"{period.version}  {period.since:%Y-%m-%d %H:%M:%S} to {until} UTC", parts, *reasons, *sealed]
     return "\n  ".join(lines)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from entityclip.data import pairs
-from entityclip.data.ingest import SplitShares, draw_split, ingest
+from entityclip.data.ingest import ingest
 from entityclip.data.sources.base import EntityRow, PictureRow
 from entityclip.data.sources.table import TableSource
+from entityclip.data.split_shares import SplitShares, draw_split
 from entityclip.errors import ConfigError, SourceError
 from entityclip.paths import DataLayout
 from entityclip.schemas import IngestReport, Rejection
@@ -44,8 +46,9 @@ class RowSource:
         yield from self._pictures
 
 
-def run(source, staging: DataLayout, **settings: float) -> IngestReport:
-    return ingest(source, staging=staging, rejected=staging.root.parent / "rejected.csv", progress=False, **settings)
+def run(source, staging: DataLayout, **shares: float) -> IngestReport:
+    rejected = staging.root.parent / "rejected.csv"
+    return ingest(source, staging=staging, rejected=rejected, shares=SplitShares.checked(**shares), progress=False)
 
 
 def rejected_rows(staging: DataLayout) -> list[dict[str, str]]:
@@ -183,7 +186,7 @@ def test_an_unknown_split_is_refused_and_named(staging, picture_bytes):
     good = PictureRow(file="a.jpg", row=1, data=picture_bytes(), caption="A", entity="A", split="test")
     odd = PictureRow(file="b.jpg", row=2, data=picture_bytes(), caption="A", entity="A", split="holdout")
     assert run(RowSource(good, odd), staging).rejected == 1
-    assert rejected_rows(staging)[0]["reason"] == "split 'holdout'; expected train, val or test"
+    assert rejected_rows(staging)[0]["reason"] == "split 'holdout'; expected train, val, test or sealed"
 
 
 def test_one_picture_under_two_captions_never_stands_in_two_splits(staging, picture_bytes):
@@ -191,28 +194,58 @@ def test_one_picture_under_two_captions_never_stands_in_two_splits(staging, pict
         PictureRow(file=f"{i}.jpg", row=i, data=picture_bytes(i % 20), caption=f"C{i}", entity=f"E{i}")
         for i in range(40)
     ]
-    run(RowSource(*rows), staging, val_share=0.3, test_share=0.3)
+    run(RowSource(*rows), staging, val=0.3, test=0.3)
     frame = pairs.read_frame(staging.pairs)
     assert set(frame["split"]) == {"train", "val", "test"}
     assert (frame.groupby("image_sha256")["split"].nunique() == 1).all()
 
 
-def test_a_held_out_entity_has_no_picture_outside_test():
-    shares = SplitShares.checked(val=0.1, test=0.1, entity_holdout=0.2)
-    held = 0
-    for entity in map(str, range(200)):
-        splits = {draw_split(f"{entity}/{i}", entity_id=entity, shares=shares) for i in range(50)}
-        held += splits == {"test"}
-        assert splits == {"test"} or "train" in splits
-    assert 20 <= held <= 60
+def splits_of(shares: SplitShares) -> dict[str, set[str]]:
+    """Entity -> splits of fifty of its pictures."""
+    return {
+        entity: {draw_split(f"{entity}/{i}", entity_id=entity, shares=shares) for i in range(50)}
+        for entity in map(str, range(400))
+    }
+
+
+def test_all_pictures_of_a_held_out_entity_are_in_val_or_all_in_test():
+    found = list(splits_of(SplitShares.checked(entity_holdout=0.2)).values())
+    val, test = found.count({"val"}), found.count({"test"})
+    assert 25 <= val <= 55
+    assert 25 <= test <= 55
+    assert sum("train" in splits for splits in found) == 400 - val - test
+
+
+def test_sealed_pictures_and_entities_are_taken_from_train_alone():
+    keys = [(f"{entity}/{i}", entity) for entity in map(str, range(200)) for i in range(20)]
+    without, sealed = (SplitShares.checked(entity_holdout=0.2, sealed=share) for share in (0.0, 0.1))
+    before, after = (
+        [draw_split(picture, entity_id=entity, shares=shares) for picture, entity in keys]
+        for shares in (without, sealed)
+    )
+    moved = {(old, new) for old, new in zip(before, after, strict=True) if old != new}
+    assert "sealed" not in before
+    assert moved == {("train", "sealed")}
+    untrained = sum("sealed" in splits and "train" not in splits for splits in splits_of(sealed).values())
+    assert 25 <= untrained <= 55
 
 
 @pytest.mark.parametrize(
-    "settings", [{"val_share": -0.1}, {"val_share": 0.5, "test_share": 0.5}, {"entity_holdout": 1}]
+    "settings",
+    [{"val": -0.1}, {"val": 0.5, "test": 0.5}, {"entity_holdout": 1}, {"entity_holdout": 0.7, "sealed": 0.1}],
 )
 def test_shares_that_leave_nothing_to_train_on_are_refused(settings, staging):
-    with pytest.raises(ConfigError, match="val and test together below 1"):
+    with pytest.raises(ConfigError, match="val, test and sealed together below 1"):
         run(RowSource(), staging, **settings)
+
+
+def test_without_sealed_pictures_the_data_are_those_of_an_earlier_version(staging, picture_bytes):
+    row = PictureRow(file="a.jpg", row=1, data=picture_bytes(), caption="A", entity="A")
+    run(RowSource(row, replace(row, data=picture_bytes(1), split="test")), staging)
+    assert "sealed" not in pairs.require_complete(staging)
+    run(RowSource(row, replace(row, data=picture_bytes(1), split="sealed")), staging)
+    assert pairs.require_complete(staging)["sealed"] == 1
+    assert pairs.read_frame(staging.pairs, name="sealed")["split"].tolist() == ["sealed"]
 
 
 # ---------------------------------------------------------------- entities

@@ -19,6 +19,7 @@ from entityclip.data.ingest import ingest
 from entityclip.data.sources import SourceOptions, open_source
 from entityclip.data.sources.base import EntityRow, PictureRow
 from entityclip.data.split_groups import ALIKE, GROUPED, copy_near_duplicates, read_near_duplicates, seen_in_training
+from entityclip.data.split_shares import SplitShares
 from entityclip.errors import SourceError
 from entityclip.paths import DataLayout, Layout
 from entityclip.schemas import IngestReport, Rejection
@@ -51,7 +52,9 @@ def staging(tmp_path: Path) -> DataLayout:
 
 
 def run(staging: DataLayout, *rows: PictureRow, **shares: float) -> IngestReport:
-    return ingest(Rows(*rows), staging=staging, rejected=staging.root.parent / "rejected.csv", progress=False, **shares)
+    rejected = staging.root.parent / "rejected.csv"
+    checked = SplitShares.checked(**shares)
+    return ingest(Rows(*rows), staging=staging, rejected=rejected, shares=checked, progress=False)
 
 
 def row(number: int, image: Image.Image, entity: str, *, split: str = "", split_group: str = "") -> PictureRow:
@@ -91,7 +94,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 # ---------------------------------------------------------------- splits
 def test_near_duplicates_of_an_entity_share_the_split_of_the_first(staging):
     rows = [row(4 * n + i, image, f"Thing {n}") for n in range(60) for i, image in enumerate(copies(scene(n)))]
-    report = run(staging, *rows, test_share=0.3).near_duplicates
+    report = run(staging, *rows, test=0.3).near_duplicates
     found, alone = splits(staging), drawn(staging, val=0.1, test=0.3)
     together = [{found[4 * n + i] for i in range(4)} == {alone[4 * n]} for n in range(60)]
     assert sum(together) >= 0.95 * 60
@@ -100,7 +103,7 @@ def test_near_duplicates_of_an_entity_share_the_split_of_the_first(staging):
     counts = pairs.require_complete(staging)
     assert pd.Series(found).value_counts().to_dict() == {name: counts[name] for name in ("train", "val", "test")}
     again = DataLayout(staging.root.parent / "again")
-    run(again, *rows, test_share=0.3)
+    run(again, *rows, test=0.3)
     assert contents(again.root) == contents(staging.root)
 
 
@@ -121,7 +124,7 @@ def bottle(number: int) -> Image.Image:
 
 
 def test_products_that_look_alike_are_listed_but_never_chained_into_one_split(staging):
-    report = run(staging, *(row(n, bottle(n), f"Bottle {n}") for n in range(60)), test_share=0.3)
+    report = run(staging, *(row(n, bottle(n), f"Bottle {n}") for n in range(60)), test=0.3)
     assert splits(staging) == drawn(staging, val=0.1, test=0.3)
     assert (report.near_duplicates.look_like_others, report.near_duplicates.moved) == (60, 0)
     assert "60 pictures look like one of another entity" in report.near_duplicates.sentence()
@@ -141,12 +144,14 @@ def test_a_split_that_the_source_names_stays_and_the_others_follow_it(staging):
     assert "1 stay in another split" in report.sentence()
 
 
-def test_a_picture_of_a_held_out_entity_stays_in_the_test(staging):
+def test_a_picture_of_a_held_out_entity_stays_in_its_split(staging):
     rows = [row(10 * n + i, image, f"Thing {n}") for n in range(20) for i, image in enumerate(copies(scene(n)))]
     run(staging, *rows, entity_holdout=0.5)
-    held_out = {n for n in range(20) if pairs.split_of(pairs.entity_id(f"Thing {n}"), val=0, test=0.5) == "test"}
-    assert 0 < len(held_out) < 20
-    assert {split for number, split in splits(staging).items() if number // 10 in held_out} == {"test"}
+    whole = {n: pairs.split_of(pairs.entity_id(f"Thing {n}"), val=0.25, test=0.25) for n in range(20)}
+    assert set(whole.values()) == {"train", "val", "test"}
+    for held_out in ("val", "test"):
+        theirs = {split for number, split in splits(staging).items() if whole[number // 10] == held_out}
+        assert theirs == {held_out}
 
 
 def test_rows_of_one_picture_never_part_because_one_of_them_names_its_split(staging):
@@ -166,7 +171,8 @@ def test_pictures_of_one_split_group_share_a_split_whatever_they_show(tmp_path, 
     (tmp_path / "mapping.yaml").write_text("split_group: 撮影\n", encoding="utf-8")
     options = SourceOptions(source="table", path=tmp_path, mapping=tmp_path / "mapping.yaml")
     source = open_source(options, layout=Layout(tmp_path))
-    report = ingest(source, staging=staging, rejected=tmp_path / "rejected.csv", test_share=0.4, progress=False)
+    shares = SplitShares.checked(test=0.4)
+    report = ingest(source, staging=staging, rejected=tmp_path / "rejected.csv", shares=shares, progress=False)
     frame = pairs.read_frame(staging.pairs)
     assert (frame.groupby((frame["row"] - 1) // 5)["split"].nunique() == 1).all()
     assert frame["split"].nunique() > 1
@@ -178,7 +184,7 @@ def test_one_split_group_for_everything_is_an_error_that_says_what_is_expected(s
     rows = [row(n, scene(n), f"Thing {n}", split_group="all") for n in range(12)]
     first = next(n for n in range(12) if pairs.split_of(_sha(rows[n]), val=0.1, test=0.6) == "test")
     with pytest.raises(SourceError, match="rows: no picture is left to train on: 12 belong together"):
-        run(staging, rows[first], *rows[:first], *rows[first + 1 :], test_share=0.6)
+        run(staging, rows[first], *rows[:first], *rows[first + 1 :], test=0.6)
     assert not staging.marker.exists()
 
 

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from entityclip.evaluation.calibrate import calibrate_thresholds, tagged_pictures
 from entityclip.evaluation.intervals import proven_by_entity, proven_share
 from entityclip.evaluation.open_set_calibration import FEWEST, TaggedPictures, calibrate_open_set
-from entityclip.evaluation.open_set_metrics import open_set_metrics, sure, tag_scores
+from entityclip.evaluation.open_set_metrics import MarkedPictures, open_set_metrics, sure, tag_scores
 from entityclip.model.checkpoint_card import CheckpointCard
 from entityclip.retrieval.index import EntityIndex, PictureIndex
 from entityclip.retrieval.index.mixture import GROUPS
@@ -183,7 +183,9 @@ def test_entities_whose_pictures_agree_prove_less_than_as_many_entities():
 def test_figures_are_those_of_the_plain_counts():
     entities, pictures = catalogue(seed=7)
     found, seen = calibrated(entities, half(pictures, 0)), tagged(entities, half(pictures, 1))
-    figures = {m.name: m for m in open_set_metrics(seen, found, fewest=5, seed=0) if m.slice == "all"}
+    figures = {
+        m.name: m for m in open_set_metrics(MarkedPictures.of(seen, found), fewest=5, seed=0) if m.slice == "all"
+    }
     marked, score = sure(seen, found, precision=0.9), tag_scores(seen, found)
     assert figures["false_accept_at_0.9"].value == pytest.approx(100 * marked[seen.unknown].mean())
     coverage, accepted = (marked & seen.right)[~seen.unknown].mean(), marked[~seen.unknown].mean()
@@ -204,7 +206,10 @@ def test_slices_are_those_of_the_tagged_entity():
     target = OpenSetTarget(precision=0.9, false_accept_rate=0.1, thresholds={"frequent": 0.0})
     rule = OpenSetRule(cosine=1, targets=(target,))
     seen = tagged(entities, pictures)
-    figures = {(m.slice, m.name): m.value for m in open_set_metrics(seen, card({"0.9": 0}, rule), fewest=5, seed=0)}
+    figures = {
+        (m.slice, m.name): m.value
+        for m in open_set_metrics(MarkedPictures.of(seen, card({"0.9": 0}, rule)), fewest=5, seed=0)
+    }
     assert figures["frequent", "false_accept_at_0.9"] == 100
     assert figures["few", "false_accept_at_0.9"] == 0
     assert ("one", "false_accept_at_0.9") not in figures

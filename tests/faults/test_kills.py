@@ -46,9 +46,7 @@ def undisturbed_data(ground: KillGround, layout: Layout) -> str:
         TableSource(ground.catalog, mapping=MAPPING),
         staging=layout.staging,
         rejected=layout.rejected("b"),
-        val_share=preset.val_share,
-        test_share=preset.test_share,
-        entity_holdout=preset.entity_holdout,
+        shares=preset.shares(),
     )
     explain(layout.staging, writer=SourceWriter(), ledger=layout.ledger)
     copy_context(layout.expectations)

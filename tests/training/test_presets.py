@@ -8,7 +8,6 @@ import pytest
 import torch
 from small_clip import write_clip
 
-from entityclip.data.ingest import SplitShares
 from entityclip.data.preprocessing import Preprocessing
 from entityclip.data.sources import SOURCES
 from entityclip.errors import ConfigError
@@ -28,7 +27,7 @@ def test_preset_describes_a_run_that_is_possible(name: str) -> None:
     chosen = preset(name)
     assert chosen.name == name
     assert chosen.source in SOURCES
-    SplitShares.checked(val=chosen.val_share, test=chosen.test_share, entity_holdout=chosen.entity_holdout)
+    assert chosen.shares(sealed=0.1).sealed == 0.1
     assert TrainConfig.model_validate_json(chosen.train.model_dump_json()) == chosen.train
 
 

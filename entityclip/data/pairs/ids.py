@@ -41,10 +41,12 @@ def pair_id(image_sha256: str, caption: str, entity: str) -> str:
     return digest("pair", image_sha256, caption, normalised(entity))
 
 
-def split_of(key: str, *, val: float, test: float) -> Split:
+def split_of(key: str, *, val: float, test: float, sealed: float = 0.0) -> Split:
     """The split of ``key``, by its hash only: it does not change when other rows are added or removed.
 
-    Pass a pair's id to split by picture, an entity's id to hold an entity out of training.
+    Pass a pair's id to split by picture, an entity's id to hold an entity out of training. A sealed share comes from
+    train alone.
     """
     u = int(digest("split", key), 16) / 16**16
-    return "test" if u < test else "val" if u < test + val else "train"
+    ends: dict[Split, float] = {"test": test, "val": test + val, "sealed": test + val + sealed}
+    return next((split for split, end in ends.items() if u < end), "train")

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from entityclip.data.pairs.schemas import PAIRS, SCHEMA_VERSION
 from entityclip.errors import DataError
 from entityclip.paths import DataLayout
-from entityclip.schemas import Split
+from entityclip.schemas import OpenSplit, Split
 from entityclip.storage import atomic_write, durable_rename, temporary_name
 
 SHARD_BYTES = 256 * 2**20
@@ -83,7 +83,7 @@ class PairsWriter:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._writers: dict[Split, ShardWriter] = {}
-        self._counts: dict[Split, int] = dict.fromkeys(get_args(Split), 0)
+        self._counts: dict[Split, int] = dict.fromkeys(get_args(OpenSplit), 0)
 
     def add(self, row: dict[str, Any]) -> None:
         """Append one pair to the series of its ``split``."""
@@ -91,10 +91,10 @@ class PairsWriter:
         if split not in self._writers:
             self._writers[split] = ShardWriter(self._folder, PAIRS, name=split)
         self._writers[split].add(row)
-        self._counts[split] += 1
+        self._counts[split] = self._counts.get(split, 0) + 1
 
     def close(self) -> dict[Split, int]:
-        """Give the shards their final names; returns the number of pairs per split."""
+        """Give the shards their final names; returns the pairs per split; ``sealed`` only if there are any."""
         for writer in self._writers.values():
             writer.close()
         return self._counts

@@ -88,7 +88,7 @@ class TableMapping(Record):
     language: Column = None
     licence: Column = None
     consent: Column = None
-    split: Column = Field(default=None, description="Column with train, val or test; empty cells are drawn.")
+    split: Column = Field(default=None, description="Column with train, val, test or sealed; empty cells are drawn.")
     split_group: Column = Field(
         default=None, description="Column whose equal texts mark pictures of one burst, scene or session: one split."
     )
