@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import torch
 
@@ -11,7 +11,7 @@ from entityclip.model.config import LossConfig, ModelConfig
 from entityclip.model.distributed import gather, process
 from entityclip.model.frozen_part import tokens_of_features
 from entityclip.model.hard_negatives import HardNegatives, hard_negatives
-from entityclip.model.losses import contrastive, cosine, matching, products, targets, unit
+from entityclip.model.losses import contrastive, matching, products, targets, unit
 from entityclip.model.mmae import MMAE, Attended
 from entityclip.model.text_towers import attend_causally
 from entityclip.model.tokens import TowerOutput
@@ -43,7 +43,17 @@ class Read(NamedTuple):
 
     image: TowerOutput  # of B pictures
     captions: TowerOutput  # of the distinct captions
-    explanations: TowerOutput | None  # of the distinct explanations
+    explanations: TowerOutput | None = None  # of the distinct explanations
+
+
+class ReadsTokens(Protocol):
+    """What reads a batch's pictures and texts: the model itself, or graphs of its towers."""
+
+    def batch_tokens(self, pictures: torch.Tensor) -> TowerOutput:
+        """Tokens of a batch's pictures, or of the features that it holds in their place."""
+
+    def text_tokens(self, ids: torch.Tensor) -> TowerOutput:
+        """(B, L) token ids -> tokens (B, L', D)."""
 
 
 class EntityCLIP(Towers):
@@ -69,21 +79,19 @@ class EntityCLIP(Towers):
 
     forward = losses  # data-parallel wrappers hook in here
 
-    def read(self, batch: Batch, *, config: LossConfig) -> Read:
-        """The towers' tokens of the pictures and of the distinct texts; a text that no term needs is not read."""
-        image = self.batch_tokens(batch.pictures)
-        if not (config.explanation or config.beta or config.eta):
-            return Read(image, self.text_tokens(batch.captions), None)
-        return Read(image, *self._both_texts(batch.captions, batch.explanations))
+    def read(self, batch: Batch, *, config: LossConfig, towers: ReadsTokens | None = None) -> Read:
+        """The towers' tokens of the pictures and of the distinct texts; a text that no term needs is not read.
 
-    def _both_texts(self, captions: torch.Tensor, explanations: torch.Tensor) -> tuple[TowerOutput, TowerOutput]:
-        """Tokens of both, in one pass where they are padded to one length: half the operations, and no padding more."""
-        if captions.shape[1] != explanations.shape[1]:
-            return self.text_tokens(captions), self.text_tokens(explanations)
-        both = self.text_tokens(torch.cat([captions, explanations]))
-        parts = [part.split([len(captions), len(explanations)]) for part in both]
-        first, second = (TowerOutput(*halves) for halves in zip(*parts, strict=True))
-        return first, second
+        Args:
+            batch: What is read.
+            config: Says which terms there are.
+            towers: What reads it; by default this model itself.
+        """
+        towers = towers or self
+        image = towers.batch_tokens(batch.pictures)
+        if not (config.explanation or config.beta or config.eta):
+            return Read(image, towers.text_tokens(batch.captions))
+        return Read(image, *_both_texts(towers, batch.captions, batch.explanations))
 
     def batch_tokens(self, pictures: torch.Tensor) -> TowerOutput:
         """``image_tokens`` of a batch's pictures, or of the features that it holds in their place."""
@@ -94,56 +102,60 @@ class EntityCLIP(Towers):
     def losses_of(self, read: Read, batch: Batch, *, config: LossConfig) -> dict[str, torch.Tensor]:
         """``losses`` of a batch that the towers have read."""
         image, text = read.image, read.captions.rows(batch.caption_of)
-        scale = self.logit_scale.exp().clamp(max=MAX_SCALE)
-        entities = gather(batch.entities)
         explanation = read.explanations.rows(batch.explanation_of) if read.explanations else None
-        v, t = gather(image.pooled()), gather(text.pooled())
-        unit_v = unit(v)
-        near = partial(targets, entities, dtype=unit_v.dtype, smoothing=config.smoothing)
-        every = near()
-        similarity = scale * products(unit_v, unit(t))
-        terms = {"vtc": contrastive(similarity, every)}
+        v, t = image.pooled(), text.pooled()
+        sides = {"vtc": (v, t)}
         if explanation and config.explanation:
-            to_explanations = scale * products(unit_v, unit(gather(explanation.pooled())))
-            terms["explanation"] = contrastive(to_explanations, near(known=gather(batch.explained)))
+            sides["explanation"] = (v, explanation.pooled())
         if explanation and (config.beta or config.eta):
-            attended = self.mmae(image, text, explanation)
-            terms["mmae"] = contrastive(
-                scale * cosine(gather(attended.gated_image), gather(attended.gated_text)), every
-            )
+            attended = self.mmae(image, text, explanation, pooled=(v, t))
+            sides["mmae"] = (attended.gated_image, attended.gated_text)
+        similarities = self._similarities(*zip(*sides.values(), strict=True))
+        entities = gather(batch.entities)
+        known = _known(gather(batch.explained), terms=list(sides)) if "explanation" in sides else None
+        to = targets(entities, dtype=similarities.dtype, smoothing=config.smoothing, known=known)
+        terms = dict(zip(sides, contrastive(similarities, to).unbind(), strict=True))
         if explanation and config.eta:
-            negatives = hard_negatives(similarity, entities, draws=batch.draws, first=process() * len(batch.entities))
-            terms["itm"] = self._matching(attended, v, t, explanation, negatives=negatives)
+            first = process() * len(batch.entities)
+            negatives = hard_negatives(similarities[0], entities, draws=batch.draws, first=first)
+            terms["itm"] = self._matching(attended, explanation, negatives=negatives)
         loss = terms["vtc"]
         for name, weight in {"explanation": config.explanation, "mmae": config.beta, "itm": config.eta}.items():
             loss = loss.add(terms[name], alpha=weight) if name in terms else loss
         return terms | {"loss": loss}
 
-    def _matching(
-        self,
-        attended: Attended,
-        v: torch.Tensor,
-        t: torch.Tensor,
-        explanation: TowerOutput,
-        *,
-        negatives: HardNegatives,
-    ) -> torch.Tensor:
-        """GI-ITM's loss over this process's true pairs, each picture's hard text and each text's hard picture.
+    def _similarities(self, ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]) -> torch.Tensor:
+        """T sides of (B, D) rows, and what each is compared with -> (T, B', B') scaled, of all processes' rows."""
+        vectors = unit(gather(torch.stack([*ours, *theirs]), dim=1))
+        scale = self.logit_scale.exp().clamp(max=MAX_SCALE)
+        return scale * products(*vectors.chunk(2))
 
-        ``v`` and ``t`` are whole.
-        """
-        count = len(explanation.at)
-        own = torch.arange(count, device=v.device) + process() * count
+    def _matching(self, attended: Attended, explanation: TowerOutput, *, negatives: HardNegatives) -> torch.Tensor:
+        """GI-ITM's loss over this process's true pairs, each picture's hard text and each text's hard picture."""
+        count, device = len(explanation.at), explanation.at.device
+        own = torch.arange(count, device=device) + process() * count
         whole = Attended(*(gather(outputs, dim=outputs.ndim - 2) for outputs in attended))
         texts = TowerOutput(*(gather(part) for part in explanation))
         pictures = torch.cat([own, own, negatives.pictures])
         pairs = torch.stack([pictures, torch.cat([own, negatives.texts, own])], dim=1)
-        logits = self.mmae.match_logits(whole, _single(v), _single(t), texts, pairs=pairs, true=count)
-        true = torch.arange(3 * count, device=v.device) < count
+        logits = self.mmae.match_logits(whole, texts, pairs=pairs, true=count)
+        true = torch.arange(3 * count, device=device) < count
         return matching(logits, true=true, counted=true | negatives.found)
 
 
-def _single(vectors: torch.Tensor) -> TowerOutput:
-    """(B, D) pooled vectors as tokens of which nothing else is left."""
-    first = torch.zeros(len(vectors), dtype=torch.long, device=vectors.device)
-    return TowerOutput(vectors[:, None], first, torch.ones_like(first, dtype=torch.bool)[:, None])
+def _known(explained: torch.Tensor, *, terms: list[str]) -> torch.Tensor:
+    """(T, B) bool: rows that count in each term; without explanation, a row has no part in the term of that name."""
+    every = torch.ones_like(explained)
+    return torch.stack([explained if term == "explanation" else every for term in terms])
+
+
+def _both_texts(
+    towers: ReadsTokens, captions: torch.Tensor, explanations: torch.Tensor
+) -> tuple[TowerOutput, TowerOutput]:
+    """Tokens of both, in one pass where they are padded to one length: half the operations, and no padding more."""
+    if captions.shape[1] != explanations.shape[1]:
+        return towers.text_tokens(captions), towers.text_tokens(explanations)
+    both = towers.text_tokens(torch.cat([captions, explanations]))
+    parts = [part.split([len(captions), len(explanations)]) for part in both]
+    first, second = (TowerOutput(*halves) for halves in zip(*parts, strict=True))
+    return first, second

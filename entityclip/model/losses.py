@@ -15,16 +15,16 @@ FAR = -1e30
 
 
 class Targets(NamedTuple):
-    """What the rows and the columns of (B, B) logits should be near to; one matrix serves both, it is symmetric."""
+    """What rows and columns of (..., B, B) logits should be near to; one matrix serves both, since it is symmetric."""
 
-    weights: torch.Tensor  # (B, B); each entry that counts, of the mean over the rows
-    absent: torch.Tensor | None = None  # (B, B) bool: pairs that do not count; None: all count
+    weights: torch.Tensor  # (..., B, B); each entry that counts, of the mean over the rows
+    absent: torch.Tensor | None = None  # (..., B, B) bool: pairs that do not count; None: all count
 
 
 def targets(
     entities: torch.Tensor, *, dtype: torch.dtype, smoothing: float = 0.0, known: torch.Tensor | None = None
 ) -> Targets:
-    """Targets of rows of ``entities`` (B,), of which those count that are ``known`` (B,), or all.
+    """Targets of rows of ``entities`` (B,), of which those count that are ``known`` (..., B), or all.
 
     The published VTC has one positive a row; catalogues repeat captions in every batch, so the rows of one
     entity share the weight of a positive. ``smoothing`` spreads that share of each target over all rows.
@@ -32,27 +32,28 @@ def targets(
     same = entities[:, None] == entities[None, :]
     if known is None:
         return Targets(_shares(same.to(dtype), smoothing, float(len(entities))) / len(entities))
-    both = known[:, None] & known[None, :]
-    count = known.sum().clamp(min=1).to(dtype)  # smoothing by a whole number would be rounded to single precision
+    both = known[..., :, None] & known[..., None, :]
+    # smoothing by a whole number would be rounded to single precision
+    count = known.sum(dim=-1).clamp(min=1).to(dtype)[..., None, None]
     return Targets(_shares((same & both).to(dtype), smoothing, count) * both / count, ~both)
 
 
 def _shares(same: torch.Tensor, smoothing: float, count: float | torch.Tensor) -> torch.Tensor:
     """Rows of positives, as shares of 1 each; a row without any has none."""
-    shares = same / same.sum(dim=1, keepdim=True).clamp(min=1)
+    shares = same / same.sum(dim=-1, keepdim=True).clamp(min=1)
     return (1 - smoothing) * shares + smoothing / count if smoothing else shares
 
 
 def contrastive(logits: torch.Tensor, to: Targets) -> torch.Tensor:
-    """Symmetric InfoNCE of (B, B) scaled similarities: the mean cross-entropy of rows and columns; 0 without rows."""
+    """Symmetric InfoNCE of (..., B, B) scaled similarities: the mean cross-entropy of rows and columns."""
     if to.absent is not None:
         logits = logits.masked_fill(to.absent, FAR)
-    surprise = logits.log_softmax(dim=1) + logits.log_softmax(dim=0)
-    return (surprise * to.weights).sum() / -2
+    surprise = logits.log_softmax(dim=-1) + logits.log_softmax(dim=-2)
+    return (surprise * to.weights).sum(dim=(-2, -1)) / -2
 
 
 def unit(rows: torch.Tensor) -> torch.Tensor:
-    """(B, D) -> the same of length 1, never in half precision: times 100, cosines would round by a whole step."""
+    """(..., D) -> the same of length 1, never in half precision: times 100, cosines would round by a whole step."""
     return F.normalize(rows.to(torch.promote_types(rows.dtype, torch.float32)), dim=-1)
 
 
@@ -62,9 +63,9 @@ def cosine(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def products(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """(A, D), (B, D) -> (A, B) inner products in the precision of the rows, whatever autocast says."""
+    """(..., A, D), (..., B, D) -> (..., A, B) inner products in the precision of the rows, whatever autocast says."""
     with torch.autocast(a.device.type, enabled=False):
-        return a @ b.T
+        return a @ b.mT
 
 
 def matching(logits: torch.Tensor, *, true: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:

@@ -83,6 +83,8 @@ class Attended(NamedTuple):
     shared_text: torch.Tensor  # (K_shared, B, D)
     gated_image: torch.Tensor  # (B, D): v*
     gated_text: torch.Tensor  # (B, D): t*
+    pooled_image: torch.Tensor  # (B, D): v, as the tower gave it
+    pooled_text: torch.Tensor  # (B, D): t
 
 
 class MMAE(nn.Module):
@@ -97,9 +99,17 @@ class MMAE(nn.Module):
         self.pair_gate = nn.Linear(2 * dim, config.image + config.text + 2 * config.shared)
         self.match = nn.Linear(dim, 2)
 
-    def forward(self, image: TowerOutput, text: TowerOutput, explanation: TowerOutput) -> Attended:
-        """Experts and gates on B true triples."""
-        v, t, keys = image.pooled(), text.pooled(), _norm(explanation.tokens)
+    def forward(
+        self,
+        image: TowerOutput,
+        text: TowerOutput,
+        explanation: TowerOutput,
+        *,
+        pooled: tuple[torch.Tensor, torch.Tensor] | None = None,
+    ) -> Attended:
+        """Experts and gates on B true triples; ``pooled`` are the vectors of pictures and texts, if they are known."""
+        v, t = pooled or (image.pooled(), text.pooled())
+        keys = _norm(explanation.tokens)
         on_image = self.image(v, _norm(image.tokens), image.mask)
         on_text = self.text(t, _norm(text.tokens), text.mask)
         # once for both sides: a small batch costs what reading the weights costs
@@ -112,13 +122,13 @@ class MMAE(nn.Module):
             shared_text,
             _gated(self.image_gate(v), torch.cat([on_image, shared_image])),
             _gated(self.text_gate(t), torch.cat([on_text, shared_text])),
+            v,
+            t,
         )
 
     def match_logits(
         self,
         attended: Attended,
-        image: TowerOutput,
-        text: TowerOutput,
         explanation: TowerOutput,
         *,
         pairs: torch.Tensor,
@@ -129,8 +139,9 @@ class MMAE(nn.Module):
         The first ``true`` pairs have the same row twice, and all that they need is in ``attended``. Of the others, the
         shared experts on the picture with the other text's explanation are new; all else is gathered.
         """
-        pictures, texts = pairs.to(image.at.device).unbind(dim=1)
-        v, t = image.pooled().index_select(0, pictures), text.pooled().index_select(0, texts)  # see TowerOutput.rows
+        pictures, texts = pairs.to(explanation.at.device).unbind(dim=1)
+        v = attended.pooled_image.index_select(0, pictures)  # see TowerOutput.rows
+        t = attended.pooled_text.index_select(0, texts)
         other = explanation.rows(texts[true:])
         fresh = self.shared(v[true:], _norm(other.tokens), other.mask)
         shared_image = torch.cat([attended.shared_image.index_select(1, pictures[:true]), fresh], dim=1)

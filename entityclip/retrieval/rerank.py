@@ -139,7 +139,7 @@ def log_odds(model: LoadedModel, entities: EntityIndex, image: TowerOutput, cand
     own = torch.arange(len(of))
     pairs_of_rows = torch.stack([own, own], dim=1)
     attended = model.model.mmae(*triples)
-    logits = model.model.mmae.match_logits(attended, *triples, pairs=pairs_of_rows, true=len(of)).float().cpu()
+    logits = model.model.mmae.match_logits(attended, triples[2], pairs=pairs_of_rows, true=len(of)).float().cpu()
     return (logits[:, 1] - logits[:, 0]).view(candidates.shape).numpy()
 
 

@@ -88,7 +88,7 @@ def assert_same_numbers(case: Case, *, dtype: torch.dtype, within: float) -> Non
     ours = [
         attended.gated_image,
         attended.gated_text,
-        mmae.match_logits(attended, image, text, explanation, pairs=pairs, true=case.gathered * case.batch),
+        mmae.match_logits(attended, explanation, pairs=pairs, true=case.gathered * case.batch),
     ]
     theirs = [
         *plain(image, text, explanation)[:2],
@@ -135,7 +135,7 @@ def test_padding_is_never_attended_to() -> None:
     inputs = [random_tokens(4, 5, 8, dtype=torch.float32, generator=g) for _ in range(3)]
     pairs = torch.tensor([[0, 0], [1, 3], [2, 1]])
     disturbed = [side._replace(tokens=side.tokens.masked_fill(~side.mask[:, :, None], 1e6)) for side in inputs]
-    before, after = ((a := mmae(*given), mmae.match_logits(a, *given, pairs=pairs)) for given in (inputs, disturbed))
+    before, after = ((a := mmae(*given), mmae.match_logits(a, given[2], pairs=pairs)) for given in (inputs, disturbed))
     assert not all(bool(side.mask.all()) for side in inputs)
     torch.testing.assert_close(after, before)
 

@@ -58,9 +58,8 @@ def plain_odds(model: LoadedModel, image: Image.Image, name: str, explanation: s
         model.model.text_tokens(model.tokenizer([name])),
         model.model.text_tokens(model.tokenizer([explanation])),
     )
-    logits = model.model.mmae.match_logits(
-        model.model.mmae(*triple), *triple, pairs=torch.zeros(1, 2, dtype=torch.long)
-    )
+    attended = model.model.mmae(*triple)
+    logits = model.model.mmae.match_logits(attended, triple[2], pairs=torch.zeros(1, 2, dtype=torch.long))
     return float(logits[0, 1] - logits[0, 0])
 
 
