@@ -24,27 +24,14 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
+from lib.jpegs import photographs, write_version
 from lib.machine import facts
 from PIL import Image
 
-from entityclip.data import pairs
 from entityclip.data.image_cache import SplitImages, open_pictures
 from entityclip.data.image_stream import Streamed
 from entityclip.data.preprocessing import Preprocessing
 from entityclip.paths import DataLayout, DecodedLayout, Layout
-
-
-def generated(count: int) -> list[bytes]:
-    """JPEGs of 640 x 480, about 75 KB each: coloured noise of many scales, as photographs have it."""
-    files, rng = [], np.random.default_rng(0)
-    for _ in range(count):
-        layers = [rng.integers(0, 256, (60 // k, 80 // k, 3), dtype=np.uint8) for k in (1, 4, 20)]
-        large = [Image.fromarray(layer).resize((640, 480), Image.Resampling.BICUBIC) for layer in layers]
-        picture = np.mean([np.asarray(layer) for layer in large], axis=0).astype(np.uint8)
-        stream = io.BytesIO()
-        Image.fromarray(picture).save(stream, "JPEG", quality=92)
-        files.append(stream.getvalue())
-    return files
 
 
 def bare(data: bytes, *, side: int) -> Image.Image:
@@ -108,13 +95,6 @@ def in_batches(pictures: SplitImages, batch: int) -> list[np.ndarray]:
     return np.split(rows[: len(rows) // batch * batch], max(1, len(rows) // batch))
 
 
-def write(data: DataLayout, files: list[bytes]) -> None:
-    """The pictures as a data version without texts."""
-    pairs.start(data)
-    rows = ({"image": {"bytes": f, "path": ""}, "image_sha256": pairs.digest(f), "split": "train"} for f in files)
-    pairs.finish(data, pairs=pairs.write_rows(data.pairs, pairs.PAIRS, rows, name="train"))
-
-
 def main(
     source: Annotated[Path | None, typer.Option(help="A folder of JPEG files, in subfolders or not.")] = None,
     pictures: Annotated[int, typer.Option(min=64, help="How many.")] = 2400,
@@ -125,11 +105,13 @@ def main(
     """Time the loader against bare decoding and print one JSON object, last."""
     torch.set_num_threads(1)
     found = sorted(source.rglob("*.jpg")) if source else []
-    distinct = [path.read_bytes() for path in found[:: max(1, len(found) // pictures)]] or generated(300)
+    distinct = [path.read_bytes() for path in found[:: max(1, len(found) // pictures)]] or list(
+        photographs(300, width=640, height=480)
+    )
     files = [distinct[i % len(distinct)] for i in range(pictures)]
     with tempfile.TemporaryDirectory() as folder:
         layout = Layout(Path(folder))
-        write(layout.staging, files)
+        write_version(layout.staging, files)
         answer = streamed_and_bare(layout.staging, files, side=side, batch=batch)
         answer |= mapped(layout.staging, layout.decoded, side=side, batch=batch)
     if not as_json:

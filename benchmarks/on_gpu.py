@@ -5,11 +5,12 @@
     python benchmarks/on_gpu.py --device cpu --quick --json
 
 The parts are the rate of a large product; the towers alone and our loss by ``step.py``, for texts of full length and of
-the catalogue's; the trainer's own step, eager and compiled; the demo trained to its usual recall, interrupted once and
-resumed; and the tests marked ``gpu``. The file of ``--to`` is written after each part, so that an interrupted run keeps
-its figures. A part that fails or no longer fits into ``--minutes`` says so in its place.
+the catalogue's; the trainer's own step, eager, compiled, and compiled with CUDA graphs; batches from JPEGs of 224
+pixels (``lib/feeding.py``); the demo trained to its usual recall, interrupted once and resumed; and the tests marked
+``gpu``. The file of ``--to`` is written after each part, so that an interrupted run keeps its figures. A part that
+fails or no longer fits into ``--minutes`` says so in its place. ``--only feeding`` runs the parts of such a name.
 
-``--quick`` walks through the same parts with a small model; on a CPU it compiles nothing.
+``--quick`` walks through the same parts with a small model; on a CPU it compiles nothing and captures no graph.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 import typer
+from lib.feeding import feeding
 from lib.machine import facts
 from lib.trainer_step import WARM, training_job
 from step import Place, distinct_batch, forms, matmul_rate, measure, summary
@@ -44,7 +46,11 @@ from entityclip.model.entityclip import EntityCLIP
 from entityclip.paths import Layout
 from entityclip.storage import atomic_write
 from entityclip.training import presets
+from entityclip.training.step import TrainingJob
 from entityclip.training.trainer import fit
+
+Mode = Literal["eager", "compiled", "graphs"]
+"""Of the trainer's step; graphs are those of compiled towers."""
 
 TEXTS: tuple[Literal["full", "real"], ...] = ("full", "real")
 ROOT = Path(__file__).parents[1]
@@ -58,12 +64,13 @@ class Sizes(NamedTuple):
     batches: tuple[int, ...]
     rounds: int
     steps: int  # of the trainer that are timed
+    fed: int  # pictures that are prepared from JPEGs
     products: int
     preset: Literal["demo", "tiny"]
 
 
-FULL = Sizes("ViT-B-32", (192, 512, 1024), rounds=5, steps=20, products=300, preset="demo")
-QUICK = Sizes("entityclip-tiny", (4, 8), rounds=1, steps=2, products=24, preset="tiny")
+FULL = Sizes("ViT-B-32", (192, 512, 1024), rounds=5, steps=20, fed=16_384, products=300, preset="demo")
+QUICK = Sizes("entityclip-tiny", (4, 8), rounds=1, steps=2, fed=384, products=24, preset="tiny")
 
 
 QUICKER = 4
@@ -87,14 +94,17 @@ def parts(sizes: Sizes, place: Place) -> Iterator[Part]:
     """Every measurement, the most telling ones first."""
     yield Part("matmul", 5, lambda: {"tflops": round(matmul_rate(place) / 1e12, 3)})
     for batch in sizes.batches:
-        yield Part(f"trainer, eager, batch {batch}", 35, partial(trained, sizes, place, batch=batch, compiled=False))
+        yield Part(f"trainer, eager, batch {batch}", 25, partial(trained, sizes, place, batch=batch, mode="eager"))
         for texts in TEXTS:
             loss = partial(loss_alone, sizes, place, batch=batch, texts=texts)
-            yield Part(f"loss, {texts} texts, batch {batch}", 15, loss)
+            yield Part(f"loss, {texts} texts, batch {batch}", 10, loss)
     yield Part("pytest -m gpu", 60, tests)
-    yield Part("demo, interrupted and resumed", 60, partial(demo, sizes, place))
+    yield Part("feeding from 224-pixel JPEGs", 20, partial(feeding, pictures=sizes.fed, device=place.device))
+    yield Part("demo, interrupted and resumed", 55, partial(demo, sizes, place))
     for batch in sizes.batches:
-        yield Part(f"trainer, compiled, batch {batch}", 50, partial(trained, sizes, place, batch=batch, compiled=True))
+        step = partial(trained, sizes, place, batch=batch)
+        yield Part(f"trainer, compiled, batch {batch}", 45, partial(step, mode="compiled"))
+        yield Part(f"trainer, graphs, batch {batch}", 20, partial(step, mode="graphs"))
 
 
 def loss_alone(sizes: Sizes, place: Place, *, batch: int, texts: Literal["full", "real"]) -> dict[str, Any]:
@@ -107,9 +117,10 @@ def loss_alone(sizes: Sizes, place: Place, *, batch: int, texts: Literal["full",
     return {"pairs_per_s": round(batch / found["seconds"]["ours"], 1)} | found
 
 
-def trained(sizes: Sizes, place: Place, *, batch: int, compiled: bool) -> dict[str, Any]:
+def trained(sizes: Sizes, place: Place, *, batch: int, mode: Mode) -> dict[str, Any]:
     """The trainer's step from the prepared batch to the update, texts of the catalogue."""
-    job = training_job(sizes.model, batch=batch, device=place.device, precision="bf16", compile=compiled)
+    job = training_job(sizes.model, batch=batch, device=place.device, precision="bf16", compile=mode != "eager")
+    job.graphed = mode == "graphs"  # whatever stands against it: here no thread pins batches
     started = place.now()
     for number in range(WARM):
         job.step(number, job.steps[number])
@@ -125,12 +136,19 @@ def trained(sizes: Sizes, place: Place, *, batch: int, compiled: bool) -> dict[s
     seconds = place.now() - started
     job.require_finite()
     memory = {"peak_gib": round(torch.cuda.max_memory_allocated() / 2**30, 2)} if place.device == "cuda" else {}
-    return {
+    figures = {
         "pairs_per_s": round(batch * sizes.steps / seconds, 1),
         "step_s": round(seconds / sizes.steps, 4),
         "queued_share": round(queued / seconds, 3),  # of that time, the host was busy launching
         "first_steps_s": round(first, 1),
-    } | memory
+    }
+    return figures | memory | compilation(job)
+
+
+def compilation(job: TrainingJob) -> dict[str, Any]:
+    """Seconds of compilation, and the number of graphs or why there are none."""
+    seconds = {"compile_s": round(job.compiled.seconds, 1)} if job.compiled else {}
+    return seconds | ({} if job.graphs is None else {"graphs": job.graphs.failure or len(job.graphs)})
 
 
 def demo(sizes: Sizes, place: Place) -> dict[str, Any]:
@@ -204,12 +222,17 @@ def main(
     quick: Annotated[bool, typer.Option("--quick", help="Every part with a small model.")] = False,
     minutes: Annotated[float, typer.Option(min=0, help="A part that does not fit any more is left out.")] = 8,
     to: Annotated[Path, typer.Option(help="File that has the figures so far.")] = Path("on_gpu.json"),
+    only: Annotated[str, typer.Option(help="The parts whose name has this text.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the parts with their expected seconds.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Only the JSON object.")] = False,
 ) -> None:
     """Measure training on a GPU and print the figures as one JSON object, last."""
     sizes, place = (QUICK if quick else FULL), Place(device, torch.bfloat16)
-    wanted = [part._replace(seconds=part.seconds / (QUICKER if quick else 1)) for part in parts(sizes, place)]
+    wanted = [
+        part._replace(seconds=part.seconds / (QUICKER if quick else 1))
+        for part in parts(sizes, place)
+        if only in part.name
+    ]
     expected = {part.name: part.seconds for part in wanted}
     if dry_run:
         print(json.dumps({"parts": expected, "seconds": sum(expected.values()), "minutes": minutes}))

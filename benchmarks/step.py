@@ -16,7 +16,8 @@ CPU.
 
 ``ops_per_step``, ``casts_per_step`` and ``host_waits`` are counted over one real step of the trainer on the CPU, update
 and running mean included, and ``tower_ops`` over the towers alone; both in the precision of ``--dtype``
-(``lib/step_counter.py``).
+(``lib/step_counter.py``). ``launches_per_step`` is what the host of that step launches where towers and loss are CUDA
+graphs: each graph counts once forward and once backward.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from lib.catalog_rows import catalog_texts
 from lib.machine import facts, peak_gib
 from lib.reference_model import PlainMMAE, plain_losses, plain_vtc
 from lib.step_counter import counting
-from lib.trainer_step import COUNTED_ROWS, counted_step
+from lib.trainer_step import COUNTED_ROWS, counted_step, launches
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
@@ -190,8 +191,9 @@ def counts(architecture: str, *, dtype: torch.dtype) -> dict[str, int]:
     batch = distinct_batch(network, size=COUNTED_ROWS, device="cpu")
     with counting() as towers:
         Place("cpu", dtype).step(forms(network, batch)["towers"])
-    step = counted_step(architecture, precision="bf16" if dtype == torch.bfloat16 else "float32")
-    return step.totals() | {"tower_ops": towers.totals()["ops_per_step"]}
+    precision = "bf16" if dtype == torch.bfloat16 else "float32"
+    found = counted_step(architecture, precision=precision).totals() | {"tower_ops": towers.totals()["ops_per_step"]}
+    return found | {"launches_per_step": launches(architecture, precision=precision)}
 
 
 def text_tokens(batch: Batch) -> dict[str, list[float]]:

@@ -98,7 +98,7 @@ class ExportedLayout:
 
 @dataclass(frozen=True)
 class DecodedLayout:
-    """Cache of decoded training pictures; may be deleted at any time."""
+    """Cache of what training computes once: decoded pictures, features, kernels; may be deleted at any time."""
 
     root: Path
 
@@ -122,6 +122,11 @@ class DecodedLayout:
         """Features of other weights, pictures or views than those of ``key``, and leftovers of a killed run."""
         kept = [path for path in self.root.glob("features-*.npy") if not path.name.startswith(f"features-{key}-")]
         return [*kept, *self.root.glob(".features-*.partial")]
+
+    @property
+    def kernels(self) -> Path:
+        """Compiled kernels of the towers, as PyTorch keeps them."""
+        return self.root / "kernels"
 
     @property
     def features_lock(self) -> Path:

@@ -138,11 +138,21 @@ class Features(Protocol):
         """(B,) row numbers and (B,) draws in 0..1 that choose the views -> (B, ...) float16."""
 
 
+@dataclass(frozen=True)
+class Preparation:
+    """How rows become a batch."""
+
+    tokenizer: Tokenizer
+    augmentation: Augmentation
+    texts: int = 0  # captions of a batch, and as many explanations; with fewer entities, the last one's are repeated
+
+
 class PreparedBatch(NamedTuple):
-    """A batch as a worker prepares it: squares not yet varied, with all random draws made."""
+    """A batch as a worker prepares it: squares not yet varied, with all that was drawn for them."""
 
     squares: torch.Tensor  # (B, 3, S, S) uint8, or kept features (B, ...) float16
-    draws: torch.Tensor  # (B, DRAWS) uniform in 0..1
+    crops: torch.Tensor  # this and the next: as in Variations
+    light: torch.Tensor
     captions: torch.Tensor  # this and what follows: as in Batch
     caption_of: torch.Tensor
     explanations: torch.Tensor
@@ -151,13 +161,13 @@ class PreparedBatch(NamedTuple):
     entities: torch.Tensor
     negatives: torch.Tensor
 
-    def batch(self, *, preprocessing: Preprocessing, augmentation: Augmentation, device: torch.device | str) -> Batch:
+    def batch(self, *, preprocessing: Preprocessing, device: torch.device | str) -> Batch:
         """The batch itself, varied and normalised on ``device``."""
-        squares, draws, *texts = (tensor.to(device, non_blocking=True) for tensor in self)
+        squares, crops, light, *texts = (tensor.to(device, non_blocking=True) for tensor in self)
         if squares.dtype != torch.uint8:  # kept features: views of the pictures that were varied before
             images = squares.float()
             return Batch(images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images, *texts)
-        varied = augment(squares, draws, size=preprocessing.size, config=augmentation)
+        varied = vary(squares, Variations(crops, light), size=preprocessing.size)
         pictures = preprocessing.normalise(varied).contiguous(memory_format=torch.channels_last)
         return Batch(pictures, *texts)
 
@@ -165,8 +175,8 @@ class PreparedBatch(NamedTuple):
 def prepare_batch(
     data: TrainingSet,
     rows: np.ndarray,
+    how: Preparation,
     *,
-    tokenizer: Tokenizer,
     generator: torch.Generator,
     share: slice = slice(None),
     features: Features | None = None,
@@ -178,23 +188,25 @@ def prepare_batch(
     present, of_entity = np.unique(numbers, return_inverse=True)
     used, of_used = np.unique(of_entity[share], return_inverse=True)
     of = torch.from_numpy(of_used)
+    used = np.pad(used, (0, max(0, how.texts - len(used))), mode="edge")  # no row has the repeats
 
     def draw(texts: list[list[str]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """One text for each entity: its rows share it, and the tower reads it once."""
         picks = torch.rand(len(present), generator=generator).tolist()
-        chosen = [_drawn(texts[n], pick, tokenizer) for n, pick in zip(present, picks, strict=True)]
+        chosen = [_drawn(texts[n], pick, how.tokenizer) for n, pick in zip(present, picks, strict=True)]
         known = torch.tensor([bool(texts[n]) for n in present[used]])
-        return tokenizer(chosen)[used], of, known[of]  # all are tokenised: every share has the same length
+        return how.tokenizer(chosen)[used], of, known[of]  # all are tokenised: every share has the same length
 
     captions, caption_of, _ = draw(data.captions)
     explanations, explanation_of, explained = draw(data.explanations)
     draws = torch.rand(len(rows), DRAWS, generator=generator)[share]
     read = rows[share]
     squares = data.pictures.read(read) if features is None else features.read(read, draws[:, 0])
+    varied = variations(draws, config=how.augmentation)
     of_entities = torch.from_numpy(numbers[share])
     negatives = torch.rand(len(rows), 2, generator=generator)[share]
     texts = (captions, caption_of, explanations, explanation_of, explained)
-    return PreparedBatch(squares, draws, *texts, of_entities, negatives)
+    return PreparedBatch(squares, *varied, *texts, of_entities, negatives)
 
 
 def _drawn(texts: list[str], pick: float, tokenizer: Tokenizer) -> str:
@@ -210,27 +222,39 @@ DRAWS = 8
 """Draws that vary one picture."""
 
 
-def augment(squares: torch.Tensor, draws: torch.Tensor, *, size: int, config: Augmentation) -> torch.Tensor:
-    """(B, 3, S, S) uint8 -> (B, 3, size, size) float in 0..255: crop, turn, mirror and light, by (B, DRAWS) draws."""
+class Variations(NamedTuple):
+    """How pictures are varied."""
+
+    crops: torch.Tensor  # (B, 2, 3): from a place in the result to the place in the picture, both in -1..1
+    light: torch.Tensor  # (B, 3) factors of brightness, contrast and saturation
+
+
+def variations(draws: torch.Tensor, *, config: Augmentation) -> Variations:
+    """Crop, turn, mirror and light by (B, DRAWS) draws in 0..1."""
     area, angle, mirror, right, down, *light = draws.unbind(dim=1)
     scale = (config.crop + (1 - config.crop) * area).sqrt()  # side of the crop, as a share of the picture's
     angle = torch.deg2rad(config.rotate * (2 * angle - 1))
     mirror = torch.where(mirror < 0.5 * config.flip, -1.0, 1.0)
     dx, dy = ((1 - scale) * (2 * shift - 1) for shift in (right, down))
     cos, sin = scale * angle.cos(), scale * angle.sin()
-    theta = torch.stack(
+    crops = torch.stack(
         [torch.stack([cos * mirror, -sin, dx], dim=1), torch.stack([sin * mirror, cos, dy], dim=1)], dim=1
     )
-    grid = F.affine_grid(theta, [len(squares), 3, size, size], align_corners=False)
-    varied = F.grid_sample(squares.float(), grid, padding_mode="reflection", align_corners=False)
-    return _light(varied, light, config=config)
-
-
-def _light(pictures: torch.Tensor, draws: list[torch.Tensor], *, config: Augmentation) -> torch.Tensor:
     widths = (config.light, config.light, config.saturation)
-    brightness, contrast, saturation = (
-        (1 + width * (2 * drawn - 1)).view(-1, 1, 1, 1) for width, drawn in zip(widths, draws, strict=True)
-    )
-    lit = pictures * brightness
+    factors = [1 + width * (2 * drawn - 1) for width, drawn in zip(widths, light, strict=True)]
+    return Variations(crops, torch.stack(factors, dim=1))
+
+
+def augment(squares: torch.Tensor, draws: torch.Tensor, *, size: int, config: Augmentation) -> torch.Tensor:
+    """``vary`` by (B, DRAWS) draws in 0..1."""
+    return vary(squares, variations(draws, config=config), size=size)
+
+
+def vary(squares: torch.Tensor, by: Variations, *, size: int) -> torch.Tensor:
+    """(B, 3, S, S) uint8 -> (B, 3, size, size) float in 0..255: cropped, turned, mirrored and lit."""
+    grid = F.affine_grid(by.crops, [len(squares), 3, size, size], align_corners=False)
+    varied = F.grid_sample(squares.float(), grid, padding_mode="reflection", align_corners=False)
+    brightness, contrast, saturation = by.light[:, :, None, None, None].unbind(dim=1)
+    lit = varied * brightness
     lit = torch.lerp(lit.mean(dim=(1, 2, 3), keepdim=True), lit, contrast)
     return torch.lerp(lit.mean(dim=1, keepdim=True), lit, saturation).clamp(0, 255)

@@ -26,7 +26,8 @@ class Best:
     def __init__(self, config: TrainConfig, validation: TrainingSet, path: Path) -> None:
         self.path, self.loss = path, math.inf
         still = config.adaptation.model_copy(update={"probe_epochs": 0})
-        self._steps = Steps(config.model_copy(update={"epochs": 1, "balance": 0.0, "adaptation": still}), validation)
+        once = {"epochs": 1, "balance": 0.0, "augmentation": STILL, "adaptation": still}
+        self._steps = Steps(config.model_copy(update=once), validation)
         if path.is_file():
             with safe_open(path, framework="pt") as file:
                 self.loss = float(file.metadata()["loss"])
@@ -57,10 +58,11 @@ class Best:
         behind, job.model.features_behind = job.model.features_behind, None  # validation reads pictures
         losses = []
         for number in range(len(self._steps)):
-            batch = self._steps[number].batch(
-                preprocessing=job.config.preprocessing, augmentation=STILL, device=job.accelerator.device
-            )
-            losses.append(job.accelerator.reduce(job.wrapped(batch, config=job.config.loss)["loss"], "mean"))
+            prepared = self._steps[number]
+            batch = prepared.batch(preprocessing=job.config.preprocessing, device=job.accelerator.device)
+            with job.uncompiled():
+                loss = job.wrapped(batch, config=job.config.loss)["loss"]
+            losses.append(job.accelerator.reduce(loss, "mean"))
         job.model.features_behind = behind
         job.train_mode()
         return sum(map(float, losses)) / len(losses)

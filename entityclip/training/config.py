@@ -128,7 +128,10 @@ class TrainConfig(Record):
     mask_names: bool = Field(default=True, description="Mask an entity's names in the explanations trained on.")
     seed: int = Field(default=0, ge=0)
     precision: Literal["float32", "bf16"] = Field(default="float32", description="What the towers compute in.")
-    compile: bool = Field(default=False, description="Compile the towers' blocks; pays on a GPU and in long runs.")
+    compile: bool = Field(
+        default=False,
+        description="Compile the towers' blocks, and on a GPU replay each tower as CUDA graphs; pays in long runs.",
+    )
     checkpoint_gradients: bool = Field(
         default=False, description="Compute activations twice instead of keeping them: less memory, a third slower."
     )
@@ -136,7 +139,12 @@ class TrainConfig(Record):
         default=False, description="With several processes: spread weights, gradients and moments over them (FSDP)."
     )
     device: Literal["cpu", "cuda"] = "cpu"
-    workers: int = Field(default=0, ge=0, description="Processes that prepare batches; the batches stay the same.")
+    workers: int | None = Field(
+        default=None,
+        ge=0,
+        description="Processes that prepare batches; the batches stay the same. By default none on a CPU, and for a "
+        "GPU one for each further core.",
+    )
     cache_gigabytes: int = Field(
         default=8, ge=0, description="Training pictures are decoded once if they fit into this; else streamed."
     )

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from entityclip.errors import ConfigError
 from entityclip.model.distributed import process, processes
 from entityclip.training import batches
-from entityclip.training.batches import PreparedBatch, TrainingSet
+from entityclip.training.batches import Preparation, PreparedBatch, TrainingSet
 from entityclip.training.config import TrainConfig
 from entityclip.training.frozen_features import FrozenFeatures
 
@@ -54,6 +54,8 @@ class Steps(Dataset[PreparedBatch]):
                 f"{self.processes} processes, batch {config.batch}, {len(training)} pairs: the smallest batch has none "
                 "for some process; expected fewer processes, or a larger batch"
             )
+        texts = self._most_entities() if few_shapes else 0
+        self._how = Preparation(self.tokenizer, config.augmentation, texts)
 
     def __len__(self) -> int:
         return len(self.plan)
@@ -62,11 +64,16 @@ class Steps(Dataset[PreparedBatch]):
         return batches.prepare_batch(
             self.training,
             self.plan[step][1],
-            tokenizer=self.tokenizer,
+            self._how,
             generator=self.generator(step),
             share=self.share(step),
             features=self.features.get(self.probes(step)),
         )
+
+    def _most_entities(self) -> int:
+        """Of the step that has most in this process."""
+        shares = (rows[self.share(step)] for step, (_, rows) in enumerate(self.plan))
+        return max(len(np.unique(self.training.entities[rows])) for rows in shares)
 
     def share(self, step: int) -> slice:
         """This process's rows among those of a step."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain, count
 
 import torch
@@ -22,7 +22,9 @@ from entityclip.paths import DecodedLayout
 from entityclip.training import frozen_features
 from entityclip.training.adapters import adapt, optimizer, tower_weights, train_mode
 from entityclip.training.batches import PreparedBatch, TrainingSet
+from entityclip.training.compiled_blocks import CompiledBlocks
 from entityclip.training.config import TrainConfig
+from entityclip.training.cuda_graphs import StepGraphs, obstacle
 from entityclip.training.devices import accelerator_of
 from entityclip.training.ema import Average
 from entityclip.training.finite import FiniteCheck
@@ -61,9 +63,8 @@ class TrainingJob:
         self._merge = adapt(self.model, config.adaptation)
         if config.checkpoint_gradients:
             self.model.checkpoint_gradients()
-        if config.compile:
-            for block in chain(*self.model.blocks()):
-                block.compile()
+        self.compiled = CompiledBlocks(chain(*self.model.blocks())) if config.compile else None
+        self.graphed = config.compile and not obstacle(config)
         if first:
             first(self)
         self.wrapped, prepared = self.accelerator.prepare(self.model, optimizer(self.model, config))
@@ -72,6 +73,7 @@ class TrainingJob:
         self.finite = FiniteCheck(self.accelerator.device)
         self._tower_weights = tower_weights(self.model)
         self.probing: bool | None = None
+        self.graphs: StepGraphs | None = None
         self.train_mode()
         with torch.no_grad():
             self.average = Average(self.wrapped, keep=config.ema_decay)
@@ -121,6 +123,7 @@ class TrainingJob:
             weight.requires_grad_(not probing)
         features = self.steps.features.get(probing)
         self.model.features_behind = features.blocks if features else None
+        self.graphs = StepGraphs(self.model) if self.graphed else None  # of the weights that learn now
         self.train_mode()
 
     def train_mode(self) -> None:
@@ -137,14 +140,11 @@ class TrainingJob:
             self.enter(probing=probing)
         torch.manual_seed(self.config.seed * 1_000_003 + number)  # a tower may have dropout
         epoch, _ = self.steps.plan[number]
-        batch = prepared.batch(
-            preprocessing=self.preprocessing(epoch),
-            augmentation=self.config.augmentation,
-            device=self.accelerator.device,
-        )
+        batch = prepared.batch(preprocessing=self.preprocessing(epoch), device=self.accelerator.device)
         self.optimizer.zero_grad(set_to_none=True)
         working = self.working.used() if self.working else nullcontext()
-        with attention(self.accelerator.device, self.config.precision), working:
+        compiling = self.compiled.within_limit() if self.compiled else nullcontext()
+        with attention(self.accelerator.device, self.config.precision), working, compiling:
             terms = self._in_chunks(batch, number) if self.config.grad_cache_chunk else self._at_once(batch)
         values = self.accelerator.reduce(torch.stack([value.detach() for value in terms.values()]), "mean").double()
         norm = self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.config.max_grad_norm)
@@ -157,6 +157,10 @@ class TrainingJob:
             self.model.logit_scale.clamp_(max=math.log(MAX_SCALE))
             self.average.add(number)
         return dict(zip(terms, values.unbind(), strict=True))
+
+    def uncompiled(self) -> AbstractContextManager[None]:
+        """Compile nothing while the block runs: for shapes that no step has."""
+        return torch.compiler.set_stance("force_eager") if self.compiled else nullcontext()
 
     def require_finite(self) -> None:
         """Wait for the device, and refuse to go on behind a step that was not finite.
@@ -182,7 +186,12 @@ class TrainingJob:
         return config.precision == "bf16" and once and processes() == 1
 
     def _at_once(self, batch: Batch) -> dict[str, torch.Tensor]:
-        terms = self.wrapped(batch, config=self.config.loss)
+        loss = self.config.loss
+        if self.graphs is None:
+            terms = self.wrapped(batch, config=loss)
+        else:
+            with self.accelerator.autocast():
+                terms = self.graphs.losses(batch, config=loss)
         self.accelerator.backward(terms["loss"])
         return terms
 

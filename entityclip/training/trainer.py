@@ -8,10 +8,9 @@ unbroken one.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from entityclip.data.pairs import read_frame
@@ -24,8 +23,11 @@ from entityclip.training import batches, resume_state
 from entityclip.training.batches import TrainingSet
 from entityclip.training.best_checkpoint import Best
 from entityclip.training.budget import planned
+from entityclip.training.compiled_blocks import keep_kernels
 from entityclip.training.config import TIMES, TrainConfig, code_hash, first_weights, versions
+from entityclip.training.cuda_graphs import obstacle
 from entityclip.training.devices import join
+from entityclip.training.feeding import feed
 from entityclip.training.interpolation import interpolate, keep_start
 from entityclip.training.step import TrainingJob
 from entityclip.training.text_settings import settle_texts
@@ -77,9 +79,11 @@ def fit(
         training = batches.with_siblings(training, data)
     with processes.main_process_first():  # the others find its tokenizer
         config = settle_texts(config, data, folder=run.tokenizer, learn=first)
+    if config.compile:
+        keep_kernels(cache.kernels)
     config, plan = planned(config, training, run=run, started=started)
-    if plan and first:
-        tqdm.write(plan)
+    for note in _notes(config, plan) if first else ():
+        tqdm.write(note)
     job = _job(config, training, data, run=run, cache=cache, progress=show)
     interpolates, held_out = _interpolates(job, data), None
     if config.keep == "best" or interpolates:
@@ -89,6 +93,8 @@ def fit(
     terms = _train(job, best, run=run, report=report if first else silent, progress=show)
     if best:
         best.restore(job)
+    if job.compiled:
+        terms["compile_s"] = job.compiled.seconds
     extra = {"interpolation": interpolate(job, held_out, run.start)} if interpolates and held_out else {}
     weights = job.finish()
     if first:
@@ -97,6 +103,14 @@ def fit(
         _keep(config, job, weights, run=run, data_hash=data_hash, metrics=metrics)
     job.accelerator.wait_for_everyone()
     return read_card(run.checkpoint)
+
+
+def _notes(config: TrainConfig, plan: str) -> Iterator[str]:
+    """Lines to print before the first step."""
+    if plan:
+        yield plan
+    if config.compile and (reason := obstacle(config)):
+        yield f"compile: no CUDA graphs: {reason}"
 
 
 def _job(
@@ -129,19 +143,12 @@ def _train(job: TrainingJob, best: Best | None, *, run: RunLayout, report: Repor
     """Every step that is left, from the state of a killed run on; the terms of the last one."""
     config = job.config
     done, total = resume_state.resume(run.resume, job.wrapped, job.optimizer, job.average), len(job.steps)
-    steps = DataLoader(
-        job.steps,
-        batch_size=None,
-        sampler=range(done, total),
-        num_workers=config.workers,
-        pin_memory=config.device != "cpu",
-    )
     saved, means = time.monotonic(), _Means()
     terms: dict[str, torch.Tensor] = {}
     bar = tqdm(initial=done, total=total, desc="train", unit="step", disable=not progress)
     read_every = READ_EVERY if job.accelerator.device.type == "cuda" else 1
     requested = time.monotonic()
-    for step, prepared in enumerate(steps, start=done):
+    for step, prepared in enumerate(feed(job.steps, first=done), start=done):
         arrived = time.monotonic()
         if step == job.steps.probe and config.adaptation.interpolate:
             keep_start(job, run.start)

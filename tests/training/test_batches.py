@@ -12,7 +12,7 @@ from entityclip.data.preprocessing import Augmentation, Preprocessing
 from entityclip.data.text import Tokenisation
 from entityclip.model.entityclip import Batch
 from entityclip.training import TrainConfig, batches
-from entityclip.training.batches import PreparedBatch, TrainingSet
+from entityclip.training.batches import Preparation, PreparedBatch, TrainingSet
 from entityclip.training.schedule import Steps
 from entityclip.training.siblings import nearest_siblings
 
@@ -29,10 +29,10 @@ def make(training: TrainingSet, rows: list[int], *, seed: int = 0, augmentation:
     prepared = batches.prepare_batch(
         training,
         np.array(rows),
-        tokenizer=Tokenisation(context=24).load(),
+        Preparation(Tokenisation(context=24).load(), augmentation),
         generator=torch.Generator().manual_seed(seed),
     )
-    return prepared.batch(preprocessing=Preprocessing(size=32), augmentation=augmentation, device="cpu")
+    return prepared.batch(preprocessing=Preprocessing(size=32), device="cpu")
 
 
 def test_names_are_masked_in_the_explanations_that_train(training: TrainingSet) -> None:
@@ -155,13 +155,12 @@ def test_the_shares_of_the_processes_are_the_whole_batch(training: TrainingSet, 
 
     def prepared(share: slice) -> PreparedBatch:
         generator = torch.Generator().manual_seed(3)
-        return batches.prepare_batch(
-            training, rows, tokenizer=Tokenisation(context=24).load(), generator=generator, share=share
-        )
+        how = Preparation(Tokenisation(context=24).load(), Augmentation())
+        return batches.prepare_batch(training, rows, how, generator=generator, share=share)
 
     whole, each = prepared(slice(None)), len(rows) // processes
     shares = [prepared(slice(i * each, (i + 1) * each)) for i in range(processes)]
-    for field in ("squares", "draws", "explained", "entities"):
+    for field in ("squares", "crops", "light", "explained", "entities", "negatives"):
         assert torch.equal(torch.cat([getattr(share, field) for share in shares]), getattr(whole, field))
     for texts, of in (("captions", "caption_of"), ("explanations", "explanation_of")):
         by_row = torch.cat([getattr(share, texts)[getattr(share, of)] for share in shares])
@@ -188,5 +187,20 @@ def test_a_gpu_and_compiled_towers_get_texts_of_few_lengths_and_the_same_tokens(
         for ids in (getattr(prepared, kind) for prepared in padded):
             assert exact.shape[1] not in (16, 24)  # else this test says nothing
             assert ids.shape[1] in (16, 24)
-            assert torch.equal(ids[:, : exact.shape[1]], exact)
+            assert torch.equal(ids[: len(exact), : exact.shape[1]], exact)
             assert not ids[:, exact.shape[1] :].any()
+
+
+def test_with_few_shapes_every_step_has_as_many_texts_and_every_row_its_own(training: TrainingSet) -> None:
+    config = TrainConfig(preprocessing=Preprocessing(size=32), tokenisation=Tokenisation(context=24), batch=4, epochs=2)
+    exact, padded = Steps(config, training), Steps(config.changed(compile=True), training)
+    counts = [len(step.captions) for step in exact]
+    assert len(set(counts)) > 1  # else this test says nothing
+    for plain, step, count in zip(exact, padded, counts, strict=True):
+        for kind, of in (("captions", "caption_of"), ("explanations", "explanation_of")):
+            ids, whole = getattr(plain, kind), getattr(step, kind)
+            assert len(whole) == max(counts)
+            assert torch.equal(whole[:count, : ids.shape[1]], ids)
+            assert torch.equal(getattr(step, of), getattr(plain, of))
+            assert not len(whole[count:]) or (whole[count:] == whole[count - 1]).all()
+        assert torch.equal(step.explained, plain.explained)

@@ -146,10 +146,8 @@ def test_training_draws_pieces(long: DataLayout, tmp_path: Path) -> None:
 
     settled = settle_texts(CONFIG, long, folder=tmp_path)
     training = batches.load_training_set(long, preprocessing=CONFIG.preprocessing, progress=False)
-    tokenizer, drawn = settled.tokenisation.load(), set()
+    how, drawn = batches.Preparation(settled.tokenisation.load(), settled.augmentation), set()
     for seed in range(20):
-        draft = batches.prepare_batch(
-            training, np.array([0]), tokenizer=tokenizer, generator=torch.Generator().manual_seed(seed)
-        )
+        draft = batches.prepare_batch(training, np.array([0]), how, generator=torch.Generator().manual_seed(seed))
         drawn.add(tuple(draft.explanations[0].tolist()))
     assert len(drawn) > 2

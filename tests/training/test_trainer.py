@@ -223,9 +223,8 @@ def test_the_epoch_with_the_lowest_validation_loss_is_kept(data: DataLayout, tmp
     validation = batches.load_training_set(
         data, split="val", preprocessing=mad.preprocessing, cache=cache, most_bytes=10**9, progress=False
     )
-    batch = Steps(mad.model_copy(update={"epochs": 1}), validation)[0].batch(
-        preprocessing=mad.preprocessing, augmentation=STILL, device="cpu"
-    )
+    still = mad.model_copy(update={"epochs": 1, "augmentation": STILL})
+    batch = Steps(still, validation)[0].batch(preprocessing=mad.preprocessing, device="cpu")
     loss = model.losses(batch, config=mad.loss)["loss"]
     assert float(loss.detach()) == pytest.approx(best, rel=1e-5)
     assert not RunLayout(tmp_path).best.exists()
