@@ -90,10 +90,11 @@ def answers(
 
 
 def figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Percent of the queries."""
+    """Percent of the queries; None where there are none."""
 
-    def percent(name: str, *, package: bool) -> float:
-        return round(100 * float(np.mean([row[name] for row in rows if row["package"] == package])), 1)
+    def percent(name: str, *, package: bool) -> float | None:
+        found = [row[name] for row in rows if row["package"] == package]
+        return round(100 * float(np.mean(found)), 1) if found else None
 
     kinds = {"packages": True, "others": False}
     table = {
