@@ -14,6 +14,7 @@ from bentos.runtime.entities import (
     entity_picture,
 )
 from bentos.schemas.requests import EntityRequest, FeedbackRequest, RemovalRequest, SearchRequest, TagRequest
+from bentos.web.language import is_foreign_to
 from entityclip.schemas import EntityEntry, Evidence, Hit, Tag
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class Results(NamedTuple):
     cards: list[Card]
     unknown: bool | None
     """No product reaches the threshold; None without a photograph in the query."""
+    written_in: tuple[str, ...] = ()
+    """Languages of the release's texts, if the words are in another one and no name or code matches them."""
 
 
 class Choices(NamedTuple):
@@ -100,13 +103,20 @@ class Backend:
         """
         if not request.image:
             answer = self._service.search.local(**dict(request))
-            return Results(answer.release, self._cards(answer.hits, {}), None)
+            return self._found(answer, request, {}, unknown=None)
         tagged = self._service.tag.local(**dict(TagRequest(image=request.image, k=100)))
         tags: dict[str, Tag] = {tag.entity_id: tag for tag in tagged.tags}
         if request.text is None and not _filtered(request):
             return Results(tagged.release, self._cards(tagged.tags[:HITS], tags), tagged.unknown)
         answer = self._service.search.local(**dict(request))
-        return Results(answer.release, self._cards(answer.hits, tags), tagged.unknown)
+        return self._found(answer, request, tags, unknown=tagged.unknown)
+
+    def _found(self, answer: Any, request: SearchRequest, tags: dict[str, Tag], *, unknown: bool | None) -> Results:
+        cards = self._cards(answer.hits, tags)
+        named = any(card.exact or card.near for card in cards)
+        languages = () if named else tuple(self.choices().languages or ())
+        foreign = is_foreign_to(request.text or "", languages)
+        return Results(answer.release, cards, unknown, languages if foreign else ())
 
     def evidence(self, text: str, entity_id: str) -> tuple[Evidence, ...]:
         """Why a text finds a product; empty where the product is not among its 100 best.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
@@ -16,11 +17,11 @@ from bentos.middleware.sessions import PAGES
 from bentos.runtime.entities import EntityFacts
 from bentos.schemas.requests import MOST_PICTURES, EntityRequest, RemovalRequest
 from bentos.web.forms import read_form
+from bentos.web.language import NAMES, language_of
 from bentos.web.render import render, visitor_of
 from entityclip.errors import faults
 from entityclip.schemas import EntityEntry
 
-EMPTY = {"entity_id": "", "language": "en"}
 FIELDS = ("entity_id", "entity", "aliases", "category", "tags", "date", "language", "explanations")
 
 
@@ -34,7 +35,7 @@ async def edit(request: Request) -> Response:
     """The form for a new product, or for the one in the address."""
     backend, entity_id = request.app.state.backend, request.query_params.get("id")
     if not entity_id:
-        return _form(request, EMPTY | {"language": request.query_params.get("language", "en")})
+        return _form(request, {"language": _usual_language(request)})
     facts = await run_in_threadpool(backend.facts, entity_id)
     if facts is None:
         return render(request, "error.html.j2", status=404, what="product_unknown", reason="")
@@ -83,7 +84,7 @@ def _request(typed: Mapping[str, str], pictures: list[bytes], *, keep: bool) -> 
     fields: dict[str, Any] = {name: typed[name] or None for name in ("entity_id", "category", "date")}
     fields |= {"entity": typed["entity"], "language": typed["language"] or "en"}
     fields |= {"aliases": _lines(typed["aliases"]), "tags": _lines(typed["tags"])}
-    fields |= {"explanations": _lines(typed["explanations"]), "images": pictures, "keep_pictures": keep}
+    fields |= {"explanations": _paragraphs(typed["explanations"]), "images": pictures, "keep_pictures": keep}
     try:
         return EntityRequest.model_validate(fields)
     except ValidationError as error:
@@ -100,12 +101,30 @@ def _typed(entity_id: str, entry: EntityEntry) -> dict[str, str]:
         "tags": "\n".join(entry.tags),
         "date": "" if entry.date is None else entry.date.isoformat(),
         "language": entry.language,
-        "explanations": "\n".join(" ".join(text.split()) for text in entry.explanations),
+        "explanations": "\n\n".join("\n".join(_lines(text)) for text in entry.explanations),
     }
 
 
 def _lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _paragraphs(text: str) -> list[str]:
+    """Parts between blank lines, each with its own line breaks."""
+    parts = ("\n".join(_lines(part)) for part in re.split(r"\n[^\S\n]*\n", "\n".join(text.splitlines())))
+    return [part for part in parts if part]
+
+
+def _usual_language(request: Request) -> str:
+    """Language that a new product most likely has: that of the catalogue if it has one alone, else that of the page."""
+    known = request.app.state.backend.choices().languages or []
+    return known[0] if len(known) == 1 else language_of(request)
+
+
+def _languages(request: Request, typed: str) -> list[str]:
+    """Languages to choose from: those of the catalogue first, and always the one that is set."""
+    known = request.app.state.backend.choices().languages or []
+    return list(dict.fromkeys([*([typed] if typed else []), *known, *NAMES]))
 
 
 def _form(
@@ -114,4 +133,5 @@ def _form(
     """The form with what was typed. Photographs have to be chosen again, since no page can fill in a file."""
     common = {"problem": "", "refusal": "", "taken": ""} | values
     fields = dict.fromkeys(FIELDS, "") | dict(typed)
-    return render(request, "edit.html.j2", status=status, typed=fields, facts=facts, most=MOST_PICTURES, **common)
+    common |= {"typed": fields, "language_codes": _languages(request, fields["language"])}
+    return render(request, "edit.html.j2", status=status, facts=facts, most=MOST_PICTURES, **common)

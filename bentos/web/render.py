@@ -67,6 +67,7 @@ SITE = "entityclip.site"
 def _environment(packages: tuple[str, ...]) -> jinja2.Environment:
     environment = page_environment(*packages)
     environment.filters["percent"] = percent
+    environment.filters["language_name"] = language.language_name
     return environment
 
 

@@ -14,7 +14,7 @@ from bentos.runtime.feedback import Feedback, Spool
 
 pytestmark = pytest.mark.slow
 
-FOUND = {"en-US": "6 products, best first", "ja-JP": "6 件の製品(近い順)"}
+FOUND = {"en-US": "The 6 closest products", "ja-JP": "近い順に 6 件"}
 LANGUAGES = sorted(FOUND)
 FIRST_LOAD = 100_000
 """Bytes of a first load without pictures."""
@@ -62,7 +62,8 @@ def test_a_photograph_finds_products_with_their_confidence(visit: Visit, locale:
     page = visitor.page
     assert page.inner_text("#found").startswith(FOUND[locale])
     assert {"en-US": "confidence", "ja-JP": "確信度"}[locale] in page.inner_text(".card .figure")
-    assert page.inner_text(".card .pill") == {"en-US": "Known", "ja-JP": "確実"}[locale]
+    assert page.inner_text(".card .pill") == {"en-US": "Sure", "ja-JP": "確実"}[locale]
+    page.click(".card .reasons summary")
     assert {"en-US": "Nearest photograph", "ja-JP": "最も近い写真"}[locale] in page.inner_text(".card .why")
     assert page.is_visible("#preview")
     assert page.evaluate("document.querySelector('.card img').naturalWidth") > 0

@@ -46,7 +46,9 @@ def test_a_product_is_added_found_changed_and_removed(visit: Visit, site: Site, 
     page.click("text=製品を追加" if locale == "ja-JP" else "text=Add a product")
     page.fill("#entity", name)
     page.fill("#aliases", "new kettle\n新製品")
-    page.fill("#explanations", "A pink body.\nA black handle.")
+    assert page.input_value("#language") == "en"  # the only one of the catalogue
+    page.fill("#explanations", "A pink body,\nglazed.\n \nA black handle.")
+    page.select_option("#language", label="日本語" if locale == "ja-JP" else "Japanese")
     page.set_input_files("#images", [picture("pink", 1), picture("pink", 2)])
     page.click("button.main")
     page.wait_for_url("**/ui/product?*saved=1")
@@ -55,7 +57,8 @@ def test_a_product_is_added_found_changed_and_removed(visit: Visit, site: Site, 
     assert first_by_photograph(site, png("pink", 3)) == name
     page.click(".actions a.button")
     assert page.input_value("#aliases") == "new kettle\n新製品"
-    assert page.input_value("#explanations") == "A pink body.\nA black handle."
+    assert page.input_value("#explanations") == "A pink body,\nglazed.\n\nA black handle."
+    assert page.input_value("#language") == "ja"
     page.set_input_files("#images", [picture("cyan", 1)])
     page.uncheck("#keep")
     page.click("button.main")

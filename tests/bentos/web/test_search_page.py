@@ -12,10 +12,11 @@ from hostile_site import png
 from starlette.testclient import TestClient
 
 from bentos import settings
-from bentos.web.language import preferred
+from bentos.web.language import NAMES, SCRIPTS, is_foreign_to, language_name, preferred
 from bentos.web.render import percent
 from bentos.web.texts import EN, JA
 from entityclip.data import pairs
+from entityclip.quality.language import KNOWN
 from entityclip.retrieval.label_vocabulary import COLUMNS, LabelVocabulary
 from entityclip.retrieval.predictor import Predictor
 from entityclip.schemas import Evidence
@@ -53,6 +54,39 @@ def test_every_kind_of_evidence_has_a_name():
 )
 def test_the_browsers_preference_chooses_the_language(header, language):
     assert preferred(header) == language
+
+
+def test_every_language_that_the_gate_detects_has_a_name():
+    assert NAMES.keys() == KNOWN
+    assert SCRIPTS.keys() <= KNOWN
+    assert (language_name("en-GB", "ja"), language_name("xx", "en")) == ("英語", "xx")
+
+
+@pytest.mark.parametrize(
+    ("words", "languages", "foreign"),
+    [
+        ("赤い やかん", ["en"], True),
+        ("やかん kettle", ["en"], True),
+        ("やかん", ["en", "ja"], False),
+        ("red kettle", ["ja"], True),
+        ("LED ランプ", ["ja"], False),
+        ("rouge", ["en"], False),
+        ("чайник", ["de"], True),
+        ("12-34", ["ja"], False),
+        ("やかん", ["xx", "en"], False),
+        ("やかん", [], False),
+    ],
+)
+def test_words_that_no_text_is_written_in_are_noticed(words, languages, foreign):
+    assert is_foreign_to(words, languages) is foreign
+
+
+def test_a_search_in_another_language_than_the_texts_says_so(client: TestClient):
+    page = client.get("/ui/", params={"q": "赤い円"}, headers=JAPANESE).text
+    assert "このリリースの説明文は英語です。英語でお試しください。" in page
+    assert "The texts of this release are in English." in client.get("/ui/", params={"q": "赤い円"}).text
+    assert "The texts of this release" not in client.get("/ui/", params={"q": "a red disc"}).text
+    assert "The texts of this release" not in client.get("/ui/", params={"q": "KX-GREEN 円"}).text
 
 
 def test_a_share_never_claims_certainty():
