@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -67,6 +68,7 @@ SITE = "entityclip.site"
 def _environment(packages: tuple[str, ...]) -> jinja2.Environment:
     environment = page_environment(*packages)
     environment.filters["percent"] = percent
+    environment.filters["utc_minute"] = utc_minute
     environment.filters["language_name"] = language.language_name
     return environment
 
@@ -74,6 +76,11 @@ def _environment(packages: tuple[str, ...]) -> jinja2.Environment:
 def percent(share: float) -> str:
     """A share as whole percent, without claiming 0 or 100."""
     return "< 1 %" if share < 0.01 else "> 99 %" if share > 0.99 else f"{100 * share:.0f} %"
+
+
+def utc_minute(seconds: float) -> str:
+    """A time since 1970 as ``2026-11-23 09:30``, UTC."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}"
 
 
 @cache

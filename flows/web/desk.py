@@ -90,7 +90,7 @@ class Desk:
         return ReviewItem(item_id, text, claim, self.opinions.of(item_id), self.waiting.reviews.get(item_id))
 
     def alike(self, item: ReviewItem, reviewer: Reviewer) -> list[PendingText]:
-        """Equal cases of a text that wait and that no other reviewer holds."""
+        """Similar cases of a text that wait and that no other reviewer holds."""
         if item.text is None:
             return []
         open_, decided = self.opinions.open(), self.waiting.reviews
@@ -137,11 +137,11 @@ class Desk:
 
     # ------------------------------------------------------------ decisions
     def decide(self, reviewer: Reviewer, items: Sequence[str], answer: Answer) -> int:
-        """Store the same decision about one item, or about equal cases; returns how many were stored.
+        """Store the same decision about one item, or about similar cases; returns how many were stored.
 
         Args:
             reviewer: Who decides.
-            items: The item, then its equal cases; of these, those that another reviewer holds are left out.
+            items: The item, then its similar cases; of these, those that another reviewer holds are left out.
             answer: The decision.
 
         Raises:

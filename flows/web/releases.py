@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from bentos.middleware.sessions import PAGES
 from bentos.web.forms import read_form
+from bentos.web.language import LANGUAGES, language_of
 from bentos.web.render import HEADERS, render, visitor_of
 from entityclip.errors import EntityClipError, WorkspaceError
 from entityclip.paths import Layout
@@ -19,6 +21,7 @@ from entityclip.schemas import SLICES, Approval, EvalReport, Metric, PromotionDe
 from flows.approve import resolve
 from flows.web.audit import AuditLog, Reviewer
 from flows.web.review_pages import reviewer_of
+from flows.web.verdicts import ShownDecision, ShownDecisions, runs_by_model
 from flows.web.waiting import Cached
 from flows.workspace.history import HistoryEntry, history_entries
 from flows.workspace.locks import workspace_lock
@@ -29,20 +32,19 @@ HOME = f"{PAGES}/releases"
 COLUMNS = 6
 """Releases whose recall is compared."""
 DECISIONS = 20
+REPORT_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; sandbox"
+)
+"""Content-Security-Policy of a report, which has its style and pictures inside: no script, no other file."""
 
 
 class ApprovalQuestion(NamedTuple):
     """A certified release that waits for a person's answer."""
 
     approval: Approval
-    reasons: tuple[str, ...]
-
-
-class DecidedOn(NamedTuple):
-    """A promotion decision and the time of its commit; '' before it is committed."""
-
-    at: str
-    decision: PromotionDecision
+    verdict: ShownDecision
+    evaluation: EvalReport | None
 
 
 class ReleaseFacts(NamedTuple):
@@ -53,9 +55,16 @@ class ReleaseFacts(NamedTuple):
     metric: str
     versions: list[str]
     recall: dict[str, list[Metric | None]]
-    """Slice -> the metric of each version, in the order of ``versions``."""
+    """Slice -> the metric of each version, in the order of ``versions``; those that wait for an answer come last."""
     questions: list[ApprovalQuestion]
-    decisions: list[DecidedOn]
+    decisions: list[ShownDecision]
+    approvals: dict[str, Approval]
+    """Version -> the answer by which a person put it into service."""
+
+    @property
+    def current(self) -> str:
+        """Version of the release in service; '' for none."""
+        return self.entries[0].period.version if self.entries and self.entries[0].period.until is None else ""
 
 
 class ReleaseHistory:
@@ -94,38 +103,56 @@ class ReleaseHistory:
     def _read(self) -> ReleaseFacts:
         layout = self.layout
         if not (layout.root / ".git").exists():
-            return ReleaseFacts([], "", [], {}, [], [])
+            return ReleaseFacts([], "", [], {}, [], [], {})
         entries = history_entries(layout)
-        versions = list(dict.fromkeys(entry.period.version for entry in entries))[-COLUMNS:]
-        reports = [self._evaluation(version) for version in versions]
-        decisions = self._decisions()
+        approvals = [a for path in self._approvals() if (a := Approval.read(path)) is not None]
+        now = datetime.now(UTC)
+        waiting = [a for a in approvals if a.approved is None and a.until > now]
+        past = list(dict.fromkeys(entry.period.version for entry in entries))[-COLUMNS:]
+        versions = list(dict.fromkeys([*past, *(approval.version for approval in waiting)]))
+        evaluations = {version: self._evaluation(version) for version in versions}
+        verdicts = ShownDecisions(layout, evaluations, waiting=[approval.version for approval in waiting])
+        decisions = [verdicts.of(decision, at=at) for at, decision in self._decisions()]
         policy = decisions[0].decision.policy if decisions else None
         metric, index = (policy.metric, policy.index) if policy else ("R@1", "mixed")
         recall = {
             name: found
             for name in ("all", *SLICES)
-            if any(found := [_metric(report, metric, index=index, slice_=name) for report in reports])
+            if any(found := [_metric(report, metric, index=index, slice_=name) for report in evaluations.values()])
         }
-        return ReleaseFacts(entries[::-1], metric, versions, recall, self._questions(), decisions[:DECISIONS])
+        questions = [
+            ApprovalQuestion(approval, verdicts.of(decision), evaluations[approval.version])
+            for approval in waiting
+            if (decision := self._committed(approval.version)) is not None
+        ]
+        approved = {a.version: a for a in approvals if a.approved}
+        return ReleaseFacts(entries[::-1], metric, versions, recall, questions, decisions, approved)
+
+    def report(self, model: str) -> str | None:
+        """The report of the run that trained a model, HTML; None where there is none."""
+        run = runs_by_model(self.layout).get(model)
+        return run.report.read_text(encoding="utf-8") if run and run.report.is_file() else None
+
+    def value_report(self, language: str) -> str | None:
+        """What the release is worth, HTML, in this or the other language; None where there is no such report."""
+        pages = [self.layout.value_report.page(code) for code in (language, *LANGUAGES)]
+        return next((page.read_text(encoding="utf-8") for page in pages if page.is_file()), None)
+
+    def _approvals(self) -> list[Path]:
+        return sorted(self.layout.approval("v").parent.glob("*.json"))
 
     def _evaluation(self, version: str) -> EvalReport | None:
         commit = release_of(self.layout, version).commit
         kept = Repository(self.layout.root).committed(self.layout.report("evaluation"), commit=commit)
         return None if kept is None else EvalReport.model_validate_json(kept)
 
-    def _questions(self) -> list[ApprovalQuestion]:
-        known = [Approval.read(path) for path in sorted(self.layout.approval("v").parent.glob("*.json"))]
-        now = datetime.now(UTC)
-        found = [approval for approval in known if approval and approval.approved is None and approval.until > now]
-        return [ApprovalQuestion(approval, self._reasons(approval.version)) for approval in found]
-
-    def _reasons(self, version: str) -> tuple[str, ...]:
+    def _committed(self, version: str) -> PromotionDecision | None:
         commit = release_of(self.layout, version).commit
         kept = Repository(self.layout.root).committed(self.layout.report("promotion"), commit=commit)
-        return PromotionDecision.model_validate_json(kept).reasons if kept else ()
+        return PromotionDecision.model_validate_json(kept) if kept else None
 
-    def _decisions(self) -> list[DecidedOn]:
-        """Every promotion decision, newest first."""
+    def _decisions(self) -> list[tuple[str, PromotionDecision]]:
+        """The last promotion decisions, newest first, each with the time of its commit; '' before it is committed."""
         folder = self.layout.decision("d").parent
         log = Repository(self.layout.root).git_or_none(
             "log",
@@ -142,8 +169,8 @@ class ReleaseHistory:
             elif line:
                 when = line
         read = [(path.name, PromotionDecision.read(path)) for path in self.layout.decisions]
-        found = [DecidedOn(at.get(name, ""), decision) for name, decision in read if decision is not None]
-        return sorted(found, key=lambda one: one.at or "9", reverse=True)
+        found = [(at.get(name, ""), decision) for name, decision in read if decision is not None]
+        return sorted(found, key=lambda one: one[0] or "9", reverse=True)[:DECISIONS]
 
 
 def _metric(report: EvalReport | None, name: str, *, index: str, slice_: str) -> Metric | None:
@@ -169,8 +196,20 @@ def _page(request: Request, **problem: Any) -> Response:
     visitor = visitor_of(request)
     may = visitor is not None and "release" in visitor.key.scopes
     common = {"problem": "", "refusal": "", "done": request.query_params.get("done", "")} | problem
-    status = 422 if common["problem"] else 200
-    return render(request, "releases.html.j2", status=status, facts=facts, may=may, **common)
+    common |= {"facts": facts, "may": may, "valued": releases.value_report("en") is not None}
+    return render(request, "releases.html.j2", status=422 if common["problem"] else 200, **common)
+
+
+async def report(request: Request) -> Response:
+    """The report of the run that trained a model, or the value report; it runs no script and loads nothing."""
+    releases: ReleaseHistory = request.app.state.releases
+    if "model" in request.query_params:
+        html = await run_in_threadpool(releases.report, request.query_params["model"])
+    else:
+        html = await run_in_threadpool(releases.value_report, language_of(request))
+    if html is None:
+        raise HTTPException(404)
+    return HTMLResponse(html, headers=HEADERS | {"Content-Security-Policy": REPORT_POLICY, "Cache-Control": "no-store"})
 
 
 async def answer(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""The review pages: one item at a time, equal cases at once, what was decided last, and undo."""
+"""The review pages: one item at a time, similar cases at once, what was decided last, and undo."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from entityclip.data.thumbnails import thumbnail
 from entityclip.errors import ConfigError, DataError, ImageError
 from entityclip.quality.review import PendingText
 from flows.web.audit import Reviewer
-from flows.web.desk import Answer, Desk
+from flows.web.desk import FEEDBACK, Answer, Desk
 from flows.web.model_view import ModelAnswer, ModelView
 from flows.web.outcome import ReviewItem
 
@@ -31,7 +31,7 @@ SIDE = 480
 """Longest side of a shown picture, pixels."""
 PICTURE_SECONDS = 3600
 MOST_ALIKE = 200
-"""Equal cases that one decision covers."""
+"""Similar cases that one decision covers."""
 MOST_FIELDS = MOST_ALIKE + 20
 SHORTEST_MARK = 3
 LATEST = 50
@@ -87,7 +87,7 @@ def _page(request: Request, **problem: Any) -> Response:
 
 def _done(request: Request) -> tuple[str, int] | None:
     """What the visitor did before: name and number of items, as the address says."""
-    found = re.fullmatch(r"(accept|edit|reject|skip|undo)-(\d{1,5})", request.query_params.get("done", ""))
+    found = re.fullmatch(r"(accept|edit|reject|judge|skip|undo)-(\d{1,5})", request.query_params.get("done", ""))
     return (found[1], int(found[2])) if found and request.method == "GET" else None
 
 
@@ -98,9 +98,13 @@ def _shown(request: Request, item: ReviewItem, reviewer: Reviewer) -> ShownItem:
         return ShownItem(item, addresses, Markup(), [], _answers_of_picture(desk, model, item))
     assert item.text is not None
     ids = desk.waiting.texts.pictures.of.get(item.text.entity_id, [])
-    addresses = [f"{HOME}/picture?{urlencode({'id': pair_id})}" for pair_id in ids]
+    addresses = _addresses(ids)
     alike = [] if item.stored or item.opinions else desk.alike(item, reviewer)[:MOST_ALIKE]
     return ShownItem(item, addresses, marked(item.text), alike, model.of_text(item.text.text))
+
+
+def _addresses(pair_ids: list[str]) -> list[str]:
+    return [f"{HOME}/picture?{urlencode({'id': pair_id})}" for pair_id in pair_ids]
 
 
 def _answers_of_picture(desk: Desk, model: ModelView, item: ReviewItem) -> list[ModelAnswer]:
@@ -143,7 +147,8 @@ async def decide(request: Request) -> Response:
         count = await run_in_threadpool(desk.decide, reviewer, [fields.get("item", ""), *alike], answer)
     except (ConfigError, DataError) as error:
         return await run_in_threadpool(_page, request, problem="not_stored", refusal=str(error))
-    return _next(f"{answer.decision}-{count}")
+    judged = fields.get("item", "").startswith(FEEDBACK)
+    return _next(f"{'judge' if judged else answer.decision}-{count}")
 
 
 async def skip(request: Request) -> Response:
@@ -164,9 +169,9 @@ def _next(done: str) -> Response:
     return RedirectResponse(f"{HOME}?{urlencode({'done': done})}", status_code=303, headers=HEADERS)
 
 
-# ---------------------------------------------------------------- equal cases, and what was decided
+# ---------------------------------------------------------------- similar cases, and what was decided
 async def alike(request: Request) -> Response:
-    """Equal cases of the item in the address, to decide about at once."""
+    """Similar cases of the item in the address, to decide about at once."""
     return await run_in_threadpool(_alike, request)
 
 
@@ -179,28 +184,32 @@ def _alike(request: Request) -> Response:
         found = desk.alike(item, reviewer)
     except DataError as error:
         return render(request, "error.html.j2", status=503, what="no_batch", reason=str(error))
-    texts = [(text, marked(text)) for text in (item.text, *found[:MOST_ALIKE])]
+    pictures = desk.waiting.texts.pictures.of
+    texts = [
+        (text, marked(text), next(iter(_addresses(pictures.get(text.entity_id, []))), ""))
+        for text in (item.text, *found[:MOST_ALIKE])
+    ]
     return render(request, "alike.html.j2", item=item, texts=texts, more=max(0, len(found) - MOST_ALIKE))
 
 
 async def decided(request: Request) -> Response:
-    """The last decisions of all reviewers; a second reviewer can contradict one."""
+    """The last decisions of all reviewers; a second reviewer can decide differently."""
     desk, reviewer = desk_of(request), reviewer_of(request)
     rows = await run_in_threadpool(_decided, desk)
     return render(request, "decided.html.j2", rows=rows, reviewer=reviewer.name)
 
 
-def _decided(desk: Desk) -> list[tuple[Any, str, bool]]:
-    """Opinion, name of the entity, and whether its page can be opened; newest first."""
+def _decided(desk: Desk) -> list[tuple[Any, str, PendingText | None]]:
+    """Opinion, name of the entity, and the text if its page can be opened; newest first."""
     try:
         texts = desk.waiting.texts.texts
     except DataError:
         texts = {}
-    found: list[tuple[Any, str, bool]] = []
+    found: list[tuple[Any, str, PendingText | None]] = []
     for opinion in desk.opinions.latest(count=LATEST):
         text = texts.get(opinion.item)
         name = text.entity if text else _stored_name(opinion.stored)
-        found.append((opinion, name, text is not None))
+        found.append((opinion, name, text))
     return found
 
 

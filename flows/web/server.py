@@ -69,6 +69,7 @@ def application(layout: Layout, state: StateLayout, *, keyless: bool = False, op
             Route("/review/picture", review_pages.picture),
             Route("/releases", releases.page),
             Route("/releases/answer", releases.answer, methods=["POST"]),
+            Route("/releases/report", releases.report),
         ],
     )
     guarded = None if keyless else state

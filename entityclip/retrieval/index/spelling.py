@@ -16,6 +16,8 @@ SHORTEST = 4
 
 PIECE = 80
 """Characters of a text that are shown around the word that was found."""
+WORD = 20
+"""Characters of a word by which a shown piece may be shorter."""
 
 _LOOKALIKES = str.maketrans("oil", "011")
 _SEPARATORS = re.compile(r"[\W_ー]+")
@@ -147,13 +149,19 @@ def _pairs(word: str) -> Iterator[str]:
 
 
 def piece(text: str, wanted: list[str]) -> str | None:
-    """The piece of ``text`` around the first of the words ``wanted``; None unless it holds them all."""
+    """The piece of ``text`` around the first of the words ``wanted``, whole words where it has spaces; None unless
+    ``text`` holds them all."""
     found = [_place(text, word) for word in wanted]
     if not found or None in found:
         return None
     middle = min(place for place in found if place is not None)
     start = max(0, middle - PIECE // 2)
-    return ("…" if start else "") + text[start : start + PIECE] + ("…" if start + PIECE < len(text) else "")
+    end = start + PIECE
+    if start and (space := text.find(" ", start - 1, min(start + WORD, middle))) >= 0:
+        start = space + 1
+    if end < len(text) and (space := text.rfind(" ", max(end - WORD, middle + 1), end + 1)) >= 0:
+        end = space
+    return ("…" if start else "") + text[start:end] + ("…" if end < len(text) else "")
 
 
 def _place(text: str, word: str) -> int | None:

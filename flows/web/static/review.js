@@ -36,6 +36,16 @@
     });
   }
   if (!form) return;
+  // The buttons for several texts say how many are ticked; the item itself always counts.
+  const boxes = Array.from(document.querySelectorAll(".cases input"));
+  function count() {
+    const ticked = 1 + boxes.filter((box) => box.checked).length;
+    for (const label of document.querySelectorAll("[data-counted]")) {
+      label.textContent = label.dataset.counted.replace("{count}", ticked);
+    }
+  }
+  form.addEventListener("change", count);
+  count();
   // One key press is one decision, however long the next page takes.
   form.addEventListener("submit", (event) => {
     if (sent) event.preventDefault();
@@ -54,7 +64,7 @@
     });
   }
   document.addEventListener("keydown", (event) => {
-    const typing = /^(input|select|textarea)$/i.test(event.target.tagName);
+    const typing = event.target.matches("input:not([type=checkbox]), select, textarea");
     if (typing || event.ctrlKey || event.metaKey || event.altKey || event.repeat || !keysAreOn()) return;
     const target = document.querySelector(`[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
     if (!target) return;
@@ -62,6 +72,8 @@
     if (target === edited) {
       edited.focus();
       edited.setSelectionRange(edited.value.length, edited.value.length);
+    } else if (target.dataset.then === "enter") {
+      target.focus(); // many decisions at once need a second key
     } else {
       target.click();
     }

@@ -64,6 +64,14 @@ def test_a_release_is_declined_once_by_a_person_with_the_right(asked: Layout) ->
     page = releaser.look("/ui/releases")
     assert "&lt;b&gt;the first&lt;/b&gt;" in page
     assert page.count("R@1 tells") == 4  # the question's reason, and those of three decisions
+    first = "The right product comes first for 42.0 % of the pictures (95 % interval 40.0 to 44.0; 9 pictures)."
+    assert page.count(first) == 3  # the question, and the decisions about two releases
+    assert "It replaces v1.0.0." in page
+    assert page.count("passed the checks, waits for approval") == 1
+    assert "v1.0.0 stays in service" in page
+    assert "Report of the run" not in page  # there is no run
+    japanese = releaser.client.get("/ui/releases", headers={"accept-language": "ja"}).text
+    assert "正しい製品が 1 位になる割合は 42.0%（95% 信頼区間 40.0〜44.0%、写真 9 枚）です。" in japanese
     assert "42.0" in page
     assert "category=mug" not in page
     with workspace_lock(asked):
@@ -73,7 +81,7 @@ def test_a_release_is_declined_once_by_a_person_with_the_right(asked: Layout) ->
         answer = releaser.client.post("/ui/releases/answer", data=fields | {"token": releaser.token} | wrong)
         assert "was not stored" in answer.text
     answer = releaser.client.post("/ui/releases/answer", data=fields | {"token": releaser.token})
-    assert "Declined. The champion stays." in answer.text
+    assert "Declined. Nothing changes." in answer.text
     assert "Put v1.1.0 into service?" not in answer.text
     kept = Approval.read(asked.approval("v1.1.0"))
     assert kept is not None

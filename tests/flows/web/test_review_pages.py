@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 import shutil
 import time
 from datetime import UTC, datetime
@@ -37,11 +38,11 @@ def decisions(layout: Layout) -> dict[str, tuple[str, str]]:
 
 
 def test_both_languages_have_the_same_texts() -> None:
-    own = {name for name in texts.JA if not name.startswith("why_")}
-    assert own == set(texts.EN)
-    for name, text in texts.EN.items():
+    english, japanese = texts.TEXTS["en"], texts.TEXTS["ja"]
+    assert {name for name in japanese if not name.startswith("why_")} == set(english)
+    for name, text in english.items():
         assert sorted(part.partition("}")[0] for part in text.split("{")[1:]) == sorted(
-            part.partition("}")[0] for part in texts.JA[name].split("{")[1:]
+            part.partition("}")[0] for part in japanese[name].split("{")[1:]
         ), name
 
 
@@ -106,7 +107,7 @@ def test_a_decision_is_stored_at_once_and_its_time_is_measured(layout: Layout, p
     ana.look()
     assert ana.item == first  # the same after loading again
     time.sleep(0.05)
-    assert "Rejected: 1." in ana.send(decision="reject", note=" not  a product ")
+    assert "Dropped: 1." in ana.send(decision="reject", note=" not  a product ")
     (stored,) = read_reviews(layout.reviews)
     assert (stored.explanation_id, stored.decision, stored.note) == (first, "reject", "not a product")
     assert 0.05 <= 60 * stored.minutes < 60
@@ -121,7 +122,7 @@ def test_an_incomplete_decision_is_refused_and_nothing_is_stored(layout: Layout,
         assert "was not stored" in ana.send(**wrong)
     assert "no longer waits" in ana.send(item="unknown", decision="accept")
     assert decisions(layout) == {}
-    assert "Accepted: 1." in ana.send(decision="accept")
+    assert "Kept: 1." in ana.send(decision="accept")
 
 
 def test_undo_and_skip(layout: Layout, person: PersonMaker) -> None:
@@ -151,14 +152,15 @@ def test_undo_and_skip(layout: Layout, person: PersonMaker) -> None:
     assert "Nothing waits for a decision" in ana.page
 
 
-def test_equal_cases_are_decided_at_once_and_undone_at_once(tmp_path: Path) -> None:
+def test_similar_cases_are_decided_at_once_and_undone_at_once(tmp_path: Path) -> None:
     layout = quarantined_workspace(tmp_path / "workspace", texts=100)
     key = make_key(layout, "Ana")
     ana = Person(application(layout, layout.service), key)
-    while "Equal cases: 2" not in ana.page:
+    while "Similar cases: 3" not in ana.page:
         ana.send("skip")
     item = ana.item
     page = ana.look(f"/ui/review/alike?item={item}")
+    assert page.count('<div class="frame"><img src="/ui/review/picture?id=') == 3
     others = [part.partition('"')[0] for part in page.split('name="alike-')[1:]]
     assert len(others) == 2
     ana.send(item=item, decision="reject", **{f"alike-{others[0]}": "on"}, **{"alike-unknown": "on"})
@@ -185,6 +187,8 @@ def test_a_contradicted_decision_goes_to_a_third_reviewer(layout: Layout, person
     item = ana.item
     ana.send(decision="accept")
     assert "Ana decided on" in ben.look(f"/ui/review?item={item}")
+    assert re.search(r'class="time">20\d\d-', ben.look("/ui/review/decided"))
+    ben.look(f"/ui/review?item={item}")
     ben.send(decision="reject")
     stored = {r.explanation_id: r for r in read_reviews(layout.reviews)}
     assert stored[item].decision == "accept"  # it holds until a third has decided
@@ -193,7 +197,7 @@ def test_a_contradicted_decision_goes_to_a_third_reviewer(layout: Layout, person
     cem = person("Cem")
     assert cem.item == item
     assert "The reviewers disagree" in cem.page
-    assert "<bdi>Ben</bdi>: <b>rejected</b>" in cem.page
+    assert "<bdi>Ben</bdi>: <b>dropped</b>" in cem.page
     cem.send(decision="reject")
     stored = {r.explanation_id: r for r in read_reviews(layout.reviews)}
     assert (stored[item].decision, stored[item].reviewer) == ("reject", "Ben, Cem")
@@ -230,7 +234,7 @@ def test_feedback_that_waits_for_a_second_opinion_becomes_a_judgement(layout: La
     assert "1 confirmed it and 1 denied it" in ana.page
     assert ana.client.get(f"/ui/review/picture?feedback={sha}").headers["content-type"] == "image/jpeg"
     assert ana.client.get("/ui/review/picture?feedback=../../x").status_code == 404
-    ana.send(decision="accept")
+    assert "Stored: 1." in ana.send(decision="accept")
     ((_, judged),) = Spool(layout.service.feedback).read()
     assert (judged.verdict, judged.entity, judged.picture) == ("right", "KX-RED", png)
     assert "confirmed it" not in person("Ben").page

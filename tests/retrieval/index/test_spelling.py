@@ -79,6 +79,9 @@ def test_piece_shows_where_the_words_stand():
     assert found is not None
     assert "kx-204b" in found.casefold()
     assert found.startswith("…")
+    assert found == "…story about nothing at all. The pump, KX-204B, is red."
+    assert piece(text, ["pump"]) == "…A long story about nothing at all. The pump, KX-204B, is red."
+    assert piece(text, ["long"]) == "A long story about nothing at all. A long story about nothing at all. A long…"
     assert piece("covered", ["red"]) is None
     assert piece("青いポンプ", ["ポンプ"]) == "青いポンプ"
 
