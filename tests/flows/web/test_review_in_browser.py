@@ -150,5 +150,5 @@ def test_a_decision_needs_no_script(visit: Visit, hostile: Layout) -> None:
     ana = visit("Emil", java_script_enabled=False)
     first = item(ana)
     ana.page.click("button[value=reject]")
-    assert ana.page.inner_text("[role=status]") == "Rejected: 1."
+    assert ana.page.inner_text("[role=status]") == "Dropped: 1."
     assert {r.explanation_id: r.decision for r in read_reviews(hostile.reviews)}[first] == "reject"
