@@ -46,6 +46,9 @@ def asked(
     assign_champion(workspace, first.version, message="<b>the first</b>")
     record_decision(workspace, decided("c", data, promoted=False))
     second = release(workspace, checkpoint=checkpoint("b"), reports=reports, decision=decided("b", data))
+    run = workspace.run("b")
+    decided("b", data).write(run.decision)
+    run.report.write_text("<title>Run b</title><script>1</script>")
     request_approval(workspace, second, hours=1)
     return workspace
 
@@ -69,7 +72,14 @@ def test_a_release_is_declined_once_by_a_person_with_the_right(asked: Layout) ->
     assert "It replaces v1.0.0." in page
     assert page.count("passed the checks, waits for approval") == 1
     assert "v1.0.0 stays in service" in page
-    assert "Report of the run" not in page  # there is no run
+    address = "/ui/releases/report?model=b"
+    assert page.count(address) == 2  # with the question, and with the decision; the others have no run
+    report = releaser.client.get(address)
+    assert "<title>Run b</title>" in report.text
+    assert "default-src 'none'" in report.headers["content-security-policy"]
+    assert ben.client.get(address).status_code == 403
+    for missing in ("?model=../x", ""):
+        assert releaser.client.get(f"/ui/releases/report{missing}").status_code == 404
     japanese = releaser.client.get("/ui/releases", headers={"accept-language": "ja"}).text
     assert "正しい製品が 1 位になる割合は 42.0%（95% 信頼区間 40.0〜44.0%、写真 9 枚）です。" in japanese
     assert "42.0" in page
