@@ -19,6 +19,12 @@ Three models look at the pictures, one after the other:
 
 On the catalogue, the demo preset trains for about five minutes on two cores, three times. The photographs use the
 grocery preset, and only ``none`` and ``champion``. ``--model`` replaces the champion by a checkpoint.
+
+Faults in one attribute (another colour, pattern, part, label, count or material; a part that is not there, or nothing
+about one that is) are planted on --unseen further products of the catalogue, which the champion was not trained on, in
+one text of each product and in all of them. They are found by the gate as it is made from the first products: by text
+quality, or by a contradicted claim. ``caught`` has the share of all that were planted, by either. ``--texts ja`` takes
+the Japanese texts.
 """
 
 from __future__ import annotations
@@ -33,6 +39,8 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 import numpy as np
 import pandas as pd
 import typer
+from lib.attribute_bench import Gate, UnseenProducts
+from lib.attribute_bench import measured as measured_attributes
 from lib.machine import facts, peak_gib
 
 from entityclip import training
@@ -46,7 +54,10 @@ from entityclip.model import checkpoint
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.paths import CheckpointLayout, DataLayout, Layout
 from entityclip.quality import score_explanations
+from entityclip.quality.claims.claim_model import fit_claim_model
+from entityclip.quality.claims.vocabulary import read_vocabulary
 from entityclip.quality.fault_injection import KINDS, Kind, inject_faults
+from entityclip.quality.fit_text_quality import fit_text_quality
 from entityclip.quality.model_scores import EntityPictures, embed_pictures, score_with_model
 from entityclip.quality.quality_score import FAULTS
 from entityclip.quality.text_quality_model import TextQualityModel, fit_model
@@ -54,6 +65,7 @@ from entityclip.training import presets
 from entityclip.training.trainer import fit
 
 By = Literal["text", "entity"]
+Texts = Literal["en", "ja"]
 WAYS: tuple[By, ...] = get_args(By)
 FAULTY, PROMISE, ROUNDS = 0.2, 0.03, 5
 FEWEST_EACH = 3
@@ -175,9 +187,23 @@ def found_by(scored: pd.DataFrame) -> dict[str, float]:
     return {str(name): value for name, value in marked.sort_values(ascending=False).items() if value}
 
 
-def prepared(layout: Layout, source: Path | None, *, products: int, progress: bool) -> None:
+def on_unseen_products(
+    bench: FaultBench, judge: LoadedModel, *, products: int, unseen: int, texts: Texts
+) -> dict[str, Any]:
+    """Faults in one attribute, on products that the champion was not trained on."""
+    gate = Gate(
+        judge, fit_text_quality(judge, bench.data), fit_claim_model(judge, bench.data, vocabulary=read_vocabulary())
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        others = UnseenProducts(Layout(Path(folder)), seen=products, unseen=unseen, language=texts)
+        found = measured_attributes(others, gate)
+    limits = [limit.model_dump(exclude={"values", "constants"}) for limit in gate.claims.attributes]
+    return found | {"products": unseen, "picture_size": judge.card.preprocessing.size, "limits": limits}
+
+
+def prepared(layout: Layout, source: Path | None, *, products: int, texts: Texts, progress: bool) -> None:
     """The data set in staging, with its own texts."""
-    drawn = partial(CatalogSource, layout.drawn, faults=False, products=products, progress=progress)
+    drawn = partial(CatalogSource, layout.drawn, faults=False, products=products, texts=texts, progress=progress)
     opened = GrocerySource(source) if source else drawn()
     ingest(opened, staging=layout.staging, rejected=layout.rejected(opened.name), progress=progress)
     explain(layout.staging, writer=SourceWriter(), ledger=layout.ledger)
@@ -193,6 +219,9 @@ def main(
     epochs: Annotated[int | None, typer.Option(help="Another number of epochs than the preset's.")] = None,
     promise: Annotated[float, typer.Option(help="Share of sound texts that may be set aside.")] = PROMISE,
     splits: Annotated[int, typer.Option(min=1, help="Times that the entities are halved.")] = 1,
+    unseen: Annotated[int, typer.Option(help="Further products, with faults in one attribute; 0: none.")] = 100,
+    texts: Annotated[str, typer.Option(help="Language of the catalogue's texts: en or ja.")] = "en",
+    kinds: Annotated[bool, typer.Option(help="Also the kinds of faults in whole texts.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Only the JSON object.")] = False,
 ) -> None:
     """Inject, fit, measure; print one JSON object last. ``caught`` and ``false_alarms`` are the champion's."""
@@ -203,15 +232,21 @@ def main(
     config = (presets.grocery() if source else presets.demo()).train.changed(epochs=epochs)
     with tempfile.TemporaryDirectory() as folder:
         layout = Layout(Path(folder))
-        prepared(layout, source, products=products, progress=not as_json)
+        language: Texts = "ja" if texts == "ja" else "en"
+        prepared(layout, source, products=products, texts=language, progress=not as_json)
         bench = FaultBench(layout, config, progress=not as_json)
         judge = checkpoint.load(CheckpointLayout(model)) if model else bench.trained("champion", bench.texts)
-        tried = {"none": None, "champion": bench.judge(judge)}
+        tried = {"none": None, "champion": bench.judge(judge)} if kinds else {}
         judges = {name: measured(bench, one, promise=promise, splits=splits) for name, one in tried.items()}
-        if halves and not source:
+        if kinds and halves and not source:
             judges["halves"] = measured_by_halves(bench, promise=promise)
-    first = judges["champion"]["text"]
-    answer = {"caught": first["caught"], "false_alarms": first["false_alarms"], "judges": judges}
+        others: dict[str, Any] = {}
+        if unseen and not source:
+            others = on_unseen_products(bench, judge, products=products, unseen=unseen, texts=language)
+    first = judges["champion"]["text"] if kinds else {"caught": {}, "false_alarms": None}
+    attributes = {name: found["any"] for name, found in others["text"]["found"].items()} if others else {}
+    answer: dict[str, Any] = {"caught": first["caught"] | attributes, "false_alarms": first["false_alarms"]}
+    answer |= {"judges": judges, "unseen": others}
     if not as_json:
         print(pd.DataFrame({(j, by): found["caught"] for j, two in judges.items() for by, found in two.items()}))
     answer |= {"products": None if source else products, "splits": splits, "epochs": None if model else config.epochs}

@@ -86,6 +86,7 @@ class FirstRun:
             "median_contrast": round(float(np.median(found.contrast[known])), 2) if known.any() else None,
             "limit": None if found.why_not else round(found.limit, 2),
             "why_not": found.why_not,
+            "unrelated": found.unrelated,
             "seconds": round(seconds, 1),
         }
 

@@ -80,6 +80,12 @@ class GatePolicy(Record):
         default=True,
         description="Where no champion judges texts, compare them with pictures by a pretrained image tower.",
     )
+    max_exchanged_texts: int = Field(
+        default=20_000,
+        ge=0,
+        description="Texts with an exchanged claim, such as another colour, that a run compares with pictures at most; "
+        "0: claims are not checked.",
+    )
 
 
 class ServicePolicy(Record):

@@ -13,8 +13,9 @@ import pandas as pd
 from entityclip.data import pairs
 from entityclip.data.rights import read_rights
 from entityclip.data.split_groups import read_near_duplicates
-from entityclip.paths import DataLayout
+from entityclip.paths import DataLayout, claims_beside
 from entityclip.quality import score_pairs
+from entityclip.quality.claims.claim_table import claim_counts, write_claims
 from entityclip.schemas import QualityReport
 from expectations.gate_scorers import TEXT_RULES_ONLY, GateScorers, Scored
 from expectations.page import SuiteResult, write_validation_page
@@ -27,7 +28,6 @@ from expectations.quarantine import (
 from expectations.suites import (
     POSITION,
     Suite,
-    Verdict,
     copy_context,
     failed_check,
     suite_file,
@@ -57,7 +57,8 @@ def check(
     refused when more rows of a table do so than its suite's ``max_quarantined_share`` allows, when a critical rule
     about the table as a whole fails, or when a check could not run. ``accepted`` is then left incomplete, so that no
     one can read it, and the report gives the reason. A refusal raises nothing; the caller decides. The validation page
-    is written in either case.
+    is written in either case. Where claims are checked, ``claims.parquet`` beside the quarantine file has one row for
+    each, with its evidence.
 
     Args:
         staging: Complete, explanations included. Read only.
@@ -91,17 +92,17 @@ def check(
         waived={(i, rule) for i, key in enumerate(written.get("explanation_id", ())) for rule in waived.get(key, ())},
     )
     lines = [
-        quarantined_pairs(of_pairs.broken, photographed, staging=staging),
-        quarantined_explanations(of_texts.broken, written, staging=staging),
+        quarantined_pairs(of_pairs.verdict.broken, photographed, staging=staging),
+        quarantined_explanations(of_texts.verdict.broken, written, staging=staging),
     ]
     write_quarantine_file(quarantine, pd.concat(lines))
-    bad_pairs, bad_texts = set(of_pairs.broken[POSITION]), set(of_texts.broken[POSITION])
-    refusals = of_pairs.refusals + of_texts.refusals
+    write_claims(claims_beside(quarantine), of_texts.claims)
+    bad_pairs, bad_texts = (set(found.verdict.broken[POSITION]) for found in (of_pairs, of_texts))
+    refusals = of_pairs.verdict.refusals + of_texts.verdict.refusals
     if not refusals:
         quarantine_rows(staging, accepted, bad_pairs=bad_pairs, bad_texts=bad_texts, progress=progress)
-    found = (SuiteResult("pairs", photographed, of_pairs), SuiteResult("explanations", written, of_texts))
-    page = write_validation_page(found, context_root=context_root)
-    return _report(*found, quarantine=quarantine, suites=suite_hash(context_root), page=page)
+    page = write_validation_page((of_pairs, of_texts), staging=staging, context_root=context_root)
+    return _report(of_pairs, of_texts, quarantine=quarantine, suites=suite_hash(context_root), page=page)
 
 
 def _report(
@@ -120,6 +121,7 @@ def _report(
         rules=of_pairs.verdict.rules + of_texts.verdict.rules,
         suite_hash=suites,
         validation_page=str(page),
+        claims=claim_counts(of_texts.claims),
     )
 
 
@@ -130,7 +132,7 @@ def _validated(
     suite: Suite,
     context_root: Path,
     waived: Collection[tuple[int, str]] = (),
-) -> Verdict:
+) -> SuiteResult:
     """Score the table and validate it.
 
     A scorer that raises counts as one failed check; rules on the table's own columns still run, rules on scores are
@@ -146,5 +148,8 @@ def _validated(
             f"{suite}: the scores could not be computed: {failed.error}; the columns are {', '.join(table.columns)}; "
             "no rule on a score was checked; the log has the traceback"
         )
-        return replace(verdict, rules=(failed, *verdict.rules), refusals=(why, *verdict.refusals))
-    return validate(scored.table, suite=suite, context_root=context_root, missing=scored.missing, waived=waived)
+        verdict = replace(verdict, rules=(failed, *verdict.rules), refusals=(why, *verdict.refusals))
+        return SuiteResult(suite, table, verdict)
+    verdict = validate(scored.table, suite=suite, context_root=context_root, missing=scored.missing, waived=waived)
+    refusals = (f"{suite}: {scored.refusal}",) if scored.refusal else ()
+    return SuiteResult(suite, table, replace(verdict, refusals=(*refusals, *verdict.refusals)), scored.claims)

@@ -6,22 +6,32 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from entityclip.data import pairs
 from entityclip.explanations.rules import DomainRules, broken_rules
 from entityclip.paths import DataLayout
 from entityclip.quality import score_explanations
+from entityclip.quality.claims.claim_table import contradictions, unusual_claims
 from entityclip.quality.printed_claims import not_on_label, printed_on
 from entityclip.quality.text_quality_model import TextQualityModel
 from expectations.suites import Need
 
 if TYPE_CHECKING:
     from entityclip.model.checkpoint import LoadedModel
+    from entityclip.quality.claims.claim_model import ClaimModel
     from entityclip.quality.frozen_image_tower import FrozenImageTower
+    from entityclip.quality.model_scores import EntityPictures
 
 NO_CHAMPION = "no model is in service to compare texts with pictures"
 NO_TEXT_QUALITY_MODEL = "no text-quality model has been trained yet for the model in service"
+NO_CLAIM_MODEL = "no limits for claims have been set yet for the model in service"
+
+_SEED = 0
+_REMEDY = (
+    "correct the texts, or set gate.judge_first_batch: false in entityclip.yaml if they are not about what can be seen"
+)
 
 
 class Scored(NamedTuple):
@@ -30,6 +40,10 @@ class Scored(NamedTuple):
     table: pd.DataFrame
     missing: Mapping[Need, str] = MappingProxyType({})
     """Each scorer without a result for this table, with the reason."""
+    refusal: str = ""
+    """Why the table as a whole cannot pass; empty where it can."""
+    claims: pd.DataFrame | None = None
+    """One row per claim of the texts, see ``claim_model.COLUMNS``; None where claims were not checked."""
 
 
 class GateScorers(NamedTuple):
@@ -46,6 +60,12 @@ class GateScorers(NamedTuple):
 
     tower: FrozenImageTower | None = None
     """A pretrained image tower, which stands in for a champion in the rule ``low_text_quality``."""
+    claim_model: ClaimModel | None = None
+    """Limits for claims, set for the champion; not used without one."""
+    no_claims: str = NO_CLAIM_MODEL
+    """Reason why there are none."""
+    max_exchanged_texts: int = 20_000
+    """Texts with an exchanged claim that are embedded at most."""
 
     def score(self, written: pd.DataFrame, staging: DataLayout) -> Scored:
         """All scores that the scorers can compute; ``low_text_quality`` holds the value of a text below the limit.
@@ -65,18 +85,43 @@ class GateScorers(NamedTuple):
         if self.champion is None:
             return self._without_champion(scored, entities, staging)
         # Loads torch, which rules on words do not need.
-        from entityclip.quality.model_scores import score_with_model
+        from entityclip.quality.model_scores import embed_pictures, score_with_model
 
-        scored = score_with_model(self.champion, scored, staging)
+        pictures = embed_pictures(self.champion, staging, set(scored["entity_id"]))
+        scored = score_with_model(self.champion, scored, staging, seen=pictures)
+        missing: dict[Need, str] = {}
+        claims = self._claims(scored, entities, pictures)
+        if claims is None:
+            missing["claims"] = self.no_claims
+        else:
+            scored = scored.assign(
+                contradicted_claim=contradictions(claims, len(scored)).set_axis(scored.index),
+                unusual_claim=unusual_claims(claims, len(scored)).set_axis(scored.index),
+            )
         if self.text_quality is None:
-            return Scored(scored, {"text_quality": NO_TEXT_QUALITY_MODEL})
+            return Scored(scored, {**missing, "text_quality": NO_TEXT_QUALITY_MODEL}, claims=claims)
         likely = self.text_quality.probability(scored)
         low = likely.map("{:.3f}".format).astype("str").where(likely < self.text_quality.threshold)
-        return Scored(scored.assign(text_quality=likely, low_text_quality=low))
+        return Scored(scored.assign(text_quality=likely, low_text_quality=low), missing, claims=claims)
+
+    def _claims(self, scored: pd.DataFrame, entities: pd.DataFrame, pictures: EntityPictures) -> pd.DataFrame | None:
+        """Every claim with its verdict; of a larger batch, those of ``max_exchanged_texts`` texts, which are drawn.
+
+        None without limits for claims.
+        """
+        if self.champion is None or self.claim_model is None:
+            return None
+        from entityclip.quality.claims.claim_model import check_claims
+
+        most = self.max_exchanged_texts
+        drawn = np.sort(np.random.default_rng(_SEED).permutation(len(scored))[:most])
+        texts = scored.iloc[drawn]
+        claims = check_claims(self.champion, self.claim_model, texts, entities, pictures, most_texts=most)
+        return claims.assign(position=drawn[claims["position"].to_numpy(dtype=np.int64)])
 
     def _without_champion(self, scored: pd.DataFrame, entities: pd.DataFrame, staging: DataLayout) -> Scored:
         """By the pretrained tower, where there is one."""
-        missing: dict[Need, str] = {"champion": self.no_champion, "text_quality": self.no_champion}
+        missing: dict[Need, str] = dict.fromkeys(("champion", "text_quality", "claims"), self.no_champion)
         if self.tower is None:
             return Scored(scored, missing)
         from entityclip.quality.first_batch import PICTURES_EACH, judge_first_batch
@@ -88,9 +133,9 @@ class GateScorers(NamedTuple):
         scored = scored.assign(picture_contrast=contrast)
         if found.why_not:
             why = f"{self.no_champion}, and {self.tower.name} cannot stand in: {found.why_not}"
-            return Scored(scored, {**missing, "text_quality": why})
+            return Scored(scored, {**missing, "text_quality": why}, found.unrelated and f"{found.unrelated}; {_REMEDY}")
         low = contrast.map("{:.1f}".format).astype("str").where(contrast < found.limit)
-        return Scored(scored.assign(low_text_quality=low), {"champion": self.no_champion})
+        return Scored(scored.assign(low_text_quality=low), dict.fromkeys(("champion", "claims"), self.no_champion))
 
     def _broken_rule(self, text: str, _: str) -> str | None:
         """The domain rules that a text breaks, with the reasons; None where it breaks none."""

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
+from entityclip.paths import DataLayout
+from entityclip.quality.claims.claim_table import claim_counts
 from entityclip.reports.pages import write_page
 from entityclip.schemas import RuleResult
 from expectations.suites import POSITION, Suite, Verdict, read_suite, suite_file
+
+if TYPE_CHECKING:
+    from entityclip.quality.claims.claim_examples import JudgedText
 
 _LONGEST_SHOWN = 300
 _ID = {"pairs": "pair_id", "explanations": "explanation_id"}
@@ -24,6 +29,8 @@ class SuiteResult(NamedTuple):
     suite: Suite
     table: pd.DataFrame
     verdict: Verdict
+    claims: pd.DataFrame | None = None
+    """See ``claim_table.COLUMNS``; None where claims were not checked."""
 
 
 class BrokenRow(NamedTuple):
@@ -43,8 +50,13 @@ class RuleLine(NamedTuple):
     examples: list[BrokenRow]
 
 
-def write_validation_page(found: tuple[SuiteResult, ...], *, context_root: Path) -> Path:
+def write_validation_page(found: tuple[SuiteResult, ...], *, staging: DataLayout, context_root: Path) -> Path:
     """Write the page of a batch, replacing that of the previous one; returns its path.
+
+    Args:
+        found: The tables.
+        staging: The pictures that are shown beside claims.
+        context_root: Project root of the Great Expectations context.
 
     Raises:
         ConfigError: A suite cannot be read.
@@ -66,8 +78,16 @@ def write_validation_page(found: tuple[SuiteResult, ...], *, context_root: Path)
             }
             for one in found
         ],
+        claims=[count for one in found for count in claim_counts(one.claims)],
+        judged=[text for one in found if one.claims is not None for text in _judged(one, one.claims, staging)],
     )
     return path
+
+
+def _judged(found: SuiteResult, claims: pd.DataFrame, staging: DataLayout) -> list[JudgedText]:
+    from entityclip.quality.claims.claim_examples import judged_texts  # loads torch, as only checked claims do
+
+    return judged_texts(claims, found.table, staging)
 
 
 def _lines(found: SuiteResult, context_root: Path) -> list[RuleLine]:

@@ -26,9 +26,9 @@ Suite = Literal["pairs", "explanations"]
 COMMITTED = Path(__file__).parent
 """Project root of the context that comes with the project."""
 
-Need = Literal["champion", "text_quality"]
-"""What a rule may need besides the table, named in its ``meta.needs``: a model in service, or its text-quality
-model."""
+Need = Literal["champion", "text_quality", "claims"]
+"""What a rule may need besides the table, named in its ``meta.needs``: a model in service, its text-quality model, or
+its limits for claims."""
 
 _ERRORS_SHOWN = 3
 EXAMPLES = 20
@@ -45,14 +45,22 @@ def copy_context(to: Path) -> None:
 
 
 def suite_hash(context_root: Path) -> str:
-    """Hash of all suites' rules and of the context's plugins. Formatting, ids and library versions do not count.
+    """Hash of all suites' rules, of the context's plugins and of its own words for attributes. Formatting, ids and
+    library versions do not count.
 
     Raises:
         ConfigError: A suite cannot be read.
     """
     rules = {suite: _without_bookkeeping(read_suite(suite, context_root)) for suite in get_args(Suite)}
     classes = [part for path in plugins(context_root) for part in (path.name, path.read_bytes())]
-    return digest("suites", json.dumps(rules, sort_keys=True), *classes)
+    words = attributes_file(context_root)
+    own: list[str | bytes] = ["attributes", words.read_bytes()] if words.exists() else []
+    return digest("suites", json.dumps(rules, sort_keys=True), *classes, *own)
+
+
+def attributes_file(context_root: Path) -> Path:
+    """The words that state an attribute, YAML, where the workspace has its own."""
+    return context_root / "gx" / "attributes.yaml"
 
 
 def _without_bookkeeping(value: Any) -> Any:

@@ -17,6 +17,7 @@ from main_job import MINUTES, environment, last_line, retrain
 from entityclip.data.sources.catalog import MAPPING, draw_catalog
 from entityclip.model.checkpoint_card import CheckpointCard
 from entityclip.paths import Layout
+from entityclip.quality.claims.claim_model import ClaimModel
 from entityclip.quality.text_quality_model import TextQualityModel
 from entityclip.schemas import BentoRecord, PromotionDecision, QualityReport
 from flows.retrain import settings_of
@@ -210,6 +211,8 @@ def test_refused_texts_fail_the_run_with_the_reason_and_the_champion_is_untouche
     mapping = tmp_path / "mapping.yaml"
     mapping.write_text(MAPPING.model_dump_json())
     before = champion(layout), folder_hash(layout.data.root), folder_hash(layout.model.root)
+    settings = layout.config.read_text()
+    layout.config.write_text(settings.replace("max_exchanged_texts: 20000", "max_exchanged_texts: 700"))
     # As a table: the catalogue's own source would draw a spoilt catalogue again.
     table = ("--source", "table", "--source-path", str(spoilt), "--mapping", str(mapping))
     done = retrain(layout.root, *table)
@@ -227,7 +230,10 @@ def test_refused_texts_fail_the_run_with_the_reason_and_the_champion_is_untouche
     text_quality = TextQualityModel.read(layout.text_quality)
     assert text_quality is not None
     assert before[0] is not None
-    assert text_quality.learned_from["judge"] == before[0].model_fingerprint
+    limits = ClaimModel.read(layout.claim_limits)
+    assert limits is not None
+    assert text_quality.learned_from["judge"] == limits.judge == before[0].model_fingerprint
+    layout.config.write_text(settings)
 
 
 def test_a_refused_batch_fails_the_run_with_the_reason_and_changes_nothing(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from entityclip.paths.artifacts import (
     ExportedLayout,
     IndexLayout,
     RunLayout,
+    claims_beside,
 )
 from entityclip.paths.experiments import AblationLayout, GateLayout, StudyLayout, ValueReportLayout
 from entityclip.paths.packages import DeviceLayout, PackageLayout, StoreLayout
@@ -40,5 +41,6 @@ __all__ = [
     "StudyLayout",
     "ValueReportLayout",
     "WatchLayout",
+    "claims_beside",
     "device_lock",
 ]

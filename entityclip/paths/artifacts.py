@@ -6,6 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+def claims_beside(quarantine: Path) -> Path:
+    """The checked claims of the batch that a quarantine file is about, Parquet."""
+    return quarantine.with_name("claims.parquet")
+
+
 @dataclass(frozen=True)
 class DataLayout:
     """One version of the data: ``data/`` itself, or a copy of it in staging."""

@@ -88,6 +88,11 @@ class Layout:
         return self.rules / "expectations" / "pairs.json"
 
     @property
+    def attributes(self) -> Path:
+        """Words that state an attribute, YAML, where the workspace has its own."""
+        return self.rules / "attributes.yaml"
+
+    @property
     def reports(self) -> Path:
         """Quality, evaluation and promotion records of this release, as JSON."""
         return self.root / "reports"
@@ -136,6 +141,16 @@ class Layout:
     def text_quality(self) -> Path:
         """The champion's text-quality model: TextQualityModel as JSON."""
         return self.report("text_quality")
+
+    @property
+    def claim_limits(self) -> Path:
+        """The champion's limits for claims: ClaimModel as JSON."""
+        return self.report("claims")
+
+    @property
+    def mined_attributes(self) -> Path:
+        """The words by which the champion's claims were found, YAML; a copy in ``attributes`` can be edited."""
+        return self.reports / "attributes.yaml"
 
     @property
     def written_again(self) -> Path:

@@ -8,6 +8,10 @@ else.
 
 The batch may hold such texts already. So the limit follows from a mixture of two normal distributions, of which one is
 known: the contrasts of texts about something else. There is no limit where it would let too many of those pass.
+
+Where all texts are about something else, there is no limit either. A permutation test tells this case: texts and
+pictures agree no better than when the entities' texts are exchanged at random, although categories and names predict
+the pictures.
 """
 
 from __future__ import annotations
@@ -35,6 +39,8 @@ NEVER_ABOVE = 0.95
 """A text that fits its pictures better than this share of other texts is never set aside."""
 LEAST_CAUGHT = 0.5
 """Share of other entities' texts that has to be below the limit; otherwise there is none."""
+PERMUTATIONS, RELATED_BELOW = 999, 0.01
+"""Random exchanges of the entities' texts, and the p-value below which texts and pictures agree."""
 MOST_LEARNED, MOST_RIVALS = 4_000, 500
 """Texts that a fit learns from, and texts that pictures are compared with, at most; they keep the cost linear."""
 _RIDGE, _COMPONENTS, _WORDS, _SEED = 1.0, 64, 2**18, 0
@@ -50,6 +56,8 @@ class FirstBatch(NamedTuple):
     """Texts below it fit their pictures no better than texts of others; nan without a limit."""
     why_not: str
     """Why there is no limit; empty where there is one."""
+    unrelated: str = ""
+    """The evidence that no text of the batch is about its pictures; empty without such evidence."""
 
 
 def judge_first_batch(explanations: pd.DataFrame, entities: pd.DataFrame, pictures: EntityPictures) -> FirstBatch:
@@ -71,10 +79,14 @@ def judge_first_batch(explanations: pd.DataFrame, entities: pd.DataFrame, pictur
         return FirstBatch(contrast, np.nan, why)
     part = np.full(len(known), -1)
     part[np.random.default_rng(_SEED).permutation(present)] = np.arange(len(present)) % FOLDS
-    words = _weighed_words(explanations.iloc[judged], known)
+    words = _weighed_words(_masked(explanations.iloc[judged], known))
     predicted = _predicted(words, centres[owner[judged]], part[owner[judged]])
     contrast[judged], others = _contrasts(predicted, owner[judged], centres, part)
-    return _limited(contrast, others)
+    found = _limited(contrast, others)
+    if not found.why_not:
+        return found
+    agreement = _chance(predicted, owner[judged], centres, part)
+    return found._replace(unrelated=_unrelated(agreement, known.iloc[present], present, centres, part))
 
 
 def _centres(pictures: EntityPictures, ids: pd.Index) -> np.ndarray:
@@ -86,18 +98,22 @@ def _centres(pictures: EntityPictures, ids: pd.Index) -> np.ndarray:
     return entity_centres(vectors, ids.get_indexer(pd.Index(pictures.owners)), count=len(ids))
 
 
-def _weighed_words(explanations: pd.DataFrame, known: pd.DataFrame) -> csr_array:
-    """(N, V) TF-IDF of words and of pairs of neighbours, own names masked as in training; unit rows."""
+def _masked(explanations: pd.DataFrame, known: pd.DataFrame) -> list[str]:
+    """The texts with their own names masked, as in training."""
+    names = known.loc[explanations["entity_id"], ["entity", "aliases"]].itertuples(index=False)
+    return [
+        mask_names(text, [name, *(() if aliases is None else aliases)])
+        for text, (name, aliases) in zip(explanations["text"].fillna(""), names, strict=True)
+    ]
+
+
+def _weighed_words(texts: list[str]) -> csr_array:
+    """(N, V) TF-IDF of words and of pairs of neighbours; unit rows."""
     from sklearn.feature_extraction.text import (  # type: ignore[import-untyped]
         HashingVectorizer,
         TfidfTransformer,
     )
 
-    names = known.loc[explanations["entity_id"], ["entity", "aliases"]].itertuples(index=False)
-    texts = [
-        mask_names(text, [name, *(() if aliases is None else aliases)])
-        for text, (name, aliases) in zip(explanations["text"].fillna(""), names, strict=True)
-    ]
     counts = HashingVectorizer(
         n_features=_WORDS,
         tokenizer=WORD.findall,
@@ -142,6 +158,44 @@ def _contrasts(
         apart = (cosines - mean[:, None]) / spread[:, None]
         others.append(apart[np.isfinite(apart)])
     return contrast, np.concatenate(others)
+
+
+def _chance(predicted: np.ndarray, owner: np.ndarray, centres: np.ndarray, part: np.ndarray) -> float:
+    """The p-value of a permutation test: the share of random exchanges that agree with the pictures at least as well.
+
+    The texts of an entity are exchanged together, within one part, whose pictures no fit has learned from.
+    """
+    own, exchanged, draw = 0.0, np.zeros(PERMUTATIONS), np.random.default_rng(_SEED)
+    for fold in range(FOLDS):
+        rows = np.flatnonzero(part[owner] == fold)
+        present, place = np.unique(owner[rows], return_inverse=True)
+        said = entity_centres(predicted[rows].astype(np.float32), place, count=len(present))
+        cosines = centres[present] @ said.T
+        cosines /= cosines.std(axis=1, keepdims=True).clip(min=1e-6)
+        own += float(np.trace(cosines))
+        every = np.arange(len(present))
+        exchanged += [cosines[draw.permutation(every), every].sum() for _ in range(PERMUTATIONS)]
+    return float(1 + (exchanged >= own).sum()) / (1 + PERMUTATIONS)
+
+
+def _unrelated(
+    agreement: float, entities: pd.DataFrame, present: np.ndarray, centres: np.ndarray, part: np.ndarray
+) -> str:
+    """The evidence that the texts are not about the pictures, by the p-value of their ``agreement``.
+
+    Pictures that neither texts nor categories and names predict say nothing: the tower may see nothing in them.
+    """
+    if agreement < RELATED_BELOW:
+        return ""
+    category = entities["category"].fillna("") if "category" in entities else pd.Series("", index=entities.index)
+    words = _weighed_words([f"{of} {name}" for of, name in zip(category, entities["entity"], strict=True)])
+    control = _chance(_predicted(words, centres[present], part[present]), present, centres, part)
+    if control >= RELATED_BELOW:
+        return ""
+    return (
+        f"the texts fit their pictures no better than when they are exchanged at random (p = {agreement:.2g} in a "
+        f"permutation test), although categories and names predict the pictures (p = {control:.2g})"
+    )
 
 
 def _limited(contrast: np.ndarray, others: np.ndarray) -> FirstBatch:

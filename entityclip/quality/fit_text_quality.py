@@ -48,7 +48,7 @@ def fit_text_quality(
         ConfigError: Too few texts to learn from.
     """
     entities = pairs.read_frame(data.entities)
-    texts = _some(pairs.read_frame(data.explanations))
+    texts = some_texts(pairs.read_frame(data.explanations))
     batches = [
         inject_faults(texts, entities, share=_FAULTY, kinds=SWAPS, by="entity", seed=seed),
         inject_faults(texts, entities, share=_FAULTY, seed=seed + 1),
@@ -67,7 +67,7 @@ def fit_text_quality(
     return fit_model(scored, scored["injected_fault"].isna(), learned_from=origin, false_alarms=false_alarms)
 
 
-def _some(texts: pd.DataFrame) -> pd.DataFrame:
+def some_texts(texts: pd.DataFrame) -> pd.DataFrame:
     """All texts of a fixed sample of entities, about ``_LARGEST`` texts at most."""
     order = sorted(texts["entity_id"].unique(), key=lambda entity: pairs.digest("text_quality", str(entity)))
     count = texts["entity_id"].value_counts().loc[order].cumsum()

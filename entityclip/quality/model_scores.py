@@ -17,10 +17,11 @@ from entityclip.model.checkpoint import LoadedModel
 from entityclip.paths import DataLayout
 from entityclip.quality.image_text_scores import score_against_pictures
 from entityclip.retrieval.index.embedding import CHUNK, decoded, embedded_texts, finite
+from entityclip.schemas.base import Split
 
 PICTURES_EACH = 8
 """Pictures of an entity that are embedded; more hardly change their mean."""
-SPLITS = ("train", "val")
+SPLITS: tuple[Split, ...] = ("train", "val")
 """Test pictures are left out: texts chosen by them would inflate the recall that is measured on them."""
 
 
@@ -55,7 +56,7 @@ def score_with_model(
         CheckpointError: The model returns vectors that are not finite.
     """
     entities = pairs.read_frame(data.entities)
-    texts = _as_read(model, explanations, entities)
+    texts = texts_as_read(model, explanations, entities)
     seen = seen or embed_pictures(model, data, set(explanations["entity_id"]), progress=progress)
     vectors = embedded_texts(model, texts, what="embedding explanations", progress=progress)
     return score_against_pictures(
@@ -67,7 +68,7 @@ def score_with_model(
     )
 
 
-def _as_read(model: LoadedModel, explanations: pd.DataFrame, entities: pd.DataFrame) -> list[str]:
+def texts_as_read(model: LoadedModel, explanations: pd.DataFrame, entities: pd.DataFrame) -> list[str]:
     """The texts as the model reads them. Names of other entities stay, as in training."""
     texts = explanations["text"].fillna("").tolist()
     if not model.card.config.get("mask_names", True):
@@ -91,14 +92,27 @@ class PictureModel(Protocol):
         """N pictures -> (N, D) float32, unit rows."""
 
 
-def embed_pictures(model: LoadedModel, data: DataLayout, wanted: set[str], *, progress: bool = False) -> EntityPictures:
+def embed_pictures(
+    model: LoadedModel,
+    data: DataLayout,
+    wanted: set[str],
+    *,
+    splits: tuple[Split, ...] = SPLITS,
+    progress: bool = False,
+) -> EntityPictures:
     """Embed the first ``PICTURES_EACH`` pictures (by id) of each ``wanted`` entity. Raises as ``score_with_model``."""
-    found = entity_pictures(model, data, wanted, progress=progress)
+    found = entity_pictures(model, data, wanted, splits=splits, progress=progress)
     return found._replace(vectors=finite(found.vectors, model))
 
 
 def entity_pictures(
-    model: PictureModel, data: DataLayout, wanted: set[str], *, each: int = PICTURES_EACH, progress: bool = False
+    model: PictureModel,
+    data: DataLayout,
+    wanted: set[str],
+    *,
+    each: int = PICTURES_EACH,
+    splits: tuple[Split, ...] = SPLITS,
+    progress: bool = False,
 ) -> EntityPictures:
     """Embed the first ``each`` pictures (by id) of each ``wanted`` entity, without those of the test split.
 
@@ -106,7 +120,7 @@ def entity_pictures(
         DataError: A picture cannot be decoded.
     """
     listed = pairs.read_frame(data.pairs, columns=["pair_id", "entity_id", "split"]).sort_values("pair_id")
-    listed = listed[listed["split"].isin(SPLITS) & listed["entity_id"].isin(wanted)]
+    listed = listed[listed["split"].isin(splits) & listed["entity_id"].isin(wanted)]
     chosen = set(listed.loc[listed.groupby("entity_id").cumcount() < each, "pair_id"])
     columns = ["pair_id", "entity_id", "image"]
     stored = (row for row in pairs.iter_rows(data.pairs, columns=columns) if row["pair_id"] in chosen)

@@ -14,6 +14,7 @@ from entityclip.schemas.base import (
     Split,
 )
 from entityclip.schemas.data import (
+    ClaimCount,
     DataVersion,
     ExplanationRecord,
     ExplanationRequest,
@@ -38,6 +39,7 @@ __all__ = [
     "Approval",
     "BentoRecord",
     "Candidates",
+    "ClaimCount",
     "DataVersion",
     "EntityEntry",
     "EvalReport",

@@ -121,6 +121,15 @@ class RuleResult(Record):
         return self.failed - self.waived if self.severity == "critical" else 0
 
 
+class ClaimCount(Record):
+    """What was found out about the claims of one attribute."""
+
+    attribute: str
+    supported: int = Field(description="The pictures fit them better than any alternative.")
+    contradicted: int = Field(description="The pictures fit an alternative better.")
+    not_checkable: int = Field(description="The model cannot tell, or they were not exchanged. Not passed as true.")
+
+
 class QualityReport(Record):
     """Result of the quality gate on one batch."""
 
@@ -134,6 +143,7 @@ class QualityReport(Record):
     rules: tuple[RuleResult, ...]
     suite_hash: str
     validation_page: str | None = Field(description="HTML page with the result of every rule; None: not written.")
+    claims: tuple[ClaimCount, ...] = Field(default=(), description="By attribute; empty where none were checked.")
 
     def portable(self, root: Path) -> Self:
         """The same with paths relative to the workspace, for commits."""

@@ -32,6 +32,12 @@ def show_quality(report: QualityReport) -> None:
     aside = f"{report.quarantined_pairs} and {report.quarantined_explanations} quarantined"
     verdict = f"Refused: {report.refusal}" if report.refused else f"{accepted}, {aside}"
     create_table_artifact(key="quality", table=rows, description=f"{verdict}. Every rule: {report.validation_page}")
+    if report.claims:
+        create_table_artifact(
+            key="claims",
+            table=[count.model_dump() for count in report.claims],
+            description="Claims of the texts, compared with pictures; what is not checkable is not passed as true",
+        )
     if report.quarantine_file:
         lines = read_table(Path(report.quarantine_file), most=ROWS_SHOWN)
         create_table_artifact(

@@ -120,7 +120,8 @@ def require_accepted(layout: Layout, report: QualityReport) -> None:
 @task(cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
 def version_accepted(layout: Layout, *, message: str) -> DataVersion:
     """Copy the accepted rows to data/, add them to DVC, push and commit. Retried once: a remote may be briefly down."""
-    return version_data(layout, layout.accepted, message=message, together_with=[layout.text_quality])
+    learned = [layout.text_quality, layout.claim_limits, layout.mined_attributes]
+    return version_data(layout, layout.accepted, message=message, together_with=learned)
 
 
 @flow(name="prepare-data", flow_run_name="data-{preset.name}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from prefect import get_run_logger
 
+from entityclip.data.pairs import digest
 from entityclip.errors import CheckpointError, ConfigError, DataError
 from entityclip.evaluation.promotion import judge_flaw
 from entityclip.explanations.config import GenerationConfig
@@ -15,16 +16,18 @@ from entityclip.quality.review import read_reviews
 from entityclip.quality.text_quality_model import TextQualityModel
 from entityclip.schemas import EvalReport
 from entityclip.settings import WorkspaceConfig, read_config
-from expectations.gate_scorers import NO_CHAMPION, GateScorers
+from expectations.gate_scorers import NO_CHAMPION, NO_CLAIM_MODEL, GateScorers
 from flows.workspace import registry
 
 if TYPE_CHECKING:
     from entityclip.model.checkpoint import LoadedModel
+    from entityclip.quality.claims.claim_model import ClaimModel
     from entityclip.quality.frozen_image_tower import FrozenImageTower
 
 
 def gate_scorers(layout: Layout, *, floors: bool = True, judge_first_batch: bool = True) -> GateScorers:
-    """The champion, its text-quality model and the domain's rules; what does not exist yet is left out.
+    """The champion, its text-quality model, its limits for claims and the domain's rules; what does not exist yet is
+    left out.
 
     Args:
         layout: The workspace.
@@ -39,7 +42,15 @@ def gate_scorers(layout: Layout, *, floors: bool = True, judge_first_batch: bool
     champion, why = _champion(layout, min_score=settings.gate.min_judge_score if floors else None)
     if champion is None:
         return GateScorers(domain=domain, no_champion=why, tower=_tower(settings) if judge_first_batch else None)
-    return GateScorers(champion, _text_quality_model(champion, layout), domain)
+    most = settings.gate.max_exchanged_texts
+    return GateScorers(
+        champion,
+        _text_quality_model(champion, layout),
+        domain,
+        claim_model=_claim_model(champion, layout, most_texts=most) if most else None,
+        no_claims=NO_CLAIM_MODEL if most else "gate.max_exchanged_texts is 0",
+        max_exchanged_texts=most,
+    )
 
 
 def _tower(settings: WorkspaceConfig) -> FrozenImageTower | None:
@@ -86,4 +97,31 @@ def _text_quality_model(champion: LoadedModel, layout: Layout) -> TextQualityMod
         get_run_logger().warning("the text-quality model of the champion cannot be fitted: %s", error)
         return None
     learned.write(layout.text_quality)
+    return learned
+
+
+def _claim_model(champion: LoadedModel, layout: Layout, *, most_texts: int) -> ClaimModel | None:
+    """The champion's limits for claims: set once per champion and list of words, on the data version before this batch.
+
+    ``reports/attributes.yaml`` has the words, to be copied to the workspace's rules and edited; those are then taken as
+    they are.
+    """
+    from entityclip.quality.claims.claim_model import ClaimModel, fit_claim_model
+    from entityclip.quality.claims.vocabulary import read_vocabulary
+
+    own = layout.attributes.exists()
+    words = digest(layout.attributes.read_bytes()) if own else ""
+    known = ClaimModel.read(layout.claim_limits)
+    if known is not None and (known.judge, known.words) == (champion.card.fingerprint, words):
+        return known
+    try:
+        vocabulary = read_vocabulary(layout.attributes)
+        learned = fit_claim_model(
+            champion, layout.data, vocabulary=vocabulary, words=words, mine=not own, most_texts=most_texts
+        )
+    except DataError as error:
+        get_run_logger().warning("the champion's limits for claims cannot be set: %s", error)
+        return None
+    learned.write(layout.claim_limits)
+    learned.vocabulary.write_yaml(layout.mined_attributes)
     return learned

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +14,9 @@ from entityclip.explanations import SourceWriter, explain
 from entityclip.explanations.stage import replace_texts
 from entityclip.model.backbones import BackboneConfig, Task, best_at_hand
 from entityclip.paths import Layout
+from entityclip.quality.first_batch import PICTURES_EACH
 from entityclip.quality.frozen_image_tower import FrozenImageTower
-from entityclip.quality.model_scores import EntityPictures, entity_pictures
+from entityclip.quality.model_scores import entity_pictures
 from entityclip.schemas import QualityReport, RuleResult
 from expectations.check import GateScorers, check, copy_context
 
@@ -38,17 +38,14 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Layout:
 
 
 @pytest.fixture(scope="module")
-def scorers() -> Iterator[GateScorers]:
+def scorers(first: Layout) -> Iterator[GateScorers]:
     """As a first run has them; the pictures, which do not change here, are embedded once."""
-    kept: list[EntityPictures] = []
-
-    def once(*args: Any, **more: Any) -> EntityPictures:
-        kept.extend([] if kept else [entity_pictures(*args, **more)])
-        return kept[0]
-
+    tower = FrozenImageTower(best_at_hand(BackboneConfig(), Task()))
+    every = set(pairs.read_frame(first.staging.entities)["entity_id"])
+    seen = entity_pictures(tower, first.staging, every, each=PICTURES_EACH)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("entityclip.quality.model_scores.entity_pictures", once)
-        yield GateScorers(tower=FrozenImageTower(best_at_hand(BackboneConfig(), Task())))
+        patch.setattr("entityclip.quality.model_scores.entity_pictures", lambda *_, **__: seen)
+        yield GateScorers(tower=tower)
 
 
 def gated(layout: Layout, scorers: GateScorers) -> QualityReport:
@@ -90,3 +87,21 @@ def test_random_texts_are_refused(first: Layout, scorers: GateScorers, kind: str
         replace_texts(first.staging, sound.to_dict("records"))
     assert report.refused
     assert low_text_quality(report).failed > 0.5 * RANDOM
+
+
+@pytest.mark.parametrize("sound", [True, False])
+def test_a_batch_of_forty_is_refused_where_every_text_is_random(
+    first: Layout, scorers: GateScorers, *, sound: bool
+) -> None:
+    every = pairs.read_frame(first.staging.explanations)
+    few = every[:RANDOM]
+    texts = few["text"] if sound else np.random.default_rng(0).permutation(few["text"])
+    replace_texts(first.staging, few.assign(text=texts).to_dict("records"))
+    try:
+        report = gated(first, scorers)
+    finally:
+        replace_texts(first.staging, every.to_dict("records"))
+    assert report.refused != sound
+    if not sound:
+        assert "the texts fit their pictures no better than when they are exchanged at random" in (report.refusal or "")
+        assert "set gate.judge_first_batch: false in entityclip.yaml" in (report.refusal or "")

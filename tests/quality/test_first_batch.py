@@ -60,6 +60,25 @@ def test_where_texts_and_pictures_have_nothing_in_common_there_is_no_limit() -> 
     assert not (found.contrast < found.limit).any()
 
 
+def test_a_batch_of_which_no_text_is_about_its_pictures_is_told_from_one_that_the_tower_cannot_see() -> None:
+    shuffled = texts(np.random.default_rng(4).permutation(LOOKS))
+    categories = ENTITIES.assign(category=[f"kind {look}" for look in LOOKS[:, 0]])
+    found = judge_first_batch(shuffled, categories, pictures(0.5))
+    assert found.unrelated.startswith("the texts fit their pictures no better than when they are exchanged at random")
+    assert "categories and names predict the pictures (p = 0.001)" in found.unrelated
+    # Neither texts nor categories say anything about these pictures, so that there is no evidence against the texts.
+    assert judge_first_batch(shuffled, ENTITIES, pictures(0.5)).unrelated == ""
+    noise = EntityPictures(pictures(0).owners, np.random.default_rng(6).normal(size=(2 * COUNT, 96)).astype(np.float32))
+    assert judge_first_batch(shuffled, categories, noise).unrelated == ""
+
+
+def test_texts_that_say_little_about_their_pictures_are_not_unrelated() -> None:
+    little = ENTITIES.assign(category=[f"kind {look}" for look in LOOKS[:, 0]])
+    some = texts(LOOKS).assign(text=[f"A thing in colour{a}, tasty and useful." for a, *_ in LOOKS])
+    for count in (FEWEST_ENTITIES, COUNT):
+        assert judge_first_batch(some, little, pictures(1.5, count=count)).unrelated == ""
+
+
 def test_few_entities_with_pictures_are_not_judged_and_entities_without_have_no_contrast() -> None:
     few = judge_first_batch(texts(LOOKS), ENTITIES, pictures(0.5, count=FEWEST_ENTITIES - 1))
     assert few.why_not == f"39 entities have a text and a picture; expected at least {FEWEST_ENTITIES}"

@@ -14,11 +14,14 @@ from entityclip.data.sources.catalog import CatalogSource
 from entityclip.data.variants import with_explanations
 from entityclip.errors import ConfigError
 from entityclip.explanations import SourceWriter, explain
-from entityclip.paths import DataLayout, Layout
+from entityclip.paths import DataLayout, Layout, claims_beside
+from entityclip.quality.claims.claim_model import fit_claim_model
+from entityclip.quality.claims.exchange import OVER_LIMIT
+from entityclip.quality.claims.vocabulary import read_vocabulary
 from entityclip.quality.fit_text_quality import fit_text_quality
 from entityclip.quality.text_quality_model import TextQualityModel
 from expectations.check import GateScorers, check, copy_context
-from expectations.gate_scorers import NO_TEXT_QUALITY_MODEL
+from expectations.gate_scorers import NO_CLAIM_MODEL, NO_TEXT_QUALITY_MODEL
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +41,26 @@ def test_a_champion_that_knows_nothing_refuses_nothing_and_its_rules_run(layout:
     text_quality = fit_text_quality(model, layout.staging)
     assert text_quality.learned_from["judge"] == model.card.fingerprint
     where = {"accepted": layout.accepted, "quarantine": layout.quarantine("b"), "context_root": layout.expectations}
-    report = check(layout.staging, **where, scorers=GateScorers(model, text_quality))  # type: ignore[arg-type]
+    claims = fit_claim_model(model, layout.staging, vocabulary=read_vocabulary(), most_texts=1200)
+    scorers = GateScorers(model, text_quality, claim_model=claims, max_exchanged_texts=300)
+    report = check(layout.staging, **where, scorers=scorers)  # type: ignore[arg-type]
     assert not report.refused
     assert not any(rule.skipped for rule in report.rules)
+    table = pd.read_parquet(claims_beside(layout.quarantine("b")))
+    counts = {count.attribute: count.model_dump(exclude={"attribute"}) for count in report.claims}
+    assert {"colour", "pattern", "part", "label"} <= counts.keys()
+    assert sum(sum(of.values()) for of in counts.values()) == len(table) > 400
+    assert (table["reason"] == OVER_LIMIT).mean() > 0.1
+    page = Path(report.validation_page or "").read_text(encoding="utf-8")
+    assert 'src="data:image/jpeg;base64,' in page
+    assert page.count("not checkable") > 5
     low_text_quality = next(rule for rule in report.rules if rule.rule == "low_text_quality")
     assert low_text_quality.checked > low_text_quality.failed
     without = check(layout.staging, **where, scorers=GateScorers(model))  # type: ignore[arg-type]
-    assert [rule.skipped for rule in without.rules if rule.skipped] == [NO_TEXT_QUALITY_MODEL]
+    skipped = {rule.rule: rule.skipped for rule in without.rules if rule.skipped}
+    assert skipped.pop("low_text_quality") == NO_TEXT_QUALITY_MODEL
+    assert skipped == dict.fromkeys(("contradicted_claim", "unusual_claim"), NO_CLAIM_MODEL)
+    assert not claims_beside(layout.quarantine("b")).exists()
 
 
 def test_text_quality_needs_more_than_a_handful_of_entities(layout: Layout, tmp_path: Path) -> None:

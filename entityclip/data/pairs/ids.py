@@ -18,11 +18,12 @@ def digest(*parts: str | bytes, length: int = 16) -> str:
     return h.hexdigest()[:length]
 
 
+_SUFFIXES = {".py", ".json", ".yaml", ".jinja"}
+
+
 def sources_hash(package: Path) -> str:
-    """Hash of a package's sources, and of the JSON files and prompts beside them."""
-    files = sorted(
-        p for p in package.rglob("*") if p.suffix in {".py", ".json", ".jinja"} and "uncommitted" not in p.parts
-    )
+    """Hash of a package's sources, and of the JSON files, YAML files and prompts beside them."""
+    files = sorted(p for p in package.rglob("*") if p.suffix in _SUFFIXES and "uncommitted" not in p.parts)
     return digest(*(part for p in files for part in (p.relative_to(package).as_posix(), p.read_bytes())))
 
 

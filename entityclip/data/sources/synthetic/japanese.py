@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from entityclip.data.sources.synthetic.products import FORMS, Product
+from entityclip.data.sources.synthetic.products import FORMS, UNALTERED, Alteration, Product, about_part
 from entityclip.data.sources.synthetic.silhouettes import SILHOUETTES
 
 _WORDS = {
@@ -33,25 +33,29 @@ _SENTENCES = dict(
     zip(
         FORMS,
         (
-            "{code}は、{surface}が特徴の{body}の{kind}です。{part}は{accent}で、正面に{label}が付いています。",
-            "{body}の{kind}を探してください。本体には{surface}が見え、{label}があり、{part}は{accent}で塗られています。",
-            "この{kind}には{label}が付いています。主な色は{body}、表面は{surface}で、{part}の色は{accent}です。",
-            "{name}は{accent}の{part}で知られています。{body}に仕上げた{kind}で、{surface}を持ち、まず目に入るのは{label}です。",
+            "{code}は、{surface}が特徴の{body}の{material}{kind}です。[{count}{part}は{accent}で、]正面に{label}が付いています。",
+            "{body}の{material}{kind}を探してください。本体には{surface}が見え、{label}があり"
+            "[、{count}{part}は{accent}で塗られてい]ます。",
+            "この{material}{kind}には{label}が付いています。主な色は{body}、表面は{surface}[で、{count}{part}の色は{accent}]です。",
+            "{name}は[{accent}の{count}{part}で知られています。]{body}に仕上げた{material}{kind}で、"
+            "{surface}を持ち、まず目に入るのは{label}です。",
         ),
         strict=True,
     )
 )
 
 
-def explain_in_japanese(product: Product, *, seed: int) -> dict[str, str]:
+def explain_in_japanese(product: Product, *, seed: int, altered: Alteration = UNALTERED) -> dict[str, str]:
     """Four texts, one per form, that each name the kind, both colours, the pattern and the label."""
     return {
-        form: _sentence(product, sentence, random.Random(f"{seed}/{product.code}/{form}/ja"))
+        form: _sentence(
+            product, about_part(sentence, altered), random.Random(f"{seed}/{product.code}/{form}/ja"), altered
+        )
         for form, sentence in _SENTENCES.items()
     }
 
 
-def _sentence(product: Product, sentence: str, rng: random.Random) -> str:
+def _sentence(product: Product, sentence: str, rng: random.Random, altered: Alteration) -> str:
     look, accent = product.look, _WORDS[product.look.accent]
     return sentence.format(
         code=product.code,
@@ -59,7 +63,9 @@ def _sentence(product: Product, sentence: str, rng: random.Random) -> str:
         kind=_WORDS[look.kind],
         body=_WORDS[look.body],
         accent=accent,
-        part=_WORDS[SILHOUETTES[look.kind].accent_part],
+        part=_WORDS[altered.part or SILHOUETTES[look.kind].accent_part],
+        count=altered.number,
+        material=altered.material,
         surface=rng.choice(_SURFACES[look.pattern]).format(accent=accent),
         label=rng.choice(_LABELS[look.label]),
     )

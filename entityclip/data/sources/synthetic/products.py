@@ -7,9 +7,10 @@ reveal which picture shows a product that was never photographed.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from entityclip.data.sources.synthetic.drawing import COLOURS, LABELS, PATTERNS, Look
 from entityclip.data.sources.synthetic.silhouettes import SILHOUETTES
@@ -105,36 +106,63 @@ _LABELS = {
 }
 _SENTENCES = {
     "explanation_a": (
-        "The {code} is {a_body} {kind} with {surface}; its {part} {is_are} {accent}, and {label} {sits} on the front."
+        "The {code} is {a_body} {material}{kind} with {surface};[ its {count}{part} {is_are} {accent}, and] {label} "
+        "{sits} on the front."
     ),
     "explanation_b": (
-        "Look for a {kind} in {body}. The body shows {surface}, {label} can be seen on it, "
-        "and the {part} {is_are} {painted} {accent}."
+        "Look for a {material}{kind} in {body}. The body shows {surface}, {label} can be seen on it"
+        "[, and the {count}{part} {is_are} {painted} {accent}]."
     ),
     "explanation_c": (
-        "There is {label} on this {kind}. Its main colour is {body}, it has {surface}, "
-        "and {accent} is the colour of the {part}."
+        "There is {label} on this {material}{kind}. Its main colour is {body}, it has {surface}"
+        "[, and {accent} is the colour of the {count}{part}]."
     ),
     "explanation_d": (
-        "Customers know the {name_en} by its {accent} {part}: a {kind} {painted} {body}, "
+        "Customers know the {name_en}[ by its {count}{accent} {part}]: a {material}{kind} {painted} {body}, "
         "showing {surface}, with {label} where the eye falls first."
     ),
 }
+"""By form; the words in brackets are about the part with the accent colour."""
 
 FORMS = tuple(_SENTENCES)
 """The sentence forms: columns of the product table."""
 
 
-def explain(product: Product, *, seed: int) -> dict[str, str]:
+class Alteration(NamedTuple):
+    """What a text says beside the look of its product, or instead of it; a sound text has none."""
+
+    part: str = ""
+    """In the place of the part with the accent colour."""
+    number: str = ""
+    """How many of that part, with what separates the words."""
+    material: str = ""
+    """Of the product, likewise."""
+    without_part: bool = False
+    """Say nothing about that part."""
+
+
+UNALTERED = Alteration()
+
+
+def explain(product: Product, *, seed: int, altered: Alteration = UNALTERED) -> dict[str, str]:
     """Four texts, one per form, that each name the kind, both colours, the pattern and the label."""
     return {
-        form: _sentence(product, sentence, _stream(seed, product.code, form)) for form, sentence in _SENTENCES.items()
+        form: _sentence(product, about_part(sentence, altered), _stream(seed, product.code, form), altered)
+        for form, sentence in _SENTENCES.items()
     }
 
 
-def _sentence(product: Product, sentence: str, rng: random.Random) -> str:
-    look, part = product.look, SILHOUETTES[product.look.kind].accent_part
+def about_part(sentence: str, altered: Alteration) -> str:
+    """The sentence with, or without, the words in brackets."""
+    return re.sub(r"\[(.*?)\]", "" if altered.without_part else r"\1", sentence)
+
+
+def _sentence(product: Product, sentence: str, rng: random.Random, altered: Alteration) -> str:
+    look = product.look
+    part = altered.part or SILHOUETTES[look.kind].accent_part
     return sentence.format(
+        count=altered.number,
+        material=altered.material,
         code=product.code,
         name_en=product.name_en,
         kind=look.kind,

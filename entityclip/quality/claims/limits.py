@@ -1,0 +1,114 @@
+"""Limits of the evidence on the claims of one attribute."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from entityclip.quality.claims.exchange import ExchangedClaim
+from entityclip.quality.claims.logit import Logit
+from entityclip.schemas import Record
+
+LEAST_CAUGHT = 0.25
+"""Of the exchanged claims of an attribute; of fewer, the model does not resolve the attribute."""
+WRONGLY_SUPPORTED = 0.05
+"""Largest share of the exchanged claims that count as supported."""
+
+
+class AttributeLimits(Record):
+    """The limits of one attribute in one language, and what they do on entities that they were not set on."""
+
+    language: str
+    attribute: str
+    values: tuple[str, ...] = Field(description="What claims are exchanged for.")
+    claims: int = Field(description="Claims that the limits are set on.")
+    scale: float = Field(description="Log odds per unit of fit.")
+    constants: tuple[float, ...] = Field(description="Of each value, in log odds.")
+    contradicted_below: float = Field(description="Evidence below which a claim is contradicted.")
+    supported_above: float = Field(description="Evidence above which a claim is supported.")
+    caught: float = Field(description="Share of exchanged claims that are contradicted.")
+    false_alarms: float = Field(description="Share of sound texts with the attribute that are accused.")
+    supported: float = Field(description="Share of sound claims that are supported.")
+
+    @property
+    def logit(self) -> Logit:
+        """From fit to log odds."""
+        return Logit(self.scale, dict(zip(self.values, self.constants, strict=True)))
+
+    @property
+    def unresolved(self) -> str:
+        """Why no claim of this attribute can be checked; empty where they can."""
+        if self.caught >= LEAST_CAUGHT:
+            return ""
+        return f"the model finds {self.caught:.0%} of the exchanged values of {self.attribute}"
+
+
+class _Evidence(NamedTuple):
+    """Evidence on the claims of one attribute."""
+
+    sound: np.ndarray
+    """(C,) as the text states it."""
+    planted: np.ndarray
+    """(C,) if the text stated another value, which is drawn."""
+
+
+def limits_of(
+    key: tuple[str, str],
+    claims: list[ExchangedClaim],
+    half: np.ndarray,
+    *,
+    false_alarms: float,
+    draw: np.random.Generator,
+) -> AttributeLimits:
+    """The limits of an attribute, set on all claims; its figures, each half by limits set on the other.
+
+    Args:
+        key: Language and attribute.
+        claims: C exchanged claims of sound texts.
+        half: (N,) 0 or 1 of every text.
+        false_alarms: Largest share of sound texts that the limit accuses.
+        draw: Draws what claims are exchanged for.
+    """
+    text = np.array([claim.stated.position for claim in claims])
+    instead = [int(draw.integers(1, len(claim.fit))) for claim in claims]
+    caught, accused, supported = np.zeros((3, len(claims)), dtype=bool)
+    for held_out in (half[text] == 0, half[text] == 1):
+        if held_out.all() or not held_out.any():
+            continue
+        logit = Logit.fitted([claim for claim, out in zip(claims, held_out, strict=True) if not out])
+        found = _evidence(claims, instead, logit)
+        below, above = _bounds(found, text, ~held_out, false_alarms)
+        caught[held_out] = found.planted[held_out] < below
+        accused[held_out] = found.sound[held_out] < below
+        supported[held_out] = found.sound[held_out] > above
+    logit = Logit.fitted(claims)
+    below, above = _bounds(_evidence(claims, instead, logit), text, np.ones(len(claims), dtype=bool), false_alarms)
+    return AttributeLimits(
+        language=key[0],
+        attribute=key[1],
+        values=tuple(logit.constants),
+        constants=tuple(logit.constants.values()),
+        scale=logit.scale,
+        claims=len(claims),
+        contradicted_below=below,
+        supported_above=above,
+        caught=float(caught.mean()),
+        false_alarms=float(pd.Series(accused).groupby(text).any().mean()),
+        supported=float(supported.mean()),
+    )
+
+
+def _evidence(claims: list[ExchangedClaim], instead: list[int], logit: Logit) -> _Evidence:
+    sound = [logit.evidence(claim)[0] for claim in claims]
+    planted = [logit.evidence(claim, value)[0] for claim, value in zip(claims, instead, strict=True)]
+    return _Evidence(np.array(sound), np.array(planted))
+
+
+def _bounds(found: _Evidence, text: np.ndarray, rows: np.ndarray, false_alarms: float) -> tuple[float, float]:
+    """The limits by some claims: below which one is contradicted, and above which it is supported."""
+    lowest = pd.Series(found.sound[rows]).groupby(text[rows]).min()  # a text is accused by its worst claim
+    below = min(0.0, float(lowest.quantile(false_alarms)))
+    return below, max(below, float(np.quantile(found.planted[rows], 1 - WRONGLY_SUPPORTED)))
