@@ -53,7 +53,7 @@ def value_report(
     \b
     Example:
       entityclip value-report --workspace shop-search --criteria criteria.yaml --commit
-      entityclip run --workspace shop-search --source table --source-path shop/
+      entityclip run --workspace shop-search --source catalog --preset tiny
       entityclip value-report --workspace shop-search --language ja
     """
     from entityclip.paths import Layout, ValueReportLayout
@@ -100,18 +100,21 @@ def _write(
     from entityclip.paths import Layout
     from entityclip.reports.value.page import ReportedRelease, verified, write_value_report
     from flows.workspace.criteria import committed_criteria
-    from flows.workspace.evidence import gather, main_language, reported_release
+    from flows.workspace.evidence import gather, main_language, reported_release, source_and_preset
 
     layout = Layout(root)
     committed = committed_criteria(layout, file)
     chosen = reported_release(layout, release)
     spoken = language.value if language else main_language(layout)
+    source, preset = source_and_preset(layout, chosen)
     subject = ReportedRelease(
         version=chosen.version,
         release_commit=chosen.commit,
         criteria_commit=committed.commit,
         data_commit=committed.data_commit,
         day=datetime.now(UTC).date(),
+        source=source,
+        preset=preset,
     )
     evidence = gather(layout, chosen, committed)
     write_value_report(target, committed.criteria, evidence, subject, language=spoken)

@@ -59,6 +59,13 @@ def gather(layout: Layout, release: Release, committed: CommittedCriteria) -> Re
     )
 
 
+def source_and_preset(layout: Layout, release: Release) -> tuple[str, str]:
+    """Source of a release's data and preset of its training, like catalog and tiny; both '' if not on record."""
+    text = Repository(layout.root).committed(layout.source, commit=release.commit)
+    found = json.loads(text) if text else {}
+    return found.get("source", ""), found.get("preset", "")
+
+
 def main_language(layout: Layout) -> Language:
     """Japanese where most entities of the data are, else English."""
     try:

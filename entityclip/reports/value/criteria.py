@@ -45,7 +45,7 @@ class CriteriaLimits(Record):
     min_net_per_month: Annotated[float, Field(ge=-1e12, le=1e12, strict=True, allow_inf_nan=False)] | None = Field(
         default=None, description="Saving a month less running costs, in the currency."
     )
-    max_payback_months: Amount | None = Field(default=None, description="Months until the building cost is earned.")
+    max_payback_months: Amount | None = Field(default=None, description="Months until the building cost is paid back.")
 
     @property
     def named(self) -> dict[str, float]:
@@ -93,7 +93,9 @@ class Money(Record):
     cost_per_hour: Amount = Field(description="An hour of a person.")
     cost_per_mismatch: Amount = Field(description="A picture that ends with a wrong product: returns, wrong parts.")
     building_cost: Amount = Field(description="Once: trial, integration, training of people.")
-    running_cost_per_month: Amount = Field(description="Servers, licences and care, without retraining.")
+    running_cost_per_month: Amount = Field(
+        description="Servers, licences, care, reviews and language model; without retraining."
+    )
     retrainings_per_month: Amount = Field(description="Runs of the pipeline in a month.")
     cost_per_machine_hour: Amount = Field(description="An hour of the machine that runs them.")
 
@@ -104,7 +106,7 @@ class Criteria(Record):
     name: Short = Field(description="Title of the report.")
     decision: Decision = Field(description="Who decides, until when.")
     success: CriteriaLimits = Field(description="Go, where every one of these is surely reached.")
-    withdrawal: CriteriaLimits = Field(description="Stop, where any one of these is surely missed.")
+    withdrawal: CriteriaLimits = Field(description="Stop, where a figure is surely below a min_ or above a max_.")
     today: Today = Field(description="Assumptions about the work of people today.")
     workload: Workload = Field(description="Assumptions about the pictures of a month.")
     money: Money = Field(description="Assumptions about prices and costs.")

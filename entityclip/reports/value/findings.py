@@ -14,12 +14,14 @@ from entityclip.reports.value.savings import (
     Sensitivity,
     Tagging,
     break_even_pictures,
+    checking_cost,
     corners,
     month_today,
     month_with,
     payback_months,
     running_cost,
     sensitivities,
+    without_tags,
 )
 
 
@@ -56,8 +58,10 @@ def find(criteria: Criteria, evidence: ReleaseEvidence) -> Findings:
             f"{evidence.evaluation.name}: has no open-set figures at target precision "
             f"{criteria.decision.target_precision:g}; evaluate the release with this version: entityclip run"
         )
+    _suggestions(figures, criteria)
     for target in targets:
         _operating_point(figures, criteria, target)
+        _parts(figures, criteria, target)
     best = tagging_at(figures, criteria.decision.target_precision)
     _break_even(figures, criteria, best, seconds=seconds)
     moved = tuple(sensitivities(criteria, best, run_seconds=seconds))
@@ -86,6 +90,24 @@ def _running(figures: Figures, criteria: Criteria, seconds: float) -> None:
     else:
         inputs.append("run_seconds")
     figures.derive("running_cost", running_cost(criteria, seconds), formula, inputs, unit="money")
+
+
+def _suggestions(figures: Figures, criteria: Criteria) -> None:
+    """Hours that five suggestions alone save, without automatic tags."""
+    recall, today = figures["recall_at_5"], month_today(criteria).hours
+
+    def saved(percent: float | None) -> float | None:
+        alone = Tagging(sure=0.0, precision=1.0, false_accepts=0.0, in_first_five=(percent or 0.0) / 100)
+        return None if percent is None else today - month_with(criteria, alone).hours
+
+    figures.derive(
+        "suggestions_hours",
+        saved(recall.value),
+        "pictures x ((1 - unknown) x R@5 x minutes today - suggestion) / 60",
+        ("recall_at_5", *_WORK[:2], "workload.minutes_per_suggestion", "workload.unknown_share"),
+        unit="hours",
+        ends=(saved(recall.low), saved(recall.high)),
+    )
 
 
 def tagging_at(figures: Figures, target: float) -> Tagging:
@@ -133,7 +155,10 @@ def _operating_point(figures: Figures, criteria: Criteria, target: float) -> Non
     right = "(1 - unknown) x sure x precision / automatic"
     add("right_tags", lambda one: _percent(one.precision), right, [*measured, *precise], "percent")
     work = [f"by_hand_at_{target}", f"sure_at_{target}", "recall_at_5", *_WORK, "workload.minutes_per_suggestion"]
-    hours = "pictures x (by hand x suggestion + (by hand - helped) x minutes today) / 60; helped: R@5 - sure"
+    hours = (
+        "pictures x (by hand x suggestion + (by hand - helped) x minutes today) / 60; "
+        "helped: (1 - unknown) x (R@5 - sure)"
+    )
     add("hours", lambda one: one.hours, hours, [*work, "workload.unknown_share"], "hours")
     wrong = "pictures x (wrong automatic tags + by hand x wrong today)"
     add("mismatches", lambda one: one.mismatches, wrong, [*measured, *precise, _WORK[0], _WORK[2]], "count")
@@ -147,6 +172,23 @@ def _operating_point(figures: Figures, criteria: Criteria, target: float) -> Non
     money = [f"hours_saved_at_{target}", f"mismatches_saved_at_{target}", *_PRICES, "running_cost"]
     formula = "hours saved x price + mismatches saved x price - running cost"
     add("net", lambda one: today.cost - one.cost - running, formula, money, "money")
+
+
+def _parts(figures: Figures, criteria: Criteria, target: float) -> None:
+    """Hours that automatic tags add to those of suggestions, and what it would cost to check these tags."""
+
+    def added(one: Tagging) -> float:
+        return month_with(criteria, without_tags(one)).hours - month_with(criteria, one).hours
+
+    inputs = [f"hours_saved_at_{target}", "suggestions_hours"]
+    best, ends = added(tagging_at(figures, target)), [added(one) for one in _corners(figures, target)]
+    formula = "hours saved - hours saved by suggestions alone"
+    figures.derive(f"tags_hours_at_{target}", best, formula, inputs, unit="hours", ends=_range(ends))
+    automatic = figures[f"automatic_at_{target}"]
+    costs = [checking_cost(criteria, (end or 0.0) / 100) for end in (automatic.value, automatic.low, automatic.high)]
+    inputs = [automatic.name, _WORK[0], "workload.minutes_per_suggestion", _PRICES[0]]
+    formula = "pictures x automatic x suggestion / 60 x price"
+    figures.derive(f"checks_at_{target}", costs[0], formula, inputs, unit="money", ends=(costs[1], costs[2]))
 
 
 def _percent(share: float | None) -> float | None:
@@ -172,5 +214,5 @@ def _sensitivity(figures: Figures, criteria: Criteria, moved: Sequence[Sensitivi
     gain = f"net_at_{criteria.decision.target_precision}"
     for one in moved:
         for side, value in (("less", one.less), ("more", one.more)):
-            formula = f"{gain} with this assumption 50 % {'smaller' if side == 'less' else 'larger'}"
+            formula = f"net with this assumption 50 % {'smaller' if side == 'less' else 'larger'}"
             figures.derive(f"net_{side}.{one.assumption}", value, formula, [gain, one.assumption], unit="money")

@@ -48,7 +48,7 @@ def tradeoff(findings: Findings, language: Language) -> str | None:
             axes.plot(_ends(x), [y.value] * 2, color=colour, linewidth=2, alpha=0.5)
             axes.plot([x.value] * 2, _ends(y), color=colour, linewidth=2, alpha=0.5)
             axes.scatter(x.value, y.value, color=colour, s=30, zorder=3)
-            axes.annotate(f"{target:g}", (x.value, y.value), xytext=(5, 5), textcoords="offset points")
+            axes.annotate(f"{100 * target:g} %", (x.value, y.value), xytext=(5, 5), textcoords="offset points")
         axes.margins(0.12)
         axes.set(xlabel=str(say(language, "tradeoff_x")), ylabel=str(say(language, "tradeoff_y")))
         axes.grid(alpha=0.35)
@@ -60,9 +60,9 @@ def _ends(figure: TracedFigure) -> list[float]:
 
 
 def tornado(findings: Findings, language: Language) -> str:
-    """A bar per assumption: the net saving of a month where it is 50 % smaller and 50 % larger."""
+    """A bar per assumption that matters: the net saving of a month where it is 50 % smaller and 50 % larger."""
     net = findings.figures.value(f"net_at_{findings.criteria.decision.target_precision}")
-    rows = findings.sensitivities
+    rows = [row for row in findings.sensitivities if row.matters] or findings.sensitivities
     with _style():
         figure = Figure(figsize=(7.6, 0.3 * len(rows) + 1.0), layout="constrained")
         axes = figure.subplots()

@@ -9,8 +9,13 @@ from entityclip.reports.value.findings import Findings
 from entityclip.schemas import Record
 
 Verdict = Literal["go", "adjust", "stop"]
-Outcome = Literal["reached", "open", "missed"]
-"""Of one limit: the whole interval is on the right side, the interval contains it, the whole interval is beyond."""
+Outcome = Literal["reached", "open", "missed", "met", "not_met"]
+"""Of a success limit: ``reached`` with the whole interval, ``open``, or ``missed`` with the whole interval.
+
+Of a withdrawal criterion: ``met``, which ends the trial, where the whole interval is beyond its limit; ``open`` where
+the interval contains the limit; ``not_met`` where the whole interval is on the right side.
+"""
+_WITHDRAWAL: dict[Outcome, Outcome] = {"reached": "not_met", "open": "open", "missed": "met"}
 
 
 class Check(Record):
@@ -32,13 +37,13 @@ class CheckedCriteria(Record):
 
 
 def judge(findings: Findings) -> CheckedCriteria:
-    """Stop where a limit of withdrawal is surely missed; Go where every limit of success is surely reached."""
+    """Stop where a withdrawal criterion is surely met; Go where every limit of success is surely reached."""
     checks = tuple(
         _check(part, name, findings)
         for part in ("success", "withdrawal")
         for name in getattr(findings.criteria, part).named
     )
-    if any(check.part == "withdrawal" and check.outcome == "missed" for check in checks):
+    if any(check.part == "withdrawal" and check.outcome == "met" for check in checks):
         return CheckedCriteria(verdict="stop", checks=checks)
     succeeded = all(check.outcome == "reached" for check in checks if check.part == "success")
     return CheckedCriteria(verdict="go" if succeeded else "adjust", checks=checks)
@@ -60,7 +65,9 @@ def _check(part: Literal["success", "withdrawal"], name: str, findings: Findings
     figure = findings.figures[figure_of(name, findings.criteria.decision.target_precision)]
     limit = findings.figures.value(f"{part}.{name}")
     outcome = _at_least(figure, limit) if name.startswith("min_") else _at_most(figure, limit)
-    return Check(part=part, limit=name, figure=figure.name, outcome=outcome)
+    return Check(
+        part=part, limit=name, figure=figure.name, outcome=_WITHDRAWAL[outcome] if part == "withdrawal" else outcome
+    )
 
 
 def _at_least(figure: TracedFigure, limit: float) -> Outcome:

@@ -10,6 +10,7 @@ from entityclip.reports.value.criteria import Criteria, CriteriaLimits, Decision
 from entityclip.reports.value.savings import (
     Tagging,
     break_even_pictures,
+    checking_cost,
     corners,
     month_today,
     month_with,
@@ -17,6 +18,7 @@ from entityclip.reports.value.savings import (
     payback_months,
     running_cost,
     sensitivities,
+    without_tags,
 )
 
 RUN_SECONDS = 1800.0
@@ -92,6 +94,17 @@ def test_without_sure_tags_only_suggestions_help(criteria: Criteria) -> None:
     assert month.mismatches == pytest.approx(50)
 
 
+def test_suggestions_alone_save_what_is_left_without_automatic_tags(criteria: Criteria) -> None:
+    alone = without_tags(TAGGING)
+    assert (alone.sure, alone.false_accepts, alone.in_first_five) == (0, 0, 0.8)
+    assert month_with(criteria, alone).hours == pytest.approx(1000 * (1 + (1 - 0.64) * 6) / 60)
+
+
+def test_to_check_each_automatic_tag_costs_what_five_suggestions_do(criteria: Criteria) -> None:
+    assert checking_cost(criteria, 0.42) == pytest.approx(420)  # 1000 x 0.42 x 1 minute at 1 a minute
+    assert checking_cost(criteria, 0) == 0
+
+
 def test_every_combination_of_ends_is_considered() -> None:
     low, high = Tagging(0.1, 0.2, 0.3, 0.4), Tagging(0.5, 0.6, 0.7, 0.8)
     found = corners(low, high)
@@ -106,6 +119,10 @@ def test_the_assumption_that_matters_most_comes_first(criteria: Criteria) -> Non
     assert minutes.more == pytest.approx(4750)  # 9 minutes: 9500 - (580 + 3060 + 890) - 220
     swings = [one.swing for one in found.values()]
     assert swings == sorted(swings, reverse=True)
+    assert all(one.matters for one in found.values())
+    untagged = sensitivities(criteria, without_tags(TAGGING), run_seconds=RUN_SECONDS)
+    wrong = {"today.wrong_in_the_end", "money.cost_per_mismatch"}
+    assert {one.assumption for one in untagged if not one.matters} == wrong
 
 
 def test_a_percentage_is_never_raised_beyond_a_hundred(criteria: Criteria) -> None:

@@ -22,7 +22,7 @@ from entityclip.reports.value.criteria import TARGETS, read_criteria
 from entityclip.reports.value.figures import SourceFile, TracedFigure, resolve, untraced
 from entityclip.reports.value.page import ReportedRelease, ValueReport, verified, write_value_report
 from entityclip.reports.value.readings import STAGE_METRIC, ReleaseEvidence
-from entityclip.reports.value.words import Language, texts
+from entityclip.reports.value.words import Language, formulas, texts
 from entityclip.schemas import EvalReport, Metric
 
 DAY = datetime.date(2026, 11, 28)
@@ -82,7 +82,13 @@ Write = Callable[..., ValueReport]
 def write(tmp_path: Path, content: dict[str, Any]) -> Write:
     """Writes the report about an evaluation, by the criteria in ``content``."""
 
-    def made(report: EvalReport | None = None, *, language: Language = "en", **others: SourceFile) -> ValueReport:
+    def made(
+        report: EvalReport | None = None,
+        *,
+        language: Language = "en",
+        subject: ReportedRelease = SUBJECT,
+        **others: SourceFile,
+    ) -> ValueReport:
         text = yaml.safe_dump(content, allow_unicode=True)
         found = (report or evaluation()).model_dump(mode="json")
         evidence = ReleaseEvidence(
@@ -91,7 +97,7 @@ def write(tmp_path: Path, content: dict[str, Any]) -> Write:
             **others,
         )
         criteria = read_criteria(text, where=Path("criteria.yaml"))
-        return write_value_report(ValueReportLayout(tmp_path), criteria, evidence, SUBJECT, language=language)
+        return write_value_report(ValueReportLayout(tmp_path), criteria, evidence, subject, language=language)
 
     return made
 
@@ -114,6 +120,10 @@ def test_figures_are_those_of_the_evaluation_and_of_hand(write: Write, content: 
     assert found["hours_at_0.9"].value == pytest.approx(1000 * (0.58 + (0.58 - 0.36) * 6) / 60)  # helped: 0.8 x 0.45
     assert found["mismatches_saved_at_0.9"].value == pytest.approx(50 - 89)
     assert found["net_at_0.9"].value == pytest.approx(6500 - (1900 + 890) - 200)
+    assert found["suggestions_hours"].value == pytest.approx(1000 * (0.8 * 0.95 * 6 - 1) / 60)
+    saved = found["suggestions_hours"].value + found["tags_hours_at_0.9"].value  # type: ignore[operator]
+    assert saved == pytest.approx(found["hours_saved_at_0.9"].value)
+    assert found["checks_at_0.9"].value == pytest.approx(420)  # 1000 x 0.42 x 1 minute
     for name in ("automatic", "by_hand", "right_tags", "hours", "mismatches", "net"):
         figure = found[f"{name}_at_0.9"]
         assert figure.low is not None
@@ -237,7 +247,30 @@ def test_the_verdict_follows_the_worse_end_for_go_and_the_better_end_for_stop(
     write: Write, content: dict[str, Any], success: dict[str, float], withdrawal: dict[str, float], verdict: str
 ) -> None:
     content["success"], content["withdrawal"] = success, withdrawal
-    assert write().verdict == verdict
+    report = write()
+    assert report.verdict == verdict
+    met = [check.limit for check in report.judgement.checks if check.outcome == "met"]
+    assert bool(met) == (verdict == "stop")
+
+
+def test_the_page_gives_the_reason_of_the_verdict_and_the_next_step(
+    write: Write, content: dict[str, Any], tmp_path: Path
+) -> None:
+    content["success"], content["withdrawal"] = {"min_recall_at_1": 90}, {"min_recall_at_1": 80}
+    write()
+    assert "right product first (R@1): 75.0 % (below 80 %)" in words_of(tmp_path, "en")
+    assert texts("en")["step_stop"] in words_of(tmp_path, "en")
+    content["success"], content["withdrawal"] = {"min_precision": 99, "max_by_hand": 1}, {"min_recall_at_1": 10}
+    write(language="ja")
+    assert "自動タグの適合率: 88.0%(基準は99%以上、未達)" in words_of(tmp_path, "ja")
+    assert texts("ja")["step_recall"] in words_of(tmp_path, "ja")
+    assert texts("ja")["step_by_hand"] not in words_of(tmp_path, "ja")
+
+
+def words_of(folder: Path, language: Language) -> str:
+    """Text of the page, without tags."""
+    page = (folder / f"value-report.{language}.html").read_text(encoding="utf-8")
+    return re.sub(r"<[^>]*>", "", page)
 
 
 def test_a_building_cost_that_is_never_earned_stops(write: Write, content: dict[str, Any], tmp_path: Path) -> None:
@@ -248,12 +281,15 @@ def test_a_building_cost_that_is_never_earned_stops(write: Write, content: dict[
     assert "never" in (tmp_path / "value-report.en.html").read_text(encoding="utf-8")
 
 
-def test_precision_without_automatic_tags_is_neither_reached_nor_missed(write: Write, content: dict[str, Any]) -> None:
+def test_precision_without_automatic_tags_is_neither_reached_nor_missed(
+    write: Write, content: dict[str, Any], tmp_path: Path
+) -> None:
     content["decision"]["target_precision"] = 0.99
     content["success"], content["withdrawal"] = {"min_precision": 90}, {"min_precision": 80}
     report = write()
     assert report.verdict == "adjust"
     assert {check.outcome for check in report.judgement.checks} == {"open"}
+    assert texts("en")["no_tags"] in words_of(tmp_path, "en")
 
 
 def test_an_evaluation_that_lacks_what_the_report_needs_is_refused(write: Write) -> None:
@@ -268,6 +304,26 @@ def test_both_languages_have_the_same_texts_with_the_same_gaps() -> None:
     english, japanese = texts("en"), texts("ja")
     gaps = {key: set(re.findall(r"{(\w+)}", text)) for key, text in english.items()}
     assert {key: set(re.findall(r"{(\w+)}", text)) for key, text in japanese.items()} == gaps
+
+
+def test_the_japanese_appendix_has_japanese_names_and_formulas(write: Write, tmp_path: Path) -> None:
+    report = write(language="ja", metrics=SourceFile(name="retrain.prom", content={STAGE_METRIC % "train": 90.0}))
+    derived = {figure.formula for figure in report.figures if figure.formula}
+    assert derived <= set(formulas())
+    page = (tmp_path / "value-report.ja.html").read_text(encoding="utf-8")
+    for figure in report.figures:
+        (line,) = re.findall(rf'<tr id="figure-{re.escape(figure.name)}"><th>(.*?)<br>', page)
+        assert re.search("[ぁ-んァ-ヶ一-龠]", line), figure.name
+    assert "&lt;/" not in page
+
+
+def test_drawn_pictures_are_no_evidence_about_real_products(write: Write, tmp_path: Path) -> None:
+    warning = re.sub(r"<[^>]*>", "", texts("en")["tested_drawn"])
+    write()
+    assert warning not in words_of(tmp_path, "en")
+    write(subject=SUBJECT.model_copy(update={"source": "catalog", "preset": "tiny"}))
+    assert warning in words_of(tmp_path, "en")
+    assert "Preset tiny." in words_of(tmp_path, "en")
 
 
 def pages_of(file: Path, program: Callable[..., Path]) -> list[str]:

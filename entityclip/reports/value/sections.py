@@ -1,0 +1,184 @@
+"""What the sections of the value report say: the limits, why the verdict is so, and what is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from markupsafe import Markup
+
+from entityclip.reports.value.criteria import TARGETS, Criteria
+from entityclip.reports.value.findings import Findings
+from entityclip.reports.value.numbers import PageNumbers
+from entityclip.reports.value.verdict import Check, CheckedCriteria, figure_of
+from entityclip.reports.value.words import say, texts
+
+ASSUMED = tuple(
+    f"{section}.{field}"
+    for section in ("today", "workload", "money")
+    for field in Criteria.model_fields[section].annotation.model_fields  # type: ignore[union-attr]
+    if field != "currency"
+)
+"""Every assumption, in the order of the file."""
+SPENT = (
+    "tokens_in",
+    "tokens_out",
+    "writer_money",
+    "review_minutes",
+    "run_seconds",
+    "gain",
+    "gain_low",
+    "latency",
+    "size",
+    "accepted_pairs",
+    "quarantined_pairs",
+    "accepted_explanations",
+    "quarantined_explanations",
+)
+"""What is on record about cost and data."""
+DRAWN = "catalog"
+"""Source whose pictures are drawn by this package, so that its results are no evidence about real products."""
+_STEPS = {
+    "min_recall_at_1": "step_recall",
+    "min_recall_at_5": "step_recall",
+    "min_precision": "step_precision",
+    "max_by_hand": "step_by_hand",
+    "min_net_per_month": "step_money",
+    "max_payback_months": "step_money",
+}
+"""Limit -> text of what to do where a result misses it."""
+
+
+# ---------------------------------------------------------------- verdict
+def reasons(judgement: CheckedCriteria, show: PageNumbers) -> list[Markup]:
+    """Each met withdrawal criterion of a Stop, or each success criterion that is not surely reached."""
+    said = partial(say, show.language)
+    if judgement.verdict == "stop":
+        met = [check for check in judgement.checks if check.outcome == "met"]
+        return [said("reason_met", **_words(check, show)) for check in met]
+    short = [check for check in judgement.checks if check.part == "success" and check.outcome != "reached"]
+    return [said(f"reason_{check.outcome}", **_words(check, show)) for check in short]
+
+
+def _words(check: Check, show: PageNumbers) -> dict[str, Markup]:
+    return {
+        "criterion": say(show.language, check.limit),
+        "value": show(check.figure),
+        "limit": _limit(check.part, check.limit, show),
+    }
+
+
+def _limit(part: str, name: str, show: PageNumbers) -> Markup:
+    least = ("at_least", "at_most") if part == "success" else ("below", "above")
+    return say(show.language, least[0 if name.startswith("min_") else 1], limit=show(f"{part}.{name}"))
+
+
+def steps(judgement: CheckedCriteria) -> list[str]:
+    """Texts of what to do next."""
+    if judgement.verdict != "adjust":
+        return [f"step_{judgement.verdict}"]
+    short = [check for check in judgement.checks if check.part == "success" and check.outcome != "reached"]
+    found = ["step_open" if check.outcome == "open" else _STEPS[check.limit] for check in short]
+    if {"step_precision", "step_by_hand"} <= set(found):  # no target serves both: the model has to become better
+        found = ["step_recall", *(step for step in found if step not in ("step_precision", "step_by_hand"))]
+    return list(dict.fromkeys(found))
+
+
+def tested_on(source: str, preset: str, show: PageNumbers) -> Markup:
+    """Which pictures the figures come from; a warning where these are drawn."""
+    said = partial(say, show.language)
+    known = f"source.{source}" in texts(show.language)
+    parts = [
+        said(
+            "tested_on",
+            pictures=show("pictures"),
+            entities=show("entities"),
+            source=said(f"source.{source}") if known else said("source.other"),
+        ),
+        said("tested_preset", preset=preset) if preset else Markup(""),
+        said("tested_index"),
+        said("tested_drawn") if source == DRAWN else Markup(""),
+    ]
+    return Markup("" if show.language == "ja" else " ").join(part for part in parts if part)
+
+
+# ---------------------------------------------------------------- tables
+@dataclass(frozen=True)
+class CriterionRow:
+    """One criterion with both limits."""
+
+    limit: str
+    figure: str
+    success: Markup | None
+    withdrawal: Markup | None
+    outcome: str
+    """Text of the outcome."""
+    kind: str
+    """Colour: good, warn, bad or plain."""
+
+
+_KINDS = {"met": "bad", "reached": "good", "missed": "bad", "open": "warn", "not_met": "plain"}
+
+
+def criteria_rows(findings: Findings, judgement: CheckedCriteria, show: PageNumbers) -> list[CriterionRow]:
+    """A row per criterion that success or withdrawal names."""
+    target = findings.criteria.decision.target_precision
+    found = {(check.part, check.limit): check.outcome for check in judgement.checks}
+    rows = []
+    for limit in type(findings.criteria.success).model_fields:
+        success, withdrawal = found.get(("success", limit)), found.get(("withdrawal", limit))
+        outcome = "met" if withdrawal == "met" else success or withdrawal
+        if outcome is None:
+            continue
+        rows.append(
+            CriterionRow(
+                limit=limit,
+                figure=figure_of(limit, target),
+                success=_limit("success", limit, show) if success else None,
+                withdrawal=_limit("withdrawal", limit, show) if withdrawal else None,
+                outcome=outcome,
+                kind=_KINDS[outcome],
+            )
+        )
+    return rows
+
+
+def comparison(findings: Findings) -> list[tuple[str, str, str]]:
+    """Text, then today and with the release: each a figure, or a text in its place."""
+    target = findings.criteria.decision.target_precision
+    return [
+        ("first", "today.right_at_first_try", "recall_at_1"),
+        ("in_the_end", "today.right_in_the_end", "not_measured"),
+        ("five", "not_applicable", "recall_at_5"),
+        ("needs_person", "today_all", f"by_hand_at_{target}"),
+        ("automatic_right", "today_none", f"right_tags_at_{target}"),
+        ("hours", "today.hours", f"hours_at_{target}"),
+        ("mismatches", "today.mismatches", f"mismatches_at_{target}"),
+        ("cost", "today.cost", f"cost_at_{target}"),
+    ]
+
+
+# ---------------------------------------------------------------- limits of the report
+def not_known(findings: Findings, show: PageNumbers) -> Sequence[Markup]:
+    """Sentences about what the figures cannot say, the most important first."""
+    said = partial(say, show.language)
+    checks = show(f"checks_at_{findings.criteria.decision.target_precision}")
+    spent = {
+        name: show(name) if show.has(name) else said("not_measured") for name in ("review_minutes", "writer_money")
+    }
+    sentences = [
+        said("unknown_people"),
+        said("unknown_large", checks=checks),
+        said("unknown_costs", **spent),
+        said("unknown_pictures"),
+        said("unknown_share", share=show("workload.unknown_share")),
+    ]
+    missing = [str(show.target(target)) for target in TARGETS if target not in findings.targets]
+    if missing:
+        sentences.append(said("unknown_points", targets=", ".join(missing)))
+    if not show.has("run_seconds"):
+        sentences.append(said("unknown_run"))
+    if not show.has("latency"):
+        sentences.append(said("unknown_latency"))
+    return [*sentences, said("unknown_longer")]
