@@ -10,7 +10,7 @@ PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")})
 FOLDERS = "entityclip|flows|bentos|expectations|benchmarks|tests|deploy|docs|examples"
 CITED = re.compile(rf"(?<![\w/.-])((?:{FOLDERS}|\.ci|\.github)/[\w./-]*[\w/])")
 """Paths of this repository, in text, code or links."""
-MADE = ("expectations/gx/uncommitted", "deploy/.env")
+MADE = ("expectations/gx/attributes.yaml", "expectations/gx/uncommitted", "deploy/.env")
 """Made by a run, or by a person who follows the page."""
 
 
