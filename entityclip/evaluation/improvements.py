@@ -4,8 +4,10 @@ Both come from pictures that the model was not trained on. Nothing is trained fo
 gains at once, as when a picture is added to a service.
 
 *One more picture.* Another picture of the product that was not trained on joins its training pictures, and the query is
-ranked again; this is repeated with up to ``TRIED`` other pictures. Where too few products have another picture, the
-worth of the next one is estimated from that of the last: one training picture after the other is left out. The mean of
+ranked again; this is repeated with up to ``TRIED`` other pictures. The other products with about as many training
+pictures get one more as well, as far as they have one: a product that gets it alone would also win by having one more.
+Where too few products have another picture, the worth of the next one is estimated from that of the last: one training
+picture after the other is left out, and one of each such product with it. The mean of
 n pictures differs from that of very many by a variance of s²/n, so that to the first order the picture n + 1 is worth
 (n - 1) / (n + 1) of the picture n. Where the pictures of a product differ much it is worth more.
 
@@ -18,7 +20,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -107,8 +109,10 @@ def added(entities: EntityIndex, known: PictureIndex, pictures: PictureIndex, ot
         chosen = [beside[(at + step) % len(beside)] for step in range(1, min(TRIED + 1, len(beside)))]
         query += [row] * len(chosen)
         picture += chosen
-    sums = _sums(entities, known)[truth[query]] + pool[picture]
-    return _changed(entities, pictures, truth, np.array(query, np.int64), sums=sums, more=1)
+    sums, rival = _sums(entities, known), np.array(list(of_entity), np.int64)
+    theirs = sums[rival] + pool[[beside[0] for beside in of_entity.values()]]
+    changes = _Changes(np.array(query, np.int64), sums[truth[query]] + pool[picture], rival, theirs, more=1)
+    return _changed(entities, pictures, truth, changes)
 
 
 def left_out(entities: EntityIndex, known: PictureIndex, pictures: PictureIndex) -> Recognition:
@@ -121,37 +125,64 @@ def left_out(entities: EntityIndex, known: PictureIndex, pictures: PictureIndex)
             chosen = theirs[:TRIED]
             query += [row] * len(chosen)
             picture += chosen
-    sums = _sums(entities, known)[truth[query]] - known.vectors[picture]
-    without = _changed(entities, pictures, truth, np.array(query, np.int64), sums=sums, more=-1)
+    sums, several = _sums(entities, known), {entity: its[0] for entity, its in of_entity.items() if len(its) > 1}
+    rival = np.array(list(several), np.int64)
+    fewer = sums[rival] - known.vectors[list(several.values())]
+    changes = _Changes(np.array(query, np.int64), sums[truth[query]] - known.vectors[picture], rival, fewer, more=-1)
+    without = _changed(entities, pictures, truth, changes)
     count = entities.rows["pictures"].to_numpy()[without.entity]
     worth = (count - 1) / (count + 1) * (without.now - without.after)
     return Recognition(without.query, without.entity, without.now, without.now + worth)
 
 
-def _changed(
-    entities: EntityIndex,
-    pictures: PictureIndex,
-    truth: np.ndarray,
-    query: np.ndarray,
-    *,
-    sums: np.ndarray,
-    more: int,
-) -> Recognition:
-    """The queries once for each (N,) ``query``, whose entity then has the pictures with the sum (N, D) ``sums``."""
+@dataclass(frozen=True, eq=False)
+class _Changes:
+    """One picture more, or one less, of the queries' entities and of their rivals."""
+
+    query: np.ndarray
+    """(N,) row of the query, once for each picture that is tried."""
+    sums: np.ndarray
+    """(N, D) sum of the pictures that its entity then has."""
+    rival: np.ndarray
+    """(R,) row of each entity that can change as a rival."""
+    rival_sums: np.ndarray
+    """(R, D) sum of the pictures that it then has."""
+    more: int
+
+
+def _changed(entities: EntityIndex, pictures: PictureIndex, truth: np.ndarray, changes: _Changes) -> Recognition:
+    """Each query with its entity changed, and the other entities of the same row of the report changed too."""
+    query, entity = changes.query, truth[changes.query]
     rows = np.unique(query)
-    rival, score = _scores(entities, pictures, truth, rows)
+    present, score = _scores(entities, pictures, truth, rows)
+    rival = np.empty_like(present)
+    for counts in COUNTS:
+        members = _members(entities, counts)
+        if (inside := members[truth[rows]]).any():
+            rivals = _with_changed(entities, members, changes)
+            rival[inside] = _scores(rivals, pictures, truth, rows[inside])[0]
     place = np.searchsorted(rows, query)
-    entity = truth[query]
     theirs = entities.rows.iloc[entity]
-    changed = theirs.assign(pictures=theirs["pictures"] + more)
+    changed = theirs.assign(pictures=theirs["pictures"] + changes.more)
     weights, offset = weights_of(changed, entities.mixture), offsets_of(changed, entities.mixture)
     seen = pictures.vectors[query]
-    images = np.einsum("nd,nd->n", seen, unit(sums))
+    images = np.einsum("nd,nd->n", seen, unit(changes.sums))
     texts = [np.einsum("nd,nd->n", seen, entities.vectors[kind][entity]) for kind in KINDS[:2]]
     then = (weights * np.stack([*texts, images], axis=1)).sum(axis=1) + offset
     first = rival[place] < then - metrics.TIE
     after = np.bincount(place, first, minlength=len(rows)) / np.bincount(place, minlength=len(rows))
-    return Recognition(rows, truth[rows], (rival < score - metrics.TIE).astype(float), after)
+    return Recognition(rows, truth[rows], (present < score - metrics.TIE).astype(float), after)
+
+
+def _with_changed(entities: EntityIndex, members: np.ndarray, changes: _Changes) -> EntityIndex:
+    """The index in which those of ``members`` (M,) that can change have changed."""
+    among = members[changes.rival]
+    chosen, images = changes.rival[among], entities.vectors["images"].copy()
+    images[chosen] = unit(changes.rival_sums[among])
+    count = entities.rows["pictures"].to_numpy(copy=True)
+    count[chosen] += changes.more
+    vectors = entities.vectors | {"images": images}
+    return replace(entities, rows=entities.rows.assign(pictures=count), vectors=vectors).remixed(entities.mixture)
 
 
 def _scores(
@@ -187,9 +218,7 @@ def _row(
     entities: EntityIndex, counts: tuple[int, int | None], measured: Recognition, estimated: Recognition, *, seed: int
 ) -> OneMorePicture:
     """The row of the entities with so many training pictures."""
-    fewest, most = counts
-    pictures = entities.rows["train_pictures"].to_numpy()
-    members = (pictures >= fewest) & (pictures <= (np.inf if most is None else most))
+    (fewest, most), members = counts, _members(entities, counts)
     row = OneMorePicture(fewest=fewest, most=most, products=int(members.sum()))
     for method, gain in (("measured", measured), ("estimated", estimated)):
         inside = members[gain.entity]
@@ -205,6 +234,12 @@ def _row(
             | {name: round(float(value), 2) for name, value in found.items()}
         )
     return row
+
+
+def _members(entities: EntityIndex, counts: tuple[int, int | None]) -> np.ndarray:
+    """(M,) bool: the entities with so many training pictures."""
+    (fewest, most), pictures = counts, entities.rows["train_pictures"].to_numpy()
+    return (pictures >= fewest) & (pictures <= (np.inf if most is None else most))
 
 
 def _to_photograph(entities: EntityIndex, measured: Recognition) -> list[ProductToPhotograph]:

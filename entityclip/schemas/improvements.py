@@ -10,7 +10,10 @@ from entityclip.schemas.base import Record
 
 
 class OneMorePicture(Record):
-    """What one more picture of each product is worth, for the products with so many training pictures."""
+    """What one more picture of each product is worth, for the products with so many training pictures.
+
+    All products of the row get one more, so that none wins by being the only one.
+    """
 
     fewest: int = Field(description="Training pictures of the row's products, at least.")
     most: int | None = Field(description="At most; None for any more.")

@@ -79,12 +79,11 @@ def test_one_more_picture_is_worth_what_it_turns_out_to_be_worth(world: World) -
     truth = {}
     for fewest, products in ((2, range(40)), (10, range(40, 80)), (0, range(80, 120))):
         fresh, gains = joined(*(world.pictures(5) for _ in range(4))), []
-        for product in products:  # one at a time: only this product is photographed once more
-            one = np.zeros(len(world.rows), int)
-            one[product] = 1
-            its = fresh.rows["entity_id"] == world.rows["entity_id"].iloc[product]
-            theirs = replace(fresh, rows=fresh.rows[its], vectors=fresh.vectors[its.to_numpy()])
-            more = world.index(joined(world.known, world.pictures(one)))
+        row = np.isin(np.arange(len(world.rows)), products)
+        its = fresh.rows["entity_id"].isin(world.rows["entity_id"][row])
+        theirs = replace(fresh, rows=fresh.rows[its], vectors=fresh.vectors[its.to_numpy()])
+        for _ in range(8):  # all products of the row are photographed once more
+            more = world.index(joined(world.known, world.pictures(row.astype(int))))
             gains.append(world.recall(more, theirs) - world.recall(index, theirs))
         truth[fewest] = float(np.mean(gains))
     assert truth[2] > 5 > truth[10]
@@ -96,6 +95,17 @@ def test_one_more_picture_is_worth_what_it_turns_out_to_be_worth(world: World) -
     assert by_fewest[2].helped > by_fewest[10].helped
     assert by_fewest[1].products == 0
     assert by_fewest[1].method is None
+
+
+def test_a_model_that_sees_all_pictures_alike_gains_nothing_from_another_one() -> None:
+    world = World(*[0] * 40)
+    queries = world.pictures(3)
+    alike = unit(world.true[:1] + 1e-3 * world.rng.normal(size=queries.vectors.shape))
+    seen = replace(queries, vectors=alike)
+    row = find_improvements(world.index(), world.known, seen, world.pictures(0), seed=0).one_more_picture[0]
+    assert (row.fewest, row.method) == (0, "measured")
+    assert row.gain is not None
+    assert abs(row.gain) < 5  # the only product with a picture would come first for all of them
 
 
 def test_where_no_other_picture_is_left_the_next_is_estimated_from_the_last(world: World) -> None:
