@@ -1,6 +1,6 @@
 """Runs a command as on a processor that has AVX2 and nothing newer: no AVX-512, VNNI, AMX or bf16.
 
-    python benchmarks/avx2.py python benchmarks/edge.py --checkpoint DIR --data DIR --json
+    python benchmarks/avx2.py python benchmarks/compression.py --checkpoint DIR --data DIR --json
 
 The switches of the libraries cover some kernels only: ``ATEN_CPU_CAPABILITY`` those of PyTorch, ``DNNL_MAX_CPU_ISA``
 those of oneDNN, and none those of ONNX Runtime. All of them read the CPUID instruction. Linux can make it fault

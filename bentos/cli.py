@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
 from bentos.middleware import keys
-from bentos.runtime import active_release, followers
+from bentos.runtime import active_release, followers, signatures
+from bentos.runtime.manifest import verify_files
 from entityclip.cli.options import Json
 from entityclip.cli.output import last_line
 from entityclip.errors import ConfigError
@@ -178,7 +179,7 @@ def device(
 ) -> None:
     """Write a folder for a device: it tags and searches with onnxruntime, numpy and Pillow alone.
 
-    The package needs exported towers (service.onnx in entityclip.yaml), or name those of 'entityclip export'.
+    The package needs exported towers (compression.runtimes in entityclip.yaml), or name those of 'entityclip export'.
 
     \b
     Example:
@@ -193,6 +194,47 @@ def device(
         typer.echo(f"{name}\t{value:g}")
     typer.echo(f"Device package of {card.release}: {to}")
     last_line(card.model_dump(mode="json"), as_json)
+
+
+@release_app.command("sign")
+def sign(
+    package: Package,
+    key: Annotated[Path, typer.Option(metavar="FILE", help="The team's private key, PEM, without a password.")],
+    as_json: Json = False,
+) -> None:
+    """Sign every file of a package with OpenSSF Model Signing, offline; the signature is PACKAGE.sig.
+
+    Requires pip install 'entityclip[signing]'.
+
+    \b
+    Example:
+      entityclip release sign STORE/models/entityclip-model/v1.1.0 --key team.pem
+    """
+    layout = PackageLayout(package.resolve())
+    active_release.read_card(layout)
+    verify_files(layout)
+    signature = signatures.sign(layout, key=key)
+    typer.echo(f"Signed: {signature}")
+    last_line({"signature": str(signature)}, as_json)
+
+
+@release_app.command("signatures")
+def signature_policy(
+    policy: Annotated[Literal["off", "required"], typer.Argument(help="Whether 'activate' requires a signature.")],
+    state: State,
+    key: Annotated[list[Path], typer.Option(metavar="FILE", help="A trusted public key, PEM; repeatable.")] = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Set whether a service takes only signed packages, and whose. It holds from the next switch on.
+
+    \b
+    Example:
+      entityclip release signatures required --key team.pub --state STATE
+    """
+    layout = StateLayout(state)
+    found = signatures.write_policy(layout, policy, keys=key)
+    typer.echo(f"Signatures are {found.policy}: {len(found.public_keys)} trusted keys in {layout.signatures}")
+    last_line({"policy": found.policy, "keys": len(found.public_keys)}, as_json)
 
 
 @release_app.command("status")

@@ -16,6 +16,7 @@
     ├── WorkspaceError     git, DVC or the workspace folder is not in the state that a step needs
     │   └── Busy           another run holds the lock, and this one does not wait
     ├── PackagingError     a Bento could not be built from a release, or its smoke test failed
+    ├── SignatureError     a package is not signed, or not by a key that the service trusts, or not as it is
     └── SwitchError        a running service does not serve the release that it should
 """
 
@@ -85,6 +86,10 @@ class Busy(WorkspaceError):
 
 class PackagingError(EntityClipError):
     """A Bento could not be built from a release, or its smoke test failed."""
+
+
+class SignatureError(EntityClipError):
+    """A package is not signed, is not what was signed, or was signed by a key that the service does not trust."""
 
 
 class SwitchError(EntityClipError):

@@ -6,7 +6,7 @@ import difflib
 import re
 import zoneinfo
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -17,7 +17,7 @@ from entityclip.explanations.config import SourceConfig, WriterConfig
 from entityclip.model.backbones.config import BackboneConfig
 from entityclip.monitoring.drift import DriftPolicy
 from entityclip.monitoring.feedback import FeedbackPolicy
-from entityclip.schemas import PromotionPolicy, Record, SealedPolicy
+from entityclip.schemas import CompressionPolicy, PromotionPolicy, Record, SealedPolicy
 from entityclip.schemas.renamed import refuse_renamed
 from entityclip.storage import atomic_write
 
@@ -91,16 +91,22 @@ class GatePolicy(Record):
 class ServicePolicy(Record):
     """Optional contents of packages."""
 
-    onnx: bool = Field(
-        default=False,
-        description="Add the towers for ONNX Runtime, fp32 and int8, to packages; needs the extra onnx.",
-    )
     thumbnails: int = Field(
         default=4,
         ge=0,
         le=100,
         description="Photographs of each entity that packages hold as small JPEGs, for the service's pages; 0: none.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _onnx_is_compression(cls, settings: Any) -> Any:
+        """Releases of earlier versions hold ``onnx: false``, which is the default of ``compression.runtimes``."""
+        if not isinstance(settings, dict) or "onnx" not in settings:
+            return settings
+        if settings["onnx"] is not False:
+            raise ValueError("onnx is now compression.runtimes; write compression: {runtimes: [onnx, onnx-int8]}")
+        return {name: value for name, value in settings.items() if name != "onnx"}
 
 
 class LabelPolicy(Record):
@@ -149,6 +155,9 @@ class WorkspaceConfig(Record):
     )
     service: ServicePolicy = Field(default=ServicePolicy(), description="Optional contents of a packaged release.")
     labels: LabelPolicy = Field(default=LabelPolicy(), description="What is printed on pictures.")
+    compression: CompressionPolicy = Field(
+        default=CompressionPolicy(), description="Faster runtimes that a release ships with, and what each may lose."
+    )
     monitoring: DriftPolicy = Field(
         default=DriftPolicy(),
         description="When the pictures and texts of a service count as drifted from its release's data.",

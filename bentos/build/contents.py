@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import entityclip
+from bentos.build.requirements import package_requirements
+from bentos.build.sbom import sbom
 from bentos.runtime.manifest import seal
 from bentos.runtime.thumbnails import write_thumbnails
 from entityclip.data import pairs
-from entityclip.model.checkpoint_card import copy_checkpoint
+from entityclip.model.checkpoint_card import copy_checkpoint, read_card
 from entityclip.paths import DataLayout, Layout, PackageLayout
-from entityclip.schemas import PackageCard
+from entityclip.schemas import EvalReport, PackageCard, PromotionDecision, QualityReport
 from entityclip.settings import read_config
 
 if TYPE_CHECKING:
@@ -64,9 +66,12 @@ def lay_out(
     pairs.require_complete(data)
     model = checkpoint.load(source.model)
     copy_checkpoint(source.model, package.checkpoint)
-    wanted = read_config(source.config).service
-    if wanted.onnx:
-        export(model, data, to=package.checkpoint.exported)
+    settings = read_config(source.config)
+    wanted = settings.service
+    if settings.compression.runtimes:
+        evaluation = EvalReport.read(source.report("evaluation"))
+        split = evaluation.split if evaluation else "test"
+        export(model, data, to=package.checkpoint.exported, policy=settings.compression, split=split)
     pictures = PictureIndex.build(model, data, map_shards=map_shards)
     entities = EntityIndex.build(model, data, pictures=pictures)
     entities.save(package.entities)
@@ -78,4 +83,24 @@ def lay_out(
         write_thumbnails(package.thumbnails, data, per_entity=wanted.thumbnails)
     shutil.copytree(source.reports, package.reports)
     package.release.write_text(card.model_dump_json(indent=1) + "\n")
+    _write_documents(package, source, data, card)
     seal(package)
+
+
+def _write_documents(package: PackageLayout, source: Layout, data: DataLayout, card: PackageCard) -> None:
+    """Requirements, bill of materials, model card and data card."""
+    from entityclip.model.onnx_runtime import decisions  # loads torch
+    from entityclip.reports.cards import data_card, model_card
+
+    pins, hashed, _ = package_requirements(package)
+    package.requirements.write_text("\n".join(hashed or pins) + "\n", encoding="utf-8")
+    model = read_card(package.checkpoint)
+    package.sbom.write_text(sbom(card, hashed or pins, weights_sha256=model.weights_sha256))
+    shipped = [name for name, found in decisions(package.checkpoint.exported).items() if found.ships]
+    decision = PromotionDecision.model_validate_json(source.report("promotion").read_bytes())
+    evaluation = EvalReport.read(source.report("evaluation"))
+    package.model_card.write_text(
+        model_card(card, model, decision=decision, evaluation=evaluation, runtimes=["torch", *shipped])
+    )
+    quality = QualityReport.read(source.report("quality"))
+    package.data_card.write_text(data_card(card, data, quality=quality))

@@ -23,7 +23,7 @@ from pydantic import Field, ValidationError
 
 from bentos.build.contents import copy_sources, lay_out, licences_of, sources
 from bentos.build.example import write_example
-from bentos.build.requirements import hashed_requirements, serving_requirements
+from bentos.build.requirements import package_requirements
 from entityclip.data import pairs
 from entityclip.errors import PackagingError
 from entityclip.model.checkpoint_card import file_sha256, read_card
@@ -211,15 +211,14 @@ def _job(layout: StoreLayout, release: Release) -> dict[str, Any]:
     """Fields of a ``bentos.build.store.BuildJob``. That module imports BentoML, so it is not imported here."""
     labels = {"commit": release.commit, "model": release.model_fingerprint, "data": release.data_hash}
     package = layout.package(release.version)
-    onnx, reads = package.checkpoint.exported.card.exists(), package.labels.exists()
-    hashed, reason = hashed_requirements(onnx=onnx, labels=reads)
+    requirements, hashed, reason = package_requirements(package)
     if reason:
         log.warning("entityclip-service:%s: its packages are installed without hashes: %s", release.version, reason)
     return {
         "version": release.version,
         "package": str(layout.package(release.version).root),
         "sources": str(layout.sources(release.version)),
-        "requirements": serving_requirements(onnx=onnx, labels=reads),
+        "requirements": requirements,
         "hashed": hashed,
         "labels": {"release": release.version} | labels,
         "description": DESCRIPTION.format(**release.model_dump()),

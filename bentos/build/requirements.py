@@ -11,6 +11,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from entityclip.paths import PackageLayout
+
 SERVING = (
     "bentoml",
     "faiss-cpu",
@@ -41,8 +43,20 @@ ONNX = ("onnxruntime",)
 LABELS = ("onnxruntime", "rapidocr")
 """Reader of labels."""
 
+SIGNING = ("model-signing", "pyopenssl")
+"""Checks the signatures of packages; left out where the extra ``signing`` is not installed."""
+
 LOCK = Path(__file__).resolve().parents[2] / "requirements.lock"
 """Tested versions and their hashes."""
+
+
+def package_requirements(package: PackageLayout) -> tuple[list[str], list[str], str]:
+    """What a service on this package installs: ``serving_requirements``, then ``hashed_requirements``."""
+    from entityclip.model.onnx_runtime import decisions  # loads torch
+
+    onnx = any(decision.ships for decision in decisions(package.checkpoint.exported).values())
+    labels = package.labels.exists()
+    return serving_requirements(onnx=onnx, labels=labels), *hashed_requirements(onnx=onnx, labels=labels)
 
 
 def serving_requirements(*, onnx: bool = False, labels: bool = False) -> list[str]:
@@ -83,7 +97,7 @@ def _locked(lock: Path) -> dict[str, str]:
 def _installed(*, onnx: bool, labels: bool) -> dict[str, str]:
     """Name -> installed version of the serving libraries and their dependencies."""
     pins: dict[str, str] = {}
-    wanted = (*SERVING, *(ONNX if onnx else ()), *(LABELS if labels else ()))
+    wanted = (*SERVING, *SIGNING, *(ONNX if onnx else ()), *(LABELS if labels else ()))
     open_ends: list[tuple[str, frozenset[str]]] = [(name, frozenset()) for name in wanted]
     seen: set[tuple[str, frozenset[str]]] = set()
     while open_ends:

@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from bentos.runtime.manifest import verify_files
+from bentos.runtime.signatures import require_signed
 from entityclip.errors import ConfigError, faults
 from entityclip.paths import PackageLayout, StateLayout
 from entityclip.schemas import PackageCard, Record
@@ -63,8 +64,9 @@ def switch(state: StateLayout, package: Path) -> Live:
 
     Raises:
         ConfigError, DataError: The folder holds no complete package.
+        SignatureError: The service requires a signature that the package does not have.
     """
-    package = _whole(package)
+    package = _whole(state, package)
     before = _replaceable(state)
     previous = before.champion if before and before.champion != package else before.previous if before else None
     return _write(state, Live(champion=package, previous=previous))
@@ -90,12 +92,13 @@ def shadow(state: StateLayout, champion: Path, *, challenger: Path, share: float
 
     Raises:
         ConfigError, DataError: A folder holds no complete package, or the share is out of range.
+        SignatureError: The service requires a signature that a package does not have.
     """
     if not 0 < share <= 1:
         raise ConfigError(f"share is {share:g}; expected above 0 and at most 1")
-    now, champion = _replaceable(state), _whole(champion)
+    now, champion = _replaceable(state), _whole(state, champion)
     previous = now.previous if now and now.champion == champion else None
-    return _write(state, Live(champion=champion, previous=previous, challenger=_whole(challenger), share=share))
+    return _write(state, Live(champion=champion, previous=previous, challenger=_whole(state, challenger), share=share))
 
 
 def put_back(state: StateLayout, before: Live | None) -> None:
@@ -106,11 +109,14 @@ def put_back(state: StateLayout, before: Live | None) -> None:
         _write(state, before)
 
 
-def _whole(package: Path) -> Path:
-    """The absolute folder of a package, after its card was read and every file compared with the manifest."""
+def _whole(state: StateLayout, package: Path) -> Path:
+    """The absolute folder of a package, after its card was read, every file compared with the manifest, and the
+    signature checked where the service requires one.
+    """
     layout = PackageLayout(package.resolve())
     read_card(layout)
     verify_files(layout)
+    require_signed(state, layout)
     return layout.root
 
 

@@ -208,6 +208,14 @@ def _answers(
         yield queries.assign(index="pairs", direction="text_to_image", **_outcome(to_image, pair_ids))
 
 
+def picture_queries(entities: EntityIndex, pictures: PictureIndex, *, kind: IndexKind) -> pd.DataFrame:
+    """A row per picture, whose entity is looked up in one of the indexes, with the columns of ``evaluate``."""
+    truth, ids = entities.rows_of(pictures.rows["entity_id"]), entities.rows["entity_id"].to_numpy()
+    ranked = metrics.ranks(pictures.vectors, entities.vectors[kind], truth, offset=entities.offsets[kind])
+    queries = _queries(entities, pictures, truth)
+    return queries.assign(index=kind, direction="image_to_text", **_outcome(ranked, ids))
+
+
 def _accepted_by(card: CheckpointCard, marked: MarkedPictures, pair_ids: np.ndarray) -> pd.DataFrame:
     """Confidence and open-set score of the pictures' first tags, with and without their own entities."""
     tagged = marked.tagged

@@ -1,4 +1,4 @@
-"""Exports both towers of a checkpoint to ONNX, in fp32 and in int8, and measures what that costs in recall.
+"""Exports both towers of a checkpoint to ONNX, in fp32 and in int8, and keeps the runtimes that are within the budget.
 
 Convolutions become int8 with ranges that training pictures show (static, per channel). Transformers become int8 with
 ranges computed from each input (dynamic): the few large values in their activations would spoil a fixed range.
@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
@@ -26,14 +26,13 @@ from torch.nn import functional as F
 from entityclip.data import pairs
 from entityclip.data.images import decode
 from entityclip.errors import ConfigError, DataError
+from entityclip.evaluation.compression import measure_runtimes
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.model.checkpoint_card import file_sha256
 from entityclip.model.entityclip import EntityCLIP
-from entityclip.model.onnx_runtime import TOWERS, X86_64, ExportCard, Method, Parity, imported, instruction_set, on
+from entityclip.model.onnx_runtime import TOWERS, X86_64, ExportCard, Method, imported, instruction_set
 from entityclip.paths import DataLayout, ExportedLayout
-from entityclip.retrieval import metrics
-from entityclip.retrieval.index import EntityIndex, PictureIndex
-from entityclip.schemas import SLICES, Runtime, Split
+from entityclip.schemas import CompressionPolicy, ExportedRuntime, Split
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -41,27 +40,31 @@ if TYPE_CHECKING:
 CALIBRATION = 256
 """Training pictures that set the ranges of static int8."""
 
-COMPARED = 64
-"""Pictures and texts on which the exported towers are compared with PyTorch's."""
-
 MAX_WEIGHT = 64
 """Largest magnitude of int8: 2 * 255 * 64 = 32,640 is within 16 bits, the narrowest sum of two products on x86-64."""
 
-RUNTIMES: tuple[Runtime, ...] = ("torch", "onnx", "onnx-int8")
-EXPORTED: tuple[Runtime, ...] = ("onnx", "onnx-int8")
+EXPORTED: tuple[ExportedRuntime, ...] = get_args(ExportedRuntime)
 LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxscript")
+log = logging.getLogger("entityclip.compression")
 
 
 def export(
-    model: LoadedModel, data: DataLayout, *, to: ExportedLayout, split: Split = "test", progress: bool = False
+    model: LoadedModel,
+    data: DataLayout,
+    *,
+    to: ExportedLayout,
+    policy: CompressionPolicy | None = None,
+    split: Split = "test",
+    progress: bool = False,
 ) -> ExportCard:
-    """Write both towers of ``model`` in fp32 and int8, measure them, and write the card last.
+    """Write both towers of ``model`` for each runtime, measure them, delete those that do not ship; the card is last.
 
     Args:
         model: On the CPU.
         data: Its training pictures set the ranges of int8, its ``split`` measures the recall.
         to: Where the files go; an earlier export is replaced.
-        split: Whose pictures ask.
+        policy: The runtimes, and what each may lose; None: all, with the default budget.
+        split: Whose pictures are the queries.
         progress: Show bars.
 
     Raises:
@@ -70,31 +73,54 @@ def export(
     """
     imported()
     pairs.require_complete(data)
+    policy = policy or CompressionPolicy(runtimes=EXPORTED)
     squares = _squares(model, data)
     to.root.mkdir(parents=True, exist_ok=True)
     to.card.unlink(missing_ok=True)
-    methods: dict[str, Method] = {}
-    for tower in TOWERS:
-        proto = _traced(model, tower)
-        methods[tower] = _method(proto)
-        fp32, int8 = (to.tower(tower, runtime=runtime) for runtime in EXPORTED)
-        _write(proto, fp32)
-        _write(_quantised(fp32, methods[tower], model, squares), int8)
-    towers = [to.tower(tower, runtime="onnx-int8") for tower in TOWERS]
-    files = [to.tower(tower, runtime=runtime) for tower in TOWERS for runtime in EXPORTED]
+    methods = write_towers(model, squares, to=to, runtimes=policy.runtimes)
+    files = {runtime: [to.tower(tower, runtime=runtime) for tower in TOWERS] for runtime in policy.runtimes}
     card = ExportCard(
         fingerprint=model.card.fingerprint,
-        files={path.name: file_sha256(path) for path in sorted(files)},
+        files={path.name: file_sha256(path) for paths in files.values() for path in paths},
         methods=methods,
         calibrated_on=len(squares) if "static" in methods.values() else 0,
         parity={},
         split=split,
         recall={},
+        decisions={},
         measured_on=instruction_set(),
-        int8_proven=_proven(towers),
+        int8_proven=_proven(files.get("onnx-int8", [])),
         versions={name: importlib.metadata.version(name) for name in LIBRARIES},
     )
-    return _measured(card, model, data, to=to, squares=squares[:COMPARED], progress=progress)
+    card = measure_runtimes(card, model, data, to=to, squares=squares, policy=policy, progress=progress)
+    kept = dict(card.files)
+    for runtime, decision in card.decisions.items():
+        log.info("%s %s: %s", runtime, "ships" if decision.ships else "does not ship", "; ".join(decision.reasons))
+        for path in [] if decision.ships else files[runtime]:
+            path.unlink()
+            del kept[path.name]
+    card = card.model_copy(update={"files": kept})
+    card.write(to.card)
+    return card
+
+
+def write_towers(
+    model: LoadedModel, squares: np.ndarray, *, to: ExportedLayout, runtimes: Sequence[ExportedRuntime]
+) -> dict[str, Method]:
+    """Write both towers for each runtime; returns how each tower became int8.
+
+    ``squares`` (N, 3, S, S) uint8 set the ranges of static int8.
+    """
+    methods: dict[str, Method] = {}
+    for tower in TOWERS:
+        proto = _traced(model, tower)
+        for runtime in runtimes:
+            if runtime == "onnx-int8":
+                methods[tower] = _method(proto)
+                _write(_quantised(proto, methods[tower], model, squares), to.tower(tower, runtime=runtime))
+            else:
+                _write(proto, to.tower(tower, runtime=runtime))
+    return methods
 
 
 def _squares(model: LoadedModel, data: DataLayout) -> np.ndarray:
@@ -187,12 +213,13 @@ def _method(proto: ModelProto) -> Method:
     return "static" if sum(node.op_type == "Conv" for node in proto.graph.node) > 1 else "dynamic"
 
 
-def _quantised(fp32: Path, method: Method, model: LoadedModel, squares: np.ndarray) -> ModelProto:
+def _quantised(proto: ModelProto, method: Method, model: LoadedModel, squares: np.ndarray) -> ModelProto:
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
 
     with tempfile.TemporaryDirectory() as folder, _quiet():
-        int8 = Path(folder) / "int8.onnx"
+        fp32, int8 = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
+        _write(proto, fp32)
         if method == "dynamic":
             quantize_dynamic(fp32, int8, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
         else:
@@ -239,51 +266,3 @@ class _Calibration:
     def get_next(self) -> dict[str, Any] | None:
         """The next batch; None after the last."""
         return next(self._batches, None)
-
-
-# ---------------------------------------------------------------- what it is worth
-def _measured(
-    card: ExportCard, model: LoadedModel, data: DataLayout, *, to: ExportedLayout, squares: np.ndarray, progress: bool
-) -> ExportCard:
-    """The card with parity and recall, written beside the files; without them it was complete in vain."""
-    card.write(to.card)
-    try:
-        models = {name: on(name, model, to) for name in RUNTIMES}
-        known = PictureIndex.build(model, data, split="train", progress=progress)
-        entities = EntityIndex.build(model, data, pictures=known, progress=progress)
-        texts = [text for text in entities.rows["entity"] if text][:COMPARED]
-        seen = {name: {"image": m.embed_squares(squares), "text": m.embed_texts(texts)} for name, m in models.items()}
-        parity = {
-            name: {tower: _parity(seen["torch"][tower], seen[name][tower]) for tower in TOWERS} for name in EXPORTED
-        }
-        pictures = {
-            name: PictureIndex.build(m, data, split=card.split, progress=progress) for name, m in models.items()
-        }
-        recall: dict[str, dict[str, float]] = {name: _recall(entities, found) for name, found in pictures.items()}
-        known = PictureIndex.build(models["onnx-int8"], data, split="train", progress=progress)
-        own = EntityIndex.build(models["onnx-int8"], data, pictures=known, progress=progress)
-        recall["onnx-int8, its own index"] = _recall(own, pictures["onnx-int8"])
-    except BaseException:
-        to.card.unlink()
-        raise
-    card = card.model_copy(update={"parity": parity, "recall": recall})
-    card.write(to.card)
-    return card
-
-
-def _parity(torchs: np.ndarray, others: np.ndarray) -> Parity:
-    """(N, D) unit rows of both."""
-    cosine = float((torchs * others).sum(axis=1).min())
-    return Parity(largest=float(np.abs(torchs - others).max()), cosine=cosine, rows=len(torchs))
-
-
-def _recall(entities: EntityIndex, pictures: PictureIndex) -> dict[str, float]:
-    """'all' and each slice with queries -> R@1 in percent."""
-    if pictures.rows.empty:
-        raise DataError("the split holds no picture, so there is nothing to measure on; name another with --split")
-    truth = entities.rows_of(pictures.rows["entity_id"])
-    vectors, offset = entities.vectors["mixed"], entities.offsets["mixed"]
-    first = metrics.ranks(pictures.vectors, vectors, truth, offset=offset).rank == 1
-    slices = entities.rows["slice"].to_numpy()[truth]
-    parts = {"all": first} | {name: first[slices == name] for name in SLICES}
-    return {name: 100 * float(part.mean()) for name, part in parts.items() if len(part)}

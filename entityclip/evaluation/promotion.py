@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import pandas as pd
 
 from entityclip.errors import ConfigError
 from entityclip.evaluation.paired import SliceChange, paired_gain, slice_changes
-from entityclip.schemas import EvalReport, Gain, Metric, PromotionDecision, PromotionPolicy, Release, ServingCheck
+from entityclip.schemas import (
+    EvalReport,
+    ExportedRuntime,
+    Gain,
+    Metric,
+    PromotionDecision,
+    PromotionPolicy,
+    Release,
+    RuntimeDecision,
+    ServingCheck,
+)
 
 ROUNDING = 1e-9
 """Tolerance in points for rounding."""
@@ -89,6 +100,7 @@ def certify(
     largest_difference: float,
     latency_ms: float,
     size_mb: float,
+    runtimes: Mapping[ExportedRuntime, RuntimeDecision] = MappingProxyType({}),
 ) -> ServingCheck:
     """Whether a release that passed its smoke test is within the policy's budgets.
 
@@ -98,6 +110,7 @@ def certify(
         largest_difference: Largest difference between a score of the service and the evaluator's.
         latency_ms: Time within which 95 of 100 pictures were tagged.
         size_mb: Size of the packaged model with its indexes, in 10^6 bytes.
+        runtimes: Which exported runtimes ship with it, for the reasons: none of them refuses the release.
     """
     tagged, latency_budget = f"95 of 100 pictures are tagged within {latency_ms:.0f} ms", policy.latency_ms
     weighs, size_budget = f"the package weighs {size_mb:.1f} MB", policy.size_mb
@@ -109,9 +122,13 @@ def certify(
         text if budget is None else f"{text}; {budget:g} {unit} are allowed: {'within' if kept else 'too much'}"
         for kept, text, budget, unit in within
     ]
+    shipping = [
+        f"{name} {'ships' if decision.ships else 'does not ship'}: {'; '.join(decision.reasons)}"
+        for name, decision in runtimes.items()
+    ]
     return ServingCheck(
         certified=all(kept for kept, *_ in within),
-        reasons=(f"it answers within {largest_difference:.0e} of the evaluator", *budgets),
+        reasons=(f"it answers within {largest_difference:.0e} of the evaluator", *budgets, *shipping),
         version=release.version,
         model_fingerprint=release.model_fingerprint,
         largest_difference=largest_difference,

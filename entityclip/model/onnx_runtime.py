@@ -7,6 +7,7 @@ which needs every token and stays with PyTorch.
 from __future__ import annotations
 
 import hashlib
+import logging
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,13 @@ from pydantic import Field, ValidationError
 from entityclip.errors import CheckpointError, ConfigError, faults
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.paths import ExportedLayout
-from entityclip.schemas import Record, Runtime, Split
+from entityclip.schemas import ExportedRuntime, Record, Runtime, RuntimeDecision, Split
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 Method = Literal["static", "dynamic"]
+log = logging.getLogger("entityclip.compression")
 
 TOWERS = {"image": "pictures", "text": "ids"}
 """Tower -> the name of its one input; what comes out is called ``vectors``."""
@@ -53,6 +55,9 @@ class ExportCard(Record):
     recall: dict[str, dict[str, float]] = Field(
         description="What answers -> slice, or 'all' -> R@1 in percent, picture to entity, mixed index. The index is "
         "PyTorch's; that of 'onnx-int8, its own index' was made in int8 as well."
+    )
+    decisions: dict[ExportedRuntime, RuntimeDecision] = Field(
+        description="Runtime -> whether it ships; only those that do have files. Measured on the processor named below."
     )
     measured_on: str = Field(default="", description="Instruction set of the processor that measured all of this.")
     int8_proven: tuple[str, ...] = Field(
@@ -85,7 +90,8 @@ def on(runtime: Runtime, model: LoadedModel, layout: ExportedLayout) -> LoadedMo
 
     Raises:
         CheckpointError: Nothing was exported, from another checkpoint, or a file is not the one that was.
-        ConfigError: ONNX Runtime is not installed, or int8 is not proven for this processor.
+        ConfigError: ONNX Runtime is not installed, the runtime did not ship with the release, or int8 is not proven for
+            this processor.
     """
     if runtime == "torch":
         return model
@@ -95,10 +101,37 @@ def on(runtime: Runtime, model: LoadedModel, layout: ExportedLayout) -> LoadedMo
             f"{layout.card}: exported from model {card.fingerprint}, but the weights are model "
             f"{model.card.fingerprint}; export them again: entityclip export"
         )
+    _require_shipped(runtime, card, layout)
     if runtime == "onnx-int8":
         _require_proven(card, layout)
+    return opened(runtime, model, layout, card)
+
+
+def opened(runtime: ExportedRuntime, model: LoadedModel, layout: ExportedLayout, card: ExportCard) -> ExportedModel:
+    """``model`` on exported towers, whether they ship or not; see ``on``.
+
+    Raises:
+        CheckpointError: A file is not the one that ``card`` names.
+        ConfigError: ONNX Runtime is not installed.
+    """
     image, text = (session(_verified(layout.tower(tower, runtime=runtime), card)) for tower in TOWERS)
     return ExportedModel(model.model, model.card, model.tokenizer, model.device, image=image, text=text)
+
+
+def _require_shipped(runtime: ExportedRuntime, card: ExportCard, layout: ExportedLayout) -> None:
+    decision = card.decisions.get(runtime)
+    if decision is not None and decision.ships:
+        return
+    others = " or ".join(["torch", *(name for name, found in card.decisions.items() if found.ships)])
+    if decision is None:
+        raise ConfigError(
+            f"{layout.card}: not exported for {runtime}; use the runtime {others}, or add it to compression.runtimes "
+            "and release again"
+        )
+    raise ConfigError(
+        f"{layout.card}: {runtime} does not ship with this release: {'; '.join(decision.reasons)}. Use the runtime "
+        f"{others}"
+    )
 
 
 def instruction_set() -> str:
@@ -122,6 +155,17 @@ def _require_proven(card: ExportCard, layout: ExportedLayout) -> None:
             f"{layout.card}: int8 is proven for {proven}; this processor has {here}, where int8 sums may saturate and "
             "recall drop without a sign; use the runtime onnx, or export on a processor of this kind: entityclip export"
         )
+    if here != card.measured_on:
+        log.warning("int8 was measured with %s; this processor has %s, with the same sums", card.measured_on, here)
+
+
+def decisions(layout: ExportedLayout) -> dict[ExportedRuntime, RuntimeDecision]:
+    """What was decided about each exported runtime; empty where nothing was exported.
+
+    Raises:
+        CheckpointError: The card is damaged.
+    """
+    return read_card(layout).decisions if layout.card.exists() else {}
 
 
 def read_card(layout: ExportedLayout) -> ExportCard:

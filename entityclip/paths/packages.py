@@ -55,6 +55,31 @@ class PackageLayout:
         return self.root / "manifest.json"
 
     @property
+    def signature(self) -> Path:
+        """Signature of all files, beside the folder."""
+        return self.root.with_name(f"{self.root.name}.sig")
+
+    @property
+    def requirements(self) -> Path:
+        """What the service was tested with: ``name==version`` with hashes, for ``pip install --require-hashes``."""
+        return self.root / "requirements.txt"
+
+    @property
+    def model_card(self) -> Path:
+        """What the model is for and how good it is, for people; Markdown."""
+        return self.root / "MODEL_CARD.md"
+
+    @property
+    def data_card(self) -> Path:
+        """What the data hold, for people; Markdown."""
+        return self.root / "DATA_CARD.md"
+
+    @property
+    def sbom(self) -> Path:
+        """Software bill of materials, CycloneDX JSON."""
+        return self.root / "sbom.cdx.json"
+
+    @property
     def reports(self) -> Path:
         """The release's quality, evaluation and promotion records."""
         return self.root / "reports"

@@ -29,6 +29,11 @@ class StateLayout:
         return self.root / "live.json"
 
     @property
+    def signatures(self) -> Path:
+        """Whether packages must be signed, and the trusted public keys, as JSON."""
+        return self.root / "signatures.json"
+
+    @property
     def followers(self) -> Path:
         """State of every running worker with regard to ``live``."""
         return self.root / "followers"

@@ -5,6 +5,7 @@ from entityclip.schemas.answers import EntityEntry, Evidence, Filter, Hit, Match
 from entityclip.schemas.base import (
     SLICES,
     Candidates,
+    ExportedRuntime,
     IndexKind,
     Line,
     OpenSplit,
@@ -13,6 +14,7 @@ from entityclip.schemas.base import (
     Runtime,
     Split,
 )
+from entityclip.schemas.compression import CompressionPolicy, RuntimeChange, RuntimeDecision
 from entityclip.schemas.data import (
     ClaimCount,
     DataVersion,
@@ -40,6 +42,7 @@ __all__ = [
     "BentoRecord",
     "Candidates",
     "ClaimCount",
+    "CompressionPolicy",
     "DataVersion",
     "EntityEntry",
     "EvalReport",
@@ -47,6 +50,7 @@ __all__ = [
     "ExplanationRecord",
     "ExplanationRequest",
     "ExplanationToRewrite",
+    "ExportedRuntime",
     "Filter",
     "Gain",
     "Hit",
@@ -80,6 +84,8 @@ __all__ = [
     "Release",
     "RuleResult",
     "Runtime",
+    "RuntimeChange",
+    "RuntimeDecision",
     "SealedLook",
     "SealedPolicy",
     "ServingCheck",

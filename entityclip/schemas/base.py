@@ -17,6 +17,8 @@ IndexKind = Literal["caption", "explanation", "images", "mixed"]
 Candidates = Literal["all", "split"]
 Runtime = Literal["torch", "onnx", "onnx-int8"]
 """Runtime of the encoders: PyTorch, or ONNX Runtime with exported encoders in fp32 or int8."""
+ExportedRuntime = Literal["onnx", "onnx-int8"]
+"""Those that encoders are exported for."""
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
 Paragraph = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
 SLICES = ("frequent", "few", "one", "none")

@@ -12,7 +12,7 @@ from bentos.build import package, smoke_test
 from bentos.runtime import active_release, followers
 from entityclip.errors import PackagingError
 from entityclip.evaluation import promotion
-from entityclip.paths import Layout, StateLayout, StoreLayout
+from entityclip.paths import Layout, PackageLayout, StateLayout, StoreLayout
 from entityclip.schemas import BentoRecord, EvalReport, Release, ServingCheck
 from entityclip.settings import read_config
 from flows.platform.dask_executor import mapper
@@ -54,6 +54,8 @@ def run_smoke_test(layout: Layout, release: Release, bento: BentoRecord) -> tupl
     Raises:
         PackagingError: It does not start, answers with an error, or its scores differ from the evaluator's.
     """
+    from entityclip.model.onnx_runtime import decisions  # loads torch
+
     copy = Layout(layout.release_copy(release.version))
     evaluation = EvalReport.read(copy.report("evaluation"))
     probes = evaluation.probes if evaluation else ()
@@ -68,6 +70,7 @@ def run_smoke_test(layout: Layout, release: Release, bento: BentoRecord) -> tupl
         largest_difference=seen.largest_difference,
         latency_ms=seen.latency_ms,
         size_mb=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6,
+        runtimes=decisions(PackageLayout(folder).checkpoint.exported),
     )
     return tested, serving_check
 

@@ -17,16 +17,22 @@ from entityclip.cli import app
 from entityclip.data.preprocessing import Preprocessing
 from entityclip.data.text import Tokenisation
 from entityclip.errors import CheckpointError, ConfigError
+from entityclip.evaluation.compression import measure_runtimes
 from entityclip.evaluation.onnx_export import EXPORTED, export
 from entityclip.model import checkpoint, onnx_runtime
 from entityclip.model.checkpoint import LoadedModel
+from entityclip.model.checkpoint_card import file_sha256
 from entityclip.model.entityclip import EntityCLIP
 from entityclip.model.onnx_runtime import ExportCard
 from entityclip.paths import CheckpointLayout, DataLayout, ExportedLayout
+from entityclip.schemas import CompressionPolicy
 
 pytestmark = pytest.mark.slow
 
 pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+
+ANY_LOSS = CompressionPolicy(runtimes=EXPORTED, budget=100)
+"""So few pictures cannot show a small loss."""
 
 TEXTS = ("KX-RED", "a blue kettle with a very long handle and a lid that nobody has seen", "茶")
 
@@ -49,13 +55,17 @@ def model(folder) -> LoadedModel:
 @pytest.fixture(scope="module")
 def layout(tmp_path_factory, model, data) -> ExportedLayout:
     layout = ExportedLayout(tmp_path_factory.mktemp("export") / "onnx")
-    export(model, data, to=layout)
+    export(model, data, to=layout, policy=ANY_LOSS)
     return layout
 
 
 @pytest.fixture
 def card(layout) -> ExportCard:
     return onnx_runtime.read_card(layout)
+
+
+def _copied(layout: ExportedLayout, to: Path) -> ExportedLayout:
+    return ExportedLayout(shutil.copytree(layout.root, to / "onnx"))
 
 
 def _pictures(count: int) -> list:
@@ -125,14 +135,48 @@ def test_int8_gives_the_same_vectors_without_vnni(layout, folder, model, tmp_pat
 
 
 def test_int8_is_refused_on_a_processor_for_which_it_is_not_proven(tmp_path, layout, model, card):
-    copy = ExportedLayout(tmp_path)
-    for name in card.files:
-        (tmp_path / name).write_bytes((layout.root / name).read_bytes())
+    copy = _copied(layout, tmp_path)
     for proven, named in (("another",), "proven for another"), ((), "from an older version"):
         card.model_copy(update={"int8_proven": proven}).write(copy.card)
         onnx_runtime.on("onnx", model, copy)
         with pytest.raises(ConfigError, match=rf"{named}.*this processor has .*use the runtime onnx, or export on"):
             onnx_runtime.on("onnx-int8", model, copy)
+
+
+def test_runtime_that_does_not_ship_is_refused_with_the_reason_and_what_to_use(tmp_path, layout, model, card):
+    copy = _copied(layout, tmp_path)
+    refused = card.decisions["onnx-int8"].model_copy(update={"ships": False, "reasons": ("none loses 9 points",)})
+    card.model_copy(update={"decisions": card.decisions | {"onnx-int8": refused}}).write(copy.card)
+    onnx_runtime.on("onnx", model, copy)
+    refusal = r"onnx-int8 does not ship .*: none loses 9 points\. Use the runtime torch or onnx"
+    with pytest.raises(ConfigError, match=refusal):
+        onnx_runtime.on("onnx-int8", model, copy)
+    card.model_copy(update={"decisions": {"onnx-int8": refused}}).write(copy.card)
+    with pytest.raises(ConfigError, match=r"not exported for onnx; use the runtime torch, or add it to compression"):
+        onnx_runtime.on("onnx", model, copy)
+
+
+@pytest.mark.parametrize(
+    ("factor", "budget", "reason"), [(float("nan"), 100, "could not be measured"), (1e3, 20, "R@1 changes by -")]
+)
+def test_damaged_scales_refuse_int8_and_no_other_runtime(tmp_path, layout, model, data, factor, budget, reason):
+    import onnx
+
+    copy, card = _copied(layout, tmp_path), onnx_runtime.read_card(layout)
+    spoilt = copy.tower("image", runtime="onnx-int8")
+    proto = onnx.load(spoilt)
+    for tensor in proto.graph.initializer:
+        if tensor.name.endswith("_scale"):
+            scales = onnx.numpy_helper.to_array(tensor) * np.float32(factor)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(scales, tensor.name))
+    onnx.save(proto, spoilt)
+    written = card.model_copy(update={"files": card.files | {spoilt.name: file_sha256(spoilt)}, "decisions": {}})
+    policy = CompressionPolicy(runtimes=EXPORTED, budget=budget)
+    squares = np.zeros((2, 3, 32, 32), np.uint8)
+    decisions = measure_runtimes(written, model, data, to=copy, squares=squares, policy=policy).decisions
+    assert decisions["onnx"].ships
+    assert not decisions["onnx-int8"].ships
+    assert reason in decisions["onnx-int8"].reasons[0]
 
 
 def test_convolutions_are_static_int8_and_the_text_tower_is_dynamic(layout, card):
@@ -158,7 +202,17 @@ def test_card_holds_recall_by_slice_of_every_runtime(card, model):
 
 @pytest.mark.slow
 def test_same_checkpoint_gives_the_same_bytes_and_names_no_file_of_this_machine(layout, tmp_path, folder, data, card):
-    options = ["--checkpoint", str(folder), "--data", str(data.root), "--to", str(tmp_path), "--json"]
+    options = [
+        "--checkpoint",
+        str(folder),
+        "--data",
+        str(data.root),
+        "--to",
+        str(tmp_path),
+        "--budget",
+        "100",
+        "--json",
+    ]
     ran = CliRunner().invoke(app, ["export", *options])
     assert ran.exit_code == 0, ran.output
     assert ExportCard.model_validate_json(ran.stdout.splitlines()[-1]) == card
@@ -174,9 +228,8 @@ def test_towers_of_another_checkpoint_are_refused(tmp_path, layout):
 
 
 def test_file_that_is_not_the_cards_is_refused(tmp_path, layout, model, card):
-    copy = ExportedLayout(tmp_path)
-    for name in card.files:
-        (tmp_path / name).write_bytes((layout.root / name).read_bytes())
+    copy = _copied(layout, tmp_path)
+    copy.card.unlink()
     with pytest.raises(CheckpointError, match="no towers were exported; run: entityclip export"):
         onnx_runtime.on("onnx", model, copy)
     card.write(copy.card)
@@ -203,6 +256,11 @@ def test_transformer_is_dynamic_int8(tmp_path, data):
     assert card.methods == {"image": "dynamic", "text": "dynamic"}
     assert card.parity["onnx"]["image"].largest < 1e-5
     assert card.parity["onnx-int8"]["image"].cosine > 0.95
+    assert card.decisions["onnx"].ships
+    assert not card.decisions["onnx-int8"].ships  # within one point, as far as so few pictures can say
+    assert "too few queries" in " ".join(card.decisions["onnx-int8"].reasons)
+    assert set(card.files) == {"image.fp32.onnx", "text.fp32.onnx"}
+    assert {path.name for path in (tmp_path / "onnx").iterdir()} == {*card.files, "export.json"}
 
 
 def test_missing_onnx_runtime_says_what_to_install(layout, model, monkeypatch):

@@ -19,10 +19,11 @@ from entityclip.cli import app
 from entityclip.data.learned_tokenizer import learn_tokenizer
 from entityclip.data.text import Tokenisation
 from entityclip.errors import ConfigError
-from entityclip.evaluation.onnx_export import export
+from entityclip.evaluation.onnx_export import EXPORTED, export
 from entityclip.model import checkpoint, onnx_runtime
 from entityclip.paths import DeviceLayout, ExportedLayout, PackageLayout
 from entityclip.retrieval.predictor import Predictor
+from entityclip.schemas import CompressionPolicy
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +42,8 @@ TEXTS = (
 def device(tmp_path_factory: pytest.TempPathFactory, package: PackageLayout, released: Released) -> DeviceLayout:
     folder = tmp_path_factory.mktemp("device")
     towers = ExportedLayout(folder / "towers")
-    export(checkpoint.load(package.checkpoint), released.layout.data, to=towers)
+    policy = CompressionPolicy(runtimes=EXPORTED, budget=100)  # so few pictures cannot show a small loss
+    export(checkpoint.load(package.checkpoint), released.layout.data, to=towers, policy=policy)
     options = ["--towers", str(towers.root), "--to", str(folder / "棚 device"), "--runtime", "onnx", "--json"]
     done = CliRunner().invoke(app, ["release", "device", str(package.root), *options])
     assert done.exit_code == 0, done.output

@@ -12,8 +12,10 @@ from bentos.build.contents import lay_out
 from bentos.build.package import build
 from bentos.build.smoke_test import TOLERANCE, serving
 from bentos.client import Client
+from bentos.runtime.manifest import seal
 from bentos.runtime.releases import LoadedRelease
 from entityclip.errors import CheckpointError, ConfigError
+from entityclip.model import onnx_runtime
 from entityclip.paths import Layout, PackageLayout, StoreLayout
 from entityclip.retrieval.predictor import Predictor
 from entityclip.schemas import PackageCard
@@ -28,7 +30,7 @@ def onnx_release(tmp_path_factory, released):
     """A release whose settings ask for exported towers: its layout and its description."""
     source = Layout(tmp_path_factory.mktemp("onnx") / "release")
     shutil.copytree(released.layout.root, source.root)
-    source.config.write_text("service: {onnx: true}\n")
+    source.config.write_text("compression: {runtimes: [onnx, onnx-int8], budget: 100}\n")
     return source, released.release
 
 
@@ -84,6 +86,23 @@ def test_package_without_exported_towers_is_not_loaded_for_onnx(package, monkeyp
     monkeypatch.setattr(settings, "RUNTIME", "onnx")
     with pytest.raises(CheckpointError, match="no towers were exported; run: entityclip export"):
         LoadedRelease.load(package.root, changes=None, decoders=1)
+
+
+@pytest.mark.slow
+def test_service_refuses_a_runtime_that_did_not_ship(onnx_package, monkeypatch, tmp_path):
+    package = PackageLayout(shutil.copytree(onnx_package.root, tmp_path / "package"))
+    exported = package.checkpoint.exported
+    card = onnx_runtime.read_card(exported)
+    refused = card.decisions["onnx-int8"].model_copy(update={"ships": False, "reasons": ("too few queries",)})
+    card.model_copy(update={"decisions": card.decisions | {"onnx-int8": refused}}).write(exported.card)
+    for tower in onnx_runtime.TOWERS:
+        exported.tower(tower, runtime="onnx-int8").unlink()
+    seal(package)
+    monkeypatch.setattr(settings, "RUNTIME", "onnx-int8")
+    with pytest.raises(ConfigError, match=r"onnx-int8 does not ship .*too few queries\. Use the runtime torch or onnx"):
+        LoadedRelease.load(package.root, changes=None, decoders=1)
+    monkeypatch.setattr(settings, "RUNTIME", "onnx")
+    assert LoadedRelease.load(package.root, changes=None, decoders=1).ready()
 
 
 def test_unknown_runtime_is_refused(monkeypatch):
