@@ -6,10 +6,12 @@ from pathlib import Path
 from unittest import mock
 
 import torch
+import torch.distributed as dist
 
 from entityclip.model.distributed import process
 from entityclip.paths import DataLayout, RunLayout
-from entityclip.training import TrainConfig, batches, interpolation
+from entityclip.training import TrainConfig, batches, interpolation, trainer
+from entityclip.training.best_checkpoint import Best
 from entityclip.training.launch import launch
 from entityclip.training.resume_state import whole_state
 from entityclip.training.step import TrainingJob
@@ -54,7 +56,18 @@ def fit_all(configs: dict[str, TrainConfig], data: DataLayout, folder: Path) -> 
     It can be pickled for ``launch``.
     """
     torch.set_num_threads(1)
-    with mock.patch.object(interpolation, "SHARES", (0.5,)):
+    shares = mock.patch.object(interpolation, "SHARES", (0.5,))
+    with shares, mock.patch.object(trainer, "interpolate", _interpolate_alike):
         for name, config in configs.items():
             run = RunLayout(folder / name)
             fit(config, data=data, data_hash="d", run=run, report=lambda *_: None, progress=False)
+
+
+def _interpolate_alike(job: TrainingJob, validation: Best, start: Path) -> float:
+    """Interpolate, after which every process has to hold the same weights."""
+    share = interpolation.interpolate(job, validation, start)
+    if dist.is_initialized():
+        own = [float(weight.detach().double().sum()) for weight in job.model.parameters()]
+        dist.all_gather_object(every := [None] * dist.get_world_size(), own)
+        assert every == [every[0]] * len(every), "the processes hold different weights"
+    return share
