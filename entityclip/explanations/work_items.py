@@ -100,7 +100,7 @@ class _Pictures:
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group, columns=columns)
                 for row, (pair, may) in enumerate(zip(table.to_pylist(), usable.mask(table), strict=True)):
-                    if may and pair["split"] in ("train", "val"):
+                    if may and pair["split"] not in ("test", "sealed"):
                         other = captions.get(pair["entity_id"], pair["caption"]) != pair["caption"]
                         yield pair["entity_id"], _Place(other, pair["image_sha256"], shard, group, row)
 
@@ -153,7 +153,7 @@ def _first_captions(staging: DataLayout, usable: _Usable) -> dict[str, str]:
         with pairs.reading(path):
             table = usable.of(pq.ParquetFile(path).read(columns=["entity_id", "caption", "split", *_RIGHTS]))
         captioned = table.filter(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(table["caption"])), 0))
-        captioned = captioned.filter(pc.not_equal(captioned["split"], "sealed"))
+        captioned = captioned.filter(pc.not_equal(pc.fill_null(captioned["split"], ""), "sealed"))
         for row in captioned.group_by("entity_id").aggregate([("caption", "min")]).to_pylist():
             entity, caption = row["entity_id"], row["caption_min"]
             first[entity] = min(first.get(entity, caption), caption)
