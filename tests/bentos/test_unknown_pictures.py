@@ -16,6 +16,7 @@ from callers import FROM_HERE
 from PIL import Image
 from prometheus_client import REGISTRY
 from served import Released
+from starlette.datastructures import State
 from starlette.testclient import TestClient
 
 from benchmarks.lib.unknown_pictures import unknown_pictures
@@ -119,7 +120,7 @@ def client(
     Live(champion=package.root).write(state.live)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ENTITYCLIP_STATE", str(state.root))
-        patch.setattr(pages.state, "backend", None, raising=False)  # another service may go on after this one
+        patch.setattr(pages, "state", State())  # another service in this process goes on with its own
         with metrics_of_its_own(), TestClient(EntityClip.to_asgi(), **FROM_HERE) as client:
             yield client
 
