@@ -16,7 +16,20 @@ from PIL import Image
 
 PictureMaker = Callable[..., bytes]
 
-LONGEST = ("test_journey.py", "test_package.py", "test_kills.py", "test_rollback.py")
+LONGEST = (
+    "test_journey.py",
+    "test_kills.py",
+    "test_package.py",
+    "test_rollback.py",
+    "test_prefect_server.py",
+    "test_postgres.py",
+    "test_gpu_measurement.py",
+    "test_picture_attacks.py",
+    "test_own_csv.py",
+    "test_backbone_of_a_shop.py",
+    "test_nights.py",
+    "test_ablate.py",
+)
 """Files that take minutes: begun first, so that no core waits for them in the end."""
 
 
