@@ -24,7 +24,6 @@ LONGEST = (
     "test_prefect_server.py",
     "test_postgres.py",
     "test_gpu_measurement.py",
-    "test_picture_attacks.py",
     "test_own_csv.py",
     "test_backbone_of_a_shop.py",
     "test_nights.py",
