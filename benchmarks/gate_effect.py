@@ -24,14 +24,13 @@ from typing import Annotated, Any, NamedTuple
 
 import pandas as pd
 import typer
+from lib.faultless_catalog import faultless_catalog
 from lib.machine import facts, peak_gib
 
 from entityclip.data import pairs
-from entityclip.data.ingest import ingest
-from entityclip.data.sources.catalog import CatalogSource
 from entityclip.data.variants import with_explanations
 from entityclip.experiments.train_and_evaluate import train_and_evaluate
-from entityclip.explanations import SourceWriter, explain
+from entityclip.explanations import SourceWriter
 from entityclip.explanations.retry_rejected import write_again
 from entityclip.model import checkpoint
 from entityclip.paths import AblationLayout, DataLayout, Layout, RunLayout
@@ -61,16 +60,6 @@ class Gated(NamedTuple):
 
 
 # ---------------------------------------------------------------- the batch
-def clean_catalog(layout: Layout, *, products: int) -> DataLayout:
-    """The catalogue without faults, drawn once."""
-    data = layout.staging
-    if not data.marker.is_file() or not data.explanations.is_dir():
-        source = CatalogSource(layout.drawn, faults=False, products=products)
-        ingest(source, staging=data, rejected=layout.rejected("catalog"))
-        explain(data, writer=SourceWriter(), ledger=layout.ledger)
-    return data
-
-
 def with_texts(clean: DataLayout, texts: pd.DataFrame, into: DataLayout) -> DataLayout:
     """``clean`` with other texts, as a batch for the gate."""
     with_explanations(clean, texts, into=into)
@@ -160,7 +149,7 @@ def main(
     """Train on clean texts, on half swapped ones and on accepted ones; print one JSON object last."""
     started, layout = time.monotonic(), Layout(to)
     config = presets.demo().train.changed(epochs=epochs)
-    clean = clean_catalog(layout, products=products)
+    clean = faultless_catalog(layout, products=products)
     bench = GateBench(clean, config, AblationLayout(to / "trained"))
     texts, entities = pairs.read_frame(clean.explanations), pairs.read_frame(clean.entities)
     swapped = inject_faults(texts, entities, share=SHARE, kinds=SWAPS, by="entity", seed=SEED)

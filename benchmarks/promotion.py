@@ -26,7 +26,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import pandas as pd
 import typer
-from gate_effect import clean_catalog
+from lib.faultless_catalog import faultless_catalog
 from lib.machine import facts, peak_gib
 from scipy import stats
 
@@ -147,7 +147,7 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Only the JSON object.")] = False,
 ) -> None:
     """Train with several seeds, then simulate nights; print one JSON object last."""
-    started, data = time.monotonic(), clean_catalog(Layout(to), products=300)
+    started, data = time.monotonic(), faultless_catalog(Layout(to), products=300)
     config = presets.demo().train.changed(epochs=epochs)
     policy, answers = PromotionPolicy(), []
     for trained in train_seeds(

@@ -30,17 +30,15 @@ import numpy as np
 import pandas as pd
 import typer
 import uvicorn
+from lib.faultless_catalog import faultless_catalog
 from lib.machine import facts, peak_gib
 
 from bentos.middleware import keys
 from entityclip.data import pairs
-from entityclip.data.ingest import ingest
-from entityclip.data.sources.catalog import CatalogSource
 from entityclip.data.variants import with_explanations
 from entityclip.evaluation.calibrate import calibrate
 from entityclip.evaluation.evaluate import evaluate
 from entityclip.experiments.train_and_evaluate import train_and_evaluate
-from entityclip.explanations import SourceWriter, explain
 from entityclip.model import checkpoint
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.paths import AblationLayout, DataLayout, Layout
@@ -57,16 +55,6 @@ PRESSED = 100
 
 
 # ---------------------------------------------------------------- order
-def catalogue(layout: Layout, *, products: int) -> DataLayout:
-    """The catalogue without faults, drawn once."""
-    data = layout.staging
-    if not data.marker.is_file() or not data.explanations.is_dir():
-        source = CatalogSource(layout.drawn, faults=False, products=products)
-        ingest(source, staging=data, rejected=layout.rejected("catalog"))
-        explain(data, writer=SourceWriter(), ledger=layout.ledger)
-    return data
-
-
 def quarantined(texts: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """All texts of some products; a reviewer rejects the ``faulty`` ones."""
     products = np.sort(texts["entity_id"].unique())
@@ -114,7 +102,7 @@ def trained(layout: Layout, data: DataLayout, texts: pd.DataFrame, *, epochs: in
 
 def gains(layout: Layout, *, products: int, epochs: int | None) -> dict[str, Any]:
     """Recall before and after a hundred decisions, by order."""
-    data, rng = catalogue(layout, products=products), np.random.default_rng(0)
+    data, rng = faultless_catalog(layout, products=products), np.random.default_rng(0)
     texts, entities = pairs.read_frame(data.explanations), pairs.read_frame(data.entities)
     rows = quarantined(texts, rng)
     left = texts[~texts["explanation_id"].isin(rows["explanation_id"])]
@@ -226,7 +214,7 @@ def main(
     started, layout = time.monotonic(), Layout(to)
     answer: dict[str, Any] = {} if pages_only else gains(layout, products=products, epochs=epochs)
     full = Layout(to / "waiting")
-    waiting_workspace(full, catalogue(layout, products=products), texts=waiting)
+    waiting_workspace(full, faultless_catalog(layout, products=products), texts=waiting)
     answer |= pressed(full, decisions=PRESSED) | {"items_waiting": waiting}
     if not as_json:
         for name, value in answer.items():

@@ -20,7 +20,8 @@ from typing import Annotated, Any
 
 import pandas as pd
 import typer
-from gate_effect import LEARNED_SEED, GateBench, clean_catalog, found_share, gated, trained, with_texts
+from gate_effect import LEARNED_SEED, GateBench, found_share, gated, trained, with_texts
+from lib.faultless_catalog import faultless_catalog
 from lib.machine import facts, peak_gib
 
 from entityclip.data import pairs
@@ -71,7 +72,7 @@ def main(
     """Inject, validate, train; print both tables, and one JSON object last."""
     started, layout, kept = time.monotonic(), Layout(to), GateLayout(to / "report")
     config = presets.demo().train.changed(epochs=epochs)
-    clean = clean_catalog(layout, products=products)
+    clean = faultless_catalog(layout, products=products)
     texts, entities = pairs.read_frame(clean.explanations), pairs.read_frame(clean.entities)
     planted = inject_faults(texts, entities, share=share, seed=0)
     batch = with_texts(clean, planted.drop(columns="injected_fault"), kept.runs.data("batch"))

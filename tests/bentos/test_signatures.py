@@ -87,7 +87,7 @@ def test_unsigned_forged_and_changed_packages_are_refused_each_with_its_reason(c
     content[-1] ^= 1
     weights.write_bytes(bytes(content))
     assert "'model.safetensors' differs from the manifest" in refusal()
-    seal(copy)  # whoever can write the package can write the manifest
+    seal(copy)  # who can write the package can also write the manifest
     changed = refusal()
     assert "not what was signed: 'manifest.json', 'model.safetensors'" in changed
     (copy.root / "added").write_text("x")

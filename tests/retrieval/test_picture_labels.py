@@ -155,7 +155,7 @@ def test_the_words_of_a_product_come_with_the_most_telling_first(data: DataLayou
     vocabulary = calibrated_vocabulary(model, data, entities=entities, pictures=pictures)
     assert vocabulary.words_of(pairs.entity_id("KX-RED"), most=5) == ["apelsin", "arla"]
     assert vocabulary.words_of(pairs.entity_id("KX-RED"), most=1) == ["apelsin"]
-    assert vocabulary.words_of("nobody", most=5) == []
+    assert vocabulary.words_of("unknown", most=5) == []
 
 
 # ---------------------------------------------------------------- search

@@ -33,7 +33,7 @@ EVALUATION = EvalReport(
 
 
 @pytest.fixture
-def asked(
+def undecided(
     workspace: Layout,
     accepted: Callable[[str], DataLayout],
     checkpoint: Callable[[str], CheckpointLayout],
@@ -53,10 +53,10 @@ def asked(
     return workspace
 
 
-def test_a_release_is_declined_once_by_a_person_with_the_right(asked: Layout) -> None:
-    reviewer = keys.make(asked.service.keys, name="Ben", scopes=("query", "review"))
-    ana = make_key(asked, "Ana")
-    app = application(asked, asked.service)
+def test_a_release_is_declined_once_by_a_person_with_the_right(undecided: Layout) -> None:
+    reviewer = keys.make(undecided.service.keys, name="Ben", scopes=("query", "review"))
+    ana = make_key(undecided, "Ana")
+    app = application(undecided, undecided.service)
     ben = Person(app, reviewer)
     page = ben.look("/ui/releases")
     assert "Put v1.1.0 into service?" in page
@@ -84,7 +84,7 @@ def test_a_release_is_declined_once_by_a_person_with_the_right(asked: Layout) ->
     assert "正しい製品が 1 位になる割合は 42.0%（95% 信頼区間 40.0〜44.0%、写真 9 枚）です。" in japanese
     assert "42.0" in page
     assert "category=mug" not in page
-    with workspace_lock(asked):
+    with workspace_lock(undecided):
         busy = releaser.client.post("/ui/releases/answer", data=fields | {"token": releaser.token})
     assert (busy.status_code, "another run is at work" in busy.text) == (422, True)
     for wrong in ({"answer": "maybe"}, {"version": "v9.0.0"}):
@@ -93,10 +93,10 @@ def test_a_release_is_declined_once_by_a_person_with_the_right(asked: Layout) ->
     answer = releaser.client.post("/ui/releases/answer", data=fields | {"token": releaser.token})
     assert "Declined. Nothing changes." in answer.text
     assert "Put v1.1.0 into service?" not in answer.text
-    kept = Approval.read(asked.approval("v1.1.0"))
+    kept = Approval.read(undecided.approval("v1.1.0"))
     assert kept is not None
     assert (kept.approved, kept.name, kept.comment) == (False, "Ana", "not before Friday")
-    assert Repository(asked.root).git("log", "-1", "--format=%s") == "v1.1.0 declined by Ana"
+    assert Repository(undecided.root).git("log", "-1", "--format=%s") == "v1.1.0 declined by Ana"
 
 
 def test_a_folder_that_is_no_repository_has_no_releases(tmp_path: object, layout: Layout) -> None:

@@ -248,11 +248,11 @@ def test_pages_are_closed_without_a_key_with_the_right(layout: Layout, person: P
     ana = person("Ana")
     viewer = keys.make(layout.service.keys, name="viewer", scopes=("query",))
     app = application(layout, layout.service)
-    nobody = TestClient(app, follow_redirects=False, **FROM_BROWSER)
+    stranger = TestClient(app, follow_redirects=False, **FROM_BROWSER)
     for path in ("/ui/review", "/ui/review/decided", "/ui/review/picture?id=x", "/ui/"):
-        assert nobody.get(path).headers["location"].startswith("/ui/sign-in"), path
-    assert nobody.post("/ui/sign-in", data={"key": viewer}).status_code == 303
-    assert nobody.get("/ui/review").status_code == 403
+        assert stranger.get(path).headers["location"].startswith("/ui/sign-in"), path
+    assert stranger.post("/ui/sign-in", data={"key": viewer}).status_code == 303
+    assert stranger.get("/ui/review").status_code == 403
     fields = {"item": ana.item, "decision": "accept"}
     for token in ("", "x"):
         assert ana.client.post("/ui/review/decide", data=fields | {"token": token}).status_code == 403
