@@ -6,7 +6,6 @@ It answers as the packaged release does: what it computes is compared with the p
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -14,7 +13,6 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -202,7 +200,9 @@ def _card(
 # ---------------------------------------------------------------- proof
 def _require_same(layout: DeviceLayout, predictor: Predictor, *, precision: float) -> None:
     """Compare tags of drawn pictures, and vectors of the first names, with the predictor's."""
-    runner = _imported(layout.runner).DevicePackage(layout.root)
+    from bentos.build.device_runner import DevicePackage  # loads ONNX Runtime
+
+    runner = DevicePackage(layout.root)
     for number, picture in enumerate(_pictures()):
         expected = predictor.tag(picture, k=5, precision=precision)
         found = runner.tag(picture, k=len(predictor.entities.rows))
@@ -231,15 +231,6 @@ def _pictures() -> Sequence[Image.Image]:
     sizes = [(640, 480), (90, 400), (31, 33), (1200, 300)]
     rough = [random.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8) for width, height in sizes]
     return [Image.fromarray(noise).resize(size) for noise, size in zip(rough, sizes, strict=True)]
-
-
-def _imported(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("entityclip_device_runner", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _measured(layout: DeviceLayout) -> dict[str, float]:

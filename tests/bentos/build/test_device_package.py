@@ -67,6 +67,7 @@ def test_it_tags_and_finds_as_the_package_does(device: DeviceLayout, package: Pa
     assert (found["entity"], found["exact"]) == ("KX-GREEN", True)
     assert "no entity is named 'kettle'" in run(device, "search", "kettle").stderr  # this model's tokenizer is CLIP's
     assert "runner.py" in device.readme.read_text()
+    assert all(path.is_file() for path in device.root.iterdir())
 
 
 def test_it_loads_nothing_but_the_three_libraries(device: DeviceLayout) -> None:
