@@ -7,7 +7,8 @@ R@1 over all queries and over the slices by training pictures; ``shipping`` has 
 whether the runtime would ship with --budget. Times follow the path of the predictor with one picture and one thread:
 the square is normalised and becomes a unit vector. The three alternate in every round; milliseconds are medians over
 the rounds, speed-ups are medians of the ratios within a round. ``instructions`` are the processor's for int8: figures
-and decisions hold for them (``benchmarks/avx2.py`` hides the newer ones). Megabytes are those of the encoders' files.
+and decisions hold for them (``benchmarks/avx2.py`` hides the newer ones). Megabytes are those of the
+encoders' files; for torch, of the whole checkpoint.
 Without --checkpoint, the demo preset is first trained on the built-in catalogue for --minutes.
 """
 

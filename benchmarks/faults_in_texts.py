@@ -23,8 +23,8 @@ grocery preset, and only ``none`` and ``champion``. ``--model`` replaces the cha
 Faults in one attribute (another colour, pattern, part, label, count or material; a part that is not there, or nothing
 about one that is) are planted on --unseen further products of the catalogue, which the champion was not trained on, in
 one text of each product and in all of them. They are found by the gate as it is made from the first products: by text
-quality, or by a contradicted claim. ``caught`` has the share of all that were planted, by either. ``--texts ja`` takes
-the Japanese texts.
+quality, a contradicted claim or an unusual one. ``caught`` has the share of all that were planted, by any of them, in
+one text of a product. ``--texts ja`` takes the Japanese texts.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ def main(
     promise: Annotated[float, typer.Option(help="Share of sound texts that may be set aside.")] = PROMISE,
     splits: Annotated[int, typer.Option(min=1, help="Times that the entities are halved.")] = 1,
     unseen: Annotated[int, typer.Option(help="Further products, with faults in one attribute; 0: none.")] = 100,
-    texts: Annotated[str, typer.Option(help="Language of the catalogue's texts: en or ja.")] = "en",
+    texts: Annotated[Texts, typer.Option(help="Language of the catalogue's texts.")] = "en",
     kinds: Annotated[bool, typer.Option(help="Also the kinds of faults in whole texts.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Only the JSON object.")] = False,
 ) -> None:
@@ -232,8 +232,7 @@ def main(
     config = (presets.grocery() if source else presets.demo()).train.changed(epochs=epochs)
     with tempfile.TemporaryDirectory() as folder:
         layout = Layout(Path(folder))
-        language: Texts = "ja" if texts == "ja" else "en"
-        prepared(layout, source, products=products, texts=language, progress=not as_json)
+        prepared(layout, source, products=products, texts=texts, progress=not as_json)
         bench = FaultBench(layout, config, progress=not as_json)
         judge = checkpoint.load(CheckpointLayout(model)) if model else bench.trained("champion", bench.texts)
         tried = {"none": None, "champion": bench.judge(judge)} if kinds else {}
@@ -242,7 +241,7 @@ def main(
             judges["halves"] = measured_by_halves(bench, promise=promise)
         others: dict[str, Any] = {}
         if unseen and not source:
-            others = on_unseen_products(bench, judge, products=products, unseen=unseen, texts=language)
+            others = on_unseen_products(bench, judge, products=products, unseen=unseen, texts=texts)
     first = judges["champion"]["text"] if kinds else {"caught": {}, "false_alarms": None}
     attributes = {name: found["any"] for name, found in others["text"]["found"].items()} if others else {}
     answer: dict[str, Any] = {"caught": first["caught"] | attributes, "false_alarms": first["false_alarms"]}

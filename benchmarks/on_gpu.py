@@ -233,6 +233,8 @@ def main(
         for part in parts(sizes, place)
         if only in part.name
     ]
+    if not wanted:
+        raise typer.BadParameter(f"no part is named like {only!r}; --dry-run lists them")
     expected = {part.name: part.seconds for part in wanted}
     if dry_run:
         print(json.dumps({"parts": expected, "seconds": sum(expected.values()), "minutes": minutes}))

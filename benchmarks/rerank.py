@@ -85,7 +85,7 @@ def main(
     first: Annotated[int, typer.Option(min=2, help="Entities judged again for each picture.")] = FIRST,
     as_json: Annotated[bool, typer.Option("--json", help="Only the JSON object.")] = False,
 ) -> None:
-    """CandidateScores validation and test pictures again; print one JSON object last."""
+    """Re-rank the pictures of validation and test; print one JSON object last."""
     started, layout = time.monotonic(), Layout(workspace)
     model, data = checkpoint.load(layout.model), layout.data
     entities = EntityIndex.build(model, data, pictures=PictureIndex.build(model, data, split="train"))

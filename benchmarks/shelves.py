@@ -11,6 +11,7 @@ of their entity covers. ``whole_recall``: the same for the sure tag of the whole
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -93,16 +94,16 @@ def main(
     seconds = 0.0
     for number in range(shelves):
         picture, shown = shelf(rows, random)
-        picture.save(path := Path(f"shelf-{number}.png"))
-        started = time.perf_counter()
-        (annotation,) = tagger.annotate([PictureFile(path.name, Path.cwd())])
-        seconds += time.perf_counter() - started
+        with tempfile.TemporaryDirectory() as folder:
+            picture.save(Path(folder) / "shelf.png")
+            started = time.perf_counter()
+            (annotation,) = tagger.annotate([PictureFile("shelf.png", Path(folder))])
+            seconds += time.perf_counter() - started
         found = boxes_of(annotation)
         right, found_all, shown_all = right + hits(found, shown), found_all + len(found), shown_all + len(shown)
         whole += annotation.sure is not None and annotation.sure.entity_id in dict(shown)
-        path.unlink()
         if number < examples:
-            draw(picture, found, shown, path)
+            draw(picture, found, shown, Path(f"shelf-{number}.png"))
     figures = {
         "precision": round(100 * right / max(found_all, 1), 1),
         "recall": round(100 * right / shown_all, 1),

@@ -27,7 +27,6 @@ RENAMED = {
     "promotion.minimal_value": "promotion.min_first_score",
     "promotion.slice_tolerance": "promotion.max_slice_drop",
     "promotion.slice_queries": "promotion.min_slice_queries",
-    "service.labels": "labels.read_at_ingest",
     "monitoring.least": "monitoring.min_samples",
     "monitoring.distance": "monitoring.ks_threshold",
     "monitoring.told_apart": "monitoring.auc_threshold",
@@ -88,6 +87,13 @@ class GatePolicy(Record):
     )
 
 
+_MOVED = {
+    "onnx": "compression.runtimes; write compression: {runtimes: [onnx, onnx-int8]}",
+    "labels": "labels.read_at_ingest; write labels: {read_at_ingest: true}",
+}
+"""Settings of the service that moved -> where they stand now."""
+
+
 class ServicePolicy(Record):
     """Optional contents of packages."""
 
@@ -100,13 +106,14 @@ class ServicePolicy(Record):
 
     @model_validator(mode="before")
     @classmethod
-    def _onnx_is_compression(cls, settings: Any) -> Any:
-        """Releases of earlier versions hold ``onnx: false``, which is the default of ``compression.runtimes``."""
-        if not isinstance(settings, dict) or "onnx" not in settings:
+    def _moved(cls, settings: Any) -> Any:
+        """Releases of earlier versions hold ``onnx: false`` and ``labels: false``, which are today's defaults."""
+        if not isinstance(settings, dict):
             return settings
-        if settings["onnx"] is not False:
-            raise ValueError("onnx is now compression.runtimes; write compression: {runtimes: [onnx, onnx-int8]}")
-        return {name: value for name, value in settings.items() if name != "onnx"}
+        for old, new in _MOVED.items():
+            if settings.get(old, False) is not False:
+                raise ValueError(f"{old} is now {new}")
+        return {name: value for name, value in settings.items() if name not in _MOVED}
 
 
 class LabelPolicy(Record):

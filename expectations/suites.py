@@ -18,6 +18,7 @@ import pandas as pd
 
 from entityclip.data.pairs import digest
 from entityclip.errors import ConfigError
+from entityclip.paths import attributes_beside
 from entityclip.schemas import RuleResult
 from entityclip.storage import atomic_path
 from expectations.plugins import load_plugins, plugins
@@ -53,14 +54,9 @@ def suite_hash(context_root: Path) -> str:
     """
     rules = {suite: _without_bookkeeping(read_suite(suite, context_root)) for suite in get_args(Suite)}
     classes = [part for path in plugins(context_root) for part in (path.name, path.read_bytes())]
-    words = attributes_file(context_root)
+    words = attributes_beside(context_root)
     own: list[str | bytes] = ["attributes", words.read_bytes()] if words.exists() else []
     return digest("suites", json.dumps(rules, sort_keys=True), *classes, *own)
-
-
-def attributes_file(context_root: Path) -> Path:
-    """The words that state an attribute, YAML, where the workspace has its own."""
-    return context_root / "gx" / "attributes.yaml"
 
 
 def _without_bookkeeping(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """Writes a device package: towers, vectors and a runner that needs onnxruntime, numpy and Pillow alone.
 
-It answers as the packaged release does: what it computes is compared with the predictor before the folder appears.
+It tags as the packaged release does: tags and vectors are compared with the predictor's before the folder appears.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from entityclip.storage import atomic_path
 LIBRARIES = ("onnxruntime", "numpy", "Pillow")
 RUNNER = Path(__file__).with_name("device_runner.py")
 TOLERANCE = 1e-4
-"""Largest difference between the runner's scores and the predictor's: both run the same towers."""
+"""Largest difference between the runner's scores and confidences and the predictor's: both run the same towers."""
 COMPARED = 20
 MEASURED = """
 import json, sys, time
@@ -199,18 +199,21 @@ def _card(
 
 # ---------------------------------------------------------------- proof
 def _require_same(layout: DeviceLayout, predictor: Predictor, *, precision: float) -> None:
-    """Compare tags of drawn pictures, and vectors of the first names, with the predictor's."""
+    """Compare tags of drawn pictures, and vectors of the first names, with the predictor's; not searches, which also
+    correct spellings there.
+    """
     from bentos.build.device_runner import DevicePackage  # loads ONNX Runtime
 
     runner = DevicePackage(layout.root)
     for number, picture in enumerate(_pictures()):
         expected = predictor.tag(picture, k=5, precision=precision)
         found = runner.tag(picture, k=len(predictor.entities.rows))
-        scores = {tag["entity_id"]: (tag["score"], tag["sure"]) for tag in found}
+        tags = {tag["entity_id"]: tag for tag in found}
         for tag in expected:
-            score, sure = scores[tag.entity_id]
-            if abs(score - tag.score) > TOLERANCE or sure != tag.above_threshold:
-                raise PackagingError(f"picture {number}: the runner tags it {score:.5f}, {sure}; expected {tag}")
+            ours = tags[tag.entity_id]
+            worst = max(abs(ours["score"] - tag.score), abs(ours["confidence"] - tag.confidence))
+            if worst > TOLERANCE or ours["sure"] != tag.above_threshold:
+                raise PackagingError(f"picture {number}: the runner answers {ours}; expected {tag}")
     if runner.card["words"]:
         for text in _texts(predictor):  # one by one: int8 takes its ranges from all texts of a call
             if np.abs(runner.embed_text(text) - predictor.embed_texts([text])[0]).max() > TOLERANCE:

@@ -54,23 +54,20 @@ class DevicePackage:
             self._words = _Tokenizer(folder / "tokenizer.json", self.card["context"])
         self._names: dict[str, list[int]] = {}
         for row, entity in enumerate(self.entities):
-            for name in (entity["entity"], *entity["aliases"]):
-                self._names.setdefault(_key(name), []).append(row)
+            for key in {_key(name) for name in (entity["entity"], *entity["aliases"])} - {""}:
+                self._names.setdefault(key, []).append(row)
 
     def tag(self, *pictures: Image.Image, k: int = 5) -> list[dict[str, Any]]:
         """The ``k`` most likely entities, best first; ``sure`` if the calibrated thresholds are reached."""
         vector = np.stack([self.embed_picture(picture) for picture in pictures]).mean(axis=0)
         vector = vector / max(float(np.linalg.norm(vector)), 1e-12)
-        similarities = self.mixed @ vector + self.offsets
-        odds = np.exp(self.card["scale"] * (similarities - similarities.max()))
-        confidences, rows = odds / odds.sum(), _best(similarities, k)
-        known = self._known(similarities, rows, vector)
-        sure = known & (confidences[rows] >= float(self.card["least_confidence"] or np.inf))
-        columns = {"score": similarities[rows], "confidence": confidences[rows], "sure": sure}
-        judged = zip(*(column.tolist() for column in columns.values()), strict=True)
-        return [
-            self.entities[row] | dict(zip(columns, each, strict=True)) for row, each in zip(rows, judged, strict=True)
-        ]
+        scores = self.mixed @ vector + self.offsets
+        odds = np.exp(self.card["scale"] * (scores - scores.max()))
+        confidences, rows = odds / odds.sum(), _best(scores, k)
+        least = np.array(self.card["least_confidence"], np.float64)  # None, which no tag reaches, becomes nan
+        sure = self._known(scores, rows, vector) & (confidences[rows] >= least)
+        found = zip(rows.tolist(), scores[rows].tolist(), confidences[rows].tolist(), sure.tolist(), strict=True)
+        return [self.entities[row] | {"score": s, "confidence": c, "sure": y} for row, s, c, y in found]
 
     def search(self, text: str, k: int = 5) -> list[dict[str, Any]]:
         """The ``k`` entities nearest to a text; those of this very name or code come first, and are ``exact``.
@@ -78,13 +75,12 @@ class DevicePackage:
         Raises:
             ValueError: The folder has no text tower, and no entity has this name.
         """
-        if not (named := self._names.get(_key(text), [])[:k]) and self._words is None:
+        if not (rows := list(named := self._names.get(_key(text), []))) and self._words is None:
             raise ValueError(f"no entity is named {text!r}, and this folder finds names and codes alone")
-        if self._words is None:
-            return [self.entities[row] | {"score": 1.0, "exact": True} for row in named]
-        similarities = self.texts @ self.embed_text(text)
-        rows = [*named, *(row for row in _best(similarities, k + len(named)).tolist() if row not in named)][:k]
-        return [self.entities[row] | {"score": float(similarities[row])} | {"exact": row in named} for row in rows]
+        similarities = np.ones(len(self.entities)) if self._words is None else self.texts @ self.embed_text(text)
+        if self._words is not None:
+            rows += [row for row in _best(similarities, k + len(named)).tolist() if row not in named]
+        return [self.entities[row] | {"score": float(similarities[row]), "exact": row in named} for row in rows[:k]]
 
     def embed_picture(self, picture: Image.Image) -> np.ndarray:
         """Picture -> (D,) unit vector."""
@@ -112,7 +108,7 @@ class DevicePackage:
 
 
 class _Tokenizer:
-    """The byte-pair merges of ``tokenizer.json``, with bytes for characters that it does not know."""
+    """The byte-pair merges of ``tokenizer.json``, with bytes for unknown characters."""
 
     def __init__(self, path: Path, context: int) -> None:
         model = json.loads(path.read_text(encoding="utf-8"))["model"]
@@ -143,19 +139,26 @@ def open_picture(path: Path) -> Image.Image:
     picture: Image.Image = Image.open(path)
     if picture.width * picture.height > 64_000_000:
         raise ValueError(f"{path}: {picture.width} x {picture.height} pixels, at most 64 million are decoded")
+    if picture.mode in ("I", "F"):
+        raise ValueError(f"{path}: 32-bit samples; save the picture with 8 or 16 bits per channel")
     ImageOps.exif_transpose(picture, in_place=True)
-    if picture.has_transparency_data:
+    rgb, profile = picture, picture.info.get("icc_profile") or b""
+    if picture.mode.startswith("I;16"):  # Pillow's own conversion cuts off at 255
+        rgb = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    elif picture.has_transparency_data:
         layer = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+        rgb = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
     with contextlib.suppress(ImageCms.PyCMSError, OSError):  # a profile that does not fit is ignored
-        source = ImageCms.ImageCmsProfile(io.BytesIO(picture.info.get("icc_profile") or b""))
-        srgb = ImageCms.createProfile("sRGB")
-        picture = ImageCms.profileToProfile(picture, source, srgb, outputMode="RGB") or picture
-    return picture.convert("RGB")
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        rgb = rgb if source.profile.xcolor_space.strip() in ("GRAY", "CMYK") else rgb.convert("RGB")
+        return ImageCms.profileToProfile(rgb, source, ImageCms.createProfile("sRGB"), outputMode="RGB") or rgb
+    return rgb.convert("RGB")
 
 
 def _square(picture: Image.Image, how: dict[str, Any]) -> Image.Image:
     side, filter_ = how["size"], Image.Resampling[how["interpolation"].upper()]
+    if how["resize"] == "squash" and picture.height > 16 * picture.width:  # Pillow resizes across first
+        picture = picture.resize((picture.width, side), filter_)
     width, height = picture.size
     if how["resize"] == "letterbox":
         small = [max(1, round(side * length / max(width, height))) for length in (width, height)]
@@ -184,11 +187,9 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=5, help="number of results")
     options = parser.parse_args()
     try:
-        package = DevicePackage()
-        if options.what == "tag":
-            found = package.tag(*(open_picture(Path(name)) for name in options.given), k=options.k)
-        else:
-            found = package.search(" ".join(options.given), k=options.k)
+        package, pictures = DevicePackage(), [Path(name) for name in options.given if options.what == "tag"]
+        text = " ".join(options.given)
+        found = package.tag(*map(open_picture, pictures), k=options.k) if pictures else package.search(text, options.k)
     except (OSError, ValueError) as error:
         parser.error(str(error))
     print(json.dumps(found, ensure_ascii=False, indent=1))

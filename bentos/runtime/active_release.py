@@ -77,10 +77,13 @@ def rollback(state: StateLayout) -> Live | None:
 
     Raises:
         ConfigError: There is no decision to revert.
+        SignatureError: The service requires a signature that the previous release does not have; the one that is packed
+            with the service has none.
     """
     now = read(state)
     if now is None:
         raise ConfigError(f"{state.live}: no decision to roll back; the release packed with the service is active")
+    require_signed(state, None if now.previous is None else PackageLayout(now.previous))
     if now.previous is None:
         state.live.unlink()
         return None

@@ -23,6 +23,9 @@ _DIFFERING = re.compile(r"Hash mismatch for ('.+?'): Expected|((?:Extra|Missing)
 """What the library says about files that are not those that were signed."""
 
 
+_STRANGE = "{} was made with a key that this service does not trust"
+
+
 class SignaturePolicy(Record):
     """Whether a service's releases must be signed, and by whom."""
 
@@ -94,8 +97,12 @@ def sign(package: PackageLayout, *, key: Path) -> Path:
     return package.signature
 
 
-def require_signed(state: StateLayout, package: PackageLayout) -> None:
+def require_signed(state: StateLayout, package: PackageLayout | None) -> None:
     """Check the package's signature where the policy requires one.
+
+    Args:
+        state: Of the service.
+        package: None: the one that is packed with the service, which has no signature.
 
     Raises:
         SignatureError: There is no signature, it is damaged, another key made it, or a file is not the one that was
@@ -105,14 +112,20 @@ def require_signed(state: StateLayout, package: PackageLayout) -> None:
     policy = read_policy(state)
     if policy.policy == "off":
         return
+    if package is None:
+        raise SignatureError(
+            f"{state.signatures}: a signature is required, and the release that is packed with the service has none; "
+            "activate a signed one: entityclip release activate"
+        )
     if not package.signature.is_file():
         raise SignatureError(
             f"{package.root}: not signed ({package.signature.name} is missing), and {state.signatures} requires it; "
             "sign it: entityclip release sign"
         )
     reasons = [_flaw(package, pem) for pem in policy.public_keys]
-    if all(reasons):
-        raise SignatureError(f"{package.root}: {reasons[0]}")
+    if all(reasons):  # another key's reason matters most: it is about this package
+        reason = next((reason for reason in reasons if reason != _STRANGE.format(package.signature.name)), reasons[0])
+        raise SignatureError(f"{package.root}: {reason}")
 
 
 def _flaw(package: PackageLayout, pem: str) -> str:
@@ -129,7 +142,7 @@ def _flaw(package: PackageLayout, pem: str) -> str:
         return f"{package.signature.name} is forged: its content is not what the key signed; sign the package again"
     except Exception as error:  # the library raises ValueError for every reason, and others for a damaged file
         if "Key mismatch" in str(error):
-            return f"{package.signature.name} was made with a key that this service does not trust"
+            return _STRANGE.format(package.signature.name)
         if "Signature mismatch" in str(error):
             names = (changed or others for changed, others in _DIFFERING.findall(str(error)))
             return f"not what was signed: {', '.join(names)}; package the release again"

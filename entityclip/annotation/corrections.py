@@ -32,7 +32,7 @@ class Correction:
     entity: str
     """Name; '' for nothing that is in the catalogue."""
     places: tuple[tuple[str, Box], ...] | None = None
-    """Entities with their boxes, where the file has boxes that are not the whole picture."""
+    """Entities with their boxes; None in a format without boxes."""
     confirmed: bool = False
     """Whether a person has certainly looked at it. In a table, an untouched row may never have been read."""
     person: str = ""
@@ -120,13 +120,14 @@ def _judged_regions(one: Correction, annotation: Annotation) -> Iterator[TagJudg
     """A region that a person kept was right, one that is gone or was renamed is wrong, and a new box is missing."""
     known = {tag.entity: tag.entity_id for tag in annotation.tags}
     known |= {region.entity: region.entity_id for region in annotation.found}
-    there = [(region.entity, box_of(region)) for region in annotation.found]
     drawn = list(one.places or ())
-    for entity, box in there:
-        kept = _taken(entity, box, drawn)
+    for region in annotation.found:
+        box = box_of(region)
+        kept = _taken(region.entity, box, drawn)
         if one.confirmed or not kept:
             verdict: Literal["right", "wrong"] = "right" if kept else "wrong"
-            yield TagJudgement(one.file, annotation.release, verdict, known[entity], entity, one.person, box)
+            about = (region.entity_id, region.entity, one.person, box)
+            yield TagJudgement(one.file, annotation.release, verdict, *about)
     for entity, box in drawn:
         yield TagJudgement(one.file, annotation.release, "missing", known.get(entity, ""), entity, one.person, box)
 

@@ -1,6 +1,6 @@
 """Where in a picture entities are: windows of several sizes are tagged, and the best of those that are sure remain.
 
-Coarse by design: no detector is trained, a box is the best of some dozens of squares. It helps where a picture shows
+Coarse by design: no detector is trained, a box is the best of some hundreds of squares. It helps where a picture shows
 several things, as a shelf does; a person draws exact boxes.
 """
 
@@ -20,6 +20,8 @@ STEP = 0.25
 """Distance of two windows, as a share of their side."""
 SMALLEST = 32
 """Side of the smallest window, in pixels."""
+MOST = 600
+"""Windows of one picture; a picture of 4:3 has about four hundred, a long strip many more."""
 NEAR = 0.3
 """Intersection over union from which on two windows show the same place."""
 INSIDE = 0.1
@@ -41,12 +43,12 @@ class Box(NamedTuple):
 
 
 def windows(width: int, height: int) -> list[Box]:
-    """The whole picture, then squares of every size that cover it."""
+    """The whole picture, then squares that cover it: of every size, but for small ones beyond ``MOST``."""
     found = [Box(0, 0, width, height)]
     for share in SIZES:
         side = round(share * min(width, height))
-        if side >= SMALLEST:
-            tops, lefts = _places(height, side), _places(width, side)
+        tops, lefts = _places(height, side), _places(width, side)
+        if side >= SMALLEST and len(found) + len(tops) * len(lefts) <= MOST:
             found += [Box(left, top, left + side, top + side) for top in tops for left in lefts]
     return list(dict.fromkeys(found))
 

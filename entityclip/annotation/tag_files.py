@@ -21,7 +21,7 @@ from entityclip.retrieval.tagging import PRECISION, TAGS, Shown
 from entityclip.schemas import Annotation, Tag
 
 WINDOWED = 4
-"""Files whose windows are in memory together: about a hundred squares each."""
+"""Files whose windows are embedded together: three to six hundred squares each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class PredictorTagger:
         predictor: Model and indexes.
         k: Tags for each picture.
         precision: Target precision of sure tags.
-        regions: Whether to look where in a picture entities are, which takes some dozens of times as long.
+        regions: Whether to look where in a picture entities are, which takes some hundred times as long.
         release: Name of the release in the annotations; by default the model's fingerprint.
 
     Raises:

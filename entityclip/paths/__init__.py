@@ -13,6 +13,7 @@ from entityclip.paths.artifacts import (
     ExportedLayout,
     IndexLayout,
     RunLayout,
+    attributes_beside,
     claims_beside,
 )
 from entityclip.paths.experiments import AblationLayout, GateLayout, StudyLayout, ValueReportLayout
@@ -41,6 +42,7 @@ __all__ = [
     "StudyLayout",
     "ValueReportLayout",
     "WatchLayout",
+    "attributes_beside",
     "claims_beside",
     "device_lock",
 ]

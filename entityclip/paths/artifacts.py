@@ -6,6 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+def attributes_beside(suites: Path) -> Path:
+    """The words that state an attribute, YAML, where the folder of the suites has its own."""
+    return suites / "gx" / "attributes.yaml"
+
+
 def claims_beside(quarantine: Path) -> Path:
     """The checked claims of the batch that a quarantine file is about, Parquet."""
     return quarantine.with_name("claims.parquet")

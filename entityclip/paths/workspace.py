@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from entityclip.paths.artifacts import CheckpointLayout, DataLayout, DecodedLayout, RunLayout
+from entityclip.paths.artifacts import CheckpointLayout, DataLayout, DecodedLayout, RunLayout, attributes_beside
 from entityclip.paths.experiments import AblationLayout, ValueReportLayout
 from entityclip.paths.service import FeedbackLayout, StateLayout, WatchLayout
 
@@ -90,7 +90,7 @@ class Layout:
     @property
     def attributes(self) -> Path:
         """Words that state an attribute, YAML, where the workspace has its own."""
-        return self.rules / "attributes.yaml"
+        return attributes_beside(self.expectations)
 
     @property
     def reports(self) -> Path:

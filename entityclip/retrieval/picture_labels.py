@@ -98,6 +98,6 @@ def label_texts(data: DataLayout) -> pd.DataFrame | None:
     lines = read_label_lines(data)
     if lines is None:
         return None
-    rows = pairs.read_frame(data.pairs, columns=["entity_id", "pair_id", "image_sha256"])
+    rows = pairs.read_frame(data.pairs, columns=["entity_id", "pair_id", "image_sha256"]).drop_duplicates("pair_id")
     rows = rows.merge(lines[lines["lines"].map(len) > 0], on="image_sha256")
     return rows.assign(text=rows["lines"].map(" / ".join))[["entity_id", "pair_id", "text"]]

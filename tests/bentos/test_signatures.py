@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from bentos.runtime.active_release import Live
 from bentos.runtime.manifest import seal
 from entityclip.cli import app
 from entityclip.paths import PackageLayout, StateLayout
@@ -95,6 +96,22 @@ def test_unsigned_forged_and_changed_packages_are_refused_each_with_its_reason(c
     assert "Extra files found in model 'v1.0.0': added" in refusal()
     assert release("signatures", "off", "--state", state.root)[0] == 0
     assert release("activate", copy.root, "--state", state.root)[0] == 0
+
+
+def test_a_rollback_needs_the_signature_too(copy, state, team, tmp_path) -> None:
+    unsigned = PackageLayout(tmp_path / "v0.9.0")
+    shutil.copytree(copy.root, unsigned.root)
+    assert release("signatures", "off", "--state", state.root)[0] == 0
+    assert release("activate", unsigned.root, "--state", state.root)[0] == 0
+    release("sign", copy.root, "--key", team)
+    public = team.with_suffix(".pub")
+    assert release("signatures", "required", "--key", public, "--state", state.root)[0] == 0
+    assert release("activate", copy.root, "--state", state.root)[0] == 0
+    status, output = release("rollback", "--state", state.root)
+    assert (status, "not signed (v0.9.0.sig is missing)" in output) == (1, True), output
+    assert json.loads(state.live.read_text())["champion"] == str(copy.root)
+    state.live.write_text(Live(champion=copy.root).model_dump_json())
+    assert "the release that is packed with the service has none" in release("rollback", "--state", state.root)[1]
 
 
 def test_a_policy_without_a_key_or_that_is_damaged_refuses(copy, state, tmp_path) -> None:

@@ -20,7 +20,14 @@ from entityclip.model.checkpoint import LoadedModel
 from entityclip.paths import DataLayout
 from entityclip.quality.claims.category import StatedElsewhere, stated_elsewhere
 from entityclip.quality.claims.claim_table import COLUMNS, ClaimVerdict
-from entityclip.quality.claims.exchange import ExchangedClaim, ExchangePlan, StatedClaim, Values, exchange_claims
+from entityclip.quality.claims.exchange import (
+    ExchangedClaim,
+    ExchangePlan,
+    StatedClaim,
+    Values,
+    exchange_claims,
+    stated_values,
+)
 from entityclip.quality.claims.limits import AttributeLimits, limits_of
 from entityclip.quality.claims.mining import mined
 from entityclip.quality.claims.vocabulary import Vocabulary
@@ -61,7 +68,8 @@ class ClaimModel(Record):
         rows = []
         for one in claims:
             known, position = limits.get(one.stated.key), one.stated.position
-            evidence, best = (np.nan, "") if known is None or one.reason else known.logit.evidence(one)
+            resolvable = known and not one.reason and one.stated.claim.value in known.values
+            evidence, best = known.logit.evidence(one) if known and resolvable else (np.nan, "")
             rows.append(
                 (
                     position,
@@ -87,6 +95,8 @@ def _verdict(
         return "not checkable", "the data have too few claims of this attribute to set a limit"
     if why := claim.reason or limits.unresolved:
         return "not checkable", why
+    if claim.stated.claim.value not in limits.values:
+        return "not checkable", "the data state this value too rarely to set a limit for it"
     if evidence < limits.contradicted_below:
         return "contradicted", f"the pictures fit {best!r} better"
     if evidence > limits.supported_above:
@@ -143,9 +153,10 @@ def fit_limits(
     claims = exchange_claims(model, texts, entities, pictures, plan)
     draw = np.random.default_rng(_SEED)
     half = draw.integers(0, 2, size=len(entities))[pd.factorize(texts["entity_id"])[0]]
+    offered = stated_values([claim.stated for claim in claims])
     by_key: dict[tuple[str, str], list[ExchangedClaim]] = {}
-    for claim in claims:
-        if not claim.reason:
+    for claim in claims:  # a value that is no alternative to others would win whatever the pictures show
+        if not claim.reason and claim.stated.claim.value in offered[claim.stated.key]:
             by_key.setdefault(claim.stated.key, []).append(claim)
     enough = {key: some for key, some in sorted(by_key.items()) if len(some) >= FEWEST_CLAIMS}
     languages = [language for language, _ in enough]

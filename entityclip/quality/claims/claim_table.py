@@ -70,7 +70,7 @@ def unusual_claims(claims: pd.DataFrame, texts: int) -> pd.Series:
     """(texts,) what hardly any other text of the category says, by position; missing where there is nothing."""
     alone = claims[claims["unusual"].astype(bool)]
     counts = alone[["stated_by", "others"]].astype("str")
-    return _by_text(alone, "stated of " + counts["stated_by"] + " of " + counts["others"] + " others", texts)
+    return _by_text(alone, "stated for " + counts["stated_by"] + " of " + counts["others"] + " others", texts)
 
 
 def _by_text(claims: pd.DataFrame, why: pd.Series, texts: int) -> pd.Series:

@@ -18,7 +18,7 @@ from entityclip.retrieval.index.embedding import embedded_texts, finite
 
 MOST_VALUES = 10
 """Values of an attribute that claims are exchanged for, the most frequent ones; they keep the cost linear."""
-NO_PICTURE = "the entity has no picture to compare with"
+NO_PICTURE = "the entity has no picture, or is the only one of its category with pictures"
 NO_ALTERNATIVE = "the data state no other value"
 NOT_CHOSEN = "the text was not chosen"
 OVER_LIMIT = "beyond gate.max_exchanged_texts"
@@ -96,7 +96,7 @@ def exchange_claims(
     """Split texts into claims and compare each with its alternatives.
 
     Args:
-        model: One that was not trained on these texts.
+        model: What compares texts with pictures.
         explanations: N rows with entity_id, text, language.
         entities: The entity table: entity_id, entity, aliases, category.
         pictures: Those of the entities, as ``model`` sees them.

@@ -76,10 +76,10 @@ def _places(splitter: ClaimSplitter, text: str, language: str, *, owner: str, ca
     """Every word with its neighbours; known values are their attributes there."""
     parts, known, at = [], [], 0
     for start, end, word in splitter.found(text, language):
-        parts.append(f"{text[at:start]} <{word.attribute}> ")
+        parts.append(f"{_without_marks(text[at:start])} <{word.attribute}> ")
         known.append(word.value)
         at = end
-    tokens = ["", *_TOKEN.findall("".join([*parts, text[at:]]).lower()), ""]
+    tokens = ["", *_TOKEN.findall("".join([*parts, _without_marks(text[at:])]).lower()), ""]
     values = iter(known)
     places = []
     for before, token, after in zip(tokens, tokens[1:], tokens[2:], strict=False):
@@ -87,6 +87,11 @@ def _places(splitter: ClaimSplitter, text: str, language: str, *, owner: str, ca
         if attribute or _WORD.fullmatch(token):
             places.append(WordPlace(owner, category, (before, after), next(values) if attribute else token, attribute))
     return places
+
+
+def _without_marks(text: str) -> str:
+    """The same without what would look like the name of an attribute."""
+    return text.replace("<", " ")
 
 
 def _new_words(places: list[WordPlace]) -> dict[str, list[str]]:

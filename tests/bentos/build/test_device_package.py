@@ -7,8 +7,11 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pytest
+from PIL import Image, ImageCms
 from served import Released
 from tiny import tiny_picture
 from typer.testing import CliRunner
@@ -16,7 +19,9 @@ from typer.testing import CliRunner
 from bentos.build import device_runner
 from bentos.build.device_package import write_device_package
 from entityclip.cli import app
+from entityclip.data.images import decode
 from entityclip.data.learned_tokenizer import learn_tokenizer
+from entityclip.data.preprocessing import Preprocessing
 from entityclip.data.text import Tokenisation
 from entityclip.errors import ConfigError
 from entityclip.evaluation.onnx_export import EXPORTED, export
@@ -87,6 +92,39 @@ def test_its_tokenizer_reads_as_the_models(tmp_path: Path) -> None:
     runner = device_runner._Tokenizer(tmp_path / "tokenizer.json", 24)
     for text in TEXTS:
         assert runner.ids(text) == reads([text])[0].tolist()
+
+
+def test_it_decodes_files_as_the_package_does(tmp_path: Path) -> None:
+    noise = Image.effect_noise((40, 24), 90).convert("RGB")
+    wide = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()  # fits no RGB picture, so is ignored
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    noise.save(tmp_path / "turned.jpg", exif=turned)
+    noise.save(tmp_path / "profile.png", icc_profile=wide)
+    noise.convert("CMYK").save(tmp_path / "cmyk.jpg")
+    Image.merge("RGBA", [*noise.split(), noise.getchannel(0)]).save(tmp_path / "clear.png")
+    Image.fromarray(np.linspace(0, 65535, 960, dtype=np.uint16).reshape(24, 40)).save(tmp_path / "16 bit.png")
+    for path in tmp_path.iterdir():
+        expected = decode(path.read_bytes())
+        assert np.array_equal(device_runner.open_picture(path), expected), path.name
+    Image.new("F", (9, 9)).save(tmp_path / "f.tiff")
+    with pytest.raises(ValueError, match=r"f\.tiff: 32-bit samples"):
+        device_runner.open_picture(tmp_path / "f.tiff")
+
+
+@pytest.mark.parametrize("resize", ["shortest", "squash", "letterbox"])
+def test_its_square_is_the_models(resize: Literal["shortest", "squash", "letterbox"]) -> None:
+    how = Preprocessing(size=32, resize=resize)
+    for size in ((100, 40), (9, 400)):
+        picture = Image.effect_noise(size, 90).convert("RGB")
+        ours = np.asarray(device_runner._square(picture, how.model_dump()))
+        assert np.array_equal(ours.transpose(2, 0, 1), how.square(picture))
+
+
+def test_names_that_differ_in_signs_alone_are_one(device: DeviceLayout) -> None:
+    runner = device_runner.DevicePackage(device.root)
+    assert "" not in runner._names
+    assert all(len(set(rows)) == len(rows) for rows in runner._names.values())
 
 
 def test_what_is_damaged_or_no_picture_is_refused(device: DeviceLayout, tmp_path: Path) -> None:

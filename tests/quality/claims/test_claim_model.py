@@ -16,6 +16,7 @@ import pytest
 from entityclip.data.sources.synthetic.attribute_faults import AttributeFault, with_attribute_fault
 from entityclip.data.sources.synthetic.drawing import COLOURS
 from entityclip.data.sources.synthetic.products import explain, invent
+from entityclip.quality.claims import exchange
 from entityclip.quality.claims.category import FEWEST_OTHERS
 from entityclip.quality.claims.claim_model import ClaimModel, check_claims, fit_limits
 from entityclip.quality.claims.claim_table import claim_counts, contradictions, unusual_claims
@@ -154,6 +155,19 @@ def test_claims_without_a_picture_and_beyond_the_limit_are_not_checkable(limits:
     assert 0.9 < beyond.mean() < 1
     assert set(few.loc[beyond, "verdict"]) == {"not checkable"}
     assert len(few) == len(checked(limits, TEXTS))
+
+
+def test_a_value_that_is_no_alternative_to_others_is_neither_learned_nor_judged(monkeypatch) -> None:
+    monkeypatch.setattr(exchange, "MOST_VALUES", 6)
+    few = fit_limits(JUDGE, TEXTS, ENTITIES, PICTURES, PLAN)
+    (colours,) = (set(one.values) for one in few.attributes if one.attribute == "colour")
+    assert len(colours) == 6
+    claims = checked(few, TEXTS)
+    claims = claims[claims["attribute"] == "colour"]
+    rare = ~claims["value"].isin(colours)
+    assert set(claims.loc[rare, "verdict"]) == {"not checkable"}
+    assert claims.loc[rare, "reason"].str.startswith("the data state this value too rarely").all()
+    assert (claims.loc[~rare, "verdict"] == "contradicted").mean() <= 0.04
 
 
 def test_next_to_nothing_is_no_crash(limits: ClaimModel) -> None:

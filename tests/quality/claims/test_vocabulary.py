@@ -46,6 +46,13 @@ def test_words_that_no_list_has_are_found_by_their_neighbours(language: str, rem
     assert set(found) == {"colour", "pattern"}
 
 
+def test_marks_in_a_text_are_no_attributes() -> None:
+    texts = pd.DataFrame({"entity_id": ["a", "b"], "category": "kettle", "language": "en"})
+    texts["text"] = ["A <b>red</b> kettle <colour> with a <switch>", "青い‹特徴> やかん"]
+    known = read_vocabulary()
+    assert mined(known, texts, texts, texts["text"].tolist()).words.keys() == known.words.keys()
+
+
 def test_a_workspace_edits_the_words_as_yaml_and_they_read_back_alike(tmp_path: Path) -> None:
     file = tmp_path / "attributes.yaml"
     assert read_vocabulary(file) == read_vocabulary()
