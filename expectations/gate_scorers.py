@@ -43,7 +43,7 @@ class Scored(NamedTuple):
     refusal: str = ""
     """Why the table as a whole cannot pass; empty where it can."""
     claims: pd.DataFrame | None = None
-    """One row per claim of the texts, see ``claim_model.COLUMNS``; None where claims were not checked."""
+    """One row per claim of the texts, see ``claim_table.COLUMNS``; None where claims were not checked."""
 
 
 class GateScorers(NamedTuple):

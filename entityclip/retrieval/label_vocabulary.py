@@ -122,31 +122,27 @@ class LabelVocabulary:
         """(E,) log likelihood ratio of words on a picture for each of ``entities``, against any entity."""
         return limited(self.factor * self.sums(words))
 
-    def sums(self, words: Iterable[str]) -> np.ndarray:
-        """(E,) the same without the factor and without a limit."""
-        return self._sum(words)
-
     def words_of(self, entity_id: str, *, most: int) -> list[str]:
         """The words on the entity's own pictures, the ones that distinguish it best first."""
         row = self.entities.get_indexer(pd.Index([entity_id], dtype="str"))[0]
         if row < 0:
             return []
         own = self.words.loc[self.words["entity_id"] == entity_id, "word"].value_counts(sort=False)
-        weighed = {str(word): float(self._sum([str(word)])[row]) * int(count) for word, count in own.items()}
+        weighed = {str(word): float(self.sums([str(word)])[row]) * int(count) for word, count in own.items()}
         return sorted(weighed, key=lambda word: (-weighed[word], word))[:most]
 
     def telling(self, words: Sequence[str], entity_ids: Sequence[str]) -> list[str]:
         """For each entity the word that speaks most for it; '' where none speaks for it, or it has no words."""
         rows = self.entities.get_indexer(pd.Index(list(entity_ids), dtype="str"))
-        by_word = np.array([self._sum([word])[rows] for word in words]).reshape(len(words), len(rows))
+        by_word = np.array([self.sums([word])[rows] for word in words]).reshape(len(words), len(rows))
         best = by_word.argmax(axis=0) if len(words) else np.zeros(len(rows), int)
         return [
             words[word] if row >= 0 and len(words) and by_word[word, i] > 0 else ""
             for i, (row, word) in enumerate(zip(rows.tolist(), best.tolist(), strict=True))
         ]
 
-    def _sum(self, words: Iterable[str], *, without: tuple[int, Counter[str]] | None = None) -> np.ndarray:
-        """(E,) unscaled ratios; ``without`` a picture of an entity: the entity's row, and the picture's trigrams."""
+    def sums(self, words: Iterable[str], *, without: tuple[int, Counter[str]] | None = None) -> np.ndarray:
+        """(E,) ratios without the factor and without a limit; ``without`` a picture of an entity: the entity's row, and the picture's trigrams."""
         ratios, totals = np.zeros(len(self.entities)), self._totals.copy()
         if without is not None:
             totals[without[0]] -= without[1].total()
@@ -174,6 +170,6 @@ class LabelVocabulary:
         for own, words in zip(
             self.entities.get_indexer(pd.Index(pictures["entity_id"])), pictures["word"], strict=True
         ):
-            scaled = np.outer(FACTORS, self._sum(words, without=(int(own), trigrams(words))))
+            scaled = np.outer(FACTORS, self.sums(words, without=(int(own), trigrams(words))))
             scores += scaled[:, own] - np.logaddexp.reduce(scaled, axis=1)
         return FACTORS[int(scores.argmax())]

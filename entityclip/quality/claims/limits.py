@@ -51,7 +51,7 @@ class _Evidence(NamedTuple):
 
     sound: np.ndarray
     """(C,) as the text states it."""
-    planted: np.ndarray
+    exchanged: np.ndarray
     """(C,) if the text stated another value, which is drawn."""
 
 
@@ -81,7 +81,7 @@ def limits_of(
         logit = Logit.fitted([claim for claim, out in zip(claims, held_out, strict=True) if not out])
         found = _evidence(claims, instead, logit)
         below, above = _bounds(found, text, ~held_out, false_alarms)
-        caught[held_out] = found.planted[held_out] < below
+        caught[held_out] = found.exchanged[held_out] < below
         accused[held_out] = found.sound[held_out] < below
         supported[held_out] = found.sound[held_out] > above
     logit = Logit.fitted(claims)
@@ -103,12 +103,12 @@ def limits_of(
 
 def _evidence(claims: list[ExchangedClaim], instead: list[int], logit: Logit) -> _Evidence:
     sound = [logit.evidence(claim)[0] for claim in claims]
-    planted = [logit.evidence(claim, value)[0] for claim, value in zip(claims, instead, strict=True)]
-    return _Evidence(np.array(sound), np.array(planted))
+    exchanged = [logit.evidence(claim, value)[0] for claim, value in zip(claims, instead, strict=True)]
+    return _Evidence(np.array(sound), np.array(exchanged))
 
 
 def _bounds(found: _Evidence, text: np.ndarray, rows: np.ndarray, false_alarms: float) -> tuple[float, float]:
     """The limits by some claims: below which one is contradicted, and above which it is supported."""
     lowest = pd.Series(found.sound[rows]).groupby(text[rows]).min()  # a text is accused by its worst claim
     below = min(0.0, float(lowest.quantile(false_alarms)))
-    return below, max(below, float(np.quantile(found.planted[rows], 1 - WRONGLY_SUPPORTED)))
+    return below, max(below, float(np.quantile(found.exchanged[rows], 1 - WRONGLY_SUPPORTED)))

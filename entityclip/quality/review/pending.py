@@ -26,11 +26,9 @@ class BrokenRule(Record):
 
     @property
     def shown(self) -> str:
-        """The value as a page shows it: a measured number has two decimals."""
-        try:
-            return f"{float(self.value):.2f}" if "." in self.value else self.value
-        except ValueError:
-            return self.value
+        """The value as a page shows it: a measured number, which has many decimals, with two."""
+        whole, _, decimals = self.value.partition(".")
+        return f"{float(self.value):.2f}" if len(decimals) > 3 and (whole + decimals).isdecimal() else self.value
 
 
 class PendingText(Record):
