@@ -142,7 +142,13 @@ class LabelVocabulary:
         ]
 
     def sums(self, words: Iterable[str], *, without: tuple[int, Counter[str]] | None = None) -> np.ndarray:
-        """(E,) ratios without the factor and without a limit; ``without`` a picture of an entity: the entity's row, and the picture's trigrams."""
+        """(E,) ratios without the factor and without a limit.
+
+        Args:
+            words: Words of a picture's labels.
+            without: The entity's row and the picture's trigrams, where the picture is one that was counted; it is left
+                out of the counts.
+        """
         ratios, totals = np.zeros(len(self.entities)), self._totals.copy()
         if without is not None:
             totals[without[0]] -= without[1].total()
