@@ -116,7 +116,7 @@ def take_review(page: Page, url: str, key: str, *, name: str) -> None:
     save(page, f"item-{name}", folder="review")
     page.keyboard.press("b")
     page.wait_for_selector(".cases")
-    save(page, f"alike-{name}", folder="review")
+    save(page, f"similar-{name}", folder="review")
     page.goto(f"{url}/ui/review/decided")
     save(page, f"decided-{name}", folder="review")
     page.set_viewport_size({"width": 390, "height": 844})

@@ -7,6 +7,7 @@
     ├── SourceError        a source as a whole cannot be read (a single bad row is a rejection, not an error)
     ├── ImageError         one picture cannot be used; ``reason`` is short enough for the rejected-rows file
     ├── DataError          versioned pairs or explanations are missing, incomplete or of another schema
+    │   └── AuditError     a change was made, but the audit log could not be written
     ├── WriterError        a writer of explanations cannot be used or reached; its answers so far are kept
     │   └── BudgetSpent    the writer's budget of tokens or money is used up
     ├── GateRefused        a batch failed the quality gate; the model in service is unchanged
@@ -50,6 +51,10 @@ class ImageError(EntityClipError):
 
 class DataError(EntityClipError):
     """Versioned pairs or explanations are missing, incomplete or of another schema."""
+
+
+class AuditError(DataError):
+    """A change was made, but the audit log could not be written."""
 
 
 class WriterError(EntityClipError):

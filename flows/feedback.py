@@ -82,7 +82,7 @@ def ingest_feedback(layout: Layout, spool: Spool) -> Gathered:
         _bring_back(layout)
         folder, policy = layout.feedback, read_config(layout.config).feedback
         before = read_judged(folder.judged)
-        pictures = _pictures(layout)
+        pictures = own_pictures(layout)
         new, last = _judged(layout, spool, Intake(before, _entities(layout), pictures, policy=policy))
         table = accepted_images([*before, *new], policy=policy, own=len(pictures))
         if new:
@@ -192,8 +192,12 @@ def _known(layout: Layout) -> pd.DataFrame:
     return pairs.read_frame(layout.data.pairs, columns=columns) if exists else pd.DataFrame(columns=columns)
 
 
-def _pictures(layout: Layout) -> dict[str, str]:
-    """SHA-256 -> entity_id of the source's own pictures."""
+def own_pictures(layout: Layout) -> dict[str, str]:
+    """SHA-256 -> entity_id of the source's own pictures; empty before the first data version.
+
+    Raises:
+        DataError: The data are damaged.
+    """
     rows = _known(layout)
     rows = rows[rows["source"] != FEEDBACK]
     return dict(zip(rows["image_sha256"], rows["entity_id"], strict=True))

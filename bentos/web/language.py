@@ -73,9 +73,12 @@ def preferred(header: str) -> Language:
 
 
 def language_name(code: str, language: Language) -> str:
-    """Name of the language of a text, such as ``English`` for ``en-GB``; the code itself where there is none."""
-    names = NAMES.get(code.lower().partition("-")[0])
-    return names[language] if names else code
+    """Name of the language of a text, such as ``English (GB)`` for ``en-GB``; the code itself where there is none."""
+    base, _, variant = code.partition("-")
+    names = NAMES.get(base.lower())
+    if names is None or not variant:
+        return names[language] if names else code
+    return f"{names[language]}（{variant}）" if language == "ja" else f"{names[language]} ({variant})"
 
 
 def is_foreign_to(words: str, languages: Iterable[str]) -> bool:

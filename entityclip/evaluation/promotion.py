@@ -200,16 +200,27 @@ def _gain(
 ) -> tuple[bool, str]:
     new, old = deciding(challenger, policy)["all"], deciding(champion.report, policy)["all"]
     gain = new.value - old.value
+    passed, needed = suffices(gain, paired, policy=policy), f"{policy.min_gain:+.1f} are needed"
     if policy.require_significant:
-        passed = paired is not None and paired.low > policy.min_gain + ROUNDING
         needed = f"the whole interval must lie above {policy.min_gain:+.1f}"
-    else:
-        passed, needed = gain >= policy.min_gain - ROUNDING, f"{policy.min_gain:+.1f} are needed"
     interval = f" ({_level(paired.looks)} interval {paired.low:+.1f} to {paired.high:+.1f})" if paired else ""
     return passed, (
         f"{_title(policy)} is {new.value:.1f} against {old.value:.1f} of {champion.version} over {new.queries:,} "
         f"queries, a gain of {gain:+.1f} points{interval}; {needed}: {'enough' if passed else 'too little'}"
     )
+
+
+def suffices(points: float, paired: Gain | None, *, policy: PromotionPolicy) -> bool:
+    """Whether a gain is what the policy requires.
+
+    Args:
+        points: Gain over all queries, in points.
+        paired: The same on paired queries, with its interval; None: not measured.
+        policy: Required gain, and whether the whole interval must lie above it.
+    """
+    if policy.require_significant:
+        return paired is not None and paired.low > policy.min_gain + ROUNDING
+    return points >= policy.min_gain - ROUNDING
 
 
 def _level(looks: int) -> str:

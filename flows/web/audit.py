@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from entityclip.errors import DataError
+from entityclip.errors import AuditError
 from entityclip.storage import private_file
 
 
@@ -38,7 +38,7 @@ class AuditLog:
             after: State after the change; None for nothing.
 
         Raises:
-            DataError: The log cannot be written.
+            AuditError: The log cannot be written; the change stays.
         """
         entry = {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "who": who.name, "key": who.key}
         entry |= {"action": action, "about": about, "before": before, "after": after}
@@ -55,4 +55,4 @@ class AuditLog:
                 finally:
                     os.close(file)
         except OSError as error:
-            raise DataError(f"{self.path}: the audit log cannot be written: {error.strerror}") from error
+            raise AuditError(f"{self.path}: the audit log cannot be written: {error.strerror}") from error

@@ -59,11 +59,11 @@ class Desk:
 
     Args:
         layout: The workspace.
-        spool: Where judgements about feedback go; None where the service's state folder cannot be used.
+        spool: Where judgements about feedback go.
         opinions: Reviewers who must agree about a text, 1 or 2. If two disagree, a third decides.
     """
 
-    def __init__(self, layout: Layout, *, spool: Spool | None = None, opinions: int = 1) -> None:
+    def __init__(self, layout: Layout, *, spool: Spool, opinions: int = 1) -> None:
         self.layout, self.waiting, self._needed, self._spool = layout, Waiting(layout), opinions, spool
         self.opinions, self.audit = Opinions(layout.review_desk), AuditLog(layout.audit)
         self._known_claims: tuple[tuple[JudgedRow, ...], tuple[str, ...], dict[str, DoubtfulClaim]] | None = None
@@ -77,7 +77,7 @@ class Desk:
         """
         open_ = self.opinions.open()
         given = [*self.opinions.about(FEEDBACK), *(one for opinions in open_.values() for one in opinions)]
-        mine = {one.item for one in given if one.reviewer == reviewer.name}
+        mine = {one.item for one in given if one.reviewer == reviewer.name} | self._judged_by(reviewer)
         chosen = self.opinions.take(reviewer.name, self._order(open_, self._claims()), also=mine)
         return None if chosen is None else self.item(chosen)
 
@@ -89,12 +89,12 @@ class Desk:
             return None
         return ReviewItem(item_id, text, claim, self.opinions.of(item_id), self.waiting.reviews.get(item_id))
 
-    def alike(self, item: ReviewItem, reviewer: Reviewer) -> list[PendingText]:
+    def similar(self, item: ReviewItem, reviewer: Reviewer) -> list[PendingText]:
         """Similar cases of a text that wait and that no other reviewer holds."""
         if item.text is None:
             return []
         open_, decided = self.opinions.open(), self.waiting.reviews
-        found = [text for text in self.waiting.texts.alike(item.text) if text.explanation_id not in decided]
+        found = [text for text in self.waiting.texts.similar(item.text) if text.explanation_id not in decided]
         if not found:
             return []
         taken = self.opinions.held_by_others(reviewer.name) | open_.keys()
@@ -121,7 +121,7 @@ class Desk:
     def _claims(self) -> dict[str, DoubtfulClaim]:
         """ReviewItem id -> feedback that a second opinion decides; what reviewers judged already counts."""
         judged = self.waiting.judged
-        if self._spool is None or not judged:
+        if not judged:
             return {}
         own = tuple(opinion.stored for opinion in self.opinions.about(FEEDBACK))
         if self._known_claims is None or self._known_claims[:2] != (judged, own):
@@ -133,7 +133,11 @@ class Desk:
         mine = [row for text in own if (row := JudgedRow.model_validate_json(text)).id not in ingested]
         policy = read_config(self.layout.config).feedback
         found = doubtful_claims([*judged, *mine], policy=policy, own=self.waiting.own_pictures)
-        return {f"{FEEDBACK}{claim.picture}:{claim.entity_id}": claim for claim in found}
+        return {_item_of(claim): claim for claim in found}
+
+    def _judged_by(self, reviewer: Reviewer) -> set[str]:
+        """Items about which the reviewer's key gave feedback, so that its second opinion would be none."""
+        return {_item_of(row) for row in self.waiting.judged if row.key == reviewer.key and not row.unusable}
 
     # ------------------------------------------------------------ decisions
     def decide(self, reviewer: Reviewer, items: Sequence[str], answer: Answer) -> int:
@@ -145,7 +149,9 @@ class Desk:
             answer: The decision.
 
         Raises:
-            ConfigError: Another reviewer holds the item or has decided about it, or the decision is not complete.
+            ConfigError: Another reviewer holds the item, this one has decided about it already, or the decision is not
+                complete.
+            AuditError: The decision was stored, but not logged.
             DataError: A file is damaged.
         """
         first = self.item(items[0])
@@ -153,8 +159,8 @@ class Desk:
             raise ConfigError("this item no longer waits; the data have changed since the page was shown")
         if not self.opinions.hold(reviewer.name, first.id):
             raise ConfigError("another reviewer has this item at the moment")
-        alike = {text.explanation_id for text in self.alike(first, reviewer)} if items[1:] else set()
-        found = [first, *(item for key in items[1:] if key in alike and (item := self.item(key)) is not None)]
+        similar = {text.explanation_id for text in self.similar(first, reviewer)} if items[1:] else set()
+        found = [first, *(item for key in items[1:] if key in similar and (item := self.item(key)) is not None)]
         seconds = self.opinions.seconds_since(reviewer.name, first.id) if answer.seconds is None else answer.seconds
         each = answer.model_copy(update={"seconds": seconds / len(found)})
         return self._judge(reviewer, first, each) if first.claim is not None else self._review(reviewer, found, each)
@@ -164,15 +170,32 @@ class Desk:
         self.opinions.skip(reviewer.name, item)
 
     def undo(self, reviewer: Reviewer) -> int:
-        """Take back the last decision, or the last ones that were made at once; returns how many."""
-        taken = self.opinions.withdraw_last(reviewer.name)
-        texts = [one for one in taken if not one.item.startswith(FEEDBACK)]
-        withdraw_reviews(self.layout.reviews, _rows(texts, "stored"), before=_rows(texts, "replaced"))
+        """Take back the last decision, or the last ones that were made at once; returns how many.
+
+        A decision stays, and does not count, where a later one has replaced it in the file.
+
+        Raises:
+            ConfigError: None of them can be taken back any more.
+            AuditError: They were taken back, but this was not logged.
+            DataError: A file is damaged.
+        """
+        with self.opinions.withdrawing_last(reviewer.name) as taken:
+            count = len(taken) - self._kept(taken)
+            if taken and not count:
+                ingested = taken[0].item.startswith(FEEDBACK)
+                reason = "entityclip feedback has ingested it" if ingested else "a later decision has replaced it"
+                raise ConfigError(f"the last decision cannot be taken back: {reason}")
         for one in taken:
-            if one.item.startswith(FEEDBACK) and self._spool is not None:
-                self._spool.withdraw(JudgedRow.model_validate_json(one.stored).id)
             self.audit.record(reviewer, "undo", one.item, before=_logged(one), after=_logged(one, "replaced"))
-        return len(taken)
+        return count
+
+    def _kept(self, taken: Sequence[Opinion]) -> int:
+        """Take the decisions that follow from these opinions back; returns how many could not be."""
+        claims = [one for one in taken if one.item.startswith(FEEDBACK)]
+        rows = _rows([one for one in taken if not one.item.startswith(FEEDBACK)], "stored")
+        withdrawn = withdraw_reviews(self.layout.reviews, rows, before=_rows(taken, "replaced"))
+        withdrawn += sum(self._spool.withdraw(JudgedRow.model_validate_json(one.stored).id) for one in claims)
+        return len(rows) + len(claims) - withdrawn
 
     def _review(self, reviewer: Reviewer, items: Sequence[ReviewItem], answer: Answer) -> int:
         """Store opinions about texts, and the decisions that follow from them."""
@@ -180,8 +203,6 @@ class Desk:
         rows: list[Review] = []
         for item in items:
             before = self._before(item)
-            if any(one.reviewer == reviewer.name for one in before):
-                raise ConfigError(f"you have decided about {item.name} already; undo the decision to change it")
             opinion = Opinion(item=item.id, reviewer=reviewer.name, **answer.model_dump())
             copied = () if item.opinions else before
             row = self._outcome(item, (*before, opinion))
@@ -192,8 +213,8 @@ class Desk:
             elif row is None:
                 self._require_complete(item, opinion)
             given += [*copied, opinion]
-        add_reviews(self.layout.reviews, rows, overrule=True)
-        self.opinions.add(given, settled={one.item for one in given} - self._unsettled(items, given))
+        with self.opinions.adding(given, settled={one.item for one in given} - self._unsettled(items, given)):
+            add_reviews(self.layout.reviews, rows, overrule=True)
         for opinion in given:
             if not opinion.at:
                 was, now = _logged(opinion, "replaced"), _logged(opinion)
@@ -239,16 +260,16 @@ class Desk:
         assert item.claim is not None
         claim, verdict = item.claim, VERDICTS.get(answer.decision)
         path = self.layout.feedback.picture(claim.picture)
-        if verdict is None or self._spool is None:
+        if verdict is None:
             raise ConfigError(f"{answer.decision!r}: feedback is right (accept) or wrong (reject)")
-        if any(one.reviewer == reviewer.name for one in item.opinions):
-            raise ConfigError(f"you have decided about {item.name} already")
+        if item.id in self._judged_by(reviewer):
+            raise ConfigError(f"{item.name}: this feedback is of your own key; another reviewer has to judge it")
         if not path.is_file():
             raise DataError(f"{path}: the picture is missing; restore it: dvc checkout feedback.dvc")
         about: dict[str, Any] = {"entity_id": claim.entity_id, "entity": claim.entity, "release": claim.release}
         judgement = Feedback(key=reviewer.key, verdict=verdict, picture=path.read_bytes(), **about)
         kept = JudgedRow(
-            id=self._spool.put(judgement),
+            id=judgement.id,
             day=datetime.now(UTC).date(),
             key=reviewer.key,
             verdict=judgement.verdict,
@@ -256,9 +277,14 @@ class Desk:
             **about,
         )
         opinion = Opinion(item=item.id, reviewer=reviewer.name, stored=kept.model_dump_json(), **answer.model_dump())
-        self.opinions.add([opinion], settled={item.id})
+        with self.opinions.adding([opinion], settled={item.id}):
+            self._spool.put(judgement)
         self.audit.record(reviewer, "judge", item.id, after=_logged(opinion))
         return 1
+
+
+def _item_of(claim: DoubtfulClaim | JudgedRow) -> str:
+    return f"{FEEDBACK}{claim.picture}:{claim.entity_id}"
 
 
 def _rows(opinions: Sequence[Opinion], column: str) -> list[Review]:

@@ -1,4 +1,4 @@
-"""What the release in service would answer, beside an item that a person decides about."""
+"""Answers of the release that was in service when the server started, beside an item that a person decides about."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ class ModelAnswer(NamedTuple):
 
 
 class ModelView:
-    """The model of the release in service. It is loaded in the background, so that pages answer at once.
+    """The model of the release that is in service when this is made; a later release does not replace it.
+
+    It is loaded in the background, so that pages answer at once.
 
     Args:
         state: State folder that names the release; without one, and until the model is loaded, it answers nothing.
@@ -38,12 +40,7 @@ class ModelView:
 
     def __init__(self, state: StateLayout) -> None:
         self._predictor: Predictor | None = None
-        self._loading = threading.Thread(target=self._load, args=(state,), name="model", daemon=True)
-        self._loading.start()
-
-    def wait(self) -> None:
-        """Return when the model is loaded, or cannot be."""
-        self._loading.join()
+        threading.Thread(target=self._load, args=(state,), name="model", daemon=True).start()
 
     def of_text(self, text: str) -> list[ModelAnswer]:
         """Entities that a text describes, the most similar first."""

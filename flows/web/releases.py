@@ -17,11 +17,11 @@ from bentos.web.language import LANGUAGES, language_of
 from bentos.web.render import HEADERS, render, visitor_of
 from entityclip.errors import EntityClipError, WorkspaceError
 from entityclip.paths import Layout
-from entityclip.schemas import SLICES, Approval, EvalReport, Metric, PromotionDecision
+from entityclip.schemas import SLICES, Approval, EvalReport, Metric, PromotionDecision, PromotionPolicy
 from flows.approve import resolve
 from flows.web.audit import AuditLog, Reviewer
-from flows.web.review_pages import reviewer_of
-from flows.web.verdicts import ShownDecision, ShownDecisions, runs_by_model
+from flows.web.review_pages import problem_of, reviewer_of
+from flows.web.verdicts import ShownDecision, ShownDecisions, deciding_metrics, runs_by_model
 from flows.web.waiting import Cached
 from flows.workspace.history import HistoryEntry, history_entries
 from flows.workspace.locks import workspace_lock
@@ -68,7 +68,7 @@ class ReleaseFacts(NamedTuple):
 
 
 class ReleaseHistory:
-    """Releases of one workspace, read again when its tags or reports change."""
+    """Releases of one workspace, read again when its tags or reports change or a request expires."""
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
@@ -80,13 +80,18 @@ class ReleaseHistory:
         Raises:
             WorkspaceError: Git or the tags cannot be read.
         """
-        return self._facts.get()
+        found = self._facts.get()
+        if any(question.approval.until <= datetime.now(UTC) for question in found.questions):
+            self._facts = Cached(self._files, self._read)  # time alone changes no file
+            found = self._facts.get()
+        return found
 
     def answer(self, version: str, *, approve: bool, who: Reviewer, comment: str) -> Approval:
         """Approve or decline a release; the same as ``entityclip approve``.
 
         Raises:
             Busy: A run is at work in the workspace.
+            AuditError: The answer was stored, but not logged.
             ConfigError: There is no open request for this version, or it has expired.
         """
         with workspace_lock(self.layout, wait=False):
@@ -108,25 +113,21 @@ class ReleaseHistory:
         approvals = [a for path in self._approvals() if (a := Approval.read(path)) is not None]
         now = datetime.now(UTC)
         waiting = [a for a in approvals if a.approved is None and a.until > now]
-        past = list(dict.fromkeys(entry.period.version for entry in entries))[-COLUMNS:]
-        versions = list(dict.fromkeys([*past, *(approval.version for approval in waiting)]))
+        latest = list(dict.fromkeys(entry.period.version for entry in reversed(entries)))[:COLUMNS]
+        versions = list(dict.fromkeys([*latest[::-1], *(approval.version for approval in waiting)]))
         evaluations = {version: self._evaluation(version) for version in versions}
         verdicts = ShownDecisions(layout, evaluations, waiting=[approval.version for approval in waiting])
         decisions = [verdicts.of(decision, at=at) for at, decision in self._decisions()]
-        policy = decisions[0].decision.policy if decisions else None
-        metric, index = (policy.metric, policy.index) if policy else ("R@1", "mixed")
-        recall = {
-            name: found
-            for name in ("all", *SLICES)
-            if any(found := [_metric(report, metric, index=index, slice_=name) for report in evaluations.values()])
-        }
+        policy = decisions[0].decision.policy if decisions else PromotionPolicy()
+        measured = [deciding_metrics(report, policy) for report in evaluations.values()]
+        recall = {name: found for name in ("all", *SLICES) if any(found := [metrics.get(name) for metrics in measured])}
         questions = [
             ApprovalQuestion(approval, verdicts.of(decision), evaluations[approval.version])
             for approval in waiting
             if (decision := self._committed(approval.version)) is not None
         ]
         approved = {a.version: a for a in approvals if a.approved}
-        return ReleaseFacts(entries[::-1], metric, versions, recall, questions, decisions, approved)
+        return ReleaseFacts(entries[::-1], policy.metric, versions, recall, questions, decisions, approved)
 
     def report(self, model: str) -> str | None:
         """The report of the run that trained a model, HTML; None where there is none."""
@@ -173,14 +174,6 @@ class ReleaseHistory:
         return sorted(found, key=lambda one: one[0] or "9", reverse=True)[:DECISIONS]
 
 
-def _metric(report: EvalReport | None, name: str, *, index: str, slice_: str) -> Metric | None:
-    metrics = report.metrics if report else ()
-    return next(
-        (m for m in metrics if (m.name, m.index, m.slice) == (name, index, slice_) and m.direction == "image_to_text"),
-        None,
-    )
-
-
 # ---------------------------------------------------------------- the page
 async def page(request: Request) -> Response:
     """What is live, what was when, and what waits for an answer."""
@@ -223,6 +216,6 @@ async def answer(request: Request) -> Response:
     try:
         await run_in_threadpool(releases.answer, fields.get("version", ""), approve=approve, who=who, comment=comment)
     except EntityClipError as error:
-        return await run_in_threadpool(_page, request, problem="not_stored", refusal=str(error))
+        return await run_in_threadpool(_page, request, **problem_of(error))
     done = "approved" if approve else "declined"
     return RedirectResponse(f"{HOME}?done={done}", status_code=303, headers=HEADERS)

@@ -19,7 +19,7 @@ from bentos.middleware.sessions import PAGES
 from bentos.web.forms import read_form
 from bentos.web.render import HEADERS, render, visitor_of
 from entityclip.data.thumbnails import thumbnail
-from entityclip.errors import ConfigError, DataError, ImageError
+from entityclip.errors import AuditError, ConfigError, DataError, EntityClipError, ImageError
 from entityclip.quality.review import PendingText
 from flows.web.audit import Reviewer
 from flows.web.desk import FEEDBACK, Answer, Desk
@@ -30,9 +30,9 @@ HOME = f"{PAGES}/review"
 SIDE = 480
 """Longest side of a shown picture, pixels."""
 PICTURE_SECONDS = 3600
-MOST_ALIKE = 200
+MOST_SIMILAR = 200
 """Similar cases that one decision covers."""
-MOST_FIELDS = MOST_ALIKE + 20
+MOST_FIELDS = MOST_SIMILAR + 20
 SHORTEST_MARK = 3
 LATEST = 50
 
@@ -44,7 +44,7 @@ class ShownItem(NamedTuple):
     pictures: list[str]
     """Addresses."""
     marked: Markup
-    alike: list[PendingText]
+    similar: list[PendingText]
     answers: list[ModelAnswer]
 
 
@@ -99,8 +99,8 @@ def _shown(request: Request, item: ReviewItem, reviewer: Reviewer) -> ShownItem:
     assert item.text is not None
     ids = desk.waiting.texts.pictures.of.get(item.text.entity_id, [])
     addresses = _addresses(ids)
-    alike = [] if item.stored or item.opinions else desk.alike(item, reviewer)[:MOST_ALIKE]
-    return ShownItem(item, addresses, marked(item.text), alike, model.of_text(item.text.text))
+    similar = [] if item.stored or item.opinions else desk.similar(item, reviewer)[:MOST_SIMILAR]
+    return ShownItem(item, addresses, marked(item.text), similar, model.of_text(item.text.text))
 
 
 def _addresses(pair_ids: list[str]) -> list[str]:
@@ -136,7 +136,7 @@ async def decide(request: Request) -> Response:
     """Store a decision, then show the next item."""
     form = await read_form(request, most_fields=MOST_FIELDS)
     fields, desk, reviewer = form.fields, desk_of(request), reviewer_of(request)
-    alike = [name.removeprefix("alike-") for name in fields if name.startswith("alike-")]
+    similar = [name.removeprefix("similar-") for name in fields if name.startswith("similar-")]
     text = "\n".join(fields.get("edited_text", "").splitlines()).strip()
     answer = Answer(
         decision=fields.get("decision", ""),
@@ -144,9 +144,9 @@ async def decide(request: Request) -> Response:
         note=" ".join(fields.get("note", "").split()),
     )
     try:
-        count = await run_in_threadpool(desk.decide, reviewer, [fields.get("item", ""), *alike], answer)
+        count = await run_in_threadpool(desk.decide, reviewer, [fields.get("item", ""), *similar], answer)
     except (ConfigError, DataError) as error:
-        return await run_in_threadpool(_page, request, problem="not_stored", refusal=str(error))
+        return await run_in_threadpool(_page, request, **problem_of(error))
     judged = fields.get("item", "").startswith(FEEDBACK)
     return _next(f"{'judge' if judged else answer.decision}-{count}")
 
@@ -154,15 +154,26 @@ async def decide(request: Request) -> Response:
 async def skip(request: Request) -> Response:
     """Put the item behind all others of this visitor."""
     form = await read_form(request)
-    await run_in_threadpool(desk_of(request).skip, reviewer_of(request), form.fields.get("item", ""))
+    try:
+        await run_in_threadpool(desk_of(request).skip, reviewer_of(request), form.fields.get("item", ""))
+    except DataError as error:
+        return await run_in_threadpool(_page, request, **problem_of(error))
     return _next("skip-1")
 
 
 async def undo(request: Request) -> Response:
-    """Take back the visitor's last decision, and show its item again."""
+    """Take back the visitor's last decision, and show its item again unless another reviewer holds it."""
     await read_form(request)
-    count = await run_in_threadpool(desk_of(request).undo, reviewer_of(request))
+    try:
+        count = await run_in_threadpool(desk_of(request).undo, reviewer_of(request))
+    except (ConfigError, DataError) as error:
+        return await run_in_threadpool(_page, request, **problem_of(error, otherwise="not_undone"))
     return _next(f"undo-{count}")
+
+
+def problem_of(error: EntityClipError, *, otherwise: str = "not_stored") -> dict[str, str]:
+    """What the page says of a change that failed, or of one that was made and is not in the audit log."""
+    return {"problem": "not_logged" if isinstance(error, AuditError) else otherwise, "refusal": str(error)}
 
 
 def _next(done: str) -> Response:
@@ -170,26 +181,26 @@ def _next(done: str) -> Response:
 
 
 # ---------------------------------------------------------------- similar cases, and what was decided
-async def alike(request: Request) -> Response:
+async def similar(request: Request) -> Response:
     """Similar cases of the item in the address, to decide about at once."""
-    return await run_in_threadpool(_alike, request)
+    return await run_in_threadpool(_similar, request)
 
 
-def _alike(request: Request) -> Response:
+def _similar(request: Request) -> Response:
     desk, reviewer = desk_of(request), reviewer_of(request)
     try:
         item = desk.item(request.query_params.get("item", ""))
         if item is None or item.text is None:
             raise HTTPException(404)
-        found = desk.alike(item, reviewer)
+        found = desk.similar(item, reviewer)
     except DataError as error:
         return render(request, "error.html.j2", status=503, what="no_batch", reason=str(error))
     pictures = desk.waiting.texts.pictures.of
     texts = [
         (text, marked(text), next(iter(_addresses(pictures.get(text.entity_id, []))), ""))
-        for text in (item.text, *found[:MOST_ALIKE])
+        for text in (item.text, *found[:MOST_SIMILAR])
     ]
-    return render(request, "alike.html.j2", item=item, texts=texts, more=max(0, len(found) - MOST_ALIKE))
+    return render(request, "similar.html.j2", item=item, texts=texts, more=max(0, len(found) - MOST_SIMILAR))
 
 
 async def decided(request: Request) -> Response:

@@ -64,7 +64,7 @@ def application(layout: Layout, state: StateLayout, *, keyless: bool = False, op
             Route("/review/decide", review_pages.decide, methods=["POST"]),
             Route("/review/skip", review_pages.skip, methods=["POST"]),
             Route("/review/undo", review_pages.undo, methods=["POST"]),
-            Route("/review/alike", review_pages.alike),
+            Route("/review/similar", review_pages.similar),
             Route("/review/decided", review_pages.decided),
             Route("/review/picture", review_pages.picture),
             Route("/releases", releases.page),

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from entityclip.errors import ConfigError
+from entityclip.evaluation.promotion import deciding, suffices
 from entityclip.paths import Layout, RunLayout
-from entityclip.schemas import EvalReport, Metric, PromotionDecision
+from entityclip.schemas import EvalReport, Metric, PromotionDecision, PromotionPolicy
 from flows.workspace.registry import release_of
 
 
@@ -33,9 +35,7 @@ class ShownDecision(NamedTuple):
     def gain_reached(self) -> bool | None:
         """The gain over the champion is what the policy requires; None where no gain was measured."""
         gain, policy = self.decision.gain, self.decision.policy
-        if gain is None:
-            return None
-        return gain.low > policy.min_gain if policy.require_significant else gain.points >= policy.min_gain
+        return None if gain is None else suffices(gain.points, gain, policy=policy)
 
 
 def runs_by_model(layout: Layout) -> dict[str, RunLayout]:
@@ -67,11 +67,13 @@ class ShownDecisions:
         run = self._runs.get(model)
         report = self._evaluations.get(model) or (EvalReport.read(run.evaluation) if run else None)
         reported = run is not None and run.report.is_file()
-        return ShownDecision(at, decision, deciding_metric(report, decision), self._waiting.get(model, ""), reported)
+        figure = deciding_metrics(report, decision.policy).get("all")
+        return ShownDecision(at, decision, figure, self._waiting.get(model, ""), reported)
 
 
-def deciding_metric(report: EvalReport | None, decision: PromotionDecision) -> Metric | None:
-    """The metric that the policy names, over all queries; None where it was not measured."""
-    policy, metrics = decision.policy, report.metrics if report else ()
-    wanted = (policy.metric, policy.index, policy.direction, "all")
-    return next((m for m in metrics if (m.name, m.index, m.direction, m.slice) == wanted), None)
+def deciding_metrics(report: EvalReport | None, policy: PromotionPolicy) -> dict[str, Metric]:
+    """Slice -> the metric that the policy names; empty where it was not measured."""
+    try:
+        return {} if report is None else deciding(report, policy)
+    except ConfigError:
+        return {}

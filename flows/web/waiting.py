@@ -15,14 +15,13 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from entityclip.data import pairs
-from entityclip.errors import DataError
 from entityclip.monitoring.feedback import JudgedRow
 from entityclip.paths import Layout
 from entityclip.quality.quarantine_file import COLUMNS
 from entityclip.quality.review import PendingText, Review, pending_texts, quarantine_of, read_reviews
 from entityclip.quality.review.order import by_expected_gain
 from entityclip.storage import read_table
-from flows.feedback import read_judged
+from flows.feedback import own_pictures, read_judged
 
 T = TypeVar("T")
 PICTURES_SHOWN = 3
@@ -72,19 +71,19 @@ class WaitingTexts:
             found = by_expected_gain(found, layout.staging, decided=decided, requests=requests)
         self.texts = {text.explanation_id: text for text in found}
         self.pictures = StagedPictures(layout, {text.entity_id for text in found})
-        self._alike: dict[str, list[PendingText]] = {}
+        self._similar: dict[str, list[PendingText]] = {}
         for text in found:
             for key in _cases(text):
-                self._alike.setdefault(key, []).append(text)
+                self._similar.setdefault(key, []).append(text)
 
-    def alike(self, text: PendingText) -> list[PendingText]:
-        """Other texts that broke the same rules with the same words: equal cases."""
-        found = {other.explanation_id: other for key in _cases(text) for other in self._alike[key]}
+    def similar(self, text: PendingText) -> list[PendingText]:
+        """Other texts that broke the same rules with the same words: similar cases."""
+        found = {other.explanation_id: other for key in _cases(text) for other in self._similar[key]}
         return [other for other in found.values() if other.explanation_id != text.explanation_id]
 
 
 def _cases(text: PendingText) -> list[str]:
-    """What makes two texts equal cases: the same rules, and the same value or the same words."""
+    """What makes two texts similar cases: the same rules, and the same value or the same words."""
     words = " ".join(text.text.casefold().split())
     return [f"{text.rules}\0text\0{words}", *([f"{text.rules}\0value\0{text.values}"] if text.values else [])]
 
@@ -155,7 +154,7 @@ class Waiting:
         self._texts = Cached(self._batch, self._read_texts)
         self._reviews = Cached(lambda: [layout.reviews], self._read_reviews)
         self._judged = Cached(lambda: [layout.feedback.judged], lambda: tuple(read_judged(layout.feedback.judged)))
-        self._own = Cached(lambda: [layout.data.marker], self._count_pictures)
+        self._own = Cached(lambda: [layout.data.marker], lambda: len(own_pictures(layout)))
 
     @property
     def texts(self) -> WaitingTexts:
@@ -178,7 +177,11 @@ class Waiting:
 
     @property
     def own_pictures(self) -> int:
-        """Pictures of the source itself in the current data version."""
+        """Pictures of the source itself in the current data version; 0 before the first one.
+
+        Raises:
+            DataError: The data are damaged.
+        """
         return self._own.get()
 
     def _batch(self) -> list[Path]:
@@ -193,10 +196,3 @@ class Waiting:
 
     def _read_reviews(self) -> dict[str, Review]:
         return {review.explanation_id: review for review in read_reviews(self.layout.reviews)}
-
-    def _count_pictures(self) -> int:
-        try:
-            frame = pairs.read_frame(self.layout.data.pairs, columns=["image_sha256", "source"])
-        except DataError:
-            return 0
-        return int(frame.loc[frame["source"] != "feedback", "image_sha256"].nunique())

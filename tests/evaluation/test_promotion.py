@@ -7,8 +7,8 @@ from promotion_reports import report
 from pydantic import ValidationError
 
 from entityclip.errors import ConfigError
-from entityclip.evaluation.promotion import Champion, certify, decide, judge_flaw
-from entityclip.schemas import EvalReport, Metric, PromotionDecision, PromotionPolicy, Release
+from entityclip.evaluation.promotion import Champion, certify, decide, judge_flaw, suffices
+from entityclip.schemas import EvalReport, Gain, Metric, PromotionDecision, PromotionPolicy, Release
 from entityclip.training.presets import PRESETS, preset
 
 
@@ -203,6 +203,20 @@ def test_gain_that_cannot_be_paired_is_never_sure():
     decision = decided(report("new", {"all": 90.0}), report("old", {"all": 10.0}), require_significant=True)
     assert not decision.promoted
     assert decision.gain is None
+
+
+@pytest.mark.parametrize(
+    ("significant", "points", "low", "enough"),
+    [
+        (True, 9.0, 2.0 + 1e-12, False),
+        (True, 9.0, 2.1, True),
+        (False, 2.0 - 1e-12, -9.0, True),
+        (False, 1.9, 3.0, False),
+    ],
+)
+def test_rounding_never_decides_about_a_gain(significant, points, low, enough):
+    policy = PromotionPolicy(min_gain=2.0, require_significant=significant)
+    assert suffices(points, Gain(points=points, low=low, high=20.0, queries=9), policy=policy) == enough
 
 
 # ---------------------------------------------------------------- service

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from entityclip.errors import DataError
+from entityclip.errors import ConfigError, DataError
 from entityclip.schemas import Record
 from entityclip.storage.sqlite import open_shared
 
@@ -44,7 +44,7 @@ class Opinion(Record):
     decision: str
     edited_text: str = ""
     note: str = ""
-    seconds: float = Field(default=0.0, ge=0, description="From the page to the decision; shared by equal cases.")
+    seconds: float = Field(default=0.0, ge=0, description="From the page to the decision; shared by similar cases.")
     at: float = Field(default=0.0, description="Time of the decision, seconds since 1970.")
     together: int = Field(default=0, description="The same for opinions given at once; below 0 for a copy.")
     stored: str = Field(default="", description="The row that this opinion stored, JSON; '' for none.")
@@ -85,28 +85,22 @@ class Opinions:
         waiting = [item for item in order if item not in also]
         with self._open() as database:
             database.execute("BEGIN IMMEDIATE")
-            now = self._clock()
-            database.execute("DELETE FROM lease WHERE since < ?", (now - LEASE_SECONDS,))
+            database.execute("DELETE FROM lease WHERE since < ?", (self._clock() - LEASE_SECONDS,))
             leases = dict(database.execute("SELECT item, reviewer FROM lease"))
             skipped = _column(database, "SELECT item FROM skipped WHERE reviewer = ? ORDER BY number", reviewer)
             known, behind = set(waiting), set(skipped)
             held = next((item for item, holder in leases.items() if holder == reviewer and item in known), None)
             later = next((item for item in skipped if item in known and item not in leases), None)
             chosen = held or next((item for item in waiting if item not in leases and item not in behind), later)
-            if chosen is not None and chosen != held:
-                self._lease(database, chosen, reviewer, now)
+            if chosen is not None:
+                self._lease(database, chosen, reviewer)
             return chosen
 
     def hold(self, reviewer: str, item: str) -> bool:
         """Give the reviewer this item; False where another reviewer holds it."""
         with self._open() as database:
             database.execute("BEGIN IMMEDIATE")
-            now = self._clock()
-            database.execute("DELETE FROM lease WHERE since < ?", (now - LEASE_SECONDS,))
-            holder = _column(database, "SELECT reviewer FROM lease WHERE item = ?", item)
-            if not holder:
-                self._lease(database, item, reviewer, now)
-            return not holder or holder == [reviewer]
+            return self._lease(database, item, reviewer)
 
     def skip(self, reviewer: str, item: str) -> None:
         """Put the item behind all others of this reviewer, and give it free."""
@@ -127,29 +121,49 @@ class Opinions:
             since = _column(database, "SELECT since FROM lease WHERE item = ? AND reviewer = ?", item, reviewer)
         return min(LEASE_SECONDS, max(0.0, self._clock() - since[0])) if since else 0.0
 
-    @staticmethod
-    def _lease(database: sqlite3.Connection, item: str, reviewer: str, now: float) -> None:
-        database.execute("DELETE FROM lease WHERE reviewer = ?", (reviewer,))
-        database.execute("INSERT OR REPLACE INTO lease VALUES (?, ?, ?)", (item, reviewer, now))
+    def _lease(self, database: sqlite3.Connection, item: str, reviewer: str) -> bool:
+        """Give the reviewer this item; False, and no change, where another reviewer holds it."""
+        now = self._clock()
+        database.execute("DELETE FROM lease WHERE since < ?", (now - LEASE_SECONDS,))
+        holder = _column(database, "SELECT reviewer FROM lease WHERE item = ?", item)
+        if not holder:
+            database.execute("DELETE FROM lease WHERE reviewer = ?", (reviewer,))
+            database.execute("INSERT INTO lease VALUES (?, ?, ?)", (item, reviewer, now))
+        return not holder or holder == [reviewer]
 
     # ------------------------------------------------------------ opinions
-    def add(self, opinions: Sequence[Opinion], *, settled: Collection[str]) -> None:
-        """Store opinions that are given at once, and give their items free.
+    @contextmanager
+    def adding(self, opinions: Sequence[Opinion], *, settled: Collection[str]) -> Iterator[None]:
+        """Store opinions that are given at once, and give their items free; nothing of it where the block fails.
 
         Args:
             opinions: Of one reviewer. Those that have ``at`` are copies of decisions that were stored before.
             settled: Items that need no further opinion.
+
+        Raises:
+            ConfigError: A reviewer has an opinion about one of the items already; the block does not run.
         """
         with self._open() as database:
             database.execute("BEGIN IMMEDIATE")
             (first,) = database.execute("SELECT coalesce(max(number), 0) + 1 FROM opinion").fetchone()
             for opinion in opinions:
+                self._require_new(database, opinion)
                 row = opinion.model_dump() | {"settled": opinion.item in settled}
                 row |= {"together": -first} if opinion.at else {"together": first, "at": self._clock()}
                 names, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
                 database.execute(f"INSERT INTO opinion ({names}) VALUES ({marks})", row)
                 database.execute("DELETE FROM lease WHERE item = ?", (opinion.item,))
                 database.execute("UPDATE opinion SET settled = ? WHERE item = ?", (row["settled"], opinion.item))
+            yield
+
+    @staticmethod
+    def _require_new(database: sqlite3.Connection, opinion: Opinion) -> None:
+        given = "SELECT 1 FROM opinion WHERE item = ? AND reviewer = ?"
+        if _column(database, given, opinion.item, opinion.reviewer):
+            raise ConfigError(
+                f"{opinion.reviewer} has decided about this item already ({opinion.item}); undo the decision to change "
+                "it"
+            )
 
     def of(self, item: str) -> tuple[Opinion, ...]:
         """Opinions about one item, oldest first."""
@@ -170,10 +184,12 @@ class Opinions:
         """The last opinions, newest first."""
         return tuple(self._read("1", order=f"number DESC LIMIT {count:d}"))
 
-    def withdraw_last(self, reviewer: str) -> tuple[Opinion, ...]:
+    @contextmanager
+    def withdrawing_last(self, reviewer: str) -> Iterator[tuple[Opinion, ...]]:
         """Take back what this reviewer decided last, with all that was decided at once; empty where there is nothing.
 
-        The first of these items is the reviewer's again. Items that another reviewer has decided about since stay.
+        Where the block fails, the opinions stay. The first of these items is the reviewer's again, unless another
+        reviewer holds it. Items that another reviewer has decided about since stay.
         """
         with self._open() as database:
             database.execute("BEGIN IMMEDIATE")
@@ -184,8 +200,8 @@ class Opinions:
                 database.execute("DELETE FROM opinion WHERE item = ? AND abs(together) = ?", (opinion.item, last))
                 database.execute("UPDATE opinion SET settled = 0 WHERE item = ?", (opinion.item,))
             if taken:
-                self._lease(database, taken[0].item, reviewer, self._clock())
-            return taken
+                self._lease(database, taken[0].item, reviewer)
+            yield taken
 
     def pace(self, reviewer: str) -> Pace:
         """How fast this reviewer decides."""
@@ -209,13 +225,19 @@ class Opinions:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             opened = open_shared(self.path, wait_seconds=10, prepare=lambda database: database.executescript(_SCHEMA))
+        except (sqlite3.Error, OSError) as error:
+            raise self._unusable(error) from error
+        try:
             with closing(opened) as connection, connection:
                 yield connection
-        except (sqlite3.Error, OSError) as error:
-            raise DataError(
-                f"{self.path}: the opinions of the reviewers cannot be used ({error}); delete the file: decisions that "
-                "were stored stay"
-            ) from error
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: Exception) -> DataError:
+        return DataError(
+            f"{self.path}: the opinions of the reviewers cannot be used ({error}); delete the file: decisions that "
+            "were stored stay"
+        )
 
 
 def _column(database: sqlite3.Connection, query: str, *values: object) -> list:

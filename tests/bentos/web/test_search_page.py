@@ -59,7 +59,8 @@ def test_the_browsers_preference_chooses_the_language(header, language):
 def test_every_language_that_the_gate_detects_has_a_name():
     assert NAMES.keys() == KNOWN
     assert SCRIPTS.keys() <= KNOWN
-    assert (language_name("en-GB", "ja"), language_name("xx", "en")) == ("英語", "xx")
+    assert (language_name("en", "ja"), language_name("xx-YY", "en")) == ("英語", "xx-YY")
+    assert (language_name("zh-Hant", "en"), language_name("pt-BR", "ja")) == ("Chinese (Hant)", "ポルトガル語（BR）")
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,10 @@ from visitors import HOSTILE_TEXTS
 
 from bentos.middleware import keys
 from entityclip.data import pairs
+from entityclip.monitoring.feedback import JudgedRow
 from entityclip.paths import Layout
 from entityclip.schemas import QualityReport
+from entityclip.storage import write_table
 from expectations.quarantine import COLUMNS, write_quarantine_file
 from flows.web.server import application
 
@@ -63,6 +67,20 @@ def quarantined_workspace(root: Path, *, texts: int, hostile: bool = False) -> L
     )
     report.portable(layout.root).write(layout.staging_quality)
     return layout
+
+
+def doubted_picture(layout: Layout, *, right: str = "right", wrong: str = "wrong") -> bytes:
+    """A picture that the keys with these ids confirmed and denied to show KX-RED, ingested as feedback; the file."""
+    png: bytes = next(iter(pairs.iter_rows(layout.staging.pairs)))["image"]["bytes"]
+    sha = hashlib.sha256(png).hexdigest()
+    layout.feedback.picture(sha).parent.mkdir(parents=True)
+    layout.feedback.picture(sha).write_bytes(png)
+    about = {"entity_id": pairs.entity_id("KX-RED"), "entity": "KX-RED", "release": "v1.0.0", "picture": sha}
+    day = datetime.now(UTC).date()
+    judged = {right: "right", wrong: "wrong"}
+    rows = [JudgedRow(id=verdict, day=day, key=key, verdict=verdict, **about) for key, verdict in judged.items()]
+    write_table(layout.feedback.judged, pd.DataFrame([row.model_dump() for row in rows]))
+    return png
 
 
 class Person:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta, tzinfo
+from typing import Self
 
 import pytest
 from reviewers import FROM_BROWSER, Person, make_key
@@ -10,8 +12,10 @@ from starlette.testclient import TestClient
 
 from bentos.middleware import keys
 from entityclip.paths import CheckpointLayout, DataLayout, Layout
-from entityclip.schemas import Approval, EvalReport, Metric, PromotionDecision
+from entityclip.schemas import Approval, EvalReport, Gain, Metric, PromotionDecision
 from flows.approve import request_approval
+from flows.web import releases
+from flows.web.releases import ReleaseHistory
 from flows.web.server import application
 from flows.workspace.locks import workspace_lock
 from flows.workspace.registry import assign_champion
@@ -44,7 +48,9 @@ def undecided(
     reports = {"evaluation": EVALUATION}
     first = release(workspace, checkpoint=checkpoint("a"), reports=reports, decision=decided("a", data))
     assign_champion(workspace, first.version, message="<b>the first</b>")
-    record_decision(workspace, decided("c", data, promoted=False))
+    gain = Gain(points=1.2, low=-0.4, high=2.8, queries=9)
+    refused = decided("c", data, promoted=False).model_copy(update={"champion": first.version, "gain": gain})
+    record_decision(workspace, refused)
     second = release(workspace, checkpoint=checkpoint("b"), reports=reports, decision=decided("b", data))
     run = workspace.run("b")
     decided("b", data).write(run.decision)
@@ -82,6 +88,8 @@ def test_a_release_is_declined_once_by_a_person_with_the_right(undecided: Layout
         assert releaser.client.get(f"/ui/releases/report{missing}").status_code == 404
     japanese = releaser.client.get("/ui/releases", headers={"accept-language": "ja"}).text
     assert "正しい製品が 1 位になる割合は 42.0%（95% 信頼区間 40.0〜44.0%、写真 9 枚）です。" in japanese
+    assert "This is too little: the whole interval must lie above +0.0 points." in page
+    assert "区間全体が +0.0 ポイントを上回っていないため、不十分です。" in japanese
     assert "42.0" in page
     assert "category=mug" not in page
     with workspace_lock(undecided):
@@ -97,6 +105,28 @@ def test_a_release_is_declined_once_by_a_person_with_the_right(undecided: Layout
     assert kept is not None
     assert (kept.approved, kept.name, kept.comment) == (False, "Ana", "not before Friday")
     assert Repository(undecided.root).git("log", "-1", "--format=%s") == "v1.1.0 declined by Ana"
+
+
+def test_a_request_expires_and_the_release_in_service_is_always_compared(
+    undecided: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = ReleaseHistory(undecided)
+    assert [one.approval.version for one in history.facts().questions] == ["v1.1.0"]
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + timedelta(hours=2)
+
+    monkeypatch.setattr(releases, "datetime", Later)
+    facts = history.facts()  # no file has changed
+    assert (facts.questions, facts.versions) == ([], ["v1.0.0"])
+    assert not any(one.version for one in facts.decisions)
+    assign_champion(undecided, "v1.1.0", message="")
+    assign_champion(undecided, "v1.0.0", message="back", force=True)
+    monkeypatch.setattr(releases, "COLUMNS", 1)
+    facts = history.facts()
+    assert facts.versions == [facts.current] == ["v1.0.0"]
 
 
 def test_a_folder_that_is_no_repository_has_no_releases(tmp_path: object, layout: Layout) -> None:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
-from reviewers import FROM_BROWSER, Person, PersonMaker, make_key, quarantined_workspace
+from reviewers import FROM_BROWSER, Person, PersonMaker, doubted_picture, make_key, quarantined_workspace
 from starlette.testclient import TestClient
 from tiny import tiny_picture
 from typer.testing import CliRunner
@@ -21,10 +21,8 @@ from bentos.middleware import keys
 from bentos.runtime.feedback import Spool
 from entityclip.cli import app as program
 from entityclip.data import pairs
-from entityclip.monitoring.feedback import JudgedRow
 from entityclip.paths import Layout
 from entityclip.quality.review import merge, read_reviews
-from entityclip.storage import write_table
 from flows.web import texts
 from flows.web.server import application
 from flows.web.waiting import Waiting
@@ -159,11 +157,11 @@ def test_similar_cases_are_decided_at_once_and_undone_at_once(tmp_path: Path) ->
     while "Similar cases: 3" not in ana.page:
         ana.send("skip")
     item = ana.item
-    page = ana.look(f"/ui/review/alike?item={item}")
+    page = ana.look(f"/ui/review/similar?item={item}")
     assert page.count('<div class="frame"><img src="/ui/review/picture?id=') == 3
-    others = [part.partition('"')[0] for part in page.split('name="alike-')[1:]]
+    others = [part.partition('"')[0] for part in page.split('name="similar-')[1:]]
     assert len(others) == 2
-    ana.send(item=item, decision="reject", **{f"alike-{others[0]}": "on"}, **{"alike-unknown": "on"})
+    ana.send(item=item, decision="reject", **{f"similar-{others[0]}": "on"}, **{"similar-unknown": "on"})
     assert {r.explanation_id for r in read_reviews(layout.reviews)} == {item, others[0]}
     assert "Taken back: 2." in ana.send("undo")
     assert decisions(layout) == {}
@@ -222,14 +220,8 @@ def test_with_two_opinions_nothing_is_stored_before_two_agree(layout: Layout, pe
 
 # ---------------------------------------------------------------- feedback
 def test_feedback_that_waits_for_a_second_opinion_becomes_a_judgement(layout: Layout, person: PersonMaker) -> None:
-    png = next(iter(pairs.iter_rows(layout.staging.pairs)))["image"]["bytes"]
+    png = doubted_picture(layout)
     sha = hashlib.sha256(png).hexdigest()
-    layout.feedback.picture(sha).parent.mkdir(parents=True)
-    layout.feedback.picture(sha).write_bytes(png)
-    about = {"entity_id": pairs.entity_id("KX-RED"), "entity": "KX-RED", "release": "v1.0.0", "picture": sha}
-    day = datetime.now(UTC).date()
-    rows = [JudgedRow(id=verdict, day=day, key=verdict, verdict=verdict, **about) for verdict in ("right", "wrong")]
-    write_table(layout.feedback.judged, pd.DataFrame([row.model_dump() for row in rows]))
     ana = person("Ana")
     assert "1 confirmed it and 1 denied it" in ana.page
     assert ana.client.get(f"/ui/review/picture?feedback={sha}").headers["content-type"] == "image/jpeg"
