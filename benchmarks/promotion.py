@@ -121,7 +121,7 @@ def share_promoted(
     return round(float(np.mean(made)), 4)
 
 
-def flattery(found: SeedDeviation, *, require_significant: bool, nights: int = 30) -> tuple[float, float]:
+def optimism(found: SeedDeviation, *, require_significant: bool, nights: int = 30) -> tuple[float, float]:
     """Points by which the champion's figure is too high after nights without progress: against the mean of all
     trainings, and against pictures that decided nothing.
     """
@@ -181,7 +181,7 @@ def simulated(
         name: share_promoted(answers, queries=queries, gain=gain, nights=nights, policy=policy)
         for name, (queries, gain) in shares.items()
     }
-    total, on_new = flattery(found, require_significant=policy.require_significant)
+    total, on_new = optimism(found, require_significant=policy.require_significant)
     return figures | {"flattery_30_nights": total, "flattery_on_new_pictures": on_new}
 
 

@@ -59,10 +59,12 @@ class LabelCache:
         row = self._db.execute(query, (sha256, self._reader)).fetchone()
         return None if row is None else self.screen(_LABELS.validate_json(row[0]))
 
-    def put(self, sha256: str, labels: tuple[Label, ...]) -> None:
-        """Keep the lines on a picture that was read in full."""
-        row = (sha256, self._reader, _LABELS.dump_json(self.screen(labels)).decode())
+    def put(self, sha256: str, labels: tuple[Label, ...]) -> tuple[Label, ...]:
+        """Keep the lines on a picture that was read in full, and give those that may be kept."""
+        kept = self.screen(labels)
+        row = (sha256, self._reader, _LABELS.dump_json(kept).decode())
         self._db.execute("INSERT OR REPLACE INTO reading VALUES (?, ?, ?)", row)
+        return kept
 
 
 def read_once(data: bytes, reader: LabelReader, cache: LabelCache, *, seconds: float | None = None) -> Reading:
@@ -78,6 +80,5 @@ def read_once(data: bytes, reader: LabelReader, cache: LabelCache, *, seconds: f
     if (known := cache.get(sha256)) is not None:
         return Reading(outcome="read", labels=known)
     reading = reader.read_file(data, seconds=seconds)
-    if reading.outcome == "read":
-        cache.put(sha256, reading.labels)
-    return reading.model_copy(update={"labels": cache.screen(reading.labels)})
+    kept = cache.put(sha256, reading.labels) if reading.outcome == "read" else cache.screen(reading.labels)
+    return reading.model_copy(update={"labels": kept})

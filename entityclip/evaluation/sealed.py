@@ -1,4 +1,4 @@
-"""By how much the nightly figure of a release flatters it, from its figures on the test and on the sealed split."""
+"""Optimism of a release's nightly figure: by how much it is higher on the test split than on the sealed split."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def sealed_look(test: EvalReport, sealed: EvalReport, decision: PromotionDecisio
     """
     policy = decision.policy
     nightly, found = (deciding(report, policy)["all"] for report in (test, sealed))
-    flattery = nightly.value - found.value
+    optimism = nightly.value - found.value
     return SealedLook(
         model_fingerprint=sealed.model_fingerprint,
         data_hash=decision.data_hash,
@@ -37,7 +37,7 @@ def sealed_look(test: EvalReport, sealed: EvalReport, decision: PromotionDecisio
         low=found.low,
         high=found.high,
         pictures=found.queries,
-        flattery=flattery,
-        flattery_low=flattery - math.hypot(nightly.value - nightly.low, found.high - found.value),
-        flattery_high=flattery + math.hypot(nightly.high - nightly.value, found.value - found.low),
+        optimism=optimism,
+        optimism_low=optimism - math.hypot(nightly.value - nightly.low, found.high - found.value),
+        optimism_high=optimism + math.hypot(nightly.high - nightly.value, found.value - found.low),
     )

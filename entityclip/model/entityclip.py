@@ -87,7 +87,7 @@ class EntityCLIP(Towers):
             config: Says which terms there are.
             towers: What reads it; by default this model itself.
         """
-        towers = towers or self
+        towers = self if towers is None else towers  # graphs that are still empty count as False
         image = towers.batch_tokens(batch.pictures)
         if not (config.explanation or config.beta or config.eta):
             return Read(image, towers.text_tokens(batch.captions))

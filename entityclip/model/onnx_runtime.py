@@ -54,10 +54,13 @@ class ExportCard(Record):
     split: Split = Field(description="Split whose pictures are the queries of the recall.")
     recall: dict[str, dict[str, float]] = Field(
         description="What answers -> slice, or 'all' -> R@1 in percent, picture to entity, mixed index. The index is "
-        "PyTorch's; that of 'onnx-int8, its own index' was made in int8 as well."
+        "PyTorch's; that of '..., its own texts' has texts of the runtime, and that of 'onnx-int8, its own index' "
+        "was made in int8 throughout."
     )
     decisions: dict[ExportedRuntime, RuntimeDecision] = Field(
-        description="Runtime -> whether it ships; only those that do have files. Measured on the processor named below."
+        default={},
+        description="Runtime -> whether it ships; only those that do have files. Measured on the processor named "
+        "below. Empty in cards of older versions.",
     )
     measured_on: str = Field(default="", description="Instruction set of the processor that measured all of this.")
     int8_proven: tuple[str, ...] = Field(
@@ -122,6 +125,11 @@ def _require_shipped(runtime: ExportedRuntime, card: ExportCard, layout: Exporte
     decision = card.decisions.get(runtime)
     if decision is not None and decision.ships:
         return
+    if not card.decisions:
+        raise ConfigError(
+            f"{layout.card}: from an older version, which did not decide what ships; use the runtime torch, or export "
+            "again: entityclip export, or release again"
+        )
     others = " or ".join(["torch", *(name for name, found in card.decisions.items() if found.ships)])
     if decision is None:
         raise ConfigError(

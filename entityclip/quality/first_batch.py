@@ -85,7 +85,7 @@ def judge_first_batch(explanations: pd.DataFrame, entities: pd.DataFrame, pictur
     found = _limited(contrast, others)
     if not found.why_not:
         return found
-    agreement = _chance(predicted, owner[judged], centres, part)
+    agreement = _p_value(predicted, owner[judged], centres, part)
     return found._replace(unrelated=_unrelated(agreement, known.iloc[present], present, centres, part))
 
 
@@ -160,7 +160,7 @@ def _contrasts(
     return contrast, np.concatenate(others)
 
 
-def _chance(predicted: np.ndarray, owner: np.ndarray, centres: np.ndarray, part: np.ndarray) -> float:
+def _p_value(predicted: np.ndarray, owner: np.ndarray, centres: np.ndarray, part: np.ndarray) -> float:
     """The p-value of a permutation test: the share of random exchanges that agree with the pictures at least as well.
 
     The texts of an entity are exchanged together, within one part, whose pictures no fit has learned from.
@@ -189,7 +189,7 @@ def _unrelated(
         return ""
     category = entities["category"].fillna("") if "category" in entities else pd.Series("", index=entities.index)
     words = _weighed_words([f"{of} {name}" for of, name in zip(category, entities["entity"], strict=True)])
-    control = _chance(_predicted(words, centres[present], part[present]), present, centres, part)
+    control = _p_value(_predicted(words, centres[present], part[present]), present, centres, part)
     if control >= RELATED_BELOW:
         return ""
     return (

@@ -80,13 +80,18 @@ def latin_languages(texts: TokenizedTexts) -> list[str]:
     return [languages[best] if sure else UNKNOWN for best, sure in zip(hits.argmax(axis=0), clear, strict=True)]
 
 
+def primary_language(tag: str) -> str:
+    """``ja`` of a language tag such as ``ja-JP`` or ``JA``."""
+    return tag.split("-")[0].lower()
+
+
 def wrong_language(seen: str, *, declared: str | None) -> str | None:
     """``seen`` where it is not the ``declared`` language; None when it is, or is unknown.
 
     A declared language outside ``KNOWN`` is accepted. So is ``ja`` for a text without kana, such as
     "材質:天然木 原産国:日本".
     """
-    expected = (declared or "").split("-")[0].lower()
+    expected = primary_language(declared or "")
     if expected not in KNOWN:
         return None
     return None if seen in (UNKNOWN, expected) or (expected, seen) == ("ja", "zh") else seen

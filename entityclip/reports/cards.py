@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup, escape
 
 from entityclip.data import pairs
 from entityclip.model.checkpoint_card import CheckpointCard
@@ -19,7 +24,21 @@ from entityclip.schemas import (
 )
 
 MOST = 12
-"""Lines of one table of the data card, at most."""
+"""Named rows of one table of the data card, at most; licences are all named."""
+
+MARKS = re.compile(r"[\\`*\[#|~]|(?<![^\W_])_|_(?![^\W_])")
+"""Characters that Markdown reads as code, emphasis, link, heading or end of a cell."""
+
+
+def _template(name: str) -> jinja2.Template:
+    environment = page_environment()
+    environment.filters["plain"] = _plain
+    return environment.get_template(name)
+
+
+def _plain(text: str) -> Markup:
+    """One line that Markdown shows as it was written, also in a cell of a table."""
+    return escape(MARKS.sub(r"\\\g<0>", " ".join(text.split())))
 
 
 def model_card(
@@ -33,20 +52,16 @@ def model_card(
     """What the model is for, its limits, its figures by slice, and why it was released."""
     recalls = [] if evaluation is None else _recalls(evaluation)
     slices = [first for first, _ in recalls if first.slice != "all"]
-    return (
-        page_environment()
-        .get_template("model_card.md.j2")
-        .render(
-            release=package.release,
-            model=model,
-            towers=model.model.towers,
-            decision=decision,
-            evaluation=evaluation,
-            runtimes=runtimes,
-            recalls=recalls,
-            weakest=min(slices, key=lambda metric: metric.value, default=None),
-            targets=[] if evaluation is None else _targets(evaluation),
-        )
+    return _template("model_card.md.j2").render(
+        release=package.release,
+        model=model,
+        towers=model.model.towers,
+        decision=decision,
+        evaluation=evaluation,
+        runtimes=runtimes,
+        recalls=recalls,
+        weakest=min(slices, key=lambda metric: metric.value, default=None),
+        targets=[] if evaluation is None else _targets(evaluation),
     )
 
 
@@ -63,10 +78,11 @@ def _recalls(evaluation: EvalReport) -> list[tuple[Metric, Metric]]:
 def _targets(evaluation: EvalReport) -> list[tuple[str, float, float | None, float]]:
     """Target precision, coverage, precision and false accepts."""
     value, rows = evaluation.open_set_value, []
-    for target in ("0.8", "0.9", "0.95", "0.99"):
-        coverage, accepts = value(f"coverage_at_{target}"), value(f"false_accept_at_{target}")
-        if coverage is not None and accepts is not None:
-            rows.append((target, coverage, value(f"precision_at_{target}"), accepts))
+    for metric in evaluation.open_set:
+        name, _, target = metric.name.partition("_at_")
+        accepts = value(f"false_accept_at_{target}")
+        if metric.slice == "all" and name == "coverage" and accepts is not None:
+            rows.append((target, metric.value, value(f"precision_at_{target}"), accepts))
     return rows
 
 
@@ -78,27 +94,27 @@ def data_card(package: PackageCard, data: DataLayout, *, quality: QualityReport 
     """
     rows = pairs.read_frame(data.pairs, columns=["split", "language", "source", "licence"])
     texts = pairs.read_frame(data.explanations, columns=["generator", "reviewer"])
-    named = {
-        "Pictures by language": rows["language"],
-        "Pictures by source": rows["source"],
-        "Pictures by licence": rows["licence"],
-        "Explanations by writer": texts["generator"],
-        "Explanations by reviewer": texts["reviewer"],
-    }
-    return (
-        page_environment()
-        .get_template("data_card.md.j2")
-        .render(
-            release=package.release,
-            suite_hash=package.suite_hash,
-            licences=package.licences,
-            entities=len(pairs.read_frame(data.entities, columns=["entity_id"])),
-            explanations=len(texts),
-            splits=rows["split"].value_counts().to_dict(),
-            parts={
-                title: column.fillna("").replace("", "not named").value_counts().head(MOST).to_dict()
-                for title, column in named.items()
-            },
-            quality=quality,
-        )
+    return _template("data_card.md.j2").render(
+        release=package.release,
+        suite_hash=package.suite_hash,
+        licences=package.licences,
+        entities=len(pairs.read_frame(data.entities, columns=["entity_id"])),
+        explanations=len(texts),
+        splits=rows["split"].value_counts().to_dict(),
+        parts={
+            "Pictures by language": _counts(rows["language"]),
+            "Pictures by source": _counts(rows["source"]),
+            "Pictures by licence": _counts(rows["licence"], most=None),
+            "Explanations by writer": _counts(texts["generator"]),
+            "Explanations by reviewer": _counts(texts["reviewer"]),
+        },
+        quality=quality,
     )
+
+
+def _counts(column: pd.Series, *, most: int | None = MOST) -> list[tuple[str, int]]:
+    """The ``most`` frequent values with their number of rows, and the rest as one; None: every value."""
+    counts = column.fillna("").replace("", "not named").value_counts()
+    named = [(str(value), int(count)) for value, count in counts[:most].items()]
+    rest = len(column) - sum(count for _, count in named)
+    return [*named, ("others", rest)] if rest else named

@@ -20,7 +20,8 @@ class CompressionPolicy(Record):
         ge=0,
         le=100,
         description="Points of R@1 that a runtime may lose against PyTorch: the lower end of the 95 % interval of its "
-        "change must lie above the negative of this over all queries and in every slice.",
+        "change must not lie below the negative of this, over all queries, in every slice by training pictures and in "
+        "every language; a category refuses only if its whole interval lies below.",
     )
 
     @field_validator("runtimes")
@@ -34,7 +35,7 @@ class RuntimeChange(Record):
 
     slice: str
     points: float
-    low: float = Field(description="Lower end of the 95 % interval; those of all slices hold together.")
+    low: float = Field(description="Lower end of the 95 % interval.")
     high: float
     queries: int
 

@@ -42,16 +42,16 @@ class SealedLook(Record):
     low: float = Field(description="Lower end of the 95 % interval of ``sealed``.")
     high: float
     pictures: int = Field(description="Sealed pictures.")
-    flattery: float = Field(description="test - sealed: points by which the nightly figure is too high.")
-    flattery_low: float = Field(description="Ends of its 95 % interval; both sets count as independent.")
-    flattery_high: float
+    optimism: float = Field(description="test - sealed: points by which the nightly figure is too high.")
+    optimism_low: float = Field(description="Ends of its 95 % interval; both sets count as independent.")
+    optimism_high: float
 
     @property
     def summary(self) -> str:
         """One line for people."""
         return (
             f"{self.metric} of the {self.index} index is {self.sealed:.1f} [{self.low:.1f}, {self.high:.1f}] on "
-            f"{self.pictures:,} sealed pictures; the test split shows {self.test:.1f}, which is {self.flattery:+.1f} "
-            f"points [{self.flattery_low:+.1f}, {self.flattery_high:+.1f}]; look {self.look} at the sealed split, "
+            f"{self.pictures:,} sealed pictures; the test split shows {self.test:.1f}, which is {self.optimism:+.1f} "
+            f"points [{self.optimism_low:+.1f}, {self.optimism_high:+.1f}]; look {self.look} at the sealed split, "
             f"after {self.looks_at_test} at the test split"
         )

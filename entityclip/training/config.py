@@ -143,7 +143,7 @@ class TrainConfig(Record):
         default=None,
         ge=0,
         description="Processes that prepare batches; the batches stay the same. By default none on a CPU, and for a "
-        "GPU one for each further core.",
+        "GPU one for each further core, as far as their batches fit into half of /dev/shm.",
     )
     cache_gigabytes: int = Field(
         default=8, ge=0, description="Training pictures are decoded once if they fit into this; else streamed."

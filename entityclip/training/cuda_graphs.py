@@ -92,14 +92,13 @@ class StepGraphs:
         before = [buffer.clone() for buffer in buffers]
         mode: dict[str, Any] = {"capture_error_mode": "thread_local"} if BESIDE_THREADS else {}
         enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
-        with torch.autocast(kind, dtype, enabled=enabled, cache_enabled=False):
-            sample = tree_map(lambda leaf: leaf.detach().clone().requires_grad_(leaf.requires_grad), inputs)
-            graphed: Callable[..., Any] = torch.cuda.make_graphed_callables(
-                part, sample, allow_unused_input=True, **mode
-            )
-        for buffer, value in zip(buffers, before, strict=True):
-            buffer.copy_(value)
-        return graphed
+        sample = tree_map(lambda leaf: leaf.detach().clone().requires_grad_(leaf.requires_grad), inputs)
+        try:
+            with torch.autocast(kind, dtype, enabled=enabled, cache_enabled=False):
+                return torch.cuda.make_graphed_callables(part, sample, allow_unused_input=True, **mode)
+        finally:  # also where it fails: it may have read the sample before
+            for buffer, value in zip(buffers, before, strict=True):
+                buffer.copy_(value)
 
 
 class _Part(nn.Module):

@@ -44,4 +44,22 @@ def worker_count(config: TrainConfig, *, processes: int) -> int:
         return 0
     batch_bytes = 3 * config.kept_side**2 * config.batch // processes
     room = shutil.disk_usage(SHARED_MEMORY).free // 2 // processes
-    return min(max(1, resources.cores() // processes - 1), room // ((AHEAD + 1) * batch_bytes))
+    return min(_wanted(processes), room // ((AHEAD + 1) * batch_bytes))
+
+
+def shortage(config: TrainConfig, *, processes: int) -> str:
+    """What to say where shared memory allows fewer workers than there are cores for; empty where it does not."""
+    if config.workers is not None or config.device == "cpu":
+        return ""
+    workers, wanted = worker_count(config, processes=processes), _wanted(processes)
+    if workers == wanted:
+        return ""
+    return (
+        f"workers: {workers} in place of {wanted} prepare batches, since more batches do not fit into half of "
+        f"{SHARED_MEMORY}; give the container more of it (docker run --shm-size), or set workers"
+    )
+
+
+def _wanted(processes: int) -> int:
+    """Workers of a process on a GPU: one for each of its cores but one."""
+    return max(1, resources.cores() // processes - 1)

@@ -27,7 +27,7 @@ from entityclip.training.compiled_blocks import keep_kernels
 from entityclip.training.config import TIMES, TrainConfig, code_hash, first_weights, versions
 from entityclip.training.cuda_graphs import obstacle
 from entityclip.training.devices import join
-from entityclip.training.feeding import feed
+from entityclip.training.feeding import feed, shortage
 from entityclip.training.interpolation import interpolate, keep_start
 from entityclip.training.step import TrainingJob
 from entityclip.training.text_settings import settle_texts
@@ -82,7 +82,7 @@ def fit(
     if config.compile:
         keep_kernels(cache.kernels)
     config, plan = planned(config, training, run=run, started=started)
-    for note in _notes(config, plan) if first else ():
+    for note in _notes(config, plan, processes=processes.num_processes) if first else ():
         tqdm.write(note)
     job = _job(config, training, data, run=run, cache=cache, progress=show)
     interpolates, held_out = _interpolates(job, data), None
@@ -105,12 +105,14 @@ def fit(
     return read_card(run.checkpoint)
 
 
-def _notes(config: TrainConfig, plan: str) -> Iterator[str]:
+def _notes(config: TrainConfig, plan: str, *, processes: int) -> Iterator[str]:
     """Lines to print before the first step."""
     if plan:
         yield plan
     if config.compile and (reason := obstacle(config)):
         yield f"compile: no CUDA graphs: {reason}"
+    if short := shortage(config, processes=processes):
+        yield short
 
 
 def _job(

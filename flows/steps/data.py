@@ -69,7 +69,7 @@ def ingest_source(source: Source, preset: Preset, layout: Layout, batch: str) ->
 
 
 @task(cache_policy=NO_CACHE)
-def read_pictures(layout: Layout) -> LabelCounts:
+def read_staged_labels(layout: Layout) -> LabelCounts:
     """Read what is printed on the pictures in staging; a picture that was read before is not read again."""
     from entityclip.retrieval.picture_labels import read_labels  # loads torch
 
@@ -145,7 +145,7 @@ def prepare_data(layout: Layout, preset: Preset, origin: WorkspaceSource) -> Pre
         ingested = ingest_source(source, preset, layout, key)
     if settings.labels.read_at_ingest:
         with clock.stage("read labels"):
-            read_pictures(layout)
+            read_staged_labels(layout)
     with clock.stage("explain"):
         explain_entities(layout, writer)
         merged = merge_reviews(layout)

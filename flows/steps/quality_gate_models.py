@@ -101,18 +101,20 @@ def _text_quality_model(champion: LoadedModel, layout: Layout) -> TextQualityMod
 
 
 def _claim_model(champion: LoadedModel, layout: Layout, *, most_texts: int) -> ClaimModel | None:
-    """The champion's limits for claims: set once per champion and list of words, on the data version before this batch.
+    """The champion's limits for claims: set once per champion, list of words and limit of texts, on the data version
+    before this batch.
 
     ``reports/attributes.yaml`` has the words, to be copied to the workspace's rules and edited; those are then taken as
     they are.
     """
     from entityclip.quality.claims.claim_model import ClaimModel, fit_claim_model
-    from entityclip.quality.claims.vocabulary import read_vocabulary
+    from entityclip.quality.claims.vocabulary import PACKAGED, read_vocabulary
 
     own = layout.attributes.exists()
-    words = digest(layout.attributes.read_bytes()) if own else ""
+    words = digest((layout.attributes if own else PACKAGED).read_bytes())
     known = ClaimModel.read(layout.claim_limits)
-    if known is not None and (known.judge, known.words) == (champion.card.fingerprint, words):
+    inputs = (champion.card.fingerprint, words, most_texts)
+    if known is not None and (known.judge, known.words, known.most_texts) == inputs:
         return known
     try:
         vocabulary = read_vocabulary(layout.attributes)

@@ -67,7 +67,7 @@ def decide(
         data_hash=data_hash,
         suite_hash=suite_hash,
         queries=pd.read_parquet(layout.run(trained.run).queries),
-        looks=looks(layout, trained.card.fingerprint),
+        looks=challengers_compared(layout, trained.card.fingerprint),
     ).model_copy(update={"looks": set_looks(layout, trained.card.fingerprint)})
     decision.write(layout.run(trained.run).decision)
     show_decision(decision)
@@ -83,7 +83,7 @@ def policy_of(layout: Layout, *, floors: bool) -> PromotionPolicy:
     return policy if floors else policy.model_copy(update={"require_above_chance": False, "require_significant": False})
 
 
-def looks(layout: Layout, challenger: str) -> int:
+def challengers_compared(layout: Layout, challenger: str) -> int:
     """Challengers that were compared with the champion in service, this one included."""
     current = champion(layout)
     decisions = (PromotionDecision.read(path) for path in layout.decisions)

@@ -116,9 +116,15 @@ def test_a_strip_is_read_in_little_memory(reader: LabelReader, size: tuple[int, 
 def test_a_picture_is_read_once_by_each_version_of_the_reader(
     reader: LabelReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = png(card_of("KX-204B"))
-    with LabelCache(tmp_path / "work" / "labels.sqlite", screen=tuple) as cache:
+    data, screened = png(card_of("KX-204B")), []
+
+    def screen(lines: tuple[Label, ...]) -> tuple[Label, ...]:
+        screened.append(lines)
+        return lines
+
+    with LabelCache(tmp_path / "work" / "labels.sqlite", screen=screen) as cache:
         first = read_once(data, reader, cache)
+        assert screened == [first.labels]
         monkeypatch.setattr(reader, "_ocr", None)  # the second time nothing is read
         assert read_once(data, reader, cache).labels == first.labels
     with LabelCache(tmp_path / "work" / "labels.sqlite", screen=tuple) as other:

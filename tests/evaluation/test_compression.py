@@ -59,7 +59,7 @@ def test_few_queries_show_too_little_unless_vectors_differ_by_rounding_alone() -
     reasons = " | ".join(decision.reasons)
     assert "one changes by +0.0 points (-3.7 to +3.7) over 100 queries: too few queries to exclude more" in reasons
     assert "none changes by +0.0 points (-100.0 to +100.0) over 4 queries: too few" in reasons
-    assert "a compression.budget of 100 would let it ship" in reasons
+    assert "a budget of 100 would let it ship" in reasons
     assert decided(torch, recall(ranks, slices), budget=100).ships
     assert decided(torch, rounded, budget=0).ships
 

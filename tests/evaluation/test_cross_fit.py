@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tiny import tiny_data, tiny_model
 
+from entityclip.evaluation import cross_fit
 from entityclip.evaluation.calibrate import calibrate
 from entityclip.evaluation.cross_fit import FOLDS, cross_fitted
 from entityclip.evaluation.evaluate import evaluate
@@ -50,3 +51,30 @@ def test_each_picture_is_judged_once_and_its_entity_calibrates_elsewhere(model, 
     assert sorted(np.concatenate([part.rows for part in parts])) == list(range(len(pictures.rows)))
     shown = [set(pictures.rows["entity_id"].iloc[part.rows]) for part in parts]
     assert sum(map(len, shown)) == len(set.union(*shown))
+
+
+def test_a_fold_is_calibrated_on_parts_of_all_inner_folds_and_on_no_more_pictures_than_a_calibration(
+    model, data, monkeypatch
+):
+    shown, calibrated = [], cross_fit.calibrated
+
+    def spied(card, entities, pictures, *, scale):
+        shown.append(pictures)
+        return calibrated(card, entities, pictures, scale=scale)
+
+    entities = EntityIndex.build(model, data, pictures=PictureIndex.build(model, data, split="train"))
+    pictures = PictureIndex.build(model, data, split="test")
+    monkeypatch.setattr(cross_fit, "calibrated", spied)
+    list(cross_fitted(model.card, entities, pictures, scale=model.scale))
+    inner = np.random.default_rng(0).integers(FOLDS, size=1000)
+    outer = np.random.default_rng(cross_fit.SEED).integers(FOLDS, size=1000)
+    assert len({*zip(inner, outer, strict=True)}) == FOLDS**2  # independent draws
+    whole = [set(part.rows["pair_id"]) for part in shown]
+    shown.clear()
+    monkeypatch.setattr(cross_fit, "PICTURES", 4)
+    list(cross_fitted(model.card, entities, pictures, scale=model.scale))
+    assert [set(part.rows["pair_id"]) for part in shown] == [set(sorted(ids)[:4]) for ids in whole]
+    for part in shown:
+        rows = pictures.rows["pair_id"].isin(part.rows["pair_id"])
+        assert list(part.rows["pair_id"]) == list(pictures.rows["pair_id"][rows])
+        assert np.array_equal(part.vectors, pictures.vectors[rows])

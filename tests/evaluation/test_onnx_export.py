@@ -1,10 +1,12 @@
 """Exported towers: the same vectors, the same bytes, nothing foreign loaded. One tiny ResNet and one tiny ViT."""
 
 import json
+import math
 import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +27,8 @@ from entityclip.model.checkpoint_card import file_sha256
 from entityclip.model.entityclip import EntityCLIP
 from entityclip.model.onnx_runtime import ExportCard
 from entityclip.paths import CheckpointLayout, DataLayout, ExportedLayout
-from entityclip.schemas import CompressionPolicy
+from entityclip.retrieval.index.mixture import GROUPS
+from entityclip.schemas import CompressionPolicy, Mixture
 
 pytestmark = pytest.mark.slow
 
@@ -156,14 +159,21 @@ def test_runtime_that_does_not_ship_is_refused_with_the_reason_and_what_to_use(t
         onnx_runtime.on("onnx", model, copy)
 
 
-@pytest.mark.parametrize(
-    ("factor", "budget", "reason"), [(float("nan"), 100, "could not be measured"), (1e3, 20, "R@1 changes by -")]
-)
-def test_damaged_scales_refuse_int8_and_no_other_runtime(tmp_path, layout, model, data, factor, budget, reason):
+def test_export_of_an_older_version_is_refused_with_the_remedy(tmp_path, layout, model, card):
+    copy = _copied(layout, tmp_path)
+    copy.card.write_text(card.model_dump_json(exclude={"decisions"}))
+    for runtime in EXPORTED:
+        with pytest.raises(ConfigError, match=r"older version.*use the runtime torch, or export again"):
+            onnx_runtime.on(runtime, model, copy)
+
+
+@pytest.mark.parametrize("tower", onnx_runtime.TOWERS)
+@pytest.mark.parametrize("factor", [float("nan"), 0.0])
+def test_damaged_scales_refuse_int8_and_no_other_runtime(tmp_path, layout, model, data, tower, factor, caplog):
     import onnx
 
     copy, card = _copied(layout, tmp_path), onnx_runtime.read_card(layout)
-    spoilt = copy.tower("image", runtime="onnx-int8")
+    spoilt = copy.tower(tower, runtime="onnx-int8")
     proto = onnx.load(spoilt)
     for tensor in proto.graph.initializer:
         if tensor.name.endswith("_scale"):
@@ -171,12 +181,23 @@ def test_damaged_scales_refuse_int8_and_no_other_runtime(tmp_path, layout, model
             tensor.CopyFrom(onnx.numpy_helper.from_array(scales, tensor.name))
     onnx.save(proto, spoilt)
     written = card.model_copy(update={"files": card.files | {spoilt.name: file_sha256(spoilt)}, "decisions": {}})
-    policy = CompressionPolicy(runtimes=EXPORTED, budget=budget)
+    policy = CompressionPolicy(runtimes=EXPORTED, budget=20)
     squares = np.zeros((2, 3, 32, 32), np.uint8)
-    decisions = measure_runtimes(written, model, data, to=copy, squares=squares, policy=policy).decisions
+    measured = measure_runtimes(written, _by_texts(model), data, to=copy, squares=squares, policy=policy)
+    decisions = measured.decisions
     assert decisions["onnx"].ships
     assert not decisions["onnx-int8"].ships
-    assert reason in decisions["onnx-int8"].reasons[0]
+    failed = f"the exported towers failed: the vectors of the {tower} tower are not finite"
+    assert (failed if math.isnan(factor) else "R@1 changes by -") in decisions["onnx-int8"].reasons[0]
+    assert [bool(record.exc_info) for record in caplog.records] == [True] * math.isnan(factor)
+    measured.write(copy.card)
+    assert onnx_runtime.read_card(copy) == measured
+
+
+def _by_texts(model: LoadedModel) -> LoadedModel:
+    """The model with a mixed index of texts alone, so that damaged texts lower its recall like damaged pictures."""
+    texts = dict.fromkeys(GROUPS, Mixture(caption=0.5, explanation=0.5, images=0))
+    return replace(model, card=model.card.model_copy(update={"mixture": texts}))
 
 
 def test_convolutions_are_static_int8_and_the_text_tower_is_dynamic(layout, card):
@@ -192,7 +213,8 @@ def test_convolutions_are_static_int8_and_the_text_tower_is_dynamic(layout, card
 
 
 def test_card_holds_recall_by_slice_of_every_runtime(card, model):
-    assert set(card.recall) == {"torch", *EXPORTED, "onnx-int8, its own index"}
+    own = {"onnx, its own texts", "onnx-int8, its own texts", "onnx-int8, its own index"}
+    assert set(card.recall) == {"torch", *EXPORTED, *own}
     for recall in card.recall.values():
         assert set(recall) == {"all", "frequent", "few", "one", "none"}
     assert card.recall["onnx"] == card.recall["torch"]

@@ -1,4 +1,4 @@
-"""By how much the nightly figure flatters a release."""
+"""By how much the nightly figure of a release is too high."""
 
 import pytest
 from promotion_reports import report
@@ -31,8 +31,8 @@ def test_the_difference_has_an_interval_of_both_splits_and_the_looks_are_counted
         for one, wide in ((nightly, 3.0), (sealed, 4.0))
     )
     look = sealed_look(nightly, sealed, decision, look=2)
-    assert (look.test, look.sealed, look.flattery) == (64.0, 61.0, 3.0)
-    assert (look.flattery_low, look.flattery_high) == (pytest.approx(-2.0), pytest.approx(8.0))
+    assert (look.test, look.sealed, look.optimism) == (64.0, 61.0, 3.0)
+    assert (look.optimism_low, look.optimism_high) == (pytest.approx(-2.0), pytest.approx(8.0))
     assert (look.look, look.looks_at_test) == (2, 7)
     assert look.summary == (
         "R@1 of the mixed index is 61.0 [57.0, 65.0] on 100 sealed pictures; the test split shows 64.0, which is +3.0 "

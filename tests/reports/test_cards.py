@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from tiny import tiny_data, tiny_model
 
+from entityclip.data.pairs import PAIRS, iter_rows, write_rows
 from entityclip.paths import DataLayout
-from entityclip.reports.cards import data_card, model_card
+from entityclip.reports.cards import MOST, data_card, model_card
 from entityclip.schemas import (
     EvalReport,
     Metric,
@@ -92,3 +94,25 @@ def test_the_data_card_counts_pictures_and_names_the_rules_that_failed(tmp_path:
     assert "| licences | CC BY 4.0 |" in text
     assert "Explanations by writer:" in text
     assert "No quality report is on record." in data_card(PACKAGE, data, quality=None)
+
+
+def test_text_of_sources_stays_in_its_cell_and_every_licence_is_named(tmp_path: Path) -> None:
+    data = tiny_data(tmp_path)
+    hostile = "[free](https://bad.example) | 9\n\n# Approved `x` ![i](j) <img> _a_b_ ~c~"
+    train = list(iter_rows(data.pairs, name="train"))
+    licences = [f"licence {n}" for n in range(len(train) - 1)]
+    named = [row | {"licence": name, "source": name} for row, name in zip(train, [*licences, hostile], strict=True)]
+    write_rows(data.pairs, PAIRS, named, name="train")
+    package = PACKAGE.model_copy(update={"licences": (hostile,)})
+    text = data_card(package, data, quality=None)
+    shown = r"\[free](https://bad.example) \| 9 \# Approved \`x\` !\[i](j) &lt;img&gt; \_a_b\_ \~c\~"
+    assert f"| licences | {shown} |" in text
+    assert f"| {shown} | 1 |" in text
+    assert not re.search(r"^# Approved", text, flags=re.MULTILINE)
+    assert all(f"| {licence} | 1 |" in text for licence in licences)
+    sources = text.partition("Pictures by source:")[2].partition("Pictures by licence:")[0]
+    assert f"| others | {len(train) + 1 - MOST} |" in sources
+    assert "others" not in text.partition("Pictures by licence:")[2].partition("Explanations by writer:")[0]
+    reasons = DECISION.model_copy(update={"reasons": ("category=a\n# b is worse",)})
+    card = model_card(package, tiny_model(tmp_path / "m").card, decision=reasons, evaluation=None, runtimes=["torch"])
+    assert r"- category=a \# b is worse" in card

@@ -149,6 +149,19 @@ def test_words_that_agree_with_validation_pictures_count_and_others_do_not(
     assert calibrated_vocabulary(model, swapped, entities=entities, pictures=pictures).factor == 0
 
 
+def test_the_compared_pictures_are_drawn_from_all_in_the_order_of_the_index(
+    data: DataLayout, model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = PictureIndex.build(model, data)
+    every, _ = label_calibration._queries(data, pictures)
+    monkeypatch.setattr(label_calibration, "PICTURES", 3)
+    some, words = label_calibration._queries(data, pictures)
+    drawn = every.rows["pair_id"].isin(sorted(every.rows["pair_id"])[:3])  # ids are hashes
+    assert list(some.rows["pair_id"]) == list(every.rows["pair_id"][drawn])
+    assert np.array_equal(some.vectors, every.vectors[drawn])
+    assert len(words) == 3
+
+
 def test_the_words_of_a_product_come_with_the_most_telling_first(data: DataLayout, model: LoadedModel) -> None:
     pictures = PictureIndex.build(model, data)
     entities = EntityIndex.build(model, data, pictures=pictures)

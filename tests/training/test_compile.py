@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -122,7 +123,10 @@ def test_a_run_says_why_it_has_no_graphs_keeps_its_kernels_and_records_the_time(
         ({}, ""),
     ],
 )
-def test_what_a_graph_cannot_hold_is_named(config: TrainConfig, change: dict[str, object], reason: str) -> None:
+def test_what_a_graph_cannot_hold_is_named(
+    config: TrainConfig, change: dict[str, object], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda_graphs, "BESIDE_THREADS", True)
     found = obstacle(config.changed(**{"device": "cuda", "compile": True, **change}))
     assert (reason in found) if reason else not found
 
@@ -184,6 +188,27 @@ def test_a_capture_leaves_the_statistics_of_batch_norms_as_they_are(config: Trai
         for job in jobs:
             job.step(0, job.steps[0])
     assert replays.count > 0
+    assert jobs[1].graphs is not None
+    assert len(jobs[1].graphs) >= 3
+    eager, found = (dict(job.model.named_buffers()) for job in jobs)
+    assert {name for name in eager if not torch.equal(found[name], eager[name])} == set()
+
+
+def test_a_capture_that_fails_leaves_the_statistics_of_batch_norms_as_they_are(
+    config: TrainConfig, data: DataLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails_late(part: torch.nn.Module, sample: tuple[Any, ...], **_: object) -> None:
+        part(*sample)
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", fails_late)
+    normed = config.changed(model=TrainConfig().model.model_copy(update={"towers": WITH_BATCH_NORM}), epochs=1)
+    with torch.compiler.set_stance("force_eager"):
+        jobs = job_of(normed.changed(compile=True), data), graphed(normed, data)
+        for job in jobs:
+            job.step(0, job.steps[0])
+    assert jobs[1].graphs is not None
+    assert jobs[1].graphs.failure == "RuntimeError: no memory"
     eager, found = (dict(job.model.named_buffers()) for job in jobs)
     assert {name for name in eager if not torch.equal(found[name], eager[name])} == set()
 

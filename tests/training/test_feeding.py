@@ -42,4 +42,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_workers_by_the_cores_and_the_shared_memory(change: dict[str, object], processes: int, workers: int) -> None:
-    assert feeding.worker_count(TrainConfig().changed(**change), processes=processes) == workers
+    config = TrainConfig().changed(**change)
+    assert feeding.worker_count(config, processes=processes) == workers
+    short = feeding.shortage(config, processes=processes)
+    assert short.startswith(f"workers: {workers} in place of 15") is ("batch" in change)  # nothing else is short here
+    assert bool(short) is ("batch" in change)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from entityclip.quality.claims.exchange import StatedClaim
+from entityclip.quality.language import primary_language
 
 FEWEST_OTHERS = 10
 """Other entities of the category with texts; of fewer, a claim that none of them makes says nothing."""
@@ -42,7 +43,7 @@ def stated_elsewhere(
         category: entity_id -> category; entities without one are compared with each other.
     """
     owners = explanations["entity_id"].tolist()
-    spoken = explanations["language"].fillna("").str.split("-").str[0].str.lower()
+    spoken = map(primary_language, explanations["language"].fillna(""))
     others: dict[tuple[str, str], set[str]] = defaultdict(set)
     for owner, language in zip(owners, spoken, strict=True):
         others[category.get(owner, ""), language].add(owner)

@@ -48,7 +48,8 @@ class ClaimModel(Record):
     """Result of ``fit_claim_model``; stored as JSON."""
 
     judge: str = Field(description="Fingerprint of the model that compares texts with pictures.")
-    words: str = Field(description="Hash of the workspace's own words; empty without any.")
+    words: str = Field(description="Hash of the list of words that the data extended, or of the workspace's own.")
+    most_texts: int = Field(description="Texts with an exchanged claim that were embedded, at most.")
     vocabulary: Vocabulary
     attributes: tuple[AttributeLimits, ...]
     varied: tuple[tuple[str, str], ...] = Field(
@@ -122,7 +123,7 @@ def fit_claim_model(
         model: The champion.
         data: A version that passed the gate, so that most of its claims are true.
         vocabulary: The words that state a value.
-        words: Hash of the workspace's own words, stored with the model.
+        words: Hash of the list of words, stored with the model.
         mine: Whether the data add words.
         most_texts: So many texts with an exchanged claim are embedded at most.
     """
@@ -167,6 +168,7 @@ def fit_limits(
     return ClaimModel(
         judge=model.card.fingerprint,
         words="",
+        most_texts=plan.most_texts,
         vocabulary=plan.vocabulary,
         attributes=tuple(limits),
         varied=_varied([claim.stated for claim in claims], texts, entities),

@@ -13,6 +13,7 @@ from entityclip.model.checkpoint import LoadedModel
 from entityclip.quality.claims.split import Claim, ClaimSplitter, exchanged
 from entityclip.quality.claims.vocabulary import Vocabulary
 from entityclip.quality.image_text_scores import entity_centres
+from entityclip.quality.language import primary_language
 from entityclip.quality.model_scores import EntityPictures, texts_as_read
 from entityclip.retrieval.index.embedding import embedded_texts, finite
 
@@ -57,7 +58,7 @@ class ExchangedClaim(NamedTuple):
 def split_claims(texts: list[str], languages: list[str], vocabulary: Vocabulary) -> list[StatedClaim]:
     """The claims of all texts, in order."""
     splitter = ClaimSplitter(vocabulary)
-    spoken = (language.split("-")[0].lower() for language in languages)
+    spoken = map(primary_language, languages)
     return [
         StatedClaim(position, language, claim)
         for position, (text, language) in enumerate(zip(texts, spoken, strict=True))

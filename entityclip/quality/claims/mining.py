@@ -18,6 +18,7 @@ import pandas as pd
 
 from entityclip.quality.claims.split import ClaimSplitter
 from entityclip.quality.claims.vocabulary import Vocabulary
+from entityclip.quality.language import primary_language
 
 FEWEST_ENTITIES, FEWEST_FRAMES = 3, 2
 """Entities whose texts have the word, and different pairs of neighbours that it stands between."""
@@ -56,7 +57,7 @@ def mined(
         texts: (N,) the texts, names masked.
     """
     words = {language: dict(attributes) for language, attributes in vocabulary.words.items()}
-    spoken = explanations["language"].fillna("").str.split("-").str[0].str.lower().tolist()
+    spoken = [primary_language(tag) for tag in explanations["language"].fillna("")]
     category = entities.drop_duplicates("entity_id").set_index("entity_id")["category"].fillna("").to_dict()
     owners = explanations["entity_id"].tolist()
     for language in words:

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BeforeValidator, Field, StringConstraints, ValidationError
 
 from entityclip.errors import ConfigError, faults
+from entityclip.quality.language import primary_language
 from entityclip.schemas import Record
 from entityclip.storage import atomic_write
 
@@ -41,7 +42,7 @@ class Vocabulary(Record):
 
     def values(self, language: str) -> dict[str, tuple[Value, ...]]:
         """Attribute -> values, in the language of a text such as ``ja`` or ``ja-JP``."""
-        return self.words.get(language.split("-")[0].lower(), {})
+        return self.words.get(primary_language(language), {})
 
     def wordings(self, language: str) -> Iterator[Wording]:
         """Every spelling of a language, with the value that it states."""

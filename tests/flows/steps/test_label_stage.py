@@ -13,7 +13,7 @@ from entityclip.errors import ConfigError
 from entityclip.paths import DataLayout, Layout
 from entityclip.retrieval.picture_labels import label_words
 from entityclip.settings import LabelPolicy
-from flows.steps.data import read_pictures, reading_of, stages
+from flows.steps.data import read_staged_labels, reading_of, stages
 from flows.steps.run_report import label_summary
 
 
@@ -38,8 +38,8 @@ def test_staged_pictures_are_read_once_and_the_report_lists_the_words(tmp_path: 
     layout.config.write_text("labels: {read_at_ingest: true, pictures_per_entity: 1}\n")
     printed_data(layout.staging.root)
     with disable_run_logger():
-        assert read_pictures.fn(layout).read_now == 2
-        assert read_pictures.fn(layout).read_now == 0
+        assert read_staged_labels.fn(layout).read_now == 2
+        assert read_staged_labels.fn(layout).read_now == 0
     assert set(label_words(layout.staging)["word"]) == {"tropicana", "apelsin", "peruna"}
     summary = label_summary(layout.staging)
     assert summary is not None

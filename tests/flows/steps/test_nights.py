@@ -94,7 +94,7 @@ def night(layout: Layout, config: TrainConfig, data_hash: str) -> PromotionDecis
             data_hash=data_hash,
             suite_hash="suite",
             queries=pd.read_parquet(run.queries),
-            looks=release.looks(layout, card.fingerprint),
+            looks=release.challengers_compared(layout, card.fingerprint),
         )
     if decision.promoted:
         reports = {"card": card, "evaluation": evaluation}

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.logging import disable_run_logger
 from tiny import tiny_data, tiny_model
 
+from entityclip.model.checkpoint import LoadedModel
 from entityclip.paths import CheckpointLayout, Layout
+from entityclip.quality.claims import claim_model, vocabulary
+from entityclip.quality.claims.claim_model import ClaimModel
+from entityclip.quality.claims.vocabulary import Vocabulary
 from entityclip.schemas import EvalReport, Metric, PromotionDecision
 from entityclip.settings import read_config
+from flows.steps import quality_gate_models
 from flows.steps.quality_gate_models import gate_scorers
 from flows.steps.release import policy_of
 from flows.workspace.registry import assign_champion
@@ -84,6 +90,36 @@ def test_a_champion_above_the_floor_judges_texts_and_the_setting_moves_the_floor
         assert gate_scorers(layout).champion is not None
         layout.config.write_text("gate:\n  min_judge_score: 31\n")
         assert gate_scorers(layout).champion is None
+
+
+def test_limits_for_claims_are_set_again_for_another_judge_list_of_words_or_limit_of_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = Layout(tmp_path / "workspace")
+    first, second = (tiny_model(tmp_path / str(seed), seed=seed) for seed in (0, 1))
+    fits = []
+
+    def fitted(model: LoadedModel, *_: object, vocabulary: Vocabulary, words: str, **how: Any) -> ClaimModel:
+        fits.append(how["mine"])
+        judge, most = model.card.fingerprint, how["most_texts"]
+        return ClaimModel(judge=judge, words=words, most_texts=most, vocabulary=vocabulary, attributes=(), varied=())
+
+    monkeypatch.setattr(claim_model, "fit_claim_model", fitted)
+
+    def fits_after(model: LoadedModel, most_texts: int) -> int:
+        assert quality_gate_models._claim_model(model, layout, most_texts=most_texts) is not None
+        return len(fits)
+
+    assert [fits_after(first, 700), fits_after(first, 700)] == [1, 1]
+    assert [fits_after(first, 800), fits_after(second, 800)] == [2, 3]
+    packaged = tmp_path / "packaged.yaml"
+    packaged.write_text("en: {colour: [red, blue]}\n")
+    monkeypatch.setattr(vocabulary, "PACKAGED", packaged)
+    assert [fits_after(second, 800), fits_after(second, 800)] == [4, 4]
+    layout.attributes.parent.mkdir(parents=True)
+    layout.attributes.write_text("en: {colour: [red, green]}\n")
+    assert [fits_after(second, 800), fits_after(second, 800)] == [5, 5]
+    assert fits == [True] * 4 + [False]
 
 
 @pytest.mark.slow
