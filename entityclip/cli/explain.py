@@ -35,6 +35,10 @@ def explain(
         float | None, typer.Option(help="Cost budget of this run, by the configured prices.")
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Repeat requests whose earlier answer was rejected.")] = False,
+    write_examples: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Only write examples for a base model, from texts of the source, to FILE."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate the cost; send no request.")] = False,
     workspace: Workspace = Path(),
     as_json: Json = False,
@@ -48,14 +52,19 @@ def explain(
     Example:
       entityclip explain mine
       entityclip explain mine --dry-run
+      entityclip explain mine --write-examples examples.yaml
     """
     data, layout = DataLayout(folder), Layout(workspace)
+    if write_examples is not None:
+        _write_examples(data, layout, write_examples, as_json=as_json)
+        return
     given: dict[str, Any] = {"writer": writer, "model": model, "base_url": base_url}
     given |= {"budget_tokens": budget_tokens, "budget_money": budget_money}
     opened = _writer(layout, config, {name: value for name, value in given.items() if value is not None})
     if dry_run:
         _show_estimate(data, opened, layout, again=again, as_json=as_json)
         return
+    from entityclip.explanations import Requests, rejections
     from entityclip.explanations import explain as write
 
     rights = read_rights(layout.pairs_suite)
@@ -63,8 +72,16 @@ def explain(
     entities = len(pairs.read_frame(data.entities, columns=["entity_id"]))
     covered = pairs.read_frame(data.explanations, columns=["entity_id"])["entity_id"].nunique()
     typer.echo(f"{count:,} explanations of {covered:,} of {entities:,} entities; ledger: {layout.ledger}")
+    rejected = rejections(
+        Requests(data, pictures=opened.sees_pictures, rights=rights), writer=opened, ledger=layout.ledger
+    )
+    if rejected:
+        typer.echo(f"{rejected.total():,} replies rejected, which --again requests again:")
+        for why, times in rejected.most_common():
+            typer.echo(f"  {times:,} x {why}")
     typer.echo(f"Next: entityclip score {folder}")
-    last_line({"explanations": count, "explained": covered, "entities": entities}, as_json)
+    found = {"explanations": count, "explained": covered, "entities": entities, "rejected": dict(rejected)}
+    last_line(found, as_json)
 
 
 def _writer(layout: Layout, config: Path | None, given: dict[str, Any]) -> Writer:
@@ -81,6 +98,18 @@ def _writer(layout: Layout, config: Path | None, given: dict[str, Any]) -> Write
         settings = {}  # they belong to another writer
     origin = f"{origin} and the command line" if given else origin
     return open_writer(writer_config({**settings, **given}, origin=origin), ledger=layout.ledger)
+
+
+def _write_examples(data: DataLayout, layout: Layout, path: Path, *, as_json: bool) -> None:
+    """Examples for ``few_shot``, from the texts of the source."""
+    from entityclip.explanations import Requests
+    from entityclip.explanations.few_shot import write_examples
+
+    pairs.require_complete(data)
+    found = write_examples(path, Requests(data, rights=read_rights(layout.pairs_suite)))
+    counts = ", ".join(f"{count} in {language}" for language, count in found.items())
+    typer.echo(f"{path}: {counts}; read them, then set few_shot to this file")
+    last_line({"examples": found, "file": str(path)}, as_json)
 
 
 def _show_estimate(data: DataLayout, writer: Writer, layout: Layout, *, again: bool, as_json: bool) -> None:

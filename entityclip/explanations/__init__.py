@@ -4,7 +4,7 @@ from entityclip.explanations.config import WriterConfig, read_writer_settings, w
 from entityclip.explanations.factory import open_writer
 from entityclip.explanations.ledger import Ledger
 from entityclip.explanations.source_writer import SourceWriter, Writer, WriterAnswer, WriterCost, record
-from entityclip.explanations.stage import Estimate, estimate, explain
+from entityclip.explanations.stage import Estimate, estimate, explain, rejections
 from entityclip.explanations.work_items import Requests
 
 __all__ = [
@@ -21,5 +21,6 @@ __all__ = [
     "open_writer",
     "read_writer_settings",
     "record",
+    "rejections",
     "writer_config",
 ]

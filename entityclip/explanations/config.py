@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from entityclip.errors import ConfigError, faults
 from entityclip.explanations.egress_policy import HostPolicy
@@ -47,14 +47,29 @@ class GenerationConfig(Record):
 
 
 class TransformersConfig(GenerationConfig):
-    """A chat or vision-language model in a local folder; nothing is downloaded."""
+    """A chat, vision-language or base model in a local folder; nothing is downloaded."""
 
     writer: Literal["transformers"] = "transformers"
+    gguf_file: str = Field(
+        default="",
+        pattern=r"^([^/\\]+\.gguf)?$",
+        description="Name of a GGUF file in the folder, which holds weights and tokenizer; needs the package gguf.",
+    )
+    few_shot: Path | None = Field(
+        default=None,
+        description="YAML file of examples for a base model, which continues a text instead of answering requests.",
+    )
     batch: int = Field(default=8, ge=1, description="Prompts in one batch.")
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
         default="auto", description="Data type of the weights; auto: as saved."
     )
     device_map: str = Field(default="auto", description="Device of the layers: auto, cpu, cuda:0 ...")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.pictures and (self.gguf_file or self.few_shot):
+            raise ValueError("pictures cannot be combined with gguf_file or few_shot; set pictures to false")
+        return self
 
 
 class OpenAIConfig(GenerationConfig):

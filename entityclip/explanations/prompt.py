@@ -37,17 +37,10 @@ class Prompt(TypedDict):
 
 def render(request: ExplanationRequest, *, domain: Domain, rules: DomainRules) -> Prompt:
     """The prompt for one entity: Japanese for Japanese texts, otherwise English."""
-    template = _template(prompt_name(domain, request.language))
-    data = {
-        "name": request.entity,
-        "caption": request.caption,
-        "category": request.category,
-        "notes": "\n".join(request.source_provided),
-        "refused": request.reason,
-    }
+    template = template_of(prompt_name(domain, request.language))
     context = template.new_context(
         {
-            "data": json.dumps({k: _plain(v) for k, v in data.items() if v}, ensure_ascii=False).translate(_ESCAPED),
+            "data": data_of(request),
             "language": _LANGUAGES.get(request.language, f"the language with the ISO 639-1 code {request.language!r}"),
             "pictures": len(request.pictures_sha256),
             "rules": rules,
@@ -57,6 +50,19 @@ def render(request: ExplanationRequest, *, domain: Domain, rules: DomainRules) -
     return Prompt(system=blocks["system"], user=blocks["user"])
 
 
+def data_of(request: ExplanationRequest, *, most_characters: int = MOST_CHARACTERS) -> str:
+    """What is known of the entity, as a JSON object that cannot close a tag; fields are cut to ``most_characters``."""
+    data = {
+        "name": request.entity,
+        "caption": request.caption,
+        "category": request.category,
+        "notes": "\n".join(request.source_provided),
+        "refused": request.reason,
+    }
+    plain = {name: one_line(value, most_characters=most_characters) for name, value in data.items() if value}
+    return json.dumps(plain, ensure_ascii=False).translate(_ESCAPED)
+
+
 def prompt_name(domain: Domain, language: str) -> str:
     """Name of the prompt for texts in ``language``, such as ``product.ja.v1``."""
     return f"{domain}.{'ja' if language == 'ja' else 'en'}.{VERSION}"
@@ -64,17 +70,18 @@ def prompt_name(domain: Domain, language: str) -> str:
 
 @cache
 def prompt_source(name: str) -> str:
-    """Source of the template."""
+    """Source of a template."""
     return files(__package__).joinpath("prompts", f"{name}.jinja").read_text(encoding="utf-8")
 
 
 @cache
-def _template(name: str) -> Template:
+def template_of(name: str) -> Template:
+    """The template ``name`` of the package."""
     environment = SandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(prompt_source(name))
 
 
-def _plain(text: str) -> str:
+def one_line(text: str, *, most_characters: int = MOST_CHARACTERS) -> str:
     """``text`` without characters that are invisible to people: zero-width, direction, tag and control characters."""
-    spaced = " ".join(text[:MOST_CHARACTERS].split())
+    spaced = " ".join(text[:most_characters].split())
     return "".join(c for c in spaced if c in _JOINERS or unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Co", "Cn"})

@@ -43,8 +43,7 @@ class Prompter:
     def prompt_version(self, request: ExplanationRequest) -> str:
         """Name of the prompt and a hash of its text and of every setting that changes the request."""
         name = prompt_name(self._config.domain, self._language(request))
-        settings = self._config.model_dump_json(include=_CHANGES_THE_REQUEST)
-        return f"{name}-{digest(prompt_source(name), settings, repr(reply_schema()), length=12)}"
+        return f"{name}-{digest(prompt_source(name), self._settings(), repr(reply_schema()), length=12)}"
 
     def prompt(self, request: ExplanationRequest) -> Prompt:
         """The first prompt for ``request``."""
@@ -56,7 +55,7 @@ class Prompter:
         Raises:
             ReplyFault: The completion is not the required JSON, or its text breaks a rule.
         """
-        reply = self._checked(completion)
+        reply = self._checked(request, completion)
         records = (record(self._localised(request), reply.text, writer=writer),)
         return WriterAnswer(
             request=request, records=records, visible=reply.visible, doubts=reply.doubts, cost=completion.cost
@@ -72,15 +71,18 @@ class Prompter:
             answer = WriterAnswer(request=request, cost=completion.cost, rejected=str(fault))
         return answer.model_copy(update={"cost": spent + answer.cost})
 
-    def _checked(self, completion: Completion) -> Reply:
-        try:
-            reply = read_reply(completion.text)
-        except ReplyFault as fault:
-            cut = "" if completion.whole else f"; it was cut off after {self._config.max_tokens} tokens"
-            raise ReplyFault(f"{fault}{cut}") from None
+    def _checked(self, request: ExplanationRequest, completion: Completion) -> Reply:
+        reply = self._read(request, completion)
         if broken := broken_rules(reply.text, self._config.rules):
             raise ReplyFault("text: " + "; ".join(f"{rule}: {what}" for rule, what in broken.items()))
         return reply
+
+    def _read(self, request: ExplanationRequest, completion: Completion) -> Reply:  # noqa: ARG002 (others need it)
+        try:
+            return read_reply(completion.text)
+        except ReplyFault as fault:
+            cut = "" if completion.whole else f"; it was cut off after {self._config.max_tokens} tokens"
+            raise ReplyFault(f"{fault}{cut}") from None
 
     def repair(self, fault: ReplyFault) -> str:
         """The repair request after a faulty reply."""
@@ -95,6 +97,9 @@ class Prompter:
     def _localised(self, request: ExplanationRequest) -> ExplanationRequest:
         """``request`` with the language of its future text."""
         return request.model_copy(update={"language": self._language(request)})
+
+    def _settings(self) -> str:
+        return self._config.model_dump_json(include=_CHANGES_THE_REQUEST)
 
     def _language(self, request: ExplanationRequest) -> str:
         return self._config.rules.language or request.language

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -24,6 +26,7 @@ from entityclip.schemas import ExplanationRecord, ExplanationRequest, Record
 from entityclip.storage import atomic_path
 
 LOOKUP_BATCH = 256
+_NUMBER = re.compile(r"\d[\d,.]*\b")
 
 
 class Estimate(Record):
@@ -62,12 +65,40 @@ def explain(
 
     Raises:
         DataError: Staging is missing or incomplete, or the ledger file is not a ledger.
-        WriterError: Some requests have no answer; the ledger keeps the others, and no table is written.
+        WriterError: Some requests have no answer, or every answer was rejected; the ledger keeps them, and no table is
+            written.
     """
     pairs.require_complete(staging)
     waiting = Requests(staging, pictures=writer.sees_pictures, rights=rights)
     texts = answered(waiting, writer=writer, ledger=ledger, progress=progress, again=again)
-    return replace_texts(staging, (text.model_dump() for text in texts))
+    return replace_texts(staging, (text.model_dump() for text in _some(texts, waiting, writer=writer, ledger=ledger)))
+
+
+def _some(
+    texts: Iterator[ExplanationRecord], waiting: Requests, *, writer: Writer, ledger: Path
+) -> Iterator[ExplanationRecord]:
+    """``texts``, unless there is none and the replies of the writer were rejected."""
+    first = next(texts, None)
+    if first is not None:
+        yield first
+        yield from texts
+        return
+    reasons = rejections(waiting, writer=writer, ledger=ledger)
+    if reasons:
+        why, times = reasons.most_common(1)[0]
+        raise WriterError(
+            f"{writer.generator}: all {reasons.total():,} replies were rejected, {times:,} of them because: {why}; "
+            "check the explain settings, then repeat the requests with 'entityclip explain DIR --again'"
+        )
+
+
+def rejections(waiting: Requests, *, writer: Writer, ledger: Path) -> Counter[str]:
+    """Why replies to these requests were rejected -> how many; numbers in the reasons are left out."""
+    reasons: Counter[str] = Counter()
+    with Ledger(ledger) as book:
+        for some in _keyed_batches(waiting, writer=writer):
+            reasons.update(_NUMBER.sub("N", why) for why in book.known(some).values() if why)
+    return reasons
 
 
 def answered(

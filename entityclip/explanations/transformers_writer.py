@@ -1,4 +1,7 @@
-"""A writer that runs a chat or vision-language model in this process, from a folder; nothing is downloaded."""
+"""A writer that runs a language model in this process, from a folder; nothing is downloaded.
+
+A chat or vision-language model answers a request. A base model continues a list of examples, see ``few_shot``.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,9 @@ from typing import Any
 
 from entityclip.architectures.hugging_face_clip import read_json_object
 from entityclip.errors import ConfigError
-from entityclip.explanations.chat_model import Chat, ChatModel, fingerprint
 from entityclip.explanations.config import TransformersConfig
+from entityclip.explanations.few_shot import FewShotPrompter
+from entityclip.explanations.language_model import Chat, LanguageModel, fingerprint
 from entityclip.explanations.prompting import Completion, Prompter, small_pictures
 from entityclip.explanations.reply import ReplyFault
 from entityclip.explanations.source_writer import WriterAnswer, WriterCost
@@ -22,19 +26,23 @@ class TransformersWriter:
     """Generates texts in batches. The model is loaded at the first request.
 
     Raises:
-        ConfigError: The folder holds no chat model, or ``pictures`` is set and the model takes none.
+        ConfigError: The folder holds no such model, ``pictures`` is set and the model takes none, or the file of
+            examples cannot be read.
     """
 
     def __init__(self, config: TransformersConfig) -> None:
-        self._folder = Path(config.model)
-        if not (self._folder / "config.json").is_file():
+        self._folder, needed = Path(config.model), config.gguf_file or "config.json"
+        if not (self._folder / needed).is_file():
             raise ConfigError(
-                f"model: {self._folder} is not a folder with a config.json; download the model into it first"
+                f"model: {self._folder} is not a folder with a file {needed}; download the model into it first"
             )
         if config.pictures is None:
-            sees = "vision_config" in read_json_object(self._folder / "config.json")
+            text_only = config.gguf_file or config.few_shot
+            sees = not text_only and "vision_config" in read_json_object(self._folder / "config.json")
             config = config.model_copy(update={"pictures": sees})
-        self._config, self._prompter = config, Prompter(config)
+        self._config = config
+        self._few_shot = FewShotPrompter(config, config.few_shot) if config.few_shot else None
+        self._prompter = self._few_shot or Prompter(config)
         self._generator = f"transformers:{self._folder.resolve().name}@{fingerprint(self._folder)}"
 
     @property
@@ -57,9 +65,17 @@ class TransformersWriter:
         return WriterCost(tokens_in=tokens_in, tokens_out=tokens_out)
 
     def write(self, requests: Iterable[ExplanationRequest]) -> Iterator[WriterAnswer]:
-        """Yield the answers of each batch; faulty replies are repaired once, in one batch after the others."""
+        """Yield the answers of each batch; faulty replies are repaired once, in one batch after the others.
+
+        What a base model writes is not repaired: it would not read why.
+        """
         waiting = iter(requests)
         while some := list(islice(waiting, self._config.batch)):
+            if self._few_shot:
+                texts = [self._few_shot.text(request) for request in some]
+                for request, completion in zip(some, self._model.continue_texts(texts), strict=True):
+                    yield self._prompter.last_answer(request, completion, spent=WriterCost(), writer=self)
+                continue
             chats = [self._chat(request) for request in some]
             faulty: list[tuple[ExplanationRequest, Chat, Completion]] = []
             for request, chat, completion in zip(some, chats, self._model.complete(chats), strict=True):
@@ -72,8 +88,8 @@ class TransformersWriter:
                 yield self._prompter.last_answer(request, completion, spent=first.cost, writer=self)
 
     @cached_property
-    def _model(self) -> ChatModel:
-        return ChatModel(self._config)
+    def _model(self) -> LanguageModel:
+        return LanguageModel(self._config)
 
     def _chat(self, request: ExplanationRequest) -> Chat:
         prompt = self._prompter.prompt(request)

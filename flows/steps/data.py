@@ -24,7 +24,8 @@ from entityclip.errors import GateRefused
 from entityclip.explanations import open_writer
 from entityclip.explanations.pii import without_personal_data
 from entityclip.explanations.source_writer import Writer
-from entityclip.explanations.stage import explain
+from entityclip.explanations.stage import explain, rejections
+from entityclip.explanations.work_items import Requests
 from entityclip.paths import Layout
 from entityclip.quality.review import read_reviews, waived
 from entityclip.reports.run_report import StageFact
@@ -86,7 +87,12 @@ def explain_entities(layout: Layout, writer: Writer) -> int:
     rights, settings = read_rights(layout.pairs_suite), read_config(layout.config)
     with mapper(settings.runs) as map_shards:
         shared = distributed_writer(writer, settings.explain, ledger=layout.ledger, map_shards=map_shards)
-        return explain(layout.staging, writer=shared, ledger=layout.ledger, rights=rights, progress=True)
+        texts = explain(layout.staging, writer=shared, ledger=layout.ledger, rights=rights, progress=True)
+    if settings.explain.writer != "source":
+        requests = Requests(layout.staging, pictures=writer.sees_pictures, rights=rights)
+        for why, times in rejections(requests, writer=writer, ledger=layout.ledger).most_common():
+            get_run_logger().warning("%d replies of the writer were rejected: %s", times, why)
+    return texts
 
 
 @task(cache_policy=NO_CACHE)

@@ -69,7 +69,9 @@ def write_chatty(folder: Path, *, says: str = REPLY, ends: bool = True, sees: bo
     else:
         model = LlamaForCausalLM(text)
         tokenizer.save_pretrained(folder)
-    _teach(model, tokenizer, says, ends=ends)
+    words = tokenizer.convert_tokens_to_ids([word + " " for word in says.split(" ")])
+    start = tokenizer.convert_tokens_to_ids("<|assistant|>")
+    teach(model, [start, *words, tokenizer.eos_token_id if ends else words[0]])
     model.save_pretrained(folder)
     return folder
 
@@ -92,15 +94,13 @@ def _tokenizer(words: list[str]) -> PreTrainedTokenizerFast:
     )
 
 
-def _teach(model: torch.nn.Module, tokenizer: PreTrainedTokenizerFast, says: str, *, ends: bool) -> None:
-    """Every word calls the next; the model attends to nothing else, so that no prompt can put it off."""
+def teach(model: torch.nn.Module, tokens: list[int]) -> None:
+    """Every token calls the next; the model attends to nothing else, so that no prompt can put it off."""
     for name, weight in model.named_parameters():
         if name.endswith("o_proj.weight"):
             weight.data.zero_()
             weight.requires_grad_(False)
-    words = tokenizer.convert_tokens_to_ids([word + " " for word in says.split(" ")])
-    start = tokenizer.convert_tokens_to_ids("<|assistant|>")
-    ids = torch.tensor([[start, *words, tokenizer.eos_token_id if ends else words[0]]])
+    ids = torch.tensor([tokens])
     optimizer = torch.optim.Adam((p for p in model.parameters() if p.requires_grad), lr=1e-2)
     for _ in range(60):
         optimizer.zero_grad()

@@ -69,11 +69,12 @@ def test_a_dry_run_prints_the_cost_and_sends_no_request(data: DataLayout, server
 
 def test_rejected_texts_are_requested_again_only_with_the_option(data: DataLayout, server: HostileServer) -> None:
     options = ("--writer", "openai", "--model", "m", "--base-url", server.url)
-    assert answer(explain(data, *options, "--json"))["explanations"] == ENTITIES - 1
+    first = answer(explain(data, *options, "--json"))
+    assert (first["explanations"], sum(first["rejected"].values())) == (ENTITIES - 1, 1)
     assert set(pairs.read_frame(data.explanations)["text"]) == {GOOD["text"]}
     once = sum(server.counts.values())
     assert once == ENTITIES + 1
-    explain(data, *options)
+    assert "1 replies rejected" in explain(data, *options).output
     assert sum(server.counts.values()) == once
     assert answer(explain(data, *options, "--again", "--json"))["explanations"] == ENTITIES - 1
     assert sum(server.counts.values()) == once + 2
@@ -97,9 +98,24 @@ def test_a_spent_budget_ends_the_run_and_the_next_one_goes_on(data: DataLayout, 
 def test_the_workspaces_settings_name_the_writer(data: DataLayout, server: HostileServer) -> None:
     section = {"writer": "openai", "model": "m", "base_url": server.url, "rules": {"forbidden": ["kettle"]}}
     Layout(data.root.parent).config.write_text(json.dumps({"explain": section}))
-    assert answer(explain(data, "--json"))["explanations"] == 0
+    refused = explain(data)
+    assert refused.exit_code == 1
+    assert f"all {ENTITIES} replies were rejected" in refused.stderr
+    assert "text: forbidden: kettle" in refused.stderr
+    assert not data.explanations.exists()
     assert answer(explain(data, "--writer", "source", "--json"))["explanations"] == 0
     assert set(server.counts.values()) == {2}
+
+
+def test_examples_for_a_base_model_are_made_from_texts_of_the_source(data: DataLayout) -> None:
+    path = data.root.parent / "examples.yaml"
+    nothing = explain(data, "--write-examples", path)
+    assert nothing.exit_code == 1
+    assert "no entity has a text of the source" in nothing.stderr
+    rows = ({"entity_id": pairs.entity_id("KX-3"), "text": "A red kettle.", "language": "en"} for _ in range(1))
+    pairs.write_rows(data.source_provided, pairs.SOURCE_PROVIDED, rows, name="source_provided")
+    assert answer(explain(data, "--write-examples", path, "--json"))["examples"] == {"en": 1}
+    assert "text: A red kettle." in path.read_text()
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from PIL import Image
 
 from entityclip.errors import ConfigError
 from entityclip.explanations import WriterAnswer, open_writer, writer_config
-from entityclip.explanations.chat_model import fingerprint
+from entityclip.explanations.language_model import fingerprint
 from entityclip.schemas import ExplanationRequest
 
 
@@ -100,7 +100,7 @@ def test_a_model_without_eyes_is_refused_where_pictures_are_wanted(chatty: Path)
 
 
 def test_a_folder_without_a_usable_model_is_refused_with_its_name(chatty: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="not a folder with a config"):
+    with pytest.raises(ConfigError, match="not a folder with a file config"):
         answers_of(tmp_path / "nothing", request(1))
     (tmp_path / "config.json").write_text('{"model_type": "unheard-of"}')
     with pytest.raises(ConfigError, match="cannot be loaded"):

@@ -1,8 +1,9 @@
-"""A chat or vision-language model of transformers, loaded from a folder; generates in batches."""
+"""A chat, vision-language or base model of transformers, loaded from a folder; generates in batches."""
 
 from __future__ import annotations
 
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +22,12 @@ _SAMPLE = 2**16
 _SAMPLES = 16
 
 
-class ChatModel:
-    """Generates the next turn of conversations.
+class LanguageModel:
+    """Generates the next turn of conversations, or the next line of texts.
 
     Raises:
-        ConfigError: The folder holds no chat model, or ``pictures`` is set and the model takes none.
+        ConfigError: The folder holds no such model, ``pictures`` is set and the model takes none, or the package that
+            reads GGUF files is missing.
     """
 
     def __init__(self, config: TransformersConfig) -> None:
@@ -34,6 +36,10 @@ class ChatModel:
 
         self._config, folder = config, config.model
         offline: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+        if config.gguf_file:
+            if find_spec("gguf") is None:
+                raise ConfigError("gguf_file: the package gguf, which reads GGUF files, is missing: pip install gguf")
+            offline["gguf_file"] = config.gguf_file
         try:
             kind = transformers.AutoConfig.from_pretrained(folder, **offline).model_type
             if config.pictures and kind not in VISION_TYPES:
@@ -49,8 +55,11 @@ class ChatModel:
             raise ConfigError(f"model: {folder} cannot be loaded by transformers: {reason[:300]}") from None
         self._model = loaded.eval()
         self._tokenizer = self._reader.tokenizer if config.pictures else self._reader
-        if not self._reader.chat_template and not self._tokenizer.chat_template:
-            raise ConfigError(f"model: {folder} has no chat template; use an instruction-tuned (chat) model")
+        if config.few_shot is None and not self._reader.chat_template and not self._tokenizer.chat_template:
+            raise ConfigError(
+                f"model: {folder} has no chat template, so it is a base model; set few_shot to a file of examples, "
+                "which 'entityclip explain DIR --write-examples FILE' writes, or use an instruction-tuned (chat) model"
+            )
         self._tokenizer.padding_side = "left"  # the completion must follow the prompt without padding between
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
@@ -64,20 +73,33 @@ class ChatModel:
                 completions.update(zip(some, self._batch([chats[i] for i in some]), strict=True))
         return [completions[i] for i in range(len(chats))]
 
+    def continue_texts(self, texts: list[str]) -> list[Completion]:
+        """The rest of the last line of each text, in one batch."""
+        started = time.monotonic()
+        # Text in the data must never become a control token that ends the text or marks a speaker.
+        read = self._tokenizer(texts, return_tensors="pt", padding=True, split_special_tokens=True)
+        read = read.to(self._model.device)
+        ended = _EndOfLine(self._tokenizer, prompt=read["input_ids"].shape[1])
+        return self._completions(read, started=started, stopping_criteria=[ended])
+
     def _batch(self, chats: list[Chat]) -> list[Completion]:
+        started = time.monotonic()
+        return self._completions(self._read(chats), started=started)
+
+    def _completions(self, read: Any, *, started: float, **stopping: Any) -> list[Completion]:
+        """What the model generates after each row of ``read``."""
         import torch
 
-        started = time.monotonic()
-        read = self._read(chats)
         sampling = {"do_sample": True, "temperature": self._config.temperature} if self._config.temperature else {}
-        settings = {"do_sample": False, **sampling, "max_new_tokens": self._config.max_tokens}
+        settings = {"do_sample": False, **sampling, "max_new_tokens": self._config.max_tokens, **stopping}
         with torch.inference_mode():
             written = self._model.generate(**read, **settings, pad_token_id=self._tokenizer.pad_token_id)
         new = written[:, read["input_ids"].shape[1] :]
-        seconds = (time.monotonic() - started) / len(chats)
+        seconds = (time.monotonic() - started) / len(new)
         tokens_in = read["attention_mask"].sum(dim=1).tolist()
         return [
-            self._completion(row, tokens_in=count, seconds=seconds) for row, count in zip(new, tokens_in, strict=True)
+            self._completion(row, tokens_in=count, seconds=seconds, line=bool(stopping))
+            for row, count in zip(new, tokens_in, strict=True)
         ]
 
     def _read(self, chats: list[Chat]) -> Any:
@@ -91,14 +113,34 @@ class ChatModel:
         texts = [_texts(chat) for chat in chats]
         return self._reader.apply_chat_template(texts, **options, padding=True).to(self._model.device)
 
-    def _completion(self, row: torch.Tensor, *, tokens_in: int, seconds: float) -> Completion:
+    def _completion(self, row: torch.Tensor, *, tokens_in: int, seconds: float, line: bool) -> Completion:
         ends = self._model.generation_config.eos_token_id
         stops = {*(ends if isinstance(ends, list) else [ends]), self._tokenizer.pad_token_id}
         length = next((i for i, token in enumerate(row.tolist()) if token in stops), None)
-        text = self._tokenizer.decode(row[:length], skip_special_tokens=True)
+        text, whole = self._tokenizer.decode(row[:length], skip_special_tokens=True), length is not None
+        if line:
+            text, end, _ = text.partition("\n")
+            whole = whole or bool(end)
         tokens_out = len(row) if length is None else length + 1
         cost = WriterCost(tokens_in=tokens_in, tokens_out=tokens_out, seconds=seconds)
-        return Completion(text=text, whole=length is not None, cost=cost)
+        return Completion(text=text, whole=whole, cost=cost)
+
+
+class _EndOfLine:
+    """A stopping criterion of ``generate``: each row ends with its first line.
+
+    Args:
+        tokenizer: That of the model.
+        prompt: Number of tokens of a prompt with its padding.
+    """
+
+    def __init__(self, tokenizer: Any, *, prompt: int) -> None:
+        self._tokenizer, self._prompt = tokenizer, prompt
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:  # noqa: ARG002 (a protocol)
+        """(B,) bool: rows whose newest token holds the end of a line."""
+        newest = self._tokenizer.batch_decode(input_ids[:, -1:]) if input_ids.shape[1] > self._prompt else []
+        return input_ids.new_tensor(["\n" in token for token in newest]).bool()
 
 
 def fingerprint(folder: Path) -> str:
