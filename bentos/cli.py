@@ -8,10 +8,12 @@ from typing import Annotated, Any, Literal, get_args
 
 import typer
 
+from bentos import canary_cli
 from bentos.middleware import keys
 from bentos.runtime import active_release, followers, signatures
+from bentos.runtime.canary_record import CanaryRecord
 from bentos.runtime.manifest import verify_files
-from entityclip.cli.options import Json
+from entityclip.cli.options import Json, State
 from entityclip.cli.output import last_line
 from entityclip.errors import ConfigError
 from entityclip.paths import ExportedLayout, PackageLayout, StateLayout
@@ -29,10 +31,6 @@ release_app = typer.Typer(
     rich_markup_mode=None,
     help="Choose the release that serves requests. The commands wait until every running worker has loaded it.",
 )
-
-State = Annotated[
-    Path, typer.Option(metavar="DIR", envvar="ENTITYCLIP_STATE", help="The service's state folder, WORKSPACE/.service.")
-]
 
 
 @keys_app.command("create")
@@ -165,6 +163,9 @@ def shadow(
     _report(*followers.carry_out(layout, decide, seconds=seconds), as_json)
 
 
+release_app.command("canary")(canary_cli.canary_command)
+
+
 @release_app.command("device")
 def device(
     package: Package,
@@ -239,7 +240,7 @@ def signature_policy(
 
 @release_app.command("status")
 def status(state: State, as_json: Json = False) -> None:
-    """Print the decision, then a line for each running worker: its name, the release that it serves, and its state.
+    """Print the decision, the last canary, and a line for each running worker: name, release that it serves, state.
 
     \b
     Example:
@@ -248,6 +249,8 @@ def status(state: State, as_json: Json = False) -> None:
     layout = StateLayout(state)
     decided, wanted = active_release.read(layout), followers.stamp(layout)
     _show(decided)
+    canary = CanaryRecord(layout.canaries).read()
+    canary_cli.show(canary)
     workers = {}
     for name, worker in followers.living(layout).items():
         workers[name] = {
@@ -255,7 +258,8 @@ def status(state: State, as_json: Json = False) -> None:
             "state": worker.failed or ("live" if worker.seen == wanted else "switching"),
         }
         typer.echo("\t".join((name, *workers[name].values())))
-    last_line({"decided": _plain(decided), "workers": workers}, as_json)
+    plain = None if canary is None else canary.model_dump(mode="json")
+    last_line({"decided": _plain(decided), "canary": plain, "workers": workers}, as_json)
 
 
 def _report(decided: active_release.Live | None, workers: int | None, as_json: bool) -> None:

@@ -64,7 +64,7 @@ from entityclip.schemas import EntityEntry, Filter, Hit, IndexKind, Tag
 from entityclip.schemas.labels import Read
 
 if TYPE_CHECKING:
-    from bentos.runtime.releases import Found, LoadedRelease
+    from bentos.runtime.loaded_release import Found, LoadedRelease
 
 metrics_folder.use_own_folder()
 connections.use()
@@ -231,12 +231,12 @@ class EntityClip:
         """Store whether an answer was right, for the next data version. This release's answers do not change."""
         if self.spool is None:
             raise Unusable("this service stores no feedback; set ENTITYCLIP_STATE to a folder and restart it")
-        champion = self.releases.champion
+        judged_release = self.releases.answered_by(release)
         with explained():
             if image is not None:
-                champion.decode(image)  # a picture that cannot be decoded is useless later
+                judged_release.decode(image)  # a picture that cannot be decoded is useless later
                 image = strip_metadata(image)
-            named = champion.name_of(entity_id) if entity_id else entity
+            named = judged_release.name_of(entity_id) if entity_id else entity
         judged = Feedback(
             release=release,
             key=caller.get(),
@@ -247,7 +247,9 @@ class EntityClip:
             picture=image or b"",
         )
         with explained():
-            return FeedbackAnswer(release=champion.version, id=self.spool.put(judged))
+            feedback_id = self.spool.put(judged)
+        self.releases.judged(judged)
+        return FeedbackAnswer(release=self.releases.champion.version, id=feedback_id)
 
     @bentoml.api(input_spec=AboutRequest)
     def about(self) -> AboutAnswer:
@@ -257,7 +259,7 @@ class EntityClip:
 
     def _query(self, query: Callable[[LoadedRelease], Found], *, stage: metrics.Stage) -> tuple[LoadedRelease, Found]:
         with explained():
-            return self.releases.query(query, stage=stage)
+            return self.releases.query(query, stage=stage, caller=caller.get())
 
 
 @contextmanager

@@ -6,7 +6,9 @@ one of its own entities, and then sends new requests to it. Requests in work fin
 
 from __future__ import annotations
 
+import hashlib
 import logging
+from datetime import datetime
 from pathlib import Path
 
 from pydantic import Field, ValidationError
@@ -21,6 +23,24 @@ from entityclip.storage import PRIVATE_FILE, private_folder
 log = logging.getLogger("entityclip.releases")
 
 
+class Canary(Record):
+    """A challenger whose answers a share of the callers gets for a time."""
+
+    id: str = Field(description="Random; also decides which callers are in the share.")
+    below: float = Field(gt=0, le=1, description="Callers whose number is below this are in the share.")
+    until: datetime = Field(description="When it ends.")
+    min_requests: int = Field(ge=1, description="Compared requests without which it does not end in an activation.")
+
+    def includes(self, caller: str) -> bool:
+        """Whether a caller is in the share; the same for every worker and request."""
+        return canary_number(self.id, caller) < self.below
+
+
+def canary_number(canary_id: str, caller: str) -> float:
+    """A number of the caller, uniform from 0 to 1 over callers, and another one in each canary."""
+    return int.from_bytes(hashlib.sha256(f"{canary_id}:{caller}".encode()).digest()[:8]) / 2**64
+
+
 class Live(Record):
     """Package folders of the releases in use; BentoML stores them under ``models/entityclip-model/VERSION``."""
 
@@ -31,6 +51,7 @@ class Live(Record):
     )
     challenger: Path | None = Field(default=None, description="Runs in the shadow on a share of the requests.")
     share: float = Field(default=0.0, ge=0, le=1, description="Share of search and tag requests for the challenger.")
+    canary: Canary | None = Field(default=None, description="Set while callers get the challenger's answers.")
 
 
 def read(state: StateLayout) -> Live | None:
@@ -66,10 +87,10 @@ def switch(state: StateLayout, package: Path) -> Live:
         ConfigError, DataError: The folder holds no complete package.
         SignatureError: The service requires a signature that the package does not have.
     """
-    package = _whole(state, package)
+    package = whole(state, package)
     before = _replaceable(state)
     previous = before.champion if before and before.champion != package else before.previous if before else None
-    return _write(state, Live(champion=package, previous=previous))
+    return write(state, Live(champion=package, previous=previous))
 
 
 def rollback(state: StateLayout) -> Live | None:
@@ -87,7 +108,7 @@ def rollback(state: StateLayout) -> Live | None:
     if now.previous is None:
         state.live.unlink()
         return None
-    return _write(state, Live(champion=now.previous, previous=now.champion))
+    return write(state, Live(champion=now.previous, previous=now.champion))
 
 
 def shadow(state: StateLayout, champion: Path, *, challenger: Path, share: float) -> Live:
@@ -99,9 +120,9 @@ def shadow(state: StateLayout, champion: Path, *, challenger: Path, share: float
     """
     if not 0 < share <= 1:
         raise ConfigError(f"share is {share:g}; expected above 0 and at most 1")
-    now, champion = _replaceable(state), _whole(state, champion)
+    now, champion = _replaceable(state), whole(state, champion)
     previous = now.previous if now and now.champion == champion else None
-    return _write(state, Live(champion=champion, previous=previous, challenger=_whole(state, challenger), share=share))
+    return write(state, Live(champion=champion, previous=previous, challenger=whole(state, challenger), share=share))
 
 
 def put_back(state: StateLayout, before: Live | None) -> None:
@@ -109,10 +130,10 @@ def put_back(state: StateLayout, before: Live | None) -> None:
     if before is None:
         state.live.unlink(missing_ok=True)
     else:
-        _write(state, before)
+        write(state, before)
 
 
-def _whole(state: StateLayout, package: Path) -> Path:
+def whole(state: StateLayout, package: Path) -> Path:
     """The absolute folder of a package, after its card was read, every file compared with the manifest, and the
     signature checked where the service requires one.
     """
@@ -137,7 +158,8 @@ def read_card(layout: PackageLayout) -> PackageCard:
         raise ConfigError(f"{layout.release}: not the card of a package: {faults(error)}") from None
 
 
-def _write(state: StateLayout, live: Live) -> Live:
+def write(state: StateLayout, live: Live) -> Live:
+    """Replace the decision; every worker applies it."""
     private_folder(state.root)
     live.write(state.live, mode=PRIVATE_FILE)
     return live

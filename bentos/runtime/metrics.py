@@ -61,6 +61,13 @@ def _shadowed() -> Counter:
 
 
 @_once
+def _canaried() -> Counter:
+    from prometheus_client import Counter
+
+    return Counter("entityclip_canary", "Requests for the challenger of a canary", ["outcome"])
+
+
+@_once
 def _release() -> Gauge:
     from prometheus_client import Gauge
 
@@ -83,6 +90,11 @@ def tagged(*, unknown: bool) -> None:
 def shadowed(outcome: Literal["same", "other", "failed", "dropped"]) -> None:
     """Count a request to the shadowing release: same or other first entity, failed, or dropped."""
     _shadowed().labels(outcome).inc()
+
+
+def canaried(outcome: Literal["answered", "failed", "dropped"]) -> None:
+    """Count a request to the challenger: answered, failed, or answered and not compared."""
+    _canaried().labels(outcome).inc()
 
 
 def in_memory(release: str, *, role: str, here: bool) -> None:

@@ -7,24 +7,18 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
-from PIL import Image
-
-from bentos import settings
-from bentos.runtime import active_release, followers, metrics
-from bentos.runtime.active_release import Live
-from bentos.runtime.batching import BatchedModel, Decoder
-from bentos.runtime.entities import entity_facts
+from bentos.runtime import active_release, canary, followers, metrics
+from bentos.runtime.active_release import Canary, Live
+from bentos.runtime.canary_worker import CanaryWorker
+from bentos.runtime.feedback import Feedback
 from bentos.runtime.followers import Follower
-from bentos.runtime.manifest import verify_files
+from bentos.runtime.loaded_release import Found, LoadedRelease
 from bentos.runtime.shadow import Shadow
-from bentos.runtime.thumbnails import Thumbnails
 from entityclip.errors import ConfigError, EntityClipError
-from entityclip.paths import PackageLayout, StateLayout
-from entityclip.retrieval.predictor import Predictor
-from entityclip.schemas import Hit, PackageCard, Tag
+from entityclip.paths import StateLayout
 from entityclip.storage import private_folder
 
 LOOK_SECONDS = 0.5
@@ -32,69 +26,7 @@ RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 60.0
 """A failed decision is retried after 1, 2, 4 ... seconds, at most after this many."""
 
-READY_SECONDS = 5.0
-"""How long the result of the readiness check is cached: ``/readyz`` needs no key, so it must be cheap."""
-
 log = logging.getLogger("entityclip.releases")
-Found = TypeVar("Found", list[Hit], list[Tag])
-
-
-@dataclass(eq=False)
-class LoadedRelease:
-    """One loaded release."""
-
-    folder: Path
-    card: PackageCard
-    predictor: Predictor
-    decode: Decoder
-    thumbnails: Thumbnails
-    _checked: float = -READY_SECONDS
-    _ready: bool = False
-
-    @classmethod
-    def load(cls, folder: Path, *, changes: Path | None, decoders: int) -> LoadedRelease:
-        """Load a package and run the readiness check, which also warms it up.
-
-        Raises:
-            EntityClipError: The package is damaged, its parts do not fit together, or the check fails.
-        """
-        card = active_release.read_card(PackageLayout(folder))
-        verify_files(PackageLayout(folder))
-        predictor = Predictor.load(folder, changes=changes, runtime=settings.RUNTIME)
-        predictor = replace(predictor, model=BatchedModel.of(predictor.model))
-        decode = Decoder(predictor.model, max_concurrency=decoders)
-        release = cls(folder, card, predictor, decode, Thumbnails.open(PackageLayout(folder).thumbnails))
-        if not release.ready():
-            raise ConfigError(f"{folder}: the model does not find one of its own entities by name; package it again")
-        return release
-
-    @property
-    def version(self) -> str:
-        """Such as v1.0.0."""
-        return self.card.release.version
-
-    def name_of(self, entity_id: str) -> str:
-        """The entity's name.
-
-        Raises:
-            ConfigError: This release has no such entity.
-        """
-        facts = entity_facts(self.predictor, self.thumbnails, entity_id)
-        if facts is None:
-            raise ConfigError(f"entity_id {entity_id!r} is unknown in release {self.version}")
-        return facts.entity
-
-    def ready(self) -> bool:
-        """Whether it finds one of its own entities; checked again after ``READY_SECONDS``."""
-        if time.monotonic() - self._checked >= READY_SECONDS:
-            self._ready = self._finds_its_own()
-            self._checked = time.monotonic()
-        return self._ready
-
-    def _finds_its_own(self) -> bool:
-        """Query tower, index and names once. Also true if every entity was removed."""
-        tags = self.predictor.tag(Image.new("RGB", (64, 64), "white"), k=1)
-        return not tags or self.predictor.search(tags[0].entity, k=1, target="entities")[0].exact
 
 
 @dataclass(frozen=True)
@@ -105,6 +37,7 @@ class _Roles:
     previous: LoadedRelease | None = None
     challenger: LoadedRelease | None = None
     share: float = 0.0
+    canary: Canary | None = None
 
     def releases(self) -> dict[str, LoadedRelease]:
         named = {"champion": self.champion, "previous": self.previous, "challenger": self.challenger}
@@ -149,12 +82,14 @@ class Releases:
         if state is not None:
             private_folder(state.root)
         self.shadow = Shadow(None if state is None else state.shadow)
+        self.canary = None if state is None else CanaryWorker(state)
         self._attempt = _Attempt(None if state is None else followers.stamp(state))  # before the decision is read
         self._roles = self._first()
         self._report(self._roles)
         if state is not None:
             self._status = followers.Status(state)
             self._publish()
+            self._count_start()
             threading.Thread(target=self._follow, name="releases", daemon=True).start()
 
     @property
@@ -168,10 +103,17 @@ class Releases:
         return self._roles.champion
 
     def query(
-        self, query: Callable[[LoadedRelease], Found], *, stage: metrics.Stage = "search"
+        self, query: Callable[[LoadedRelease], Found], *, stage: metrics.Stage = "search", caller: str = ""
     ) -> tuple[LoadedRelease, Found]:
-        """The champion and its answer. The challenger may get the same query later, in another thread."""
+        """The champion and its answer, or those of the challenger if ``caller`` is in the share of a canary.
+
+        The other release may get the same query later, in another thread.
+        """
         roles = self._roles
+        if self.canary and roles.canary and roles.challenger and self.canary.takes(roles.canary, caller):
+            return self.canary.answer(
+                query, plan=roles.canary, champion=roles.champion, challenger=roles.challenger, stage=stage
+            )
         with metrics.timed(stage):
             answer = query(roles.champion)
         if roles.challenger is not None:
@@ -179,6 +121,20 @@ class Releases:
             versions = (roles.champion.version, challenger.version)
             self.shadow.offer(lambda: query(challenger), answer, versions=versions, share=roles.share)
         return roles.champion, answer
+
+    def answered_by(self, version: str) -> LoadedRelease:
+        """The release of an earlier answer; the champion if it is no longer in memory."""
+        roles = self._roles
+        return next((r for r in roles.releases().values() if r.version == version), roles.champion)
+
+    def judged(self, feedback: Feedback) -> None:
+        """Count a judgement in the canary, if one runs and the answer was of one of its releases."""
+        roles = self._roles
+        if self.canary and roles.canary and roles.challenger:
+            if feedback.release == roles.champion.version:
+                self.canary.judged(roles.canary, feedback, arm="champion")
+            elif feedback.release == roles.challenger.version:
+                self.canary.judged(roles.canary, feedback, arm="challenger")
 
     # ------------------------------------------------------------ changes
     def _first(self) -> _Roles:
@@ -203,6 +159,7 @@ class Releases:
         while True:
             time.sleep(LOOK_SECONDS)
             try:
+                self._end_canary()
                 if (stamp := followers.stamp(self.state)) != self._attempt.stamp:
                     self._attempt = _Attempt(stamp)
                 elif not self._attempt.due():
@@ -230,9 +187,29 @@ class Releases:
         if roles.previous is None and roles.champion is not before.champion:
             roles = replace(roles, previous=before.champion)
         self._roles = roles
+        if before.canary and roles.canary != before.canary:
+            canary.end(self.state, before.canary.id, "replaced", "another decision about the active release was made")
         self._report(roles, before=before)
         if roles.champion is not before.champion:
             log.info("serving %s, before %s", roles.champion.version, before.champion.version)
+
+    def _count_start(self) -> None:
+        """Report the start to a running canary."""
+        if self.canary and self._roles.canary:
+            try:
+                self.canary.started(self._roles.canary)
+            except EntityClipError as error:  # the first comparison finds the same and ends the canary
+                log.error("%s", error)
+
+    def _end_canary(self) -> None:
+        """End the canary if its time is over, or if this worker cannot load the challenger."""
+        plan = self._roles.canary
+        if self.state is None or plan is None:
+            return
+        if datetime.now(UTC) >= plan.until:
+            canary.conclude(self.state, plan)
+        elif self._roles.challenger is None and self._attempt.failures >= followers.GIVEN_UP:
+            canary.end(self.state, plan.id, "rolled back", f"a worker cannot load it: {self._attempt.failed}")
 
     def _publish(self) -> None:
         """Publish the result of the decision to the metrics and to the command that made it."""
@@ -256,14 +233,15 @@ class Releases:
         def beside(folder: Path | None) -> LoadedRelease | None:
             try:
                 return None if folder is None else self._release(folder, known)
-            except (EntityClipError, OSError) as error:
+            except Exception as error:  # as in _change
                 log.error("serving the champion only: %s", error)
                 if folder == decided.challenger:
                     self._attempt.fail(error)
                 return None
 
         champion = self._release(decided.champion, known)
-        return _Roles(champion, beside(decided.previous), beside(decided.challenger), decided.share)
+        previous, challenger = beside(decided.previous), beside(decided.challenger)
+        return _Roles(champion, previous, challenger, decided.share, decided.canary)
 
     def _release(self, folder: Path, known: dict[Path, LoadedRelease]) -> LoadedRelease:
         if folder not in known:

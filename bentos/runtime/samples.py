@@ -26,7 +26,7 @@ from entityclip.storage import private_folder
 from entityclip.storage.sqlite import open_shared
 
 if TYPE_CHECKING:
-    from bentos.runtime.releases import LoadedRelease
+    from bentos.runtime.loaded_release import LoadedRelease
 
 SECONDS = 1.0
 """Interval between two samples of a kind, per worker."""

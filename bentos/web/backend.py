@@ -18,7 +18,7 @@ from bentos.web.language import is_foreign_to
 from entityclip.schemas import EntityEntry, Evidence, Hit, Tag
 
 if TYPE_CHECKING:
-    from bentos.runtime.releases import LoadedRelease
+    from bentos.runtime.loaded_release import LoadedRelease
     from entityclip.retrieval.index import Snapshot
 
 HITS = 24

@@ -41,4 +41,7 @@ Mapping = Annotated[
 ]
 Products = Annotated[int | None, typer.Option(help="Number of products to draw, for catalog; default 300.")]
 Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write all rows and columns to a CSV file.")]
+State = Annotated[
+    Path, typer.Option(metavar="DIR", envvar="ENTITYCLIP_STATE", help="The service's state folder, WORKSPACE/.service.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
+MEMINFO = Path("/proc/meminfo")
 ALMOST_NONE = 1e6
 """A quota of more cores than any machine has is none."""
 
@@ -38,6 +39,33 @@ def memory(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int:
     ]
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([machine, *(int(limit) for limit in limits if limit is not None)])
+
+
+def available_memory(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP, meminfo: Path = MEMINFO) -> int:
+    """Bytes that can be used in addition: the machine's, or those of the process's control groups where that is less.
+
+    Cached files that can be dropped count as available.
+    """
+    rooms = [
+        limit - used + (_field(folder / "memory.stat", cached) or 0)
+        for controller, most, now, cached in (
+            ("", "memory.max", "memory.current", "inactive_file"),
+            ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        )
+        for folder in _folders(cgroups, membership, controller=controller)
+        if (limit := _number(folder / most)) is not None and (used := _number(folder / now)) is not None
+    ]
+    machine = 1024 * (_field(meminfo, "MemAvailable:") or 0)
+    return max(0, min([machine, *rooms]))
+
+
+def _field(path: Path, name: str) -> int | None:
+    """The number after ``name`` in a file with a name and a number per line."""
+    with suppress(OSError, ValueError):
+        for line in path.read_text().splitlines():
+            if line.startswith(f"{name} "):
+                return int(line.split()[1])
+    return None
 
 
 def _folders(cgroups: Path, membership: Path, *, controller: str) -> Iterator[Path]:

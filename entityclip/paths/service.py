@@ -54,6 +54,11 @@ class StateLayout:
         return self.root / "shadow.jsonl"
 
     @property
+    def canaries(self) -> Path:
+        """Every canary: its requests, the comparison, and how it ended; SQLite."""
+        return self.root / "canaries.sqlite"
+
+    @property
     def entities(self) -> Path:
         """Entities that were added, changed or removed while the service ran."""
         return self.root / "entities"

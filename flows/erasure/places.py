@@ -249,6 +249,8 @@ def drop_live(state: StateLayout, gone: Iterable[Path]) -> None:
     if now is None:
         return
     kept = {name: None for name in ("previous", "challenger") if getattr(now, name) in folders}
+    if "challenger" in kept:
+        kept["canary"] = None
     if now.champion in folders:
         active_release.put_back(state, None)
     elif kept:

@@ -15,7 +15,7 @@ from bentos.middleware.sessions import PAGES
 from bentos.web.forms import read_form
 from bentos.web.language import LANGUAGES, language_of
 from bentos.web.render import HEADERS, render, visitor_of
-from entityclip.errors import EntityClipError, WorkspaceError
+from entityclip.errors import DataError, EntityClipError, WorkspaceError
 from entityclip.paths import Layout
 from entityclip.schemas import SLICES, Approval, EvalReport, Metric, PromotionDecision, PromotionPolicy
 from flows.approve import resolve
@@ -183,13 +183,13 @@ async def page(request: Request) -> Response:
 def _page(request: Request, **problem: Any) -> Response:
     releases: ReleaseHistory = request.app.state.releases
     try:
-        facts = releases.facts()
-    except WorkspaceError as error:
+        facts, canary = releases.facts(), request.app.state.canaries.read()
+    except (WorkspaceError, DataError) as error:
         return render(request, "error.html.j2", status=503, what="no_releases", reason=str(error))
     visitor = visitor_of(request)
     may = visitor is not None and "release" in visitor.key.scopes
     common = {"problem": "", "refusal": "", "done": request.query_params.get("done", "")} | problem
-    common |= {"facts": facts, "may": may, "valued": releases.value_report("en") is not None}
+    common |= {"facts": facts, "may": may, "valued": releases.value_report("en") is not None, "canary": canary}
     return render(request, "releases.html.j2", status=422 if common["problem"] else 200, **common)
 
 

@@ -14,6 +14,7 @@ from bentos.middleware import keys
 from bentos.middleware.auth import Guard
 from bentos.middleware.body import BodyLimit
 from bentos.middleware.sessions import PAGES
+from bentos.runtime.canary_record import CanaryRecord
 from bentos.runtime.feedback import Spool
 from bentos.web.app import pages
 from bentos.web.refusals import PageErrors
@@ -76,7 +77,7 @@ def application(layout: Layout, state: StateLayout, *, keyless: bool = False, op
     site.state.accounts = Accounts(guarded)
     site.state.desk = Desk(layout, spool=Spool(state.feedback), opinions=opinions)
     site.state.model = ModelView(state)
-    site.state.releases = ReleaseHistory(layout)
+    site.state.releases, site.state.canaries = ReleaseHistory(layout), CanaryRecord(state.canaries)
     served: ASGIApp = Starlette(routes=[Route("/", _home), Mount(PAGES, site)])
     served = BodyLimit(served, limit=BODY_BYTES)
     served = Guard(served, state=guarded, keyless=keyless, max_concurrency=MAX_CONCURRENCY, needed=NEEDED)

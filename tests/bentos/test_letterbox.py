@@ -11,7 +11,7 @@ from served import Released
 from tiny import tiny_model
 
 from bentos.build.contents import lay_out
-from bentos.runtime.releases import LoadedRelease
+from bentos.runtime.loaded_release import LoadedRelease
 from entityclip.data import pairs
 from entityclip.data.image_cache import open_pictures
 from entityclip.data.images import decode

@@ -12,6 +12,7 @@ import pytest
 
 from bentos.middleware import keys
 from bentos.runtime import active_release
+from bentos.runtime.canary_record import CanaryRecord
 from bentos.runtime.feedback import Feedback, Spool
 from bentos.runtime.releases import Releases
 from bentos.runtime.samples import Samples
@@ -44,11 +45,12 @@ def use(state: StateLayout) -> list[Changes]:
     Spool(state.feedback).put(JUDGED)
     Samples(state.samples).write({"release": "v1.0.0", "script": "Han"})
     Shadow(state.shadow)._write({"same_first": True})
+    CanaryRecord(state.canaries).add("a canary", {"answered": 1})
     keys.make(state.keys, name="shop", scopes=("query",), per_minute=60, max_concurrency=1)
     changes = Changes(ChangesLayout(state.entities), fingerprint="m")
     entry = EntityEntry(entity="青いポンプ")
     changes.put(entity_id("x"), entry, pictures=[b"a picture"], keep_pictures=True, vectors={})
-    active_release._write(state, active_release.Live(champion=Path("/package")))
+    active_release.write(state, active_release.Live(champion=Path("/package")))
     return [changes]
 
 

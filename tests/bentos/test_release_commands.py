@@ -28,14 +28,31 @@ def release(state: Path, *arguments: str) -> dict[str, Any]:
 
 def test_every_command_ends_with_the_decision(tmp_path: Path, packages: tuple[str, str]) -> None:
     first, second = packages
-    assert release(tmp_path, "status") == {"decided": None, "workers": {}}
+    assert release(tmp_path, "status") == {"decided": None, "canary": None, "workers": {}}
     assert release(tmp_path, "activate", first)["decided"]["champion"] == first
     assert release(tmp_path, "activate", second)["decided"] == {
         "champion": second,
         "previous": first,
         "challenger": None,
         "share": 0.0,
+        "canary": None,
     }
     assert release(tmp_path, "rollback") == {"decided": release(tmp_path, "status")["decided"], "workers": 0}
     shadowed = release(tmp_path, "shadow", first, "--challenger", second, "--share", "0.5")["decided"]
     assert (shadowed["champion"], shadowed["challenger"], shadowed["share"]) == (first, second, 0.5)
+
+
+def test_a_canary_is_refused_with_the_reason(tmp_path: Path, packages: tuple[str, str]) -> None:
+    first, second = packages
+
+    def refusal(*arguments: str) -> str:
+        done = CliRunner().invoke(app, ["release", "canary", *arguments, "--state", str(tmp_path)])
+        assert done.exit_code == 1, done.output
+        return f"{done.output}{done.exception}"
+
+    assert "no release was activated" in refusal(second)
+    release(tmp_path, "activate", first)
+    assert "no service runs on this state folder" in refusal(second, "--for", "2h")
+    assert "--for is '2 weeks'; expected a number and a unit: 90s, 30m, 2h or 1d" in refusal(second, "--for", "2 weeks")
+    assert "no canary runs" in refusal("--stop")
+    assert "expected either the PACKAGE of the challenger, or --stop" in refusal(second, "--stop")

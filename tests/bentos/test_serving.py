@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -17,7 +18,8 @@ from tiny import tiny_picture
 from bentos.build.smoke_test import serving
 from bentos.client import Client, ServiceError
 from bentos.middleware import keys
-from bentos.runtime import active_release
+from bentos.runtime import active_release, canary, followers
+from bentos.runtime.canary_record import CanaryRecord
 from bentos.runtime.feedback import Spool
 from entityclip.paths import StateLayout
 from entityclip.schemas import EntityEntry
@@ -163,6 +165,33 @@ def test_switch_and_rollback_fail_no_request(url, key, state, other_package):
         thread.join()
     assert not failures
     assert set(seen) == {"v1.0.0", "v1.1.0"}
+
+
+def test_canary_of_a_release_that_knows_nothing_is_rolled_back_without_a_failed_request(
+    url, state, package, other_package
+):
+    followers.carry_out(state, lambda: active_release.switch(state, package.root))
+    made = {
+        key.split("_")[1]: key for key in (keys.make(state.keys, name="caller", per_minute=10**6) for _ in range(4))
+    }
+    time.sleep(keys.LOOK_SECONDS + 0.2)
+    usual = {"duration": timedelta(hours=1), "min_requests": 1}
+    report, workers = canary.start(state, other_package, callers=list(made), share=0.5, **usual)
+    assert workers == 2
+    for caller, key in made.items():  # a new connection may come to the other worker
+        versions = {Client(url, key=key).search("KX-RED").release for _ in range(4)}
+        assert versions == {"v1.1.0" if caller in report.callers else "v1.0.0"}
+    record, caller = CanaryRecord(state.canaries), made[report.callers[0]]
+    with Client(url, key=caller) as service:
+        for _ in range(200):
+            service.tag(jpeg("red"))
+            if record.read().outcome is not None:
+                break
+        until = time.monotonic() + 60
+        while service.search("KX-RED").release != "v1.0.0":
+            assert time.monotonic() < until
+    assert (record.read().outcome, record.read().reason.partition(":")[0]) == ("rolled back", "unknown")
+    assert active_release.read(state) == active_release.Live(champion=package.root)
 
 
 def test_metrics_of_all_workers_are_counted_together(url, key, service):

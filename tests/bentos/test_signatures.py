@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from bentos.runtime import active_release, followers
 from bentos.runtime.active_release import Live
 from bentos.runtime.manifest import seal
 from entityclip.cli import app
@@ -133,3 +134,12 @@ def test_a_package_lists_what_it_was_made_of(package: PackageLayout) -> None:
     pins = [line.split()[0].partition("==") for line in package.requirements.read_text().splitlines()]
     assert found == {name: version for name, _, version in pins}
     assert {"bentoml", "torch", "pyarrow"} <= found.keys()
+
+
+def test_an_unsigned_challenger_gets_no_caller(copy, other_package, state, team) -> None:
+    Live(champion=copy.root).write(state.live)
+    worker = followers.Status(state)  # its lock tells that a service runs
+    worker.write(followers.Follower(seen=None, release="v1.0.0"))
+    status, output = release("canary", other_package, "--state", state.root)
+    assert (status, "not signed" in output) == (1, True), output
+    assert active_release.read(state) == Live(champion=copy.root)

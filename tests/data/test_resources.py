@@ -61,3 +61,21 @@ def test_rubbish_is_no_quota(tmp_path, rubbish):
     cores, memory = counted(tmp_path, "rubbish\n::\n0::/\n")
     assert 1 <= cores <= ALL
     assert memory == MACHINE or rubbish == "1 2 3 4"
+
+
+def test_available_memory_is_what_the_tightest_group_leaves(tmp_path):
+    (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:    8000 kB\n")
+    (tmp_path / "membership").write_text("0::/pod\n")
+
+    def available() -> int:
+        return resources.available_memory(tmp_path, tmp_path / "membership", tmp_path / "meminfo")
+
+    assert available() == 8000 * 1024
+    group(tmp_path, cgroup__controllers="cpu memory")
+    group(tmp_path / "pod", memory__max="5000", memory__current="4000", memory__stat="anon 1\ninactive_file 700\n")
+    assert available() == 1700
+    group(tmp_path / "pod", memory__max="max")
+    assert available() == 8000 * 1024
+    group(tmp_path / "pod", memory__max="5000", memory__current="6000", memory__stat="")
+    assert available() == 0
+    assert resources.available_memory() > 0

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from bentos.runtime import active_release
-from bentos.runtime.releases import LoadedRelease
+from bentos.runtime.loaded_release import LoadedRelease
 from entityclip.errors import DataError
 from entityclip.paths import PackageLayout, StateLayout
 

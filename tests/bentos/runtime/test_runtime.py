@@ -12,8 +12,8 @@ from bentos.build.contents import lay_out
 from bentos.build.package import build
 from bentos.build.smoke_test import TOLERANCE, serving
 from bentos.client import Client
+from bentos.runtime.loaded_release import LoadedRelease
 from bentos.runtime.manifest import seal
-from bentos.runtime.releases import LoadedRelease
 from entityclip.errors import CheckpointError, ConfigError
 from entityclip.model import onnx_runtime
 from entityclip.paths import Layout, PackageLayout, StoreLayout

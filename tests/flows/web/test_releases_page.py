@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Self
 
 import pytest
@@ -11,6 +11,7 @@ from reviewers import FROM_BROWSER, Person, make_key
 from starlette.testclient import TestClient
 
 from bentos.middleware import keys
+from bentos.runtime.canary_record import CanaryRecord, CanaryReport
 from entityclip.paths import CheckpointLayout, DataLayout, Layout
 from entityclip.schemas import Approval, EvalReport, Gain, Metric, PromotionDecision
 from flows.approve import request_approval
@@ -132,3 +133,17 @@ def test_a_request_expires_and_the_release_in_service_is_always_compared(
 def test_a_folder_that_is_no_repository_has_no_releases(tmp_path: object, layout: Layout) -> None:
     page = TestClient(application(layout, layout.service, keyless=True), **FROM_BROWSER).get("/ui/releases").text
     assert "No release has been in service yet" in page
+
+
+def test_the_page_shows_how_a_canary_ended(layout: Layout) -> None:
+    record, now = CanaryRecord(layout.service.canaries), datetime.now(UTC)
+    canary = {"id": "c", "began": now, "until": now, "champion": "v1.0.0", "challenger": "v1.1.0", "package": "p"}
+    record.begin(CanaryReport(**canary, share=0.1, callers=("shop",)))
+    client = TestClient(application(layout, layout.service, keyless=True), **FROM_BROWSER)
+    assert "A canary of v1.1.0 runs until" in client.get("/ui/releases").text
+    record.add("c", {"failed": 9})
+    record.end("c", "rolled back", "errors: 9 of 9")
+    page = client.get("/ui/releases").text
+    assert "The canary of v1.1.0 was rolled back" in page
+    assert "after 9 requests" in page
+    assert "errors: 9 of 9" in page
