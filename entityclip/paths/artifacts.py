@@ -200,6 +200,11 @@ class RunLayout:
         return CheckpointLayout(self.root / "checkpoint")
 
     @property
+    def teacher(self) -> CheckpointLayout:
+        """With a distillation: the trained model that the final checkpoint's image tower learned from."""
+        return CheckpointLayout(self.root / "teacher")
+
+    @property
     def resume(self) -> Path:
         """Resume state: weights, optimizer moments, position; safetensors, deleted when the run is complete."""
         return self.root / "resume.safetensors"

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError
 
+from entityclip.architectures import Architecture, portable
 from entityclip.data.cache_key import Inputs
 from entityclip.data.pairs import sources_hash
 from entityclip.data.preprocessing import Augmentation, Preprocessing
@@ -79,6 +80,45 @@ class Adaptation(Record):
     )
 
 
+class Distillation(Record):
+    """A smaller image tower that learns to see as a trained one does; texts, tokenizer and joint space stay."""
+
+    architecture: Architecture | None = Field(
+        default=None, description="Whose image tower the student has; null: the teacher's, for smaller pictures."
+    )
+    image_weights: str | None = Field(
+        default=None,
+        min_length=1,
+        description="First weights of another architecture's image tower: name of a backbone, or a file or folder; "
+        "null: at random. The teacher's own architecture starts from the teacher's weights.",
+    )
+    size: int | None = Field(
+        default=None, ge=8, description="Side of the student's pictures, pixels; null: half of the teacher's."
+    )
+    minutes: float = Field(default=5.0, gt=0, description="For learning, after the teacher has seen every view.")
+    pictures: int = Field(default=8000, ge=1, description="Training pictures that are looked at, at most.")
+    views: int = Field(default=6, ge=1, description="Variations of each picture, the same for both.")
+    batch: int = Field(default=64, ge=2, description="Pictures in a step.")
+    learning_rate: float = Field(default=2e-3, gt=0, description="Highest learning rate (AdamW).")
+    relation: float = Field(
+        default=0.1, ge=0, description="Weight of the term on similarities to other pictures, beside the cosine's 1."
+    )
+
+    def size_of(self, teacher: Preprocessing) -> int:
+        """Side of the student's pictures, pixels."""
+        return self.size or teacher.size // 2
+
+    def portable(self) -> Distillation:
+        """The same without a path of this machine."""
+        architecture, weights = self.architecture, self.image_weights
+        return self.model_copy(
+            update={
+                "architecture": None if architecture is None else portable(architecture),
+                "image_weights": None if weights is None else Path(weights).name,
+            }
+        )
+
+
 class TrainConfig(Record):
     """Everything that decides what a training run computes."""
 
@@ -124,6 +164,9 @@ class TrainConfig(Record):
     small_size: int = Field(default=64, ge=8, description="Side of the smaller pictures, pixels.")
     keep: Literal["last", "best"] = Field(
         default="last", description="Weights of the last epoch, or of the one with the lowest validation loss."
+    )
+    distillation: Distillation | None = Field(
+        default=None, description="After training, a smaller image tower learns from the model and takes its place."
     )
     mask_names: bool = Field(default=True, description="Mask an entity's names in the explanations trained on.")
     seed: int = Field(default=0, ge=0)
@@ -194,8 +237,9 @@ class TrainConfig(Record):
 
     def portable(self) -> TrainConfig:
         """The same without a path of this machine, as the card and the name of the run hold it."""
+        student = None if self.distillation is None else self.distillation.portable()
         return self.with_towers(self.model.towers.portable()).model_copy(
-            update={"tokenisation": self.tokenisation.portable()}
+            update={"tokenisation": self.tokenisation.portable(), "distillation": student}
         )
 
 
@@ -253,8 +297,10 @@ def run_key(config: TrainConfig, *, data_hash: str) -> str:
 def _local_files(config: TrainConfig) -> Iterator[tuple[str, Path]]:
     """What the config names by path, or as a backbone: other content is another run, another place is not."""
     towers = config.model.towers
-    folders = {"text_folder": towers.text_folder, "tokenisation.folder": config.tokenisation.folder}
-    for setting, named in (towers.first_weights | folders).items():
+    others = {"text_folder": towers.text_folder, "tokenisation.folder": config.tokenisation.folder}
+    if config.distillation is not None:
+        others["distillation.image_weights"] = config.distillation.image_weights
+    for setting, named in (towers.first_weights | others).items():
         path = weights_path(named) if named in BACKBONES else Path(named or "")
         if named and path.exists():
             files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]

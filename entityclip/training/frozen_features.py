@@ -47,15 +47,15 @@ class Views:
 
     def pictures(self, squares: torch.Tensor, *, rows: np.ndarray, view: int, device: torch.device) -> torch.Tensor:
         """(B, 3, S, S) uint8 squares of these rows -> (B, 3, size, size) normalised, as this view shows them."""
-        still = Augmentation(crop=1, rotate=0, flip=False, light=0, saturation=0)
-        draws = torch.stack([_draws(view, int(row)) for row in rows])
-        varied = augment(
-            squares.to(device),
-            draws.to(device),
-            size=self.preprocessing.size,
-            config=self.augmentation if view else still,
-        )
+        varied = self.varied(squares.to(device), rows=rows, view=view)
         return self.preprocessing.normalise(varied).contiguous(memory_format=torch.channels_last)
+
+    def varied(self, squares: torch.Tensor, *, rows: np.ndarray, view: int) -> torch.Tensor:
+        """(B, 3, S, S) uint8 squares of these rows -> (B, 3, size, size) in 0..255, as this view shows them."""
+        still = Augmentation(crop=1, rotate=0, flip=False, light=0, saturation=0)
+        draws = torch.stack([_draws(view, int(row)) for row in rows]).to(squares.device)
+        how = self.augmentation if view else still
+        return augment(squares, draws, size=self.preprocessing.size, config=how)
 
 
 def _draws(view: int, row: int) -> torch.Tensor:

@@ -17,7 +17,7 @@ from entityclip.data.pairs import read_frame
 from entityclip.data.text import Tokenizer
 from entityclip.model import checkpoint
 from entityclip.model.checkpoint_card import CheckpointCard, read_card
-from entityclip.paths import DataLayout, DecodedLayout, RunLayout
+from entityclip.paths import CheckpointLayout, DataLayout, DecodedLayout, RunLayout
 from entityclip.schemas import Split
 from entityclip.training import batches, resume_state
 from entityclip.training.batches import TrainingSet
@@ -27,6 +27,7 @@ from entityclip.training.compiled_blocks import keep_kernels
 from entityclip.training.config import TIMES, TrainConfig, code_hash, first_weights, versions
 from entityclip.training.cuda_graphs import obstacle
 from entityclip.training.devices import join
+from entityclip.training.distillation import distil
 from entityclip.training.feeding import feed, shortage
 from entityclip.training.interpolation import interpolate, keep_start
 from entityclip.training.step import TrainingJob
@@ -70,10 +71,36 @@ def fit(
     processes = join(config)
     if run.checkpoint.card.is_file():
         return read_card(run.checkpoint)
+    trained = _trained(config, run)
+    if not trained.card.is_file():
+        cache = decoded or run.decoded
+        _fit(config, data, run, data_hash=data_hash, cache=cache, report=report, progress=progress)
+    if config.distillation is not None and processes.is_main_process:
+        teacher, how = checkpoint.load(trained, device=config.device), config.distillation
+        distil(teacher, data, config=how, to=run.checkpoint, seed=config.seed, progress=progress)
+    processes.wait_for_everyone()
+    return read_card(run.checkpoint)
+
+
+def _trained(config: TrainConfig, run: RunLayout) -> CheckpointLayout:
+    """Where the trained model goes: with a distillation, it is not yet the final one."""
+    return run.checkpoint if config.distillation is None else run.teacher
+
+
+def _fit(
+    config: TrainConfig,
+    data: DataLayout,
+    run: RunLayout,
+    *,
+    data_hash: str,
+    cache: DecodedLayout,
+    report: Report,
+    progress: bool,
+) -> None:
+    """Train until the trained model's checkpoint is complete."""
+    processes = join(config)
     started, first = time.monotonic(), processes.is_main_process
     show = progress and first
-
-    cache = decoded or run.decoded
     training = _read(config, data, "train", side=config.kept_side, cache=cache, progress=show)
     if config.siblings:
         training = batches.with_siblings(training, data)
@@ -102,7 +129,6 @@ def fit(
         metrics["seconds"] = time.monotonic() - started
         _keep(config, job, weights, run=run, data_hash=data_hash, metrics=metrics)
     job.accelerator.wait_for_everyone()
-    return read_card(run.checkpoint)
 
 
 def _notes(config: TrainConfig, plan: str, *, processes: int) -> Iterator[str]:
@@ -202,7 +228,7 @@ def _keep(
 ) -> None:
     """Write the checkpoint; what a killed run would have gone on from is not needed any more."""
     checkpoint.save(
-        run.checkpoint,
+        _trained(config, run),
         job.model,
         weights=weights,
         first_weights=first_weights(config),
