@@ -9,6 +9,9 @@ the square is normalised and becomes a unit vector. The three alternate in every
 the rounds, speed-ups are medians of the ratios within a round. ``instructions`` are the processor's for int8: figures
 and decisions hold for them (``benchmarks/avx2.py`` hides the newer ones). Megabytes are those of the
 encoders' files; for torch, of the whole checkpoint.
+With --distil, a student for pictures of so many pixels learns from the model for --distil-minutes:
+``distilled_speedup`` is against its teacher, both on ONNX Runtime fp32, and ``distilled_loss`` the largest loss in
+points over all queries and the slices, each with its own index and calibration.
 Without --checkpoint, the demo preset is first trained on the built-in catalogue for --minutes.
 """
 
@@ -36,7 +39,7 @@ from entityclip.data.images import decode
 from entityclip.data.ingest import ingest
 from entityclip.data.sources.catalog import CatalogSource
 from entityclip.evaluation.calibrate import calibrate
-from entityclip.evaluation.compression import decide_runtime
+from entityclip.evaluation.compression import compare_student, decide_runtime
 from entityclip.evaluation.onnx_export import EXPORTED, LIBRARIES, export
 from entityclip.explanations import SourceWriter, explain
 from entityclip.model import checkpoint
@@ -45,6 +48,7 @@ from entityclip.model.onnx_runtime import TOWERS, ExportCard, on
 from entityclip.paths import CheckpointLayout, DataLayout, ExportedLayout, Layout
 from entityclip.schemas import CompressionPolicy, ExportedRuntime, OpenSplit
 from entityclip.training import presets
+from entityclip.training.distillation import distil
 from entityclip.training.trainer import fit
 
 PICTURES = 32
@@ -81,33 +85,68 @@ def squares_of(model: LoadedModel, data: DataLayout, split: OpenSplit) -> list[n
     return [model.card.preprocessing.square(decode(row["image"]["bytes"])) for row, _ in zip(rows, range(PICTURES))]  # noqa: B905
 
 
-def timed(models: dict[str, LoadedModel], squares: list[np.ndarray], *, rounds: int) -> dict[str, list[float]]:
+def timed(
+    models: dict[str, LoadedModel], squares: dict[str, list[np.ndarray]], *, rounds: int
+) -> dict[str, list[float]]:
     """Milliseconds of one picture, every model once a round, each in turn the first; the first rounds are forgotten."""
     found: dict[str, list[float]] = {name: [] for name in models}
     names, warmup = list(models), 20
     for number in range(warmup + rounds):
-        square, first = squares[number % len(squares)], number % len(names)
+        first = number % len(names)
         for name in names[first:] + names[:first]:
+            square = squares[name][number % len(squares[name])]
             started = time.perf_counter()
             models[name].embed_squares([square])
             found[name].append(1000 * (time.perf_counter() - started))
     return {name: each[warmup:] for name, each in found.items()}
 
 
+EVERYTHING = CompressionPolicy(runtimes=EXPORTED, budget=100)
+"""With a budget of 100 points every runtime is kept, so that it can be timed."""
+
+
+def student_of(model: LoadedModel, data: DataLayout, folder: Path, *, config: training.Distillation) -> LoadedModel:
+    """A calibrated student of the model, on PyTorch, with its towers exported beside it."""
+    layout = CheckpointLayout(folder)
+    distil(model, data, config=config, to=layout, progress=False)
+    calibrate(checkpoint.load(layout), data).write(layout.card)
+    student = checkpoint.load(layout)
+    export(student, data, to=layout.exported, policy=EVERYTHING)
+    return student
+
+
 def measured(
-    source: CheckpointLayout, data: DataLayout, target: ExportedLayout, *, split: OpenSplit, budget: float, rounds: int
+    source: CheckpointLayout,
+    data: DataLayout,
+    target: ExportedLayout,
+    *,
+    split: OpenSplit,
+    budget: float,
+    rounds: int,
+    student: training.Distillation | None,
 ) -> dict[str, Any]:
-    """Export, measure recall, time. With a budget of 100 points every runtime is kept, so that it can be timed."""
+    """Export, measure recall, time."""
     model = checkpoint.load(source)
-    everything = CompressionPolicy(runtimes=EXPORTED, budget=100)
-    card = export(model, data, to=target, policy=everything, split=split)
-    torch.set_num_threads(1)
+    card = export(model, data, to=target, policy=EVERYTHING, split=split)
     models: dict[str, LoadedModel] = {"torch": model} | {name: on(name, model, target) for name in EXPORTED}
-    times = timed(models, squares_of(model, data, split), rounds=rounds)
+    answer: dict[str, Any] = {}
+    if student is not None:
+        distilled = student_of(model, data, target.root / "student", config=student)
+        assert distilled.place is not None
+        models["distilled"] = on("onnx", distilled, distilled.place.exported)
+        ours, theirs = (found.by_slice for found in compare_student(distilled, model, data, split=split))
+        answer |= {"distilled_loss": round(max(theirs[part] - ours[part] for part in theirs), 2), "student_r1": ours}
+        answer |= {"student": student.model_dump(), "steps": distilled.card.metrics["steps"]}
+    torch.set_num_threads(1)
+    times = timed(models, {name: squares_of(each, data, split) for name, each in models.items()}, rounds=rounds)
+    if "distilled" in times:
+        pairs_of_times = zip(times["onnx"], student_times := times.pop("distilled"), strict=True)
+        answer["distilled_speedup"] = round(median(a / b for a, b in pairs_of_times), 2)
+        answer["student_ms"] = round(median(student_times), 3)
     ratio = {name: median(a / b for a, b in zip(times["torch"], times[name], strict=True)) for name in EXPORTED}
     files = {"torch": [source.weights]} | {n: [target.tower(tower, runtime=n) for tower in TOWERS] for n in EXPORTED}
     torchs, int8 = card.recall["torch"], card.recall["onnx-int8"]
-    return {
+    return answer | {
         "int8_loss": round(max(torchs[part] - int8[part] for part in torchs), 2),
         "int8_speedup": round(ratio["onnx-int8"], 2),
         "onnx_speedup": round(ratio["onnx"], 2),
@@ -143,7 +182,11 @@ def main(
     minutes: Annotated[float, typer.Option(min=0.1, help="Without --checkpoint: how long to train.")] = 4.0,
     split: Annotated[OpenSplit, typer.Option(help="Whose pictures are the queries.")] = "test",
     budget: Annotated[float, typer.Option(min=0, max=100, help="Points of R@1 that a runtime may lose.")] = 1.0,
-    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds of the three.")] = 500,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds of all.")] = 500,
+    distil_size: Annotated[
+        int | None, typer.Option("--distil", min=8, help="Also a student for pictures of this side, pixels.")
+    ] = None,
+    distil_minutes: Annotated[float, typer.Option(min=0.01, help="With --distil: how long it learns.")] = 8.0,
     as_json: Annotated[bool, typer.Option("--json", help="Only the JSON object.")] = False,
 ) -> None:
     """Time the three and print one JSON object, last."""
@@ -159,7 +202,8 @@ def main(
             typer.echo(f"no --checkpoint: training the demo preset for about {minutes:g} minutes first", err=True)
             source, pictures = trained(layout, minutes=minutes)
         target = ExportedLayout(Path(folder) / "onnx")
-        answer = measured(source, pictures, target, split=split, budget=budget, rounds=rounds)
+        student = training.Distillation(size=distil_size, minutes=distil_minutes) if distil_size else None
+        answer = measured(source, pictures, target, split=split, budget=budget, rounds=rounds, student=student)
     answer |= {"threads": 1, "rounds": rounds, "peak_gib": peak_gib()}
     if not as_json:
         for name, found in answer["runtimes"].items():

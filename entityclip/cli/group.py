@@ -15,7 +15,7 @@ REFUSED, BUSY = 1, 3
 
 PANELS = {
     "Pipeline": "init run up down doctor history rollback approve collect forget monitor feedback deploy notify",
-    "Single stages": "ingest explain audit score gate-report train calibrate evaluate export ablate seeds tune "
+    "Single stages": "ingest explain audit score gate-report train calibrate evaluate export distil ablate seeds tune "
     "backbones",
     "Review and search": "review annotate search tag read value-report",
     "Service": "serve keys release",

@@ -29,7 +29,7 @@ from entityclip.model.checkpoint import LoadedModel
 from entityclip.model.onnx_runtime import TOWERS, ExportCard, Parity, opened
 from entityclip.paths import DataLayout, ExportedLayout
 from entityclip.retrieval.index import EntityIndex, PictureIndex
-from entityclip.schemas import SLICES, CompressionPolicy, PromotionPolicy, RuntimeChange, RuntimeDecision
+from entityclip.schemas import SLICES, CompressionPolicy, OpenSplit, PromotionPolicy, RuntimeChange, RuntimeDecision
 
 COMPARED = 64
 """Pictures and texts on which the vectors of exported towers are compared with PyTorch's."""
@@ -109,6 +109,29 @@ def _parity(torchs: np.ndarray, others: np.ndarray, *, tower: str) -> Parity:
         raise CheckpointError(f"the vectors of the {tower} tower are not finite")
     cosine = float((torchs * others).sum(axis=1).min())
     return Parity(largest=float(np.abs(torchs - others).max()), cosine=cosine, rows=len(torchs))
+
+
+def compare_student(
+    student: LoadedModel, teacher: LoadedModel, data: DataLayout, *, split: OpenSplit, progress: bool = False
+) -> tuple[RuntimeRecall, RuntimeRecall]:
+    """What both find on the same queries, each with an index of its own.
+
+    Args:
+        student: A calibrated model with the joint width of ``teacher``.
+        teacher: What it learned from.
+        data: The data version.
+        split: Whose pictures are the queries.
+        progress: Show bars.
+
+    Raises:
+        DataError: The split holds no picture.
+    """
+
+    def found(model: LoadedModel) -> RuntimeRecall:
+        known, queries = (PictureIndex.build(model, data, split=s, progress=progress) for s in ("train", split))
+        return RuntimeRecall.of(EntityIndex.build(model, data, pictures=known, progress=progress), queries)
+
+    return found(student), found(teacher)
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,7 +30,8 @@ from entityclip.model.checkpoint import LoadedModel
 from entityclip.model.checkpoint_card import CheckpointCard
 from entityclip.model.entityclip import EntityCLIP
 from entityclip.paths import CheckpointLayout, DataLayout
-from entityclip.training.config import Distillation, code_hash, versions
+from entityclip.training.config import code_hash, versions
+from entityclip.training.distillation_config import Distillation
 from entityclip.training.frozen_features import CHUNK, Views
 
 log = logging.getLogger("entityclip.compression")
@@ -225,7 +226,7 @@ def learn(
     rng: np.random.Generator,
     progress: bool = True,
 ) -> dict[str, float]:
-    """Train the student's image tower for the config's minutes; the last terms of the loss, and the steps.
+    """Train the student's image tower for the config's minutes or steps; the last terms of the loss, and the steps.
 
     Args:
         student: Its image tower learns in place.
@@ -233,19 +234,25 @@ def learn(
         config: For how long, how fast, and the weight of the relations.
         scale: The teacher's factor of similarities.
         rng: Draws pictures and views.
-        progress: Show a bar of the seconds.
+        progress: Show a bar.
+
+    Raises:
+        TrainingError: The loss is not finite in the end.
     """
     tower, device = student.model.visual, student.device
     optimizer = torch.optim.AdamW(tower.parameters(), lr=config.learning_rate, weight_decay=DECAY)
     count, views = seen.vectors.shape[:2]
-    started, budget, step, terms = time.monotonic(), 60 * config.minutes, 0, {}
+    started, seconds = time.monotonic(), 60 * config.minutes
+    total, unit = (round(seconds), "s") if config.steps is None else (config.steps, "step")
+
+    def progress_made(step: int) -> float:
+        return (time.monotonic() - started) / seconds if config.steps is None else step / config.steps
+
     tower.train()
-    bar = tqdm(total=round(budget), desc="student", unit="s", disable=not progress)
-    while (passed := time.monotonic() - started) < budget or step == 0:
+    bar, step, terms = tqdm(total=total, desc="student", unit=unit, disable=not progress), 0, {}
+    while (done := progress_made(step)) < 1 or step == 0:
         for group in optimizer.param_groups:
-            group["lr"] = (
-                config.learning_rate * min(1, (step + 1) / WARMUP) * (1 + math.cos(math.pi * passed / budget)) / 2
-            )
+            group["lr"] = config.learning_rate * min(1, (step + 1) / WARMUP) * (1 + math.cos(math.pi * done)) / 2
         rows, drawn = rng.integers(count, size=config.batch), rng.integers(views, size=config.batch)
         squares = torch.from_numpy(seen.squares[rows, drawn]).to(device)
         shown = student.card.preprocessing.normalise(squares).contiguous(memory_format=torch.channels_last)
@@ -256,7 +263,7 @@ def learn(
         (terms["cosine"] + config.relation * terms["relation"]).backward()
         optimizer.step()
         step += 1
-        bar.update(round(min(budget, time.monotonic() - started)) - bar.n)
+        bar.update(round(min(1, progress_made(step)) * total) - bar.n)
     bar.close()
     tower.eval()
     found = {name: float(value.detach()) for name, value in terms.items()}

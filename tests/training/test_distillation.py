@@ -17,11 +17,11 @@ from entityclip.model import checkpoint
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.paths import CheckpointLayout, DataLayout, RunLayout
 from entityclip.training import presets
-from entityclip.training.config import Distillation
 from entityclip.training.distillation import distil, student_of
+from entityclip.training.distillation_config import Distillation
 from entityclip.training.trainer import fit, silent
 
-SHORT = Distillation(minutes=0.04, views=2, batch=8)
+SHORT = Distillation(steps=120, views=2, batch=8, learning_rate=5e-3)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
 
 
 def seen(model: LoadedModel) -> np.ndarray:
-    return model.embed_images([tiny_picture(colour, 1) for colour in ("red", "green", "blue", "black")])
+    return model.embed_images([tiny_picture(colour, 1) for colour in ("red", "green", "blue")])
 
 
 def test_a_student_of_half_the_size_comes_nearer_to_its_teacher_and_reads_the_same(
@@ -98,6 +98,6 @@ def test_a_run_with_a_distillation_ends_with_the_student_and_goes_on_behind_its_
     assert checkpoint.load(run.checkpoint).card.preprocessing.size == 32
     assert checkpoint.load(run.teacher).card.preprocessing.size == 64
     run.checkpoint.card.unlink()  # killed while the student learned
-    assert trained() != first  # the clock decides how many steps there are
+    assert trained() == first
     assert run.teacher.card.read_bytes() == teacher
     assert trained() == checkpoint.load(run.checkpoint).card.fingerprint  # a third time nothing is done
