@@ -206,7 +206,7 @@ class EntityClip:
         release = self.releases.champion
         with explained():
             put = release.predictor.put_entity(
-                EntityEntry(**entry), images, entity_id=entity_id, keep_pictures=keep_pictures
+                EntityEntry(**entry), images, entity_id=entity_id, keep_pictures=keep_pictures, key=caller.get()
             )
         return EntityAnswer(release=release.version, entity_id=put)
 
@@ -215,7 +215,7 @@ class EntityClip:
         """Remove an entity and its pictures, including an entity that came with the release."""
         release = self.releases.champion
         with explained():
-            release.predictor.remove_entity(entity_id)
+            release.predictor.remove_entity(entity_id, key=caller.get())
         return EntityAnswer(release=release.version, entity_id=entity_id)
 
     @bentoml.api(input_spec=FeedbackRequest)

@@ -1,7 +1,7 @@
-"""Ingests feedback: judgements of users move from the service's spool into the workspace, and from there into the data.
+"""Ingests feedback: what users judged and which products they changed comes from the service into the workspace.
 
 Run it by hand with ``entityclip feedback --workspace DIR``; for the schedule see ``prefect.yaml``. The next retraining
-reads ``feedback/`` after its source; such rows have the source ``feedback``.
+reads ``feedback/`` after its source; such rows have the source ``feedback`` or ``service``.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,12 +20,14 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import Field, ValidationError
 
 from bentos import settings
+from bentos.middleware import keys
 from bentos.runtime.feedback import Spool
 from entityclip.data import pairs
-from entityclip.data.sources.with_feedback import FEEDBACK
+from entityclip.data.sources.service_products import SERVICE, ServiceProducts
+from entityclip.data.sources.with_feedback import FEEDBACK, RETURNED
 from entityclip.errors import DataError, faults
 from entityclip.monitoring.feedback import Intake, JudgedRow, accepted_images, agreement
-from entityclip.paths import Layout, StateLayout
+from entityclip.paths import ChangesLayout, FeedbackLayout, Layout, StateLayout
 from entityclip.schemas import Record
 from entityclip.settings import read_config
 from entityclip.storage import (
@@ -37,6 +40,7 @@ from entityclip.storage import (
     write_table,
 )
 from flows.platform.telemetry import observed
+from flows.steps.service_products import Copied, Names, copy_products
 from flows.workspace.dvc_hashes import pointer_hash
 from flows.workspace.dvc_remote import bring, push
 from flows.workspace.repository import Repository, exclusive
@@ -49,7 +53,8 @@ class Gathered(Record):
     taken: int = Field(description="Judgements that were new.")
     unusable: dict[str, int] = Field(description="Reason why judgements give no picture -> how many.")
     pictures: int = Field(description="Accepted pictures in total.")
-    waiting: int = Field(description="Accepted pictures that are not in the data yet.")
+    products: Copied = Field(default=Copied(), description="Products that were changed in service since the last run.")
+    waiting: int = Field(description="Accepted pictures, those of products included, that are not in the data yet.")
 
 
 @flow(name="feedback", log_prints=True)
@@ -63,40 +68,56 @@ def feedback(workspace: Path = Path("build/workspace"), state: Path | None = Non
     layout = Layout(workspace.resolve())
     served = StateLayout(state) if state else settings.state() or layout.service
     with observed(layout, "feedback") as run:
-        gathered = ingest_feedback(layout, Spool(served.feedback))
+        gathered = ingest_feedback(layout, served)
         publish(layout, gathered)
         run.figures[("pictures", "all")] = gathered.pictures
         run.figures[("pictures", "waiting")] = gathered.waiting
     return gathered
 
 
+def ingest_what_returned(layout: Layout) -> None:
+    """Ingest before a retraining, where the service's state folder is on this machine."""
+    state = settings.state() or layout.service
+    if state.feedback.exists() or ChangesLayout(state.entities).database.exists():
+        ingest_feedback(layout, state)
+
+
 @task(cache_policy=NO_CACHE)
-def ingest_feedback(layout: Layout, spool: Spool) -> Gathered:
-    """Move the spool to ``feedback/``, commit and push it, and only then clear the spool.
+def ingest_feedback(layout: Layout, state: StateLayout) -> Gathered:
+    """Copy spool and changed products to ``feedback/``, commit and push it, and only then clear the spool.
 
     Raises:
-        DataError: The spool, the data or ``feedback/judged.csv`` are damaged.
+        DataError: The spool, the service's products, the data or a file of ``feedback/`` are damaged.
         WorkspaceError: Git, DVC or the remote refused; the spool keeps everything, run again to complete.
     """
+    spool, names = Spool(state.feedback), Names({key.id: key.name for key in keys.read(state.keys)})
     with exclusive(layout):
         _bring_back(layout)
         folder, policy = layout.feedback, read_config(layout.config).feedback
         before = read_judged(folder.judged)
-        pictures = own_pictures(layout)
-        new, last = _judged(layout, spool, Intake(before, _entities(layout), pictures, policy=policy))
-        table = accepted_images([*before, *new], policy=policy, own=len(pictures))
+        own, entities = own_pictures(layout), _entity_names(layout)
+        copied = Copied()
+        if policy.products:
+            copied = copy_products(layout, state, policy=policy, names=names, entities=entities, pictures=own)
+        products = ServiceProducts(folder)
+        pictures = own | {row.picture: row.entity_id for row in products.pictures}
+        new, last = _judged(layout, spool, Intake(before, _nameable(entities, products), pictures, policy=policy))
+        table = accepted_images([*before, *new], policy=policy, own=len(own), names=names)
         if new:
             write_table(folder.judged, pd.DataFrame([row.model_dump() for row in (*before, *new)]), mode=PRIVATE_FILE)
             _write(folder.table, table)
         if folder.root.exists():
+            _drop_unnamed(folder, [row.picture for row in (*before, *new)] + [row.picture for row in products.pictures])
             _close_folders(layout)
-            _version(layout, message=f"Feedback: {len(new)} judgements, {len(table)} pictures")
+            message = f"Feedback: {len(new)} judgements, {len(table)} pictures"
+            _version(layout, message="\n\n".join(filter(None, (message, copied.sentence))))
         spool.drop(until=last)
     return Gathered(
         taken=len(new),
         unusable=Counter(row.unusable for row in new if row.unusable),
         pictures=len(table),
-        waiting=_waiting(layout, table),
+        products=copied,
+        waiting=_waiting(layout, table, products),
     )
 
 
@@ -114,11 +135,20 @@ def _judged(layout: Layout, spool: Spool, intake: Intake) -> tuple[list[JudgedRo
     return rows, last
 
 
-def _waiting(layout: Layout, table: pd.DataFrame) -> int:
-    """Number of pictures in the table that no data version has yet."""
+def _waiting(layout: Layout, table: pd.DataFrame, products: ServiceProducts) -> int:
+    """Number of accepted pictures that no data version has yet."""
     rows = _known(layout)
-    there = rows.loc[rows["source"] == FEEDBACK, "image_sha256"]
-    return int((~table["file"].str.removeprefix("pictures/").isin(there)).sum())
+    there = {source: set(rows.loc[rows["source"] == source, "image_sha256"]) for source in RETURNED}
+    added = {row.picture for row in products.pictures if not row.unusable}
+    return len(set(table["file"].str.removeprefix("pictures/")) - there[FEEDBACK]) + len(added - there[SERVICE])
+
+
+def _drop_unnamed(folder: FeedbackLayout, named: Iterable[str]) -> None:
+    """Delete pictures that no row names, such as those of a product that was removed."""
+    kept = set(named)
+    for path in folder.picture("x").parent.glob("*"):
+        if path.name not in kept:
+            path.unlink()
 
 
 def _bring_back(layout: Layout) -> None:
@@ -178,12 +208,22 @@ def read_judged(path: Path) -> list[JudgedRow]:
     return rows
 
 
-def _entities(layout: Layout) -> dict[str, str]:
-    """entity_id -> name of the entities that a table of pictures can refer to."""
+def _entity_names(layout: Layout) -> dict[str, str]:
+    """entity_id -> name, of the data."""
     if not layout.data.marker.exists():
         return {}
     frame = pairs.read_frame(layout.data.entities, columns=["entity_id", "entity"])
-    return {key: name for key, name in frame.itertuples(index=False) if pairs.entity_id(name) == key}
+    return dict(frame.itertuples(index=False, name=None))
+
+
+def _nameable(entities: Mapping[str, str], products: ServiceProducts) -> dict[str, str]:
+    """entity_id -> name of the entities, products included, that a table of pictures can refer to by name."""
+    named = dict(entities)
+    for product in products.products.values():
+        named.pop(product.entity_id, None)
+        if (texts := product.texts) is not None:
+            named[product.entity_id] = texts.entity
+    return {key: name for key, name in named.items() if pairs.entity_id(name) == key}
 
 
 def _known(layout: Layout) -> pd.DataFrame:
@@ -199,7 +239,7 @@ def own_pictures(layout: Layout) -> dict[str, str]:
         DataError: The data are damaged.
     """
     rows = _known(layout)
-    rows = rows[rows["source"] != FEEDBACK]
+    rows = rows[~rows["source"].isin(RETURNED)]
     return dict(zip(rows["image_sha256"], rows["entity_id"], strict=True))
 
 

@@ -84,6 +84,7 @@ def retrain(  # noqa: PLR0913 (the parameters of a deployment are flat)
 
 def _stages(layout: Layout, chosen: Callable[[], tuple[WorkspaceSource, Preset]], *, processes: int) -> Any:
     """All stages under the workspace's lock."""
+    from flows.feedback import ingest_what_returned
     from flows.platform.telemetry import observed
     from flows.steps.data import prepare_data
     from flows.steps.model import train
@@ -97,6 +98,7 @@ def _stages(layout: Layout, chosen: Callable[[], tuple[WorkspaceSource, Preset]]
             origin, settings = chosen()  # again, under the lock: another first run may have ended in between
             if settings.train.backbone:
                 print(settings.train.backbone)
+            ingest_what_returned(layout)
             causes = due(layout)
             prepared = prepare_data(layout, settings, origin)
             run.data_hash = prepared.version.data_hash

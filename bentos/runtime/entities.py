@@ -34,6 +34,7 @@ class EntityFacts(Record):
     pictures: int = Field(description="Photographs that the index holds as vectors.")
     shown: tuple[str, ...] = Field(description="pair_id of each photograph that can be shown.")
     changed: bool = Field(description="Added or changed in service, after the release.")
+    awaits_data: bool = Field(description="The data of the release lack its name or one of its photographs.")
 
 
 class Changed(Record):
@@ -65,6 +66,7 @@ def entity_facts(predictor: Predictor, thumbnails: Thumbnails, entity_id: str) -
         pictures=int(row["pictures"]),
         shown=(*_kept(thumbnails, snapshot, entity_id, number), *(_added(snapshot, number) if changed else ())),
         changed=changed,
+        awaits_data=changed and predictor.catalog.awaits_data(entity_id),
     )
 
 

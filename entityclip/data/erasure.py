@@ -26,7 +26,8 @@ from entityclip.schemas import Record
 
 Kind = Literal["entity", "picture", "text"]
 _IDS = ("entity_id", "pair_id", "image_sha256", "explanation_id")
-_NOT_ABOUT = (*_IDS, "explanation", "split", "language", "licence", "generator", "prompt_version", "reader")
+_ORIGIN = ("generator", "prompt_version", "reader", "day", "reason")
+_NOT_ABOUT = (*_IDS, "explanation", "split", "language", "licence", *_ORIGIN)
 """Columns that a text search skips; ``explanation`` is a copy from the table of explanations."""
 _NAMING = ("entity", "aliases", "caption", "text", *_IDS)
 SHORTEST = 3

@@ -136,7 +136,7 @@ def _pair(
     except ImageError as error:
         return Rejection(file=row.file, row=row.row, reason=error.reason)
     entity = roster.add(row.entity_row(), pictured=True)
-    sha256, entity_id = hashlib.sha256(stored).hexdigest(), pairs.entity_id(entity.identity)
+    sha256, entity_id = hashlib.sha256(stored).hexdigest(), entity.id
     split = own_split or draw_split(sha256, entity_id=entity_id, shares=shares)
     fixed = bool(own_split) or held_out(entity_id, shares=shares) in ("val", "test")
     groups.add(
@@ -159,7 +159,13 @@ def _pair(
         "consent": row.consent or entity.consent,
         "source": row.source or source.name,
         "row": row.row,
+        **_provenance(row),
     }
+
+
+def _provenance(row: PictureRow | EntityRow) -> dict[str, str | None]:
+    """Who, when and why; null for rows of the source itself."""
+    return {name: getattr(row.provenance, name) or None for name in ("person", "day", "reason")}
 
 
 # ---------------------------------------------------------------- entities
@@ -185,7 +191,7 @@ class _Roster:
 
         Licence and consent of a ``pictured`` row apply only to that picture, so they are not copied to the entity.
         """
-        entity_id = pairs.entity_id(row.identity)
+        entity_id = row.id
         known = self._entities.get(entity_id)
         if known is None:
             known = replace(row, explanations=())
@@ -225,7 +231,8 @@ class _Roster:
                 "language": row.language or self._source.language,
                 "licence": row.licence,
                 "consent": row.consent,
-                "source": self._source.name,
+                "source": row.source or self._source.name,
+                **_provenance(row),
             }
 
 

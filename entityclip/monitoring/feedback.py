@@ -35,6 +35,10 @@ class FeedbackPolicy(Record):
         le=1,
         description="Pictures confirmed by one API key alone, as a share of the source's own pictures.",
     )
+    products: bool = Field(
+        default=True,
+        description="Whether products that people add, change or remove in service are so in the next data version.",
+    )
     licence: str = Field(default="", description="Licence that callers grant for their pictures; the gate checks it.")
     consent: str = Field(default="", description="Consent of the people shown on them.")
 
@@ -160,8 +164,8 @@ class Intake:
         if row.entity_id not in self._entities:
             return "the data know no such entity"
         if (owner := self._pictures.get(row.picture)) is not None:
-            same = owner == row.entity_id
-            return "the data have this picture" if same else f"the data have this picture, of {self._entities[owner]}"
+            other = "" if owner == row.entity_id else f", of {self._entities.get(owner, owner)}"
+            return f"the data have this picture{other}"
         try:
             decode(picture)
         except ImageError as error:
@@ -176,20 +180,27 @@ class Intake:
 
 
 # ---------------------------------------------------------------- what they vouch for
-def accepted_images(rows: Iterable[JudgedRow], *, policy: FeedbackPolicy, own: int) -> pd.DataFrame:
+def accepted_images(
+    rows: Iterable[JudgedRow], *, policy: FeedbackPolicy, own: int, names: Mapping[str, str] | None = None
+) -> pd.DataFrame:
     """Pictures that become rows of the data, as a table that ``sources.table`` reads; all of them are trained on.
 
     A picture counts for the one entity that more callers say it shows than deny; where two entities claim it, it
     counts for neither. Of one caller's judgements about one picture and entity the last one holds. Pictures that
     one key alone confirms are bounded, the oldest first: ``max_share_per_key`` of ``own``, the number of the source's
-    own pictures, or as many as the key may bring of one entity where that is more.
+    own pictures, or as many as the key may bring of one entity where that is more. ``names`` has the names of the
+    people by their keys; each row says who confirmed the picture, when the last of them did, and how.
     """
     last = {(row.key, row.picture, row.entity_id): row for row in rows if row.picture and not row.unusable}
     votes: Counter[tuple[str, str]] = Counter()
     against: Counter[tuple[str, str]] = Counter()
     for row in last.values():
         (against if row.verdict == "wrong" else votes)[row.picture, row.entity_id] += 1
-    names = {row.entity_id: row.entity for row in last.values()}
+    known = {row.entity_id: row.entity for row in last.values()}
+    for_it: dict[tuple[str, str], list[JudgedRow]] = {}
+    for row in last.values():
+        if row.verdict != "wrong":
+            for_it.setdefault((row.picture, row.entity_id), []).append(row)
     sure = sorted(pair for pair, n in votes.items() if n >= policy.min_agreeing_keys and n > against[pair])
     claims = Counter(picture for picture, _ in sure)
     most = max(policy.max_per_entity, int(policy.max_share_per_key * own))
@@ -198,18 +209,28 @@ def accepted_images(rows: Iterable[JudgedRow], *, policy: FeedbackPolicy, own: i
         [
             {
                 "file": f"pictures/{picture}",
-                "entity": names[entity_id],
-                "caption": names[entity_id],
+                "entity": known[entity_id],
+                "caption": known[entity_id],
                 "split": "train",  # the frozen evaluation set stays as it is
                 "licence": policy.licence,
                 "consent": policy.consent,
                 "callers": votes[picture, entity_id],
+                **_provenance(for_it[picture, entity_id], names or {}),
             }
             for picture, entity_id in sure
             if claims[picture] == 1 and (picture, entity_id) not in beyond
         ],
-        columns=["file", "entity", "caption", "split", "licence", "consent", "callers"],
+        columns=["file", "entity", "caption", "split", "licence", "consent", "callers", "person", "day", "reason"],
     )
+
+
+def _provenance(rows: list[JudgedRow], names: Mapping[str, str]) -> dict[str, str]:
+    """Who confirmed a picture, when the last of them did, and how."""
+    return {
+        "person": ", ".join(sorted({names.get(row.key, row.key) for row in rows})),
+        "day": max(row.day for row in rows).isoformat(),
+        "reason": f"feedback: {', '.join(sorted({row.verdict for row in rows}))}",
+    }
 
 
 def _beyond(rows: Iterable[JudgedRow], alone: set[tuple[str, str]], *, most: int) -> set[tuple[str, str]]:

@@ -80,6 +80,16 @@ class FeedbackLayout:
         """Pictures for the next data version, CSV; derived from the judgements."""
         return self.root / "pictures.csv"
 
+    @property
+    def products(self) -> Path:
+        """Products that were added, changed or removed in service, each as it is now, CSV."""
+        return self.root / "service_products.csv"
+
+    @property
+    def product_pictures(self) -> Path:
+        """The pictures that were added to them, CSV."""
+        return self.root / "service_pictures.csv"
+
     def picture(self, sha256: str) -> Path:
         """A picture as received, named by its hash."""
         return self.root / "pictures" / sha256

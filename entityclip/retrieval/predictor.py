@@ -105,13 +105,14 @@ class Predictor:
         *,
         entity_id: str | None = None,
         keep_pictures: bool = True,
+        key: str = "",
     ) -> str:
         """Add an entity, or change one; see ``Catalog.put``. The next question finds it, here and elsewhere."""
-        return self.catalog.put(entry, pictures=pictures, entity_id=entity_id, keep_pictures=keep_pictures)
+        return self.catalog.put(entry, pictures=pictures, entity_id=entity_id, keep_pictures=keep_pictures, key=key)
 
-    def remove_entity(self, entity_id: str) -> None:
+    def remove_entity(self, entity_id: str, *, key: str = "") -> None:
         """Take an entity with its pictures out; see ``Catalog.remove``."""
-        self.catalog.remove(entity_id)
+        self.catalog.remove(entity_id, key=key)
 
     # ------------------------------------------------------------ search
     def search(

@@ -211,10 +211,11 @@ def _feedback_again(layout: Layout, seen: Survey) -> None:
     with exclusive(layout):
         if not folder.root.exists():
             bring(layout, seen.current["feedback"].hash, folder.root)
-        for table in (folder.judged, folder.table):
+        named: set[str] = set()
+        for table in (folder.judged, folder.table, folder.products, folder.product_pictures):
             if table.exists():
                 _filter(table, seen.subject)
-        named = {row["picture"] for row in feedback_rows(folder.judged)}
+                named |= {row.get("picture", "") for row in feedback_rows(table)}
         for picture in folder.picture("x").parent.glob("*"):
             if picture.name not in named:
                 picture.unlink()

@@ -128,7 +128,7 @@ def shard_rows(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def feedback_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of ``judged.csv`` or ``pictures.csv``; ``picture`` is the picture's hash in both."""
+    """Rows of a table of feedback; ``picture`` is the picture's hash in each that has pictures."""
     with path.open(encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream):
             yield row | ({"picture": Path(row["file"]).name} if "file" in row else {})

@@ -37,7 +37,7 @@ from expectations.refusal import explain_refusal
 from flows.platform.dask_executor import distributed_writer, mapper
 from flows.steps.artifacts import show_quality
 from flows.steps.quality_gate_models import gate_scorers
-from flows.steps.reprocess_quarantine import ask_again, merge_reviews, summary, to_write_again
+from flows.steps.reprocess_quarantine import ask_again, contributions, merge_reviews, summary, to_write_again
 from flows.steps.sealed import sealed_share
 from flows.steps.stage_timer import StageTimer
 from flows.workspace.source import WorkspaceSource, remember
@@ -165,7 +165,9 @@ def prepare_data(layout: Layout, preset: Preset, origin: WorkspaceSource) -> Pre
             quality = validate_batch(layout, key, preset)
     require_accepted(layout, quality)
     with clock.stage("version"):
-        version = version_accepted(layout, message=summary(source.name, quality, merged, again))
+        contributed = contributions(layout.accepted)
+        message = summary(source.name, quality, merged, again, contributed=contributed)
+        version = version_accepted(layout, message=message)
     prepared = Prepared(inputs=inputs, ingest=ingested, quality=quality, version=version, stages=clock.facts)
     prepared.write(layout.receipt("data"))
     return prepared

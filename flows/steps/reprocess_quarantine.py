@@ -7,15 +7,17 @@ Each is committed separately from the data version: ``reports/reviews.csv`` hold
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from entityclip.data import pairs
 from entityclip.data.rights import read_rights
 from entityclip.explanations.retry_rejected import write_again
 from entityclip.explanations.source_writer import SourceWriter, Writer
-from entityclip.paths import Layout
+from entityclip.paths import DataLayout, Layout
 from entityclip.quality.quarantine_file import broken_texts
 from entityclip.quality.review import Merged, merge, read_reviews
 from entityclip.schemas import QualityReport
@@ -56,8 +58,8 @@ def to_write_again(layout: Layout, batch: str, writer: Writer) -> bool:
     return writer.generator != SourceWriter.generator and quarantine.exists() and not broken_texts(quarantine).empty
 
 
-def summary(source: str, quality: QualityReport, merged: Merged, again: int) -> str:
-    """Message of the data version's commit: counts of quarantined, rewritten and reviewed rows."""
+def summary(source: str, quality: QualityReport, merged: Merged, again: int, *, contributed: Sequence[str] = ()) -> str:
+    """Message of the data version's commit: counts of quarantined, rewritten, reviewed and contributed rows."""
     aside = ", ".join(f"{rule.rule} {rule.quarantined}" for rule in quality.rules if rule.quarantined)
     lines = [f"Set aside: {aside}"] if aside else []
     lines += [f"Written again: {again}"] if again else []
@@ -66,7 +68,17 @@ def summary(source: str, quality: QualityReport, merged: Merged, again: int) -> 
             f"Reviewed by {', '.join(merged.reviewers)}: {merged.accepted} accepted, {merged.edited} edited, "
             f"{merged.rejected} rejected"
         )
+    lines += contributed
     return "\n".join([f"Data from {source}: {quality.accepted_pairs} pairs", *([""] if lines else []), *lines])
+
+
+def contributions(data: DataLayout) -> list[str]:
+    """One line for each reason why people brought rows into the data: who, and how many pictures."""
+    rows = pairs.read_frame(data.pairs, columns=["person", "reason"]).dropna(subset="reason").fillna("")
+    return [
+        f"From {reason} by {', '.join(sorted(set(part['person'])))}: {len(part)} pictures"
+        for reason, part in rows.groupby("reason")
+    ]
 
 
 def _record(layout: Layout, path: Path, *, message: str) -> None:

@@ -47,13 +47,13 @@ def spool(workspace: Layout) -> Spool:
 
 
 def test_judgements_are_committed_and_pushed_before_the_spool_forgets(workspace: Layout, spool: Spool) -> None:
-    gathered = ingest_feedback.fn(workspace, spool)
+    gathered = ingest_feedback.fn(workspace, workspace.service)
     assert (gathered.taken, gathered.pictures, gathered.waiting) == (3, 2, 2)
     assert list(spool.read()) == []
     assert Repository(workspace.root).git("log", "-1", "--format=%s") == "Feedback: 3 judgements, 2 pictures"
     assert [row.verdict for row in read_judged(workspace.feedback.judged)] == ["right", "missing", "wrong"]
     shutil.rmtree(workspace.feedback.root)
-    again = ingest_feedback.fn(workspace, spool)
+    again = ingest_feedback.fn(workspace, workspace.service)
     assert (again.taken, again.pictures) == (0, 2)
     assert len(list((workspace.feedback.root / "pictures").iterdir())) == 2
 
@@ -61,21 +61,21 @@ def test_judgements_are_committed_and_pushed_before_the_spool_forgets(workspace:
 def test_pictures_of_callers_are_closed_to_other_accounts_with_every_copy_that_dvc_keeps(
     workspace: Layout, spool: Spool
 ) -> None:
-    ingest_feedback.fn(workspace, spool)
+    ingest_feedback.fn(workspace, workspace.service)
     for folder in (workspace.feedback.root, workspace.dvc_folder / "cache", workspace.remote):
         assert stat.S_IMODE(folder.stat().st_mode) & 0o077 == 0, folder
     workspace.feedback.root.chmod(0o755)
-    ingest_feedback.fn(workspace, spool)
+    ingest_feedback.fn(workspace, workspace.service)
     assert stat.S_IMODE(workspace.feedback.root.stat().st_mode) == 0o700
 
 
 def test_a_run_that_was_cut_off_takes_nothing_in_twice(workspace: Layout, spool: Spool, monkeypatch) -> None:
     monkeypatch.setattr(flow, "push", lambda *_: (_ for _ in ()).throw(WorkspaceError("the remote is away")))
     with pytest.raises(WorkspaceError):
-        ingest_feedback.fn(workspace, spool)
+        ingest_feedback.fn(workspace, workspace.service)
     assert len(list(spool.read())) == 3
     monkeypatch.undo()
-    gathered = ingest_feedback.fn(workspace, spool)
+    gathered = ingest_feedback.fn(workspace, workspace.service)
     assert (gathered.taken, gathered.pictures) == (0, 2)
     assert list(spool.read()) == []
     assert len(read_judged(workspace.feedback.judged)) == 3
@@ -83,7 +83,7 @@ def test_a_run_that_was_cut_off_takes_nothing_in_twice(workspace: Layout, spool:
 
 
 def test_the_next_ingest_has_the_rows_with_their_origin(workspace: Layout, spool: Spool, tmp_path) -> None:
-    ingest_feedback.fn(workspace, spool)
+    ingest_feedback.fn(workspace, workspace.service)
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "a.png").write_bytes(file_of("red", 1))
     (tmp_path / "shop" / "pictures.csv").write_text("file,entity\na.png,KX-RED\n")
@@ -109,7 +109,7 @@ def test_without_feedback_a_source_stays_itself(workspace: Layout, tmp_path) -> 
 
 def test_an_empty_spool_leaves_no_trace(workspace: Layout) -> None:
     head = Repository(workspace.root).git("rev-parse", "HEAD")
-    assert ingest_feedback.fn(workspace, Spool(workspace.service.feedback)).taken == 0
+    assert ingest_feedback.fn(workspace, workspace.service).taken == 0
     assert not workspace.feedback.root.exists()
     assert Repository(workspace.root).git("rev-parse", "HEAD") == head
 

@@ -32,6 +32,10 @@ def _described(fields: list[tuple[str, pa.DataType]]) -> pa.Schema:
     return schema.with_metadata({"huggingface": json.dumps({"info": {"features": _features(schema)}})})
 
 
+_PROVENANCE = [("person", pa.string()), ("day", pa.string()), ("reason", pa.string())]
+"""Who brought the row into the data through service, feedback or review, when (an ISO day), and why; null for rows of
+the source. Earlier data versions lack these columns."""
+
 PAIRS = _described(
     [
         ("pair_id", pa.string()),
@@ -50,6 +54,7 @@ PAIRS = _described(
         ("consent", pa.string()),
         ("source", pa.string()),
         ("row", pa.int32()),
+        *_PROVENANCE,
     ]
 )
 """One row per picture. ``explanation`` is the first accepted text of the entity, or null."""
@@ -66,6 +71,7 @@ ENTITIES = _described(
         ("licence", pa.string()),
         ("consent", pa.string()),
         ("source", pa.string()),
+        *_PROVENANCE,
     ]
 )
 """One row per entity, photographed or not. ``aliases`` are its other names and codes; ``tags`` and ``date`` (an ISO

@@ -10,8 +10,20 @@ from pathlib import Path, PureWindowsPath
 from typing import Protocol
 
 from entityclip.data.images import MAX_BYTES
+from entityclip.data.pairs import entity_id
 from entityclip.errors import ImageError
 from entityclip.schemas import Rejection
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Who brought a row into the data, when, and why; empty for rows of the source itself."""
+
+    person: str = ""
+    """Names, with a comma between several."""
+    day: str = ""
+    """ISO 8601, as in 2026-11-23."""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +51,9 @@ class PictureRow:
     """Where the row comes from, if not from the source that gives it."""
     split_group: str = ""
     """Rows with the same text are of one burst, scene or session: they share a split. Empty for none."""
+    entity_id: str = ""
+    """Of an entity whose id does not follow from key or name, such as one that was renamed in service."""
+    provenance: Provenance = Provenance()
 
     def entity_row(self) -> EntityRow:
         """The fields of the row that are about its entity."""
@@ -53,6 +68,9 @@ class PictureRow:
             tags=self.tags,
             date=self.date,
             key=self.key,
+            source=self.source,
+            entity_id=self.entity_id,
+            provenance=self.provenance,
         )
 
 
@@ -74,11 +92,21 @@ class EntityRow:
     """For filters: ISO 8601, as in 2026-11-23."""
     key: str = ""
     """Tells the entity from others of the same name; empty where the name does that."""
+    source: str = ""
+    """Where the row comes from, if not from the source that gives it."""
+    entity_id: str = ""
+    """Of an entity whose id does not follow from key or name, such as one that was renamed in service."""
+    provenance: Provenance = Provenance()
 
     @property
     def identity(self) -> str:
         """The text that the entity id is derived from."""
         return self.key or self.entity
+
+    @property
+    def id(self) -> str:
+        """Id of the entity."""
+        return self.entity_id or entity_id(self.identity)
 
 
 class Source(Protocol):

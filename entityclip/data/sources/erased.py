@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from entityclip.data.erasure import Erasure, Kind
 from entityclip.data.images import strip_metadata
-from entityclip.data.pairs import digest, entity_id
+from entityclip.data.pairs import digest
 from entityclip.data.sources.base import EntityRow, PictureRow, Source
 from entityclip.errors import ImageError
 from entityclip.schemas import Rejection
@@ -40,7 +40,7 @@ class _Without:
     def entities(self) -> Iterator[EntityRow | Rejection]:
         """The remaining rows, without erased texts."""
         for row in self._source.entities():
-            yield row if isinstance(row, Rejection) else self._kept(row, row.identity)
+            yield row if isinstance(row, Rejection) else self._kept(row, row.id)
 
     def pictures(self) -> Iterator[PictureRow | Rejection]:
         """The remaining rows, without erased texts."""
@@ -50,10 +50,10 @@ class _Without:
             elif (erasure := self._about("text", row.caption)) or (erasure := self._pictured(row)):
                 yield _rejected(row, erasure)
             else:
-                yield self._kept(row, row.key or row.entity)
+                yield self._kept(row, row.entity_row().id)
 
-    def _kept(self, row: Row, identity: str) -> Row | Rejection:
-        erasure = self._about("entity", entity_id(identity))
+    def _kept(self, row: Row, entity_id: str) -> Row | Rejection:
+        erasure = self._about("entity", entity_id)
         if erasure:
             return _rejected(row, erasure)
         texts = tuple(text for text in row.explanations if not self._about("text", text))

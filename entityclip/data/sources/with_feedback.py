@@ -1,55 +1,92 @@
-"""A source followed by the pictures that users of the service confirmed or corrected."""
+"""A source followed by what people gave back in service: pictures that they confirmed, and products they changed."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import chain
 
 from entityclip.data.pairs import digest
-from entityclip.data.sources.base import EntityRow, PictureRow, Source
+from entityclip.data.sources.base import EntityRow, PictureRow, Provenance, Source
+from entityclip.data.sources.service_products import SERVICE, ServiceProducts
 from entityclip.data.sources.table import TableSource
 from entityclip.paths import FeedbackLayout
 from entityclip.schemas import Rejection
 
 FEEDBACK = "feedback"
-"""Value of the ``source`` column of such rows."""
+"""Value of the ``source`` column of pictures that users confirmed or corrected."""
+
+RETURNED = (FEEDBACK, SERVICE)
+"""Values of the ``source`` column of rows that do not come from the workspace's source."""
 
 
 def with_feedback(source: Source, feedback: FeedbackLayout) -> Source:
-    """The source with the rows of feedback; the source itself if there are none.
+    """The source with what came back from the service; the source itself if nothing did.
 
     Raises:
         SourceError: The feedback table is damaged.
+        DataError: A file of products is damaged.
     """
-    if not feedback.table.exists():
+    products = ServiceProducts(feedback)
+    rows = _Confirmed(feedback) if feedback.table.exists() else None
+    if (rows is None or not len(rows)) and not products.products:
         return source
-    rows = TableSource(feedback.table, name=FEEDBACK)
-    return _Joined(source, rows) if len(rows) else source
+    return _Joined(source, rows, products)
+
+
+class _Confirmed:
+    """The pictures that users confirmed, each with who did so."""
+
+    def __init__(self, feedback: FeedbackLayout) -> None:
+        self._rows = TableSource(feedback.table, name=FEEDBACK)
+        with feedback.table.open(encoding="utf-8", newline="") as file:
+            names = ("person", "day", "reason")
+            self._from = [Provenance(*(row.get(name) or "" for name in names)) for row in csv.DictReader(file)]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def fingerprint(self) -> str:
+        """Hash of the table and its pictures."""
+        return self._rows.fingerprint()
+
+    def pictures(self, language: str) -> Iterator[PictureRow | Rejection]:
+        """Its rows; ``language`` is of those that name none."""
+        for row in self._rows.pictures():
+            if isinstance(row, Rejection):
+                yield row
+            else:
+                given = self._from[row.row - 1]
+                yield replace(row, source=FEEDBACK, language=row.language or language, provenance=given)
 
 
 class _Joined:
-    """Rows of ``first``, then those of ``feedback`` under their own source name."""
+    """Rows of ``first`` as products change them, then confirmed pictures, then pictures of products."""
 
-    def __init__(self, first: Source, feedback: Source) -> None:
+    def __init__(self, first: Source, confirmed: _Confirmed | None, products: ServiceProducts) -> None:
         self.name, self.language = first.name, first.language
-        self._first, self._feedback = first, feedback
+        self._first, self._confirmed, self._products = first, confirmed, products
 
     def fingerprint(self) -> str:
-        """Hash of both."""
-        return digest(self._first.fingerprint(), self._feedback.fingerprint())
+        """Hash of all of them."""
+        confirmed = "" if self._confirmed is None else self._confirmed.fingerprint()
+        return digest(self._first.fingerprint(), confirmed, self._products.fingerprint())
 
     def __len__(self) -> int:
-        return len(self._first) + len(self._feedback)
+        return len(self._first) + len(self._confirmed or ()) + len(self._products.pictures)
 
     def entities(self) -> Iterator[EntityRow | Rejection]:
-        """Entities of the first source; feedback adds none."""
-        return self._first.entities()
+        """Products of the service, which name their entities, then the other entities of the first source."""
+        yield from self._products.entity_rows()
+        for row in self._first.entities():
+            over = row if isinstance(row, Rejection) else self._products.entity_over(row)
+            if over is not None:
+                yield over
 
     def pictures(self) -> Iterator[PictureRow | Rejection]:
-        """Pictures of both."""
-        theirs = (row if isinstance(row, Rejection) else self._named(row) for row in self._feedback.pictures())
-        return chain(self._first.pictures(), theirs)
-
-    def _named(self, row: PictureRow) -> PictureRow:
-        return replace(row, source=self._feedback.name, language=row.language or self.language)
+        """Pictures of all three."""
+        theirs = () if self._confirmed is None else self._confirmed.pictures(self.language)
+        for rows, own in ((self._first.pictures(), True), (theirs, False)):
+            for row in rows:
+                yield row if isinstance(row, Rejection) else self._products.picture_over(row, own=own)
+        yield from self._products.picture_rows()

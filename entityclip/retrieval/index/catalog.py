@@ -154,6 +154,7 @@ class Catalog:
         pictures: Sequence[bytes] = (),
         entity_id: str | None = None,
         keep_pictures: bool = True,
+        key: str = "",
     ) -> str:
         """Add an entity, or change the one with this id; the next query finds it, in every process.
 
@@ -162,6 +163,7 @@ class Catalog:
             pictures: Files' bytes, beside those that it has; kept without their metadata.
             entity_id: Which one is changed; None makes the id from the name, as a release does.
             keep_pictures: False to give up the pictures that it has.
+            key: Id of the API key of the person who does it.
 
         Returns:
             The entity's id.
@@ -177,11 +179,11 @@ class Catalog:
         vectors = {TEXTS: self._texts_seen(entry)} | self._pictures_seen(
             {picture_id(entity_id, picture): picture for picture in pictures}
         )
-        changes.put(entity_id, entry, pictures=pictures, keep_pictures=keep_pictures, vectors=vectors)
+        changes.put(entity_id, entry, pictures=pictures, keep_pictures=keep_pictures, vectors=vectors, key=key)
         return entity_id
 
-    def remove(self, entity_id: str) -> None:
-        """Take an entity with its pictures out.
+    def remove(self, entity_id: str, *, key: str = "") -> None:
+        """Take an entity with its pictures out; ``key`` as of ``put``.
 
         Raises:
             ConfigError: Nothing can be changed here, or there is no such entity.
@@ -190,7 +192,7 @@ class Catalog:
         changes, snapshot = self._changeable(), self.now()
         if snapshot.number_of(entity_id) is None:
             raise ConfigError(f"entity {entity_id}: there is none with this id; it may be removed already")
-        changes.remove(entity_id)
+        changes.remove(entity_id, key=key)
 
     def _changeable(self) -> Changes:
         if self._changes is None:
@@ -231,11 +233,37 @@ class Catalog:
         known = {**change.vectors, **vectors}
         return replace(change, vectors=known, pictures=tuple(i for i in change.pictures if i in known))
 
+    # ------------------------------------------------------------ what a later release has
+    def awaits_data(self, entity_id: str) -> bool:
+        """Whether the data of the release lack the name or a picture of an entity that was added or changed."""
+        state = self._published.states.get(entity_id)
+        if state is None or state.entry is None:
+            return False
+        row, entities = self._released.entities.row_of(entity_id), self._released.entities.rows
+        if row is None or entities["entity"].iloc[row] != state.entry.entity:
+            return True
+        return len(self._of_release(state)) < len(state.pictures)
+
+    def _of_release(self, state: Change) -> set[str]:
+        """Ids of the added pictures that became rows of the release's data."""
+        assert state.entry is not None
+        name, found = state.entry.entity, set()
+        for added in state.pictures:
+            sha256 = state.hashes.get(added, "")
+            if len(self._released.pictures_named([pairs.pair_id(sha256, name, name)])):
+                found.add(added)
+        return found
+
+    def _unreleased(self, state: Change) -> Change:
+        """The state without the pictures that the release has as its own, so that each counts once."""
+        known = self._of_release(state) if state.keeps_released and state.hashes else set()
+        return replace(state, pictures=tuple(i for i in state.pictures if i not in known)) if known else state
+
     # ------------------------------------------------------------ the snapshot
     def _overlaid(self, states: Mapping[str, Change]) -> Snapshot:
         """The release with the state of every changed entity over it."""
         released = self._released
-        there = [state for state in states.values() if state.entry is not None]
+        there = [self._unreleased(state) for state in states.values() if state.entry is not None]
         old = released.entities.by_id.get_indexer(pd.Index(list(states), dtype="str"))
         gone = np.zeros(len(released.entities.rows), dtype=bool)
         gone[old[old >= 0]] = True

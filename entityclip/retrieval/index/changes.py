@@ -12,7 +12,8 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -47,6 +48,10 @@ CREATE TABLE IF NOT EXISTS vector (
     fingerprint TEXT NOT NULL, entity_id TEXT NOT NULL, pair_id TEXT NOT NULL, value BLOB NOT NULL,
     PRIMARY KEY (fingerprint, entity_id, pair_id)
 );
+CREATE TABLE IF NOT EXISTS origin (
+    entity_id TEXT NOT NULL, pair_id TEXT NOT NULL, key TEXT NOT NULL, at TEXT NOT NULL, sha256 TEXT NOT NULL,
+    PRIMARY KEY (entity_id, pair_id)
+);
 """
 
 
@@ -65,6 +70,8 @@ class Change:
     """Ids of the pictures that were added."""
     vectors: Mapping[str, np.ndarray]
     """Picture id -> (D,); ``TEXTS`` -> (2, D), name and explanations; what the model has not embedded is missing."""
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    """Picture id -> SHA-256 of the file; missing for pictures that an older version added."""
 
     @property
     def embedded(self) -> bool:
@@ -82,7 +89,8 @@ def _whole(pair_id: str, value: bytes, *, dim: int) -> bool:
     return len(value) == (2 if pair_id == TEXTS else 1) * dim * np.dtype(np.float32).itemsize
 
 
-def _prepare(connection: sqlite3.Connection) -> None:
+def prepare(connection: sqlite3.Connection) -> None:
+    """Make the tables that are missing."""
     connection.execute("PRAGMA synchronous = FULL")
     connection.executescript(_SCHEMA)
     FullText.prepare(connection)
@@ -100,7 +108,7 @@ class Changes:
         self._path, self._fingerprint, self._lock = layout.database, fingerprint, threading.RLock()
         with self._explained():
             self._connection = open_shared(
-                self._path, wait_seconds=WAIT_SECONDS, prepare=_prepare, isolation_level=None, check_same_thread=False
+                self._path, wait_seconds=WAIT_SECONDS, prepare=prepare, isolation_level=None, check_same_thread=False
             )
         self.text = FullText(self._connection, self._lock)
         self._compact()
@@ -114,6 +122,7 @@ class Changes:
         pictures: Sequence[bytes],
         keep_pictures: bool,
         vectors: Mapping[str, np.ndarray],
+        key: str = "",
     ) -> None:
         """Add an entity, or put ``entry`` in the place of what was known about it.
 
@@ -123,6 +132,7 @@ class Changes:
             pictures: As files' bytes; one that it has already is not added twice.
             keep_pictures: Whether the pictures that it has, added or released, stay.
             vectors: As ``Change.vectors``, of the texts and of ``pictures``.
+            key: Id of the API key of the person who does it; '' where there is none.
 
         Raises:
             ConfigError: It would have more than ``MOST_PICTURES`` added pictures.
@@ -135,6 +145,7 @@ class Changes:
             insert = "INSERT OR IGNORE INTO picture VALUES (?, ?, ?)"
             rows = [(entity_id, picture_id(entity_id, picture), picture) for picture in pictures]
             self._connection.executemany(insert, rows)
+            self._note(entity_id, {pair_id: hashlib.sha256(data).hexdigest() for _, pair_id, data in rows}, key)
             if self._one("SELECT count(*) FROM picture WHERE entity_id = ?", entity_id) > MOST_PICTURES:
                 raise ConfigError(f"entity {entity_id}: more than {MOST_PICTURES} pictures; send keep_pictures false")
             # Once a release's pictures were given up, they do not come back.
@@ -143,17 +154,18 @@ class Changes:
             self._keep(entity_id, vectors)
             self._put_text(entity_id, entry)
 
-    def remove(self, entity_id: str) -> None:
-        """Take an entity and its pictures out; that of a release as well."""
+    def remove(self, entity_id: str, *, key: str = "") -> None:
+        """Take an entity and its pictures out; that of a release as well. ``key`` as of ``put``."""
         with self._transaction():
             self._forget_pictures(entity_id)
+            self._note(entity_id, {}, key)
             self._write(entity_id, None, keeps_released=False)
 
     def remove_pictures(self, entity_id: str, pair_ids: Iterable[str]) -> None:
         """Take some of the pictures that were added to an entity out; the entity stays."""
         with self._transaction():
             gone = [(entity_id, pair_id) for pair_id in pair_ids]
-            for table in ("picture", "vector"):
+            for table in ("picture", "vector", "origin"):
                 self._connection.executemany(f"DELETE FROM {table} WHERE entity_id = ? AND pair_id = ?", gone)
             values = (self.number() + 1, entity_id)
             self._connection.execute("UPDATE entity SET number = ? WHERE entity_id = ?", values)
@@ -180,8 +192,16 @@ class Changes:
         self._connection.executemany("INSERT OR REPLACE INTO vector VALUES (?, ?, ?, ?)", rows)
 
     def _forget_pictures(self, entity_id: str) -> None:
-        for table in ("picture", "vector"):
+        for table in ("picture", "vector", "origin"):
             self._connection.execute(f"DELETE FROM {table} WHERE entity_id = ? AND pair_id != ?", (entity_id, TEXTS))
+
+    def _note(self, entity_id: str, hashes: Mapping[str, str], key: str) -> None:
+        """Keep who made the last change, and who was the first to add each picture."""
+        at = datetime.now(UTC).isoformat(timespec="microseconds")
+        insert = "INTO origin (entity_id, pair_id, key, at, sha256) VALUES (?, ?, ?, ?, ?)"
+        self._connection.execute(f"INSERT OR REPLACE {insert}", (entity_id, TEXTS, key, at, ""))
+        rows = [(entity_id, pair_id, key, at, sha256) for pair_id, sha256 in hashes.items()]
+        self._connection.executemany(f"INSERT OR IGNORE {insert}", rows)
 
     def _compact(self) -> None:
         """Delete vectors of models that are long gone, and texts that an older version could not delete."""
@@ -242,7 +262,9 @@ class Changes:
             if _whole(pair_id, value, dim=dim)
         }
         read = None if entry is None else EntityEntry.model_validate_json(entry)
-        return Change(entity_id, number, read, bool(keeps), pictures, vectors)
+        query = "SELECT pair_id, sha256 FROM origin WHERE entity_id = ? AND pair_id != ?"
+        hashes = dict(self._connection.execute(query, (entity_id, TEXTS)).fetchall())
+        return Change(entity_id, number, read, bool(keeps), pictures, vectors, hashes)
 
     def _row(self, entity_id: str) -> tuple[int, bool] | None:
         query = "SELECT number, keeps_released FROM entity WHERE entity_id = ?"

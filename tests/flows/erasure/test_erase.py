@@ -109,7 +109,7 @@ def test_feedback_that_became_data_is_erased_too(filled: Layout, tmp_path: Path)
     Spool(filled.service.feedback).put(
         Feedback(release="v1", key="k", verdict="missing", entity_id="", entity="KX-RED", picture=portrait(9))
     )
-    ingest_feedback.fn(filled, Spool(filled.service.feedback))
+    ingest_feedback.fn(filled, filled.service)
     assert (filled.feedback.root / "pictures" / SHAS[2]).exists()
     erase(filled, entity_request(), by="ana")
     assert traces(filled.root, NEEDLES) == []
