@@ -107,8 +107,8 @@ EN: Final = {
     "changed": "Added or changed in service",
     # products
     "products_title": "Products added or changed since this release",
-    "products_lead": "Changes take effect with the next search; no training is needed. They are kept beside the "
-    "release and are not part of the data: add them to your source as well.",
+    "products_lead": "Changes take effect with the next search; no training is needed. The next "
+    "training of the workspace learns from them.",
     "products_closed": "Products cannot be changed here: that needs a key with the scope “entities” and a service "
     "with a state folder.",
     "products_none": "Nothing was added, changed or removed since the release.",
@@ -251,8 +251,7 @@ JA: Final = {
     "date_lead": "発売日など、検索の絞り込みに使う日付です。",
     "changed": "運用中に追加・変更",
     "products_title": "リリース後に追加・変更した製品",
-    "products_lead": "変更は次の検索から反映され、学習は要りません。"
-    "リリースとは別に保存され、データには含まれません。元のデータにも追加してください。",
+    "products_lead": "変更は次の検索から反映され、学習は要りません。ワークスペースの次の学習にも使われます。",
     "products_closed": "ここでは製品を変更できません。"
     "「entities」の権限を持つキーと、状態フォルダーのあるサービスが必要です。",
     "products_none": "リリース以降の追加、変更、削除はありません。",

@@ -73,7 +73,7 @@ def summary(source: str, quality: QualityReport, merged: Merged, again: int, *, 
 
 
 def contributions(data: DataLayout) -> list[str]:
-    """One line for each reason why people brought rows into the data: who, and how many pictures."""
+    """One line for each reason why people added rows to the data: who, and how many pictures."""
     rows = pairs.read_frame(data.pairs, columns=["person", "reason"]).dropna(subset="reason").fillna("")
     return [
         f"From {reason} by {', '.join(sorted(set(part['person'])))}: {len(part)} pictures"

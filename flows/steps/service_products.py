@@ -79,7 +79,7 @@ def copy_products(
             atomic_write(layout.feedback.picture(picture.picture), file.data, mode=PRIVATE_FILE)
         known.products[row.entity_id] = row
         known.pictures = [p for p in known.pictures if p.entity_id != row.entity_id] + added
-        people |= {one.person for one in (row, *added) if one.person}
+        people |= {row.person, *(picture.person for picture in added)} - {""}
         count["removed" if changed.entry is None else "products"] += 1
     counted = [_usable(row, pictures, entities) for row in known.pictures]
     if count or counted != known.pictures:

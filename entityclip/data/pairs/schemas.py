@@ -33,7 +33,7 @@ def _described(fields: list[tuple[str, pa.DataType]]) -> pa.Schema:
 
 
 _PROVENANCE = [("person", pa.string()), ("day", pa.string()), ("reason", pa.string())]
-"""Who brought the row into the data through service, feedback or review, when (an ISO day), and why; null for rows of
+"""Who added the row to the data through service, feedback or review, when (an ISO day), and why; null for rows of
 the source. Earlier data versions lack these columns."""
 
 PAIRS = _described(

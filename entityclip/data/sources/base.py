@@ -17,7 +17,7 @@ from entityclip.schemas import Rejection
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Who brought a row into the data, when, and why; empty for rows of the source itself."""
+    """Who added a row to the data, when, and why; empty for rows of the source itself."""
 
     person: str = ""
     """Names, with a comma between several."""
