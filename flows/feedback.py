@@ -101,7 +101,9 @@ def ingest_feedback(layout: Layout, state: StateLayout) -> Gathered:
             copied = copy_products(layout, state, policy=policy, names=names, entities=entities, pictures=own)
         products = ServiceProducts(folder)
         pictures = own | {row.picture: row.entity_id for row in products.pictures}
-        new, last = _judged(layout, spool, Intake(before, _nameable(entities, products), pictures, policy=policy))
+        removed = {row.entity_id for row in products.products.values() if not row.entry}
+        intake = Intake(before, _nameable(entities, products), pictures, policy=policy, removed=removed)
+        new, last = _judged(layout, spool, intake)
         table = accepted_images([*before, *new], policy=policy, own=len(own), names=names)
         if new:
             write_table(folder.judged, pd.DataFrame([row.model_dump() for row in (*before, *new)]), mode=PRIVATE_FILE)

@@ -1,20 +1,22 @@
 """What becomes of people's judgements: which are usable, which pictures they vouch for, how often they agree.
 
 A judgement that cannot be used is kept with the reason. What one caller can do is bounded: so many judgements a day,
-so many about one entity, none that outweighs what others say, and a small share of all pictures.
+so many about one entity, none that outweighs what others say, and a small share of all pictures. A picture of an
+entity that the data do not know becomes a row, and the entity a new one, once a second caller or a reviewer agrees.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date
 from typing import Literal, Protocol
 
 import pandas as pd
 from pydantic import Field
 
+from entityclip.data import pairs
 from entityclip.data.images import decode
 from entityclip.errors import ImageError
 from entityclip.schemas import Record
@@ -95,6 +97,7 @@ class JudgedRow(Record):
     picture: str = Field(description="SHA-256 of the picture; '' where there was none.")
     unusable: str = Field(default="", description="Why its picture cannot be used; '' where it can.")
     flood: bool = Field(default=False, description="Beyond what one caller may say; not counted anywhere.")
+    new_entity: bool = Field(default=False, description="The data did not know the entity when it was ingested.")
 
 
 # ---------------------------------------------------------------- ingestion
@@ -106,6 +109,7 @@ class Intake:
         entities: entity_id -> name, of the data.
         pictures: SHA-256 of the data's own pictures -> entity_id.
         policy: Bounds.
+        removed: Ids of the entities that were removed in service.
     """
 
     def __init__(
@@ -115,8 +119,9 @@ class Intake:
         pictures: Mapping[str, str],
         *,
         policy: FeedbackPolicy,
+        removed: Collection[str] = (),
     ) -> None:
-        self._entities, self._pictures, self._policy = entities, pictures, policy
+        self._entities, self._pictures, self._policy, self._removed = entities, pictures, policy, removed
         self._seen: set[str] = set()
         self._a_day: Counter[tuple[str, date]] = Counter()
         self._about: Counter[tuple[str, str]] = Counter()
@@ -132,9 +137,9 @@ class Intake:
         return row
 
     def _judged(self, judgement: Judgement, day: date) -> JudgedRow:
-        entity_id = judgement.entity_id or next(
-            (key for key, name in self._entities.items() if name == judgement.entity), ""
-        )
+        named = pairs.entity_id(judgement.entity) if judgement.entity.strip() else ""
+        same_name = (key for key, name in self._entities.items() if name == judgement.entity)
+        entity_id = judgement.entity_id or next(same_name, named)
         row = JudgedRow(
             id=judgement.id,
             day=day,
@@ -147,7 +152,11 @@ class Intake:
         )
         flood = self._flood(row)
         return row.model_copy(
-            update={"flood": bool(flood), "unusable": flood or self._unusable(row, judgement.picture)}
+            update={
+                "flood": bool(flood),
+                "unusable": flood or self._unusable(row, judgement.picture),
+                "new_entity": row.entity_id not in self._entities,
+            }
         )
 
     def _flood(self, row: JudgedRow) -> str:
@@ -160,9 +169,11 @@ class Intake:
 
     def _unusable(self, row: JudgedRow, picture: bytes) -> str:
         if not picture:
-            return "no picture"
-        if row.entity_id not in self._entities:
-            return "the data know no such entity"
+            return "no picture; a text alone gives no row"
+        if row.entity_id in self._removed:
+            return "the entity was removed in service"
+        if row.entity_id not in self._entities and row.entity_id != pairs.entity_id(row.entity):
+            return "the data know no such entity, and its id is not that of its name"
         if (owner := self._pictures.get(row.picture)) is not None:
             other = "" if owner == row.entity_id else f", of {self._entities.get(owner, owner)}"
             return f"the data have this picture{other}"
@@ -201,7 +212,7 @@ def accepted_images(
     for row in last.values():
         if row.verdict != "wrong":
             for_it.setdefault((row.picture, row.entity_id), []).append(row)
-    sure = sorted(pair for pair, n in votes.items() if n >= policy.min_agreeing_keys and n > against[pair])
+    sure = sorted(pair for pair, n in votes.items() if n >= _needed(for_it[pair], policy=policy) and n > against[pair])
     claims = Counter(picture for picture, _ in sure)
     most = max(policy.max_per_entity, int(policy.max_share_per_key * own))
     beyond = _beyond(last.values(), {pair for pair in sure if claims[pair[0]] == 1 and votes[pair] == 1}, most=most)
@@ -222,6 +233,11 @@ def accepted_images(
         ],
         columns=["file", "entity", "caption", "split", "licence", "consent", "callers", "person", "day", "reason"],
     )
+
+
+def _needed(rows: Iterable[JudgedRow], *, policy: FeedbackPolicy) -> int:
+    """Keys that must agree; about an entity that the data do not know, at least two."""
+    return max(policy.min_agreeing_keys, 2 if all(row.new_entity for row in rows) else 1)
 
 
 def _provenance(rows: list[JudgedRow], names: Mapping[str, str]) -> dict[str, str]:
@@ -255,9 +271,9 @@ class DoubtfulClaim(Record):
     release: str = Field(description="Version that had answered last.")
     right: int = Field(description="Callers who say that it shows the entity.")
     wrong: int = Field(description="Callers who deny it.")
-    doubt: Literal["few", "contradicted", "two_entities", "share"] = Field(
-        description="Too few callers agree; as many deny it; it is claimed for another entity as well; or its one "
-        "caller has confirmed as many pictures as one caller may."
+    doubt: Literal["few", "contradicted", "two_entities", "share", "new"] = Field(
+        description="Too few callers agree; as many deny it; it is claimed for another entity as well; its one caller "
+        "has confirmed as many pictures as one caller may; or one caller names an entity that the data do not know."
     )
 
 
@@ -279,7 +295,8 @@ def doubtful_claims(rows: Iterable[JudgedRow], *, policy: FeedbackPolicy, own: i
     for (picture, entity_id), judged in voices.items():
         right, wrong = sides[picture, entity_id]
         if right and right >= wrong and (picture, judged[-1].entity) not in accepted:
-            alone = "few" if right < policy.min_agreeing_keys else "share"
+            new = all(row.new_entity for row in judged)
+            alone = "few" if right < policy.min_agreeing_keys else "new" if new and right < 2 else "share"
             doubt = "contradicted" if right == wrong else "two_entities" if supported[picture] > 1 else alone
             found.append(
                 DoubtfulClaim(

@@ -60,6 +60,8 @@ EN: Final = {
     "doubt_few": "Does the picture show this? {right} confirmed it, {wrong} denied it; one more opinion is needed.",
     "doubt_contradicted": "Does the picture show this? {right} confirmed it and {wrong} denied it.",
     "doubt_two_entities": "Does the picture show this? {right} confirmed it, and others name another product.",
+    "doubt_new": "One person says that the picture shows this, a product that the data do not know. "
+    "If you confirm it, it becomes a new product.",
     "doubt_share": "Does the picture show this? One person confirmed it, who has confirmed many pictures alone.",
     # opinions
     "stored": "{reviewer} decided on {day}:",
@@ -196,6 +198,7 @@ JA: Final = {
     "doubt_few": "写真はこの製品ですか。「はい」{right} 人、「いいえ」{wrong} 人。もう一人の意見が必要です。",
     "doubt_contradicted": "写真はこの製品ですか。「はい」{right} 人と「いいえ」{wrong} 人に分かれています。",
     "doubt_two_entities": "写真はこの製品ですか。「はい」は {right} 人ですが、別の製品だという意見もあります。",
+    "doubt_new": "データにない製品の写真だという意見が 1 件あります。「はい」とすると、新しい製品になります。",
     "doubt_share": "写真はこの製品ですか。一人だけで多くの写真を「はい」とした人の判断です。",
     "stored": "{reviewer} の判断（{day}）:",
     "stored_lead": "違う判断をすると、三人目の担当者が決めます。それまでは今の判断が有効です。",

@@ -93,7 +93,7 @@ def test_removed_product_and_given_up_pictures_stay_out_with_the_reason(
     assert set(pairs.read_frame(staging.entities)["entity_id"]) == {RED}
     assert rejected.count("removed in service by Ben on 20") == 2
     assert rejected.count("given other pictures in service by Ben on 20") == 2
-    assert list(read_table(workspace.feedback.judged)["unusable"]) == ["the data know no such entity"]
+    assert list(read_table(workspace.feedback.judged)["unusable"]) == ["the entity was removed in service"]
     tiny_data(workspace.data.root)  # a later version still has it, since its source does
     assert ingest_feedback.fn(workspace, workspace.service).products.removed == 0
     assert "removed in service by Ben" in ingested(workspace, tmp_path)[2]

@@ -8,6 +8,7 @@ from datetime import date
 
 import pytest
 
+from entityclip.data import pairs
 from entityclip.monitoring.feedback import (
     FeedbackPolicy,
     Intake,
@@ -68,13 +69,32 @@ def test_the_same_judgement_is_ingested_once_now_and_later(picture_bytes):
     [
         (Vote(b""), "no picture"),
         (Vote(b"\xff\xd8 no picture at all"), "broken header|not a JPEG"),
-        (Vote(b"x", entity_id="", entity="a stranger"), "the data know no such entity"),
+        (Vote(b"x", entity_id="other", entity="a stranger"), "the data know no such entity"),
     ],
 )
 def test_what_brings_no_picture_is_kept_with_the_reason(votes, reason):
     (row,) = taken(votes)
     assert any(part in row.unusable for part in reason.split("|"))
     assert entities_of([row]) == []
+
+
+def test_an_unknown_entity_becomes_a_new_one_once_a_second_caller_agrees(picture_bytes):
+    (one,) = taken(Vote(picture_bytes(1), "missing", "", entity="KX-900"))
+    assert (one.entity_id, one.unusable, one.new_entity) == (pairs.entity_id("KX-900"), "", True)
+    assert entities_of([one]) == []
+    (claim,) = doubtful_claims([one], policy=FeedbackPolicy(), own=100)
+    assert (claim.doubt, claim.entity, claim.right) == ("new", "KX-900", 1)
+    (two,) = taken(Vote(picture_bytes(1), "right", claim.entity_id, key="ben", entity="KX-900"), before=[one])
+    assert entities_of([one, two]) == ["KX-900"]
+    (no,) = taken(Vote(picture_bytes(1), "wrong", claim.entity_id, key="ben", entity="KX-900"), before=[one])
+    assert entities_of([one, no]) == []
+
+
+def test_an_entity_that_was_removed_in_service_does_not_come_back(picture_bytes):
+    intake = Intake([], ENTITIES, {}, policy=FeedbackPolicy(), removed={"r"})
+    row = intake.take(Vote(picture_bytes(1)), day=MONDAY)
+    assert row is not None
+    assert row.unusable == "the entity was removed in service"
 
 
 def test_a_picture_of_the_evaluation_set_never_comes_back_as_a_training_row(picture_bytes):
