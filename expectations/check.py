@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +16,7 @@ from entityclip.data.split_groups import read_near_duplicates
 from entityclip.paths import DataLayout, claims_beside
 from entityclip.quality import score_pairs
 from entityclip.quality.claims.claim_table import claim_counts, write_claims
+from entityclip.quality.review import Waiver
 from entityclip.schemas import QualityReport
 from expectations.gate_scorers import TEXT_RULES_ONLY, GateScorers, Scored
 from expectations.page import SuiteResult, write_validation_page
@@ -48,7 +49,7 @@ def check(
     quarantine: Path,
     context_root: Path,
     scorers: GateScorers = TEXT_RULES_ONLY,
-    waived: Mapping[str, Collection[str]] = MappingProxyType({}),
+    waived: Mapping[str, Waiver] = MappingProxyType({}),
     progress: bool = False,
 ) -> QualityReport:
     """Score pairs and explanations, validate them against their suites, and write the rows that pass to ``accepted``.
@@ -66,7 +67,7 @@ def check(
         quarantine: CSV, see ``quarantine.COLUMNS``; replaced, or removed where no row was quarantined.
         context_root: Project root of the Great Expectations context with the suites.
         scorers: Models and domain rules that score texts, besides the rules on words.
-        waived: Id of an explanation -> the rules that it may break, because a reviewer accepted it.
+        waived: Id of an explanation or a pair -> the rules that it may break, because a reviewer accepted it.
         progress: Show a progress bar on standard error.
 
     Raises:
@@ -83,13 +84,14 @@ def check(
         lambda frame: Scored(score_pairs(frame, rights=rights, near=near)),
         suite="pairs",
         context_root=context_root,
+        waived=_rows_waived(photographed.get("pair_id", ()), waived),
     )
     of_texts = _validated(
         written,
         lambda frame: scorers.score(frame, staging),
         suite="explanations",
         context_root=context_root,
-        waived={(i, rule) for i, key in enumerate(written.get("explanation_id", ())) for rule in waived.get(key, ())},
+        waived=_rows_waived(written.get("explanation_id", ()), waived),
     )
     lines = [
         quarantined_pairs(of_pairs.verdict.broken, photographed, staging=staging),
@@ -100,9 +102,16 @@ def check(
     bad_pairs, bad_texts = (set(found.verdict.broken[POSITION]) for found in (of_pairs, of_texts))
     refusals = of_pairs.verdict.refusals + of_texts.verdict.refusals
     if not refusals:
-        quarantine_rows(staging, accepted, bad_pairs=bad_pairs, bad_texts=bad_texts, progress=progress)
+        rows = {"bad_pairs": bad_pairs, "bad_texts": bad_texts}
+        quarantine_rows(staging, accepted, **rows, waived=waived, progress=progress)
     page = write_validation_page((of_pairs, of_texts), staging=staging, context_root=context_root)
     return _report(of_pairs, of_texts, quarantine=quarantine, suites=suite_hash(context_root), page=page)
+
+
+def _rows_waived(ids: Iterable[str], waived: Mapping[str, Waiver]) -> set[tuple[int, str]]:
+    """Position and rule of the accepted rows among those with these ids."""
+    found = ((position, waived.get(key)) for position, key in enumerate(ids))
+    return {(position, rule) for position, waiver in found if waiver is not None for rule in waiver.rules}
 
 
 def _report(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from entityclip.data import pairs
 from entityclip.data.label_lines import copy_label_lines
 from entityclip.data.split_groups import copy_near_duplicates
 from entityclip.paths import DataLayout
+from entityclip.quality.review import Waiver
 from entityclip.storage import write_table
 from expectations.suites import POSITION
 
@@ -24,18 +25,26 @@ _LONGEST_SHOWN = 500
 
 
 def quarantine_rows(
-    staging: DataLayout, accepted: DataLayout, *, bad_pairs: set[int], bad_texts: set[int], progress: bool
+    staging: DataLayout,
+    accepted: DataLayout,
+    *,
+    bad_pairs: set[int],
+    bad_texts: set[int],
+    waived: Mapping[str, Waiver],
+    progress: bool,
 ) -> None:
     """Keep the quarantined rows out: copy all others, pictures one by one.
 
-    Each pair gets the first accepted text of its entity. ``bad_pairs`` and ``bad_texts`` are positions in the tables.
+    Each pair gets the first accepted text of its entity, and the reviewer who accepted it, if any. ``bad_pairs`` and
+    ``bad_texts`` are positions in the tables.
     """
     first_text: dict[str, str] = {}
     for row in _without(bad_texts, staging.explanations):
         first_text.setdefault(row["entity_id"], row["text"])
     kept = pairs.PairsWriter(accepted.pairs)
     for row in tqdm(_without(bad_pairs, staging.pairs), desc="accept", unit=" pairs", disable=not progress):
-        kept.add({**row, "explanation": first_text.get(row["entity_id"])})
+        waiver = waived.get(row["pair_id"])
+        kept.add({**row, "explanation": first_text.get(row["entity_id"]), **(_reviewed(waiver) if waiver else {})})
     of_split = kept.close()
     entities = pairs.write_rows(accepted.entities, pairs.ENTITIES, pairs.iter_rows(staging.entities), name="entities")
     texts = _without(bad_texts, staging.explanations)
@@ -43,6 +52,12 @@ def quarantine_rows(
     copy_label_lines(staging, into=accepted)
     count = pairs.write_rows(accepted.explanations, pairs.EXPLANATIONS, texts, name="explanations")
     pairs.finish(accepted, pairs=sum(of_split.values()), entities=entities, explanations=count, **of_split)
+
+
+def _reviewed(waiver: Waiver) -> dict[str, str]:
+    """Who returned a picture, when, and why."""
+    reason = f"review: accepted in spite of {', '.join(sorted(waiver.rules))}"
+    return {"person": waiver.person, "day": waiver.day, "reason": reason}
 
 
 def _without(bad: set[int], folder: Path) -> Iterator[dict[str, Any]]:

@@ -98,6 +98,10 @@ def _shown(request: Request, item: ReviewItem, reviewer: Reviewer) -> ShownItem:
         return ShownItem(item, addresses, Markup(), [], _answers_of_picture(desk, model, item))
     assert item.text is not None
     ids = desk.waiting.texts.pictures.of.get(item.text.entity_id, [])
+    if item.text.is_picture:
+        own = item.text.explanation_id
+        addresses = _addresses([own, *(pair_id for pair_id in ids if pair_id != own)])
+        return ShownItem(item, addresses, marked(item.text), [], _answers_of_picture(desk, model, item))
     addresses = _addresses(ids)
     similar = [] if item.stored or item.opinions else desk.similar(item, reviewer)[:MOST_SIMILAR]
     return ShownItem(item, addresses, marked(item.text), similar, model.of_text(item.text.text))
@@ -108,11 +112,17 @@ def _addresses(pair_ids: list[str]) -> list[str]:
 
 
 def _answers_of_picture(desk: Desk, model: ModelView, item: ReviewItem) -> list[ModelAnswer]:
-    assert item.claim is not None
     try:
-        return model.of_picture(desk.layout.feedback.picture(item.claim.picture).read_bytes())
+        return model.of_picture(_content(desk, item))
     except (OSError, ImageError):
         return []
+
+
+def _content(desk: Desk, item: ReviewItem) -> bytes:
+    """The file of the picture that the item is about."""
+    if item.claim is not None:
+        return desk.layout.feedback.picture(item.claim.picture).read_bytes()
+    return desk.waiting.texts.pictures.read(item.id) or b""
 
 
 def _aside(desk: Desk) -> dict[str, Any]:

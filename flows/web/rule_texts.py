@@ -22,6 +22,7 @@ EN: Final = {
     "rule_closer_to_another": "Closer to another product",
     "rule_domain": "Rule of the workspace",
     "rule_low_text_quality": "Low text quality",
+    "rule_picture_of_two_entities": "Picture of two products",
     "value_repetition": "share of repeats",
 }
 
@@ -45,7 +46,9 @@ JA: Final = {
     "rule_closer_to_another": "別の製品の説明に近い",
     "rule_domain": "自社のルール",
     "rule_low_text_quality": "説明文の品質が低い",
+    "rule_picture_of_two_entities": "二つの製品の写真",
     "value_repetition": "繰り返しの割合",
+    "why_picture_of_two_entities": "同じ写真が二つの製品に登録されていて、どちらが正しいか分かりません。",
     "why_too_short": "4 語未満では何も説明できません。",
     "why_too_long": "説明文としては長すぎます。別の文書が貼り付けられた可能性があります。",
     "why_wrong_language": "データに書かれた言語と、説明文の言語が違います。",

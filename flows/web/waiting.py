@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -17,10 +18,10 @@ import pyarrow.parquet as pq
 from entityclip.data import pairs
 from entityclip.monitoring.feedback import JudgedRow
 from entityclip.paths import Layout
-from entityclip.quality.quarantine_file import COLUMNS
+from entityclip.quality.quarantine_file import broken_pairs
 from entityclip.quality.review import PendingText, Review, pending_texts, quarantine_of, read_reviews
 from entityclip.quality.review.order import by_expected_gain
-from entityclip.storage import read_table
+from entityclip.quality.review.pending import returnable
 from flows.feedback import own_pictures, read_judged
 
 T = TypeVar("T")
@@ -65,12 +66,14 @@ class WaitingTexts:
         quarantine = quarantine_of(layout)
         found = [] if quarantine is None else pending_texts(quarantine, layout.staging)
         self.pictures_aside = {} if quarantine is None else _pictures_aside(quarantine)
+        """Rule -> number of quarantined pictures that no decision can return, the largest first."""
         self.rules = _notes(layout)
         decided = read_reviews(layout.reviews)
         if found:
             found = by_expected_gain(found, layout.staging, decided=decided, requests=requests)
         self.texts = {text.explanation_id: text for text in found}
-        self.pictures = StagedPictures(layout, {text.entity_id for text in found})
+        own = {text.explanation_id for text in found if text.is_picture}
+        self.pictures = StagedPictures(layout, {text.entity_id for text in found}, also=own)
         self._similar: dict[str, list[PendingText]] = {}
         for text in found:
             for key in _cases(text):
@@ -83,36 +86,42 @@ class WaitingTexts:
 
 
 def _cases(text: PendingText) -> list[str]:
-    """What makes two texts similar cases: the same rules, and the same value or the same words."""
+    """What makes two texts similar cases: the same rules, and the same value or the same words. No pictures are."""
+    if text.is_picture:
+        return []
     words = " ".join(text.text.casefold().split())
     return [f"{text.rules}\0text\0{words}", *([f"{text.rules}\0value\0{text.values}"] if text.values else [])]
 
 
 def _pictures_aside(quarantine: Path) -> dict[str, int]:
-    """Rule -> number of pictures that it quarantined, the largest first."""
-    lines = read_table(quarantine)
-    found = lines.loc[lines["table"] == "pairs", COLUMNS].drop_duplicates(["id", "rule"])
+    lines = broken_pairs(quarantine)
+    found = lines[~lines["id"].isin(returnable(lines)["id"])].drop_duplicates(["id", "rule"])
     return {str(rule): int(count) for rule, count in found["rule"].value_counts().items()}
 
 
 def _notes(layout: Layout) -> dict[str, str]:
     """Rule -> the sentence about it in the suite of the workspace."""
-    suite = layout.pairs_suite.with_name("explanations.json")
-    try:
-        rules = json.loads(suite.read_text(encoding="utf-8"))["expectations"]
-        return {rule["meta"]["rule"]: rule.get("notes") or "" for rule in rules}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+    found: dict[str, str] = {}
+    for suite in (layout.pairs_suite, layout.pairs_suite.with_name("explanations.json")):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            rules = json.loads(suite.read_text(encoding="utf-8"))["expectations"]
+            found |= {rule["meta"]["rule"]: rule.get("notes") or "" for rule in rules}
+    return found
 
 
 class StagedPictures:
     """The first pictures of some entities in staging; a picture is read when it is shown.
 
+    Args:
+        layout: The workspace.
+        entity_ids: The entities.
+        also: pair_id of further pictures of them that can be read.
+
     Raises:
         DataError: Staging is damaged, or a run is replacing it.
     """
 
-    def __init__(self, layout: Layout, entity_ids: set[str]) -> None:
+    def __init__(self, layout: Layout, entity_ids: set[str], *, also: Collection[str] = ()) -> None:
         self._places: dict[str, tuple[Path, int]] = {}
         self.of: dict[str, list[str]] = {}
         """entity_id -> pair_id of up to ``PICTURES_SHOWN`` pictures."""
@@ -129,6 +138,8 @@ class StagedPictures:
         for row in found.groupby("entity_id").head(PICTURES_SHOWN).itertuples():
             self._places[row.pair_id] = (row.path, row.group)
             self.of.setdefault(row.entity_id, []).append(row.pair_id)
+        for row in found[found["pair_id"].isin(also)].itertuples():
+            self._places[row.pair_id] = (row.path, row.group)
 
     def read(self, pair_id: str) -> bytes | None:
         """A picture's file; None for a picture that is not among them.

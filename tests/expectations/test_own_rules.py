@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 from small_batch import Batch
 
+from entityclip.data import pairs
 from entityclip.errors import ConfigError
 from entityclip.explanations.rules import DomainRules
+from entityclip.quality.review import Waiver
 from entityclip.schemas import QualityReport, RuleResult
 from expectations.check import GateScorers
 from expectations.suites import suite_hash
@@ -113,12 +115,29 @@ def test_an_accepted_text_passes_the_rule_that_was_waived_and_no_other(batch: Ba
     batch.write()
     key = batch.texts[5]["explanation_id"]
     assert batch.judge().quarantined_explanations == 1
-    waived = batch.judge(waived={key: {"email"}})
+    waived = batch.judge(waived={key: Waiver(frozenset({"email"}), "Ana", "2026-11-29")})
     assert (waived.quarantined_explanations, waived.accepted_explanations) == (0, 40)
     assert (result(waived, "email").failed, result(waived, "email").waived) == (1, 1)
     assert not waived.refused
-    other = batch.judge(waived={key: {"phone"}})
+    other = batch.judge(waived={key: Waiver(frozenset({"phone"}), "Ana", "2026-11-29")})
     assert other.quarantined_explanations == 1
+
+
+@pytest.mark.slow
+def test_an_accepted_picture_returns_with_who_accepted_it(batch: Batch) -> None:
+    one, other = batch.pictures[0], batch.pictures[1]
+    other |= {name: one[name] for name in ("image", "image_sha256")}
+    other["pair_id"] = pairs.pair_id(one["image_sha256"], other["caption"], other["entity"])
+    batch.write()
+    assert batch.judge().quarantined_pairs == 2
+    waiver = Waiver(frozenset({"picture_of_two_entities"}), "Ana", "2026-11-29")
+    report = batch.judge(waived={other["pair_id"]: waiver})
+    assert (report.quarantined_pairs, report.refused) == (1, False)
+    rows = pairs.read_frame(batch.accepted.pairs).set_index("pair_id")
+    assert one["pair_id"] not in rows.index
+    reason = "review: accepted in spite of picture_of_two_entities"
+    assert tuple(rows.loc[other["pair_id"], ["person", "day", "reason"]]) == ("Ana", "2026-11-29", reason)
+    assert rows.drop(other["pair_id"])["person"].isna().all()
 
 
 # ---------------------------------------------------------------- what rules need

@@ -1,12 +1,13 @@
-"""Review of texts in quarantine: a person accepts, edits or rejects each, under the reviewer's name.
+"""Review of texts and pictures in quarantine: a person decides about each, under the reviewer's name.
 
-A decision is about one text, by its id, and holds in every later run with that text. A text that was rewritten is a
-new one.
+A decision is about one text, or one picture with its caption, by its id, and holds in every later run that has it. A
+text that was rewritten is a new one.
 """
 
 from entityclip.quality.review.decisions import (
     Merged,
     Review,
+    Waiver,
     add_reviews,
     merge,
     read_reviews,
@@ -20,6 +21,7 @@ __all__ = [
     "Merged",
     "PendingText",
     "Review",
+    "Waiver",
     "add_reviews",
     "export_review",
     "import_review",

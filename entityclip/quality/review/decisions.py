@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from filelock import FileLock
 from pydantic import Field, ValidationError, model_validator
@@ -21,22 +21,29 @@ from entityclip.schemas import Record
 from entityclip.storage import csv_file, read_rows
 
 Decision = Literal["accept", "edit", "reject"]
+Table = Literal["explanations", "pairs"]
+
+NEVER_WAIVED = frozenset(
+    {"rows", "columns", "entity_missing", "caption_missing", "unknown_split", "picture_twice", "leak", "no_right"}
+)
+"""Rules of pairs that no reviewer can overrule: the source has to be corrected."""
 
 
 class Review(Record):
-    """One decision: keep the text in spite of the rules, replace it, or drop it."""
+    """One decision: keep a text or a picture in spite of the rules, replace the text, or drop it."""
 
-    explanation_id: str = Field(min_length=1)
+    explanation_id: str = Field(min_length=1, description="Id of the text; of a picture, its pair_id.")
     entity_id: str
     entity: str
-    rules: str = Field(description="The rules that the text broke, with a blank between them.")
-    text: str = Field(description="As it was exported.")
+    rules: str = Field(description="The rules that it broke, with a blank between them.")
+    text: str = Field(description="As it was exported; of a picture, its caption.")
     decision: Decision
     edited_text: str = Field(default="", description="The replacement.")
     reviewer: str = Field(min_length=1)
     minutes: float = Field(ge=0, le=1440, description="Time spent on the decision.")
     day: date
     note: str = ""
+    table: Table = Field(default="explanations", description="pairs for a picture.")
 
     @model_validator(mode="after")
     def _edited_where_edited(self) -> Self:
@@ -44,6 +51,10 @@ class Review(Record):
             raise ValueError("edited_text belongs to the decision 'edit', and only to it")
         if not self.reviewer.strip():
             raise ValueError("the reviewer has no name")
+        if self.table == "pairs" and self.decision == "edit":
+            raise ValueError("a picture is accepted or rejected; correct its row in the source")
+        if self.table == "pairs" and self.decision == "accept" and (fixed := NEVER_WAIVED & set(self.rules.split())):
+            raise ValueError(f"no decision overrules {', '.join(sorted(fixed))}; correct the row in the source")
         return self
 
     def same_as(self, other: Review) -> bool:
@@ -201,6 +212,19 @@ def _after(row: dict[str, Any], review: Review) -> dict[str, Any] | None:
     return row | {"explanation_id": key, "text": review.edited_text, "reviewer": review.reviewer, "doubts": ""}
 
 
-def waived(reviews: Iterable[Review]) -> dict[str, frozenset[str]]:
-    """Id of each accepted text -> the rules that it may break. Other rules still apply."""
-    return {r.explanation_id: frozenset(r.rules.split()) for r in reviews if r.decision == "accept"}
+class Waiver(NamedTuple):
+    """What an accepted text or picture may break, and by whose decision."""
+
+    rules: frozenset[str]
+    person: str
+    day: str
+    """ISO 8601."""
+
+
+def waived(reviews: Iterable[Review]) -> dict[str, Waiver]:
+    """Id of each accepted text or picture -> the rules that it may break. Other rules still apply."""
+    return {
+        r.explanation_id: Waiver(frozenset(r.rules.split()), r.reviewer, r.day.isoformat())
+        for r in reviews
+        if r.decision == "accept"
+    }

@@ -1,4 +1,4 @@
-"""Texts that the gate quarantined, as a reviewer sees them, and the decision about each."""
+"""Texts and pictures that the gate quarantined, as a reviewer sees them, and the decision about each."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pandas as pd
 from entityclip.data import pairs
 from entityclip.errors import DataError
 from entityclip.paths import DataLayout, Layout
-from entityclip.quality.quarantine_file import broken_texts
-from entityclip.quality.review.decisions import Review
+from entityclip.quality.quarantine_file import broken_pairs, broken_texts
+from entityclip.quality.review.decisions import NEVER_WAIVED, Review, Table
 from entityclip.schemas import QualityReport, Record
 
 
@@ -32,9 +32,10 @@ class BrokenRule(Record):
 
 
 class PendingText(Record):
-    """One text that the gate quarantined."""
+    """One text that the gate quarantined, or one picture with its caption."""
 
     explanation_id: str
+    """Of a picture, its pair_id."""
     entity_id: str
     entity: str
     category: str
@@ -43,7 +44,14 @@ class PendingText(Record):
     values: str
     text: str
     generator: str
+    """Of a picture, its source."""
     broken: tuple[BrokenRule, ...] = ()
+    table: Table = "explanations"
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether a picture was quarantined, not a text."""
+        return self.table == "pairs"
 
     def decided(self, *, reviewer: str, **filled_in: Any) -> Review:
         """The decision about this text: the row that every way of deciding stores.
@@ -55,7 +63,7 @@ class PendingText(Record):
         Raises:
             ValidationError: They do not make a decision.
         """
-        about = self.model_dump(include={"explanation_id", "entity_id", "entity", "rules", "text"})
+        about = self.model_dump(include={"explanation_id", "entity_id", "entity", "rules", "text", "table"})
         return Review(**about, **filled_in, reviewer=reviewer.strip(), day=datetime.now(UTC).date())
 
 
@@ -69,7 +77,7 @@ def quarantine_of(layout: Layout) -> Path | None:
 
 
 def pending_texts(quarantine: Path, data: DataLayout) -> list[PendingText]:
-    """The texts that ``quarantine`` lists, each once, in the order of the file.
+    """The texts that ``quarantine`` lists, then the pictures that a decision can return, each once, in its order.
 
     Args:
         quarantine: CSV that the gate wrote.
@@ -88,12 +96,34 @@ def pending_texts(quarantine: Path, data: DataLayout) -> list[PendingText]:
             f"{quarantine}: text {strange[0]} is not in {data.explanations}; the file is of another batch. "
             "Export the quarantine file of the last run"
         )
-    columns = ["entity_id", "entity", "category", "language", "text", "generator"]
-    about = known.loc[lines["id"].unique(), columns].to_dict("index")
-    return list(_pending(lines, about))
+    about = known.loc[lines["id"].unique(), _ABOUT].to_dict("index")
+    return [*_pending(lines, about, table="explanations"), *_pending_pictures(quarantine, data)]
 
 
-def _pending(lines: pd.DataFrame, about: dict[Any, dict[Any, Any]]) -> Iterator[PendingText]:
+_ABOUT = ["entity_id", "entity", "category", "language", "text", "generator"]
+
+
+def returnable(lines: pd.DataFrame) -> pd.DataFrame:
+    """Lines of ``broken_pairs`` about pictures that broke no rule of ``NEVER_WAIVED``."""
+    return lines[~lines["id"].isin(lines.loc[lines["rule"].isin(NEVER_WAIVED), "id"])]
+
+
+def _pending_pictures(quarantine: Path, data: DataLayout) -> Iterator[PendingText]:
+    lines = returnable(broken_pairs(quarantine))
+    if lines.empty:
+        return
+    columns = ["pair_id", "entity_id", "entity", "category", "language", "caption", "source"]
+    rows = pairs.read_frame(data.pairs, columns=columns).drop_duplicates("pair_id").fillna("").set_index("pair_id")
+    if strange := sorted(set(lines["id"]) - set(rows.index)):
+        raise DataError(
+            f"{quarantine}: picture {strange[0]} is not in {data.pairs}; the file is of another batch. "
+            "Export the quarantine file of the last run"
+        )
+    known = rows.rename(columns={"caption": "text", "source": "generator"})
+    yield from _pending(lines, known.loc[lines["id"].unique(), _ABOUT].to_dict("index"), table="pairs")
+
+
+def _pending(lines: pd.DataFrame, about: dict[Any, dict[Any, Any]], *, table: Table) -> Iterator[PendingText]:
     broken: dict[str, list[BrokenRule]] = {}
     for key, rule, value in lines[["id", "rule", "value"]].itertuples(index=False):
         broken.setdefault(key, []).append(BrokenRule(rule=rule, value=value))
@@ -103,5 +133,6 @@ def _pending(lines: pd.DataFrame, about: dict[Any, dict[Any, Any]]) -> Iterator[
             rules=" ".join(dict.fromkeys(one.rule for one in rules)),
             values="; ".join(one.value for one in rules if one.value),
             broken=tuple(rules),
+            table=table,
             **about[key],
         )

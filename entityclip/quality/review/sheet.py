@@ -63,12 +63,14 @@ def _write_sheet(path: Path, waiting: list[PendingText]) -> None:
 
 
 def _pictures(data: DataLayout, waiting: list[PendingText]) -> dict[str, list[bytes]]:
-    """entity_id -> its first pictures by id; entities without pictures are left out."""
+    """entity_id -> its first pictures by id, and pair_id -> the picture itself of each quarantined one."""
     rows = pairs.read_frame(data.pairs, columns=["pair_id", "entity_id"])
     rows = rows[rows["entity_id"].isin({text.entity_id for text in waiting})].drop_duplicates("pair_id")
     few = rows.sort_values("pair_id").groupby("entity_id").head(PICTURES_SHOWN)
-    pictures = read_pictures(data, set(few["pair_id"]))
-    return {str(key): [pictures[pair] for pair in part["pair_id"]] for key, part in few.groupby("entity_id")}
+    own = [text.explanation_id for text in waiting if text.is_picture]
+    pictures = read_pictures(data, {*few["pair_id"], *own})
+    of_entities = {str(key): [pictures[pair] for pair in part["pair_id"]] for key, part in few.groupby("entity_id")}
+    return of_entities | {pair_id: [pictures[pair_id]] for pair_id in own}
 
 
 # ---------------------------------------------------------------- import

@@ -51,7 +51,7 @@ def quarantined_workspace(root: Path, *, texts: int, hostile: bool = False) -> L
         }
         for row in rows
     ]
-    lines += [{**lines[0], "rule": "too_short", "value": "7"}, {"table": "pairs", "id": "p", "rule": "licence"}]
+    lines += [{**lines[0], "rule": "too_short", "value": "7"}, {"table": "pairs", "id": "p", "rule": "no_right"}]
     quarantine.parent.mkdir(parents=True)
     write_quarantine_file(quarantine, pd.DataFrame(lines, columns=COLUMNS))
     report = QualityReport(

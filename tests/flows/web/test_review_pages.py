@@ -23,6 +23,7 @@ from entityclip.cli import app as program
 from entityclip.data import pairs
 from entityclip.paths import Layout
 from entityclip.quality.review import merge, read_reviews
+from entityclip.storage import read_table, write_table
 from flows.web import texts
 from flows.web.server import application
 from flows.web.waiting import Waiting
@@ -236,6 +237,31 @@ def test_feedback_that_waits_for_a_second_opinion_becomes_a_judgement(layout: La
 
 
 # ---------------------------------------------------------------- safety and state
+def test_a_quarantined_picture_is_shown_and_decided_as_texts_are(layout: Layout, person: PersonMaker) -> None:
+    row = next(pairs.iter_rows(layout.staging.pairs))
+    quarantine = layout.quarantine("batch")
+    lines = read_table(quarantine)
+    new = {"table": "pairs", "id": row["pair_id"], "rule": "picture_of_two_entities", "value": "KX-BLUE"}
+    write_table(quarantine, pd.concat([lines[lines["id"] == "p"], pd.DataFrame([new])]).fillna(""))
+    ana = person("Ana")
+    assert ana.item == row["pair_id"]
+    assert "Keep the picture" in ana.page
+    assert 'name="edited_text"' not in ana.page
+    address = re.search(r'src="(/ui/review/picture\?[^"]+)"', ana.page)
+    assert address is not None
+    assert row["pair_id"] in address[1]
+    assert ana.client.get(address[1].replace("&amp;", "&")).headers["content-type"] == "image/jpeg"
+    ana.send(decision="accept")
+    (review,) = read_reviews(layout.reviews)
+    assert (review.table, review.explanation_id, review.decision) == ("pairs", row["pair_id"], "accept")
+    assert (review.rules, review.reviewer) == ("picture_of_two_entities", "Ana")
+    assert "no_right</code> 1" in ana.page
+    ana.send("undo")
+    assert read_reviews(layout.reviews) == ()
+    by_csv(layout, [{"item": row["pair_id"], "decision": "reject"}], layout.root / "sheet")
+    assert [one.decision for one in read_reviews(layout.reviews)] == ["reject"]
+
+
 def test_pages_are_closed_without_a_key_with_the_right(layout: Layout, person: PersonMaker) -> None:
     ana = person("Ana")
     viewer = keys.make(layout.service.keys, name="viewer", scopes=("query",))

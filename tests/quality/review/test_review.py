@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 from tiny import tiny_data
 
 from entityclip.data import pairs
@@ -204,7 +205,20 @@ def test_accepted_stays_edited_is_replaced_and_rejected_goes(data: DataLayout, h
     assert after[1]["generator"] == before[1]["generator"]
     assert after[1]["explanation_id"] != before[1]["explanation_id"]
     assert after[2:] == before[3:]
-    assert waived(reviews) == {before[0]["explanation_id"]: frozenset({"refusal"})}
+    assert {key: waiver.rules for key, waiver in waived(reviews).items()} == {before[0]["explanation_id"]: {"refusal"}}
+
+
+@pytest.mark.parametrize(
+    ("decision", "rules"), [("accept", "leak"), ("accept", "picture_small no_right"), ("edit", "x")]
+)
+def test_a_picture_is_accepted_or_rejected_and_never_against_a_right_or_the_evaluation(
+    decision: str, rules: str
+) -> None:
+    row = {"explanation_id": "p", "entity_id": "e", "entity": "KX-1", "text": "KX-1", "table": "pairs", "minutes": 0}
+    given = row | {"reviewer": "Ana", "day": "2026-11-29", "edited_text": "new" if decision == "edit" else ""}
+    with pytest.raises(ValidationError, match=r"correct (the|its) row in the source"):
+        Review.model_validate(given | {"decision": decision, "rules": rules})
+    assert Review.model_validate(given | {"decision": "reject", "rules": "leak", "edited_text": ""}).table == "pairs"
 
 
 def test_to_merge_twice_changes_nothing(data: DataLayout, handed: ReviewLayout) -> None:
