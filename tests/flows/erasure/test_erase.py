@@ -34,6 +34,7 @@ from entityclip.retrieval.index import Changes
 from entityclip.schemas import EntityEntry
 from flows.cli.forget import forget
 from flows.erasure.erase import erase, preview
+from flows.erasure.survey import feedback_rows
 from flows.feedback import ingest_feedback
 from flows.workspace.dvc_hashes import folder_hash, pointer_hash
 from flows.workspace.repository import Repository
@@ -113,9 +114,9 @@ def test_feedback_that_became_data_is_erased_too(filled: Layout, tmp_path: Path)
     assert (filled.feedback.root / "pictures" / SHAS[2]).exists()
     erase(filled, entity_request(), by="ana")
     assert traces(filled.root, NEEDLES) == []
-    assert [path.name for path in (filled.feedback.root / "pictures").iterdir()] == [
-        hashlib.sha256(portrait(9)).hexdigest()
-    ]
+    left = {hashlib.sha256(portrait(number)).hexdigest() for number in (8, 9)}  # of KX-NEW and KX-RED
+    assert {path.name for path in (filled.feedback.root / "pictures").iterdir()} == left
+    assert [row["entity_id"] for row in feedback_rows(filled.feedback.products)] == [pairs.entity_id("KX-NEW")]
     assert "KX-RED" in filled.feedback.judged.read_text()
 
 
