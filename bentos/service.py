@@ -20,7 +20,7 @@ from bentoml.exceptions import ServiceUnavailable
 from pydantic import BaseModel, Field
 
 from bentos import settings
-from bentos.middleware import connections
+from bentos.middleware import connections, sign_on
 from bentos.middleware.auth import Guard, caller
 from bentos.middleware.body import BodyLimit
 from bentos.middleware.errors import ErrorFormat, Unusable, log_failures_only
@@ -274,6 +274,8 @@ def explained() -> Iterator[None]:
     except DataError as error:
         raise ServiceUnavailable(str(error)) from error
 
+
+sign_on.from_environment()  # at the import: the server reads its trusted proxies before it builds the middleware
 
 # The pages, and middleware, the outermost first. The decorator turns the class into a Service, which a type checker
 # does not see.

@@ -15,7 +15,7 @@ from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bentos.middleware import keys
+from bentos.middleware import keys, sign_on
 from bentos.middleware.errors import refusal
 from bentos.middleware.keys import Key, KeyFile
 from bentos.middleware.limits import Limits, Refused
@@ -63,7 +63,8 @@ class Guard:
     machine, but no request that a foreign web page makes from a browser. ``keyless`` must be set explicitly: a proxy on
     this machine that adds no header cannot be distinguished from a local caller.
 
-    The pages take the cookie of a session in place of a key; every other path takes a key alone.
+    The pages take the cookie of a session in place of a key, or the name that a trusted proxy passes (``sign_on``);
+    every other path takes a key alone.
 
     Args:
         app: The next ASGI application.
@@ -74,7 +75,7 @@ class Guard:
         needed: Prefix of a path -> required scope; every other path requires ``query``.
 
     Raises:
-        ConfigError: The keys file cannot be used.
+        ConfigError: The keys file or the settings of the sign-on cannot be used.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Guard:
         self.app, self.max_concurrency, self.keyless, self.needed = app, max_concurrency, keyless, needed
         self.keys = None if state is None else KeyFile(state.keys)
         self.sessions = None if state is None else Sessions(state.sessions)
+        self.sign_on = None if state is None else sign_on.from_environment()
         self.limits = Limits(workers=workers)
         self.in_work = 0
 
@@ -139,9 +141,12 @@ class Guard:
         return key or refusal(401, "send a valid key: Authorization: Bearer ec_...")
 
     def _visitor(self, scope: Scope, headers: Headers) -> Key | JSONResponse:
-        """The key for which a person's session stands."""
+        """The key for which a person's session stands, or that has the name of the person a proxy names."""
         assert self.keys is not None
         assert self.sessions is not None
+        person = None if self.sign_on is None else self.sign_on.person(scope, headers)
+        if person is not None:
+            return self._named(scope, headers, person)
         session = self.sessions.read(cookie_parser(headers.get("cookie", "")).get(COOKIE, ""))
         key = None if session is None else self.keys.get(session.key_id)
         if session is None or key is None:
@@ -149,6 +154,19 @@ class Guard:
         if is_foreign(headers):
             return refusal(403, "this request came from a page of another origin")
         scope[VISITOR] = Visitor(key, session.token)
+        return key
+
+    def _named(self, scope: Scope, headers: Headers, person: str) -> Key | JSONResponse:
+        """The one valid key with this name."""
+        assert self.keys is not None
+        assert self.sessions is not None
+        key = self.keys.named(person)
+        if key is None:
+            log.warning("a proxy names %r, and no key or several keys have this name", person)
+            return refusal(403, f"no key, or more than one, has the name {person!r}; an administrator can create one")
+        if is_foreign(headers):
+            return refusal(403, "this request came from a page of another origin")
+        scope[VISITOR] = Visitor(key, self.sessions.token_of(key.id))
         return key
 
 

@@ -185,6 +185,13 @@ class KeyFile:
         key = self._keys.get(key_id)
         return key if key and key.valid(datetime.now(UTC)) else None
 
+    def named(self, name: str) -> Key | None:
+        """The valid key with this name, for a person whom a trusted proxy names; None where several have it."""
+        self._look()
+        now = datetime.now(UTC)
+        found = [key for key in self._keys.values() if key.name == name and key.valid(now)]
+        return found[0] if len(found) == 1 else None
+
     def _look(self) -> None:
         if time.monotonic() - self._looked < LOOK_SECONDS or self._stamp() == self._seen:
             return

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from filelock import FileLock
-from itsdangerous import BadSignature, URLSafeTimedSerializer
+from itsdangerous import BadSignature, Signer, URLSafeTimedSerializer
 from starlette.datastructures import Headers
 
 from bentos.middleware.keys import Key
@@ -57,7 +57,9 @@ class Sessions:
     """
 
     def __init__(self, path: Path) -> None:
-        self._signer = URLSafeTimedSerializer(_secret(path), salt="session")
+        secret = _secret(path)
+        self._signer = URLSafeTimedSerializer(secret, salt="session")
+        self._tokens = Signer(secret, salt="token")
 
     def issue(self, key_id: str) -> str:
         """Value of the cookie for the owner of a key."""
@@ -69,6 +71,10 @@ class Sessions:
             return Session(*self._signer.loads(cookie, max_age=SECONDS))
         except (BadSignature, TypeError):
             return None
+
+    def token_of(self, key_id: str) -> str:
+        """The token for the forms of a person who is signed on by a proxy, without a cookie."""
+        return self._tokens.get_signature(key_id).decode()
 
 
 def is_page(path: str) -> bool:
