@@ -102,7 +102,7 @@ def ingest_feedback(layout: Layout, state: StateLayout) -> Gathered:
         products = ServiceProducts(folder)
         pictures = own | {row.picture: row.entity_id for row in products.pictures}
         removed = {row.entity_id for row in products.products.values() if not row.entry}
-        intake = Intake(before, _nameable(entities, products), pictures, policy=policy, removed=removed)
+        intake = Intake(before, _with_products(entities, products), pictures, policy=policy, removed=removed)
         new, last = _judged(layout, spool, intake)
         table = accepted_images([*before, *new], policy=policy, own=len(own), names=names)
         if new:
@@ -218,14 +218,14 @@ def _entity_names(layout: Layout) -> dict[str, str]:
     return dict(frame.itertuples(index=False, name=None))
 
 
-def _nameable(entities: Mapping[str, str], products: ServiceProducts) -> dict[str, str]:
-    """entity_id -> name of the entities, products included, that a table of pictures can refer to by name."""
+def _with_products(entities: Mapping[str, str], products: ServiceProducts) -> dict[str, str]:
+    """entity_id -> name of the entities, as products add, rename and remove them."""
     named = dict(entities)
     for product in products.products.values():
         named.pop(product.entity_id, None)
         if (texts := product.texts) is not None:
             named[product.entity_id] = texts.entity
-    return {key: name for key, name in named.items() if pairs.entity_id(name) == key}
+    return named
 
 
 def _known(layout: Layout) -> pd.DataFrame:

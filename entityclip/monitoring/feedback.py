@@ -191,6 +191,22 @@ class Intake:
 
 
 # ---------------------------------------------------------------- what they vouch for
+ACCEPTED = [
+    "file",
+    "entity_id",
+    "entity",
+    "caption",
+    "split",
+    "licence",
+    "consent",
+    "callers",
+    "person",
+    "day",
+    "reason",
+]
+"""Columns of ``accepted_images``."""
+
+
 def accepted_images(
     rows: Iterable[JudgedRow], *, policy: FeedbackPolicy, own: int, names: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
@@ -220,6 +236,7 @@ def accepted_images(
         [
             {
                 "file": f"pictures/{picture}",
+                "entity_id": entity_id,
                 "entity": known[entity_id],
                 "caption": known[entity_id],
                 "split": "train",  # the frozen evaluation set stays as it is
@@ -231,7 +248,7 @@ def accepted_images(
             for picture, entity_id in sure
             if claims[picture] == 1 and (picture, entity_id) not in beyond
         ],
-        columns=["file", "entity", "caption", "split", "licence", "consent", "callers", "person", "day", "reason"],
+        columns=ACCEPTED,
     )
 
 

@@ -44,7 +44,7 @@ def _print_tests(report: DriftReport) -> None:
 
 
 def feedback(workspace: Workspace, state: State = None, only_json: OnlyJson = False) -> None:
-    """Ingest once what people have answered to the service's results. The last line is one JSON object.
+    """Ingest once what people judged and which products they changed in service. The last line is one JSON object.
 
     \b
     Example:
@@ -58,4 +58,6 @@ def feedback(workspace: Workspace, state: State = None, only_json: OnlyJson = Fa
         gathered = flow(workspace, state)
     if not only_json:
         typer.echo(f"{gathered.taken:,} new judgements; {gathered.waiting:,} accepted pictures wait for a retraining")
+        if gathered.products.sentence:
+            typer.echo(gathered.products.sentence)
     typer.echo(gathered.model_dump_json())

@@ -65,11 +65,13 @@ def test_renamed_product_keeps_its_id_and_gets_the_new_texts_alone(
     workspace: Layout, changes: Changes, tmp_path: Path
 ) -> None:
     put(changes, RED, "KX-RED 2", pictures=[png("red", 30)])
+    about = {"release": "v1.0.0", "key": "ana", "verdict": "right", "entity_id": RED, "entity": "KX-RED 2"}
+    Spool(workspace.service.feedback).put(Feedback.model_validate(about | {"picture": png("red", 9)}))
     ingest_feedback.fn(workspace, workspace.service)
     frame, staging, _ = ingested(workspace, tmp_path)
     red = frame[frame["entity_id"] == RED]
     assert set(red["entity"]) == {"KX-RED 2"}
-    assert sorted(red["source"]) == ["service", "shop", "shop"]
+    assert sorted(red["source"]) == ["feedback", "service", "shop", "shop"]
     texts = pairs.read_frame(staging.source_provided)
     assert list(texts.loc[texts["entity_id"] == RED, "text"]) == ["It is round."]
 

@@ -40,8 +40,9 @@ class _Confirmed:
     def __init__(self, feedback: FeedbackLayout) -> None:
         self._rows = TableSource(feedback.table, name=FEEDBACK)
         with feedback.table.open(encoding="utf-8", newline="") as file:
-            names = ("person", "day", "reason")
-            self._from = [Provenance(*(row.get(name) or "" for name in names)) for row in csv.DictReader(file)]
+            rows = list(csv.DictReader(file))
+        names = ("person", "day", "reason")
+        self._from = [(row.get("entity_id") or "", *(row.get(name) or "" for name in names)) for row in rows]
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -56,8 +57,9 @@ class _Confirmed:
             if isinstance(row, Rejection):
                 yield row
             else:
-                given = self._from[row.row - 1]
-                yield replace(row, source=FEEDBACK, language=row.language or language, provenance=given)
+                entity_id, *given = self._from[row.row - 1]
+                named = replace(row, source=FEEDBACK, language=row.language or language, entity_id=entity_id)
+                yield replace(named, provenance=Provenance(*given))
 
 
 class _Joined:
