@@ -108,7 +108,7 @@ EVERYTHING = CompressionPolicy(runtimes=EXPORTED, budget=100)
 def student_of(model: LoadedModel, data: DataLayout, folder: Path, *, config: training.Distillation) -> LoadedModel:
     """A calibrated student of the model, on PyTorch, with its towers exported beside it."""
     layout = CheckpointLayout(folder)
-    distil(model, data, config=config, to=layout, progress=False)
+    distil(model, data, config=config, to=layout, data_hash=model.card.data_hash, progress=False)
     calibrate(checkpoint.load(layout), data).write(layout.card)
     student = checkpoint.load(layout)
     export(student, data, to=layout.exported, policy=EVERYTHING)

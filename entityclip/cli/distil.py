@@ -10,10 +10,11 @@ import typer
 
 from entityclip.cli.options import Data, Json
 from entityclip.cli.output import last_line, on_terminal, table
-from entityclip.cli.validate_paths import explained
+from entityclip.cli.validate_paths import content_hash, explained
 from entityclip.errors import ConfigError
 from entityclip.paths import CheckpointLayout
 from entityclip.schemas import OpenSplit
+from entityclip.storage import atomic_path
 from entityclip.training import Distillation
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ def distil(
     image_weights: Annotated[
         str | None, typer.Option(help="With --architecture: first weights, a backbone's name or a file or folder.")
     ] = None,
+    accept_licence: Annotated[
+        list[str] | None,
+        typer.Option(help="Licence with restrictions that you accept for --image-weights; repeatable."),
+    ] = None,
     minutes: Annotated[float, typer.Option(min=0.01, help="For learning.")] = Distillation().minutes,
     unlabelled: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of further pictures to learn from; they need no texts.")
@@ -56,22 +61,29 @@ def distil(
     Example:
       entityclip distil --teacher first/checkpoint --data mine --size 112 --minutes 10 --to student
     """
-    from entityclip.annotation.picture_files import picture_files
     from entityclip.evaluation.calibrate import calibrate
     from entityclip.evaluation.compression import compare_student, decide_runtime, runtime_changes
     from entityclip.model import checkpoint
     from entityclip.model.onnx_runtime import instruction_set
     from entityclip.training.distillation import distil as learn
 
-    source, target = explained(data), CheckpointLayout(to)
-    if target.root.exists():
+    source, hashed = explained(data), content_hash(explained(data))
+    if to.exists():
         raise ConfigError(f"{to}: exists; expected a new folder, so that no checkpoint is replaced")
     known = checkpoint.load(CheckpointLayout(teacher))
-    config = Distillation(architecture=architecture, image_weights=image_weights, size=size, minutes=minutes)
-    files = [file.folder / file.name for file in picture_files(unlabelled)] if unlabelled else []
-    learn(known, source, config=config, to=target, unlabelled=files, progress=on_terminal())
-    calibrate(checkpoint.load(target), source, progress=on_terminal()).write(target.card)
-    student = checkpoint.load(target)
+    config = Distillation(
+        architecture=architecture,
+        image_weights=image_weights,
+        accept_licences=tuple(accept_licence or ()),
+        size=size,
+        minutes=minutes,
+    )
+    files = _files(unlabelled) if unlabelled else []
+    with atomic_path(to) as partial:
+        made = CheckpointLayout(partial)
+        learn(known, source, config=config, to=made, data_hash=hashed, unlabelled=files, progress=on_terminal())
+        calibrate(checkpoint.load(made), source, progress=on_terminal()).write(made.card)
+    student = checkpoint.load(CheckpointLayout(to))
     ours, theirs = compare_student(student, known, source, split=split, progress=on_terminal())
     decision = decide_runtime(runtime_changes(ours, theirs), budget=budget, measured_on=instruction_set())
     times = {"teacher": milliseconds(known), "student": milliseconds(student)}
@@ -83,6 +95,13 @@ def distil(
     typer.echo(f"Student: {to}")
     answer = {"checkpoint": str(to), "ms": times, "pixels": sides, "recall": recall}
     last_line(answer | decision.model_dump(), as_json)
+
+
+def _files(folder: Path) -> list[Path]:
+    """Files of a folder and those below it."""
+    from entityclip.annotation.picture_files import picture_files
+
+    return [file.folder / file.name for file in picture_files(folder)]
 
 
 def milliseconds(model: LoadedModel) -> float:

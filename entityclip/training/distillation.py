@@ -8,6 +8,7 @@ vectors; a student is calibrated and evaluated like any other model.
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import time
@@ -24,13 +25,16 @@ from tqdm import tqdm
 from entityclip.architectures import settings
 from entityclip.data.image_cache import open_pictures
 from entityclip.data.preprocessing import Augmentation
-from entityclip.errors import ConfigError, ImageError, TrainingError
+from entityclip.errors import ConfigError, ImageError, TrainingError, WorkspaceError
 from entityclip.model import checkpoint
+from entityclip.model.backbones.choice import require_permitted
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.model.checkpoint_card import CheckpointCard
+from entityclip.model.config import ModelConfig, TowerConfig
 from entityclip.model.entityclip import EntityCLIP
+from entityclip.model.pretrained import BACKBONES
 from entityclip.paths import CheckpointLayout, DataLayout
-from entityclip.training.config import code_hash, versions
+from entityclip.training.config import TrainConfig, code_hash, first_weights, versions
 from entityclip.training.distillation_config import Distillation
 from entityclip.training.frozen_features import CHUNK, Views
 
@@ -57,8 +61,8 @@ def distil(
     *,
     config: Distillation,
     to: CheckpointLayout,
+    data_hash: str,
     unlabelled: Sequence[Path] = (),
-    seed: int = 0,
     progress: bool = True,
 ) -> CheckpointCard:
     """Teach a smaller image tower on pictures, and save the whole model. Its card is not calibrated.
@@ -69,39 +73,44 @@ def distil(
         teacher: A trained model.
         data: The data version; its training pictures are looked at.
         config: The student, and for how long it learns.
-        to: Where the student's checkpoint goes.
+        to: Where the student's checkpoint goes; beside it, the views that the teacher sees take room for a while.
+        data_hash: Hash of the data, for the card.
         unlabelled: Files of further pictures; one that cannot be read is left out and logged.
-        seed: Of the draws.
         progress: Show bars.
 
     Raises:
         ConfigError: The student cannot be built, or takes no pictures of that size.
         DataError: The data are incomplete, or hold no training picture.
+        WorkspaceError: The views do not fit on the disk.
+        TrainingError: The loss is not finite in the end.
     """
-    started, rng = time.monotonic(), np.random.default_rng(seed)
+    started, rng = time.monotonic(), np.random.default_rng(teacher.card.config.get("seed", 0))
     student, size = student_of(teacher, config), config.size_of(teacher.card.preprocessing)
     augmentation = Augmentation.model_validate(teacher.card.config.get("augmentation", {}))
     views = Views(config.views, teacher.card.preprocessing, augmentation)
     pictures = Pictures(data, unlabelled, views=views, most=config.pictures, rng=rng, progress=progress)
-    with TemporaryFile() as file:
-        seen = look(teacher, pictures, views=views, size=size, file=file, progress=progress)
+    to.root.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=to.root.parent) as file:
+        try:
+            seen = look(teacher, pictures, views=views, size=size, file=file, progress=progress)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise WorkspaceError(f"{to.root.parent}: the disk is full; set fewer views or pictures") from error
+            raise
         terms = learn(student, seen, config=config, scale=teacher.scale, rng=rng, progress=progress)
-    settled = {
-        "model": student.card.model,
-        "preprocessing": student.card.preprocessing,
-        "distillation": config.portable(),
-    }
+    terms |= {"pictures": len(seen.vectors), "distillation_s": time.monotonic() - started}
+    own = TrainConfig(model=ModelConfig(towers=TowerConfig(image_weights=config.image_weights)))
     return checkpoint.save(
         to,
         student.model,
-        first_weights={"teacher": teacher.card.weights_sha256},
+        first_weights=teacher.card.first_weights | first_weights(own) | {"teacher": teacher.card.weights_sha256},
         preprocessing=student.card.preprocessing,
         tokenisation=teacher.tokenizer.config,
-        data_hash=teacher.card.data_hash,
-        config=teacher.card.config | {name: part.model_dump(mode="json") for name, part in settled.items()},
+        data_hash=data_hash,
+        config=teacher.card.config | {"distillation": config.portable().model_dump(mode="json")},
         code_hash=code_hash(),
         epochs=teacher.card.epochs,
-        metrics=teacher.card.metrics | terms | {"distillation_s": time.monotonic() - started},
+        metrics=teacher.card.metrics | terms,
         versions=versions(),
     )
 
@@ -110,28 +119,34 @@ def student_of(teacher: LoadedModel, config: Distillation) -> LoadedModel:
     """The student in front of its first step: the teacher with another image tower, or with smaller pictures.
 
     Raises:
-        ConfigError: The student cannot be built, or takes no pictures of that size.
+        ConfigError: The student cannot be built, takes no pictures of that size, or its first weights are under a
+            licence that is not accepted.
     """
-    towers, preprocessing = teacher.card.model.towers.without_weights(), teacher.card.preprocessing
-    own = settings(towers.architecture)
-    if config.architecture is not None:
-        own["vision_cfg"] = settings(config.architecture)["vision_cfg"]
-        towers = towers.model_copy(update={"architecture": own, "image_weights": config.image_weights})
-    elif config.image_weights:
-        raise ConfigError("distillation.image_weights: the teacher's architecture starts from the teacher's weights")
-    size = config.size_of(preprocessing)
-    folder = teacher.tokenizer.config.folder
-    model = EntityCLIP(
-        teacher.card.model.model_copy(update={"towers": towers.model_copy(update={"text_folder": folder})})
-    )
-    _require_size(model, size)
+    named, size = _towers(teacher.card.model.towers, config), config.size_of(teacher.card.preprocessing)
+    if backbone := BACKBONES.get(config.image_weights or ""):
+        require_permitted(backbone, config.accept_licences, setting="distillation.accept_licences")
     fresh = config.architecture is not None
+    built = named.without_weights().model_copy(update={"text_folder": teacher.tokenizer.config.folder})
+    first = built.model_copy(update={"image_weights": config.image_weights}) if fresh else built
+    model = EntityCLIP(teacher.card.model.model_copy(update={"towers": first}))
+    _require_size(model, size)
     kept = {k: v for k, v in teacher.model.state_dict().items() if not (fresh and k.startswith("visual."))}
     model.load_state_dict(kept, strict=not fresh)
-    built = model.config.model_copy(update={"towers": model.config.towers.portable()})
-    shown = preprocessing.model_copy(update={"size": size})
-    card = teacher.card.model_copy(update={"model": built, "preprocessing": shown})
+    model.config = model.config.model_copy(update={"towers": named.portable()})  # says where the weights come from
+    shown = teacher.card.preprocessing.model_copy(update={"size": size})
+    card = teacher.card.model_copy(update={"model": model.config, "preprocessing": shown})
     return LoadedModel(model.to(teacher.device), card, teacher.tokenizer, teacher.device)
+
+
+def _towers(teacher: TowerConfig, config: Distillation) -> TowerConfig:
+    """The student's towers, with the names of the weights that they come from."""
+    if config.architecture is None:
+        if config.image_weights:
+            raise ConfigError("distillation.image_weights: without an architecture, the student has the teacher's own")
+        return teacher
+    both = settings(teacher.architecture) | {"vision_cfg": settings(config.architecture)["vision_cfg"]}
+    names = {"image_weights": config.image_weights, "text_weights": teacher.text_weights or teacher.pretrained}
+    return teacher.model_copy(update={"architecture": both, "pretrained": None} | names)
 
 
 @torch.inference_mode()

@@ -23,10 +23,17 @@ class Distillation(Record):
         description="First weights of another architecture's image tower: name of a backbone, or a file or folder; "
         "null: at random. The teacher's own architecture starts from the teacher's weights.",
     )
+    accept_licences: tuple[str, ...] = Field(
+        default=(), description="Licences with restrictions that you accept for 'image_weights', by name."
+    )
     size: int | None = Field(
         default=None, ge=8, description="Side of the student's pictures, pixels; null: half of the teacher's."
     )
-    minutes: float = Field(default=5.0, gt=0, description="For learning, after the teacher has seen every view.")
+    minutes: float = Field(
+        default=5.0,
+        gt=0,
+        description="For learning, after the teacher has seen every view; no part of the training's own 'minutes'.",
+    )
     steps: int | None = Field(
         default=None, ge=1, description="So many steps in place of 'minutes': a second run gives the same weights."
     )

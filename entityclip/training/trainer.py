@@ -15,8 +15,9 @@ from tqdm import tqdm
 
 from entityclip.data.pairs import read_frame
 from entityclip.data.text import Tokenizer
+from entityclip.errors import CheckpointError
 from entityclip.model import checkpoint
-from entityclip.model.checkpoint_card import CheckpointCard, read_card
+from entityclip.model.checkpoint_card import CheckpointCard, read_card, verify
 from entityclip.paths import CheckpointLayout, DataLayout, DecodedLayout, RunLayout
 from entityclip.schemas import Split
 from entityclip.training import batches, resume_state
@@ -71,15 +72,23 @@ def fit(
     processes = join(config)
     if run.checkpoint.card.is_file():
         return read_card(run.checkpoint)
-    trained = _trained(config, run)
-    if not trained.card.is_file():
+    if config.distillation is None or not _intact(run.teacher):
         cache = decoded or run.decoded
         _fit(config, data, run, data_hash=data_hash, cache=cache, report=report, progress=progress)
     if config.distillation is not None and processes.is_main_process:
-        teacher, how = checkpoint.load(trained, device=config.device), config.distillation
-        distil(teacher, data, config=how, to=run.checkpoint, seed=config.seed, progress=progress)
-    processes.wait_for_everyone()
+        teacher, how = checkpoint.load(run.teacher, device=config.device), config.distillation
+        distil(teacher, data, config=how, to=run.checkpoint, data_hash=data_hash, progress=progress)
+    while not run.checkpoint.card.is_file():  # a barrier gives up after minutes
+        time.sleep(1)
     return read_card(run.checkpoint)
+
+
+def _intact(trained: CheckpointLayout) -> bool:
+    """Whether an earlier run has trained this model."""
+    try:
+        return bool(verify(trained))
+    except CheckpointError:
+        return False
 
 
 def _trained(config: TrainConfig, run: RunLayout) -> CheckpointLayout:

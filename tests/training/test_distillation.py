@@ -46,13 +46,15 @@ def test_a_student_of_half_the_size_comes_nearer_to_its_teacher_and_reads_the_sa
     files = [tmp_path / "broken.jpg", tmp_path / "further.png"]
     to = CheckpointLayout(tmp_path / "student")
     with caplog.at_level(logging.WARNING):
-        card = distil(teacher, data, config=SHORT, to=to, unlabelled=files, progress=False)
+        card = distil(teacher, data, config=SHORT, to=to, data_hash="d", unlabelled=files, progress=False)
     assert "broken.jpg" in caplog.text
     student, start = checkpoint.load(to), student_of(teacher, SHORT)
     start.model.eval()
     assert (card.preprocessing.size, teacher.card.preprocessing.size) == (32, 64)
     assert card.fingerprint != teacher.card.fingerprint
     assert card.first_weights == {"teacher": teacher.card.weights_sha256}
+    assert (card.data_hash, card.metrics["pictures"]) == ("d", 17)
+    assert training.TrainConfig.model_validate(card.config).distillation == SHORT
     taught, before, after = (seen(model) for model in (teacher, start, student))
     assert (taught * after).sum(axis=1).mean() > (taught * before).sum(axis=1).mean()
     assert np.array_equal(student.embed_texts(["red kettle"]), teacher.embed_texts(["red kettle"]))
@@ -75,7 +77,11 @@ def test_another_architecture_begins_at_random_and_keeps_everything_but_the_imag
         (Distillation(architecture="ViT-B-32", size=64), "takes only 224"),
         (Distillation(architecture="no-such"), "no-such"),
         (Distillation(size=16), "size 16: the image tower takes larger ones"),
-        (Distillation(image_weights="somewhere"), "starts from the teacher's weights"),
+        (Distillation(image_weights="somewhere"), "without an architecture"),
+        (
+            Distillation(architecture="entityclip-photos", image_weights="dinov3-s16"),
+            "licence dinov3-license has restrictions .* to distillation.accept_licences",
+        ),
     ],
 )
 def test_a_student_that_cannot_be_is_refused(teacher: LoadedModel, config: Distillation, message: str) -> None:
@@ -100,4 +106,9 @@ def test_a_run_with_a_distillation_ends_with_the_student_and_goes_on_behind_its_
     run.checkpoint.card.unlink()  # killed while the student learned
     assert trained() == first
     assert run.teacher.card.read_bytes() == teacher
-    assert trained() == checkpoint.load(run.checkpoint).card.fingerprint  # a third time nothing is done
+    written = run.checkpoint.weights.stat().st_mtime_ns
+    assert trained() == first
+    assert run.checkpoint.weights.stat().st_mtime_ns == written  # a third time nothing is done
+    run.checkpoint.card.unlink()
+    run.teacher.weights.write_bytes(b"damaged")
+    assert trained() == first  # both are made again

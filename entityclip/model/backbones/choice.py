@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -73,17 +73,21 @@ def best_at_hand(config: BackboneConfig, task: Task) -> Choice:
     )
 
 
-def require_permitted(backbone: Backbone, config: BackboneConfig) -> None:
-    """Refuse a licence with restrictions that the settings do not accept by name.
+def require_permitted(
+    backbone: Backbone,
+    accepted: Collection[str],
+    *,
+    setting: str = "backbones.accept_licences in entityclip.yaml",
+) -> None:
+    """Refuse a licence with restrictions that is not accepted by name; ``setting`` is where one may be.
 
     Raises:
         ConfigError: The message names backbone, licence, restriction and setting.
     """
-    if backbone.terms and backbone.licence not in config.accept_licences:
+    if backbone.terms and backbone.licence not in accepted:
         raise ConfigError(
             f"backbone {backbone.name}: its licence {backbone.licence} has restrictions ({backbone.terms}). Choose "
-            f"another one, or where your use is permitted add {backbone.licence!r} to backbones.accept_licences in "
-            "entityclip.yaml"
+            f"another one, or where your use is permitted add {backbone.licence!r} to {setting}"
         )
 
 
@@ -92,7 +96,7 @@ def _named(config: BackboneConfig, task: Task) -> Choice:
     backbone, reason = BACKBONES.get(config.backbone), "The settings name it."
     if backbone is None:
         return _of_path(Path(config.backbone), reason=reason)
-    require_permitted(backbone, config)
+    require_permitted(backbone, config.accept_licences)
     found = at_hand(backbone, folders=config.folders) or weights_path(backbone.name)
     return _of(backbone, found, reason=reason, better=_better(backbone, task))
 
