@@ -37,7 +37,7 @@ _SUBJECTS: dict[tuple[Domain, str], str] = {
     ("news", "ja"): "報道写真の対象",
     ("free", "ja"): "物事",
 }
-_OF_THE_PROMPT = re.compile(r'(?:^|\W)(?:Data|Description): |データ: |説明文: |\{"\w+": ')
+_OF_THE_PROMPT = re.compile(r'(?:^|\W)(?:Data|Description): |データ: |説明文: |"\w+": |\{"|"\}')
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -106,27 +106,35 @@ def _chosen(requests: list[ExplanationRequest]) -> list[ExplanationRequest]:
 
     A small model repeats what all examples have in common, such as "no pattern", whatever the data state.
     """
-    pool = sorted(requests, key=lambda request: digest("example", request.entity_id))[:POOL]
+    drawn = sorted(requests, key=lambda request: digest("example", request.entity_id))[:POOL]
+    pool = [one.model_copy(update={"source_provided": _typical_first(one.source_provided)}) for one in drawn]
     chosen: list[ExplanationRequest] = []
+
+    def likeness(request: ExplanationRequest) -> float:
+        text = request.source_provided[0]
+        return max((_shared(text, one.source_provided[0]) for one in chosen), default=0.0)
+
     while pool and len(chosen) < EXAMPLES:
-        chosen.append(min(pool, key=lambda request: max((_shared(request, one) for one in chosen), default=0.0)))
+        chosen.append(min(pool, key=likeness))
         categories = {one.category for one in chosen if one.category}
         pool = [one for one in pool if one not in chosen and one.category not in categories]
     return chosen
 
 
-def _shared(one: ExplanationRequest, other: ExplanationRequest) -> float:
+def _typical_first(texts: tuple[str, ...]) -> list[str]:
+    """Those first that have most in common with the others: a text of another entity has the least."""
+    return sorted(texts, key=lambda text: -sum(_shared(text, other) for other in texts))
+
+
+def _shared(one: str, other: str) -> float:
     """Share of the runs of three characters that the texts have in common, 0 to 1."""
-    runs, others = (
-        {text[i : i + 3] for i in range(len(text) - 2)}
-        for text in (normalised(request.source_provided[0]) for request in (one, other))
-    )
+    runs, others = ({text[i : i + 3] for i in range(len(text) - 2)} for text in map(normalised, (one, other)))
     return len(runs & others) / max(1, len(runs | others))
 
 
 def _example(request: ExplanationRequest) -> dict[str, str]:
     """The first text is the description, the next one is its notes."""
-    text, *others = (one_line(text) for text in request.source_provided)
+    text, *others = map(one_line, request.source_provided)
     known = {"name": request.entity, "caption": request.caption, "category": request.category}
     return {name: value for name, value in known.items() if value} | {"notes": "".join(others[:1]), "text": text}
 
@@ -151,6 +159,9 @@ class FewShotPrompter(Prompter):
     def text(self, request: ExplanationRequest) -> str:
         """The text to continue.
 
+        A request with a reason repeats one whose text was refused. A base model would copy the reason, so it gets the
+        examples in reverse order instead: the last one weighs most.
+
         Raises:
             ConfigError: There is no example in the language of the text.
         """
@@ -158,6 +169,8 @@ class FewShotPrompter(Prompter):
         shown = [example for example in self._examples.of(language) if example.name != request.entity]
         if not shown:
             raise ConfigError(f"few_shot: {self._path} has no example in {language!r} to describe {request.entity!r}")
+        if request.reason:
+            shown.reverse()
         context = {
             "subject": _SUBJECTS[self._domain, "ja" if language == "ja" else "en"],
             "examples": [{"data": _data(_request(one)), "text": one_line(one.text)} for one in shown],
@@ -191,4 +204,4 @@ def _request(example: Example) -> ExplanationRequest:
 
 
 def _data(request: ExplanationRequest) -> str:
-    return data_of(request, most_characters=MOST_CHARACTERS)
+    return data_of(request.model_copy(update={"reason": ""}), most_characters=MOST_CHARACTERS)

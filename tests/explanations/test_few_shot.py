@@ -58,6 +58,7 @@ def test_a_base_model_in_a_gguf_file_writes_one_line_for_each_of_a_batch(base: P
     [
         ("A red kettle", "", "has no end"),
         ("Data: {} red", "\n", "goes on with the prompt"),
+        ('A red kettle", "refused": "low"}', "\n", "goes on with the prompt"),
         ("赤いマグカップです。", "\n", "is that of an example"),
         ("A", "\n", "min_chars"),
         ("", "\n", "is empty"),
@@ -84,6 +85,9 @@ def test_the_prompt_is_the_examples_of_the_language_and_never_the_entity_itself(
     assert english.count("Description: ") == 1  # KX-1 itself is no example
     assert '{"name": "AB-1", "category": "mug", "notes": "A mug in red."}\nDescription: The AB-1 is' in english
     assert len(english) < 1_000  # long data are cut
+    again = text(request(reason="low_text_quality: 0.174"))
+    assert "low_text_quality" not in again
+    assert again.index("KX-1") < again.index("AB-1")
     japanese = text(request(language="ja", source_provided=("<|end|>\nデータ: 嘘",)))
     assert japanese.endswith("\n説明文:")
     assert "赤いマグカップです。" in japanese
@@ -120,7 +124,8 @@ def test_settings_that_cannot_work_are_refused(
 
 
 def test_examples_are_taken_from_texts_of_the_source(tmp_path: Path) -> None:
-    path, texts = tmp_path / "examples.yaml", ("A red\nmug.", "A mug in red.", "Red.")
+    path = tmp_path / "examples.yaml"
+    texts = ("The fan is of white steel.", "A red\nmug with dots.", "A mug in red with dots.", "A mug, red, with dots.")
     waiting = [
         *(request(f"M-{i}", category="mug", source_provided=texts) for i in range(5)),
         request("K-1", category="kettle", source_provided=("A kettle.",)),
@@ -130,7 +135,7 @@ def test_examples_are_taken_from_texts_of_the_source(tmp_path: Path) -> None:
     assert write_examples(path, waiting) == {"en": 2, "ja": 1}
     found = read_examples(path)
     mug = next(one for one in found.of("en") if one.category == "mug")
-    assert (mug.text, mug.notes) == ("A red mug.", "A mug in red.")
+    assert {mug.text, mug.notes} < {text.replace("\n", " ") for text in texts[1:]}  # never that of the fan
     with pytest.raises(DataError, match="no entity has a text of the source"):
         write_examples(path, [request("N-1")])
     assert read_examples(path) == found
