@@ -49,7 +49,7 @@ def start(
         min_requests: Compared requests without which it does not end in an activation.
 
     Returns:
-        The canary and the number of workers.
+        The canary, which may have ended already under load, and the number of workers.
 
     Raises:
         ConfigError, DataError: The share, the package, or the state of the service does not allow a canary.
@@ -67,7 +67,7 @@ def start(
     below, chosen = _share_of(canary_id, callers, share)
     loaded = Live(champion=before.champion, previous=before.previous, challenger=package)
     followers.carry_out(state, lambda: active_release.write(state, loaded))  # no caller before every worker has it
-    record, now = CanaryRecord(state.canaries), datetime.now(UTC)
+    now = datetime.now(UTC)
     report = CanaryReport(
         id=canary_id,
         began=now,
@@ -78,16 +78,26 @@ def start(
         share=share,
         callers=chosen,
     )
+    plan = Canary(id=canary_id, below=below, until=report.until, min_requests=min_requests)
+    return _begin(state, report, decided=loaded.model_copy(update={"canary": plan}), before=before), workers
+
+
+def _begin(state: StateLayout, report: CanaryReport, *, decided: Live, before: Live) -> CanaryReport:
+    """Record the canary and decide it; restore ``before`` if a worker does not follow."""
+    record = CanaryRecord(state.canaries)
     try:
         record.begin(report)
-        plan = Canary(id=canary_id, below=below, until=report.until, min_requests=min_requests)
-        decided = loaded.model_copy(update={"canary": plan})
-        _, count = followers.carry_out(state, lambda: active_release.write(state, decided))
+        followers.carry_out(state, lambda: active_release.write(state, decided))
     except EntityClipError as error:
-        active_release.put_back(state, before)
-        record.end(canary_id, "rolled back", str(error))
+        live = active_release.read(state)
+        if live is not None and live.challenger == report.package:
+            active_release.put_back(state, before)
+        ended = record.read(report.id)
+        if ended is not None and ended.outcome is not None:  # under load, while this waited for the last worker
+            return ended
+        record.end(report.id, "rolled back", str(error))
         raise
-    return report, count
+    return report
 
 
 def _startable(state: StateLayout, share: float) -> Live:
