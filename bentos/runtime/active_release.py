@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from filelock import FileLock
 from pydantic import Field, ValidationError
 
 from bentos.runtime.manifest import verify_files
@@ -27,13 +30,16 @@ class Canary(Record):
     """A challenger whose answers a share of the callers gets for a time."""
 
     id: str = Field(description="Random; also decides which callers are in the share.")
-    below: float = Field(gt=0, le=1, description="Callers whose number is below this are in the share.")
+    callers: frozenset[str] = Field(description="Keys in the share when it began.")
+    others: frozenset[str] = Field(description="Keys that were not in it when it began.")
+    share: float = Field(gt=0, le=1, description="Probability of a later key to be in the share.")
     until: datetime = Field(description="When it ends.")
     min_requests: int = Field(ge=1, description="Compared requests without which it does not end in an activation.")
 
     def includes(self, caller: str) -> bool:
         """Whether a caller is in the share; the same for every worker and request."""
-        return canary_number(self.id, caller) < self.below
+        listed = caller in self.callers or caller in self.others
+        return caller in self.callers if listed else canary_number(self.id, caller) < self.share
 
 
 def canary_number(canary_id: str, caller: str) -> float:
@@ -52,6 +58,14 @@ class Live(Record):
     challenger: Path | None = Field(default=None, description="Runs in the shadow on a share of the requests.")
     share: float = Field(default=0.0, ge=0, le=1, description="Share of search and tag requests for the challenger.")
     canary: Canary | None = Field(default=None, description="Set while callers get the challenger's answers.")
+
+
+@contextmanager
+def locked(state: StateLayout) -> Iterator[None]:
+    """No other process or thread replaces the decision during the block; blocks of one thread may be nested."""
+    private_folder(state.root)
+    with FileLock(state.live.with_name(f".{state.live.name}.lock"), mode=PRIVATE_FILE, is_singleton=True):
+        yield
 
 
 def read(state: StateLayout) -> Live | None:
@@ -88,9 +102,10 @@ def switch(state: StateLayout, package: Path) -> Live:
         SignatureError: The service requires a signature that the package does not have.
     """
     package = whole(state, package)
-    before = _replaceable(state)
-    previous = before.champion if before and before.champion != package else before.previous if before else None
-    return write(state, Live(champion=package, previous=previous))
+    with locked(state):
+        before = _replaceable(state)
+        previous = before.champion if before and before.champion != package else before.previous if before else None
+        return write(state, Live(champion=package, previous=previous))
 
 
 def rollback(state: StateLayout) -> Live | None:
@@ -101,14 +116,15 @@ def rollback(state: StateLayout) -> Live | None:
         SignatureError: The service requires a signature that the previous release does not have; the one that is packed
             with the service has none.
     """
-    now = read(state)
-    if now is None:
-        raise ConfigError(f"{state.live}: no decision to roll back; the release packed with the service is active")
-    require_signed(state, None if now.previous is None else PackageLayout(now.previous))
-    if now.previous is None:
-        state.live.unlink()
-        return None
-    return write(state, Live(champion=now.previous, previous=now.champion))
+    with locked(state):
+        now = read(state)
+        if now is None:
+            raise ConfigError(f"{state.live}: no decision to roll back; the release packed with the service is active")
+        require_signed(state, None if now.previous is None else PackageLayout(now.previous))
+        if now.previous is None:
+            state.live.unlink()
+            return None
+        return write(state, Live(champion=now.previous, previous=now.champion))
 
 
 def shadow(state: StateLayout, champion: Path, *, challenger: Path, share: float) -> Live:
@@ -120,9 +136,11 @@ def shadow(state: StateLayout, champion: Path, *, challenger: Path, share: float
     """
     if not 0 < share <= 1:
         raise ConfigError(f"share is {share:g}; expected above 0 and at most 1")
-    now, champion = _replaceable(state), whole(state, champion)
-    previous = now.previous if now and now.champion == champion else None
-    return write(state, Live(champion=champion, previous=previous, challenger=whole(state, challenger), share=share))
+    champion, challenger = whole(state, champion), whole(state, challenger)
+    with locked(state):
+        now = _replaceable(state)
+        previous = now.previous if now and now.champion == champion else None
+        return write(state, Live(champion=champion, previous=previous, challenger=challenger, share=share))
 
 
 def put_back(state: StateLayout, before: Live | None) -> None:

@@ -18,7 +18,7 @@ from bentos.runtime import active_release, followers
 from bentos.runtime.active_release import Canary, Live, canary_number
 from bentos.runtime.canary_record import CanaryRecord, CanaryReport, Outcome
 from entityclip.data import resources
-from entityclip.errors import ConfigError, DataError, EntityClipError
+from entityclip.errors import ConfigError, DataError, EntityClipError, SwitchError
 from entityclip.paths import PackageLayout, StateLayout
 
 MOST_SHARE = 0.5
@@ -44,7 +44,7 @@ def start(
         state: State folder of the services.
         challenger: Folder of its package.
         callers: Ids of the keys that may query.
-        share: Share of them that gets the challenger; at least one caller, and new keys by the same rule.
+        share: Largest share of them that gets the challenger, but at least one caller; of a later key, its probability.
         duration: Time until it ends.
         min_requests: Compared requests without which it does not end in an activation.
 
@@ -54,50 +54,83 @@ def start(
     Raises:
         ConfigError, DataError: The share, the package, or the state of the service does not allow a canary.
         SignatureError: The service requires a signature that the package does not have.
-        SwitchError: A worker cannot load the challenger. The release in service stays.
+        SwitchError: A worker cannot load the challenger, or another decision was made. The release in service stays.
     """
-    before, workers = _startable(state, share), len(followers.living(state))
+    before = _startable(state, share)
     package = active_release.whole(state, challenger)
     cards = [active_release.read_card(PackageLayout(folder)) for folder in (before.champion, package)]
     champion_version, version = (card.release.version for card in cards)
     if champion_version == version:
         raise ConfigError(f"{package}: {version} is in service already; expected another version")
+    workers = len(followers.living(state))
     _require_memory(package, workers)
     canary_id = secrets.token_hex(4)
-    below, chosen = _share_of(canary_id, callers, share)
+    chosen, others = _share_of(canary_id, callers, share)
     loaded = Live(champion=before.champion, previous=before.previous, challenger=package)
-    followers.carry_out(state, lambda: active_release.write(state, loaded))  # no caller before every worker has it
-    now = datetime.now(UTC)
-    report = CanaryReport(
-        id=canary_id,
-        began=now,
-        until=now + duration,
-        champion=champion_version,
-        challenger=version,
-        package=package,
-        share=share,
-        callers=chosen,
-    )
-    plan = Canary(id=canary_id, below=below, until=report.until, min_requests=min_requests)
-    return _begin(state, report, decided=loaded.model_copy(update={"canary": plan}), before=before), workers
-
-
-def _begin(state: StateLayout, report: CanaryReport, *, decided: Live, before: Live) -> CanaryReport:
-    """Record the canary and decide it; restore ``before`` if a worker does not follow."""
-    record = CanaryRecord(state.canaries)
     try:
-        record.begin(report)
-        followers.carry_out(state, lambda: active_release.write(state, decided))
-    except EntityClipError as error:
-        live = active_release.read(state)
-        if live is not None and live.challenger == report.package:
+        _load(state, loaded, instead_of=before)  # no caller before every worker has it
+        until = (began := datetime.now(UTC)) + duration
+        report = CanaryReport(
+            id=canary_id,
+            began=began,
+            until=until,
+            champion=champion_version,
+            challenger=version,
+            package=package,
+            share=share,
+            callers=tuple(sorted(chosen)),
+        )
+        plan = Canary(id=canary_id, callers=chosen, others=others, share=share, until=until, min_requests=min_requests)
+        CanaryRecord(state.canaries).begin(report)
+        decided = loaded.model_copy(update={"canary": plan})
+        followers.carry_out(state, lambda: _decide(state, decided, instead_of=loaded))
+    except BaseException as error:  # also an interrupt: the challenger must not stay in memory
+        ended = _undo(state, canary_id, error, loaded=loaded, before=before)
+        if ended is None:
+            raise
+        return ended, workers
+    return report, workers
+
+
+def _load(state: StateLayout, loaded: Live, *, instead_of: Live) -> None:
+    """Load the challenger in every worker.
+
+    Raises:
+        SwitchError: A worker cannot load it, or ended meanwhile, or another decision was made.
+    """
+    before = followers.living(state).keys()
+    followers.carry_out(state, lambda: _decide(state, loaded, instead_of=instead_of))
+    if ended := before - followers.living(state).keys():
+        raise SwitchError(
+            f"{len(ended)} of {len(before)} workers ended while they loaded {loaded.challenger}; look for their end in "
+            "the service's log"
+        )
+
+
+def _decide(state: StateLayout, live: Live, *, instead_of: Live) -> Live:
+    """Write ``live``, unless another decision than ``instead_of`` stands."""
+    if active_release.read(state) != instead_of:
+        raise SwitchError(f"{state.live}: another decision was made while the canary began; it stands")
+    return active_release.write(state, live)
+
+
+def _undo(
+    state: StateLayout, canary_id: str, error: BaseException, *, loaded: Live, before: Live
+) -> CanaryReport | None:
+    """Put ``before`` back, unless another decision was made. Returns the canary if it has ended under load already."""
+    with active_release.locked(state):
+        now = active_release.read(state)
+        stands = now is not None and (now == loaded or (now.canary is not None and now.canary.id == canary_id))
+        if stands:
             active_release.put_back(state, before)
-        ended = record.read(report.id)
-        if ended is not None and ended.outcome is not None:  # under load, while this waited for the last worker
-            return ended
-        record.end(report.id, "rolled back", str(error))
-        raise
-    return report
+    record = CanaryRecord(state.canaries)
+    report = record.read(canary_id)
+    if report is not None and report.outcome is not None and isinstance(error, EntityClipError):
+        return report
+    if report is not None:
+        outcome: Outcome = "rolled back" if stands else "replaced"
+        record.end(canary_id, outcome, str(error) or "the command that began it was interrupted")
+    return None
 
 
 def _startable(state: StateLayout, share: float) -> Live:
@@ -132,16 +165,16 @@ def _require_memory(package: Path, workers: int) -> None:
         )
 
 
-def _share_of(canary_id: str, callers: Sequence[str], share: float) -> tuple[float, tuple[str, ...]]:
-    """The number below which callers are in the share, and those callers: at least one, never all."""
+def _share_of(canary_id: str, callers: Sequence[str], share: float) -> tuple[frozenset[str], frozenset[str]]:
+    """The callers in the share, at least one and never all, and the others."""
     if len(callers) < 2:
         raise ConfigError(
             f"{len(callers)} keys may query, so that no share of the callers can be chosen; make one key per caller: "
             "entityclip keys create"
         )
     ranked = sorted(callers, key=lambda caller: canary_number(canary_id, caller))
-    count = math.ceil(share * len(ranked))
-    return canary_number(canary_id, ranked[count]), tuple(ranked[:count])
+    count = max(1, math.floor(share * len(ranked) + 1e-9))  # 0.29 * 100 is a little less than 29
+    return frozenset(ranked[:count]), frozenset(ranked[count:])
 
 
 # ---------------------------------------------------------------- end
@@ -157,21 +190,31 @@ def end(state: StateLayout, canary_id: str, outcome: Outcome, reason: str) -> No
             active_release.whole(state, now.challenger)
         except EntityClipError as error:  # changed since the beginning, or no longer signed as required
             outcome, reason = "rolled back", str(error)
-    record, activated = CanaryRecord(state.canaries), False
+    with active_release.locked(state):
+        now = active_release.read(state)
+        runs = now is not None and now.canary is not None and now.canary.id == canary_id
+        if outcome == "activated" and not runs:
+            outcome, reason = "replaced", "another decision about the active release was made"
+        activated = _recorded(state, canary_id, outcome, reason)
+        if now is None or now.challenger is None or not runs:
+            return
+        if activated:
+            active_release.write(state, Live(champion=now.challenger, previous=now.champion))
+        else:
+            active_release.write(state, Live(champion=now.champion, previous=now.previous))
+
+
+def _recorded(state: StateLayout, canary_id: str, outcome: Outcome, reason: str) -> bool:
+    """Record the outcome, unless there is one; whether the recorded one is an activation."""
+    record = CanaryRecord(state.canaries)
     try:
         if record.end(canary_id, outcome, reason):
             log.log(logging.INFO if outcome == "activated" else logging.WARNING, "canary %s: %s", outcome, reason)
         report = record.read(canary_id)
-        activated = report is not None and report.outcome == "activated"
     except DataError as error:  # without its record, a canary is not activated
         log.error("canary rolled back: %s", error)
-    now = active_release.read(state)
-    if now is None or now.canary is None or now.canary.id != canary_id or now.challenger is None:
-        return
-    if activated:
-        active_release.write(state, Live(champion=now.challenger, previous=now.champion))
-    else:
-        active_release.write(state, Live(champion=now.champion, previous=now.previous))
+        return False
+    return report is not None and report.outcome == "activated"
 
 
 def stop(state: StateLayout) -> CanaryReport:

@@ -23,7 +23,10 @@ from entityclip.storage import private_folder
 from entityclip.storage.sqlite import open_shared
 
 ALPHA = 0.05
-"""Probability of a false alarm, at most: over all comparisons of a canary, however often they are evaluated."""
+"""Probability of a false alarm, at most: over the paired comparisons of a canary, however often they are evaluated.
+
+Judgements are no part of it: different callers choose what they judge.
+"""
 
 MARGINS = {"errors": 0.01, "unknown": 0.02, "latency": 0.5, "feedback": 0.05}
 """Comparison -> difference that is no harm: of shares of requests, or of judgements."""
@@ -101,7 +104,7 @@ class CanaryReport(Record):
     reason: str | None = None
     answered: int = Field(default=0, description="Requests that the challenger answered.")
     failed: int = Field(default=0, description="Requests that it failed and the release in service answered.")
-    dropped: int = Field(default=0, description="Answered requests that were not compared, because of the load.")
+    dropped: int = Field(default=0, description="Requests that were not compared, because of the load.")
     starts: int = Field(default=0, description="Workers that started while it ran, such as after a crash.")
     comparisons: dict[str, Comparison] = Field(default={}, description="By name, as in ``MARGINS``.")
 
@@ -114,10 +117,13 @@ class CanaryReport(Record):
         """Why the challenger is worse; '' if no harm was shown."""
         for name, found in self.comparisons.items():
             if found.evidence >= LIMIT:
+                chance = f"false alarms: at most {ALPHA:.0%} of canaries"
+                if name == "feedback":
+                    chance = "judgements of different callers: reported, not proved"
                 return (
                     f"{name}: {found.worse} of {found.total} {WHAT[name]}, {found.better} the other way round; "
                     f"evidence {min(found.evidence, 1e6):,.0f}, limit {LIMIT:.0f} "
-                    f"(false alarms: at most {ALPHA:.0%} of canaries)"
+                    f"({chance})"
                 )
         return ""
 

@@ -1,7 +1,8 @@
 """A worker's part in a canary: answers of the challenger, and the same requests to the release in service.
 
 The comparison is paired: after the response, the release in service gets the same request, so that a difference is one
-of the releases and not of the callers. One thread does this, behind a short queue that drops requests when it is full.
+of the releases and not of the callers. One thread does this for at most ``WAITING`` requests at a time. Whether one is
+compared is decided before the challenger gets it, so that failures and answers are left out alike under load.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import Literal
 
 from bentos import settings
 from bentos.runtime import canary, metrics
@@ -38,6 +40,7 @@ SLOWER_SECONDS = 0.01
 
 log = logging.getLogger("entityclip.canary")
 Results = list[Hit] | list[Tag]
+Outcome = Literal["answered", "failed"]
 
 
 class CanaryWorker:
@@ -50,15 +53,20 @@ class CanaryWorker:
     def __init__(self, state: StateLayout) -> None:
         self.state, self.record = state, CanaryRecord(state.canaries)
         self._over = ""  # id of a canary that ended; its decision may not have been applied here
-        self._waiting: queue.Queue[Callable[[], None]] = queue.Queue(WAITING)
+        self._places = threading.BoundedSemaphore(WAITING)  # of requests that are or will be in ``_waiting``
+        self._waiting: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._counts: Counter[tuple[str, str]] = Counter()  # id of the canary, name of the count
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(settings.MAX_CONCURRENCY, "canary")
         self._thread: threading.Thread | None = None
 
     def started(self, plan: Canary) -> None:
-        """Count the start of this worker; too many mean that the challenger ends processes."""
-        report = self.record.add(plan.id, {"starts": 1})
+        """Count the start of this worker before it loads a release; too many mean that the challenger ends them."""
+        try:
+            report = self.record.add(plan.id, {"starts": 1})
+        except DataError as error:  # what cannot be counted could end this worker forever
+            canary.end(self.state, plan.id, "rolled back", str(error))
+            return
         if report is not None and report.starts > MOST_STARTS * settings.WORKERS:
             reason = f"workers started {report.starts} times while it ran; look for their end in the service's log"
             canary.end(self.state, plan.id, "rolled back", reason)
@@ -83,16 +91,21 @@ class CanaryWorker:
             with metrics.timed(stage):
                 return query(challenger), time.perf_counter() - started
 
+        compared = self._place()  # before the outcome is known
         try:
             answer, seconds = self._pool.submit(timed).result(timeout=DEADLINE_SECONDS)
         except Exception as error:  # a challenger may fail in any way
-            fallback = query(champion)  # raises if the request is at fault, which then counts for neither
+            try:
+                fallback = query(champion)
+            except BaseException:  # the request is at fault, which counts for neither
+                if compared:
+                    self._places.release()
+                raise
             log.warning("the challenger %s failed: %s: %s", challenger.version, type(error).__name__, error)
-            metrics.canaried("failed")
-            self._count(plan, "failed", "errors.worse")
+            self._count(plan, "failed", compare=(lambda: {"errors": 1}) if compared else None)
             return champion, fallback
-        metrics.canaried("answered")
-        self._count(plan, "answered", compare=lambda: _differences(lambda: query(champion), answer, seconds))
+        compare = (lambda: _differences(lambda: query(champion), answer, seconds)) if compared else None
+        self._count(plan, "answered", compare=compare)
         return challenger, answer
 
     def judged(self, plan: Canary, feedback: Feedback, *, arm: Arm) -> None:
@@ -101,28 +114,40 @@ class CanaryWorker:
             self.record.judge(plan.id, feedback, arm=arm)
         except DataError as error:  # the judgement itself is stored
             log.error("a judgement was not counted in the canary: %s", error)
-        self._count(plan)
+        if self._place():  # else the thread is busy and evaluates it with its next step
+            self._enqueue(plan, dict)
 
     # ------------------------------------------------------------ in the background
-    def _count(self, plan: Canary, *names: str, compare: Callable[[], dict[str, int]] | None = None) -> None:
+    def _place(self) -> bool:
+        return self._places.acquire(blocking=False)
+
+    def _count(self, plan: Canary, outcome: Outcome, *, compare: Callable[[], dict[str, int]] | None) -> None:
+        """Count a request and, in a place that was taken for it, compare it."""
+        metrics.canaried(outcome)
         with self._lock:
-            self._counts.update((plan.id, name) for name in names)
+            self._counts[plan.id, outcome] += 1
+            if compare is None:
+                metrics.canaried("dropped")
+                self._counts[plan.id, "dropped"] += 1
+        if compare is not None:
+            self._enqueue(plan, compare)
+
+    def _enqueue(self, plan: Canary, compare: Callable[[], dict[str, int]]) -> None:
+        """Compare later, in the order of arrival, and give the place back."""
+        with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="canary", daemon=True)
                 self._thread.start()
 
         def step() -> None:
-            if compare is not None and plan.id != self._over:
-                self._observe(plan, compare())
+            try:
+                if plan.id != self._over:
+                    self._observe(plan, compare())
+            finally:
+                self._places.release()
             self._flush(plan)
 
-        try:
-            self._waiting.put_nowait(step)
-        except queue.Full:  # the thread is busy and takes the counts with its next step
-            if compare is not None:
-                metrics.canaried("dropped")
-                with self._lock:
-                    self._counts[plan.id, "dropped"] += 1
+        self._waiting.put(step)
 
     def _work(self) -> None:
         while True:

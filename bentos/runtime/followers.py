@@ -133,16 +133,18 @@ def carry_out(
         ConfigError, DataError: Raised by ``decide``.
     """
     before = None
-    with suppress(ConfigError):  # a damaged decision counts as none
-        before = active_release.read(state)
-    decided = decide()
-    wanted = stamp(state)
+    with active_release.locked(state):
+        with suppress(ConfigError):  # a damaged decision counts as none
+            before = active_release.read(state)
+        decided = decide()
+        wanted = stamp(state)
     try:
         return decided, _wait(state, wanted, seconds=seconds) if seconds else 0
     except SwitchError as error:
-        if not take_back or stamp(state) != wanted:
-            raise SwitchError(f"{error}; the decision stands, and the workers keep retrying") from None
-        active_release.put_back(state, before)
+        with active_release.locked(state):
+            if not take_back or stamp(state) != wanted:
+                raise SwitchError(f"{error}; the decision stands, and the workers keep retrying") from None
+            active_release.put_back(state, before)
         raise SwitchError(f"{error}; the decision was reverted, and the previous release stays active") from None
 
 

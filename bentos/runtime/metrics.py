@@ -93,7 +93,7 @@ def shadowed(outcome: Literal["same", "other", "failed", "dropped"]) -> None:
 
 
 def canaried(outcome: Literal["answered", "failed", "dropped"]) -> None:
-    """Count a request to the challenger: answered, failed, or answered and not compared."""
+    """Count a request to the challenger: answered or failed; or, beside that, not compared."""
     _canaried().labels(outcome).inc()
 
 

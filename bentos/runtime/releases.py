@@ -83,13 +83,13 @@ class Releases:
             private_folder(state.root)
         self.shadow = Shadow(None if state is None else state.shadow)
         self.canary = None if state is None else CanaryWorker(state)
+        self._before_loading()
         self._attempt = _Attempt(None if state is None else followers.stamp(state))  # before the decision is read
         self._roles = self._first()
         self._report(self._roles)
         if state is not None:
             self._status = followers.Status(state)
             self._publish()
-            self._count_start()
             threading.Thread(target=self._follow, name="releases", daemon=True).start()
 
     @property
@@ -128,15 +128,32 @@ class Releases:
         return next((r for r in roles.releases().values() if r.version == version), roles.champion)
 
     def judged(self, feedback: Feedback) -> None:
-        """Count a judgement in the canary, if one runs and the answer was of one of its releases."""
+        """Count a judgement in the canary, if one runs and the answer was of one of its releases.
+
+        Callers outside the share, who get no answer of the challenger, do not judge it.
+        """
         roles = self._roles
         if self.canary and roles.canary and roles.challenger:
             if feedback.release == roles.champion.version:
                 self.canary.judged(roles.canary, feedback, arm="champion")
-            elif feedback.release == roles.challenger.version:
+            elif feedback.release == roles.challenger.version and roles.canary.includes(feedback.key):
                 self.canary.judged(roles.canary, feedback, arm="challenger")
 
     # ------------------------------------------------------------ changes
+    def _before_loading(self) -> None:
+        """End a canary whose time is over, and count the start in one that runs: loading may end the process."""
+        if self.state is None or self.canary is None:
+            return
+        try:
+            decided = active_release.read(self.state)
+            plan = None if decided is None else decided.canary
+            if plan is not None and datetime.now(UTC) >= plan.until:
+                canary.conclude(self.state, plan)
+            elif plan is not None:
+                self.canary.started(plan)
+        except EntityClipError as error:  # a damaged decision counts as none, as in _first
+            log.error("%s", error)
+
     def _first(self) -> _Roles:
         """The releases at the start: the decided one, else the previous one, else the service's own."""
         try:
@@ -192,14 +209,6 @@ class Releases:
         self._report(roles, before=before)
         if roles.champion is not before.champion:
             log.info("serving %s, before %s", roles.champion.version, before.champion.version)
-
-    def _count_start(self) -> None:
-        """Report the start to a running canary."""
-        if self.canary and self._roles.canary:
-            try:
-                self.canary.started(self._roles.canary)
-            except EntityClipError as error:  # the first comparison finds the same and ends the canary
-                log.error("%s", error)
 
     def _end_canary(self) -> None:
         """End the canary if its time is over, or if this worker cannot load the challenger."""

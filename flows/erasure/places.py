@@ -242,19 +242,22 @@ def scrub(path: Path, work: Callable[[sqlite3.Connection], object]) -> None:
 def drop_live(state: StateLayout, gone: Iterable[Path]) -> None:
     """Prevent services from starting with a deleted package; running services continue from memory until they end."""
     folders = {path.resolve() for path in gone}
-    try:
-        now = active_release.read(state)
-    except ConfigError:  # damaged, so it names no package
+    if not state.live.exists():
         return
-    if now is None:
-        return
-    kept = {name: None for name in ("previous", "challenger") if getattr(now, name) in folders}
-    if "challenger" in kept:
-        kept["canary"] = None
-    if now.champion in folders:
-        active_release.put_back(state, None)
-    elif kept:
-        active_release.put_back(state, now.model_copy(update=kept))
+    with active_release.locked(state):
+        try:
+            now = active_release.read(state)
+        except ConfigError:  # damaged, so it names no package
+            return
+        if now is None:
+            return
+        kept = {name: None for name in ("previous", "challenger") if getattr(now, name) in folders}
+        if "challenger" in kept:
+            kept["canary"] = None
+        if now.champion in folders:
+            active_release.put_back(state, None)
+        elif kept:
+            active_release.put_back(state, now.model_copy(update=kept))
 
 
 # ---------------------------------------------------------------- the ledger

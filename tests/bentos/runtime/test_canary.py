@@ -156,27 +156,74 @@ def test_a_slow_challenger_is_rolled_back(running, state, other_package):
     assert until_rolled_back(running, state, query).reason.startswith("latency: ")
 
 
+def test_requests_that_are_not_compared_under_load_count_for_neither_release(running, state, other_package):
+    running.canary._places = threading.BoundedSemaphore(1)
+    let_go, broken = threading.Event(), False
+
+    def query(release: Any) -> list:
+        if release.version == "v1.1.0" and broken:
+            raise RuntimeError("broken")
+        if threading.current_thread().name == "canary":  # the comparison
+            let_go.wait(60)
+        return found(release)
+
+    caller = begin(state, other_package).callers[0]
+    try:
+        assert answered_by(running, caller, query) == "v1.1.0"
+        broken = True
+        assert {answered_by(running, caller, query) for _ in range(20)} == {"v1.0.0"}
+    finally:
+        let_go.set()
+    until(lambda: last(state).failed == 20)
+    report = last(state)
+    assert (report.answered, report.dropped, report.compared, report.outcome) == (1, 20, 1, None)
+
+
+def judge(running: Releases, release: str, verdict: str, *, key: str, text: str) -> None:
+    judged = {"release": release, "verdict": verdict, "entity_id": "e", "entity": "E", "text": text}
+    running.judged(Feedback(key=key, **judged))
+
+
 def test_judgements_against_the_challenger_end_the_canary(running, state, other_package):
-    begin(state, other_package)
+    callers = begin(state, other_package).callers
     for number in range(60):
-        for release, verdict in (("v1.0.0", "right"), ("v1.1.0", "wrong")):
-            judged = {"release": release, "verdict": verdict, "entity_id": "e", "entity": "E", "text": str(number)}
-            running.judged(Feedback(key=f"{verdict}{number % 5}", **judged))
+        judge(running, "v1.0.0", "right", key=f"shop{number % 5}", text=str(number))
+        judge(running, "v1.1.0", "wrong", key=callers[number % 4], text=str(number))
     until(lambda: last(state).outcome is not None)
     assert last(state).reason.startswith("feedback: ")
+    assert last(state).reason.endswith("(judgements of different callers: reported, not proved)")
+
+
+def test_callers_outside_the_share_do_not_judge_the_challenger(running, state, other_package):
+    others = sorted(set(CALLERS) - set(begin(state, other_package).callers))
+    for number in range(60):
+        judge(running, "v1.0.0", "right", key=f"shop{number % 5}", text=str(number))
+        judge(running, "v1.1.0", "wrong", key=others[number % 4], text=str(number))
+    until(lambda: running.canary._waiting.empty())
+    assert (last(state).outcome, last(state).comparisons["feedback"].total) == (None, 0)
 
 
 def test_one_caller_decides_nothing(running, state, other_package):
-    begin(state, other_package)
+    one, another, *_ = begin(state, other_package).callers
     for number in range(60):
-        for release, verdict in (("v1.1.0", "wrong"), ("v1.0.0", "right")):
-            judged = {"release": release, "verdict": verdict, "entity_id": "e", "entity": "E", "text": str(number)}
-            running.judged(Feedback(key="shop", **judged))
+        judge(running, "v1.1.0", "wrong", key=one, text=str(number))
+        judge(running, "v1.0.0", "right", key=f"shop{number % 5}", text=str(number))
     until(lambda: running.canary._waiting.empty())
     assert last(state).outcome is None
-    judged = {"release": "v1.1.0", "verdict": "wrong", "entity_id": "e", "entity": "E", "text": "another"}
-    running.judged(Feedback(key="another", **judged))
+    judge(running, "v1.1.0", "wrong", key=another, text="another")
     until(lambda: last(state).outcome == "rolled back")
+
+
+@pytest.mark.parametrize(("keys", "share", "expected"), [(2, 0.05, 1), (3, 0.5, 1), (20, 0.2, 4), (100, 0.29, 29)])
+def test_share_is_at_most_what_was_requested_and_later_keys_get_it_by_chance(keys, share, expected):
+    chosen, others = canary._share_of("1", [f"key{number}" for number in range(keys)], share)
+    assert (len(chosen), len(others)) == (expected, keys - expected)
+    end = datetime.now(UTC) + timedelta(hours=1)
+    plan = active_release.Canary(id="1", callers=chosen, others=others, share=share, until=end, min_requests=1)
+    assert all(map(plan.includes, chosen))
+    assert not any(map(plan.includes, others))
+    later = sum(plan.includes(f"later{number}") for number in range(2000)) / 2000
+    assert later == pytest.approx(share, abs=0.03)
 
 
 # ---------------------------------------------------------------- its end
@@ -209,15 +256,63 @@ def test_another_decision_ends_it(running, state, package, other_package):
     until(lambda: {answered_by(running, caller) for caller in CALLERS} == {"v1.0.0"})
 
 
-def test_workers_that_keep_ending_end_it(running, state, package, other_package):
+def loading(monkeypatch: pytest.MonkeyPatch, package: Any, happens: Callable[[], None]) -> None:
+    """From now on, ``happens`` is called before this package is loaded."""
+    load = releases.LoadedRelease.load
+
+    def first(folder: Any, **options: Any) -> Any:
+        if folder == package:
+            happens()
+        return load(folder, **options)
+
+    monkeypatch.setattr(releases.LoadedRelease, "load", first)
+
+
+def ends() -> None:
+    raise SystemExit("out of memory")
+
+
+def test_a_challenger_that_ends_workers_while_it_is_loaded_ends(running, state, package, other_package, monkeypatch):
     begin(state, other_package)
-    plan = active_release.read(state).canary
+    loading(monkeypatch, other_package, ends)
     for _ in range(3):
-        running.canary.started(plan)
+        with pytest.raises(SystemExit):
+            Releases(package.root, state=state, decoders=1)
     assert last(state).outcome is None
     assert Releases(package.root, state=state, decoders=1).champion.version == "v1.0.0"
     assert last(state).reason.startswith("workers started 4 times while it ran")
     assert active_release.read(state) == active_release.Live(champion=package.root)
+
+
+def test_a_canary_whose_time_is_over_is_not_loaded_by_a_worker_that_starts(package, state, other_package, monkeypatch):
+    share = {"callers": frozenset({"a"}), "others": frozenset({"b"}), "share": 0.5}
+    plan = active_release.Canary(id="1", until=datetime.now(UTC), min_requests=1, **share)
+    live = active_release.Live(champion=package.root, challenger=other_package, canary=plan)
+    live.write(state.live)
+    loading(monkeypatch, other_package, ends)
+    assert Releases(package.root, state=state, decoders=1).champion.version == "v1.0.0"
+    assert active_release.read(state) == active_release.Live(champion=package.root)
+
+
+def test_an_end_and_an_operator_do_not_overwrite_each_other(package, state, other_package, monkeypatch):
+    share = {"callers": frozenset({"a"}), "others": frozenset({"b"}), "share": 0.5}
+    plan = active_release.Canary(id="1", until=datetime.now(UTC) + timedelta(hours=1), min_requests=1, **share)
+    live = active_release.Live(champion=package.root, challenger=other_package, canary=plan)
+    live.write(state.live)
+    operator = threading.Thread(target=lambda: active_release.switch(state, other_package))
+    read = active_release.read
+
+    def then_switch(state: StateLayout) -> Any:
+        found = read(state)
+        if threading.current_thread() is threading.main_thread() and operator.ident is None:
+            operator.start()
+            operator.join(0.5)
+        return found
+
+    monkeypatch.setattr(active_release, "read", then_switch)
+    canary.end(state, "1", "stopped", "an operator stopped it")
+    operator.join()
+    assert read(state) == active_release.Live(champion=other_package, previous=package.root)
 
 
 def test_without_its_record_it_is_rolled_back(running, state, package, other_package):
@@ -231,22 +326,61 @@ def test_without_its_record_it_is_rolled_back(running, state, package, other_pac
 
 # ---------------------------------------------------------------- refusals
 def test_a_challenger_that_cannot_be_loaded_gets_no_caller(running, state, package, other_package, monkeypatch):
-    load, before = releases.LoadedRelease.load, active_release.read(state)
+    before = active_release.read(state)
 
-    def fail(folder: Any, **options: Any) -> Any:
-        if folder == other_package:
-            raise ConfigError("onnx-int8 does not ship")
-        return load(folder, **options)
+    def fail() -> None:
+        raise ConfigError("onnx-int8 does not ship")
 
-    monkeypatch.setattr(releases.LoadedRelease, "load", fail)
+    loading(monkeypatch, other_package, fail)
     with pytest.raises(SwitchError, match=r"onnx-int8 does not ship.*the previous release stays active"):
         begin(state, other_package)
     assert CanaryRecord(state.canaries).read() is None
     assert active_release.read(state) == before
-    plan = active_release.Canary(id="1", below=1, until=datetime.now(UTC) + timedelta(hours=1), min_requests=1)
+    share = {"callers": frozenset(CALLERS), "others": frozenset(), "share": 0.5}
+    plan = active_release.Canary(id="1", until=datetime.now(UTC) + timedelta(hours=1), min_requests=1, **share)
     active_release.write(state, before.model_copy(update={"challenger": other_package, "canary": plan}))
     until(lambda: active_release.read(state).canary is None)
     assert {answered_by(running, caller) for caller in CALLERS} == {"v1.0.0"}
+
+
+def test_a_challenger_with_which_a_worker_ends_gets_no_caller(running, state, other_package, monkeypatch):
+    before = active_release.read(state)
+    loading(monkeypatch, other_package, lambda: running._status._lock.close())  # as when the process ends
+    with pytest.raises(SwitchError, match="1 of 1 workers ended while they loaded"):
+        begin(state, other_package)
+    assert active_release.read(state) == before
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_an_interrupted_command_leaves_nothing_behind(running, state, other_package, monkeypatch, step):
+    before, waits, wait = active_release.read(state), [], followers._wait
+
+    def interrupted(*arguments: Any, **options: Any) -> int:
+        waits.append(1)
+        if len(waits) == step:
+            raise KeyboardInterrupt
+        return wait(*arguments, **options)
+
+    monkeypatch.setattr(followers, "_wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        begin(state, other_package)
+    assert active_release.read(state) == before
+    report = CanaryRecord(state.canaries).read()
+    assert (report and report.reason) == (None if step == 1 else "the command that began it was interrupted")
+
+
+def test_a_decision_while_it_begins_stands(running, state, package, other_package, monkeypatch):
+    record_begin = CanaryRecord.begin
+
+    def begin_then_shadow(record: CanaryRecord, report: CanaryReport) -> None:
+        record_begin(record, report)
+        active_release.shadow(state, package.root, challenger=other_package, share=0.1)
+
+    monkeypatch.setattr(CanaryRecord, "begin", begin_then_shadow)
+    with pytest.raises(SwitchError, match="another decision was made while the canary began"):
+        begin(state, other_package)
+    assert active_release.read(state).share == 0.1
+    assert last(state).outcome == "replaced"
 
 
 @pytest.mark.parametrize(
