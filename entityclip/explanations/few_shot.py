@@ -77,7 +77,7 @@ def read_examples(path: Path) -> Examples:
 
 
 def write_examples(path: Path, requests: Iterable[ExplanationRequest]) -> dict[str, int]:
-    """Write examples from texts that the source provides: per language a few entities, of different categories.
+    """Write examples from texts that the source provides: per language ``EXAMPLES`` entities, or all if it has fewer.
 
     Args:
         path: YAML file, replaced atomically.
@@ -102,7 +102,7 @@ def write_examples(path: Path, requests: Iterable[ExplanationRequest]) -> dict[s
 
 
 def _chosen(requests: list[ExplanationRequest]) -> list[ExplanationRequest]:
-    """A few of different categories, of ``POOL`` that a hash draws: each as unlike the ones before as possible.
+    """A few of ``POOL`` that a hash draws: of new categories while there are any, as unlike those before as possible.
 
     A small model repeats what all examples have in common, such as "no pattern", whatever the data state.
     """
@@ -115,9 +115,10 @@ def _chosen(requests: list[ExplanationRequest]) -> list[ExplanationRequest]:
         return max((_shared(text, one.source_provided[0]) for one in chosen), default=0.0)
 
     while pool and len(chosen) < EXAMPLES:
-        chosen.append(min(pool, key=likeness))
         categories = {one.category for one in chosen if one.category}
-        pool = [one for one in pool if one not in chosen and one.category not in categories]
+        new = [one for one in pool if one.category not in categories] or pool
+        chosen.append(min(new, key=likeness))
+        pool = [one for one in pool if one.entity not in {each.entity for each in chosen}]
     return chosen
 
 
@@ -157,7 +158,7 @@ class FewShotPrompter(Prompter):
         return f"{name}-{digest(prompt_source(name), self._domain, examples, self._settings(), length=12)}"
 
     def text(self, request: ExplanationRequest) -> str:
-        """The text to continue.
+        """The text to continue. An entity is no example of itself, unless it is the only one in the language.
 
         A request with a reason repeats one whose text was refused. A base model would copy the reason, so it gets the
         examples in reverse order instead: the last one weighs most.
@@ -166,7 +167,8 @@ class FewShotPrompter(Prompter):
             ConfigError: There is no example in the language of the text.
         """
         language = self._language(request)
-        shown = [example for example in self._examples.of(language) if example.name != request.entity]
+        known = self._examples.of(language)
+        shown = [example for example in known if example.name != request.entity] or [*known]
         if not shown:
             raise ConfigError(f"few_shot: {self._path} has no example in {language!r} to describe {request.entity!r}")
         if request.reason:

@@ -43,11 +43,12 @@ class TransformersWriter:
         self._config = config
         self._few_shot = FewShotPrompter(config, config.few_shot) if config.few_shot else None
         self._prompter = self._few_shot or Prompter(config)
-        self._generator = f"transformers:{self._folder.resolve().name}@{fingerprint(self._folder)}"
+        name = f"{self._folder.resolve().name}/{config.gguf_file}".rstrip("/")
+        self._generator = f"transformers:{name}@{fingerprint(self._folder)}"
 
     @property
     def generator(self) -> str:
-        """``transformers:``, the name of the folder and a fingerprint of its content."""
+        """``transformers:``, the names of the folder and of the GGUF file, if any, and a fingerprint of the folder."""
         return self._generator
 
     @property

@@ -22,6 +22,7 @@ from entityclip.data.sources.with_feedback import with_feedback
 from entityclip.data.split_shares import SplitShares
 from entityclip.errors import GateRefused
 from entityclip.explanations import open_writer
+from entityclip.explanations.config import TransformersConfig, WriterConfig
 from entityclip.explanations.pii import without_personal_data
 from entityclip.explanations.source_writer import Writer
 from entityclip.explanations.stage import explain, rejections
@@ -206,7 +207,15 @@ def data_inputs(layout: Layout, preset: Preset, source: Source, writer: Writer, 
             "the code of the gate": sources_hash(Path(expectations.__file__).parent),
         }
         | reading_of(settings.labels)
+        | examples_of(settings.explain)
     )
+
+
+def examples_of(explain: WriterConfig) -> dict[str, str]:
+    """The content of the file of examples as an input of the data version, where the writer has one."""
+    if not isinstance(explain, TransformersConfig) or explain.few_shot is None:
+        return {}
+    return {"the writer's examples": digest(explain.few_shot.read_bytes())}
 
 
 def reading_of(labels: LabelPolicy) -> dict[str, str]:

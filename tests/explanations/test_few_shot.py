@@ -8,9 +8,10 @@ import yaml
 from base_model_files import FILE, write_base
 
 from entityclip.errors import ConfigError, DataError
-from entityclip.explanations import WriterAnswer, open_writer, writer_config
+from entityclip.explanations import Writer, WriterAnswer, open_writer, writer_config
 from entityclip.explanations.few_shot import read_examples, write_examples
 from entityclip.schemas import ExplanationRequest
+from flows.steps.data import examples_of
 
 EXAMPLES = {
     "en": [
@@ -48,7 +49,7 @@ def test_a_base_model_in_a_gguf_file_writes_one_line_for_each_of_a_batch(base: P
     answers = answers_of(base, examples, *requests, batch=3)
     assert [a.request for a in answers] == requests
     assert {a.records[0].text for a in answers} == {"A red kettle with white dots."}
-    assert answers[0].records[0].generator.startswith("transformers:tiny@")
+    assert answers[0].records[0].generator.startswith("transformers:tiny/tiny.gguf@")
     assert answers[0].cost.tokens_out == 7  # the words, and the end of the line
     assert answers[0].cost.tokens_in < answers[4].cost.tokens_in
 
@@ -102,6 +103,31 @@ def test_an_example_or_the_prompt_changes_the_version(base: Path, examples: Path
     assert first != second
 
 
+def test_another_file_of_the_folder_or_other_examples_are_another_input(base: Path, examples: Path) -> None:
+    def writer(name: str) -> Writer:
+        given = {"writer": "transformers", "model": str(base), "gguf_file": name}
+        return open_writer(writer_config(given, origin="here"), ledger=base / "no.sqlite")
+
+    (base / "other.gguf").write_bytes(b"")
+    try:
+        assert writer(FILE).generator != writer("other.gguf").generator
+    finally:
+        (base / "other.gguf").unlink()
+    config = writer_config({"writer": "transformers", "model": str(base), "few_shot": str(examples)}, origin="here")
+    before = examples_of(config)
+    examples.write_text(examples.read_text().replace("of steel", "of iron"))
+    assert before.keys() == {"the writer's examples"}
+    assert examples_of(config) != before
+    assert examples_of(writer_config({}, origin="here")) == {}
+
+
+def test_an_entity_that_is_the_only_example_is_described(base: Path, tmp_path: Path) -> None:
+    path = tmp_path / "one.yaml"
+    write_examples(path, [request("KX-2", source_provided=("A red kettle.",))])
+    (answer,) = answers_of(base, path, request("KX-2"))
+    assert answer.records[0].text == "A red kettle with white dots."
+
+
 def test_settings_that_cannot_work_are_refused(
     base: Path, examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,8 +158,10 @@ def test_examples_are_taken_from_texts_of_the_source(tmp_path: Path) -> None:
         request("J-1", language="ja", source_provided=("赤いマグカップです。",)),
         request("N-1", category="fan"),
     ]
-    assert write_examples(path, waiting) == {"en": 2, "ja": 1}
+    assert write_examples(path, waiting) == {"en": 3, "ja": 1}
     found = read_examples(path)
+    assert sorted(one.category for one in found.of("en")) == ["kettle", "mug", "mug"]
+    assert len({one.name for one in found.of("en")}) == 3
     mug = next(one for one in found.of("en") if one.category == "mug")
     assert {mug.text, mug.notes} < {text.replace("\n", " ") for text in texts[1:]}  # never that of the fan
     with pytest.raises(DataError, match="no entity has a text of the source"):
