@@ -22,11 +22,15 @@ def environment(home: Path) -> dict[str, str]:
     return os.environ | {"PREFECT_HOME": str(prefect_home(home)), "HOME": str(home), "OMP_NUM_THREADS": "1"}
 
 
-def retrain(workspace: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the main job in a home of its own: no Git identity, no Prefect profile, nothing to lean on."""
+def retrain(workspace: Path, *arguments: str, state: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the main job in a home of its own: no Git identity, no Prefect profile, nothing to lean on.
+
+    ``state`` is the state folder of a service; by default there is none.
+    """
+    service = {} if state is None else {"ENTITYCLIP_STATE": str(state)}
     return subprocess.run(
         command(workspace, *arguments),
-        env=environment(workspace.parent / "home"),
+        env=environment(workspace.parent / "home") | service,
         capture_output=True,
         text=True,
         timeout=10 * MINUTES,

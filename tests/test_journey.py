@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import sqlite3
@@ -13,13 +14,17 @@ from typing import Any
 import pandas as pd
 import pytest
 from main_job import MINUTES, environment, last_line, retrain
+from tiny import tiny_picture
 
+from bentos.middleware import keys
+from entityclip.data import pairs
 from entityclip.data.sources.catalog import MAPPING, draw_catalog
 from entityclip.model.checkpoint_card import CheckpointCard
-from entityclip.paths import Layout
+from entityclip.paths import ChangesLayout, Layout, StateLayout
 from entityclip.quality.claims.claim_model import ClaimModel
 from entityclip.quality.text_quality_model import TextQualityModel
-from entityclip.schemas import BentoRecord, PromotionDecision, QualityReport
+from entityclip.retrieval.index import Changes
+from entityclip.schemas import BentoRecord, EntityEntry, PromotionDecision, QualityReport
 from flows.retrain import settings_of
 from flows.steps.plan import plan
 from flows.workspace.dvc_hashes import folder_hash
@@ -37,10 +42,25 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def added_product(state: StateLayout) -> None:
+    """Keep a product with two pictures, as a service does when Ana adds it."""
+    key = keys.make(state.keys, name="Ana", scopes=("entities",))
+    pictures = [io.BytesIO() for _ in range(2)]
+    for number, file in enumerate(pictures):
+        tiny_picture("pink", number).resize((96, 96)).save(file, format="PNG")
+    entry = EntityEntry(entity="ZZ-1", explanations=("A pink kettle with a round body and a black lid.",))
+    changes = Changes(ChangesLayout(state.entities), fingerprint="f")
+    parts = {"pictures": [file.getvalue() for file in pictures], "keep_pictures": True, "key": key.split("_")[1]}
+    changes.put(pairs.entity_id("ZZ-1"), entry, vectors={}, **parts)
+
+
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory, catalog: Path) -> tuple[Layout, subprocess.CompletedProcess[str]]:
     workspace = tmp_path_factory.mktemp("journey") / "workspace"
-    return Layout(workspace), retrain(workspace, "--source-path", str(catalog), "--products", "60")
+    state = StateLayout(workspace.parent / "state")
+    added_product(state)
+    done = retrain(workspace, "--source-path", str(catalog), "--products", "60", state=state.root)
+    return Layout(workspace), done
 
 
 Journey = tuple[Layout, subprocess.CompletedProcess[str]]
@@ -81,6 +101,16 @@ def test_a_release_is_one_commit_with_data_rules_model_and_reports(first: Journe
     assert decision.looks is not None
     assert (decision.looks.deciding, decision.looks.sealed) == (1, None)
     assert decision.looks.no_sealed.endswith("pictures are fewer than sealed.min_pictures, 20,000")
+
+
+def test_a_product_that_was_added_in_service_is_trained_on(first: Journey) -> None:
+    layout, _ = first
+    rows = pairs.read_frame(layout.data.pairs)
+    added = rows[rows["source"] == "service"]
+    assert list(zip(added["entity"], added["split"], added["person"], strict=True)) == [("ZZ-1", "train", "Ana")] * 2
+    log = subprocess.run(["git", "log", "--format=%B"], cwd=layout.root, capture_output=True, text=True).stdout
+    assert "From product of the service by Ana: 2 pictures" in log
+    assert "Products of the service by Ana: 1 added or changed with 2 new pictures, 0 removed" in log
 
 
 def test_anyone_gets_the_champions_weights_from_the_workspace(first: Journey, tmp_path: Path) -> None:
