@@ -29,7 +29,7 @@ import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import pandas as pd
 import typer
@@ -51,7 +51,7 @@ from entityclip.paths import AblationLayout, CheckpointLayout, DataLayout, Layou
 from entityclip.quality.claims.claim_model import fit_claim_model
 from entityclip.quality.claims.vocabulary import read_vocabulary
 from entityclip.quality.fit_text_quality import fit_text_quality
-from entityclip.schemas import ExplanationRequest
+from entityclip.schemas import ExplanationRequest, Split
 from entityclip.training import TrainConfig, presets
 from entityclip.training.trainer import fit
 from expectations.check import GateScorers
@@ -179,9 +179,10 @@ def _only(data: DataLayout, wanted: set[str], into: DataLayout) -> DataLayout:
     """The rows of some entities, as a batch of their own."""
     counts = pairs.require_complete(data)
     pairs.start(into)
-    for name, schema in (("pairs", pairs.PAIRS), ("entities", pairs.ENTITIES), ("explanations", pairs.EXPLANATIONS)):
-        rows = (row for row in pairs.iter_rows(getattr(data, name)) if row["entity_id"] in wanted)
-        pairs.write_rows(getattr(into, name), schema, rows, name=name)
+    tables = [("entities", pairs.ENTITIES, "entities"), ("explanations", pairs.EXPLANATIONS, "explanations")]
+    for table, schema, series in [*(("pairs", pairs.PAIRS, split) for split in get_args(Split)), *tables]:
+        rows = (row for row in pairs.iter_rows(getattr(data, table), name=series) if row["entity_id"] in wanted)
+        pairs.write_rows(getattr(into, table), schema, rows, name=series)
     into.source_provided.symlink_to(data.source_provided.resolve(), target_is_directory=True)
     pairs.finish(into, **{name: count for name, count in counts.items() if name != "schema_version"})
     return into

@@ -166,15 +166,14 @@ class FewShotPrompter(Prompter):
         Raises:
             ConfigError: There is no example in the language of the text.
         """
-        language = self._language(request)
-        known = self._examples.of(language)
-        shown = [example for example in known if example.name != request.entity] or [*known]
+        shown = self._others(request) or [*self._examples.of(self._language(request))]
         if not shown:
+            language = self._language(request)
             raise ConfigError(f"few_shot: {self._path} has no example in {language!r} to describe {request.entity!r}")
         if request.reason:
             shown.reverse()
         context = {
-            "subject": _SUBJECTS[self._domain, "ja" if language == "ja" else "en"],
+            "subject": _SUBJECTS[self._domain, "ja" if self._language(request) == "ja" else "en"],
             "examples": [{"data": _data(_request(one)), "text": one_line(one.text)} for one in shown],
             "data": _data(request),
         }
@@ -190,11 +189,15 @@ class FewShotPrompter(Prompter):
             raise ReplyFault("text: is empty")
         if _OF_THE_PROMPT.search(text):
             raise ReplyFault("text: goes on with the prompt")
-        if normalised(text) in {normalised(one.text) for one in self._examples.of(self._language(request))}:
+        if normalised(text) in {normalised(one.text) for one in self._others(request)}:
             raise ReplyFault("text: is that of an example")
         if not completion.whole:
             raise ReplyFault(f"text: has no end; it was cut off after {self._config.max_tokens} tokens")
         return Reply(text=text, visible=(), doubts=())
+
+    def _others(self, request: ExplanationRequest) -> list[Example]:
+        """The examples in the language of the text, without the entity itself."""
+        return [one for one in self._examples.of(self._language(request)) if one.name != request.entity]
 
     def _name(self, request: ExplanationRequest) -> str:
         return f"few_shot.{'ja' if self._language(request) == 'ja' else 'en'}.v1"

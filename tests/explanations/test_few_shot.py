@@ -74,6 +74,13 @@ def test_what_is_no_text_is_rejected_with_its_reason(
     assert why in answer.rejected
 
 
+def test_an_entity_may_have_the_text_of_its_own_example(tmp_path: Path, examples: Path) -> None:
+    model = write_base(tmp_path / "own", says="The AB-1 is a red mug.")
+    (own, other) = answers_of(model, examples, request("AB-1"), request("AB-9"))
+    assert own.records
+    assert "is that of an example" in other.rejected
+
+
 def test_the_prompt_is_the_examples_of_the_language_and_never_the_entity_itself(base: Path, examples: Path) -> None:
     def text(of: ExplanationRequest) -> str:
         given = {"writer": "transformers", "model": str(base), "gguf_file": FILE, "few_shot": str(examples)}
