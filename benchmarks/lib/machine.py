@@ -22,7 +22,7 @@ def facts() -> dict[str, Any]:
     here = Path(__file__).parent
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
     return {
-        "machine": f"{_processor()}, {resources.cores()} cores",
+        "machine": f"{resources.processor()}, {resources.cores()} cores",
         "python": platform.python_version(),
         "versions": dict(_versions()),
         "commit": head.stdout.strip() or None,
@@ -40,9 +40,3 @@ def _versions() -> Iterator[tuple[str, str]]:
 def peak_gib() -> float:
     """Peak memory of this process so far, GiB."""
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import entityclip
+from bentos.build.provenance import provenance
 from bentos.build.requirements import package_requirements
 from bentos.build.sbom import sbom
 from bentos.runtime.manifest import seal
@@ -88,7 +89,7 @@ def lay_out(
 
 
 def _write_documents(package: PackageLayout, source: Layout, data: DataLayout, card: PackageCard) -> None:
-    """Requirements, bill of materials, model card and data card."""
+    """Requirements, bill of materials, provenance, model card and data card."""
     from entityclip.model.onnx_runtime import decisions  # loads torch
     from entityclip.reports.cards import data_card, model_card
 
@@ -96,6 +97,7 @@ def _write_documents(package: PackageLayout, source: Layout, data: DataLayout, c
     package.requirements.write_text("\n".join(hashed or pins) + "\n", encoding="utf-8")
     model = read_card(package.checkpoint)
     package.sbom.write_text(sbom(card, hashed or pins, weights_sha256=model.weights_sha256))
+    package.provenance.write_text(provenance(card, model, weights=package.checkpoint.weights.name), encoding="utf-8")
     shipped = [name for name, found in decisions(package.checkpoint.exported).items() if found.ships]
     decision = PromotionDecision.model_validate_json(source.report("promotion").read_bytes())
     evaluation = EvalReport.read(source.report("evaluation"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 MEMINFO = Path("/proc/meminfo")
+CPUINFO = Path("/proc/cpuinfo")
 ALMOST_NONE = 1e6
 """A quota of more cores than any machine has is none."""
 
@@ -57,6 +59,15 @@ def available_memory(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP, mem
     ]
     machine = 1024 * (_field(meminfo, "MemAvailable:") or 0)
     return max(0, min([machine, *rooms]))
+
+
+def processor(cpuinfo: Path = CPUINFO) -> str:
+    """Name of the processor."""
+    with suppress(OSError):
+        names = [line.partition(":")[2] for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        if names:
+            return names[0].strip()
+    return platform.processor() or platform.machine()
 
 
 def _field(path: Path, name: str) -> int | None:

@@ -48,6 +48,9 @@ class CheckpointCard(Record):
     )
     rerank: float = Field(default=0.0, ge=0, description="Weight of the matching head in re-ranking; 0: no help.")
     versions: dict[str, str] = Field(default={}, description="Library -> version at training time.")
+    machine: dict[str, str] = Field(
+        default={}, description="System, processor, cores, device and Python of the training; empty: not recorded."
+    )
 
     @property
     def parts(self) -> dict[str, str]:

@@ -80,6 +80,11 @@ class PackageLayout:
         return self.root / "sbom.cdx.json"
 
     @property
+    def provenance(self) -> Path:
+        """What the model was trained from, with which settings and where; an in-toto statement, JSON."""
+        return self.root / "provenance.intoto.json"
+
+    @property
     def reports(self) -> Path:
         """The release's quality, evaluation and promotion records."""
         return self.root / "reports"

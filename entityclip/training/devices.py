@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from itertools import chain
 
 import torch
@@ -26,6 +27,17 @@ def join(config: TrainConfig) -> PartialState:
         raise ConfigError("device cuda: PyTorch sees no CUDA device here; expected one, or device cpu")
     torch.set_num_threads(min(torch.get_num_threads(), resources.cores()))  # torch knows no container's quota
     return PartialState(cpu=config.device == "cpu")
+
+
+def machine(device: torch.device) -> dict[str, str]:
+    """Where a model is trained, for its card; nothing that names the machine or its user."""
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": resources.processor(),
+        "cores": str(resources.cores()),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "python": platform.python_version(),
+    }
 
 
 def accelerator_of(config: TrainConfig, model: EntityCLIP) -> Accelerator:

@@ -35,6 +35,7 @@ from entityclip.model.entityclip import EntityCLIP
 from entityclip.model.pretrained import BACKBONES
 from entityclip.paths import CheckpointLayout, DataLayout
 from entityclip.training.config import TrainConfig, code_hash, first_weights, versions
+from entityclip.training.devices import machine
 from entityclip.training.distillation_config import Distillation
 from entityclip.training.frozen_features import CHUNK, Views
 
@@ -112,6 +113,7 @@ def distil(
         epochs=teacher.card.epochs,
         metrics=teacher.card.metrics | terms,
         versions=versions(),
+        machine=machine(torch.device(student.device)),
     )
 
 

@@ -27,7 +27,7 @@ from entityclip.training.budget import planned
 from entityclip.training.compiled_blocks import keep_kernels
 from entityclip.training.config import TIMES, TrainConfig, code_hash, first_weights, versions
 from entityclip.training.cuda_graphs import obstacle
-from entityclip.training.devices import join
+from entityclip.training.devices import join, machine
 from entityclip.training.distillation import distil
 from entityclip.training.feeding import feed, shortage
 from entityclip.training.interpolation import interpolate, keep_start
@@ -249,6 +249,7 @@ def _keep(
         epochs=config.epochs,
         metrics=metrics,
         versions=versions(),
+        machine=machine(job.accelerator.device),
     )
     run.resume.unlink(missing_ok=True)
     run.best.unlink(missing_ok=True)

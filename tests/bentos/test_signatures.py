@@ -13,12 +13,16 @@ from bentos.runtime import active_release, followers
 from bentos.runtime.active_release import Live
 from bentos.runtime.manifest import seal
 from entityclip.cli import app
+from entityclip.model.checkpoint_card import read_card
 from entityclip.paths import PackageLayout, StateLayout
 
 pytest.importorskip("model_signing", reason="the extra signing is not installed")
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from google.protobuf.json_format import Parse
+from in_toto_attestation.v1 import statement_pb2 as spb
+from in_toto_attestation.v1.statement import Statement
 
 
 def keys(folder: Path, name: str) -> tuple[Path, Path]:
@@ -134,6 +138,25 @@ def test_a_package_lists_what_it_was_made_of(package: PackageLayout) -> None:
     pins = [line.split()[0].partition("==") for line in package.requirements.read_text().splitlines()]
     assert found == {name: version for name, _, version in pins}
     assert {"bentoml", "torch", "pyarrow"} <= found.keys()
+
+
+def test_the_provenance_is_an_in_toto_statement_that_the_signature_covers(copy, state, team) -> None:
+    written = copy.provenance.read_text()
+    Parse(written, statement := spb.Statement())
+    Statement.copy_from_pb(statement).validate()
+    found, card = json.loads(written), read_card(copy.checkpoint)
+    assert found["predicateType"] == "https://slsa.dev/provenance/v1"
+    assert found["subject"] == [{"name": "model.safetensors", "digest": {"sha256": card.weights_sha256}}]
+    definition = found["predicate"]["buildDefinition"]
+    digests = {one["name"]: one["digest"] for one in definition["resolvedDependencies"]}
+    assert digests["workspace"] == {"gitCommit": "c" * 40}
+    assert digests.keys() == {"workspace", "data version", "rules of the data", "training code"}
+    assert definition["externalParameters"] == {"settings": card.config}
+    assert release("sign", copy.root, "--key", team)[0] == 0
+    copy.provenance.write_text(written.replace("c" * 40, "d" * 40))
+    seal(copy)
+    status, output = release("activate", copy.root, "--state", state.root)
+    assert (status, "not what was signed: 'provenance.intoto.json'" in output) == (1, True), output
 
 
 def test_an_unsigned_challenger_gets_no_caller(copy, other_package, state, team) -> None:

@@ -79,3 +79,9 @@ def test_available_memory_is_what_the_tightest_group_leaves(tmp_path):
     group(tmp_path / "pod", memory__max="5000", memory__current="6000", memory__stat="")
     assert available() == 0
     assert resources.available_memory() > 0
+
+
+def test_processor_has_a_name(tmp_path):
+    (tmp_path / "cpuinfo").write_text("processor : 0\nmodel name\t: AMD EPYC 9754\nflags : x\n")
+    assert resources.processor(tmp_path / "cpuinfo") == "AMD EPYC 9754"
+    assert resources.processor(tmp_path / "none")

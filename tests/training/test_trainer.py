@@ -166,6 +166,7 @@ def test_a_checkpoint_rebuilds_the_model_that_was_trained(data: DataLayout, tmp_
     loaded = checkpoint.load(RunLayout(tmp_path).checkpoint)
     assert loaded.card.preprocessing == CONFIG.preprocessing
     assert loaded.card.config == CONFIG.model_dump(mode="json")
+    assert loaded.card.machine.keys() == {"system", "processor", "cores", "device", "python"}
     vectors = loaded.embed_texts(["KX-RED", "KX-RED", "KX-BLUE"])
     assert vectors.shape == (3, 32)
     assert (vectors[0] == vectors[1]).all()
