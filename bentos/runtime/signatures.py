@@ -19,8 +19,11 @@ from entityclip.paths import PackageLayout, StateLayout
 from entityclip.schemas import Record
 from entityclip.storage import PRIVATE_FILE, atomic_path, private_folder
 
-_DIFFERING = re.compile(r"Hash mismatch for ('.+?'): Expected|((?:Extra|Missing) files .+?)[\"\]]")
-"""What the library says about files that are not those that were signed."""
+_DIFFERING = re.compile(r"Hash mismatch for \\?'(.+?)\\?': Expected|((?:Extra|Missing) files .+?)[\"\]]")
+"""What the library says about files that are not those that were signed.
+
+It shows a list of messages by ``repr``, which escapes the quotes of a message whose hash has a quote as well.
+"""
 
 
 _STRANGE = "{} was made with a key that this service does not trust"
@@ -144,7 +147,7 @@ def _flaw(package: PackageLayout, pem: str) -> str:
         if "Key mismatch" in str(error):
             return _STRANGE.format(package.signature.name)
         if "Signature mismatch" in str(error):
-            names = (changed or others for changed, others in _DIFFERING.findall(str(error)))
+            names = (f"{changed!r}" if changed else others for changed, others in _DIFFERING.findall(str(error)))
             return f"not what was signed: {', '.join(names)}; package the release again"
         return f"{package.signature.name} cannot be read as a signature ({error}); sign the package again"
     return ""

@@ -156,7 +156,7 @@ def test_the_provenance_is_an_in_toto_statement_that_the_signature_covers(copy, 
     copy.provenance.write_text(written.replace("c" * 40, "d" * 40))
     seal(copy)
     status, output = release("activate", copy.root, "--state", state.root)
-    assert (status, "not what was signed: 'provenance.intoto.json'" in output) == (1, True), output
+    assert (status, "not what was signed: 'manifest.json', 'provenance.intoto.json'" in output) == (1, True), output
 
 
 def test_an_unsigned_challenger_gets_no_caller(copy, other_package, state, team) -> None:
