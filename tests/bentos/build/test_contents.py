@@ -7,7 +7,7 @@ from tiny import TRAIN_PICTURES, tiny_data, tiny_model
 from bentos.build.contents import lay_out
 from entityclip.paths import Layout, PackageLayout
 from entityclip.retrieval.index import EntityIndex, PictureIndex
-from entityclip.schemas import PackageCard, Release
+from entityclip.schemas import PackageCard, PromotionDecision, PromotionPolicy, Release
 
 
 @pytest.fixture(scope="module")
@@ -16,10 +16,19 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> tuple[EntityIndex, Pic
     root = tmp_path_factory.mktemp("release")
     source, data = Layout(root), tiny_data(root / "data")
     model = tiny_model(source.model.root)
-    source.reports.mkdir(parents=True)
     package = PackageLayout(root / "package")
     package.root.mkdir()
     fingerprint = model.card.fingerprint
+    PromotionDecision(
+        promoted=True,
+        reasons=("the first",),
+        challenger=fingerprint,
+        champion=None,
+        data_hash="data",
+        suite_hash="suite",
+        evaluation_hash="evaluation",
+        policy=PromotionPolicy(),
+    ).write(source.report("promotion"))
     release = Release(version="v1.0.0", commit="c0ffee", data_hash="data", model_fingerprint=fingerprint)
     lay_out(package, source, data, PackageCard(release=release, suite_hash="suite", licences=()))
     return (
