@@ -136,6 +136,7 @@ def _pair(
     except ImageError as error:
         return Rejection(file=row.file, row=row.row, reason=error.reason)
     entity = roster.add(row.entity_row(), pictured=True)
+    rights = _rights(row, entity)
     sha256, entity_id = hashlib.sha256(stored).hexdigest(), entity.id
     split = own_split or draw_split(sha256, entity_id=entity_id, shares=shares)
     fixed = bool(own_split) or held_out(entity_id, shares=shares) in ("val", "test")
@@ -155,12 +156,20 @@ def _pair(
         "split": split,
         "category": row.category or entity.category,
         "language": row.language or entity.language or source.language,
-        "licence": row.licence or entity.licence,
-        "consent": row.consent or entity.consent,
+        **rights,
         "source": row.source or source.name,
         "row": row.row,
         **_provenance(row),
     }
+
+
+def _rights(row: PictureRow, entity: EntityRow) -> dict[str, str]:
+    """Licence and consent of a picture: its own, else those of its entity.
+
+    What an entity was granted elsewhere, such as in service, does not hold for pictures of the source.
+    """
+    granted = entity if entity.source in ("", row.source) else replace(entity, licence="", consent="")
+    return {"licence": row.licence or granted.licence, "consent": row.consent or granted.consent}
 
 
 def _provenance(row: PictureRow | EntityRow) -> dict[str, str | None]:

@@ -76,6 +76,29 @@ def test_renamed_product_keeps_its_id_and_gets_the_new_texts_alone(
     assert list(texts.loc[texts["entity_id"] == RED, "text"]) == ["It is round."]
 
 
+def test_changed_product_keeps_the_licence_of_the_source(workspace: Layout, changes: Changes, tmp_path: Path) -> None:
+    workspace.config.write_text("feedback: {licence: CC0, consent: staff}\n")
+    new = pairs.entity_id("KX-NEW")
+    (tmp_path / "shop" / "entities.csv").write_text(
+        "entity,licence,consent\nKX-RED,all rights reserved,withdrawn 2026-03-01\n"
+    )
+    for entity_id, name, colour in ((RED, "KX-RED", "red"), (GREEN, "KX-GREEN", "green"), (new, "KX-NEW", "blue")):
+        put(changes, entity_id, name, pictures=[png(colour, 30)])
+    ingest_feedback.fn(workspace, workspace.service)
+    frame, staging, _ = ingested(workspace, tmp_path)
+    rights = {(row.entity, row.source): (row.licence, row.consent) for row in frame.itertuples()}
+    refused, ours = ("all rights reserved", "withdrawn 2026-03-01"), ("CC0", "staff")
+    assert rights == {
+        ("KX-RED", "shop"): refused,
+        ("KX-RED", "service"): ours,
+        ("KX-GREEN", "shop"): ("", ""),
+        ("KX-GREEN", "service"): ours,
+        ("KX-NEW", "service"): ours,
+    }
+    texts = pairs.read_frame(staging.source_provided).set_index("entity_id")["licence"]
+    assert (texts[RED], texts[new]) == ("all rights reserved", "CC0")
+
+
 def test_removed_product_and_given_up_pictures_stay_out_with_the_reason(
     workspace: Layout, changes: Changes, tmp_path: Path
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -85,18 +85,23 @@ class ServiceProducts:
         _write(self._folder.products, ServiceProduct, self.products.values())
 
     # ------------------------------------------------------------ rows
-    def entity_rows(self) -> Iterator[EntityRow]:
-        """One row per product that was not removed."""
+    def entity_rows(self, replaced: Mapping[str, EntityRow]) -> Iterator[EntityRow]:
+        """One row per product that was not removed.
+
+        Args:
+            replaced: entity_id -> row of the source that a product replaces; its licence and consent still hold.
+        """
         for number, product in enumerate(self.products.values(), 1):
             if (texts := product.texts) is not None:
+                rights = replaced.get(product.entity_id, product)
                 yield EntityRow(
                     entity=texts.entity,
                     row=number,
                     aliases=texts.aliases,
                     category=texts.category or "",
                     language=texts.language,
-                    licence=product.licence,
-                    consent=product.consent,
+                    licence=rights.licence,
+                    consent=rights.consent,
                     explanations=texts.explanations,
                     tags=texts.tags,
                     date="" if texts.date is None else texts.date.isoformat(),
@@ -142,11 +147,14 @@ class ServiceProducts:
             return row
         return None if product.entry else _removed(row.entity, row.row, product)
 
-    def picture_over(self, row: PictureRow, *, own: bool) -> PictureRow | Rejection:
+    def picture_over(
+        self, row: PictureRow, *, own: bool, replaced: Mapping[str, EntityRow]
+    ) -> PictureRow | Rejection:
         """Another source's picture with the name of the product, or the reason why it is no longer used.
 
         Args:
             row: The row.
+            replaced: As for ``entity_rows``; a picture without licence or consent has those of its entity there.
             own: Whether it is of the workspace's source. Feedback is not given up with the pictures of the source.
         """
         product = self.products.get(row.entity_row().id)
@@ -158,6 +166,8 @@ class ServiceProducts:
             reason = f"its product was given other pictures in service{_by(product)}"
             return Rejection(file=row.file, row=row.row, reason=reason)
         named = replace(row, entity=texts.entity, entity_id=product.entity_id, category=texts.category or row.category)
+        rights = replaced.get(product.entity_id, row)
+        named = replace(named, licence=row.licence or rights.licence, consent=row.consent or rights.consent)
         return replace(named, explanations=(), tags=(), date="")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 
 from entityclip.data.pairs import digest
 from entityclip.data.sources.base import EntityRow, PictureRow, Provenance, Source
@@ -79,7 +80,7 @@ class _Joined:
 
     def entities(self) -> Iterator[EntityRow | Rejection]:
         """Products of the service, which name their entities, then the other entities of the first source."""
-        yield from self._products.entity_rows()
+        yield from self._products.entity_rows(self._replaced)
         for row in self._first.entities():
             over = row if isinstance(row, Rejection) else self._products.entity_over(row)
             if over is not None:
@@ -90,5 +91,17 @@ class _Joined:
         theirs = () if self._confirmed is None else self._confirmed.pictures(self.language)
         for rows, own in ((self._first.pictures(), True), (theirs, False)):
             for row in rows:
-                yield row if isinstance(row, Rejection) else self._products.picture_over(row, own=own)
+                if isinstance(row, Rejection):
+                    yield row
+                else:
+                    yield self._products.picture_over(row, own=own, replaced=self._replaced)
         yield from self._products.picture_rows()
+
+    @cached_property
+    def _replaced(self) -> dict[str, EntityRow]:
+        """entity_id -> the first source's row about a product of the service."""
+        replaced: dict[str, EntityRow] = {}
+        for row in self._first.entities():
+            if isinstance(row, EntityRow) and row.id in self._products.products:
+                replaced.setdefault(row.id, row)
+        return replaced
