@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -21,11 +22,13 @@ from pydantic import Field, ValidationError
 
 from bentos import settings
 from bentos.middleware import keys
+from bentos.runtime import active_release
 from bentos.runtime.feedback import Spool
 from entityclip.data import pairs
+from entityclip.data.erasure import read_erasures
 from entityclip.data.sources.service_products import SERVICE, ServiceProducts
 from entityclip.data.sources.with_feedback import FEEDBACK, RETURNED
-from entityclip.errors import DataError, faults
+from entityclip.errors import ConfigError, DataError, faults
 from entityclip.monitoring.feedback import Intake, JudgedRow, accepted_images, agreement
 from entityclip.paths import ChangesLayout, FeedbackLayout, Layout, StateLayout
 from entityclip.schemas import Record
@@ -40,6 +43,7 @@ from entityclip.storage import (
     write_table,
 )
 from flows.platform.telemetry import observed
+from flows.steps.deploy_release import state_of
 from flows.steps.service_products import Copied, Names, copy_products
 from flows.workspace.dvc_hashes import pointer_hash
 from flows.workspace.dvc_remote import bring, push
@@ -76,23 +80,44 @@ def feedback(workspace: Path = Path("build/workspace"), state: Path | None = Non
 
 
 def ingest_what_returned(layout: Layout) -> None:
-    """Ingest before a retraining, where the service's state folder is on this machine."""
-    state = settings.state() or layout.service
-    if state.feedback.exists() or ChangesLayout(state.entities).database.exists():
-        ingest_feedback(layout, state)
+    """Ingest before a retraining, where the state folder of this workspace's service is on this machine."""
+    state = state_of(layout)
+    if not (state.feedback.exists() or ChangesLayout(state.entities).database.exists()):
+        return
+    if state.root.resolve() != layout.service.root.resolve() and not _serves(state, layout):
+        print(
+            f"{state.root}: no release of this workspace is active there, so its feedback and products are not "
+            f"ingested; if they belong here: entityclip feedback --workspace {layout.root} --state {state.root}"
+        )
+        return
+    ingest_feedback(layout, state)
+
+
+def _serves(state: StateLayout, layout: Layout) -> bool:
+    """Whether the active release is of the workspace."""
+    try:
+        live = active_release.read(state)
+    except ConfigError:  # damaged, so it names none
+        return False
+    return live is not None and live.champion.resolve().is_relative_to(layout.bento_home.resolve())
 
 
 @task(cache_policy=NO_CACHE)
 def ingest_feedback(layout: Layout, state: StateLayout) -> Gathered:
     """Copy spool and changed products to ``feedback/``, commit and push it, and only then clear the spool.
 
+    Nothing is ingested before the first data version: only the data tell which entities and pictures are known.
+
     Raises:
         DataError: The spool, the service's products, the data or a file of ``feedback/`` are damaged.
         WorkspaceError: Git, DVC or the remote refused; the spool keeps everything, run again to complete.
     """
-    spool, names = Spool(state.feedback), Names({key.id: key.name for key in keys.read(state.keys)})
+    spool, names = Spool(state.feedback), _names(layout, state)
     with exclusive(layout):
         _bring_back(layout)
+        if not layout.data.marker.exists():
+            print(f"{layout.root}: has no data version yet; feedback and products wait in {state.root}")
+            return Gathered(taken=0, unusable={}, pictures=0, waiting=0)
         folder, policy = layout.feedback, read_config(layout.config).feedback
         before = read_judged(folder.judged)
         own, entities = own_pictures(layout), _entity_names(layout)
@@ -120,6 +145,17 @@ def ingest_feedback(layout: Layout, state: StateLayout) -> Gathered:
         pictures=len(table),
         products=copied,
         waiting=_waiting(layout, table, products),
+    )
+
+
+def _names(layout: Layout, state: StateLayout) -> Names:
+    """Owners of the API keys; '' for those whose names were erased."""
+    erasures = read_erasures(layout.erasures)
+    return Names(
+        {
+            key.id: "" if any(erasure.holds("person", key.name) for erasure in erasures) else key.name
+            for key in keys.read(state.keys)
+        }
     )
 
 
@@ -154,9 +190,13 @@ def _drop_unnamed(folder: FeedbackLayout, named: Iterable[str]) -> None:
 
 
 def _bring_back(layout: Layout) -> None:
-    """Restore ``feedback/`` as committed, if this checkout has only its pointer."""
-    if layout.feedback_dvc.exists() and not layout.feedback.root.exists():
-        bring(layout, pointer_hash(layout.feedback_dvc.read_text()), layout.feedback.root)
+    """Restore ``data/`` and ``feedback/`` as committed, if this checkout has only their pointers."""
+    for pointer, folder in ((layout.data_dvc, layout.data.root), (layout.feedback_dvc, layout.feedback.root)):
+        if pointer.exists() and not folder.exists():
+            incoming = layout.incoming(folder.name)
+            shutil.rmtree(incoming, ignore_errors=True)
+            bring(layout, pointer_hash(pointer.read_text()), incoming)
+            incoming.rename(folder)
 
 
 def _close_folders(layout: Layout) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
@@ -24,11 +25,14 @@ from entityclip.errors import ConfigError, DataError, faults
 from entityclip.paths import DataLayout
 from entityclip.schemas import Record
 
-Kind = Literal["entity", "picture", "text"]
+Kind = Literal["entity", "picture", "text", "person"]
 _IDS = ("entity_id", "pair_id", "image_sha256", "explanation_id")
 _ORIGIN = ("generator", "prompt_version", "reader", "day", "reason")
-_NOT_ABOUT = (*_IDS, "explanation", "split", "language", "licence", *_ORIGIN)
-"""Columns that a text search skips; ``explanation`` is a copy from the table of explanations."""
+_PEOPLE = ("person", "reviewer")
+"""Columns with the names of people who gave or decided a row. It is not about them: it stays, without the name."""
+_NOT_ABOUT = (*_IDS, "explanation", "split", "language", "licence", *_ORIGIN, *_PEOPLE, "entry")
+"""Columns that a text search skips; ``explanation`` is a copy from the table of explanations, ``entry`` is JSON, whose
+values a reader adds to the row."""
 _NAMING = ("entity", "aliases", "caption", "text", *_IDS)
 SHORTEST = 3
 
@@ -44,28 +48,30 @@ class ErasureRequest(Record):
 
     kind: Kind
     value: str = Field(
-        description="Id or name of an entity; pair_id or image_sha256 of a picture; or a text, which erases every row "
-        "that contains it."
+        description="Id or name of an entity; pair_id or image_sha256 of a picture; a text, which erases every row "
+        "that contains it; or the name of a person who gave rows, which takes the name out of them."
     )
 
     @classmethod
-    def of(cls, *, entity: str | None, picture: str | None, text: str | None) -> ErasureRequest:
+    def of(
+        cls, *, entity: str | None, picture: str | None, text: str | None, person: str | None = None
+    ) -> ErasureRequest:
         """The request for the one given argument.
 
         Raises:
             ConfigError: Not exactly one argument is given, or the text is too short to be specific.
         """
-        given = {"entity": entity, "picture": picture, "text": text}
+        given = {"entity": entity, "picture": picture, "text": text, "person": person}
         named = [(kind, given[kind]) for kind in get_args(Kind) if given[kind] is not None]
         if len(named) != 1:
-            raise ConfigError("expected exactly one of --entity ID, --picture ID and --text TEXT")
+            raise ConfigError("expected exactly one of --entity ID, --picture ID, --text TEXT and --person NAME")
         ((kind, value),) = named
         if not value or not value.strip():
             raise ConfigError(f"--{kind}: is empty; expected an id, a name or a text")
         # Two Japanese characters are a family name, two Latin letters are a part of most words.
-        if kind == "text" and len(folded(value)) < (SHORTEST if value.isascii() else 2):
+        if kind in ("text", "person") and len(folded(value)) < (SHORTEST if value.isascii() else 2):
             raise ConfigError(
-                f"--text {value!r}: too short, many rows would match; expected at least {SHORTEST} characters"
+                f"--{kind} {value!r}: too short, many rows would match; expected at least {SHORTEST} characters"
             )
         return cls(kind=kind, value=value.strip())
 
@@ -83,6 +89,9 @@ class Subject:
         self.entities = {value, pairs.entity_id(value)} if request.kind == "entity" else set[str]()
         self.pictures = {value} if request.kind == "picture" else set[str]()
         self.text = folded(value) if request.kind == "text" else ""
+        self._person = _whole(folded(value)) if request.kind in ("text", "person") else None
+        self.people = {folded(value)} if self._person else set[str]()
+        """Names of people, as the rows have them, that later rows must not carry."""
         self.words: set[str] = set()
         """Ids, names and texts of the erased rows."""
         self.dropped: set[str] = set()
@@ -102,6 +111,28 @@ class Subject:
             return True
         return bool(self.text) and any(self.text in folded(text) for text in _texts(row))
 
+    def holds(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row is to be erased, or names the person who gave it."""
+        return self.about(row) or any(self._given_by(row[name]) for name in _PEOPLE if row.get(name))
+
+    def unnamed(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The row without the person among those who gave it."""
+        kept = {name: self._others(row[name]) for name in _PEOPLE if row.get(name) and self._given_by(row[name])}
+        return {**row, **kept}
+
+    def _given_by(self, names: str) -> bool:
+        return self._person is not None and bool(self._person.search(folded(names)))
+
+    def _others(self, names: str) -> str:
+        """``names``, separated by commas, without the person; '' where a comma is part of the name."""
+        others = [name for name in names.split(", ") if not self._given_by(name)]
+        return "" if len(others) == len(names.split(", ")) else ", ".join(others)
+
+    def add_names(self, row: Mapping[str, Any]) -> None:
+        """Remember how a row writes the person's name."""
+        for names in (row[name] for name in _PEOPLE if row.get(name)):
+            self.people |= {folded(name) for name in (names, *names.split(", ")) if self._given_by(name)}
+
     def add_identifiers(self, row: Mapping[str, Any]) -> None:
         """Extend the subject by a matching row."""
         if self.text and "aliases" in row:
@@ -120,9 +151,16 @@ class Subject:
         """Whether a value in a report or a database names erased data."""
         if self.text and self.text in folded(text):
             return True
+        if self.request.kind == "person":
+            return self._given_by(text)
         if text in self.words or text in self.entities or text in self.pictures:
             return True
         return any(len(word) >= (6 if word.isascii() else 3) and word in text for word in self.words)
+
+
+def _whole(name: str) -> re.Pattern[str]:
+    """Finds a name in folded text, in other scripts than Latin also inside longer words."""
+    return re.compile(rf"(?<!\w){re.escape(name)}(?!\w)" if name.isascii() else re.escape(name))
 
 
 def _texts(row: Mapping[str, Any]) -> Iterator[str]:
@@ -152,7 +190,7 @@ TABLES = {
 
 
 def without(data: DataLayout, subject: Subject, *, into: DataLayout) -> dict[str, int]:
-    """Write ``data`` without the rows of ``subject``.
+    """Write ``data`` without the rows of ``subject``, and without its name in rows that it gave.
 
     Every pair gets the first remaining text of its entity.
 
@@ -184,7 +222,7 @@ def without(data: DataLayout, subject: Subject, *, into: DataLayout) -> dict[str
 
 
 def _remaining(folder: Path, subject: Subject) -> Iterator[dict[str, Any]]:
-    return (row for row in pairs.iter_rows(folder) if not subject.about(row))
+    return (subject.unnamed(row) for row in pairs.iter_rows(folder) if not subject.about(row))
 
 
 # ---------------------------------------------------------------- the record
@@ -198,7 +236,7 @@ class Erasure(Record):
     since: datetime
     finished: datetime | None = Field(default=None, description="None: interrupted; run the same command again.")
     salt: str
-    digests: tuple[str, ...] = Field(description="Keyed hashes of the erased entities, pictures and texts.")
+    digests: tuple[str, ...] = Field(description="Keyed hashes of the erased entities, pictures, texts and names.")
     versions: tuple[str, ...] = Field(description="DVC hashes of the deleted folders.")
     releases: tuple[str, ...] = Field(description="Releases made of such data; they can no longer be restored.")
     models: tuple[str, ...] = Field(description="Fingerprints of models that were trained on such data.")
@@ -209,8 +247,8 @@ class Erasure(Record):
         return hmac.new(bytes.fromhex(self.salt), f"{kind}\0{value}".encode(), hashlib.sha256).hexdigest()[:32]
 
     def holds(self, kind: Kind, value: str) -> bool:
-        """Whether this entity id, picture hash or text was erased."""
-        return self.digest(kind, folded(value) if kind == "text" else value) in self.digests
+        """Whether this entity id, picture hash, text or name of a person was erased."""
+        return self.digest(kind, folded(value) if kind in ("text", "person") else value) in self.digests
 
     def is_of(self, request: ErasureRequest) -> bool:
         """Whether this record belongs to the request."""
@@ -220,6 +258,7 @@ class Erasure(Record):
 def digests_of(erasure: Erasure, subject: Subject, request: ErasureRequest) -> tuple[str, ...]:
     """Keyed hashes of everything that a source must not reintroduce."""
     known = [("entity", value) for value in subject.entities] + [("picture", value) for value in subject.pictures]
+    known += [("person", name) for name in subject.people]
     if request.kind == "text":
         known += [("text", folded(value)) for value in (request.value, *subject.dropped)]
     return tuple(sorted(erasure.digest(kind, value) for kind, value in known))

@@ -216,7 +216,8 @@ def accepted_images(
     counts for neither. Of one caller's judgements about one picture and entity the last one holds. Pictures that
     one key alone confirms are bounded, the oldest first: ``max_share_per_key`` of ``own``, the number of the source's
     own pictures, or as many as the key may bring of one entity where that is more. ``names`` has the names of the
-    people by their keys; each row says who confirmed the picture, when the last of them did, and how.
+    people by their keys, '' for one who must not be named; each row says who confirmed the picture, when the last of
+    them did, and how.
     """
     last = {(row.key, row.picture, row.entity_id): row for row in rows if row.picture and not row.unusable}
     votes: Counter[tuple[str, str]] = Counter()
@@ -260,7 +261,7 @@ def _needed(rows: Iterable[JudgedRow], *, policy: FeedbackPolicy) -> int:
 def _provenance(rows: list[JudgedRow], names: Mapping[str, str]) -> dict[str, str]:
     """Who confirmed a picture, when the last of them did, and how."""
     return {
-        "person": ", ".join(sorted({names.get(row.key, row.key) for row in rows})),
+        "person": ", ".join(sorted({names.get(row.key, row.key) for row in rows} - {""})),
         "day": max(row.day for row in rows).isoformat(),
         "reason": f"feedback: {', '.join(sorted({row.verdict for row in rows}))}",
     }

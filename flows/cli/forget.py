@@ -1,4 +1,4 @@
-"""``entityclip forget``: erase an entity, a picture or a text from every version, cache, remote and database."""
+"""``entityclip forget``: erase an entity, a picture, a text or a person's name from every version and database."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ def forget(
     entity: Annotated[str | None, typer.Option(metavar="ID", help="Id or name of an entity.")] = None,
     picture: Annotated[str | None, typer.Option(metavar="ID", help="pair_id or image_sha256 of a picture.")] = None,
     text: Annotated[str | None, typer.Option(help="Erase every row that holds this piece of text.")] = None,
+    person: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Take the name of who gave or decided rows out of them.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Erase. Without it, only show what would be erased.")] = False,
     by: Annotated[str, typer.Option(help="Who has it done; stands in the record. Default: the system's user.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
@@ -29,13 +32,14 @@ def forget(
     Example:
       entityclip forget --workspace shop-search --text "山田花子"
       entityclip forget --workspace shop-search --text "山田花子" --yes
+      entityclip forget --workspace shop-search --person "Ana"
     """
     from entityclip.cli.output import last_line, table
     from entityclip.data.erasure import ErasureRequest
     from entityclip.paths import Layout
     from flows.erasure.erase import erase, preview
 
-    request = ErasureRequest.of(entity=entity, picture=picture, text=text)
+    request = ErasureRequest.of(entity=entity, picture=picture, text=text, person=person)
     layout = Layout(workspace.resolve())
     done = erase(layout, request, by=by or getpass.getuser()) if yes else preview(layout, request)
     table([line.model_dump(exclude={"left"}) for line in done.found])

@@ -226,7 +226,7 @@ def _feedback_again(layout: Layout, seen: Survey) -> None:
 
 
 def _filter(table: Path, subject: Subject) -> None:
-    rows = [row for row in feedback_rows(table) if not subject.about(row)]
+    rows = [subject.unnamed(row) for row in feedback_rows(table) if not subject.about(row)]
     with table.open(encoding="utf-8", newline="") as stream:
         columns = next(csv.reader(stream))
     with atomic_path(table) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:

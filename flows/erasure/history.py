@@ -83,7 +83,10 @@ def _environment() -> dict[str, str]:
 
 # ---------------------------------------------------------------- one file
 def redacted(content: bytes, path: str, subject: Subject) -> bytes:
-    """The file with JSON values and lines that name the subject replaced, and rows of tables removed."""
+    """The file with JSON values and lines that name the subject replaced, and rows of tables removed.
+
+    Of the name of a person who gave rows, cells of tables are replaced, so that the rows stay.
+    """
     try:
         text = content.decode("utf-8")
         if path.endswith(".json"):
@@ -110,8 +113,11 @@ def _cleaned(value: Any, subject: Subject) -> Any:
 
 def _table(content: bytes, subject: Subject) -> bytes:
     rows = list(csv.reader(io.StringIO(content.decode("utf-8"), newline=""), strict=True))
-    kept = [row for row in rows if not any(map(subject.mentioned, row))]
-    if len(kept) == len(rows):
+    if subject.request.kind == "person":  # what a person decided or gave stays
+        kept = [[MARK if subject.mentioned(cell) else cell for cell in row] for row in rows]
+    else:
+        kept = [row for row in rows if not any(map(subject.mentioned, row))]
+    if kept == rows:
         return content
     csv.writer(stream := io.StringIO(newline=""), lineterminator="\n").writerows(kept)
     return stream.getvalue().encode()

@@ -93,8 +93,8 @@ def identify(layout: Layout, subject: Subject) -> None:
 
 
 def holds(data: DataLayout, subject: Subject) -> bool:
-    """Whether a data folder has rows about the subject."""
-    return any(map(subject.about, _shards(data)))
+    """Whether a data folder has rows about or by the subject."""
+    return any(map(subject.holds, _shards(data)))
 
 
 def _shards(data: DataLayout) -> Iterator[dict[str, Any]]:
@@ -111,7 +111,7 @@ def work_holds(layout: Layout, subject: Subject) -> bool:
 
 def _file_holds(file: Path, subject: Subject) -> bool:
     if file.suffix == ".parquet":
-        return any(map(subject.about, (row for columns in TABLES.values() for row in shard_rows(file, columns))))
+        return any(map(subject.holds, (row for columns in TABLES.values() for row in shard_rows(file, columns))))
     if file.suffix not in _READABLE:
         return False
     with file.open(encoding="utf-8", errors="replace") as lines:
@@ -187,9 +187,7 @@ def _changed(state: StateLayout, subject: Subject) -> list[str]:
     gone = []
     query = "SELECT entity_id, entry FROM entity WHERE entry IS NOT NULL"
     for entity_id, entry in _rows(ChangesLayout(state.entities).database, query):
-        known = json.loads(str(entry))
-        texts = {"entity": known["entity"], "aliases": known.get("aliases", []) + known.get("explanations", [])}
-        if subject.about({"entity_id": entity_id, **texts}):
+        if subject.about({**json.loads(str(entry)), "entity_id": entity_id}):
             gone.append(str(entity_id))
     return gone
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -90,7 +91,7 @@ def _marked(layout: Layout, known: list[Version]) -> list[Version]:
 
 # ---------------------------------------------------------------- rows
 def _count(version: Version, objects: Objects, subject: Subject) -> Counter[str]:
-    """Table -> number of rows of a version about the subject, which is extended by them."""
+    """Table -> number of rows of a version about or by the subject, which is extended by those about it."""
     counts: Counter[str] = Counter()
     for relative, oid in sorted(objects.listing(version.hash).items()):  # entities before pairs
         if (path := objects.path(oid)) is None:
@@ -99,6 +100,8 @@ def _count(version: Version, objects: Objects, subject: Subject) -> Counter[str]
         for row in _rows(path, relative):
             if subject.about(row):
                 subject.add_identifiers(row)
+            if subject.holds(row):
+                subject.add_names(row)
                 counts[table] += 1
         if version.folder == "data" and table not in TABLES and relative != "complete.json":
             counts[table] += subject.mentioned(path.read_text(encoding="utf-8", errors="replace"))
@@ -128,10 +131,14 @@ def shard_rows(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def feedback_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a table of feedback; ``picture`` is the picture's hash in each that has pictures."""
+    """Rows of a table of feedback; ``picture`` is the picture's hash in each that has pictures.
+
+    A row of a product also has the values of its entry, such as ``aliases`` and ``explanations``.
+    """
     with path.open(encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream):
-            yield row | ({"picture": Path(row["file"]).name} if "file" in row else {})
+            entry = json.loads(row["entry"]) if row.get("entry") else {}
+            yield entry | row | ({"picture": Path(row["file"]).name} if "file" in row else {})
 
 
 def _spare(result: Survey, objects: Objects) -> None:
@@ -173,11 +180,13 @@ def _holds(path: Path | None, subject: Subject) -> bool:
         return False
     rows = [row for columns in TABLES.values() for row in shard_rows(path, columns)]
     if rows:
-        return any(map(subject.about, rows))
+        return any(map(subject.holds, rows))
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() in subject.pictures:
         return True
     text = content.decode("utf-8", errors="replace")
+    if text.startswith("entity_id,entry,") and any(map(subject.holds, feedback_rows(path))):
+        return True
     return "\0" not in text and any(map(subject.mentioned, text.splitlines()))
 
 

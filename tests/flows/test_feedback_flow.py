@@ -9,16 +9,18 @@ import stat
 import pytest
 from tiny import tiny_data, tiny_picture
 
+from bentos.runtime import active_release
 from bentos.runtime.feedback import Feedback, Spool
 from entityclip.data import pairs
 from entityclip.data.ingest import ingest
 from entityclip.data.sources.table import TableSource
 from entityclip.data.sources.with_feedback import with_feedback
 from entityclip.errors import DataError, WorkspaceError
-from entityclip.paths import DataLayout, Layout
+from entityclip.paths import DataLayout, Layout, StateLayout, StoreLayout
 from flows import feedback as flow
-from flows.feedback import ingest_feedback, read_judged
+from flows.feedback import ingest_feedback, ingest_what_returned, read_judged
 from flows.workspace.repository import Repository
+from flows.workspace.versions import version_data
 
 
 def file_of(colour: str, number: int) -> bytes:
@@ -105,6 +107,37 @@ def test_without_feedback_a_source_stays_itself(workspace: Layout, tmp_path) -> 
     (tmp_path / "pictures.csv").write_text("file,entity\na.png,KX-RED\n")
     source = TableSource(tmp_path)
     assert with_feedback(source, workspace.feedback) is source
+
+
+def test_clone_without_its_data_brings_them_back_first(workspace: Layout, tmp_path) -> None:
+    version_data(workspace, tiny_data(tmp_path / "tiny"), message="Data")
+    shutil.rmtree(workspace.data.root)
+    Spool(workspace.service.feedback).put(judgement("red", 5))
+    ingest_feedback.fn(workspace, workspace.service)
+    (row,) = read_judged(workspace.feedback.judged)
+    assert not row.new_entity
+
+
+def test_before_the_first_data_version_the_spool_waits(workspace: Layout) -> None:
+    (spool := Spool(workspace.service.feedback)).put(judgement("red", 5))
+    assert ingest_feedback.fn(workspace, workspace.service).taken == 0
+    assert len(list(spool.read())) == 1
+    assert not workspace.feedback.root.exists()
+
+
+def test_run_ingests_nothing_of_a_service_of_another_workspace(workspace: Layout, tmp_path, monkeypatch) -> None:
+    ingested = []
+    monkeypatch.setattr(flow, "ingest_feedback", lambda _, state: ingested.append(state.root))
+    monkeypatch.setenv("ENTITYCLIP_STATE", str(tmp_path / "state"))
+    state = StateLayout(tmp_path / "state")
+    Spool(state.feedback).put(judgement("red", 5))
+    packages = [StoreLayout(home).model("v1.0.0").root for home in (tmp_path / "other", workspace.bento_home)]
+    ingest_what_returned(workspace)
+    for package in packages:
+        state.live.write_text(active_release.Live(champion=package).model_dump_json())
+        assert ingested == []
+        ingest_what_returned(workspace)
+    assert ingested == [state.root]
 
 
 def test_an_empty_spool_leaves_no_trace(workspace: Layout) -> None:

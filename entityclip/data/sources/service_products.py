@@ -147,9 +147,7 @@ class ServiceProducts:
             return row
         return None if product.entry else _removed(row.entity, row.row, product)
 
-    def picture_over(
-        self, row: PictureRow, *, own: bool, replaced: Mapping[str, EntityRow]
-    ) -> PictureRow | Rejection:
+    def picture_over(self, row: PictureRow, *, own: bool, replaced: Mapping[str, EntityRow]) -> PictureRow | Rejection:
         """Another source's picture with the name of the product, or the reason why it is no longer used.
 
         Args:

@@ -19,14 +19,16 @@ from person import (
     PICTURES,
     SHAS,
     entity_request,
+    person_data,
     portrait,
     traces,
 )
 from typer.testing import CliRunner
 
+from bentos.middleware import keys
 from bentos.runtime.feedback import Feedback, Spool
 from entityclip.data import pairs
-from entityclip.data.erasure import ErasureRequest, read_erasures
+from entityclip.data.erasure import ErasureRequest, Subject, read_erasures
 from entityclip.errors import ConfigError, DataError, WorkspaceError
 from entityclip.explanations.ledger import Ledger
 from entityclip.paths import ChangesLayout, Layout
@@ -39,6 +41,7 @@ from flows.feedback import ingest_feedback
 from flows.workspace.dvc_hashes import folder_hash, pointer_hash
 from flows.workspace.repository import Repository
 from flows.workspace.triggers import due
+from flows.workspace.versions import version_data
 
 pytestmark = pytest.mark.slow
 
@@ -118,6 +121,58 @@ def test_feedback_that_became_data_is_erased_too(filled: Layout, tmp_path: Path)
     assert {path.name for path in (filled.feedback.root / "pictures").iterdir()} == left
     assert [row["entity_id"] for row in feedback_rows(filled.feedback.products)] == [pairs.entity_id("KX-NEW")]
     assert "KX-RED" in filled.feedback.judged.read_text()
+
+
+def put_product(layout: Layout, name: str, text: str, *, picture: bytes, key: str = "") -> None:
+    changes = Changes(ChangesLayout(layout.service.entities), fingerprint="f")
+    entry = EntityEntry(entity=name, explanations=(text,))
+    changes.put(pairs.entity_id(name), entry, pictures=[picture], keep_pictures=True, vectors={}, key=key)
+
+
+def test_product_of_the_service_goes_with_its_photographs_by_its_text(workspace: Layout) -> None:
+    version_data(workspace, person_data(workspace.root.with_name("data"), pictures=0), message="Data")
+    put_product(workspace, "KX-TV", 'Has a 24" display\nof oak.', picture=portrait(3))
+    put_product(workspace, "KX-NEW", "It is new.", picture=portrait(4))
+    ingest_feedback.fn(workspace, workspace.service)
+    erase(workspace, ErasureRequest(kind="text", value='24" DISPLAY of oak'), by="ana")
+    sha = hashlib.sha256(portrait(3)).hexdigest()
+    assert traces(workspace.root, [portrait(3), sha.encode(), b"KX-TV"]) == []
+    assert [row["entity"] for row in feedback_rows(workspace.feedback.products)] == ["KX-NEW"]
+    assert len(list(feedback_rows(workspace.feedback.product_pictures))) == 1
+
+
+def test_name_of_a_person_who_gave_rows_leaves_them_and_does_not_return(workspace: Layout) -> None:
+    ana, ben = (keys.make(workspace.service.keys, name=name).split("_")[1] for name in ("Ana Tanaka", "Ben"))
+    data = person_data(workspace.root.with_name("data"), pictures=0)
+    rows = [row | {"person": "Ana Tanaka, Ben", "reason": "feedback: right"} for row in pairs.iter_rows(data.pairs)]
+    writer = pairs.PairsWriter(data.pairs)
+    for row in rows:
+        writer.add(row)
+    writer.close()
+    version_data(workspace, data, message="Data")
+    put_product(workspace, "KX-BANANA", "Banana of Ana.", picture=portrait(3), key=ana)
+    ingest_feedback.fn(workspace, workspace.service)
+    erase(workspace, ErasureRequest(kind="person", value="Ana"), by="cy")
+    left = pairs.read_frame(workspace.data.pairs)
+    assert (len(left), set(left["person"])) == (len(rows), {"Ben"})
+    (product,) = feedback_rows(workspace.feedback.products)
+    assert (product["entity"], product["person"]) == ("KX-BANANA", "")
+    red = {"release": "v1", "verdict": "right", "entity_id": pairs.entity_id("KX-RED"), "entity": "KX-RED"}
+    for key in (ana, ben):
+        Spool(workspace.service.feedback).put(Feedback(**red, key=key, picture=portrait(5)))
+    ingest_feedback.fn(workspace, workspace.service)
+    assert [row["person"] for row in feedback_rows(workspace.feedback.table)] == ["Ben"]
+    left_over = preview(workspace, ErasureRequest(kind="person", value="Ana")).found
+    assert [(line.what, line.left) for line in left_over] == [("commit messages", True)]
+
+
+def test_text_search_does_not_follow_the_names_of_people_who_gave_rows() -> None:
+    subject = Subject(ErasureRequest(kind="text", value="Ana"))
+    given = {"entity_id": "1", "entity": "KX-RED", "aliases": [], "person": "Ana, Ben", "reviewer": "Ana"}
+    assert not subject.about(given)
+    assert subject.unnamed(given) == given | {"person": "Ben", "reviewer": ""}
+    other = given | {"person": "Banana", "reviewer": "Joana"}
+    assert subject.unnamed(other) == other
 
 
 def test_environment_of_git_leads_nowhere_else(filled: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
