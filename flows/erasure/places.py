@@ -215,7 +215,7 @@ def erase_service(state: StateLayout, subject: Subject) -> None:
             changes.remove_pictures(entity_id, [pair_id])
         released = (name for name in subject.entities if re.fullmatch("[0-9a-f]{16}", name))
         for entity_id in dict.fromkeys((*_changed(state, subject), *released)):
-            changes.remove(entity_id)
+            changes.erase(entity_id)
         scrub(database, lambda db: db.execute("INSERT INTO grams (grams) VALUES ('optimize')"))
     state.shadow.unlink(missing_ok=True)
 

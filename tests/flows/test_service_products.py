@@ -122,6 +122,11 @@ def test_removed_product_and_given_up_pictures_stay_out_with_the_reason(
     tiny_data(workspace.data.root)  # a later version still has it, since its source does
     assert ingest_feedback.fn(workspace, workspace.service).products.removed == 0
     assert "removed in service by Ben" in ingested(workspace, tmp_path)[2]
+    put(changes, GREEN, "KX-GREEN", pictures=[])
+    ingest_feedback.fn(workspace, workspace.service)
+    frame, _, rejected = ingested(workspace, tmp_path)
+    assert list(frame.loc[frame["entity_id"] == GREEN, "source"]) == ["shop", "shop"]
+    assert "removed in service" not in rejected
 
 
 def test_picture_that_the_source_has_gives_no_second_row(workspace: Layout, changes: Changes, tmp_path: Path) -> None:

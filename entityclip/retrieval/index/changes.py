@@ -130,7 +130,8 @@ class Changes:
             entity_id: Which one.
             entry: Its texts.
             pictures: As files' bytes; one that it has already is not added twice.
-            keep_pictures: Whether the pictures that it has, added or released, stay.
+            keep_pictures: Whether the pictures that it has, added or released, stay; of an entity that was removed,
+                whether the released ones return.
             vectors: As ``Change.vectors``, of the texts and of ``pictures``.
             key: Id of the API key of the person who does it; '' where there is none.
 
@@ -139,7 +140,7 @@ class Changes:
             DataError: The file cannot be written.
         """
         with self._transaction():
-            before = self._row(entity_id)
+            before, returns = self._row(entity_id), self._was_removed(entity_id)
             if not keep_pictures:
                 self._forget_pictures(entity_id)
             insert = "INSERT OR IGNORE INTO picture VALUES (?, ?, ?)"
@@ -149,7 +150,7 @@ class Changes:
             if self._one("SELECT count(*) FROM picture WHERE entity_id = ?", entity_id) > MOST_PICTURES:
                 raise ConfigError(f"entity {entity_id}: more than {MOST_PICTURES} pictures; send keep_pictures false")
             # Once a release's pictures were given up, they do not come back.
-            kept = keep_pictures and (before is None or before[1])
+            kept = keep_pictures and (before is None or before[1] or returns)
             self._write(entity_id, entry.model_dump_json(), keeps_released=kept)
             self._keep(entity_id, vectors)
             self._put_text(entity_id, entry)
@@ -160,6 +161,19 @@ class Changes:
             self._forget_pictures(entity_id)
             self._note(entity_id, {}, key)
             self._write(entity_id, None, keeps_released=False)
+
+    def erase(self, entity_id: str) -> None:
+        """Take an entity out for good, with who changed it and when: its released pictures never return."""
+        with self._transaction():
+            self._forget_pictures(entity_id)
+            self._connection.execute("DELETE FROM origin WHERE entity_id = ?", (entity_id,))
+            self._write(entity_id, None, keeps_released=False)
+
+    def _was_removed(self, entity_id: str) -> bool:
+        """Whether a person removed it last. An erased entity has no origin."""
+        query = """SELECT count(*) FROM entity JOIN origin USING (entity_id)
+            WHERE entity_id = ? AND pair_id = ? AND entry IS NULL"""
+        return bool(self._one(query, entity_id, TEXTS))
 
     def remove_pictures(self, entity_id: str, pair_ids: Iterable[str]) -> None:
         """Take some of the pictures that were added to an entity out; the entity stays."""

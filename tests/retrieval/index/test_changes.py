@@ -54,6 +54,17 @@ def test_removed_text_is_found_no_more_and_leaves_no_grams(tmp_path):
     assert [found for found, _ in changes.text.holding("丸い", column="texts")] == ["e2"]
 
 
+def test_erased_entity_has_no_origin_and_its_pictures_do_not_return(tmp_path):
+    changes = Changes(ChangesLayout(tmp_path), fingerprint="m")
+    changes.remove("e1", key="ana")
+    changes.remove("e2", key="ana")
+    changes.erase("e1")
+    assert rows(tmp_path, "origin") == 1
+    put(changes, "e1", "KX-1")
+    put(changes, "e2", "KX-2")
+    assert [change.keeps_released for change in changes.since(0, dim=8)] == [False, True]
+
+
 def test_file_of_an_older_version_keeps_its_texts_and_can_be_changed(tmp_path):
     changes = Changes(ChangesLayout(tmp_path), fingerprint="m")
     put(changes, "e1", "KX-1")

@@ -131,6 +131,9 @@ def test_removed_entity_is_gone_with_its_pictures(predictor):
         predictor.remove_entity(RED)
     predictor.put_entity(EntityEntry(entity="KX-RED"))
     assert first(predictor, "KX-RED") == "KX-RED"
+    assert predictor.about().pictures == 40, "it returns with the pictures of the release"
+    predictor.remove_entity(RED)
+    predictor.put_entity(EntityEntry(entity="KX-RED"), keep_pictures=False)
     assert predictor.about().pictures == 26
 
 
