@@ -36,6 +36,8 @@ from expectations.suites import (
     validate,
 )
 
+REJECTED = "rejected"
+"""Stands in the place of a rule for pictures that a reviewer rejected and that break no rule."""
 UNSCORED = "the scores could not be computed"
 log = logging.getLogger(__name__)
 
@@ -67,7 +69,8 @@ def check(
         quarantine: CSV, see ``quarantine.COLUMNS``; replaced, or removed where no row was quarantined.
         context_root: Project root of the Great Expectations context with the suites.
         scorers: Models and domain rules that score texts, besides the rules on words.
-        waived: Id of an explanation or a pair -> the rules that it may break, because a reviewer accepted it.
+        waived: Id of an explanation or a pair -> the rules that it may break, because a reviewer accepted it; or that
+            the pair is rejected.
         progress: Show a progress bar on standard error.
 
     Raises:
@@ -86,6 +89,7 @@ def check(
         context_root=context_root,
         waived=_rows_waived(photographed.get("pair_id", ()), waived),
     )
+    of_pairs = _without_rejected(of_pairs, waived)
     of_texts = _validated(
         written,
         lambda frame: scorers.score(frame, staging),
@@ -103,7 +107,7 @@ def check(
     refusals = of_pairs.verdict.refusals + of_texts.verdict.refusals
     if not refusals:
         rows = {"bad_pairs": bad_pairs, "bad_texts": bad_texts}
-        quarantine_rows(staging, accepted, **rows, waived=waived, progress=progress)
+        quarantine_rows(staging, accepted, **rows, waived=_used(of_pairs, waived), progress=progress)
     page = write_validation_page((of_pairs, of_texts), staging=staging, context_root=context_root)
     return _report(of_pairs, of_texts, quarantine=quarantine, suites=suite_hash(context_root), page=page)
 
@@ -112,6 +116,29 @@ def _rows_waived(ids: Iterable[str], waived: Mapping[str, Waiver]) -> set[tuple[
     """Position and rule of the accepted rows among those with these ids."""
     found = ((position, waived.get(key)) for position, key in enumerate(ids))
     return {(position, rule) for position, waiver in found if waiver is not None for rule in waiver.rules}
+
+
+def _without_rejected(found: SuiteResult, waived: Mapping[str, Waiver]) -> SuiteResult:
+    """The result with the rejected pairs among those that broke a rule."""
+    known, rows = set(found.verdict.broken[POSITION]), []
+    for position, key in enumerate(found.table.get("pair_id", ())):
+        if (waiver := waived.get(key)) and waiver.rejected and position not in known:
+            rows.append((position, REJECTED, f"{waiver.person}, {waiver.day}"))
+    if not rows:
+        return found
+    lines = pd.DataFrame(rows, columns=found.verdict.broken.columns)
+    return found._replace(verdict=replace(found.verdict, broken=pd.concat([found.verdict.broken, lines])))
+
+
+def _used(found: SuiteResult, waived: Mapping[str, Waiver]) -> dict[str, Waiver]:
+    """pair_id -> the rules that a reviewer waived and the pair broke."""
+    used: dict[str, Waiver] = {}
+    ids = list(found.table.get("pair_id", ()))
+    for position, rule in found.verdict.waived:
+        key = ids[position]
+        before = used[key].rules if key in used else frozenset()
+        used[key] = waived[key]._replace(rules=before | {rule})
+    return used
 
 
 def _report(

@@ -35,8 +35,8 @@ def quarantine_rows(
 ) -> None:
     """Keep the quarantined rows out: copy all others, pictures one by one.
 
-    Each pair gets the first accepted text of its entity, and the reviewer who accepted it, if any. ``bad_pairs`` and
-    ``bad_texts`` are positions in the tables.
+    Each pair gets the first accepted text of its entity, and the reviewer who waived a rule for it, if any.
+    ``bad_pairs`` and ``bad_texts`` are positions in the tables, ``waived`` the rules that pairs broke, by pair_id.
     """
     first_text: dict[str, str] = {}
     for row in _without(bad_texts, staging.explanations):
@@ -44,7 +44,7 @@ def quarantine_rows(
     kept = pairs.PairsWriter(accepted.pairs)
     for row in tqdm(_without(bad_pairs, staging.pairs), desc="accept", unit=" pairs", disable=not progress):
         waiver = waived.get(row["pair_id"])
-        kept.add({**row, "explanation": first_text.get(row["entity_id"]), **(_reviewed(waiver) if waiver else {})})
+        kept.add({**row, "explanation": first_text.get(row["entity_id"]), **(_reviewed(row, waiver) if waiver else {})})
     of_split = kept.close()
     entities = pairs.write_rows(accepted.entities, pairs.ENTITIES, pairs.iter_rows(staging.entities), name="entities")
     texts = _without(bad_texts, staging.explanations)
@@ -54,10 +54,12 @@ def quarantine_rows(
     pairs.finish(accepted, pairs=sum(of_split.values()), entities=entities, explanations=count, **of_split)
 
 
-def _reviewed(waiver: Waiver) -> dict[str, str]:
-    """Who returned a picture, when, and why."""
+def _reviewed(row: Mapping[str, Any], waiver: Waiver) -> dict[str, str]:
+    """Who returned a picture, when, and why, beside who gave it and why."""
     reason = f"review: accepted in spite of {', '.join(sorted(waiver.rules))}"
-    return {"person": waiver.person, "day": waiver.day, "reason": reason}
+    people = dict.fromkeys([*(row.get("person") or "").split(", "), waiver.person])
+    reasons = filter(None, (row.get("reason"), reason))
+    return {"person": ", ".join(filter(None, people)), "day": waiver.day, "reason": "; ".join(reasons)}
 
 
 def _without(bad: set[int], folder: Path) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
@@ -109,6 +109,8 @@ class Verdict:
     """Why the batch as a whole cannot pass; empty when it can."""
     examples: pd.DataFrame
     """The first rows that break a rule, whatever its severity: position, rule, value; at most ``EXAMPLES`` a rule."""
+    waived: frozenset[tuple[int, str]] = frozenset()
+    """Position and rule of rows that broke a critical rule and pass, because a reviewer accepted them."""
 
 
 def validate(
@@ -142,7 +144,7 @@ def validate(
         rules = [failed_check("great_expectations", error, suite=suite)]
         return _collected(rules, [], [], written=written, rows=len(scored))
     by_rule = {_name(result): result for result in results}
-    rules, broken, examples = [], [], []
+    rules, broken, examples, spared = [], [], [], set[tuple[int, str]]()
     for expectation in written["expectations"]:
         rule, column = expectation["meta"]["rule"], expectation["kwargs"].get("column")
         lacking = unscored if column is not None and column not in scored else ""
@@ -157,9 +159,12 @@ def validate(
             kept = [row for row in rows if row[:2] not in waived]
             found = _rule(by_rule[rule], suite=suite, rows=len(scored), waived=len(rows) - len(kept))
             rules.append(found)
-            broken += kept if found.severity == "critical" and not found.error else []
+            if found.severity == "critical" and not found.error:
+                broken += kept
+                spared |= {row[:2] for row in rows} & set(waived)
             examples += kept[:EXAMPLES]
-    return _collected(rules, broken, examples, written=written, rows=len(scored))
+    verdict = _collected(rules, broken, examples, written=written, rows=len(scored))
+    return replace(verdict, waived=frozenset(spared))
 
 
 def _skipped(expectation: dict[str, Any], *, why: str, suite: Suite) -> RuleResult:

@@ -44,7 +44,7 @@ from entityclip.storage import (
 )
 from flows.platform.telemetry import observed
 from flows.steps.deploy_release import state_of
-from flows.steps.service_products import Copied, Names, copy_products
+from flows.steps.service_products import Copied, Names, copy_products, other_names
 from flows.workspace.dvc_hashes import pointer_hash
 from flows.workspace.dvc_remote import bring, push
 from flows.workspace.repository import Repository, exclusive
@@ -127,7 +127,8 @@ def ingest_feedback(layout: Layout, state: StateLayout) -> Gathered:
         products = ServiceProducts(folder)
         pictures = own | {row.picture: row.entity_id for row in products.pictures}
         removed = {row.entity_id for row in products.products.values() if not row.entry}
-        intake = Intake(before, _with_products(entities, products), pictures, policy=policy, removed=removed)
+        others, named = other_names(entities, products), _with_products(entities, products)
+        intake = Intake(before, named, pictures, policy=policy, removed=removed, other_names=others)
         new, last = _judged(layout, spool, intake)
         table = accepted_images([*before, *new], policy=policy, own=len(own), names=names)
         if new:
@@ -250,17 +251,18 @@ def read_judged(path: Path) -> list[JudgedRow]:
     return rows
 
 
-def _entity_names(layout: Layout) -> dict[str, str]:
-    """entity_id -> name, of the data."""
-    if not layout.data.marker.exists():
-        return {}
-    frame = pairs.read_frame(layout.data.entities, columns=["entity_id", "entity"])
-    return dict(frame.itertuples(index=False, name=None))
+def _entity_names(layout: Layout) -> dict[str, tuple[str, ...]]:
+    """entity_id -> name, other names and codes, of the data."""
+    frame = pairs.read_frame(layout.data.entities, columns=["entity_id", "entity", "aliases"])
+    return {
+        key: (name, *(() if aliases is None else aliases))
+        for key, name, aliases in frame.itertuples(index=False, name=None)
+    }
 
 
-def _with_products(entities: Mapping[str, str], products: ServiceProducts) -> dict[str, str]:
+def _with_products(entities: Mapping[str, tuple[str, ...]], products: ServiceProducts) -> dict[str, str]:
     """entity_id -> name of the entities, as products add, rename and remove them."""
-    named = dict(entities)
+    named = {entity_id: names[0] for entity_id, names in entities.items()}
     for product in products.products.values():
         named.pop(product.entity_id, None)
         if (texts := product.texts) is not None:

@@ -11,6 +11,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from datetime import date
+from types import MappingProxyType
 from typing import Literal, Protocol
 
 import pandas as pd
@@ -110,6 +111,7 @@ class Intake:
         pictures: SHA-256 of the data's own pictures -> entity_id.
         policy: Bounds.
         removed: Ids of the entities that were removed in service.
+        other_names: Normalised other names and codes, and names of removed entities -> entity_id.
     """
 
     def __init__(
@@ -120,7 +122,9 @@ class Intake:
         *,
         policy: FeedbackPolicy,
         removed: Collection[str] = (),
+        other_names: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        self._names = {**other_names, **{pairs.normalised(name): key for key, name in entities.items()}}
         self._entities, self._pictures, self._policy, self._removed = entities, pictures, policy, removed
         self._seen: set[str] = set()
         self._a_day: Counter[tuple[str, date]] = Counter()
@@ -138,8 +142,7 @@ class Intake:
 
     def _judged(self, judgement: Judgement, day: date) -> JudgedRow:
         named = pairs.entity_id(judgement.entity) if judgement.entity.strip() else ""
-        same_name = (key for key, name in self._entities.items() if name == judgement.entity)
-        entity_id = judgement.entity_id or next(same_name, named)
+        entity_id = judgement.entity_id or self._names.get(pairs.normalised(judgement.entity), named)
         row = JudgedRow(
             id=judgement.id,
             day=day,

@@ -133,11 +133,13 @@ def shard_rows(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
 def feedback_rows(path: Path) -> Iterator[dict[str, Any]]:
     """Rows of a table of feedback; ``picture`` is the picture's hash in each that has pictures.
 
-    A row of a product also has the values of its entry, such as ``aliases`` and ``explanations``.
+    A row of a product also has the values of its entry, such as ``aliases`` and ``explanations``; one of a removed
+    product has its names as ``aliases``.
     """
     with path.open(encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream):
             entry = json.loads(row["entry"]) if row.get("entry") else {}
+            entry |= {"aliases": row["names"].splitlines()} if row.get("names") else {}
             yield entry | row | ({"picture": Path(row["file"]).name} if "file" in row else {})
 
 

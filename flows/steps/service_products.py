@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from entityclip.data.pairs import normalised
 from entityclip.data.sources.service_products import ServicePicture, ServiceProduct, ServiceProducts
 from entityclip.monitoring.feedback import FeedbackPolicy
 from entityclip.paths import ChangesLayout, Layout, StateLayout
@@ -50,7 +51,7 @@ def copy_products(
     *,
     policy: FeedbackPolicy,
     names: Names,
-    entities: Mapping[str, str],
+    entities: Mapping[str, tuple[str, ...]],
     pictures: Mapping[str, str],
 ) -> Copied:
     """Copy what was changed since the last run; rows of a state folder that is gone stay as they are.
@@ -60,7 +61,7 @@ def copy_products(
         state: The service's state folder.
         policy: Licence and consent of the rows.
         names: Owners of the API keys.
-        entities: entity_id -> name, of the data.
+        entities: entity_id -> name, other names and codes, of the data.
         pictures: SHA-256 of the source's own pictures -> entity_id; such a picture gives no second row.
 
     Raises:
@@ -69,7 +70,12 @@ def copy_products(
     known, people, count = ServiceProducts(layout.feedback), set[str](), Counter[str]()
     before = {(row.entity_id, row.picture) for row in known.pictures}
     for changed in _changed(ChangesLayout(state.entities)):
-        row, earlier = _product(changed, policy, names), known.products.get(changed.entity_id)
+        earlier = known.products.get(changed.entity_id)
+        row = _product(changed, policy, names)
+        if changed.entry is None:
+            before_it = () if earlier is None else earlier.all_names
+            every = dict.fromkeys((*before_it, *entities.get(row.entity_id, ())))
+            row = row.model_copy(update={"names": "\n".join(every)})
         if changed.entry is None and earlier is None and changed.entity_id not in entities:
             continue  # the data never had it, or it was erased
         if row == earlier or (earlier is not None and changed.at and changed.at < earlier.at):
@@ -87,6 +93,17 @@ def copy_products(
         known.write()
     new = sum((row.entity_id, row.picture) not in before for row in counted)
     return Copied(products=count["products"], removed=count["removed"], pictures=new, people=tuple(sorted(people)))
+
+
+def other_names(entities: Mapping[str, tuple[str, ...]], products: ServiceProducts) -> dict[str, str]:
+    """Normalised other names and codes of the entities, and all names of removed products -> entity_id."""
+    named: dict[str, str] = {}
+    kept = {row.entity_id: row.all_names[1:] for row in products.products.values() if row.entry}
+    gone = {row.entity_id: row.all_names for row in products.products.values() if not row.entry}
+    others = {entity_id: names[1:] for entity_id, names in entities.items() if entity_id not in products.products}
+    for known in (gone, others, kept):  # a name that is in use again is not that of a removed product
+        named |= {normalised(name): entity_id for entity_id, names in known.items() for name in names}
+    return named
 
 
 def _changed(layout: ChangesLayout) -> Iterator[ChangedEntity]:
@@ -120,8 +137,10 @@ def _pictures(changed: ChangedEntity, names: Names) -> list[ServicePicture]:
     ]
 
 
-def _usable(row: ServicePicture, pictures: Mapping[str, str], entities: Mapping[str, str]) -> ServicePicture:
+def _usable(
+    row: ServicePicture, pictures: Mapping[str, str], entities: Mapping[str, tuple[str, ...]]
+) -> ServicePicture:
     """The row with the reason why its picture gives none, as of the current data."""
     owner = pictures.get(row.picture)
-    other = f", of {entities.get(owner or '', owner)}" if owner != row.entity_id else ""
+    other = f", of {entities.get(owner or '', (owner,))[0]}" if owner != row.entity_id else ""
     return row.model_copy(update={"unusable": "" if owner is None else f"the source has this picture{other}"})

@@ -126,17 +126,22 @@ def test_an_accepted_text_passes_the_rule_that_was_waived_and_no_other(batch: Ba
 @pytest.mark.slow
 def test_an_accepted_picture_returns_with_who_accepted_it(batch: Batch) -> None:
     one, other = batch.pictures[0], batch.pictures[1]
-    other |= {name: one[name] for name in ("image", "image_sha256")}
+    other |= {name: one[name] for name in ("image", "image_sha256")} | {"person": "Ben", "reason": "feedback: right"}
     other["pair_id"] = pairs.pair_id(one["image_sha256"], other["caption"], other["entity"])
     batch.write()
     assert batch.judge().quarantined_pairs == 2
-    waiver = Waiver(frozenset({"picture_of_two_entities"}), "Ana", "2026-11-29")
-    report = batch.judge(waived={other["pair_id"]: waiver})
-    assert (report.quarantined_pairs, report.refused) == (1, False)
+    waiver = Waiver(frozenset({"picture_of_two_entities", "picture_small"}), "Ana", "2026-11-29")
+    idle = {batch.pictures[2]["pair_id"]: waiver}  # breaks no rule any more
+    rejected = {batch.pictures[3]["pair_id"]: Waiver(frozenset(), "Ana", "2026-11-29", rejected=True)}
+    report = batch.judge(waived={other["pair_id"]: waiver} | idle | rejected)
+    assert (report.quarantined_pairs, report.refused) == (2, False)
+    assert report.accepted_pairs == len(batch.pictures) - 2
+    lines = pd.read_csv(batch.quarantine).set_index("id")["rule"]
+    assert dict(lines) == {one["pair_id"]: "picture_of_two_entities", batch.pictures[3]["pair_id"]: "rejected"}
     rows = pairs.read_frame(batch.accepted.pairs).set_index("pair_id")
-    assert one["pair_id"] not in rows.index
-    reason = "review: accepted in spite of picture_of_two_entities"
-    assert tuple(rows.loc[other["pair_id"], ["person", "day", "reason"]]) == ("Ana", "2026-11-29", reason)
+    assert not {one["pair_id"], batch.pictures[3]["pair_id"]} & set(rows.index)
+    reason = "feedback: right; review: accepted in spite of picture_of_two_entities"
+    assert tuple(rows.loc[other["pair_id"], ["person", "day", "reason"]]) == ("Ben, Ana", "2026-11-29", reason)
     assert rows.drop(other["pair_id"])["person"].isna().all()
 
 

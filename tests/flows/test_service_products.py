@@ -21,6 +21,7 @@ from entityclip.paths import ChangesLayout, DataLayout, Layout
 from entityclip.retrieval.index import Changes
 from entityclip.schemas import EntityEntry
 from entityclip.storage import read_table
+from flows.erasure.survey import feedback_rows
 from flows.feedback import ingest_feedback
 
 RED, GREEN = pairs.entity_id("KX-RED"), pairs.entity_id("KX-GREEN")
@@ -127,6 +128,20 @@ def test_removed_product_and_given_up_pictures_stay_out_with_the_reason(
     frame, _, rejected = ingested(workspace, tmp_path)
     assert list(frame.loc[frame["entity_id"] == GREEN, "source"]) == ["shop", "shop"]
     assert "removed in service" not in rejected
+
+
+def test_removed_product_does_not_come_back_under_another_of_its_names(workspace: Layout, changes: Changes) -> None:
+    entry = EntityEntry(entity="KX-NEW", aliases=("Old kettle",))
+    changes.put("of-a-key", entry, pictures=[png("blue", 1)], keep_pictures=True, vectors={})
+    ingest_feedback.fn(workspace, workspace.service)
+    changes.remove("of-a-key")
+    for number, name in enumerate(("kx-new", "OLD KETTLE")):
+        judged = {"release": "v1.0.0", "key": "ana", "verdict": "missing", "entity_id": "", "entity": name}
+        Spool(workspace.service.feedback).put(Feedback.model_validate(judged | {"picture": png("blue", number)}))
+    ingest_feedback.fn(workspace, workspace.service)
+    assert set(read_table(workspace.feedback.judged)["unusable"]) == {"the entity was removed in service"}
+    (row,) = feedback_rows(workspace.feedback.products)
+    assert row["aliases"] == ["KX-NEW", "Old kettle"]
 
 
 def test_picture_that_the_source_has_gives_no_second_row(workspace: Layout, changes: Changes, tmp_path: Path) -> None:

@@ -97,6 +97,21 @@ def test_an_entity_that_was_removed_in_service_does_not_come_back(picture_bytes)
     assert row.unusable == "the entity was removed in service"
 
 
+def test_other_names_and_codes_mean_the_same_entity(picture_bytes):
+    others = {"4512345678901": "r", "old kettle": "gone", "kx-blue": "r"}
+    intake = Intake([], ENTITIES, {}, policy=FeedbackPolicy(), removed={"gone"}, other_names=others)
+    judged = [
+        intake.take(Vote(picture_bytes(number), "missing", "", entity=name), day=MONDAY)
+        for number, name in enumerate(("４５１２３４５６７８９０１", "kx-red", "KX-Blue", "Old  Kettle"))
+    ]
+    assert [(row.entity_id, row.unusable) for row in judged if row] == [
+        ("r", ""),
+        ("r", ""),
+        ("b", ""),  # a name goes before another entity's other name
+        ("gone", "the entity was removed in service"),
+    ]
+
+
 def test_a_picture_of_the_evaluation_set_never_comes_back_as_a_training_row(picture_bytes):
     sha = hashlib.sha256(picture_bytes(1)).hexdigest()
     same, other = (taken(Vote(picture_bytes(1), entity_id=key), pictures={sha: "r"})[0].unusable for key in ("r", "b"))

@@ -33,6 +33,7 @@ class ServiceProduct(Record):
     consent: str = ""
     person: str = Field(description="Who changed it last; '' where that is not known.")
     at: str = Field(description="Time of this change in ISO 8601, likewise.")
+    names: str = Field(default="", description="Names and codes of a product that was removed, one a line.")
 
     @field_validator("entry")
     @classmethod
@@ -45,6 +46,12 @@ class ServiceProduct(Record):
     def texts(self) -> EntityEntry | None:
         """The entry; None where the product was removed."""
         return EntityEntry.model_validate_json(self.entry) if self.entry else None
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """Its name, other names and codes; those that it had, where it was removed."""
+        texts = self.texts
+        return tuple(self.names.splitlines()) if texts is None else (texts.entity, *texts.aliases)
 
     @property
     def provenance(self) -> Provenance:

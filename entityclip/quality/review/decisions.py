@@ -213,18 +213,25 @@ def _after(row: dict[str, Any], review: Review) -> dict[str, Any] | None:
 
 
 class Waiver(NamedTuple):
-    """What an accepted text or picture may break, and by whose decision."""
+    """What an accepted text or picture may break, or that a picture is rejected, and by whose decision."""
 
     rules: frozenset[str]
     person: str
     day: str
     """ISO 8601."""
+    rejected: bool = False
+    """Whether the picture stays out, also where it breaks no rule any more. ``merge`` drops rejected texts."""
 
 
 def waived(reviews: Iterable[Review]) -> dict[str, Waiver]:
-    """Id of each accepted text or picture -> the rules that it may break. Other rules still apply."""
-    return {
-        r.explanation_id: Waiver(frozenset(r.rules.split()), r.reviewer, r.day.isoformat())
-        for r in reviews
-        if r.decision == "accept"
-    }
+    """Id of each accepted text or picture -> the rules that it may break; other rules still apply. Of each rejected
+    picture -> none, and that it stays out.
+    """
+    found: dict[str, Waiver] = {}
+    for review in reviews:
+        who = review.reviewer, review.day.isoformat()
+        if review.decision == "accept":
+            found[review.explanation_id] = Waiver(frozenset(review.rules.split()), *who)
+        elif review.decision == "reject" and review.table == "pairs":
+            found[review.explanation_id] = Waiver(frozenset(), *who, rejected=True)
+    return found

@@ -14,7 +14,16 @@ from tiny import tiny_data
 from entityclip.data import pairs
 from entityclip.errors import ConfigError, DataError
 from entityclip.paths import DataLayout, ReviewLayout
-from entityclip.quality.review import Review, add_reviews, export_review, import_review, merge, read_reviews, waived
+from entityclip.quality.review import (
+    Review,
+    Waiver,
+    add_reviews,
+    export_review,
+    import_review,
+    merge,
+    read_reviews,
+    waived,
+)
 
 FORMULA = '=HYPERLINK("http://evil.example") 「赤い」'
 
@@ -218,7 +227,8 @@ def test_a_picture_is_accepted_or_rejected_and_never_against_a_right_or_the_eval
     given = row | {"reviewer": "Ana", "day": "2026-11-29", "edited_text": "new" if decision == "edit" else ""}
     with pytest.raises(ValidationError, match=r"correct (the|its) row in the source"):
         Review.model_validate(given | {"decision": decision, "rules": rules})
-    assert Review.model_validate(given | {"decision": "reject", "rules": "leak", "edited_text": ""}).table == "pairs"
+    rejected = Review.model_validate(given | {"decision": "reject", "rules": "leak", "edited_text": ""})
+    assert waived([rejected]) == {"p": Waiver(frozenset(), "Ana", "2026-11-29", rejected=True)}
 
 
 def test_to_merge_twice_changes_nothing(data: DataLayout, handed: ReviewLayout) -> None:
