@@ -106,7 +106,7 @@ def _serves(state: StateLayout, layout: Layout) -> bool:
 def ingest_feedback(layout: Layout, state: StateLayout) -> Gathered:
     """Copy spool and changed products to ``feedback/``, commit and push it, and only then clear the spool.
 
-    Nothing is ingested before the first data version: only the data tell which entities and pictures are known.
+    Judgements wait for the first data version: only the data tell which entities and pictures are known.
 
     Raises:
         DataError: The spool, the service's products, the data or a file of ``feedback/`` are damaged.
@@ -115,9 +115,6 @@ def ingest_feedback(layout: Layout, state: StateLayout) -> Gathered:
     spool, names = Spool(state.feedback), _names(layout, state)
     with exclusive(layout):
         _bring_back(layout)
-        if not layout.data.marker.exists():
-            print(f"{layout.root}: has no data version yet; feedback and products wait in {state.root}")
-            return Gathered(taken=0, unusable={}, pictures=0, waiting=0)
         folder, policy = layout.feedback, read_config(layout.config).feedback
         before = read_judged(folder.judged)
         own, entities = own_pictures(layout), _entity_names(layout)
@@ -129,7 +126,7 @@ def ingest_feedback(layout: Layout, state: StateLayout) -> Gathered:
         removed = {row.entity_id for row in products.products.values() if not row.entry}
         others, named = other_names(entities, products), _with_products(entities, products)
         intake = Intake(before, named, pictures, policy=policy, removed=removed, other_names=others)
-        new, last = _judged(layout, spool, intake)
+        new, last = _judged(layout, spool, intake) if layout.data.marker.exists() else ([], 0)
         table = accepted_images([*before, *new], policy=policy, own=len(own), names=names)
         if new:
             write_table(folder.judged, pd.DataFrame([row.model_dump() for row in (*before, *new)]), mode=PRIVATE_FILE)
@@ -253,6 +250,8 @@ def read_judged(path: Path) -> list[JudgedRow]:
 
 def _entity_names(layout: Layout) -> dict[str, tuple[str, ...]]:
     """entity_id -> name, other names and codes, of the data."""
+    if not layout.data.marker.exists():
+        return {}
     frame = pairs.read_frame(layout.data.entities, columns=["entity_id", "entity", "aliases"])
     return {
         key: (name, *(() if aliases is None else aliases))
