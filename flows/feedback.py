@@ -84,22 +84,24 @@ def ingest_what_returned(layout: Layout) -> None:
     state = state_of(layout)
     if not (state.feedback.exists() or ChangesLayout(state.entities).database.exists()):
         return
-    if state.root.resolve() != layout.service.root.resolve() and not _serves(state, layout):
+    if _of_another(state, layout):
         print(
-            f"{state.root}: no release of this workspace is active there, so its feedback and products are not "
+            f"{state.root}: the active release there is not of this workspace, so its feedback and products are not "
             f"ingested; if they belong here: entityclip feedback --workspace {layout.root} --state {state.root}"
         )
         return
     ingest_feedback(layout, state)
 
 
-def _serves(state: StateLayout, layout: Layout) -> bool:
-    """Whether the active release is of the workspace."""
+def _of_another(state: StateLayout, layout: Layout) -> bool:
+    """Whether the active release is not one of the workspace; where none was activated yet, the state is its own."""
+    if state.root.resolve() == layout.service.root.resolve():
+        return False
     try:
         live = active_release.read(state)
     except ConfigError:  # damaged, so it names none
-        return False
-    return live is not None and live.champion.resolve().is_relative_to(layout.bento_home.resolve())
+        return True
+    return live is not None and not live.champion.resolve().is_relative_to(layout.bento_home.resolve())
 
 
 @task(cache_policy=NO_CACHE)

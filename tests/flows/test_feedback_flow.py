@@ -132,7 +132,6 @@ def test_run_ingests_nothing_of_a_service_of_another_workspace(workspace: Layout
     state = StateLayout(tmp_path / "state")
     Spool(state.feedback).put(judgement("red", 5))
     packages = [StoreLayout(home).model("v1.0.0").root for home in (tmp_path / "other", workspace.bento_home)]
-    ingest_what_returned(workspace)
     for package in packages:
         state.live.write_text(active_release.Live(champion=package).model_dump_json())
         assert ingested == []
