@@ -9,6 +9,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup, escape
 
+from entityclip.architectures import name_of
 from entityclip.data import pairs
 from entityclip.model.checkpoint_card import CheckpointCard
 from entityclip.paths import DataLayout
@@ -56,6 +57,7 @@ def model_card(
         release=package.release,
         model=model,
         towers=model.model.towers,
+        architecture=name_of(model.model.towers.architecture),
         decision=decision,
         evaluation=evaluation,
         runtimes=runtimes,

@@ -158,7 +158,12 @@ def test_the_built_in_sample_is_drawn_in_the_workspace(tmp_path):
 
 def test_every_source_text_becomes_an_explanation_once(mine):
     for _ in range(2):
-        assert answer("explain", mine, "--workspace", mine.parent) == {"explanations": 2, "explained": 2, "entities": 4}
+        assert answer("explain", mine, "--workspace", mine.parent) == {
+            "explanations": 2,
+            "explained": 2,
+            "entities": 4,
+            "rejected": {},
+        }
     assert len(pairs.read_frame(mine / "explanations")) == 2
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tiny import tiny_data, tiny_model
 
+from entityclip.architectures import settings
 from entityclip.data.pairs import PAIRS, iter_rows, write_rows
 from entityclip.paths import DataLayout
 from entityclip.reports.cards import MOST, data_card, model_card
@@ -116,3 +117,11 @@ def test_text_of_sources_stays_in_its_cell_and_every_licence_is_named(tmp_path: 
     reasons = DECISION.model_copy(update={"reasons": ("category=a\n# b is worse",)})
     card = model_card(package, tiny_model(tmp_path / "m").card, decision=reasons, evaluation=None, runtimes=["torch"])
     assert r"- category=a \# b is worse" in card
+
+
+def test_a_model_whose_architecture_is_content_has_a_card(tmp_path: Path) -> None:
+    card = tiny_model(tmp_path).card
+    towers = card.model.towers.model_copy(update={"architecture": settings(card.model.towers.architecture)})
+    given = card.model_copy(update={"model": card.model.model_copy(update={"towers": towers})})
+    text = model_card(PACKAGE, given, decision=DECISION, evaluation=None, runtimes=["torch"])
+    assert "| encoders | the architecture given as content |" in text
