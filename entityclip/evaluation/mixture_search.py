@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from entityclip.retrieval.index.entities import NO_PICTURES
 from entityclip.retrieval.index.mixture import GROUPS, KINDS
@@ -204,6 +205,19 @@ def searched(
             against[moved] = objective.rivals_of(moved, tried[moved])
         if (reached := objective.worth(tried, against)) > worth:
             found, rivalry, worth = tried, against, reached
+    return found
+
+
+def entities_by_group(slices: pd.Series, queried: np.ndarray) -> np.ndarray:
+    """(groups,) how many entities each group with queries stands for: its own, and those of the groups that follow it.
+
+    An entity that was not trained on is in any of three groups, by what it has at the time, and counts a third in each.
+    """
+    count = slices.value_counts()
+    own = np.array([count.get(name, 0) if name in TRAINED else count.get("none", 0) / 3 for name in GROUPS])
+    found = np.zeros(len(GROUPS))
+    for leader, others in _followers(queried).items():
+        found[leader] = own[[leader, *others]].sum()
     return found
 
 

@@ -7,6 +7,7 @@ from tiny import tiny_data, tiny_model
 
 from entityclip.data import pairs
 from entityclip.data.images import decode
+from entityclip.evaluation import calibrate as calibrate_module
 from entityclip.evaluation.calibrate import (
     calibrate,
     calibrate_index,
@@ -14,7 +15,7 @@ from entityclip.evaluation.calibrate import (
     calibrate_thresholds,
 )
 from entityclip.evaluation.intervals import proven_share
-from entityclip.evaluation.mixture_search import Objective, mixture_of, parameters_of, queries_of
+from entityclip.evaluation.mixture_search import Objective, Queries, mixture_of, parameters_of, queries_of
 from entityclip.retrieval import metrics
 from entityclip.retrieval.index import DEFAULT_MIXTURE, EntityIndex, PictureIndex
 from entityclip.retrieval.index.mixture import GROUPS, KINDS, groups_of
@@ -276,3 +277,13 @@ def test_a_gain_on_few_pictures_that_chance_explains_leaves_the_default():
         few = PictureIndex("m", pictures.rows[:12].reset_index(drop=True), pictures.vectors[:12])
         kept += calibrate_index(entities, few, scale=SCALE).mixture == DEFAULT_MIXTURE
     assert kept >= 4
+
+
+@pytest.mark.parametrize(("late", "proven"), [(6, False), (45, True)])
+def test_a_gain_of_few_entities_that_many_pay_for_is_not_proven(late: int, proven: bool) -> None:
+    """A table with two pictures a product: each group has as many queries, but one in ten products is held out."""
+    slices = pd.Series(["few"] * (60 - late) + ["none"] * late)
+    groups = np.repeat([GROUPS.index("few"), GROUPS.index("untrained")], 30)
+    gain = np.where(groups == groups[0], -0.06, 0.3) + np.random.default_rng(0).normal(size=60) * 0.1
+    queries = Queries(rivals=(), true=np.zeros((60, 3)), group=groups, entity=np.arange(60))
+    assert calibrate_module._is_proven(gain, queries, slices=slices) is proven
