@@ -6,7 +6,6 @@ reads ``feedback/`` after its source; such rows have the source ``feedback`` or 
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from collections import Counter
@@ -18,7 +17,7 @@ import pandas as pd
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from bentos import settings
 from bentos.middleware import keys
@@ -26,10 +25,11 @@ from bentos.runtime import active_release
 from bentos.runtime.feedback import Spool
 from entityclip.data import pairs
 from entityclip.data.erasure import read_erasures
-from entityclip.data.sources.service_products import SERVICE, ServiceProducts
+from entityclip.data.sources.service_products import RESTORE, SERVICE, ServiceProducts
 from entityclip.data.sources.with_feedback import FEEDBACK, RETURNED
-from entityclip.errors import ConfigError, DataError, faults
-from entityclip.monitoring.feedback import Intake, JudgedRow, accepted_images, agreement
+from entityclip.errors import ConfigError
+from entityclip.monitoring.feedback import Intake, JudgedRow, agreement
+from entityclip.monitoring.feedback_pictures import accepted_images
 from entityclip.paths import ChangesLayout, FeedbackLayout, Layout, StateLayout
 from entityclip.schemas import Record
 from entityclip.settings import read_config
@@ -39,7 +39,7 @@ from entityclip.storage import (
     atomic_write,
     close_to_others,
     private_folder,
-    read_rows,
+    read_records,
     write_table,
 )
 from flows.platform.telemetry import observed
@@ -237,17 +237,7 @@ def read_judged(path: Path) -> list[JudgedRow]:
     Raises:
         DataError: The file is damaged; names the row.
     """
-    rows: list[JudgedRow] = []
-    try:
-        if path.exists():
-            with path.open(encoding="utf-8", newline="") as file:
-                rows.extend(JudgedRow.model_validate(cells) for cells in read_rows(file))
-    except (ValidationError, UnicodeDecodeError, csv.Error) as error:
-        reason = faults(error) if isinstance(error, ValidationError) else str(error)
-        raise DataError(
-            f"{path}, row {len(rows) + 1}: {reason}; restore it: dvc checkout --force feedback.dvc"
-        ) from None
-    return rows
+    return read_records(path, JudgedRow, remedy=RESTORE)
 
 
 def _entity_names(layout: Layout) -> dict[str, tuple[str, ...]]:

@@ -7,8 +7,8 @@ worker evaluates it.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -16,11 +16,9 @@ from typing import Literal
 from pydantic import Field
 
 from bentos.runtime.feedback import Feedback
-from entityclip.errors import DataError
 from entityclip.evaluation.sequential import evidence
 from entityclip.schemas import Record
-from entityclip.storage import private_folder
-from entityclip.storage.sqlite import open_shared
+from entityclip.storage.sqlite import transaction
 
 ALPHA = 0.05
 """Probability of a false alarm, at most: over the paired comparisons of a canary, however often they are evaluated.
@@ -198,16 +196,9 @@ class CanaryRecord:
             comparisons=compared | {"feedback": _feedback(judged)},
         )
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
+    def _open(self) -> AbstractContextManager[sqlite3.Connection]:
         """A connection; the block is one transaction."""
-        try:
-            private_folder(self.path.parent)
-            opened = open_shared(self.path, wait_seconds=10, prepare=lambda database: database.executescript(_SCHEMA))
-            with closing(opened) as connection, connection:
-                yield connection
-        except (sqlite3.Error, OSError) as error:
-            raise DataError(f"{self.path}: the record of canaries cannot be used: {error}; move it away") from error
+        return transaction(self.path, _SCHEMA, name="record of canaries")
 
 
 def _compared(name: str, counts: Mapping[str, int]) -> Comparison:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -18,8 +18,7 @@ from pydantic import Field
 
 from entityclip.errors import DataError
 from entityclip.schemas import Record
-from entityclip.storage import private_folder
-from entityclip.storage.sqlite import open_shared
+from entityclip.storage.sqlite import transaction
 
 Verdict = Literal["right", "wrong", "missing"]
 
@@ -105,13 +104,6 @@ class Spool:
         with self._open() as connection:
             connection.execute("DELETE FROM feedback WHERE number <= ?", (until,))
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
+    def _open(self) -> AbstractContextManager[sqlite3.Connection]:
         """A connection; the block is one transaction."""
-        try:
-            private_folder(self.path.parent)
-            opened = open_shared(self.path, wait_seconds=10, prepare=lambda database: database.execute(_SCHEMA))
-            with closing(opened) as connection, connection:
-                yield connection
-        except (sqlite3.Error, OSError) as error:
-            raise DataError(f"{self.path}: the feedback spool cannot be used: {error}") from error
+        return transaction(self.path, _SCHEMA, name="feedback spool")

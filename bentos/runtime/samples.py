@@ -11,8 +11,8 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,7 @@ import pandas as pd
 
 from entityclip.errors import DataError, EntityClipError
 from entityclip.monitoring.statistics import STATISTICS, picture_statistics, script_of
-from entityclip.storage import private_folder
-from entityclip.storage.sqlite import open_shared
+from entityclip.storage.sqlite import transaction
 
 if TYPE_CHECKING:
     from bentos.runtime.loaded_release import LoadedRelease
@@ -115,17 +114,11 @@ class Samples:
                 params=(release, since.isoformat()),
             )
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
+    def _open(self) -> AbstractContextManager[sqlite3.Connection]:
+        """A connection; the block is one transaction."""
         if self.path is None:
             raise DataError("no samples file; start the service with ENTITYCLIP_STATE")
-        try:
-            private_folder(self.path.parent)
-            opened = open_shared(self.path, wait_seconds=10, prepare=lambda database: database.execute(_SCHEMA))
-            with closing(opened) as connection, connection:
-                yield connection
-        except (sqlite3.Error, pd.errors.DatabaseError, OSError) as error:
-            raise DataError(f"{self.path}: the samples file cannot be used: {error}; move it away") from error
+        return transaction(self.path, _SCHEMA, name="samples file")
 
 
 def _picture(release: LoadedRelease, picture: bytes) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Files that appear whole or not at all, files that only their owner can read, and CSV files for people."""
 
 from entityclip.storage.atomic import atomic_path, atomic_write, durable_rename, target_name, temporary_name
-from entityclip.storage.csv_files import csv_file, read_rows, read_table, write_table
+from entityclip.storage.csv_files import csv_file, read_records, read_rows, read_table, write_table
 from entityclip.storage.private import PRIVATE_FILE, close_to_others, private_file, private_folder
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "durable_rename",
     "private_file",
     "private_folder",
+    "read_records",
     "read_rows",
     "read_table",
     "target_name",

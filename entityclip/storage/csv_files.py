@@ -13,11 +13,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 import pandas as pd
+from pydantic import BaseModel, ValidationError
 
+from entityclip.errors import DataError, faults
 from entityclip.storage.atomic import atomic_path
+
+R = TypeVar("R", bound=BaseModel)
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 """What starts a formula, behind any apostrophes; Japanese spreadsheets take the wide characters as well."""
@@ -108,3 +112,25 @@ def read_table(path: Path, *, most: int | None = None) -> pd.DataFrame:
             return pd.DataFrame(list(islice(read_rows(stream), most)), columns=header, dtype="str")
     except csv.Error as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def read_records(path: Path, kind: type[R], *, remedy: str) -> list[R]:
+    """The rows of a CSV file as records; none if there is no file.
+
+    Args:
+        path: The file.
+        kind: What a row is.
+        remedy: What to do about a damaged file.
+
+    Raises:
+        DataError: The file is damaged; names the row.
+    """
+    rows: list[R] = []
+    try:
+        if path.exists():
+            with path.open(encoding="utf-8", newline="") as file:
+                rows.extend(kind.model_validate(cells) for cells in read_rows(file))
+    except (ValidationError, UnicodeDecodeError, csv.Error) as error:
+        reason = faults(error) if isinstance(error, ValidationError) else str(error)
+        raise DataError(f"{path}, row {len(rows) + 1}: {reason}; {remedy}") from None
+    return rows

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from entityclip.storage import close_to_others, private_file
+import pandas as pd
+
+from entityclip.errors import DataError
+from entityclip.storage import close_to_others, private_file, private_folder
 
 LOOK_SECONDS = 0.02
 
@@ -42,6 +45,27 @@ def open_shared(
         connection.close()
         raise
     return connection
+
+
+@contextmanager
+def transaction(path: Path, schema: str, *, name: str) -> Iterator[sqlite3.Connection]:
+    """A connection to a shared database in a folder that is its owner's alone; the block is one transaction.
+
+    Args:
+        path: The file, made where there is none, with its folder.
+        schema: Makes the tables.
+        name: What the file is, for messages.
+
+    Raises:
+        DataError: The file cannot be used.
+    """
+    try:
+        private_folder(path.parent)
+        opened = open_shared(path, wait_seconds=10, prepare=lambda database: database.executescript(schema))
+        with closing(opened) as connection, connection:
+            yield connection
+    except (sqlite3.Error, pd.errors.DatabaseError, OSError) as error:
+        raise DataError(f"{path}: the {name} cannot be used: {error}; move it away") from error
 
 
 def _close_to_others(path: Path) -> None:

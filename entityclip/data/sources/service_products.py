@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from entityclip.data.pairs import digest
 from entityclip.data.sources.base import EntityRow, PictureRow, Provenance, read_picture
-from entityclip.errors import DataError, ImageError, faults
+from entityclip.errors import ImageError
 from entityclip.paths import FeedbackLayout
 from entityclip.schemas import EntityEntry, Record, Rejection
-from entityclip.storage import PRIVATE_FILE, csv_file, read_rows
+from entityclip.storage import PRIVATE_FILE, csv_file, read_records
 
 SERVICE = "service"
 """Value of the ``source`` column of such rows."""
+
+RESTORE = "restore it: dvc checkout --force feedback.dvc"
+"""What to do about a damaged file of feedback."""
 
 R = TypeVar("R", bound=Record)
 
@@ -78,8 +80,8 @@ class ServiceProducts:
 
     def __init__(self, folder: FeedbackLayout) -> None:
         self._folder = folder
-        self.products = {row.entity_id: row for row in _read(folder.products, ServiceProduct)}
-        self.pictures = _read(folder.product_pictures, ServicePicture)
+        self.products = {row.entity_id: row for row in read_records(folder.products, ServiceProduct, remedy=RESTORE)}
+        self.pictures = read_records(folder.product_pictures, ServicePicture, remedy=RESTORE)
 
     def fingerprint(self) -> str:
         """Hash of all rows. The files of the pictures are named by their hashes."""
@@ -185,20 +187,6 @@ def _by(product: ServiceProduct) -> str:
 
 
 # ---------------------------------------------------------------- files
-def _read(path: Path, kind: type[R]) -> list[R]:
-    rows: list[R] = []
-    try:
-        if path.exists():
-            with path.open(encoding="utf-8", newline="") as file:
-                rows.extend(kind.model_validate(cells) for cells in read_rows(file))
-    except (ValidationError, UnicodeDecodeError, csv.Error) as error:
-        reason = faults(error) if isinstance(error, ValidationError) else str(error)
-        raise DataError(
-            f"{path}, row {len(rows) + 1}: {reason}; restore it: dvc checkout --force feedback.dvc"
-        ) from None
-    return rows
-
-
 def _write(path: Path, kind: type[R], rows: Iterable[R]) -> None:
     with csv_file(path, kind.model_fields, mode=PRIVATE_FILE) as writer:
         for row in rows:
