@@ -15,7 +15,8 @@ from pydantic import Field
 
 from bentos.runtime.feedback import Feedback, Spool
 from entityclip.errors import ConfigError, DataError
-from entityclip.monitoring.feedback import DoubtfulClaim, JudgedRow, Verdict, doubtful_claims
+from entityclip.monitoring.feedback import JudgedRow, Verdict
+from entityclip.monitoring.feedback_pictures import DoubtfulClaim, doubtful_claims
 from entityclip.paths import Layout
 from entityclip.quality.review import PendingText, Review, add_reviews, withdraw_reviews
 from entityclip.quality.review.opinions import Opinion, Opinions, Pace

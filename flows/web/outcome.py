@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from entityclip.errors import ConfigError, faults
-from entityclip.monitoring.feedback import DoubtfulClaim
+from entityclip.monitoring.feedback_pictures import DoubtfulClaim
 from entityclip.quality.review import PendingText, Review
 from entityclip.quality.review.opinions import Opinion
 

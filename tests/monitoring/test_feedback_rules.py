@@ -14,10 +14,9 @@ from entityclip.monitoring.feedback import (
     Intake,
     JudgedRow,
     Verdict,
-    accepted_images,
     agreement,
-    doubtful_claims,
 )
+from entityclip.monitoring.feedback_pictures import accepted_images, doubtful_claims
 
 MONDAY = date(2026, 11, 2)
 ENTITIES = {"r": "KX-RED", "b": "KX-BLUE"}
