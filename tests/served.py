@@ -12,13 +12,14 @@ from typing import NamedTuple
 
 import pytest
 from callers import FROM_HERE
+from promotion_reports import first_decision
 from starlette.testclient import TestClient
 from tiny import tiny_data, tiny_model
 
 from bentos.build.contents import lay_out
 from entityclip.paths import Layout, PackageLayout
 from entityclip.retrieval.predictor import Predictor
-from entityclip.schemas import PackageCard, PromotionDecision, PromotionPolicy, Release
+from entityclip.schemas import PackageCard, Release
 
 # BentoML reads these once, at its first import, so that a fixture would come too late.
 os.environ["BENTOML_HOME"] = tempfile.mkdtemp(prefix="entityclip-tests-")
@@ -39,18 +40,8 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Released:
     layout = Layout(tmp_path_factory.mktemp("release"))
     tiny_data(layout.data.root)
     fingerprint = tiny_model(layout.model.root, thresholds={"0.9": 0.1}).card.fingerprint
-    decision = PromotionDecision(
-        promoted=True,
-        reasons=("the first",),
-        challenger=fingerprint,
-        champion=None,
-        data_hash="data",
-        suite_hash="suite",
-        evaluation_hash="evaluation",
-        policy=PromotionPolicy(),
-    )
     layout.reports.mkdir()
-    layout.report("promotion").write_text(decision.model_dump_json())
+    layout.report("promotion").write_text(first_decision(fingerprint).model_dump_json())
     return Released(layout, Release(version="v1.0.0", commit="c" * 40, model_fingerprint=fingerprint, data_hash="data"))
 
 

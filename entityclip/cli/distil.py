@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +12,7 @@ from entityclip.cli.options import Data, Json
 from entityclip.cli.output import last_line, on_terminal, table
 from entityclip.cli.validate_paths import content_hash, explained
 from entityclip.errors import ConfigError
-from entityclip.paths import CheckpointLayout
+from entityclip.paths import CheckpointLayout, DataLayout
 from entityclip.schemas import OpenSplit
 from entityclip.storage import atomic_path
 from entityclip.training import Distillation
@@ -62,9 +62,7 @@ def distil(
       entityclip distil --teacher first/checkpoint --data mine --size 112 --minutes 10 --to student
     """
     from entityclip.evaluation.calibrate import calibrate
-    from entityclip.evaluation.compression import compare_student, decide_runtime, runtime_changes
     from entityclip.model import checkpoint
-    from entityclip.model.onnx_runtime import instruction_set
     from entityclip.training.distillation import distil as learn
 
     source, hashed = explained(data), content_hash(explained(data))
@@ -84,17 +82,27 @@ def distil(
         learn(known, source, config=config, to=made, data_hash=hashed, unlabelled=files, progress=on_terminal())
         calibrate(checkpoint.load(made), source, progress=on_terminal()).write(made.card)
     student = checkpoint.load(CheckpointLayout(to))
-    ours, theirs = compare_student(student, known, source, split=split, progress=on_terminal())
+    answer = _compared(student, known, source, split=split, budget=budget)
+    typer.echo(f"Student: {to}")
+    last_line({"checkpoint": str(to)} | answer, as_json)
+
+
+def _compared(
+    student: LoadedModel, teacher: LoadedModel, data: DataLayout, *, split: OpenSplit, budget: float
+) -> dict[str, Any]:
+    """Print how both find the same pictures, and whether the student is within the budget."""
+    from entityclip.evaluation.compression import compare_student, decide_runtime, runtime_changes
+    from entityclip.model.onnx_runtime import instruction_set
+
+    ours, theirs = compare_student(student, teacher, data, split=split, progress=on_terminal())
     decision = decide_runtime(runtime_changes(ours, theirs), budget=budget, measured_on=instruction_set())
-    times = {"teacher": milliseconds(known), "student": milliseconds(student)}
-    sides = {"teacher": known.card.preprocessing.size, "student": student.card.preprocessing.size}
+    times = {"teacher": milliseconds(teacher), "student": milliseconds(student)}
+    sides = {"teacher": teacher.card.preprocessing.size, "student": student.card.preprocessing.size}
     recall = {"teacher": theirs.by_slice, "student": ours.by_slice}
     typer.echo("R@1 in percent, picture to entity, mixed index, by training pictures of the entity")
     table([{"model": name, "pixels": sides[name], "ms": times[name], **recall[name]} for name in recall], decimals=1)
     typer.echo("\n".join(["", "within the budget" if decision.ships else "not within the budget", *decision.reasons]))
-    typer.echo(f"Student: {to}")
-    answer = {"checkpoint": str(to), "ms": times, "pixels": sides, "recall": recall}
-    last_line(answer | decision.model_dump(), as_json)
+    return {"ms": times, "pixels": sides, "recall": recall} | decision.model_dump()
 
 
 def _files(folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
@@ -97,3 +98,7 @@ class Augmentation(Record):
     )
     light: float = Field(default=0.3, ge=0, lt=1, description="Maximum relative change of brightness and contrast.")
     saturation: float = Field(default=0.3, ge=0, lt=1, description="Maximum relative change of saturation.")
+
+    def kept_side(self, size: int) -> int:
+        """Side at which pictures are kept, pixels, so that the smallest crop still has ``size``."""
+        return math.ceil(size / math.sqrt(self.crop))

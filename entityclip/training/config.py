@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -157,7 +156,7 @@ class TrainConfig(Record):
     @property
     def kept_side(self) -> int:
         """Side at which training pictures are kept, pixels: the smallest crop holds as many as the tower looks at."""
-        return math.ceil(self.preprocessing.size / math.sqrt(self.augmentation.crop))
+        return self.augmentation.kept_side(self.preprocessing.size)
 
     def changed(self, **settings: Any) -> TrainConfig:
         """The same with these settings instead; one that is None stays as it is.

@@ -175,7 +175,7 @@ class Pictures:
         rng: np.random.Generator,
         progress: bool,
     ) -> None:
-        side = math.ceil(views.preprocessing.size / math.sqrt(views.augmentation.crop))
+        side = views.augmentation.kept_side(views.preprocessing.size)
         self._preprocessing = views.preprocessing.model_copy(update={"size": side})
         self._known = open_pictures(
             data, split="train", preprocessing=self._preprocessing, cache=None, most_bytes=0, progress=progress

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from promotion_reports import first_decision
 from tiny import TRAIN_PICTURES, tiny_data, tiny_model
 
 from bentos.build.contents import lay_out
 from entityclip.paths import Layout, PackageLayout
 from entityclip.retrieval.index import EntityIndex, PictureIndex
-from entityclip.schemas import PackageCard, PromotionDecision, PromotionPolicy, Release
+from entityclip.schemas import PackageCard, Release
 
 
 @pytest.fixture(scope="module")
@@ -19,16 +20,7 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> tuple[EntityIndex, Pic
     package = PackageLayout(root / "package")
     package.root.mkdir()
     fingerprint = model.card.fingerprint
-    PromotionDecision(
-        promoted=True,
-        reasons=("the first",),
-        challenger=fingerprint,
-        champion=None,
-        data_hash="data",
-        suite_hash="suite",
-        evaluation_hash="evaluation",
-        policy=PromotionPolicy(),
-    ).write(source.report("promotion"))
+    first_decision(fingerprint).write(source.report("promotion"))
     release = Release(version="v1.0.0", commit="c0ffee", data_hash="data", model_fingerprint=fingerprint)
     lay_out(package, source, data, PackageCard(release=release, suite_hash="suite", licences=()))
     return (
