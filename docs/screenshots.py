@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import itertools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -35,10 +35,11 @@ def service(
     key: Annotated[str, typer.Option(help="API key.")],
     words: Annotated[list[str], typer.Option(help="Words to search for, in English, then in Japanese.")],
     photograph: Annotated[Path, typer.Option(help="Photograph to search with.")],
+    only: Annotated[str, typer.Option(help="One language alone, en or ja, with its words.")] = "",
 ) -> None:
     """Write one picture for each page of the service, language and scheme to docs/pictures/pages/."""
-    typed = dict(zip(LOCALES, words, strict=True))
-    for page, language, name in tabs():
+    typed = dict(zip([only] if only else LOCALES, words, strict=True))
+    for page, language, name in tabs(typed):
         take(page, url, key, words=typed[language], photograph=photograph, name=name)
 
 
@@ -48,15 +49,15 @@ def review(
     key: Annotated[str, typer.Option(help="API key.")],
 ) -> None:
     """Write one picture for each review page, language and scheme to docs/pictures/review/. Decides nothing."""
-    for page, _, name in tabs():
+    for page, _, name in tabs(LOCALES):
         take_review(page, url, key, name=name)
 
 
-def tabs() -> Iterator[tuple[Page, str, str]]:
+def tabs(languages: Iterable[str]) -> Iterator[tuple[Page, str, str]]:
     """A new tab in each language and scheme, with the language and a name for its pictures."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        for language, scheme in itertools.product(LOCALES, ("light", "dark")):
+        for language, scheme in itertools.product(languages, ("light", "dark")):
             context = browser.new_context(
                 locale=LOCALES[language],
                 color_scheme=scheme,  # type: ignore[arg-type]

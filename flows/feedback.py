@@ -25,11 +25,13 @@ from bentos.runtime import active_release
 from bentos.runtime.feedback import Spool
 from entityclip.data import pairs
 from entityclip.data.erasure import read_erasures
+from entityclip.data.sources.other_names import OtherName
 from entityclip.data.sources.service_products import RESTORE, SERVICE, ServiceProducts
 from entityclip.data.sources.with_feedback import FEEDBACK, RETURNED
 from entityclip.errors import ConfigError
 from entityclip.monitoring.feedback import Intake, JudgedRow, agreement
 from entityclip.monitoring.feedback_pictures import accepted_images
+from entityclip.monitoring.feedback_words import WordRules, accepted_names
 from entityclip.paths import ChangesLayout, FeedbackLayout, Layout, StateLayout
 from entityclip.schemas import Record
 from entityclip.settings import read_config
@@ -55,8 +57,9 @@ class Gathered(Record):
     """What one run ingested."""
 
     taken: int = Field(description="Judgements that were new.")
-    unusable: dict[str, int] = Field(description="Reason why judgements give no picture -> how many.")
+    unusable: dict[str, int] = Field(description="Reason why judgements give no row -> how many.")
     pictures: int = Field(description="Accepted pictures in total.")
+    names: int = Field(default=0, description="Accepted other names in total.")
     products: Copied = Field(default=Copied(), description="Products that were changed in service since the last run.")
     waiting: int = Field(description="Accepted pictures, those of products included, that are not in the data yet.")
 
@@ -127,22 +130,26 @@ def ingest_feedback(layout: Layout, state: StateLayout) -> Gathered:
         pictures = own | {row.picture: row.entity_id for row in products.pictures}
         removed = {row.entity_id for row in products.products.values() if not row.entry}
         others, named = other_names(entities, products), _with_products(entities, products)
-        intake = Intake(before, named, pictures, policy=policy, removed=removed, other_names=others)
+        rules = WordRules(layout.data, read_erasures(layout.erasures)).why_not_kept if policy.keep_words else None
+        intake = Intake(before, named, pictures, policy=policy, removed=removed, other_names=others, why_not_kept=rules)
         new, last = _judged(layout, spool, intake) if layout.data.marker.exists() else ([], 0)
         table = accepted_images([*before, *new], policy=policy, own=len(own), names=names)
+        words = accepted_names([*before, *new], policy=policy, names=names)
         if new:
             write_table(folder.judged, pd.DataFrame([row.model_dump() for row in (*before, *new)]), mode=PRIVATE_FILE)
             _write(folder.table, table)
         if folder.root.exists():
+            _write_names(folder.names, words)
             _drop_unnamed(folder, [row.picture for row in (*before, *new)] + [row.picture for row in products.pictures])
             _close_folders(layout)
-            message = f"Feedback: {len(new)} judgements, {len(table)} pictures"
+            message = f"Feedback: {len(new)} judgements, {len(table)} pictures" + f", {len(words)} names" * bool(words)
             _version(layout, message="\n\n".join(filter(None, (message, copied.sentence))))
         spool.drop(until=last)
     return Gathered(
         taken=len(new),
         unusable=Counter(row.unusable for row in new if row.unusable),
         pictures=len(table),
+        names=len(words),
         products=copied,
         waiting=_waiting(layout, table, products),
     )
@@ -224,7 +231,7 @@ def publish(layout: Layout, gathered: Gathered) -> None:
         f"{policy.min_new_images} are enough",
     )
     for reason, count in gathered.unusable.items():
-        get_run_logger().info("%s judgements give no picture: %s", count, reason)
+        get_run_logger().info("%s judgements give no row: %s", count, reason)
     if gathered.waiting >= policy.min_new_images:
         summary = f"{gathered.waiting} accepted pictures wait for a retraining"
         announce(layout, "feedback", key=pointer_hash(layout.feedback_dvc.read_text()), summary=summary)
@@ -276,6 +283,13 @@ def own_pictures(layout: Layout) -> dict[str, str]:
     rows = _known(layout)
     rows = rows[~rows["source"].isin(RETURNED)]
     return dict(zip(rows["image_sha256"], rows["entity_id"], strict=True))
+
+
+def _write_names(path: Path, names: list[OtherName]) -> None:
+    if names:
+        write_table(path, pd.DataFrame([name.model_dump() for name in names]), mode=PRIVATE_FILE)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _write(path: Path, rows: pd.DataFrame) -> None:

@@ -95,7 +95,7 @@ class Subject:
         self.words: set[str] = set()
         """Ids, names and texts of the erased rows."""
         self.dropped: set[str] = set()
-        """Captions and explanations of the erased rows."""
+        """Captions, explanations and words of searches of the erased rows."""
 
     @property
     def size(self) -> int:
@@ -140,7 +140,8 @@ class Subject:
         if self.pictures and "image_sha256" in row:
             self.pictures |= {row[name] for name in ("pair_id", "image_sha256") if name in row}
         self.words.update(_naming(row))
-        self.dropped.update(row[name] for name in ("caption", "text") if row.get(name) and "aliases" not in row)
+        if "aliases" not in row:
+            self.dropped.update(row[name] for name in ("caption", "text", "words") if row.get(name))
 
     def spare(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Remove ids and texts from ``words`` that remaining rows also contain."""

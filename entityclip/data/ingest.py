@@ -179,9 +179,15 @@ def _provenance(row: PictureRow | EntityRow) -> dict[str, str | None]:
 
 # ---------------------------------------------------------------- entities
 def _joined(known: EntityRow, row: EntityRow) -> EntityRow:
-    """``known`` with the aliases and tags of another row about it, and its date if it has none."""
+    """``known`` with the aliases and tags of another row about it, and its date if it has none.
+
+    A row that only adds names comes second, whichever was first; the people who gave them are added to the others.
+    """
+    if known.names_only and not row.names_only:
+        known, row = row, known
     aliases, tags = (tuple(dict.fromkeys([*a, *b])) for a, b in ((known.aliases, row.aliases), (known.tags, row.tags)))
-    return replace(known, aliases=aliases, tags=tags, date=known.date or row.date)
+    provenance = known.provenance.and_(row.provenance) if row.names_only else known.provenance
+    return replace(known, aliases=aliases, tags=tags, date=known.date or row.date, provenance=provenance)
 
 
 class _Roster:
@@ -201,12 +207,10 @@ class _Roster:
         Licence and consent of a ``pictured`` row apply only to that picture, so they are not copied to the entity.
         """
         entity_id = row.id
-        known = self._entities.get(entity_id)
-        if known is None:
-            known = replace(row, explanations=())
-            known = self._entities[entity_id] = replace(known, licence="", consent="") if pictured else known
-        else:
-            known = self._entities[entity_id] = _joined(known, row)
+        known, own = self._entities.get(entity_id), replace(row, explanations=())
+        if pictured:
+            own = replace(own, licence="", consent="")
+        known = self._entities[entity_id] = own if known is None else _joined(known, own)
         for text in row.explanations:
             self._add_text(entity_id, text, row)
         return known
@@ -230,6 +234,8 @@ class _Roster:
 
     def _stored(self) -> Iterator[dict[str, Any]]:
         for entity_id, row in self._entities.items():
+            if row.names_only:
+                continue
             yield {
                 "entity_id": entity_id,
                 "entity": row.entity,

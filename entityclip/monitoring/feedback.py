@@ -3,13 +3,14 @@
 A judgement that cannot be used is kept with the reason. What one caller can do is bounded: so many judgements a day,
 so many about one entity, none that outweighs what others say, and a small share of all pictures. A picture of an
 entity that the data do not know becomes a row, and the entity a new one, once a second caller or a reviewer agrees.
+Words without a picture are dropped here unless the policy keeps them.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import date
 from types import MappingProxyType
 from typing import Literal, Protocol
@@ -41,6 +42,11 @@ class FeedbackPolicy(Record):
     products: bool = Field(
         default=True,
         description="Whether products that people add, change or remove in service are so in the next data version.",
+    )
+    keep_words: bool = Field(
+        default=False,
+        description="Whether words that people searched for are kept, to become another name of the product that two "
+        "API keys say they mean.",
     )
     licence: str = Field(default="", description="Licence that callers grant for their pictures; the gate checks it.")
     consent: str = Field(default="", description="Consent of the people shown on them.")
@@ -80,6 +86,11 @@ class Judgement(Protocol):
         ...
 
     @property
+    def text(self) -> str:
+        """The words that were searched for; '' where there were none."""
+        ...
+
+    @property
     def picture(self) -> bytes:
         """What was shown; b'' where only a text was."""
         ...
@@ -96,14 +107,15 @@ class JudgedRow(Record):
     entity_id: str
     entity: str
     picture: str = Field(description="SHA-256 of the picture; '' where there was none.")
-    unusable: str = Field(default="", description="Why its picture cannot be used; '' where it can.")
+    unusable: str = Field(default="", description="Why its picture or its words cannot be used; '' where they can.")
     flood: bool = Field(default=False, description="Beyond what one caller may say; not counted anywhere.")
     new_entity: bool = Field(default=False, description="The data did not know the entity when it was ingested.")
+    words: str = Field(default="", description="What was searched for without a picture; '' unless it is kept.")
 
 
 # ---------------------------------------------------------------- ingestion
 class Intake:
-    """GateScorers judgements, one after the other.
+    """Sorts judgements, one after the other.
 
     Args:
         before: Everything ingested so far.
@@ -112,6 +124,8 @@ class Intake:
         policy: Bounds.
         removed: Ids of the entities that were removed in service.
         other_names: Normalised other names and codes, and names of removed entities -> entity_id.
+        why_not_kept: Given words and the entity that they are judged for: the reason why they cannot become its name,
+            '' where they can. None where no words are kept.
     """
 
     def __init__(
@@ -123,9 +137,11 @@ class Intake:
         policy: FeedbackPolicy,
         removed: Collection[str] = (),
         other_names: Mapping[str, str] = MappingProxyType({}),
+        why_not_kept: Callable[[str, str], str] | None = None,
     ) -> None:
         self._names = {**other_names, **{pairs.normalised(name): key for key, name in entities.items()}}
         self._entities, self._pictures, self._policy, self._removed = entities, pictures, policy, removed
+        self._why_not_kept = why_not_kept
         self._seen: set[str] = set()
         self._a_day: Counter[tuple[str, date]] = Counter()
         self._about: Counter[tuple[str, str]] = Counter()
@@ -153,12 +169,15 @@ class Intake:
             entity=self._entities.get(entity_id, judgement.entity),
             picture=hashlib.sha256(judgement.picture).hexdigest() if judgement.picture else "",
         )
+        words = "" if judgement.picture else " ".join(judgement.text.split())
         flood = self._flood(row)
+        unusable = flood or self._unusable(row, judgement.picture, words)
         return row.model_copy(
             update={
                 "flood": bool(flood),
-                "unusable": flood or self._unusable(row, judgement.picture),
+                "unusable": unusable,
                 "new_entity": row.entity_id not in self._entities,
+                "words": "" if unusable else words,
             }
         )
 
@@ -170,11 +189,13 @@ class Intake:
             return f"more than {policy.max_per_entity} pictures of one entity from one key"
         return ""
 
-    def _unusable(self, row: JudgedRow, picture: bytes) -> str:
-        if not picture:
-            return "no picture; a text alone gives no row"
+    def _unusable(self, row: JudgedRow, picture: bytes, words: str) -> str:
+        if not picture and not words:
+            return "neither a picture nor words"
         if row.entity_id in self._removed:
             return "the entity was removed in service"
+        if not picture:
+            return self._unusable_words(words, row.entity_id)
         if row.entity_id not in self._entities and row.entity_id != pairs.entity_id(row.entity):
             return "the data know no such entity, and its id is not that of its name"
         if (owner := self._pictures.get(row.picture)) is not None:
@@ -185,6 +206,13 @@ class Intake:
         except ImageError as error:
             return error.reason
         return ""
+
+    def _unusable_words(self, words: str, entity_id: str) -> str:
+        if self._why_not_kept is None:
+            return "no picture; feedback.keep_words is off, so words alone give no row"
+        if entity_id not in self._entities:
+            return "the data know no such entity"
+        return self._why_not_kept(words, entity_id)
 
     def _count(self, row: JudgedRow) -> None:
         self._seen.add(row.id)

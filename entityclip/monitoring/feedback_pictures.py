@@ -101,16 +101,20 @@ def _beyond(rows: Iterable[JudgedRow], alone: set[tuple[str, str]], *, most: int
     return beyond
 
 
-class DoubtfulClaim(Record):
-    """A picture that somebody says shows an entity, and that is not accepted yet."""
+Doubt = Literal["few", "contradicted", "two_entities", "share", "new"]
 
-    picture: str = Field(description="SHA-256 of the picture.")
+
+class DoubtfulClaim(Record):
+    """A picture or words that somebody says show or mean an entity, and that are not accepted yet."""
+
+    picture: str = Field(description="SHA-256 of the picture; '' for words.")
+    words: str = Field(default="", description="Words that were searched for; '' for a picture.")
     entity_id: str
     entity: str
     release: str = Field(description="Version that had answered last.")
-    right: int = Field(description="Callers who say that it shows the entity.")
+    right: int = Field(description="Callers who say that it shows the entity, or that they mean it.")
     wrong: int = Field(description="Callers who deny it.")
-    doubt: Literal["few", "contradicted", "two_entities", "share", "new"] = Field(
+    doubt: Doubt = Field(
         description="Too few callers agree; as many deny it; it is claimed for another entity as well; its one caller "
         "has confirmed as many pictures as one caller may; or one caller names an entity that the data do not know."
     )

@@ -81,6 +81,11 @@ class FeedbackLayout:
         return self.root / "pictures.csv"
 
     @property
+    def names(self) -> Path:
+        """Other names of entities for the next data version, CSV; derived from the judgements."""
+        return self.root / "names.csv"
+
+    @property
     def products(self) -> Path:
         """Products that were added, changed or removed in service, each as it is now, CSV."""
         return self.root / "service_products.csv"

@@ -212,7 +212,7 @@ def _feedback_again(layout: Layout, seen: Survey) -> None:
         if not folder.root.exists():
             bring(layout, seen.current["feedback"].hash, folder.root)
         named: set[str] = set()
-        for table in (folder.judged, folder.table, folder.products, folder.product_pictures):
+        for table in (folder.judged, folder.table, folder.names, folder.products, folder.product_pictures):
             if table.exists():
                 _filter(table, seen.subject)
                 named |= {row.get("picture", "") for row in feedback_rows(table)}

@@ -15,6 +15,7 @@ from prefect.cache_policies import NO_CACHE
 
 from entityclip.data import pairs
 from entityclip.data.rights import read_rights
+from entityclip.data.sources.other_names import OTHER_NAME
 from entityclip.explanations.retry_rejected import write_again
 from entityclip.explanations.source_writer import SourceWriter, Writer
 from entityclip.paths import DataLayout, Layout
@@ -73,12 +74,15 @@ def summary(source: str, quality: QualityReport, merged: Merged, again: int, *, 
 
 
 def contributions(data: DataLayout) -> list[str]:
-    """One line for each reason why people added rows to the data: who, and how many pictures."""
+    """One line for each reason why people added rows to the data: who, and how many pictures; likewise other names."""
     rows = pairs.read_frame(data.pairs, columns=["person", "reason"]).dropna(subset="reason").fillna("")
+    entities = pairs.read_frame(data.entities, columns=["person", "reason"]).fillna("")
+    named = entities[entities["reason"].str.contains(OTHER_NAME, regex=False)]
+    people = ", ".join(sorted(set(named["person"])))
     return [
         f"From {reason} by {', '.join(sorted(set(part['person'])))}: {len(part)} pictures"
         for reason, part in rows.groupby("reason")
-    ]
+    ] + [f"From {OTHER_NAME} by {people}: {len(named)} products"] * bool(len(named))
 
 
 def _record(layout: Layout, path: Path, *, message: str) -> None:

@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 from pydantic import Field
 
 from bentos.runtime.feedback import Feedback, Spool
+from entityclip.data import pairs
 from entityclip.errors import ConfigError, DataError
 from entityclip.monitoring.feedback import JudgedRow, Verdict
 from entityclip.monitoring.feedback_pictures import DoubtfulClaim, doubtful_claims
+from entityclip.monitoring.feedback_words import doubtful_names
 from entityclip.paths import Layout
 from entityclip.quality.review import PendingText, Review, add_reviews, withdraw_reviews
 from entityclip.quality.review.opinions import Opinion, Opinions, Pace
@@ -27,7 +29,7 @@ from flows.web.outcome import ReviewItem, row_of, winner_of
 from flows.web.waiting import Waiting
 
 FEEDBACK = "feedback:"
-"""Begins the id of an item that is feedback: ``feedback:SHA256:ENTITY``."""
+"""Begins the id of an item that is feedback: ``feedback:SHA256:ENTITY``, or with a hash of words."""
 
 VERDICTS: dict[str, Verdict] = {"accept": "right", "reject": "wrong"}
 """Decision about feedback -> verdict that is stored."""
@@ -133,7 +135,9 @@ class Desk:
         ingested = {row.id for row in judged}
         mine = [row for text in own if (row := JudgedRow.model_validate_json(text)).id not in ingested]
         policy = read_config(self.layout.config).feedback
-        found = doubtful_claims([*judged, *mine], policy=policy, own=self.waiting.own_pictures)
+        rows = [*judged, *mine]
+        found = doubtful_claims(rows, policy=policy, own=self.waiting.own_pictures)
+        found += doubtful_names(rows, policy=policy)
         return {_item_of(claim): claim for claim in found}
 
     def _judged_by(self, reviewer: Reviewer) -> set[str]:
@@ -265,16 +269,18 @@ class Desk:
             raise ConfigError(f"{answer.decision!r}: feedback is right (accept) or wrong (reject)")
         if item.id in self._judged_by(reviewer):
             raise ConfigError(f"{item.name}: this feedback is of your own key; another reviewer has to judge it")
-        if not path.is_file():
+        if claim.picture and not path.is_file():
             raise DataError(f"{path}: the picture is missing; restore it: dvc checkout feedback.dvc")
         about: dict[str, Any] = {"entity_id": claim.entity_id, "entity": claim.entity, "release": claim.release}
-        judgement = Feedback(key=reviewer.key, verdict=verdict, picture=path.read_bytes(), **about)
+        picture = path.read_bytes() if claim.picture else b""
+        judgement = Feedback(key=reviewer.key, verdict=verdict, text=claim.words, picture=picture, **about)
         kept = JudgedRow(
             id=judgement.id,
             day=datetime.now(UTC).date(),
             key=reviewer.key,
             verdict=judgement.verdict,
             picture=claim.picture,
+            words=claim.words,
             **about,
         )
         opinion = Opinion(item=item.id, reviewer=reviewer.name, stored=kept.model_dump_json(), **answer.model_dump())
@@ -285,7 +291,7 @@ class Desk:
 
 
 def _item_of(claim: DoubtfulClaim | JudgedRow) -> str:
-    return f"{FEEDBACK}{claim.picture}:{claim.entity_id}"
+    return f"{FEEDBACK}{claim.picture or pairs.digest(pairs.normalised(claim.words))}:{claim.entity_id}"
 
 
 def _rows(opinions: Sequence[Opinion], column: str) -> list[Review]:

@@ -93,6 +93,9 @@ def _done(request: Request) -> tuple[str, int] | None:
 
 def _shown(request: Request, item: ReviewItem, reviewer: Reviewer) -> ShownItem:
     desk, model = desk_of(request), request.app.state.model
+    if item.claim is not None and item.claim.words:
+        ids = desk.waiting.texts.pictures.of.get(item.claim.entity_id, [])
+        return ShownItem(item, _addresses(ids), Markup(), [], model.of_text(item.claim.words))
     if item.claim is not None:
         addresses = [f"{HOME}/picture?{urlencode({'feedback': item.claim.picture})}"]
         return ShownItem(item, addresses, Markup(), [], _answers_of_picture(desk, model, item))

@@ -67,6 +67,11 @@ EN: Final = {
     "doubt_new": "One person says that the picture shows this, a product that the data do not know. "
     "If you confirm it, it becomes a new product.",
     "doubt_share": "Does the picture show this? One person confirmed it, who has confirmed many pictures alone.",
+    "words_few": "Do these words mean this product? {right} say so, {wrong} denied it; one more opinion is needed.",
+    "words_contradicted": "Do these words mean this product? {right} say so and {wrong} denied it.",
+    "words_two_entities": "Do these words mean this product? {right} say so, and others name another product.",
+    "words_lead": "Somebody searched for them and missed the product. If they name it, they become another name of it.",
+    "model_words": "Product that the model finds for these words",
     # opinions
     "stored": "{reviewer} decided on {day}:",
     "stored_lead": "If you decide otherwise, a third reviewer decides. Until then the decision holds.",
@@ -208,6 +213,11 @@ JA: Final = {
     "doubt_two_entities": "写真はこの製品ですか。「はい」は {right} 人ですが、別の製品だという意見もあります。",
     "doubt_new": "データにない製品の写真だという意見が 1 件あります。「はい」とすると、新しい製品になります。",
     "doubt_share": "写真はこの製品ですか。一人だけで多くの写真を「はい」とした人の判断です。",
+    "words_few": "この検索語は製品を指しますか。「はい」{right} 人、「いいえ」{wrong} 人。もう一人の意見が必要です。",
+    "words_contradicted": "この検索語は製品を指しますか。「はい」{right} 人と「いいえ」{wrong} 人に分かれています。",
+    "words_two_entities": "この検索語は製品を指しますか。「はい」は {right} 人ですが、別の製品だという意見もあります。",
+    "words_lead": "検索した人が、製品が見つからないと知らせました。「正しい」とすると、製品の別名になります。",
+    "model_words": "この検索語でモデルが見つける製品",
     "stored": "{reviewer} の判断（{day}）:",
     "stored_lead": "違う判断をすると、三人目の担当者が決めます。それまでは今の判断が有効です。",
     "contradicted": "担当者の意見が分かれています。あなたの判断で決まります。",

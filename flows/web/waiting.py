@@ -60,9 +60,15 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 
 class WaitingTexts:
-    """The quarantined texts of one state of staging, with the pictures of their entities."""
+    """The quarantined texts of one state of staging, with the pictures of their entities.
 
-    def __init__(self, layout: Layout, *, requests: dict[str, int]) -> None:
+    Args:
+        layout: The workspace.
+        requests: entity_id -> number of judgements about it.
+        also: Further entities whose pictures are shown.
+    """
+
+    def __init__(self, layout: Layout, *, requests: dict[str, int], also: Collection[str] = ()) -> None:
         quarantine = quarantine_of(layout)
         found = [] if quarantine is None else pending_texts(quarantine, layout.staging)
         self.pictures_aside = {} if quarantine is None else _pictures_aside(quarantine)
@@ -73,7 +79,8 @@ class WaitingTexts:
             found = by_expected_gain(found, layout.staging, decided=decided, requests=requests)
         self.texts = {text.explanation_id: text for text in found}
         own = {text.explanation_id for text in found if text.is_picture}
-        self.pictures = StagedPictures(layout, {text.entity_id for text in found}, also=own)
+        shown = set() if quarantine is None else {text.entity_id for text in found} | set(also)
+        self.pictures = StagedPictures(layout, shown, also=own)
         self._similar: dict[str, list[PendingText]] = {}
         for text in found:
             for key in _cases(text):
@@ -197,13 +204,14 @@ class Waiting:
 
     def _batch(self) -> list[Path]:
         layout = self.layout
-        return [layout.staging_quality, layout.report("quality"), layout.staging.marker]
+        return [layout.staging_quality, layout.report("quality"), layout.staging.marker, layout.feedback.judged]
 
     def _read_texts(self) -> WaitingTexts:
         requests: dict[str, int] = {}
         for row in self.judged:
             requests[row.entity_id] = requests.get(row.entity_id, 0) + 1
-        return WaitingTexts(self.layout, requests=requests)
+        searched = {row.entity_id for row in self.judged if row.words}
+        return WaitingTexts(self.layout, requests=requests, also=searched)
 
     def _read_reviews(self) -> dict[str, Review]:
         return {review.explanation_id: review for review in read_reviews(self.layout.reviews)}

@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import shutil
 import stat
+from pathlib import Path
 
 import pytest
 from tiny import tiny_data, tiny_picture
 
+from bentos.middleware import keys
 from bentos.runtime import active_release
 from bentos.runtime.feedback import Feedback, Spool
 from entityclip.data import pairs
@@ -19,6 +21,7 @@ from entityclip.errors import DataError, WorkspaceError
 from entityclip.paths import DataLayout, Layout, StateLayout, StoreLayout
 from flows import feedback as flow
 from flows.feedback import ingest_feedback, ingest_what_returned, read_judged
+from flows.steps.reprocess_quarantine import contributions
 from flows.workspace.repository import Repository
 from flows.workspace.versions import version_data
 
@@ -33,6 +36,20 @@ def judgement(colour: str, number: int, **given: str) -> Feedback:
     name = f"KX-{colour.upper()}"
     fields = {"release": "v1.0.0", "key": "ana", "verdict": "right", "entity_id": pairs.entity_id(name), "entity": name}
     return Feedback.model_validate(fields | {"picture": file_of(colour, number)} | given)
+
+
+def shop(folder: Path) -> TableSource:
+    """A source with one picture of a red kettle."""
+    folder.mkdir()
+    (folder / "a.png").write_bytes(file_of("red", 1))
+    (folder / "pictures.csv").write_text("file,entity,category\na.png,KX-RED,kettle\n")
+    return TableSource(folder, name="shop")
+
+
+def keys_of(layout: Layout, name: str) -> str:
+    """Id of a new key of this person."""
+    keys.make(layout.service.keys, name=name, scopes=("feedback",))
+    return next(key.id for key in keys.read(layout.service.keys) if key.name == name)
 
 
 @pytest.fixture
@@ -86,10 +103,7 @@ def test_a_run_that_was_cut_off_takes_nothing_in_twice(workspace: Layout, spool:
 
 def test_the_next_ingest_has_the_rows_with_their_origin(workspace: Layout, spool: Spool, tmp_path) -> None:
     ingest_feedback.fn(workspace, workspace.service)
-    (tmp_path / "shop").mkdir()
-    (tmp_path / "shop" / "a.png").write_bytes(file_of("red", 1))
-    (tmp_path / "shop" / "pictures.csv").write_text("file,entity\na.png,KX-RED\n")
-    source = TableSource(tmp_path / "shop", name="shop")
+    source = shop(tmp_path / "shop")
     joined, staging = with_feedback(source, workspace.feedback), DataLayout(tmp_path / "staging")
     report = ingest(joined, staging=staging, rejected=tmp_path / "rejected.csv", progress=False)
     assert (report.source, report.pairs, report.rejected) == ("shop", 3, 0)
@@ -101,6 +115,42 @@ def test_the_next_ingest_has_the_rows_with_their_origin(workspace: Layout, spool
     ]
     assert set(rows.loc[rows["source"] == "feedback", "split"]) == {"train"}
     assert joined.fingerprint() != source.fingerprint()
+
+
+def test_words_that_two_people_mean_become_another_name_in_the_next_data(workspace: Layout, tmp_path) -> None:
+    tiny_data(workspace.data.root)
+    workspace.config.write_text("feedback: {keep_words: true}\n")
+    spool, red = Spool(workspace.service.feedback), {"picture": b"", "verdict": "missing"}
+    said = ((keys_of(workspace, "Ana"), "Sunrise"), (keys_of(workspace, "Ben"), "sunrise"), ("k", "hanako@example.jp"))
+    for key, words in said:
+        spool.put(judgement("red", 0, key=key, text=words, **red))
+    gathered = ingest_feedback.fn(workspace, workspace.service)
+    assert (gathered.taken, gathered.names, gathered.pictures) == (3, 1, 0)
+    assert [row.words for row in read_judged(workspace.feedback.judged)] == ["Sunrise", "sunrise", ""]
+    assert "hanako" not in workspace.feedback.judged.read_text()
+    source = shop(tmp_path / "shop")
+    joined, staging = with_feedback(source, workspace.feedback), DataLayout(tmp_path / "staging")
+    ingest(joined, staging=staging, rejected=tmp_path / "rejected.csv", progress=False)
+    (entity,) = pairs.iter_rows(staging.entities)
+    assert (entity["entity"], entity["category"], entity["source"]) == ("KX-RED", "kettle", "shop")
+    assert entity["aliases"] == ["Sunrise"]
+    assert (entity["person"], entity["reason"]) == ("Ana, Ben", "feedback: other name")
+    assert entity["day"]
+    assert contributions(staging) == ["From feedback: other name by Ana, Ben: 1 products"]
+    assert joined.fingerprint() != source.fingerprint()
+    workspace.config.write_text("{}\n")
+    assert ingest_feedback.fn(workspace, workspace.service).names == 0
+    assert with_feedback(source, workspace.feedback).fingerprint() != joined.fingerprint()
+
+
+def test_name_alone_makes_no_entity(workspace: Layout, tmp_path) -> None:
+    workspace.feedback.root.mkdir()
+    columns = "entity_id,entity,words,callers,person,day,reason"
+    workspace.feedback.names.write_text(f"{columns}\n{pairs.entity_id('KX-GONE')},KX-GONE,Sunset,2,Ana,2026-11-01,r\n")
+    joined, staging = with_feedback(shop(tmp_path / "shop"), workspace.feedback), DataLayout(tmp_path / "staging")
+    report = ingest(joined, staging=staging, rejected=tmp_path / "rejected.csv", progress=False)
+    assert [row["entity"] for row in pairs.iter_rows(staging.entities)] == ["KX-RED"]
+    assert report.entities == 1
 
 
 def test_without_feedback_a_source_stays_itself(workspace: Layout, tmp_path) -> None:

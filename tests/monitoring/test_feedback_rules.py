@@ -32,6 +32,7 @@ class Vote:
     key: str = "ana"
     entity: str = "?"
     release: str = "v1.0.0"
+    text: str = ""
 
     @property
     def id(self) -> str:
@@ -66,7 +67,8 @@ def test_the_same_judgement_is_ingested_once_now_and_later(picture_bytes):
 @pytest.mark.parametrize(
     ("votes", "reason"),
     [
-        (Vote(b""), "no picture"),
+        (Vote(b""), "neither a picture nor words"),
+        (Vote(b"", text="Sunrise"), "feedback.keep_words is off"),
         (Vote(b"\xff\xd8 no picture at all"), "broken header|not a JPEG"),
         (Vote(b"x", entity_id="other", entity="a stranger"), "the data know no such entity"),
     ],
@@ -74,6 +76,7 @@ def test_the_same_judgement_is_ingested_once_now_and_later(picture_bytes):
 def test_what_brings_no_picture_is_kept_with_the_reason(votes, reason):
     (row,) = taken(votes)
     assert any(part in row.unusable for part in reason.split("|"))
+    assert row.words == ""
     assert entities_of([row]) == []
 
 

@@ -25,6 +25,12 @@ class Provenance:
     """ISO 8601, as in 2026-11-23."""
     reason: str = ""
 
+    def and_(self, other: Provenance) -> Provenance:
+        """Of a row that both gave: the people and reasons of both, and the later day."""
+        people = dict.fromkeys(name for one in (self, other) for name in one.person.split(", ") if name)
+        reasons = dict.fromkeys(reason for one in (self, other) for reason in one.reason.split("; ") if reason)
+        return Provenance(", ".join(people), max(self.day, other.day), "; ".join(reasons))
+
 
 @dataclass(frozen=True, slots=True)
 class PictureRow:
@@ -97,6 +103,8 @@ class EntityRow:
     entity_id: str = ""
     """Of an entity whose id does not follow from key or name, such as one that was renamed in service."""
     provenance: Provenance = Provenance()
+    names_only: bool = False
+    """It only adds aliases: without another row about the entity there is none."""
 
     @property
     def identity(self) -> str:

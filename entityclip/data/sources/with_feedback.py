@@ -1,4 +1,4 @@
-"""A source followed by what people gave back in service: pictures that they confirmed, and products they changed."""
+"""A source followed by what came back from the service: confirmed pictures, changed products, and other names."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import cached_property
 
 from entityclip.data.pairs import digest
 from entityclip.data.sources.base import EntityRow, PictureRow, Provenance, Source
+from entityclip.data.sources.other_names import OtherNames
 from entityclip.data.sources.service_products import SERVICE, ServiceProducts
 from entityclip.data.sources.table import TableSource
 from entityclip.paths import FeedbackLayout
@@ -26,13 +27,13 @@ def with_feedback(source: Source, feedback: FeedbackLayout) -> Source:
 
     Raises:
         SourceError: The feedback table is damaged.
-        DataError: A file of products is damaged.
+        DataError: A file of products or of names is damaged.
     """
-    products = ServiceProducts(feedback)
+    products, names = ServiceProducts(feedback), OtherNames(feedback.names)
     rows = _Confirmed(feedback) if feedback.table.exists() else None
-    if (rows is None or not len(rows)) and not products.products:
+    if (rows is None or not len(rows)) and not products.products and not len(names):
         return source
-    return _Joined(source, rows, products)
+    return _Joined(source, rows, products, names)
 
 
 class _Confirmed:
@@ -66,25 +67,32 @@ class _Confirmed:
 class _Joined:
     """Rows of ``first`` as products change them, then confirmed pictures, then pictures of products."""
 
-    def __init__(self, first: Source, confirmed: _Confirmed | None, products: ServiceProducts) -> None:
+    def __init__(
+        self, first: Source, confirmed: _Confirmed | None, products: ServiceProducts, names: OtherNames
+    ) -> None:
         self.name, self.language = first.name, first.language
-        self._first, self._confirmed, self._products = first, confirmed, products
+        self._first, self._confirmed, self._products, self._names = first, confirmed, products, names
 
     def fingerprint(self) -> str:
         """Hash of all of them."""
         confirmed = "" if self._confirmed is None else self._confirmed.fingerprint()
-        return digest(self._first.fingerprint(), confirmed, self._products.fingerprint())
+        names = (self._names.fingerprint(),) if len(self._names) else ()
+        return digest(self._first.fingerprint(), confirmed, self._products.fingerprint(), *names)
 
     def __len__(self) -> int:
         return len(self._first) + len(self._confirmed or ()) + len(self._products.pictures)
 
     def entities(self) -> Iterator[EntityRow | Rejection]:
-        """Products of the service, which name their entities, then the other entities of the first source."""
+        """Products of the service, which name their entities, other entities of the first source, then other names."""
         yield from self._products.entity_rows(self._replaced)
         for row in self._first.entities():
             over = row if isinstance(row, Rejection) else self._products.entity_over(row)
             if over is not None:
                 yield over
+        for row in self._names.rows():
+            product = self._products.products.get(row.id)
+            if product is None or product.entry:
+                yield row
 
     def pictures(self) -> Iterator[PictureRow | Rejection]:
         """Pictures of all three."""

@@ -21,6 +21,7 @@ from bentos.middleware import keys
 from bentos.runtime.feedback import Spool
 from entityclip.cli import app as program
 from entityclip.data import pairs
+from entityclip.monitoring.feedback import JudgedRow
 from entityclip.paths import Layout
 from entityclip.quality.review import merge, read_reviews
 from entityclip.storage import read_table, write_table
@@ -234,6 +235,26 @@ def test_feedback_that_waits_for_a_second_opinion_becomes_a_judgement(layout: La
     ana.send("undo")
     assert list(Spool(layout.service.feedback).read()) == []
     assert "1 confirmed it and 1 denied it" in ana.page
+
+
+def test_words_that_wait_for_a_second_opinion_become_a_judgement(layout: Layout, person: PersonMaker) -> None:
+    layout.config.write_text("feedback: {keep_words: true}\n")
+    about = {"entity_id": pairs.entity_id("KX-RED"), "entity": "KX-RED", "release": "v1.0.0", "picture": ""}
+    hostile = "<script>alert(1)</script> Sunrise"
+    row = JudgedRow(id="1", day=datetime.now(UTC).date(), key="k", verdict="missing", words=hostile, **about)
+    layout.feedback.root.mkdir()
+    write_table(layout.feedback.judged, pd.DataFrame([row.model_dump()]))
+    ana = person("Ana")
+    assert "Do these words mean this product?" in ana.page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; Sunrise" in ana.page
+    assert 'src="/ui/review/picture?id=' in ana.page  # photographs of the product
+    assert "Stored: 1." in ana.send(decision="accept")
+    ((_, judged),) = Spool(layout.service.feedback).read()
+    assert (judged.verdict, judged.entity, judged.text, judged.picture) == ("right", "KX-RED", hostile, b"")
+    assert "these words" not in person("Ben").page
+    ana.send("undo")
+    assert list(Spool(layout.service.feedback).read()) == []
+    assert "Do these words mean this product?" in ana.page
 
 
 # ---------------------------------------------------------------- safety and state
