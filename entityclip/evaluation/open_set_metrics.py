@@ -12,7 +12,6 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import roc_auc_score, roc_curve  # type: ignore[import-untyped]
 
 from entityclip.evaluation.open_set_calibration import TaggedPictures
 from entityclip.model.checkpoint_card import CheckpointCard
@@ -30,8 +29,8 @@ RECALL = 0.95
 DRAWS = 200
 """Bootstrap resamples of the entities."""
 
-Statistic = Callable[[np.ndarray], float]
-"""(N,) how often each picture counts -> the figure; nan where nothing counts."""
+Statistic = Callable[[np.ndarray], np.ndarray]
+"""(D, N) how often each picture counts in each of D resamples -> (D,) the figure; nan where nothing counts."""
 
 
 def tag_scores(tagged: TaggedPictures, card: CheckpointCard) -> np.ndarray:
@@ -114,36 +113,53 @@ def _figures(
             figures.append((f"precision_at_{precision}", is_sure & known, right_among))
             figures.append((f"precision_with_unknown_at_{precision}", is_sure, mixed))
     codes = pd.factorize(tagged.entity)[0]
-    for name, counted, statistic in figures:
-        drawn = [statistic(w[codes]) for weights in metrics.resamples(codes, seed=seed, draws=DRAWS) for w in weights]
-        low, high = np.nanpercentile(drawn, (2.5, 97.5))
-        value = statistic(np.ones(len(codes)))
+    drawn: list[list[np.ndarray]] = [[] for _ in figures]
+    some = max(1, metrics.WEIGHTS // len(codes))  # resamples at a time
+    for weights in metrics.resamples(codes, seed=seed, draws=DRAWS):
+        for first in range(0, len(weights), some):
+            counts = weights[first : first + some, codes].astype(np.float64)
+            for values, (_, _, statistic) in zip(drawn, figures, strict=True):
+                values.append(statistic(counts))
+    for values, (name, counted, statistic) in zip(drawn, figures, strict=True):
+        low, high = np.nanpercentile(np.concatenate(values), (2.5, 97.5))
+        value = float(statistic(np.ones((1, len(codes))))[0])
         yield metrics.Figure(name, value, float(low), float(high), int(np.count_nonzero(counted)))
 
 
-def _share(some: np.ndarray, among: np.ndarray, weight: np.ndarray) -> float:
-    whole = float(weight @ among)
-    return 100 * float(weight @ some) / whole if whole else np.nan
+def _share(some: np.ndarray, among: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        return 100 * (weights @ some) / (weights @ among)
 
 
-def _mixed_precision(weight: np.ndarray, *, right: np.ndarray, unknown: np.ndarray, is_sure: np.ndarray) -> float:
+def _mixed_precision(weights: np.ndarray, *, right: np.ndarray, unknown: np.ndarray, is_sure: np.ndarray) -> np.ndarray:
     """Precision where ``UNKNOWN_SHARE`` of the pictures are unknown ones."""
-    each = np.where(
-        unknown,
-        UNKNOWN_SHARE / max(float(weight @ unknown), 1),
-        (1 - UNKNOWN_SHARE) / max(float(weight @ ~unknown), 1),
-    )
-    return _share(is_sure & right, is_sure, weight * each)
+    of_unknown = UNKNOWN_SHARE / np.maximum(weights @ unknown, 1)
+    of_known = (1 - UNKNOWN_SHARE) / np.maximum(weights @ ~unknown, 1)
+    each = np.where(unknown, of_unknown[:, None], of_known[:, None])
+    return _share(is_sure & right, is_sure, weights * each)
 
 
-def _area(weight: np.ndarray, *, right: np.ndarray, ranked: np.ndarray, labelled: np.ndarray) -> float:
+def _rates(
+    weights: np.ndarray, right: np.ndarray, ranked: np.ndarray, labelled: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The ROC curves: (D, thresholds + 1) false-positive and true-positive rates, from the highest threshold on."""
+    order = np.flatnonzero(labelled)[np.argsort(-ranked[labelled], kind="stable")]
+    last = np.append(np.flatnonzero(np.diff(ranked[order])), len(order) - 1)  # of the pictures at each threshold
+    true = np.cumsum(weights[:, order] * right[order], axis=1)[:, last]
+    false = np.cumsum(weights[:, order] * ~right[order], axis=1)[:, last]
+    begin = np.zeros((len(weights), 1))
+    with np.errstate(invalid="ignore"):
+        return np.hstack([begin, false / false[:, -1:]]), np.hstack([begin, true / true[:, -1:]])
+
+
+def _area(weights: np.ndarray, *, right: np.ndarray, ranked: np.ndarray, labelled: np.ndarray) -> np.ndarray:
     """Area under the curve of right tags against those of unknown pictures."""
-    return 100 * float(roc_auc_score(right[labelled], ranked[labelled], sample_weight=weight[labelled] + 1e-12))
+    false, true = _rates(weights, right, ranked, labelled)
+    return 100 * np.trapezoid(true, false, axis=1)
 
 
-def _false_positives(weight: np.ndarray, *, right: np.ndarray, ranked: np.ndarray, labelled: np.ndarray) -> float:
+def _false_positives(weights: np.ndarray, *, right: np.ndarray, ranked: np.ndarray, labelled: np.ndarray) -> np.ndarray:
     """Share of unknown pictures whose tag ranks as high as ``RECALL`` of the right tags."""
-    false, true, _ = roc_curve(
-        right[labelled], ranked[labelled], sample_weight=weight[labelled] + 1e-12, drop_intermediate=False
-    )
-    return 100 * float(false[np.searchsorted(true, RECALL)])
+    false, true = _rates(weights, right, ranked, labelled)
+    first = (true >= RECALL).argmax(axis=1)
+    return 100 * np.take_along_axis(false, first[:, None], axis=1)[:, 0]

@@ -18,7 +18,7 @@ TIE = 1e-6
 DRAWS = 1000
 """Bootstrap resamples."""
 
-WEIGHTS = 2**24
+WEIGHTS = 2**22
 """Bootstrap weights held at a time: 64 MB of float32. For a million queries all of them would take 4 GB."""
 
 RECALL_AT = (1, 5, 10, 50, 100)
@@ -205,8 +205,9 @@ def resamples(codes: np.ndarray, *, seed: int, draws: int = DRAWS) -> Iterator[n
     rng, count = np.random.default_rng(seed), int(codes.max()) + 1
     step = max(1, WEIGHTS // count)
     for start in range(0, draws, step):
-        drawn = (rng.integers(count, size=count) for _ in range(min(step, draws - start)))
-        yield np.stack([np.bincount(groups, minlength=count) for groups in drawn]).astype(np.float32)
+        some = min(step, draws - start)
+        drawn = rng.integers(count, size=(some, count)) + count * np.arange(some)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=some * count).reshape(some, count).astype(np.float32)
 
 
 def _codes(groups: np.ndarray) -> np.ndarray:
