@@ -95,7 +95,6 @@ def test_answers_are_as_described_and_none_is_a_failure(description, url, header
         max_examples=EXAMPLES,
         derandomize=True,
         database=None,
-        deadline=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )

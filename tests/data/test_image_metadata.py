@@ -187,7 +187,7 @@ def test_what_goes_to_a_language_model_holds_no_comment() -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cut=st.integers(0, 2000), junk=st.binary(max_size=40), at=st.integers(0, 2000))
 def test_damaged_files_are_copied_or_given_up_and_never_crash(kind: str, cut: int, junk: bytes, at: int) -> None:
     data = saved(kind, comment=SECRET) if kind in ("JPEG", "GIF") else saved(kind)

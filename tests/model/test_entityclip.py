@@ -66,7 +66,7 @@ experts = st.builds(ExpertConfig, image=st.integers(0, 2), shared=st.integers(1,
 
 
 @pytest.mark.slow
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @example(rows=[(n, True) for n in range(len(TEXTS))], config=LossConfig(eta=1), experts=ExpertConfig(), seed=0)
 @example(rows=[(0, True), (0, True), (1, False)], config=LossConfig(smoothing=0.05), experts=ExpertConfig(), seed=0)
 @given(rows=rows, config=loss_configs, experts=experts, seed=st.integers(0, 1000))

@@ -38,7 +38,7 @@ def vtc_row_by_row(a: torch.Tensor, b: torch.Tensor, entities: list[int], *, smo
     return total / (2 * len(rows))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     entities=st.lists(st.integers(0, 3), min_size=1, max_size=7),
     smoothing=st.sampled_from([0.0, 0.05, 0.5]),
@@ -85,7 +85,7 @@ def test_a_repeated_caption_is_drawn_together_not_pushed_away() -> None:
     assert similarity_after_a_step([0, 0, 1]) > 0.6 > similarity_after_a_step([0, 1, 2])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     rows=st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=7),
     smoothing=st.sampled_from([0.0, 0.05]),
@@ -107,7 +107,7 @@ def test_rows_that_do_not_count_are_as_if_they_were_not_there(
         torch.testing.assert_close(ours, wanted, atol=1e-6, rtol=1e-4)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     entities=st.lists(st.integers(0, 4), min_size=2, max_size=9),
     draw=st.sampled_from([0.0, 0.5, 1 - 2**-24, 1.0]) | st.floats(0, 1),

@@ -116,14 +116,14 @@ def assert_same_numbers(case: Case, *, dtype: torch.dtype, within: float) -> Non
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cases)
 def test_in_float64_outputs_and_all_gradients_are_those_of_the_plain_equations(case: Case) -> None:
     assert_same_numbers(case, dtype=torch.float64, within=1e-10)
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cases)
 def test_in_float32_they_agree_to_one_part_in_ten_thousand(case: Case) -> None:
     assert_same_numbers(case, dtype=torch.float32, within=1e-4)

@@ -71,7 +71,7 @@ def books_and_texts(draw: st.DrawFn) -> tuple[list[str], str]:
     return names, "".join(draw(st.lists(st.text(SIGNS, max_size=6) | st.sampled_from([*names, ""]) | pieces)))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(books_and_texts())
 def test_names_that_are_found_stand_in_the_text(case: tuple[list[str], str]) -> None:
     names, text = case
@@ -82,7 +82,7 @@ def test_names_that_are_found_stand_in_the_text(case: tuple[list[str], str]) -> 
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(books_and_texts(), st.text(max_size=30))
 def test_no_name_and_no_text_stop_the_scorer(case: tuple[list[str], str], anything: str) -> None:
     names, text = case
@@ -96,7 +96,7 @@ def test_no_name_and_no_text_stop_the_scorer(case: tuple[list[str], str], anythi
     assert len(scored) == len(texts)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     st.text(st.sampled_from("遮断器端子台リレー"), min_size=2, max_size=6),
     st.from_regex(r"[A-Z]{1,3}-[0-9]{2,4}[A-Z]?", fullmatch=True, alphabet="ABKXZ0123456789-"),

@@ -132,7 +132,7 @@ def figures(ranks: list[int], groups: list[str], *, candidates: int = 300) -> di
     return {figure.name: figure for figure in found}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=40))
 def test_figures_are_what_they_say(ranks):
     found = figures(ranks, [str(i) for i in range(len(ranks))])

@@ -20,7 +20,7 @@ TEXTS = st.text(st.sampled_from(STARTS + "'\"a;, 説明\0"), max_size=8) | st.te
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(rows=st.lists(st.tuples(TEXTS, TEXTS), max_size=5))
 def test_every_text_is_read_back_as_it_was_and_none_runs(tmp_path_factory: pytest.TempPathFactory, rows) -> None:
     path = tmp_path_factory.getbasetemp() / "texts.csv"

@@ -27,7 +27,7 @@ def file(tmp_path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("chunk", [3, 2**20])
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.text(max_size=6), VALUES, max_size=5), st.sampled_from([None, 1]))
 def test_an_object_is_what_json_load_makes_of_it(file, monkeypatch, chunk, members: dict[str, Any], indent):
     monkeypatch.setattr(json_stream, "CHUNK", chunk)

@@ -143,7 +143,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(KEYS, VALUES.map(repr) | st.text(max_size=8)), max_size=4))
 def test_a_mapping_of_rubbish_is_read_or_refused_and_never_a_crash(
     mapping: Path, entries: list[tuple[str, str]]
