@@ -19,7 +19,7 @@ DRAWS = 1000
 """Bootstrap resamples."""
 
 WEIGHTS = 2**22
-"""Bootstrap weights held at a time: 64 MB of float32. For a million queries all of them would take 4 GB."""
+"""Bootstrap weights at a time: 16 MB of float32, and 32 MB as drawn. All those of a million queries would take 4 GB."""
 
 RECALL_AT = (1, 5, 10, 50, 100)
 
