@@ -32,6 +32,10 @@ LONGEST = (
     "test_backbone_of_a_shop.py",
     "test_nights.py",
     "test_ablate.py",
+    "test_picture_attacks.py",
+    "test_erase_interrupted.py",
+    "test_answers_attacks.py",
+    "test_trainer.py",
 )
 """Files that take minutes: begun first, so that no core waits for them in the end."""
 
