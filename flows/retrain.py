@@ -86,6 +86,7 @@ def _stages(layout: Layout, chosen: Callable[[], tuple[WorkspaceSource, Preset]]
     """All stages under the workspace's lock."""
     from flows.feedback import ingest_what_returned
     from flows.platform.telemetry import observed
+    from flows.steps.cost_meter import metered
     from flows.steps.data import prepare_data
     from flows.steps.model import train
     from flows.steps.release import release
@@ -94,7 +95,7 @@ def _stages(layout: Layout, chosen: Callable[[], tuple[WorkspaceSource, Preset]]
     from flows.workspace.triggers import due, resolve
 
     try:
-        with workspace_lock(layout), observed(layout, "retrain") as run:
+        with workspace_lock(layout), observed(layout, "retrain") as run, metered(layout, run) as meter:
             origin, settings = chosen()  # again, under the lock: another first run may have ended in between
             if settings.train.backbone:
                 print(settings.train.backbone)
@@ -105,7 +106,8 @@ def _stages(layout: Layout, chosen: Callable[[], tuple[WorkspaceSource, Preset]]
             trained = train(layout, settings.train, prepared.version.data_hash, processes=processes)
             released = release(layout, trained, prepared.version.data_hash, prepared.quality, floors=settings.floors)
             resolve(layout, causes)
-            done = show(layout, prepared, trained, released)
+            meter.count(trained, released, gpus=processes if settings.train.device == "cuda" else 0)
+            done = show(layout, prepared, trained, released, meter.read())
             run.figures |= {("stage_seconds", stage.name): stage.seconds for stage in done.stages}
             return done
     except Busy as busy:

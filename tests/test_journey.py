@@ -19,6 +19,7 @@ from tiny import tiny_picture
 from bentos.middleware import keys
 from entityclip.data import pairs
 from entityclip.data.sources.catalog import MAPPING, draw_catalog
+from entityclip.explanations.ledger import read_release_costs
 from entityclip.model.checkpoint_card import CheckpointCard
 from entityclip.paths import ChangesLayout, Layout, StateLayout
 from entityclip.quality.claims.claim_model import ClaimModel
@@ -80,6 +81,17 @@ def test_the_way_ends_with_a_report_a_table_and_a_served_champion(first: Journey
     assert tested is not None
     assert tested.largest_difference is not None
     assert tested.largest_difference < 1e-4
+
+
+def test_the_release_has_a_cost_in_ledger_report_and_metrics(first: Journey) -> None:
+    layout, done = first
+    cost, *_ = read_release_costs(layout.ledger)
+    assert cost.release == "v1.0.0"
+    assert cost.points is not None
+    assert cost.spent.cpu_seconds > 1
+    assert cost.spent.storage_mb > 1
+    assert '<section id="cost">' in Path(last_line(done)["report"]).read_text()
+    assert 'entityclip_flow_release_cost{flow="retrain",of="cpu_seconds"}' in layout.metrics("retrain").read_text()
 
 
 def test_a_release_is_one_commit_with_data_rules_model_and_reports(first: Journey) -> None:

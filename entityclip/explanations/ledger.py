@@ -1,4 +1,4 @@
-"""The ledger: stores every answer of every writer as it arrives, so that no request is paid for twice."""
+"""The ledger: every answer of every writer, so that no request is paid for twice; and what the workspace cost."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from entityclip.data.pairs import digest
 from entityclip.errors import DataError
 from entityclip.explanations.source_writer import Writer, WriterAnswer, WriterCost
 from entityclip.paths.workspace import former_ledger
-from entityclip.schemas import ExplanationRecord, ExplanationRequest
+from entityclip.schemas import CostReading, ExplanationRecord, ExplanationRequest, ReleaseCost, release_costs
 from entityclip.storage import atomic_path
 from entityclip.storage.sqlite import open_shared
 
 _RECORDS = TypeAdapter(tuple[ExplanationRecord, ...])
 _TEXTS = TypeAdapter(tuple[str, ...])
-VERSION = 1
+VERSION = 2
 _MIGRATIONS = (
     (
         # Written by the first version of this project, which had no schema version.
@@ -38,6 +38,7 @@ _MIGRATIONS = (
         "ALTER TABLE answers ADD COLUMN seconds REAL NOT NULL DEFAULT 0",
         "ALTER TABLE answers ADD COLUMN money REAL NOT NULL DEFAULT 0",
     ),
+    ("CREATE TABLE IF NOT EXISTS costs (started TEXT PRIMARY KEY, reading TEXT NOT NULL) WITHOUT ROWID",),
 )
 """Statements that migrate a ledger from version i to version i + 1. Never edit an existing one."""
 _KEEP = """INSERT INTO answers (
@@ -121,8 +122,26 @@ class Ledger:
         tokens_in, tokens_out, seconds, money = self._db.execute(f"SELECT {sums} FROM answers").fetchone()
         return WriterCost(tokens_in=int(tokens_in), tokens_out=int(tokens_out), seconds=seconds, money=money)
 
+    def write_reading(self, reading: CostReading) -> None:
+        """Store what the workspace has cost at the end of a run; a second reading of the run replaces the first."""
+        row = (reading.started.isoformat(), reading.model_dump_json())
+        self._db.execute("INSERT OR REPLACE INTO costs VALUES (?, ?)", row)
+
+    def readings(self) -> tuple[CostReading, ...]:
+        """The reading of each run, oldest first."""
+        rows = self._db.execute("SELECT reading FROM costs ORDER BY started")
+        return tuple(CostReading.model_validate_json(reading) for (reading,) in rows)
+
     def __len__(self) -> int:
         return int(self._db.execute("SELECT count(*) FROM answers").fetchone()[0])
+
+
+def read_release_costs(path: Path) -> tuple[ReleaseCost, ...]:
+    """The cost of each release of the workspace whose ledger is ``path``; empty where there is none."""
+    if not path.exists():
+        return ()
+    with Ledger(path) as ledger:
+        return release_costs(ledger.readings())
 
 
 def _prepare(db: sqlite3.Connection) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 from pydantic import Field
 
 from entityclip.errors import DataError
+from entityclip.reports.cost_table import cost_rows
 from entityclip.reports.examples import RetrievalExample
 from entityclip.reports.improvements import first_step, pictures_title
 from entityclip.reports.near_duplicates import SimilarPairs, near_duplicates_text
@@ -32,6 +33,7 @@ from entityclip.schemas import (
     QualityReport,
     Record,
     Release,
+    ReleaseCost,
     RuleResult,
     SealedLook,
 )
@@ -173,6 +175,8 @@ class ReportContent:
     """The release, if one was promoted."""
     sealed: SealedLook | None = None
     """Its figures on the sealed split, if there is one."""
+    costs: Sequence[ReleaseCost] = ()
+    """Of the last releases, oldest first."""
     commands: Mapping[str, str] = field(default_factory=dict)
     """Next step -> shell command."""
 
@@ -217,6 +221,7 @@ def write_report(path: Path, content: ReportContent) -> None:
         decision=content.decision,
         release=content.release,
         sealed=content.sealed,
+        costs=cost_rows(content.costs),
         commands=content.commands,
     )
 

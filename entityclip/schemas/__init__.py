@@ -15,6 +15,7 @@ from entityclip.schemas.base import (
     Split,
 )
 from entityclip.schemas.compression import CompressionPolicy, RuntimeChange, RuntimeDecision
+from entityclip.schemas.costs import CostReading, ReleaseCost, Resources, release_costs
 from entityclip.schemas.data import (
     ClaimCount,
     DataVersion,
@@ -43,6 +44,7 @@ __all__ = [
     "Candidates",
     "ClaimCount",
     "CompressionPolicy",
+    "CostReading",
     "DataVersion",
     "EntityEntry",
     "EvalReport",
@@ -82,6 +84,8 @@ __all__ = [
     "Region",
     "Rejection",
     "Release",
+    "ReleaseCost",
+    "Resources",
     "RuleResult",
     "Runtime",
     "RuntimeChange",
@@ -92,4 +96,5 @@ __all__ = [
     "SetLooks",
     "Split",
     "Tag",
+    "release_costs",
 ]

@@ -52,6 +52,8 @@ class ReleaseOutcome(Record):
     stages: tuple[StageFact, ...]
     sealed: SealedLook | None = None
     """Of a challenger that was promoted, where the data have sealed pictures."""
+    made: str = ""
+    """Version of the challenger; empty where it was refused."""
 
 
 @task(cache_policy=NO_CACHE)
@@ -164,7 +166,7 @@ def release(
             clock.reason = why
         else:
             decision = decide(layout, trained, data_hash, quality.suite_hash, floors=floors)
-        candidate = sealed = None
+        made = candidate = sealed = None
         if decision.promoted:
             sealed = open_sealed(layout, trained, decision)
             made = release_model(layout, trained, decision, quality)
@@ -181,7 +183,13 @@ def release(
     elif current != candidate:
         bento = keep_ready(layout, current, clock)
     return ReleaseOutcome(
-        decision=decision, serving_check=serving_check, release=current, bento=bento, stages=clock.facts, sealed=sealed
+        decision=decision,
+        serving_check=serving_check,
+        release=current,
+        bento=bento,
+        stages=clock.facts,
+        sealed=sealed,
+        made=made.version if made else "",
     )
 
 

@@ -25,7 +25,7 @@ from entityclip.reports.run_report import (
     write_report,
 )
 from entityclip.retrieval.label_vocabulary import LabelVocabulary
-from entityclip.schemas import Record
+from entityclip.schemas import Record, ReleaseCost
 from flows.platform.notifications import tell_verdict
 from flows.steps.data import Prepared
 from flows.steps.model import TrainedModel, losses
@@ -33,6 +33,8 @@ from flows.steps.release import ReleaseOutcome
 
 LABELLED, LABEL_WORDS = 30, 8
 """Entities on the page with words on their labels, and words of each, at most."""
+COSTS = 6
+"""Releases on the page with their cost, at most."""
 
 
 class Retrained(Record):
@@ -48,14 +50,20 @@ class Retrained(Record):
 
 
 @task(cache_policy=NO_CACHE)
-def show(layout: Layout, prepared: Prepared, trained: TrainedModel, released: ReleaseOutcome) -> Retrained:
+def show(
+    layout: Layout,
+    prepared: Prepared,
+    trained: TrainedModel,
+    released: ReleaseOutcome,
+    costs: tuple[ReleaseCost, ...],
+) -> Retrained:
     """Write the run's page and summarize the run. If every step was reused, the page stays as it is."""
     run = layout.run(trained.run)
     stages = (*prepared.stages, *trained.stages, *released.stages)
     serve = serve_command(released.bento) if released.bento else None
     changed = any(not stage.reused for stage in stages if stage.name != "source")  # which is read every time
     if changed or not run.report.is_file():
-        _write_page(layout, prepared, trained, released, stages=stages, serve=serve)
+        _write_page(layout, prepared, trained, released, stages=stages, serve=serve, costs=costs)
     if not any(stage.name == "promote" and stage.reused for stage in stages):
         tell_verdict(layout, released.decision, version=released.release.version if released.release else None)
     create_link_artifact(key="report", link=run.report.as_uri(), link_text="The run's page: recall, loss, hits, misses")
@@ -83,6 +91,7 @@ def _write_page(
     *,
     stages: tuple[StageFact, ...],
     serve: str | None,
+    costs: tuple[ReleaseCost, ...],
 ) -> None:
     run = layout.run(trained.run)
     queries = pd.read_parquet(run.queries)
@@ -105,6 +114,7 @@ def _write_page(
         decision=released.decision,
         release=released.release,
         sealed=released.sealed,
+        costs=costs[-COSTS:],
         commands={"Serve the champion, then query it": serve} if serve else {},
     )
     write_report(run.report, content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,9 @@ from bentos.web.forms import read_form
 from bentos.web.language import LANGUAGES, language_of
 from bentos.web.render import HEADERS, render, visitor_of
 from entityclip.errors import DataError, EntityClipError, WorkspaceError
+from entityclip.explanations.ledger import read_release_costs
 from entityclip.paths import Layout
+from entityclip.reports.cost_table import CostRow, cost_rows
 from entityclip.schemas import SLICES, Approval, EvalReport, Metric, PromotionDecision, PromotionPolicy
 from flows.approve import resolve
 from flows.web.audit import AuditLog, Reviewer
@@ -28,6 +31,7 @@ from flows.workspace.locks import workspace_lock
 from flows.workspace.registry import release_of
 from flows.workspace.repository import Repository
 
+log = logging.getLogger(__name__)
 HOME = f"{PAGES}/releases"
 COLUMNS = 6
 """Releases whose recall is compared."""
@@ -139,6 +143,14 @@ class ReleaseHistory:
         pages = [self.layout.value_report.page(code) for code in (language, *LANGUAGES)]
         return next((page.read_text(encoding="utf-8") for page in pages if page.is_file()), None)
 
+    def costs(self) -> list[CostRow]:
+        """What the last releases cost, the newest first; empty where the ledger cannot be read."""
+        try:
+            return cost_rows(read_release_costs(self.layout.ledger)[-COLUMNS:])
+        except DataError as error:  # a release can be approved without them
+            log.warning("costs are not shown: %s", error)
+            return []
+
     def _approvals(self) -> list[Path]:
         return sorted(self.layout.approval("v").parent.glob("*.json"))
 
@@ -183,13 +195,19 @@ async def page(request: Request) -> Response:
 def _page(request: Request, **problem: Any) -> Response:
     releases: ReleaseHistory = request.app.state.releases
     try:
-        facts, canary = releases.facts(), request.app.state.canaries.read()
+        facts, canary, costs = releases.facts(), request.app.state.canaries.read(), releases.costs()
     except (WorkspaceError, DataError) as error:
         return render(request, "error.html.j2", status=503, what="no_releases", reason=str(error))
     visitor = visitor_of(request)
     may = visitor is not None and "release" in visitor.key.scopes
     common = {"problem": "", "refusal": "", "done": request.query_params.get("done", "")} | problem
-    common |= {"facts": facts, "may": may, "valued": releases.value_report("en") is not None, "canary": canary}
+    common |= {
+        "facts": facts,
+        "may": may,
+        "valued": releases.value_report("en") is not None,
+        "canary": canary,
+        "costs": costs,
+    }
     return render(request, "releases.html.j2", status=422 if common["problem"] else 200, **common)
 
 

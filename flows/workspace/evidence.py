@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
@@ -16,7 +17,7 @@ from entityclip.quality.review import read_reviews
 from entityclip.reports.value.figures import SourceFile
 from entityclip.reports.value.readings import ReleaseEvidence
 from entityclip.reports.value.words import Language
-from entityclip.schemas import Release
+from entityclip.schemas import Release, release_costs
 from flows.workspace.criteria import CommittedCriteria
 from flows.workspace.registry import champion, release_of
 from flows.workspace.repository import Repository
@@ -53,7 +54,7 @@ def gather(layout: Layout, release: Release, committed: CommittedCriteria) -> Re
         promotion=_committed(layout, layout.report("promotion"), release.commit),
         quality=_committed(layout, layout.report("quality"), release.commit),
         serving_check=_committed(layout, layout.serving_check(release.version), "HEAD"),
-        ledger=_ledger(layout),
+        ledger=_ledger(layout, release),
         reviews=_reviews(layout),
         metrics=_metrics(layout),
     )
@@ -87,13 +88,16 @@ def _committed(layout: Layout, path: Path, commit: str) -> SourceFile | None:
     return SourceFile(name=_name(layout, path), content=json.loads(text), commit=repository.git("rev-parse", commit))
 
 
-def _ledger(layout: Layout) -> SourceFile | None:
+def _ledger(layout: Layout, release: Release) -> SourceFile | None:
     if not layout.ledger.exists():
         return None
     with Ledger(layout.ledger) as ledger:
-        spent = ledger.spent()
-    totals = {f"total({name})": value for name, value in spent.model_dump().items()}
-    return SourceFile(name=_name(layout, layout.ledger), content=totals)
+        spent, costs = ledger.spent(), release_costs(ledger.readings())
+    content: dict[str, Any] = {f"total({name})": value for name, value in spent.model_dump().items()}
+    for cost in costs:
+        if cost.release == release.version:
+            content["release"] = cost.model_dump()
+    return SourceFile(name=_name(layout, layout.ledger), content=content)
 
 
 def _reviews(layout: Layout) -> SourceFile | None:

@@ -98,7 +98,8 @@ def test_every_expression_is_valid_promql() -> None:
 def test_figures_of_runs_in_the_rules_are_written(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     with observed(layout, "all") as run:
-        run.figures |= {(name, "x"): 1.0 for name in ("drift", "drifted", "pictures", "stage_seconds")}
+        names = ("drift", "drifted", "pictures", "stage_seconds", "release_cost", "cost_per_point")
+        run.figures |= {(name, "x"): 1.0 for name in names}
     written = set(re.findall(r"^(\w+)\{", layout.metrics("all").read_text(), re.M))
     assert set(re.findall(r"entityclip_flow_\w+", " ".join(expressions()))) <= written
 

@@ -2,16 +2,17 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from entityclip.errors import DataError
 from entityclip.explanations import Ledger, SourceWriter, WriterAnswer, WriterCost, record
-from entityclip.explanations.ledger import VERSION, key_of
+from entityclip.explanations.ledger import VERSION, key_of, read_release_costs
 from entityclip.paths import Layout
 from entityclip.paths.workspace import former_ledger
-from entityclip.schemas import ExplanationRequest
+from entityclip.schemas import CostReading, ExplanationRequest, Resources
 
 REQUEST = ExplanationRequest(entity_id="e", entity="やかん", caption="赤いやかん", source_provided=("赤い。", "Red."))
 WRITER = SourceWriter()
@@ -108,6 +109,18 @@ def test_a_rejected_answer_is_replaced_and_both_costs_stay(tmp_path: Path) -> No
         assert book.spent() == cost + cost
         book.keep("k", WriterAnswer(request=REQUEST, cost=cost, rejected="late"), writer=WRITER)
         assert book.get(["k"]) == {"k": text}
+
+
+def test_a_second_reading_of_a_run_replaces_the_first(tmp_path: Path) -> None:
+    first, second = (CostReading(started=datetime(2026, 1, day, tzinfo=UTC), totals=Resources()) for day in (1, 2))
+    whole = first.model_copy(update={"release": "v1.0.0", "totals": Resources(tokens=12)})
+    with Ledger(tmp_path / "ledger.sqlite") as book:
+        assert book.readings() == ()
+        for reading in (second, first, whole):
+            book.write_reading(reading)
+        assert book.readings() == (whole, second)
+    assert [cost.release for cost in read_release_costs(tmp_path / "ledger.sqlite")] == ["v1.0.0"]
+    assert read_release_costs(tmp_path / "none.sqlite") == ()
 
 
 def test_a_reason_or_a_picture_makes_another_request(tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ from entityclip.schemas import (
     PromotionPolicy,
     QualityReport,
     Release,
+    ReleaseCost,
+    Resources,
     RuleResult,
 )
 
@@ -212,6 +214,7 @@ def test_a_page_with_everything_needs_no_network_and_no_script(tmp_path: Path) -
         queries=queries,
         losses=losses,
         examples=[example(rank=1), example(rank=7)],
+        costs=[ReleaseCost(release="v1.0.0", points=2, spent=Resources(tokens=84, cpu_seconds=1260))],
         similar=[similar("in two splits")],
         labels=LabelSummary(1234, 800, entities=5, words=[("丸い赤いやかん", ["apelsin", "tropicana"])]),
         decision=decision(promoted=True),

@@ -62,6 +62,8 @@ class PageNumbers:
         section, _, rest = name.partition(".")
         if section in ("success", "withdrawal", "net_less", "net_more"):
             return say(self.language, f"figure.{section}", of=say(self.language, rest))
+        if section == "per_point":
+            return say(self.language, "figure.per_point", of=say(self.language, f"figure.release.{rest}"))
         if section == "seconds":
             return say(self.language, "figure.seconds", of=rest)
         if found := _TARGET.match(name):

@@ -18,7 +18,7 @@ from entityclip.reports.value.figures import TracedFigure, untraced
 from entityclip.reports.value.findings import find
 from entityclip.reports.value.numbers import PageNumbers
 from entityclip.reports.value.plots import tornado, tradeoff
-from entityclip.reports.value.readings import CRITERIA, ReleaseEvidence
+from entityclip.reports.value.readings import CRITERIA, RELEASE_COST, ReleaseEvidence
 from entityclip.reports.value.sections import (
     ASSUMED,
     SPENT,
@@ -99,6 +99,7 @@ def write_value_report(
         comparison=comparison(findings),
         assumptions=ASSUMED,
         spent=SPENT,
+        release_cost=tuple(RELEASE_COST),
         unmoved=[row.assumption for row in findings.sensitivities if not row.matters],
         overdue=subject.day > criteria.decision.until,
         not_known=not_known(findings, show),

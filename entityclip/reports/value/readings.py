@@ -18,6 +18,15 @@ STAGE_METRIC = 'entityclip_flow_stage_seconds{flow="retrain",of="%s"}'
 FULL_TRAINING_SECONDS = 1.0
 """A training that took less was reused, so that the run's seconds are not those of a whole run."""
 
+RELEASE_COST: dict[str, FigureUnit] = {
+    "tokens": "count",
+    "cpu_seconds": "seconds",
+    "gpu_seconds": "seconds",
+    "storage_mb": "MB",
+    "review_minutes": "minutes",
+}
+"""What a release uses up -> its unit."""
+
 
 @dataclass(frozen=True)
 class ReleaseEvidence:
@@ -29,7 +38,9 @@ class ReleaseEvidence:
     quality: SourceFile | None = None
     serving_check: SourceFile | None = None
     ledger: SourceFile | None = None
-    """``total(tokens_in)``, ``total(tokens_out)``, ``total(money)`` of the table of answers."""
+    """``total(tokens_in)``, ``total(tokens_out)``, ``total(money)`` of the table of answers, and ``release``: what the
+    release cost, as ``ReleaseCost``.
+    """
     reviews: SourceFile | None = None
     """``total(minutes)`` of reviewers."""
     metrics: SourceFile | None = None
@@ -151,7 +162,25 @@ def read_costs(figures: Figures, evidence: ReleaseEvidence) -> float:
         for name, (key, unit) in keys.items():
             if source is not None and _measured(source, key):
                 figures.read(name, source, key, unit=unit)
+    if evidence.ledger is not None and _measured(evidence.ledger, "/release"):
+        _release_cost(figures, evidence.ledger)
     return _stages(figures, evidence.metrics)
+
+
+def _release_cost(figures: Figures, ledger: SourceFile) -> None:
+    """What the release cost since the one before it, and for each point of recall that it gained."""
+    for name, unit in RELEASE_COST.items():
+        figures.read(f"release.{name}", ledger, pointer("release", "spent", name), unit=unit)
+    if not _measured(ledger, "/release/points"):
+        return
+    figures.read("release.points", ledger, "/release/points", unit="points")
+    points = figures.value("release.points")
+    if points <= 0:
+        return
+    for name, unit in RELEASE_COST.items():
+        inputs = (f"release.{name}", "release.points")
+        each = figures.value(inputs[0]) / points
+        figures.derive(f"per_point.{name}", each, "spent / points gained", inputs, unit=unit)
 
 
 def _measured(source: SourceFile, key: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Self
@@ -12,8 +13,9 @@ from starlette.testclient import TestClient
 
 from bentos.middleware import keys
 from bentos.runtime.canary_record import CanaryRecord, CanaryReport
+from entityclip.explanations import Ledger
 from entityclip.paths import CheckpointLayout, DataLayout, Layout
-from entityclip.schemas import Approval, EvalReport, Gain, Metric, PromotionDecision
+from entityclip.schemas import Approval, CostReading, EvalReport, Gain, Metric, PromotionDecision, Resources
 from flows.approve import request_approval
 from flows.web import releases
 from flows.web.releases import ReleaseHistory
@@ -57,6 +59,9 @@ def undecided(
     decided("b", data).write(run.decision)
     run.report.write_text("<title>Run b</title><script>1</script>")
     request_approval(workspace, second, hours=1)
+    spent = Resources(tokens=700, cpu_seconds=1200, gpu_seconds=90, storage_mb=3.5, review_minutes=21)
+    with Ledger(workspace.ledger) as ledger:
+        ledger.write_reading(CostReading(started=datetime.now(UTC), release="v1.0.0", points=7, totals=spent))
     return workspace
 
 
@@ -87,7 +92,10 @@ def test_a_release_is_declined_once_by_a_person_with_the_right(undecided: Layout
     assert ben.client.get(address).status_code == 403
     for missing in ("?model=../x", ""):
         assert releaser.client.get(f"/ui/releases/report{missing}").status_code == 404
+    words = " ".join(re.sub(r"<[^>]*>", " ", page).split())
+    assert "v1.0.0 +7.0 700 [100] 20 [2.9] 1.5 [0.21] 3.5 [0.5] 21 [3]" in words
     japanese = releaser.client.get("/ui/releases", headers={"accept-language": "ja"}).text
+    assert "リリースごとの費用" in japanese
     assert "正しい製品が 1 位になる割合は 42.0%（95% 信頼区間 40.0〜44.0%、写真 9 枚）です。" in japanese
     assert "This is too little: the whole interval must lie above +0.0 points." in page
     assert "区間全体が +0.0 ポイントを上回っていないため、不十分です。" in japanese

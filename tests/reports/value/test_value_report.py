@@ -23,7 +23,7 @@ from entityclip.reports.value.figures import SourceFile, TracedFigure, resolve, 
 from entityclip.reports.value.page import ReportedRelease, ValueReport, verified, write_value_report
 from entityclip.reports.value.readings import STAGE_METRIC, ReleaseEvidence
 from entityclip.reports.value.words import Language, formulas, texts
-from entityclip.schemas import EvalReport, Metric
+from entityclip.schemas import EvalReport, Metric, ReleaseCost, Resources
 
 DAY = datetime.date(2026, 11, 28)
 SUBJECT = ReportedRelease(
@@ -197,6 +197,25 @@ def test_the_gain_over_the_champion_is_shown_where_there_was_one(write: Write, t
     assert texts("en")["gain"] in (tmp_path / "value-report.en.html").read_text(encoding="utf-8")
 
 
+def released(points: float | None) -> SourceFile:
+    """A ledger in which the release has a cost."""
+    spent = Resources(tokens=900, cpu_seconds=120, storage_mb=30)
+    cost = ReleaseCost(release="v1.0.0", points=points, spent=spent).model_dump()
+    return SourceFile(name="ledger.sqlite", content={"total(tokens_in)": 7, "release": cost})
+
+
+def test_what_the_release_cost_is_shown_in_total_and_for_each_point(write: Write, tmp_path: Path) -> None:
+    report = write(ledger=released(40.0))
+    found = by_name(report)
+    assert (found["release.cpu_seconds"].value, found["per_point.cpu_seconds"].value) == (120, 3)
+    assert found["per_point.tokens"].inputs == ("release.tokens", "release.points")
+    assert report.untraced == ()
+    assert re.search(r"processor time of runs\s*120 s\s*3 s", words_of(tmp_path, "en"))
+    for points in (None, -0.5):
+        assert "per_point.tokens" not in by_name(write(ledger=released(points)))
+    assert texts("en")["release_cost"] not in (write(), words_of(tmp_path, "en"))[1]
+
+
 class _Numbers(HTMLParser):
     """Names of the figures that a page links to, and of the lines that it has for them."""
 
@@ -307,7 +326,8 @@ def test_both_languages_have_the_same_texts_with_the_same_gaps() -> None:
 
 
 def test_the_japanese_appendix_has_japanese_names_and_formulas(write: Write, tmp_path: Path) -> None:
-    report = write(language="ja", metrics=SourceFile(name="retrain.prom", content={STAGE_METRIC % "train": 90.0}))
+    metrics = SourceFile(name="retrain.prom", content={STAGE_METRIC % "train": 90.0})
+    report = write(language="ja", metrics=metrics, ledger=released(40.0))
     derived = {figure.formula for figure in report.figures if figure.formula}
     assert derived <= set(formulas())
     page = (tmp_path / "value-report.ja.html").read_text(encoding="utf-8")
