@@ -18,6 +18,15 @@ STAGE_METRIC = 'entityclip_flow_stage_seconds{flow="retrain",of="%s"}'
 FULL_TRAINING_SECONDS = 1.0
 """A training that took less was reused, so that the run's seconds are not those of a whole run."""
 
+MORE_PICTURES: dict[str, FigureUnit] = {
+    "products": "count",
+    "fewest": "count",
+    "most": "count",
+    "gain": "points",
+    "low": "points",
+    "high": "points",
+}
+"""Fields of ``OneMorePicture`` -> their unit."""
 RELEASE_COST: dict[str, FigureUnit] = {
     "tokens": "count",
     "cpu_seconds": "seconds",
@@ -102,10 +111,22 @@ def read_evaluation(figures: Figures, source: SourceFile) -> None:
         if recall not in places:
             raise DataError(f"{source.name}: has no {recall} of the mixed index; evaluate the release again")
         figures.read(name, source, pointer("metrics", places[recall]), unit="percent")
+    _more_pictures(figures, report, source)
     open_set = {metric.name: number for number, metric in enumerate(report.open_set) if metric.slice == "all"}
     for target in TARGETS:
         if f"coverage_at_{target}" in open_set:
             _open_set(figures, open_set, target, source)
+
+
+def _more_pictures(figures: Figures, report: EvalReport, source: SourceFile) -> None:
+    """What one more picture of each product brings where it brings most, if that is known for any group of products."""
+    rows = report.improvements.one_more_picture if report.improvements else ()
+    known = [number for number, row in enumerate(rows) if row.gain is not None]
+    if known:
+        best = max(known, key=lambda number: rows[number].gain or 0.0)
+        for name, unit in MORE_PICTURES.items():
+            place = pointer("improvements", "one_more_picture", best, name)
+            figures.read(f"more_pictures.{name}", source, place, unit=unit)
 
 
 def _open_set(figures: Figures, places: dict[str, int], target: float, source: SourceFile) -> None:

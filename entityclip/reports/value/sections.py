@@ -11,6 +11,7 @@ from markupsafe import Markup
 from entityclip.reports.value.criteria import TARGETS, Criteria
 from entityclip.reports.value.findings import Findings
 from entityclip.reports.value.numbers import PageNumbers
+from entityclip.reports.value.readings import MORE_PICTURES
 from entityclip.reports.value.verdict import Check, CheckedCriteria, figure_of
 from entityclip.reports.value.words import say, texts
 
@@ -181,4 +182,15 @@ def not_known(findings: Findings, show: PageNumbers) -> Sequence[Markup]:
         sentences.append(said("unknown_run"))
     if not show.has("latency"):
         sentences.append(said("unknown_latency"))
-    return [*sentences, said("unknown_longer")]
+    return [*sentences, _more_pictures(show)]
+
+
+def _more_pictures(show: PageNumbers) -> Markup:
+    """What more pictures bring, where that was measured."""
+    said = partial(say, show.language)
+    if not show.has("more_pictures.gain"):
+        return said("unknown_longer")
+    fewest, most = (show.findings.figures[f"more_pictures.{name}"].value for name in ("fewest", "most"))
+    span = "span_open" if most is None else "span" if fewest != most else "span_single" if most == 1 else "span_one"
+    found = {name: show(f"more_pictures.{name}") for name in MORE_PICTURES}
+    return said("more_pictures", pictures=said(span, **found), **found)

@@ -23,7 +23,7 @@ from entityclip.reports.value.figures import SourceFile, TracedFigure, resolve, 
 from entityclip.reports.value.page import ReportedRelease, ValueReport, verified, write_value_report
 from entityclip.reports.value.readings import STAGE_METRIC, ReleaseEvidence
 from entityclip.reports.value.words import Language, formulas, texts
-from entityclip.schemas import EvalReport, Metric, ReleaseCost, Resources
+from entityclip.schemas import EvalReport, Improvements, Metric, OneMorePicture, ReleaseCost, Resources
 
 DAY = datetime.date(2026, 11, 28)
 SUBJECT = ReportedRelease(
@@ -195,6 +195,26 @@ def test_the_gain_over_the_champion_is_shown_where_there_was_one(write: Write, t
     found = by_name(write(promotion=SourceFile(name="reports/promotion.json", content=gain)))
     assert (found["gain"].value, found["gain_low"].value, found["gain"].key) == (3.5, 0.25, "/gain/points")
     assert texts("en")["gain"] in (tmp_path / "value-report.en.html").read_text(encoding="utf-8")
+
+
+def test_what_one_more_picture_brings_is_shown_where_it_was_measured(write: Write, tmp_path: Path) -> None:
+    write()
+    assert texts("en")["unknown_longer"] in words_of(tmp_path, "en")
+    rows = [
+        OneMorePicture(fewest=0, most=0, products=50, gain=16.8, low=8.2, high=25.8),
+        OneMorePicture(fewest=1, most=1, products=40),
+        OneMorePicture(fewest=10, most=None, products=100, gain=0.1, low=-0.3, high=0.4),
+    ]
+    kept: dict[str, Any] = {"photograph": (), "rewrite": (), "behind": 0, "judged": 0}
+    report = write(evaluation(improvements=Improvements(one_more_picture=tuple(rows), **kept)))
+    assert report.untraced == ()
+    assert by_name(report)["more_pictures.gain"].key == "/improvements/one_more_picture/0/gain"
+    assert "each of the 50 products that have 0 training pictures adds 16.8 points [8.2, 25.8]" in words_of(
+        tmp_path, "en"
+    )
+    report = write(evaluation(improvements=Improvements(one_more_picture=tuple(rows[2:]), **kept)), language="ja")
+    assert "学習画像が 10 枚以上の製品 100 件" in words_of(tmp_path, "ja")
+    assert (by_name(report)["more_pictures.most"].value, report.untraced) == (None, ())
 
 
 def released(points: float | None) -> SourceFile:
