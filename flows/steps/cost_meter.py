@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import resource
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -84,7 +85,7 @@ def metered(layout: Layout, run: Observation) -> Iterator[CostMeter]:
     finally:
         try:
             run.figures |= meter.figures()
-        except (EntityClipError, OSError) as error:  # report the error that ended the run, not this one
+        except (EntityClipError, OSError, sqlite3.Error) as error:  # report the error that ended the run, not this one
             log.warning("%s: the cost of this run was not stored: %s", layout.ledger, error)
 
 

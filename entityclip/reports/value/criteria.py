@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import yaml
 from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
@@ -100,6 +100,16 @@ class Money(Record):
     cost_per_machine_hour: Amount = Field(description="An hour of the machine that runs them.")
 
 
+class RolloutStage(Record):
+    """A stage of the introduction, like a trial in the cloud, service in the cloud, service on premises."""
+
+    name: Short = Field(description="Name of the stage.")
+    months: Annotated[float, Field(gt=0, le=1200, strict=True)] = Field(description="How long it takes.")
+    pictures_per_month: Amount = Field(description="Pictures a month in this stage.")
+    cost_once: Amount = Field(description="Paid once in this stage: integration, machines, training of people.")
+    running_cost_per_month: Amount = Field(description="Everything that is paid each month of this stage.")
+
+
 class Criteria(Record):
     """The whole file ``criteria.yaml``; a missing assumption is an error and never filled in."""
 
@@ -110,6 +120,9 @@ class Criteria(Record):
     today: Today = Field(description="Assumptions about the work of people today.")
     workload: Workload = Field(description="Assumptions about the pictures of a month.")
     money: Money = Field(description="Assumptions about prices and costs.")
+    stages: tuple[RolloutStage, ...] = Field(
+        default=(), max_length=8, description="Plan of the introduction, in order; without it the report has no plan."
+    )
 
     @model_validator(mode="after")
     def _withdrawal_is_weaker(self) -> Criteria:
@@ -151,5 +164,5 @@ def _meaning(key: tuple[Any, ...]) -> str:
     """Description of a field of ``Criteria``, by its path."""
     model: Any = Criteria
     for part in key[:-1]:
-        model = model.model_fields[part].annotation
+        model = get_args(model)[0] if isinstance(part, int) else model.model_fields[part].annotation
     return str(model.model_fields[key[-1]].description)

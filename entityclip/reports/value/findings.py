@@ -21,6 +21,7 @@ from entityclip.reports.value.savings import (
     payback_months,
     running_cost,
     sensitivities,
+    stage_saving,
     without_tags,
 )
 
@@ -66,6 +67,7 @@ def find(criteria: Criteria, evidence: ReleaseEvidence) -> Findings:
     _break_even(figures, criteria, best, seconds=seconds)
     moved = tuple(sensitivities(criteria, best, run_seconds=seconds))
     _sensitivity(figures, criteria, moved)
+    _stages(figures, criteria)
     return Findings(criteria, figures, targets, best, seconds, moved)
 
 
@@ -216,3 +218,25 @@ def _sensitivity(figures: Figures, criteria: Criteria, moved: Sequence[Sensitivi
         for side, value in (("less", one.less), ("more", one.more)):
             formula = f"net with this assumption 50 % {'smaller' if side == 'less' else 'larger'}"
             figures.derive(f"net_{side}.{one.assumption}", value, formula, [gain, one.assumption], unit="money")
+
+
+def _stages(figures: Figures, criteria: Criteria) -> None:
+    """What each stage of the introduction costs and saves, and the balance of all stages up to it."""
+    target = criteria.decision.target_precision
+    best, ends = tagging_at(figures, target), _corners(figures, target)
+    balance, low, high = 0.0, 0.0, 0.0
+    for number, stage in enumerate(criteria.stages):
+        name = f"stage.{number}"
+        given = [f"{name}.{field}" for field in ("months", "pictures_per_month", "cost_once", "running_cost_per_month")]
+        cost = stage.cost_once + stage.months * stage.running_cost_per_month
+        inputs = [given[0], *given[2:]]
+        figures.derive(f"{name}.cost", cost, "once + months x running cost", inputs, unit="money")
+        possible = [stage_saving(criteria, stage, one) for one in ends]
+        saved, least, most = stage_saving(criteria, stage, best), min(possible), max(possible)
+        inputs = [*given[:2], "today.cost", f"cost_at_{target}", "workload.pictures_per_month"]
+        formula = "months x pictures x saving of a picture"
+        figures.derive(f"{name}.saved", saved, formula, inputs, unit="money", ends=(least, most))
+        balance, low, high = balance + saved - cost, low + least - cost, high + most - cost
+        inputs = [f"stage.{earlier}.{part}" for earlier in range(number + 1) for part in ("saved", "cost")]
+        formula = "sum of saved - cost of the stages so far"
+        figures.derive(f"{name}.balance", balance, formula, inputs, unit="money", ends=(low, high))

@@ -62,6 +62,10 @@ class PageNumbers:
         section, _, rest = name.partition(".")
         if section in ("success", "withdrawal", "net_less", "net_more"):
             return say(self.language, f"figure.{section}", of=say(self.language, rest))
+        if section == "stage":
+            number, _, field = rest.partition(".")
+            stage = self.findings.criteria.stages[int(number)].name
+            return say(self.language, "figure.stage", of=say(self.language, f"stage.{field}"), stage=stage)
         if section == "per_point":
             return say(self.language, "figure.per_point", of=say(self.language, f"figure.release.{rest}"))
         if section == "seconds":

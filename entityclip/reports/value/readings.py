@@ -82,6 +82,11 @@ def read_assumptions(figures: Figures, criteria: Criteria, source: SourceFile) -
             if isinstance(value, int | float):
                 unit = _UNITS.get(field, "money")
                 figures.read(f"{section}.{field}", source, pointer(section, field), unit=unit)
+    for number, stage in enumerate(criteria.stages):
+        for field in type(stage).model_fields:
+            if field != "name":
+                unit = "months" if field == "months" else _UNITS.get(field, "money")
+                figures.read(f"stage.{number}.{field}", source, pointer("stages", number, field), unit=unit)
     for section in ("success", "withdrawal"):
         for field in getattr(criteria, section).named:
             unit = "money" if field == "min_net_per_month" else "months" if "months" in field else "percent"
@@ -119,7 +124,7 @@ def read_evaluation(figures: Figures, source: SourceFile) -> None:
 
 
 def _more_pictures(figures: Figures, report: EvalReport, source: SourceFile) -> None:
-    """What one more picture of each product brings where it brings most, if that is known for any group of products."""
+    """What one more picture of each product adds, for the group of products where it adds most."""
     rows = report.improvements.one_more_picture if report.improvements else ()
     known = [number for number, row in enumerate(rows) if row.gain is not None]
     if known:

@@ -17,7 +17,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, replace
 
-from entityclip.reports.value.criteria import Criteria
+from entityclip.reports.value.criteria import Criteria, RolloutStage
 
 MINUTES_PER_HOUR = 60
 
@@ -130,6 +130,12 @@ def break_even_pictures(criteria: Criteria, tagging: Tagging, *, run_seconds: fl
 def _with_pictures(criteria: Criteria, pictures: float) -> Criteria:
     work = criteria.workload.model_copy(update={"pictures_per_month": pictures})
     return criteria.model_copy(update={"workload": work})
+
+
+def stage_saving(criteria: Criteria, stage: RolloutStage, tagging: Tagging) -> float:
+    """Money that people cost less in a stage of the introduction than without a release."""
+    work = _with_pictures(criteria, stage.pictures_per_month)
+    return stage.months * (month_today(work).cost - month_with(work, tagging).cost)
 
 
 # ---------------------------------------------------------------- how sure

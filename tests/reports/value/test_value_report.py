@@ -217,6 +217,33 @@ def test_what_one_more_picture_brings_is_shown_where_it_was_measured(write: Writ
     assert (by_name(report)["more_pictures.most"].value, report.untraced) == (None, ())
 
 
+STAGES = [
+    {"name": "Cloud <1>", "months": 2, "pictures_per_month": 500, "cost_once": 100, "running_cost_per_month": 40},
+    {"name": "自社設備", "months": 12, "pictures_per_month": 1000, "cost_once": 3000, "running_cost_per_month": 50},
+]
+
+
+def test_each_stage_of_the_introduction_has_its_cost_and_its_saving(
+    write: Write, content: dict[str, Any], tmp_path: Path
+) -> None:
+    content["workload"]["pictures_per_month"] = 1000
+    assert texts("en")["stages"] not in (write(), words_of(tmp_path, "en"))[1]
+    content["stages"] = [dict(stage) for stage in STAGES]
+    report = write()
+    found = by_name(report)
+    month = found["today.cost"].value - found["cost_at_0.9"].value  # type: ignore[operator]
+    assert (found["stage.0.cost"].value, found["stage.1.cost"].value) == (180, 3600)
+    assert found["stage.0.saved"].value == pytest.approx(2 * month / 2)
+    assert found["stage.1.balance"].value == pytest.approx(13 * month - 3780)
+    low, high = found["stage.1.balance"].low, found["stage.1.balance"].high
+    assert low < found["stage.1.balance"].value < high  # type: ignore[operator]
+    assert report.untraced == ()
+    assert "Cloud &lt;1&gt;: cost once" in words_of(tmp_path, "en")
+    del content["stages"][1]["months"]
+    with pytest.raises(ConfigError, match=r"stages\.1\.months is missing: How long it takes"):
+        write()
+
+
 def released(points: float | None) -> SourceFile:
     """A ledger in which the release has a cost."""
     spent = Resources(tokens=900, cpu_seconds=120, storage_mb=30)
@@ -345,8 +372,11 @@ def test_both_languages_have_the_same_texts_with_the_same_gaps() -> None:
     assert {key: set(re.findall(r"{(\w+)}", text)) for key, text in japanese.items()} == gaps
 
 
-def test_the_japanese_appendix_has_japanese_names_and_formulas(write: Write, tmp_path: Path) -> None:
+def test_the_japanese_appendix_has_japanese_names_and_formulas(
+    write: Write, content: dict[str, Any], tmp_path: Path
+) -> None:
     metrics = SourceFile(name="retrain.prom", content={STAGE_METRIC % "train": 90.0})
+    content["stages"] = STAGES[:1]
     report = write(language="ja", metrics=metrics, ledger=released(40.0))
     derived = {figure.formula for figure in report.figures if figure.formula}
     assert derived <= set(formulas())
