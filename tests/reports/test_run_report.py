@@ -223,7 +223,7 @@ def test_a_page_with_everything_needs_no_network_and_no_script(tmp_path: Path) -
     )
     names = [tag for tag, _ in page.tags]
     assert names.count("svg") == 3
-    assert names.count("section") == 10
+    assert names.count("section") == 11
     assert not {"script", "link", "iframe", "object"} & set(names)
     assert all(a["src"].startswith("data:image/jpeg;base64,") for tag, a in page.tags if tag == "img" and a["src"])
     anchors = {a["href"][1:] for tag, a in page.tags if tag == "a" and a["href"]}

@@ -157,6 +157,7 @@ def comparison(findings: Findings) -> list[tuple[str, str, str]]:
         ("hours", "today.hours", f"hours_at_{target}"),
         ("mismatches", "today.mismatches", f"mismatches_at_{target}"),
         ("cost", "today.cost", f"cost_at_{target}"),
+        ("running", "not_applicable", "running_cost"),
     ]
 
 

@@ -393,7 +393,7 @@ def test_drawn_pictures_are_no_evidence_about_real_products(write: Write, tmp_pa
     assert warning not in words_of(tmp_path, "en")
     write(subject=SUBJECT.model_copy(update={"source": "catalog", "preset": "tiny"}))
     assert warning in words_of(tmp_path, "en")
-    assert "Preset tiny." in words_of(tmp_path, "en")
+    assert "Trained with the preset tiny." in words_of(tmp_path, "en")
 
 
 def pages_of(file: Path, program: Callable[..., Path]) -> list[str]:
