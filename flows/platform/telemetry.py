@@ -115,7 +115,7 @@ def _write(path: Path, seen: Observation, *, seconds: float, succeeded: bool) ->
     _gauge(registry, "run_succeeded", "1 if the last run succeeded, else 0", labels, float(succeeded))
     names = dict.fromkeys(name for name, _ in seen.figures)
     for name in names:
-        gauge = Gauge(f"entityclip_flow_{name}", f"{name} of the last run", ["flow", "of"], registry=registry)
+        gauge = Gauge(f"entityclip_flow_{name}", f"{name} as of the last run", ["flow", "of"], registry=registry)
         for (of_name, of), value in seen.figures.items():
             if of_name == name:
                 gauge.labels(seen.flow, of).set(value)

@@ -167,7 +167,7 @@ def not_known(findings: Findings, show: PageNumbers) -> Sequence[Markup]:
     said = partial(say, show.language)
     checks = show(f"checks_at_{findings.criteria.decision.target_precision}")
     spent = {
-        name: show(name) if show.has(name) else said("not_measured") for name in ("review_minutes", "writer_money")
+        name: show(name) if show.has(name) else said("not_recorded") for name in ("review_minutes", "writer_money")
     }
     sentences = [
         said("unknown_people"),
