@@ -100,7 +100,7 @@ def main(
     answer = {
         "untraced": sum(each["untraced"] for each in found),
         "seconds": round(sum(each["seconds"] for each in found), 1),
-        "minutes": minutes,
+        "minutes": minutes if ran else None,
         "skipped": skipped,
         "reports": found,
     }
