@@ -163,12 +163,30 @@ def _plain(texts: Sequence[str]) -> list[str]:
     return [unicodedata.normalize("NFKC", text) for text in texts]
 
 
+_REMEMBERED = 100_000
+"""Words whose pieces CLIP's tokenizer remembers; it would keep every word that a caller ever made up."""
+
+
+class _Words(dict[str, str]):
+    """Pieces by word; a full one takes no more."""
+
+    def __setitem__(self, word: str, pieces: str) -> None:
+        if len(self) < _REMEMBERED:
+            super().__setitem__(word, pieces)
+
+
+def _bpe(**options: Any) -> SimpleTokenizer:
+    from open_clip import SimpleTokenizer
+
+    made = SimpleTokenizer(**options)
+    made.cache = _Words(made.cache)
+    return made
+
+
 @cache
 def _plain_bpe() -> SimpleTokenizer:
     """The tokenizer without options; it reads 49,000 pieces from a file, which takes a third of a second."""
-    import open_clip
-
-    return open_clip.SimpleTokenizer()
+    return _bpe()
 
 
 class BpeReader:
@@ -177,10 +195,8 @@ class BpeReader:
     pad = 0
 
     def __init__(self, options: dict[str, Any]) -> None:
-        import open_clip
-
         try:
-            self._bpe = open_clip.SimpleTokenizer(**options) if options else _plain_bpe()
+            self._bpe = _bpe(**options) if options else _plain_bpe()
         except (TypeError, AssertionError, OSError) as error:
             raise ConfigError(f"tokenizer_kwargs {options}: {error}") from error
         self.start, self.end = self._bpe.sot_token_id, self._bpe.eot_token_id

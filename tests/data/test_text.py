@@ -10,6 +10,7 @@ import torch
 from open_clip.tokenizer import HFTokenizer
 from small_architectures import architecture, hugging_face_text, write_tokenizer
 
+from entityclip.data import text
 from entityclip.data.text import Tokenisation, mask_names
 from entityclip.errors import ConfigError
 
@@ -107,6 +108,15 @@ def test_ids_are_those_of_open_clip() -> None:
     texts = ["KX-204B", "A kettle, in red &amp; white!", "やかん", "", "kettle " * 100]
     ids = Tokenisation().load()(texts)
     assert torch.equal(ids, open_clip.SimpleTokenizer()(texts)[:, : ids.shape[1]])
+
+
+def test_made_up_words_are_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "_REMEMBERED", 3)
+    known = text._Words({"a": "a</w>"})
+    for word in ("kettle", "kettel", "ketle", "kettle"):
+        known[word] = word
+    assert list(known) == ["a", "kettle", "kettel"]
+    assert isinstance(Tokenisation().load()._reader._bpe.cache, text._Words)
 
 
 def test_of_no_text_there_are_no_ids() -> None:
