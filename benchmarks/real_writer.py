@@ -141,6 +141,7 @@ class Catalogue(NamedTuple):
     products: UnseenProducts
     layout: Layout
     language: Language
+    notes: Notes
 
     def figures(self, texts: pd.DataFrame, champion: LoadedModel) -> tuple[dict[str, Any], set[str]]:
         """What the gate finds of the written texts; and the texts that it sets aside."""
@@ -149,6 +150,8 @@ class Catalogue(NamedTuple):
         scorers = GateScorers(champion, quality, claim_model=claim_model, max_exchanged_texts=MOST_TEXTS)
         folder = DataLayout(self.layout.root / "batch")
         batch = with_texts(self.products.data, pd.concat([self.products.known, texts]), folder)
+        if self.notes == "none":
+            _without_sources(batch, set(self.products.products))
         found = gated(batch, self.layout, scorers)
         claims = pd.read_parquet(claims_beside(self.layout.quarantine("batch")))
         words = claim_model.vocabulary
@@ -173,6 +176,13 @@ class Catalogue(NamedTuple):
             for name, some in tried.items()
             if len(some)
         }
+
+
+def _without_sources(batch: DataLayout, products: set[str]) -> None:
+    """Remove the texts of the source about these products: where the writer gets none, the gate gets none."""
+    rows = [row for row in pairs.iter_rows(batch.source_provided) if row["entity_id"] not in products]
+    batch.source_provided.unlink()  # a link to the data
+    pairs.write_rows(batch.source_provided, pairs.SOURCE_PROVIDED, rows, name="source_provided")
 
 
 def _only(data: DataLayout, wanted: set[str], into: DataLayout) -> DataLayout:
@@ -243,7 +253,7 @@ def main(
     elif source:
         answer = _on_words(data, found.texts, place)
     else:
-        catalogue = Catalogue(_first(place, seen, texts), products, place, texts)
+        catalogue = Catalogue(_first(place, seen, texts), products, place, texts, notes)
         judge = checkpoint.load(CheckpointLayout(champion)) if champion else champion_of(place, config, catalogue.seen)
         answer, aside = catalogue.figures(found.texts, judge)
         if train:

@@ -90,7 +90,7 @@ class GateScorers(NamedTuple):
         pictures = embed_pictures(self.champion, staging, set(scored["entity_id"]))
         scored = score_with_model(self.champion, scored, staging, seen=pictures)
         missing: dict[Need, str] = {}
-        claims = self._claims(scored, entities, pictures)
+        claims = self._claims(scored, entities, pictures, source_provided)
         if claims is None:
             missing["claims"] = self.no_claims
         else:
@@ -104,7 +104,9 @@ class GateScorers(NamedTuple):
         low = likely.map("{:.3f}".format).astype("str").where(likely < self.text_quality.threshold)
         return Scored(scored.assign(text_quality=likely, low_text_quality=low), missing, claims=claims)
 
-    def _claims(self, scored: pd.DataFrame, entities: pd.DataFrame, pictures: EntityPictures) -> pd.DataFrame | None:
+    def _claims(
+        self, scored: pd.DataFrame, entities: pd.DataFrame, pictures: EntityPictures, source_provided: pd.DataFrame
+    ) -> pd.DataFrame | None:
         """Every claim with its verdict; of a larger batch, those of ``max_exchanged_texts`` texts, which are drawn.
 
         None without limits for claims.
@@ -112,11 +114,13 @@ class GateScorers(NamedTuple):
         if self.champion is None or self.claim_model is None:
             return None
         from entityclip.quality.claims.claim_model import check_claims
+        from entityclip.quality.claims.source_colours import checked_by_source
 
         most = self.max_exchanged_texts
         drawn = np.sort(np.random.default_rng(_SEED).permutation(len(scored))[:most])
         texts = scored.iloc[drawn]
         claims = check_claims(self.champion, self.claim_model, texts, entities, pictures, most_texts=most)
+        claims = checked_by_source(claims, texts, source_provided, self.claim_model.vocabulary)
         return claims.assign(position=drawn[claims["position"].to_numpy(dtype=np.int64)])
 
     def _without_champion(self, scored: pd.DataFrame, entities: pd.DataFrame, staging: DataLayout) -> Scored:

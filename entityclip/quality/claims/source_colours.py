@@ -1,0 +1,126 @@
+"""What has a colour: a pocket or stripes, by the words beside it; and colours that the texts of the source contradict.
+
+Pictures do not resolve this: a text that gives the colour of the body to the pocket names a colour that they show.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import NamedTuple
+
+import pandas as pd
+
+from entityclip.quality.claims.split import ClaimSplitter
+from entityclip.quality.claims.vocabulary import Vocabulary
+from entityclip.quality.language import primary_language
+
+COLOUR, OWNERS = "colour", ("part", "pattern")
+"""The attribute, and the attributes of what may have a colour of its own."""
+_STATES = "is|are|was|were|in|painted|finished|coloured|colored|printed|made|all|both|also|bright|dark|light|pale|deep"
+_BEFORE = {
+    "en": re.compile(
+        r"[ -](?:(?:is the colou?r of (?:the|its|both|all)|bright|round|thin|wide|small|large|bold) )?", re.I
+    ),
+    "ja": re.compile("(?:色)?の?(?:丸い|細い|太い|小さな|大きな)?"),
+}
+"""Language -> what may stand between a colour and what has it."""
+_AFTER = {"en": re.compile(f"(?: (?:{_STATES}))+ ", re.I), "ja": re.compile("(?:の色)?(?:は|が)、?")}
+"""Language -> what may stand between what has a colour and the colour."""
+
+
+class OwnedColour(NamedTuple):
+    """A colour and what has it."""
+
+    owner: tuple[str, str]
+    """Attribute and value, as part and pocket."""
+    colour: str
+
+
+class ColourReader:
+    """Finds which part or pattern has which colour; a colour of anything else, or of what is unclear, is not found.
+
+    Args:
+        vocabulary: Which words state a colour, a part or a pattern.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._splitter = ClaimSplitter(vocabulary)
+
+    def found(self, text: str, language: str) -> set[OwnedColour]:
+        """The colours of ``text``; none in a language other than English and Japanese."""
+        spoken = primary_language(language)
+        return set(self._found(text, spoken)) if spoken in _BEFORE else set()
+
+    def _found(self, text: str, language: str) -> Iterator[OwnedColour]:
+        words = [word for word in self._splitter.found(text, language) if word[2].attribute in (COLOUR, *OWNERS)]
+        owned: dict[int, set[OwnedColour]] = defaultdict(set)
+        for (start, end, word), (following, _, other) in pairwise(words):
+            gap = text[end:following]
+            if word.attribute == COLOUR and other.attribute in OWNERS and _BEFORE[language].fullmatch(gap):
+                owned[start].add(OwnedColour((other.attribute, other.value), word.value))
+            if word.attribute in OWNERS and other.attribute == COLOUR and _AFTER[language].fullmatch(gap):
+                owned[following].add(OwnedColour((word.attribute, word.value), other.value))
+        yield from (one for some in owned.values() if len(some) == 1 for one in some)
+
+
+def checked_by_source(
+    claims: pd.DataFrame, explanations: pd.DataFrame, source_provided: pd.DataFrame, vocabulary: Vocabulary
+) -> pd.DataFrame:
+    """``claims`` with the verdict contradicted for each colour that the texts of the source contradict.
+
+    Args:
+        claims: Table with ``claim_table.COLUMNS``.
+        explanations: The texts, in the order that ``claims`` counts; see ``source_contradictions`` for the others.
+        source_provided: Texts of the source.
+        vocabulary: Which words state what.
+    """
+    found = source_contradictions(explanations, source_provided, vocabulary)
+    keys = zip(claims["position"], claims["value"], strict=True)
+    why = pd.Series([found.get((int(at), str(value)), "") for at, value in keys], index=claims.index, dtype="str")
+    wrong = (why != "") & (claims["attribute"] == COLOUR)
+    return claims.assign(
+        verdict=claims["verdict"].mask(wrong, "contradicted"), reason=claims["reason"].mask(wrong, why)
+    )
+
+
+def source_contradictions(
+    explanations: pd.DataFrame, source_provided: pd.DataFrame, vocabulary: Vocabulary
+) -> dict[tuple[int, str], str]:
+    """Position of a text and colour -> why the source contradicts it.
+
+    A colour is contradicted where the texts of the source give other colours to the same part or pattern of the entity,
+    in the same language, and never this one. A text that the source provides is not contradicted.
+
+    Args:
+        explanations: N rows with entity_id, text, language.
+        source_provided: Texts of the source: entity_id, text, language.
+        vocabulary: Which words state what.
+    """
+    reader = ColourReader(vocabulary)
+    of_source = {str(owner): rows for owner, rows in source_provided.groupby("entity_id")}
+    found: dict[tuple[int, str], str] = {}
+    for position, row in enumerate(explanations[["entity_id", "text", "language"]].itertuples(index=False)):
+        rows, language = of_source.get(str(row.entity_id)), str(row.language or "")
+        if rows is None or (rows["text"] == row.text).any():
+            continue
+        stated: Mapping[tuple[str, str], set[str]] | None = None
+        for owned in sorted(reader.found(str(row.text or ""), language)):
+            stated = _stated(reader, rows, language) if stated is None else stated
+            colours = stated.get(owned.owner, set())
+            if colours and owned.colour not in colours:
+                what = f"the source states {' or '.join(map(repr, sorted(colours)))} of {owned.owner[1]!r}"
+                found[position, owned.colour] = what
+    return found
+
+
+def _stated(reader: ColourReader, rows: pd.DataFrame, language: str) -> Mapping[tuple[str, str], set[str]]:
+    """Owner -> its colours, by the texts of the source in this language."""
+    stated: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for text, spoken in zip(rows["text"].fillna(""), rows["language"].fillna("en"), strict=True):
+        if primary_language(str(spoken)) == primary_language(language):
+            for owned in reader.found(str(text), language):
+                stated[owned.owner].add(owned.colour)
+    return stated
