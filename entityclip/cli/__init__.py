@@ -53,7 +53,6 @@ app = typer.Typer(
 
 for command in (
     data.ingest,
-    explain.explain,
     audit.audit,
     score.score,
     model.train,
@@ -70,4 +69,5 @@ for command in (
     read.read,
 ):
     app.command()(command)
+app.add_typer(explain.app, name="explain")
 app.add_typer(backbones.app, name="backbones")

@@ -1,6 +1,7 @@
-"""Commands that other packages add to ``entityclip`` through the entry-point group ``entityclip.commands``.
+"""Commands that other packages add to ``entityclip`` through entry points.
 
-An entry point names a function or a Typer app. Its module is imported when the command or its help runs, so it should
+The group ``entityclip.commands`` adds to the program, and ``entityclip.commands.NAME`` to its command NAME. An entry
+point names a function or a Typer app. Its module is imported when the command or its help runs, so it should
 import heavy packages inside its functions.
 """
 
@@ -19,9 +20,9 @@ GROUP = "entityclip.commands"
 
 
 @functools.cache
-def contributed() -> dict[str, EntryPoint]:
-    """Name -> entry point of every command of an installed package; the first of two with the same name wins."""
-    return {point.name: point for point in reversed(tuple(entry_points(group=GROUP)))}
+def contributed(group: str = GROUP) -> dict[str, EntryPoint]:
+    """Name -> entry point of every command that installed packages add; the first of two with the same name wins."""
+    return {point.name: point for point in reversed(tuple(entry_points(group=group)))}
 
 
 def load(point: EntryPoint) -> Any:

@@ -1,4 +1,4 @@
-"""The command ``explain``: writes explanations of entities."""
+"""The command ``explain``: writes explanations of entities. Other packages add subcommands, such as ``compare``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from entityclip.cli.contributed import GROUP
+from entityclip.cli.group import Extensible
 from entityclip.cli.options import Json, Workspace
 from entityclip.cli.output import last_line, on_terminal
 from entityclip.data import pairs
@@ -16,7 +18,24 @@ from entityclip.paths import DataLayout, Layout
 if TYPE_CHECKING:
     from entityclip.explanations import Writer
 
+_DEFAULT = "write"
 
+
+class ExplainCommands(Extensible):
+    """``explain DIR`` stands for ``explain write DIR``."""
+
+    entry_points = f"{GROUP}.explain"
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Add the name of the default command where the first word is not that of another."""
+        named = bool(args) and args[0] in self.list_commands(ctx)
+        return super().parse_args(ctx, args if named else [_DEFAULT, *args])
+
+
+app = typer.Typer(cls=ExplainCommands, help="Write explanations of entities, or compare writers.")
+
+
+@app.command(_DEFAULT)
 def explain(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that 'ingest' wrote.")],
     writer: Annotated[
@@ -46,11 +65,12 @@ def explain(
     """Write explanations of the entities in DIR.
 
     By default, entityclip.yaml of the workspace names the writer; without one, the texts of the source are used.
-    The ledger stores every answer, so that no request is paid for twice.
+    The ledger stores every answer, so that no request is paid for twice. 'entityclip explain compare' compares writers.
 
     \b
     Example:
       entityclip explain mine
+      entityclip explain write mine
       entityclip explain mine --dry-run
       entityclip explain mine --write-examples examples.yaml
     """

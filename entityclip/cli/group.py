@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from entityclip.cli.contributed import contributed, load
+from entityclip.cli.contributed import GROUP, contributed, load
 from entityclip.errors import Busy, EntityClipError
 
 REFUSED, BUSY = 1, 3
@@ -40,20 +40,31 @@ class ErrorMessages(TyperGroup):
             raise typer.Exit(BUSY if isinstance(error, Busy) else REFUSED) from None
 
 
-class Commands(ErrorMessages):
-    """All commands of ``entityclip``: those of this package, and those that other packages add."""
+class Extensible(TyperGroup):
+    """Commands of this package, and those that other packages add."""
+
+    entry_points = GROUP
+    """Group of their entry points."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Every name, in the order of ``PANELS``."""
-        order = [name for names in PANELS.values() for name in names.split()]
-        known = dict.fromkeys([*super().list_commands(ctx), *contributed()])
-        return sorted(known, key=lambda name: order.index(name) if name in order else len(order))
+        """Every name, those of this package first."""
+        return list(dict.fromkeys([*super().list_commands(ctx), *contributed(self.entry_points)]))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of this name, here or in another package; None where there is none."""
         own = super().get_command(ctx, cmd_name)
-        point = contributed().get(cmd_name)
+        point = contributed(self.entry_points).get(cmd_name)
         return load(point) if own is None and point is not None else own
+
+
+class Commands(ErrorMessages, Extensible):
+    """All commands of ``entityclip``."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Every name, in the order of ``PANELS``."""
+        order = [name for names in PANELS.values() for name in names.split()]
+        known = super().list_commands(ctx)
+        return sorted(known, key=lambda name: order.index(name) if name in order else len(order))
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write one section for each panel."""

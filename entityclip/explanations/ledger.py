@@ -100,6 +100,14 @@ class Ledger:
         """Key of each stored answer -> why it was rejected; empty if it was not."""
         return dict(self._select("set_aside", keys))
 
+    def costs(self, keys: Iterable[str]) -> dict[str, WriterCost]:
+        """Cost of the stored answers, by key."""
+        names = tuple(WriterCost.model_fields)
+        return {
+            key: WriterCost(**dict(zip(names, values, strict=True)))
+            for key, *values in self._select(", ".join(names), keys)
+        }
+
     def _select(self, columns: str, keys: Iterable[str]) -> Iterable[Any]:
         wanted = list(keys)
         for start in range(0, len(wanted), _CHUNK):

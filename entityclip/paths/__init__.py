@@ -16,7 +16,7 @@ from entityclip.paths.artifacts import (
     attributes_beside,
     claims_beside,
 )
-from entityclip.paths.experiments import AblationLayout, GateLayout, StudyLayout, ValueReportLayout
+from entityclip.paths.experiments import AblationLayout, DesignsLayout, GateLayout, StudyLayout, ValueReportLayout
 from entityclip.paths.packages import DeviceLayout, PackageLayout, StoreLayout
 from entityclip.paths.service import FeedbackLayout, ReviewLayout, StateLayout, WatchLayout, device_lock
 from entityclip.paths.workspace import Layout
@@ -28,6 +28,7 @@ __all__ = [
     "CheckpointLayout",
     "DataLayout",
     "DecodedLayout",
+    "DesignsLayout",
     "DeviceLayout",
     "ExportedLayout",
     "FeedbackLayout",

@@ -125,6 +125,32 @@ class GateLayout:
 
 
 @dataclass(frozen=True)
+class DesignsLayout:
+    """Files of a comparison of writers."""
+
+    root: Path
+
+    def page(self, language: str) -> Path:
+        """The report, HTML."""
+        return self.root / f"compare.{language}.html"
+
+    @property
+    def figures(self) -> Path:
+        """Every figure with its intervals, JSON."""
+        return self.root / "compare.json"
+
+    @property
+    def texts(self) -> Path:
+        """Every text of every design, with what the gate found, CSV."""
+        return self.root / "texts.csv"
+
+    @property
+    def expectations(self) -> Path:
+        """The packaged rules, where the workspace has none."""
+        return self.root / "expectations"
+
+
+@dataclass(frozen=True)
 class ValueReportLayout:
     """Files of a value report."""
 

@@ -16,7 +16,7 @@ from entityclip.paths import Layout
 from entityclip.quality.review import read_reviews
 from entityclip.reports.value.figures import SourceFile
 from entityclip.reports.value.readings import ReleaseEvidence
-from entityclip.reports.value.words import Language
+from entityclip.reports.words import Language
 from entityclip.schemas import Release, release_costs
 from flows.workspace.criteria import CommittedCriteria
 from flows.workspace.registry import champion, release_of

@@ -37,7 +37,7 @@ def judged_texts(claims: pd.DataFrame, explanations: pd.DataFrame, data: DataLay
     wrong = claims["verdict"] == "contradicted"
     places = pd.unique(pd.concat([claims[wrong].sort_values("evidence")["position"], claims.loc[~wrong, "position"]]))
     shown = explanations.iloc[places[:TEXTS_SHOWN]]
-    pictures = _pictures(data, set(shown["entity_id"]))
+    pictures = pictures_of(data, set(shown["entity_id"]))
     return [
         JudgedText(
             caption=str(row.caption or ""),
@@ -50,7 +50,7 @@ def judged_texts(claims: pd.DataFrame, explanations: pd.DataFrame, data: DataLay
     ]
 
 
-def _pictures(data: DataLayout, wanted: set[str]) -> dict[str, list[bytes]]:
+def pictures_of(data: DataLayout, wanted: set[str]) -> dict[str, list[bytes]]:
     """entity_id -> its first pictures by id, without those of the test split."""
     rows = pairs.read_frame(data.pairs, columns=["pair_id", "entity_id", "split"])
     rows = rows[rows["entity_id"].isin(wanted) & rows["split"].isin(SPLITS)].drop_duplicates("pair_id")

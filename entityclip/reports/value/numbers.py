@@ -10,7 +10,8 @@ from markupsafe import Markup
 from entityclip.reports.value.figures import TracedFigure
 from entityclip.reports.value.findings import Findings
 from entityclip.reports.value.readings import CRITERIA
-from entityclip.reports.value.words import Language, formulas, say, texts
+from entityclip.reports.value.words import formulas, say, texts
+from entityclip.reports.words import Language
 
 _TARGET = re.compile(r"^(.+)_at_(0\.\d+)$")
 _WITHOUT_VALUE = {"payback": "never", "right_tags": "no_tags"}

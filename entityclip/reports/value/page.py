@@ -30,7 +30,8 @@ from entityclip.reports.value.sections import (
     tested_on,
 )
 from entityclip.reports.value.verdict import CheckedCriteria, Verdict, judge
-from entityclip.reports.value.words import Language, say
+from entityclip.reports.value.words import say
+from entityclip.reports.words import Language
 from entityclip.schemas import Record
 
 

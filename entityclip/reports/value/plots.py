@@ -15,7 +15,8 @@ from matplotlib.ticker import FuncFormatter
 from entityclip.reports.plots import COLOURS, STYLE, as_svg
 from entityclip.reports.value.figures import TracedFigure
 from entityclip.reports.value.findings import Findings
-from entityclip.reports.value.words import Language, say
+from entityclip.reports.value.words import say
+from entityclip.reports.words import Language
 
 _JAPANESE_FONTS = ("Noto Sans CJK JP", "Noto Sans JP", "IPAexGothic", "Hiragino Sans", "Yu Gothic", "Meiryo")
 

@@ -22,7 +22,8 @@ from entityclip.reports.value.criteria import TARGETS, read_criteria
 from entityclip.reports.value.figures import SourceFile, TracedFigure, resolve, untraced
 from entityclip.reports.value.page import ReportedRelease, ValueReport, verified, write_value_report
 from entityclip.reports.value.readings import STAGE_METRIC, ReleaseEvidence
-from entityclip.reports.value.words import Language, formulas, texts
+from entityclip.reports.value.words import formulas, texts
+from entityclip.reports.words import Language
 from entityclip.schemas import EvalReport, Improvements, Metric, OneMorePicture, ReleaseCost, Resources
 
 DAY = datetime.date(2026, 11, 28)

@@ -1,0 +1,5 @@
+"""Designs of writers compared: prompts, models and settings, each in a YAML file, on the same sample of entities.
+
+``designs`` opens them and has them write through the ledger; ``recall`` measures their texts with a model;
+``comparison`` has figures with paired intervals and agreement; ``comparison_page`` puts them on a page, with examples.
+"""
