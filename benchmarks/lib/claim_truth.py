@@ -32,7 +32,7 @@ UNJUDGED = frozenset({"count"})
 Language = Literal["en", "ja"]
 _LABEL_WORDS = {"en": "label|sticker|nameplate|name plate", "ja": "ラベル|シール|銘板"}
 _LABEL_COLOURS = frozenset({"white", "白"})
-_WORDS_BETWEEN, _NEAR = r"(?:[a-z-]+ ){0,2}", 24
+_WORDS_BETWEEN, _NEAR = r"(?:[a-z-]+ ){0,2}", 48
 
 
 class ClaimJudge:
@@ -109,7 +109,7 @@ class ClaimJudge:
 
     def _owner(self, text: str, span: tuple[int, int]) -> str:
         """What the words beside a colour say has it: label, body or second; empty where they do not say."""
-        after = text[span[1] : span[1] + 2 * _NEAR]
+        after = text[span[1] : span[1] + _NEAR]
         if self._part_is.search(text[max(0, span[0] - _NEAR) : span[0]]):
             return "second"
         found = {name: match.end() for name, pattern in self._after.items() if (match := pattern.match(after))}
