@@ -133,12 +133,18 @@ def test_product_of_the_service_goes_with_its_photographs_by_its_text(workspace:
     version_data(workspace, person_data(workspace.root.with_name("data"), pictures=0), message="Data")
     put_product(workspace, "KX-TV", 'Has a 24" display\nof oak.', picture=portrait(3))
     put_product(workspace, "KX-NEW", "It is new.", picture=portrait(4))
-    ingest_feedback.fn(workspace, workspace.service)
+    workspace.config.write_text("feedback: {keep_words: true}\n")
+    about = {"release": "v1", "verdict": "missing", "entity_id": pairs.entity_id("KX-RED"), "entity": "KX-RED"}
+    for key in ("ana", "ben"):
+        Spool(workspace.service.feedback).put(Feedback(key=key, text='thin 24" display of oak', **about))
+    assert ingest_feedback.fn(workspace, workspace.service).names == 1
     erase(workspace, ErasureRequest(kind="text", value='24" DISPLAY of oak'), by="ana")
     sha = hashlib.sha256(portrait(3)).hexdigest()
     assert traces(workspace.root, [portrait(3), sha.encode(), b"KX-TV"]) == []
     assert [row["entity"] for row in feedback_rows(workspace.feedback.products)] == ["KX-NEW"]
     assert len(list(feedback_rows(workspace.feedback.product_pictures))) == 1
+    assert list(feedback_rows(workspace.feedback.names)) == []
+    assert list(feedback_rows(workspace.feedback.judged)) == []
 
 
 def test_name_of_a_person_who_gave_rows_leaves_them_and_does_not_return(workspace: Layout) -> None:
