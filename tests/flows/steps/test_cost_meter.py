@@ -12,9 +12,12 @@ import pytest
 from entityclip.errors import SourceError
 from entityclip.explanations import Ledger
 from entityclip.paths import Layout
+from entityclip.reports.run_report import StageFact
 from entityclip.schemas import EvalReport, Gain, Metric, PromotionDecision
 from flows.platform.telemetry import Observation
 from flows.steps.cost_meter import metered, points_gained, stored_bytes
+from flows.steps.model import TrainedModel
+from flows.steps.release import ReleaseOutcome
 
 EVALUATION = EvalReport(
     model_fingerprint="m",
@@ -62,6 +65,20 @@ def test_a_ledger_that_cannot_be_read_does_not_hide_what_ended_the_run(
     with pytest.raises(SourceError), metered(Layout(tmp_path), Observation("retrain")):
         fail()
     assert "the cost of this run was not stored" in caplog.text
+
+
+def test_a_training_counts_for_each_gpu_that_it_held_unless_it_was_reused(
+    tmp_path: Path, decided: Callable[..., PromotionDecision]
+) -> None:
+    released = ReleaseOutcome.model_construct(made="v1.0.0", decision=decided("a", "data"))
+    for reused in (False, True):
+        stages = (StageFact(name="train", seconds=30, reused=reused), StageFact(name="evaluate", seconds=9))
+        run = Observation("retrain")
+        with metered(Layout(tmp_path), run) as meter:
+            meter.count(TrainedModel.model_construct(stages=stages, evaluation=EVALUATION), released, gpus=2)
+            (first, *_) = meter.read()
+        assert (first.release, first.points, first.spent.gpu_seconds) == ("v1.0.0", 40, 60)
+        assert run.figures["cost_per_point", "gpu_seconds"] == 1.5
 
 
 def test_points_are_over_the_champion_or_over_chance(decided: Callable[..., PromotionDecision]) -> None:
