@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 import uvicorn
@@ -15,7 +16,9 @@ from visitors import Visitor, new_tab, require_harmless, require_quiet
 
 from entityclip.paths import Layout
 from entityclip.quality.review import read_reviews
+from flows import approve
 from flows.web.server import application
+from flows.workspace.registry import champion
 
 pytestmark = pytest.mark.slow
 
@@ -35,10 +38,10 @@ def people(hostile: Layout) -> dict[str, str]:
     return {name: make_key(hostile, name) for name in names}
 
 
-@pytest.fixture(scope="module")
-def url(hostile: Layout, people: dict[str, str]) -> Iterator[str]:
+@contextmanager
+def serving(layout: Layout) -> Iterator[str]:
     """The server in a thread of this process, at a free port."""
-    config = uvicorn.Config(application(hostile, hostile.service), port=0, log_level="warning")
+    config = uvicorn.Config(application(layout, layout.service), port=0, log_level="warning")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -48,6 +51,12 @@ def url(hostile: Layout, people: dict[str, str]) -> Iterator[str]:
     yield f"http://127.0.0.1:{port}"
     server.should_exit = True
     thread.join()
+
+
+@pytest.fixture(scope="module")
+def url(hostile: Layout, people: dict[str, str]) -> Iterator[str]:
+    with serving(hostile) as address:
+        yield address
 
 
 @pytest.fixture
@@ -152,3 +161,30 @@ def test_a_decision_needs_no_script(visit: Visit, hostile: Layout) -> None:
     ana.page.click("button[value=reject]")
     assert ana.page.inner_text("[role=status]") == "Dropped: 1."
     assert {r.explanation_id: r.decision for r in read_reviews(hostile.reviews)}[first] == "reject"
+
+
+def test_a_release_is_approved_once_in_the_browser(
+    undecided: Layout, chromium: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live: list[str] = []
+    monkeypatch.setattr(approve, "ensure_smoke_tested", lambda *_: None)  # these releases hold no real model
+    monkeypatch.setattr(approve, "go_live", lambda _, release: live.append(release.version))
+    contexts: list[BrowserContext] = []
+    key = make_key(undecided, "Ana")
+    with serving(undecided) as url:
+        ana = new_tab(chromium, url, contexts)
+        ana.sign_in(key)
+        ana.goto("/ui/releases")
+        assert "Put v1.1.0 into service?" in ana.page.inner_text("main")
+        ana.page.fill("[name=comment]", "R@1 as expected")
+        with ana.page.expect_navigation():
+            ana.page.click("button[value=approve]")
+        assert ana.page.inner_text("[role=status]") == "Approved. The release is in service."
+        assert "Approved by Ana. R@1 as expected" in ana.page.inner_text("main")
+        assert ana.page.locator("button[name=answer]").count() == 0
+        require_harmless(ana, scripts=SCRIPTS)
+        require_quiet(ana)
+        contexts[0].close()
+    now = champion(undecided)
+    assert now is not None
+    assert live == [now.version] == ["v1.1.0"]
