@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import pytest
 import uvicorn
@@ -15,7 +16,7 @@ from reviewers import make_key, quarantined_workspace
 from visitors import Visitor, new_tab, require_harmless, require_quiet
 
 from entityclip.paths import Layout
-from entityclip.quality.review import read_reviews
+from entityclip.quality.review import Review, read_reviews
 from flows import approve
 from flows.web.server import application
 from flows.workspace.registry import champion
@@ -28,7 +29,7 @@ Visit = Callable[..., Visitor]
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Layout:
-    return quarantined_workspace(tmp_path_factory.mktemp("hostile") / "workspace", texts=90, hostile=True)
+    return quarantined_workspace(tmp_path_factory.mktemp("hostile") / "workspace", texts=180, hostile=True)
 
 
 @pytest.fixture(scope="module")
@@ -78,13 +79,17 @@ def item(visitor: Visitor) -> str:
     return str(visitor.page.get_attribute("input[name=item]", "value"))
 
 
-def press(visitor: Visitor, key: str) -> None:
-    with visitor.page.expect_navigation():
+def press(visitor: Visitor, key: str, *, until: Literal["load", "domcontentloaded"] = "load") -> None:
+    with visitor.page.expect_navigation(wait_until=until):
         visitor.page.keyboard.press(key)
 
 
 def test_keys_are_enough_and_advance_by_themselves(visit: Visit, hostile: Layout) -> None:
     ana = visit("Ana")
+
+    def decided_by_ana() -> dict[str, Review]:
+        return {r.explanation_id: r for r in read_reviews(hostile.reviews) if r.reviewer == "Ana"}
+
     seen = [item(ana)]
     for key in "arar":
         press(ana, key)
@@ -96,11 +101,14 @@ def test_keys_are_enough_and_advance_by_themselves(visit: Visit, hostile: Layout
     press(ana, "s")
     press(ana, "a")
     press(ana, "u")
-    stored = {r.explanation_id: r for r in read_reviews(hostile.reviews) if r.reviewer == "Ana"}
+    stored = decided_by_ana()
     assert [stored[key].decision for key in seen] == ["accept", "reject", "accept", "reject", "edit"]
     assert stored[seen[-1]].edited_text == "A disc, and no letter of it is a key: a r s u."
     assert len(stored) == 5
     assert ana.page.inner_text("[role=status]") == "Taken back: 1."
+    for key in "ar" * 47 + "a":
+        press(ana, key, until="domcontentloaded")
+    assert len(decided_by_ana()) == 100
     while not ana.page.is_visible("[data-key=b]"):
         press(ana, "s")
     press(ana, "b")
