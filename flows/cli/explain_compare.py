@@ -95,11 +95,12 @@ def _judged(
     checkpoint: Path | None,
 ) -> JudgedSample:
     from entityclip.quality.claims.vocabulary import read_vocabulary
-    from flows.steps.judge_designs import judge_designs, rules_of, scorers_of
+    from flows.steps.judge_designs import judge_designs, release_of_judge, rules_of, scorers_of
 
     scorers, rules = scorers_of(layout, known, checkpoint), rules_of(layout, target)
     vocabulary = read_vocabulary(layout.attributes)
-    return judge_designs(written, known, entities, scorers, context_root=rules, vocabulary=vocabulary)
+    judged = judge_designs(written, known, entities, scorers, context_root=rules, vocabulary=vocabulary)
+    return judged._replace(release=release_of_judge(layout, checkpoint))
 
 
 def _write_results(
@@ -107,11 +108,13 @@ def _write_results(
 ) -> dict[str, Any]:
     """Write page, figures and texts, print the measures and the conclusion; return all of it for programs."""
     from entityclip.experiments.writer_designs.comparison import compare_designs
-    from entityclip.experiments.writer_designs.comparison_page import ComparedDesigns, conclusion, write_comparison_page
+    from entityclip.experiments.writer_designs.comparison_examples import CheckingModel, ComparedDesigns
+    from entityclip.experiments.writer_designs.comparison_page import conclusion, write_comparison_page
     from entityclip.storage import write_table
 
     comparison, page = compare_designs(judged.designs, entities, judged.not_computed), target.page(language)
-    shown = ComparedDesigns(comparison, judged.designs, entities, known, judged.champion)
+    judge = CheckingModel(judged.champion, judged.release, judged.vocabulary)
+    shown = ComparedDesigns(comparison, judged.designs, entities, known, judge)
     write_comparison_page(page, shown, language=language, day=datetime.now(UTC).date())
     comparison.write(target.figures)
     write_table(target.texts, _texts_of(judged.designs))

@@ -34,6 +34,10 @@ class JudgedSample(NamedTuple):
     """Rules and measures without a result, with the reason."""
     champion: str
     """Fingerprint of the model that checked claims; '' where there is none."""
+    vocabulary: Vocabulary
+    """Words that state a claim."""
+    release: str = ""
+    """Of that model, where it is the champion of the workspace."""
 
 
 def judge_designs(
@@ -87,7 +91,9 @@ def judge_designs(
         why = scorers.no_champion if scorers.champion is None else "the sample has no validation pictures"
         why_not.setdefault(why, {})["R@1"] = None
     fingerprint = "" if scorers.champion is None else scorers.champion.card.fingerprint
-    return JudgedSample(judged, [f"{', '.join(rules)}: {why}" for why, rules in why_not.items()], fingerprint)
+    return JudgedSample(
+        judged, [f"{', '.join(rules)}: {why}" for why, rules in why_not.items()], fingerprint, vocabulary
+    )
 
 
 def _other_texts(data: DataLayout, sample: Sequence[str]) -> pd.DataFrame:
@@ -139,6 +145,16 @@ def scorers_of(layout: Layout, data: DataLayout, checkpoint: Path | None) -> Gat
     except ConfigError:  # too few texts; the rule that needs it is skipped
         quality = None
     return GateScorers(model, quality, claim_model=limits)
+
+
+def release_of_judge(layout: Layout, checkpoint: Path | None) -> str:
+    """Version of the champion that judges; '' where ``checkpoint`` does, or where there is no champion."""
+    if checkpoint is not None or not layout.rules.is_dir():
+        return ""
+    from flows.workspace import registry
+
+    current = registry.champion(layout)
+    return current.version if current else ""
 
 
 def rules_of(layout: Layout, target: DesignsLayout) -> Path:

@@ -92,6 +92,9 @@ class DesignCounts(Record):
     writer: str
     texts: int
     claims: int
+    answers: int
+    pictures: int = Field(description="That R@1 is measured on; 0 where it was not.")
+    set_aside: int = Field(description="Texts that break at least one critical rule.")
     verdicts: dict[str, dict[str, int]] = Field(description="Attribute -> verdict -> claims; empty where not checked.")
     rules: dict[str, int] = Field(description="Critical rule -> texts that break it.")
     rejected: dict[str, int] = Field(description="Why the writer rejected a reply -> how many.")
@@ -222,6 +225,9 @@ def _counts(design: JudgedDesign) -> DesignCounts:
         writer=design.written.generator,
         texts=len(design.written.texts),
         claims=len(design.stated),
+        answers=len(design.written.requests),
+        pictures=0 if design.hits is None else len(design.hits),
+        set_aside=int(design.broken["position"].nunique()),
         verdicts=verdicts,
         rules={str(rule): int(count) for rule, count in rules.items()},
         rejected=design.written.rejected,

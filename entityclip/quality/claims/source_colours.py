@@ -39,6 +39,20 @@ class OwnedColour(NamedTuple):
     colour: str
 
 
+class SourceColours(NamedTuple):
+    """What the source says of a part or pattern whose colour a text gets wrong."""
+
+    owner: str
+    """The part or pattern, as pocket."""
+    colours: tuple[str, ...]
+    """Its colours by the source, sorted."""
+
+    @property
+    def reason(self) -> str:
+        """Why the colour of the text is contradicted."""
+        return f"the source says that the colour of the {self.owner} is {' or '.join(self.colours)}"
+
+
 class ColourReader:
     """Finds which part or pattern has which colour; a colour of anything else, or of what is unclear, is not found.
 
@@ -51,10 +65,22 @@ class ColourReader:
 
     def found(self, text: str, language: str) -> set[OwnedColour]:
         """The colours of ``text``; none in a language other than English and Japanese."""
-        spoken = primary_language(language)
-        return set(self._found(text, spoken)) if spoken in _BEFORE else set()
+        return {one for _, one in self._found(text, language) if one is not None}
 
-    def _found(self, text: str, language: str) -> Iterator[OwnedColour]:
+    def owners(self, text: str, language: str) -> dict[str, list[str]]:
+        """Colour -> the parts and patterns that have it, in the order of ``text``; '' for anything else."""
+        owners: dict[str, list[str]] = defaultdict(list)
+        for colour, one in self._found(text, language):
+            owner = "" if one is None else one.owner[1]
+            if owner not in owners[colour]:
+                owners[colour].append(owner)
+        return dict(owners)
+
+    def _found(self, text: str, language: str) -> Iterator[tuple[str, OwnedColour | None]]:
+        """Each colour of ``text``, with what has it where that is clear."""
+        language = primary_language(language)
+        if language not in _BEFORE:
+            return
         words = [word for word in self._splitter.found(text, language) if word[2].attribute in (COLOUR, *OWNERS)]
         owned: dict[int, set[OwnedColour]] = defaultdict(set)
         for (start, end, word), (following, _, other) in pairwise(words):
@@ -63,7 +89,9 @@ class ColourReader:
                 owned[start].add(OwnedColour((other.attribute, other.value), word.value))
             if word.attribute in OWNERS and other.attribute == COLOUR and _AFTER[language].fullmatch(gap):
                 owned[following].add(OwnedColour((word.attribute, word.value), other.value))
-        yield from (one for some in owned.values() if len(some) == 1 for one in some)
+        for start, _, word in words:
+            if word.attribute == COLOUR:
+                yield word.value, next(iter(owned[start])) if len(owned[start]) == 1 else None
 
 
 def checked_by_source(
@@ -79,7 +107,8 @@ def checked_by_source(
     """
     found = source_contradictions(explanations, source_provided, vocabulary)
     keys = zip(claims["position"], claims["value"], strict=True)
-    why = pd.Series([found.get((int(at), str(value)), "") for at, value in keys], index=claims.index, dtype="str")
+    known = [found.get((int(at), str(value))) for at, value in keys]
+    why = pd.Series([one.reason if one else "" for one in known], index=claims.index, dtype="str")
     wrong = (why != "") & (claims["attribute"] == COLOUR)
     return claims.assign(
         verdict=claims["verdict"].mask(wrong, "contradicted"), reason=claims["reason"].mask(wrong, why)
@@ -88,8 +117,8 @@ def checked_by_source(
 
 def source_contradictions(
     explanations: pd.DataFrame, source_provided: pd.DataFrame, vocabulary: Vocabulary
-) -> dict[tuple[int, str], str]:
-    """Position of a text and colour -> why the source contradicts it.
+) -> dict[tuple[int, str], SourceColours]:
+    """Position of a text and colour -> what the source says instead.
 
     A colour is contradicted where the texts of the source give other colours to the same part or pattern of the entity,
     in the same language, and never this one. A text that the source provides is not contradicted.
@@ -101,7 +130,7 @@ def source_contradictions(
     """
     reader = ColourReader(vocabulary)
     of_source = {str(owner): rows for owner, rows in source_provided.groupby("entity_id")}
-    found: dict[tuple[int, str], str] = {}
+    found: dict[tuple[int, str], SourceColours] = {}
     for position, row in enumerate(explanations[["entity_id", "text", "language"]].itertuples(index=False)):
         rows, language = of_source.get(str(row.entity_id)), str(row.language or "")
         if rows is None or (rows["text"] == row.text).any():
@@ -111,8 +140,7 @@ def source_contradictions(
             stated = _stated(reader, rows, language) if stated is None else stated
             colours = stated.get(owned.owner, set())
             if colours and owned.colour not in colours:
-                what = f"the source states {' or '.join(map(repr, sorted(colours)))} of {owned.owner[1]!r}"
-                found[position, owned.colour] = what
+                found[position, owned.colour] = SourceColours(owned.owner[1], tuple(sorted(colours)))
     return found
 
 

@@ -118,6 +118,9 @@ def test_two_designs_are_written_judged_and_shown_and_requests_are_sent_once(
     assert "<script" not in html
     assert "&lt;script" in html
     assert html.count("data:image/jpeg") >= len(COLOURS) - 2
+    assert "not by a champion" in html
+    assert str(data.root) not in html
+    assert "<code>options colour</code>" in html  # what the designs differ in
 
     found = answer(compare(data, files["red"], files["mute"], "--language", "ja"))
     assert len(ColourOfTheName.requests) == 3 * len(COLOURS)  # the new writer's alone

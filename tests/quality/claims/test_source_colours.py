@@ -72,7 +72,12 @@ def test_a_true_colour_of_the_wrong_part_is_contradicted_by_the_source() -> None
     claims = claims.assign(verdict="supported", reason="")
     found = checked_by_source(claims, texts, source, VOCABULARY)
     assert found["verdict"].eq("contradicted").tolist() == [True, False, False, False, True, False]
-    assert found["reason"].tolist()[0] == "the source states 'purple' of 'pocket'"
-    assert found["reason"].tolist()[4] == "the source states '青' of '羽根'"
+    assert found["reason"].tolist()[0] == "the source says that the colour of the pocket is purple"
+    assert found["reason"].tolist()[4] == "the source says that the colour of the 羽根 is 青"
     other = checked_by_source(claims.assign(attribute="part"), texts, source, VOCABULARY)
     assert set(other["verdict"]) == {"supported"}
+
+
+def test_a_colour_of_the_body_is_kept_apart_from_that_of_a_part() -> None:
+    owners = READER.owners("A backpack in red; its pocket is red, and the handle is blue.", "en")
+    assert owners == {"red": ["", "pocket"], "blue": ["handle"]}
