@@ -109,6 +109,7 @@ def _write(
     source, preset = source_and_preset(layout, chosen)
     subject = ReportedRelease(
         version=chosen.version,
+        workspace=layout.root.name,
         release_commit=chosen.commit,
         criteria_commit=committed.commit,
         data_commit=committed.data_commit,

@@ -22,6 +22,8 @@ from entityclip.reports.value.savings import (
     running_cost,
     sensitivities,
     stage_saving,
+    stages_payback,
+    suggestion_minutes_at,
     without_tags,
 )
 
@@ -65,6 +67,10 @@ def find(criteria: Criteria, evidence: ReleaseEvidence) -> Findings:
         _parts(figures, criteria, target)
     best = tagging_at(figures, criteria.decision.target_precision)
     _break_even(figures, criteria, best, seconds=seconds)
+    for target in targets:
+        if target != criteria.decision.target_precision:
+            _payback(figures, criteria, target, f"payback_at_{target}")
+    _longest_search(figures, criteria, seconds=seconds)
     moved = tuple(sensitivities(criteria, best, run_seconds=seconds))
     _sensitivity(figures, criteria, moved)
     _stages(figures, criteria)
@@ -202,14 +208,37 @@ def _range(values: Sequence[float]) -> tuple[float | None, float | None]:
 
 
 def _break_even(figures: Figures, criteria: Criteria, best: Tagging, *, seconds: float) -> None:
+    _payback(figures, criteria, criteria.decision.target_precision, "payback")
     gain = figures[f"net_at_{criteria.decision.target_precision}"]
-    inputs = [gain.name, "money.building_cost"]
-    earliest, latest = (payback_months(criteria, end or 0.0) for end in (gain.high, gain.low))
-    months = payback_months(criteria, figures.value(gain.name))
-    figures.derive("payback", months, "building cost / net", inputs, unit="months", ends=(earliest, latest))
     pictures = break_even_pictures(criteria, best, run_seconds=seconds)
     inputs = ["running_cost", gain.name, "workload.pictures_per_month"]
     figures.derive("break_even", pictures, "running cost / saving of a picture", inputs, unit="count")
+
+
+def _payback(figures: Figures, criteria: Criteria, target: float, name: str) -> None:
+    gain = figures[f"net_at_{target}"]
+    inputs = [gain.name, "money.building_cost"]
+    earliest, latest = (payback_months(criteria, end or 0.0) for end in (gain.high, gain.low))
+    months = payback_months(criteria, figures.value(gain.name))
+    figures.derive(name, months, "building cost / net", inputs, unit="months", ends=(earliest, latest))
+
+
+def _longest_search(figures: Figures, criteria: Criteria, *, seconds: float) -> None:
+    """Minutes of a search with suggestions at which the net saving is that of the Go limit, and zero."""
+    target = criteria.decision.target_precision
+    best, ends = tagging_at(figures, target), _corners(figures, target)
+    limits = {"suggestion_minutes.zero": 0.0}
+    if criteria.success.min_net_per_month is not None:
+        limits["suggestion_minutes.go"] = criteria.success.min_net_per_month
+    for name, least in limits.items():
+        found = [suggestion_minutes_at(criteria, one, least, run_seconds=seconds) for one in (best, *ends)]
+        if any(minutes is None for minutes in found):
+            continue
+        values = [minutes for minutes in found if minutes is not None]
+        inputs = [f"net_at_{target}", "workload.minutes_per_suggestion", f"by_hand_at_{target}", *_PRICES[:1]]
+        inputs += ["success.min_net_per_month"] if name.endswith("go") else []
+        formula = "suggestion + (net - limit) / (pictures x by hand x price / 60)"
+        figures.derive(name, values[0], formula, inputs, unit="minutes", ends=_range(values))
 
 
 def _sensitivity(figures: Figures, criteria: Criteria, moved: Sequence[Sensitivity]) -> None:
@@ -240,3 +269,15 @@ def _stages(figures: Figures, criteria: Criteria) -> None:
         inputs = [f"stage.{earlier}.{part}" for earlier in range(number + 1) for part in ("saved", "cost")]
         formula = "sum of saved - cost of the stages so far"
         figures.derive(f"{name}.balance", balance, formula, inputs, unit="money", ends=(low, high))
+    if criteria.stages:
+        found = [stages_payback(criteria, one) for one in ends]
+        values = [months for months in found if months is not None]
+        inputs = [f"stage.{number}.balance" for number in range(len(criteria.stages))]
+        figures.derive(
+            "stages_payback",
+            stages_payback(criteria, best),
+            "months from which the balance of the stages stays at or above 0",
+            inputs,
+            unit="months",
+            ends=(min(values, default=None), max(values) if len(values) == len(found) else None),
+        )

@@ -105,10 +105,10 @@ class PageNumbers:
     def _unit(self, unit: str) -> str:
         if unit == "money":
             return self.findings.criteria.money.currency
-        words = {"hours": "unit_hours", "minutes": "unit_minutes", "months": "unit_months"}
+        words = {"hours": "unit_hours", "minutes": "unit_minutes", "months": "unit_months", "seconds": "unit_seconds"}
         if unit in words:
             return str(say(self.language, words[unit]))
-        return {"seconds": "s", "ms": "ms", "MB": "MB"}.get(unit, "")
+        return {"ms": "ms", "MB": "MB"}.get(unit, "")
 
     def _plain(self, value: float | None, unit: str) -> str:
         if value is None:

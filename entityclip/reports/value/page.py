@@ -22,12 +22,15 @@ from entityclip.reports.value.readings import CRITERIA, RELEASE_COST, ReleaseEvi
 from entityclip.reports.value.sections import (
     ASSUMED,
     SPENT,
+    about,
     comparison,
     criteria_rows,
+    longest_search,
     not_known,
     reasons,
     steps,
     tested_on,
+    why,
 )
 from entityclip.reports.value.verdict import CheckedCriteria, Verdict, judge
 from entityclip.reports.value.words import say
@@ -39,6 +42,7 @@ class ReportedRelease(Record):
     """What the report is about."""
 
     version: str
+    workspace: str = Field(default="", description="Name of the workspace's folder.")
     release_commit: str
     criteria_commit: str
     data_commit: str
@@ -95,7 +99,10 @@ def write_value_report(
         subject=subject,
         rows=criteria_rows(findings, judgement, show),
         reasons=reasons(judgement, show),
-        steps=steps(judgement),
+        steps=steps(findings, judgement, show),
+        why=why(judgement),
+        about=about(subject.workspace, subject.source, subject.preset, show),
+        longest_search=longest_search(show),
         tested=tested_on(subject.source, subject.preset, show),
         comparison=comparison(findings),
         assumptions=ASSUMED,

@@ -120,6 +120,21 @@ def payback_months(criteria: Criteria, net_per_month: float) -> float | None:
     return criteria.money.building_cost / net_per_month if net_per_month > 0 else None
 
 
+def suggestion_minutes_at(criteria: Criteria, tagging: Tagging, least: float, *, run_seconds: float) -> float | None:
+    """Minutes of a search with five suggestions at which the net saving of a month is ``least``.
+
+    None where no picture goes to a person, or where the saving is below ``least`` even without any such minute.
+    """
+    work = criteria.workload
+    now = net(criteria, tagging, run_seconds=run_seconds)
+    longer = work.model_copy(update={"minutes_per_suggestion": work.minutes_per_suggestion + 1})
+    per_minute = now - net(criteria.model_copy(update={"workload": longer}), tagging, run_seconds=run_seconds)
+    if per_minute <= 0:
+        return None
+    minutes = work.minutes_per_suggestion + (now - least) / per_minute
+    return minutes if minutes >= 0 else None
+
+
 def break_even_pictures(criteria: Criteria, tagging: Tagging, *, run_seconds: float) -> float | None:
     """Pictures a month from which the saving covers the running cost; None where no picture saves anything."""
     one = _with_pictures(criteria, 1.0)
@@ -136,6 +151,23 @@ def stage_saving(criteria: Criteria, stage: RolloutStage, tagging: Tagging) -> f
     """Money that people cost less in a stage of the introduction than without a release."""
     work = _with_pictures(criteria, stage.pictures_per_month)
     return stage.months * (month_today(work).cost - month_with(work, tagging).cost)
+
+
+def stages_payback(criteria: Criteria, tagging: Tagging) -> float | None:
+    """Months from which the balance of the stages stays at or above 0; None where it ends below 0.
+
+    The cost of a stage that is paid once is due at its start; its savings and running costs are spread evenly.
+    """
+    balance, elapsed, since = 0.0, 0.0, None
+    for stage in criteria.stages:
+        balance -= stage.cost_once
+        gain = stage_saving(criteria, stage, tagging) - stage.months * stage.running_cost_per_month
+        if balance < 0:
+            since = elapsed - balance / gain * stage.months if balance + gain >= 0 else None
+        elif balance + gain < 0:
+            since = None
+        balance, elapsed = balance + gain, elapsed + stage.months
+    return since
 
 
 # ---------------------------------------------------------------- how sure

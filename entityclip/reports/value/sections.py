@@ -12,7 +12,7 @@ from entityclip.reports.value.criteria import TARGETS, Criteria
 from entityclip.reports.value.findings import Findings
 from entityclip.reports.value.numbers import PageNumbers
 from entityclip.reports.value.readings import MORE_PICTURES
-from entityclip.reports.value.verdict import Check, CheckedCriteria, figure_of
+from entityclip.reports.value.verdict import Check, CheckedCriteria, figure_of, succeeds_at
 from entityclip.reports.value.words import say, texts
 
 ASSUMED = tuple(
@@ -38,13 +38,13 @@ SPENT = (
     "quarantined_explanations",
 )
 """What is on record about cost and data."""
-DRAWN = "catalog"
-"""Source whose pictures are drawn by this package, so that its results are no evidence about real products."""
+FOREIGN = {"catalog": "tested_drawn", "grocery": "tested_public"}
+"""Source whose pictures are drawn, or of a public data set -> text: its results are no evidence about real products."""
 _STEPS = {
     "min_recall_at_1": "step_recall",
     "min_recall_at_5": "step_recall",
-    "min_precision": "step_precision",
-    "max_by_hand": "step_by_hand",
+    "min_precision": "step_recall",
+    "max_by_hand": "step_recall",
     "min_net_per_month": "step_money",
     "max_payback_months": "step_money",
 }
@@ -75,19 +75,39 @@ def _limit(part: str, name: str, show: PageNumbers) -> Markup:
     return say(show.language, least[0 if name.startswith("min_") else 1], limit=show(f"{part}.{name}"))
 
 
-def steps(judgement: CheckedCriteria) -> list[str]:
-    """Texts of what to do next."""
+def why(judgement: CheckedCriteria) -> str:
+    """Text of why the verdict is so; a limit that is plainly missed is not only in doubt."""
+    short = {check.outcome for check in judgement.checks if check.part == "success"} - {"reached"}
+    if judgement.verdict != "adjust" or short == {"open"}:
+        return f"why_{judgement.verdict}"
+    return "why_adjust_missed" if short == {"missed"} else "why_adjust_both"
+
+
+def steps(findings: Findings, judgement: CheckedCriteria, show: PageNumbers) -> list[Markup]:
+    """What to do next; another target precision only where every criterion is reached at it."""
+    said = partial(say, show.language)
     if judgement.verdict != "adjust":
-        return [f"step_{judgement.verdict}"]
+        return [said(f"step_{judgement.verdict}")]
+    chosen = findings.criteria.decision.target_precision
+    others = [target for target in findings.targets if target != chosen and succeeds_at(findings, target)]
+    if others:
+        best = max(others, key=lambda target: findings.figures.value(f"net_at_{target}"))
+        nets = {"net": show(f"net_at_{best}"), "before": show(f"net_at_{chosen}")}
+        return [said("step_target", target=show.target(best), chosen=show.target(chosen), **nets)]
     short = [check for check in judgement.checks if check.part == "success" and check.outcome != "reached"]
-    found = ["step_open" if check.outcome == "open" else _STEPS[check.limit] for check in short]
-    if {"step_precision", "step_by_hand"} <= set(found):  # no target serves both: the model has to become better
-        found = ["step_recall", *(step for step in found if step not in ("step_precision", "step_by_hand"))]
-    return list(dict.fromkeys(found))
+    found = [_step(check, findings) for check in short]
+    return [said("step_no_target"), *(said(step) for step in dict.fromkeys(found))]
+
+
+def _step(check: Check, findings: Findings) -> str:
+    """More pictures of the test decide only where the figure has an interval, which contains the limit."""
+    figure = findings.figures[check.figure]
+    spans = check.outcome == "open" and figure.value is not None
+    return "step_open" if spans else _STEPS[check.limit]
 
 
 def tested_on(source: str, preset: str, show: PageNumbers) -> Markup:
-    """Which pictures the figures come from; a warning where these are drawn."""
+    """Which pictures the figures come from; a warning where these are not the reader's."""
     said = partial(say, show.language)
     known = f"source.{source}" in texts(show.language)
     parts = [
@@ -99,9 +119,33 @@ def tested_on(source: str, preset: str, show: PageNumbers) -> Markup:
         ),
         said("tested_preset", preset=preset) if preset else Markup(""),
         said("tested_index"),
-        said("tested_drawn") if source == DRAWN else Markup(""),
+        said(FOREIGN[source]) if source in FOREIGN else Markup(""),
     ]
     return Markup("" if show.language == "ja" else " ").join(part for part in parts if part)
+
+
+def about(workspace: str, source: str, preset: str, show: PageNumbers) -> list[Markup]:
+    """Workspace, data and preset, so that reports of two workspaces can be distinguished."""
+    said = partial(say, show.language)
+    key = f"source.{source}"
+    data = said(key if key in texts(show.language) else "source.other")
+    return [
+        *([said("about_workspace", workspace=workspace)] if workspace else []),
+        said("about_data", source=data, pictures=show("pictures")),
+        *([said("about_preset", preset=preset)] if preset else []),
+    ]
+
+
+def longest_search(show: PageNumbers) -> list[Markup]:
+    """How long a search with suggestions may take for the net saving to stay at the Go limit, and above zero."""
+    said = partial(say, show.language)
+    found = []
+    for part in ("go", "zero"):
+        name = f"suggestion_minutes.{part}"
+        if show.exists(name):
+            limit = {"limit": show("success.min_net_per_month")} if part == "go" else {}
+            found.append(said(f"search_{part}", minutes=show(name), range=show.interval(name), **limit))
+    return [*found, said("search_assumed", assumed=show("workload.minutes_per_suggestion"))] if found else []
 
 
 # ---------------------------------------------------------------- tables
@@ -135,7 +179,7 @@ def criteria_rows(findings: Findings, judgement: CheckedCriteria, show: PageNumb
         rows.append(
             CriterionRow(
                 limit=limit,
-                figure=figure_of(limit, target),
+                figure=figure_of(limit, findings.criteria, target),
                 success=_limit("success", limit, show) if success else None,
                 withdrawal=_limit("withdrawal", limit, show) if withdrawal else None,
                 outcome=outcome,

@@ -238,6 +238,9 @@ def test_each_stage_of_the_introduction_has_its_cost_and_its_saving(
     assert found["stage.1.balance"].value == pytest.approx(13 * month - 3780)
     low, high = found["stage.1.balance"].low, found["stage.1.balance"].high
     assert low < found["stage.1.balance"].value < high  # type: ignore[operator]
+    spent = 180 - month + 3000  # before the full volume begins
+    assert found["stages_payback"].value == pytest.approx(2 + spent / (month - 50))
+    assert "full volume from the first month" in words_of(tmp_path, "en")
     assert report.untraced == ()
     assert "Cloud &lt;1&gt;: cost once" in words_of(tmp_path, "en")
     del content["stages"][1]["months"]
@@ -331,7 +334,33 @@ def test_the_page_gives_the_reason_of_the_verdict_and_the_next_step(
     write(language="ja")
     assert "自動タグの適合率: 88.0%(基準は99%以上、未達)" in words_of(tmp_path, "ja")
     assert texts("ja")["step_recall"] in words_of(tmp_path, "ja")
-    assert texts("ja")["step_by_hand"] not in words_of(tmp_path, "ja")
+    assert texts("ja")["step_no_target"] in words_of(tmp_path, "ja")
+    assert texts("ja")["why_adjust_missed"] in words_of(tmp_path, "ja")
+
+
+def test_another_target_is_advised_only_where_every_criterion_is_reached_at_it(
+    write: Write, content: dict[str, Any], tmp_path: Path
+) -> None:
+    content["success"] = {"min_precision": 60, "max_by_hand": 45}
+    report = write()
+    assert report.verdict == "adjust"
+    assert "choose target precision 80 %: every criterion is reached there" in words_of(tmp_path, "en")
+    content["success"]["max_by_hand"] = 20
+    write()
+    assert texts("en")["step_no_target"] in words_of(tmp_path, "en")
+    assert "choose target precision" not in words_of(tmp_path, "en")
+
+
+def test_the_longest_search_leaves_just_the_saving_of_the_go_limit(
+    write: Write, content: dict[str, Any], tmp_path: Path
+) -> None:
+    content["success"] = {"min_net_per_month": 2000}
+    found = by_name(write())
+    longest = found["suggestion_minutes.go"]
+    assert longest.low <= longest.value < found["suggestion_minutes.zero"].value  # type: ignore[operator]
+    assert "as long as a search with five suggestions takes less than" in words_of(tmp_path, "en")
+    content["workload"]["minutes_per_suggestion"] = longest.value
+    assert by_name(write())["net_at_0.9"].value == pytest.approx(2000)
 
 
 def words_of(folder: Path, language: Language) -> str:
@@ -394,7 +423,10 @@ def test_drawn_pictures_are_no_evidence_about_real_products(write: Write, tmp_pa
     assert warning not in words_of(tmp_path, "en")
     write(subject=SUBJECT.model_copy(update={"source": "catalog", "preset": "tiny"}))
     assert warning in words_of(tmp_path, "en")
-    assert "Trained with the preset tiny." in words_of(tmp_path, "en")
+    assert "Trained with the preset tiny " in words_of(tmp_path, "en")
+    write(subject=SUBJECT.model_copy(update={"source": "grocery", "workspace": "shop-search"}))
+    assert re.sub(r"<[^>]*>", "", texts("en")["tested_public"]) in words_of(tmp_path, "en")
+    assert "Workspace shop-search · data: a public set of grocery photographs" in words_of(tmp_path, "en")
 
 
 def pages_of(file: Path, program: Callable[..., Path]) -> list[str]:
