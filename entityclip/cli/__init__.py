@@ -8,6 +8,7 @@ from entityclip.cli import (
     ablate,
     audit,
     backbones,
+    blur,
     data,
     distil,
     explain,
@@ -67,6 +68,7 @@ for command in (
     query.search,
     query.tag,
     read.read,
+    blur.blur,
 ):
     app.command()(command)
 app.add_typer(explain.app, name="explain")
