@@ -17,7 +17,7 @@ PANELS = {
     "Pipeline": "init run up down doctor history rollback approve collect forget monitor feedback deploy notify",
     "Single stages": "ingest explain audit score gate-report train calibrate evaluate export distil ablate seeds tune "
     "backbones",
-    "Review and search": "review annotate search tag read value-report",
+    "Review and search": "review annotate search tag read blur value-report",
     "Service": "serve keys release",
 }
 """Heading -> names of commands, as ``entityclip --help`` lists them. A command that is not here is listed last."""
