@@ -16,14 +16,14 @@ from urllib.parse import urlsplit
 FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--no-pings"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-default-apps"),
-    *("--disable-domain-reliability", "--disable-features=OptimizationHints,MediaRouter,Translate"),
+    *("--disable-domain-reliability", "--disable-features=OptimizationHints,MediaRouter,Translate,PreconnectToSearch"),
     "--virtual-time-budget=3000",
 ]
 BROWSERS_OWN = {
     *("accounts.google.com", "clients2.google.com", "update.googleapis.com", "optimizationguide-pa.googleapis.com"),
-    *("edgedl.me.gvt1.com", "redirector.gvt1.com", "android.clients.google.com", "mtalk.google.com"),
+    *("edgedl.me.gvt1.com", "redirector.gvt1.com", "android.clients.google.com", "mtalk.google.com", "www.google.com"),
 }
-"""Hosts that Chromium asks for itself, an empty page open. No page of anybody loads from them."""
+"""Hosts that Chromium asks for itself, an empty page open."""
 HOSTILE = (
     "<script src=https://evil.example/a.js></script><script>document.title='pwned'</script>"
     "<img src=https://evil.example/b.png onerror=\"document.title='pwned'\"><b>赤い</b>"
