@@ -65,7 +65,7 @@ def main(
             left, top = (int(rng.integers(0, length - side)) for length in photograph.size)
             shown, face = photograph.copy(), Box(left, top, left + side, top + side)
             shown.paste(Image.fromarray((255 * person).astype(np.uint8)).resize((side, side)), face[:2])
-            boxes = [region.box for region in finder.find(shown, file="shown")]
+            boxes = [region.box for region in finder(shown, file="shown")]
             hits.append(covered(face, boxes) >= 0.5)
             false.append(sum(share(face, box) == 0 for box in boxes))
             searched += 1

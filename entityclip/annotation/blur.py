@@ -7,9 +7,10 @@ miss faces that are turned, covered, blurred or small: a person looks at the cop
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -70,6 +71,14 @@ class HiddenRegion(Record):
         return Box(self.left, self.top, self.right, self.bottom)
 
 
+class FindRegions(Protocol):
+    """Finds what has to be blurred."""
+
+    def __call__(self, picture: Image.Image, *, file: str) -> Sequence[HiddenRegion]:
+        """Regions of ``picture``, an upright one, whose name is ``file``."""
+        ...
+
+
 # ---------------------------------------------------------------- finding
 class RegionFinder:
     """Finds faces and number plates.
@@ -84,7 +93,7 @@ class RegionFinder:
     def __init__(self, kinds: Sequence[Found] = ("face", "plate")) -> None:
         self._cascades = [(kind, name, _cascade(name)) for kind in kinds for name in CASCADES[kind]]
 
-    def find(self, picture: Image.Image, *, file: str) -> list[HiddenRegion]:
+    def __call__(self, picture: Image.Image, *, file: str) -> list[HiddenRegion]:
         """Regions of ``picture``, an upright one, with a margin; one that lies inside another is left out."""
         grey, longest = ImageOps.grayscale(picture), max(picture.size)
         scale = min(max(longest, SIDES[0]), SIDES[1]) / longest
@@ -138,66 +147,115 @@ def _inside(box: Box, other: Box) -> bool:
 
 
 # ---------------------------------------------------------------- copies
-class BlurredCopies:
-    """Copies of pictures with regions blurred.
+class BlurredPicture(Record):
+    """What became of one picture; a line of ``.blur.jsonl`` while copies are made."""
+
+    file: str
+    stamp: str = Field(description="Name, size and modification time when it was read.")
+    regions: tuple[HiddenRegion, ...] = Field(default=(), description="What is blurred in its copy.")
+    problem: str = Field(default="", description="Why it has no copy; '' where it has one.")
+
+
+def blur_pictures(
+    files: Sequence[PictureFile], find: FindRegions, *, to: Path | None, settings: str = "", progress: bool = False
+) -> list[BlurredPicture]:
+    """Copy pictures with their regions blurred, then write the table of regions.
+
+    A call that was killed is continued by the same call: what it had copied is not read again unless it changed. The
+    folder is finished once it holds the table.
 
     Args:
         files: Pictures of one folder.
-        finder: Finds the regions.
-        regions: Blurred in place of what the finder finds, where given: the regions of all files.
+        find: Regions of a picture.
+        to: Folder for the copies, each under its file's name; None: only find the regions.
+        settings: What else the copies depend on, such as the kinds of regions.
+        progress: Show a bar.
 
     Raises:
-        DataError: A region is of a file that is not among them.
+        ConfigError: ``to`` is not empty and was not left by a call with these settings.
     """
+    if to is None:
+        return [_blur(file, find, to=None) for file in tqdm(files, unit="picture", disable=not progress)]
+    journal = _Journal(to, settings=settings)
+    done = journal.read()
+    with tqdm(total=len(files), unit="picture", disable=not progress) as bar:
+        for file in files:
+            if file.name not in done or done[file.name].stamp != file.stamp:
+                done[file.name] = _blur(file, find, to=to)
+                journal.add(done[file.name])
+            bar.update()
+    for name in done.keys() - {file.name for file in files}:  # deleted since the call that was killed
+        (to / name).unlink(missing_ok=True)
+    blurred_pictures = [done[file.name] for file in files]
+    with csv_file(to / TABLE, HiddenRegion.model_fields) as writer:
+        for picture in blurred_pictures:
+            for region in picture.regions:
+                writer.write(region.model_dump().values())
+    journal.path.unlink()
+    return blurred_pictures
 
-    def __init__(
-        self,
-        files: Sequence[PictureFile],
-        *,
-        finder: RegionFinder | None = None,
-        regions: Sequence[HiddenRegion] | None = None,
-    ) -> None:
-        self._files, self._finder = files, finder or RegionFinder()
-        self._given: Mapping[str, list[HiddenRegion]] | None = None
-        self.regions: list[HiddenRegion] = []
-        """Those that were blurred, once ``write`` is done."""
-        self.unusable: list[tuple[str, str]] = []
-        """Files that have no copy, and why."""
-        if regions is not None:
-            names = {file.name for file in files}
-            for number, region in enumerate(regions, 1):
-                if region.file not in names:
-                    raise DataError(f"{TABLE}, row {number}: there is no picture {region.file}")
-            self._given = {name: [region for region in regions if region.file == name] for name in names}
 
-    def write(self, folder: Path | None, *, progress: bool) -> None:
-        """Write a copy of each picture into ``folder``, under its name, and the table; None: only find the regions."""
-        for file in tqdm(self._files, unit="picture", disable=not progress):
-            try:
-                data = file.read()
-                with opened(data, suffix=Path(file.name).suffix) as picture:
-                    regions = self._regions(picture, file.name)
-                    copy = b"" if folder is None else blurred(data, picture, [region.box for region in regions])
-            except EntityClipError as error:
-                self.unusable.append((file.name, str(error)))
-                continue
-            self.regions += regions
-            if folder is not None:
-                atomic_write(folder / file.name, copy)
-        if folder is not None:
-            with csv_file(folder / TABLE, HiddenRegion.model_fields) as writer:
-                for region in self.regions:
-                    writer.write(region.model_dump().values())
+def _blur(file: PictureFile, find: FindRegions, *, to: Path | None) -> BlurredPicture:
+    stamp = file.stamp
+    try:
+        data = file.read()
+        with opened(data, suffix=Path(file.name).suffix) as picture:
+            regions = find(picture, file=file.name)
+            if to is not None:
+                atomic_write(to / file.name, blurred(data, picture, [region.box for region in regions]))
+    except EntityClipError as error:
+        if to is not None:
+            (to / file.name).unlink(missing_ok=True)
+        return BlurredPicture(file=file.name, stamp=stamp, problem=str(error))
+    return BlurredPicture(file=file.name, stamp=stamp, regions=tuple(regions))
 
-    def _regions(self, picture: Image.Image, name: str) -> list[HiddenRegion]:
-        if self._given is None:
-            return self._finder.find(picture, file=name)
-        for region in self._given[name]:
+
+class _Journal:
+    """The pictures that are done, in a folder that is not finished: the settings, then a line each."""
+
+    def __init__(self, folder: Path, *, settings: str) -> None:
+        self.path, self._settings = folder / ".blur.jsonl", settings
+
+    def read(self) -> dict[str, BlurredPicture]:
+        """File -> what became of it; a new folder is made. A line that a kill cut off counts as not written."""
+        if not self.path.is_file():
+            if self.path.parent.exists() and any(self.path.parent.iterdir()):
+                raise ConfigError(f"{self.path.parent}: exists; expected a new folder")
+            atomic_write(self.path, json.dumps(self._settings) + "\n")
+            return {}
+        settings, *lines = self.path.read_text(encoding="utf-8").split("\n")
+        if json.loads(settings) != self._settings:
+            raise ConfigError(f"{self.path.parent}: was begun with other pictures or options; choose a new folder")
+        whole = [BlurredPicture.model_validate_json(line) for line in lines[:-1]]
+        atomic_write(self.path, "\n".join([settings, *lines[:-1], ""]))
+        return {picture.file: picture for picture in whole}
+
+    def add(self, picture: BlurredPicture) -> None:
+        """Note that a picture is done."""
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(picture.model_dump_json() + "\n")
+
+
+def given_regions(regions: Sequence[HiddenRegion], files: Sequence[PictureFile]) -> FindRegions:
+    """The regions of a table, in place of those that a ``RegionFinder`` finds.
+
+    Raises:
+        DataError: A region is of a file that is not among ``files``.
+    """
+    of_file: dict[str, list[HiddenRegion]] = {file.name: [] for file in files}
+    for number, region in enumerate(regions, 1):
+        if region.file not in of_file:
+            raise DataError(f"{TABLE}, row {number}: there is no picture {region.file}")
+        of_file[region.file].append(region)
+
+    def find(picture: Image.Image, *, file: str) -> list[HiddenRegion]:
+        for region in of_file[file]:
             if region.right > picture.width or region.bottom > picture.height:
-                raise DataError(
-                    f"{TABLE}: a region of {name} ends beyond its {picture.width} x {picture.height} pixels"
-                )
-        return self._given[name]
+                size = f"{picture.width} x {picture.height}"
+                raise DataError(f"{TABLE}: a region of {file} ends beyond its {size} pixels")
+        return of_file[file]
+
+    return find
 
 
 def read_regions(path: Path) -> list[HiddenRegion]:

@@ -11,7 +11,8 @@ import typer
 from entityclip.cli.options import Data, Json
 from entityclip.cli.output import last_line, on_terminal, table
 from entityclip.cli.validate_paths import content_hash, explained
-from entityclip.errors import ConfigError
+from entityclip.data import pairs
+from entityclip.errors import ConfigError, DataError
 from entityclip.paths import CheckpointLayout, DataLayout
 from entityclip.schemas import OpenSplit
 from entityclip.storage import atomic_path
@@ -68,6 +69,8 @@ def distil(
     source, hashed = explained(data), content_hash(explained(data))
     if to.exists():
         raise ConfigError(f"{to}: exists; expected a new folder, so that no checkpoint is replaced")
+    if not pairs.shards(source.pairs, name=split):
+        raise DataError(f"{data}: the split {split!r} holds no picture to compare on; name another with --split")
     known = checkpoint.load(CheckpointLayout(teacher))
     config = Distillation(
         architecture=architecture,

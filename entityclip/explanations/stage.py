@@ -124,10 +124,10 @@ def estimate(
     """Number of requests and cost of ``explain``; sends no request. Raises like ``explain`` on bad input."""
     pairs.require_complete(staging)
     waiting = Requests(staging, pictures=writer.sees_pictures, rights=rights)
-    return estimated(waiting, writer=writer, ledger=ledger, again=again)
+    return estimate_requests(waiting, writer=writer, ledger=ledger, again=again)
 
 
-def estimated(waiting: Requests, *, writer: Writer, ledger: Path, again: bool = False) -> Estimate:
+def estimate_requests(waiting: Requests, *, writer: Writer, ledger: Path, again: bool = False) -> Estimate:
     """Number and cost of these requests; sends none."""
     with Ledger(ledger) as book:
         missing = set(_missing(waiting, writer=writer, book=book, again=again))

@@ -126,9 +126,9 @@ def _write_results(
 
 
 def _show_estimates(designs: Sequence[WriterDesign], layout: Layout, *, entities: int, as_json: bool) -> None:
-    from entityclip.explanations.stage import estimated
+    from entityclip.explanations.stage import estimate_requests
 
-    found = {one.name: estimated(one.requests, writer=one.writer, ledger=layout.ledger) for one in designs}
+    found = {one.name: estimate_requests(one.requests, writer=one.writer, ledger=layout.ledger) for one in designs}
     rows = [
         {
             "design": name,

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from typer.testing import CliRunner, Result
 
 from entityclip.annotation.blur import MARGIN, blurred
+from entityclip.annotation.picture_files import PictureFile
 from entityclip.annotation.regions import Box
 from entityclip.cli import app
 
@@ -118,8 +119,39 @@ def test_a_dry_run_writes_nothing_and_a_folder_that_is_there_is_kept(photos: Pat
     assert sorted(tmp_path.rglob("*")) == before
     for place in (photos / "out", tmp_path):
         refused = entityclip("blur", photos, "--to", place)
-        assert "expected a new folder outside" in refused.stderr
+        assert "expected a new folder" in refused.stderr
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_call_that_was_stopped_is_continued_with_the_same_result(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = entityclip("blur", photos, "--to", tmp_path / "whole")
+    read = PictureFile.read
+
+    def stop(file: PictureFile) -> bytes:
+        if file.name == "棚/person.jpg":
+            raise KeyboardInterrupt
+        return read(file)
+
+    to = tmp_path / "out"
+    monkeypatch.setattr(PictureFile, "read", stop)
+    assert entityclip("blur", photos, "--to", to).exit_code != 0
+    assert not (to / "regions.csv").exists()
+    with (to / ".blur.jsonl").open("a", encoding="utf-8") as journal:
+        journal.write('{"file": "棚/per')  # a kill in the middle of a line
+    other = entityclip("blur", photos, "--to", to, "--only", "plates")
+    assert "was begun with other pictures or options" in other.stderr
+
+    times: list[str] = []
+    monkeypatch.setattr(PictureFile, "read", lambda file: times.append(file.name) or read(file))
+    done = entityclip("blur", photos, "--to", to)
+    assert (done.exit_code, done.stdout) == (0, whole.stdout)
+    assert times == ["棚/person.jpg"]
+    assert {p.relative_to(to): p.read_bytes() for p in to.rglob("*") if p.is_file()} == {
+        p.relative_to(tmp_path / "whole"): p.read_bytes() for p in (tmp_path / "whole").rglob("*") if p.is_file()
+    }
+    assert "exists; expected a new folder" in entityclip("blur", photos, "--to", to).stderr
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])

@@ -40,3 +40,12 @@ def test_a_student_is_calibrated_and_compared_and_no_checkpoint_is_replaced(tmp_
     assert "exists; expected a new folder" in again.stderr
     assert distil(tmp_path / "student", "--data", data.root, "--to", tmp_path / "small").exit_code == 1  # 16 pixels
     assert not (tmp_path / "small").exists()
+
+
+def test_a_split_without_pictures_is_named_before_anything_is_trained(tmp_path: Path) -> None:
+    data = tiny_data(tmp_path / "data")
+    for shard in data.pairs.glob("test-*"):
+        shard.unlink()
+    refused = distil(tmp_path / "missing", "--data", data.root, "--to", tmp_path / "student")
+    assert refused.exit_code == 1
+    assert "the split 'test' holds no picture to compare on; name another with --split" in refused.stderr

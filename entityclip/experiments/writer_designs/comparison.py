@@ -63,7 +63,7 @@ class MeanInterval(Record):
     high: float
 
     @property
-    def open(self) -> bool:
+    def includes_zero(self) -> bool:
         """Whether the interval includes zero."""
         return self.low <= 0 <= self.high
 
@@ -78,9 +78,9 @@ class ComparedMeasure(Record):
     differences: tuple[MeanInterval | None, ...] = Field(description="Of each design but the first, less the first.")
 
     def ahead(self, other: int) -> int:
-        """1 where design ``other`` is ahead of the first, -1 where the first is, 0 where the interval is open."""
+        """1 where design ``other`` is ahead of the first, -1 where the first is, 0 where the interval includes 0."""
         difference = self.differences[other - 1]
-        if difference is None or difference.open or not self.better:
+        if difference is None or difference.includes_zero or not self.better:
             return 0
         return 1 if (difference.value > 0) == (self.better == "more") else -1
 

@@ -158,7 +158,8 @@ def stages_payback(criteria: Criteria, tagging: Tagging) -> float | None:
 
     The cost of a stage that is paid once is due at its start; its savings and running costs are spread evenly.
     """
-    balance, elapsed, since = 0.0, 0.0, None
+    balance, elapsed = 0.0, 0.0
+    since: float | None = 0.0
     for stage in criteria.stages:
         balance -= stage.cost_once
         gain = stage_saving(criteria, stage, tagging) - stage.months * stage.running_cost_per_month

@@ -6,7 +6,15 @@ import datetime
 
 import pytest
 
-from entityclip.reports.value.criteria import Criteria, CriteriaLimits, Decision, Money, Today, Workload
+from entityclip.reports.value.criteria import (
+    Criteria,
+    CriteriaLimits,
+    Decision,
+    Money,
+    RolloutStage,
+    Today,
+    Workload,
+)
 from entityclip.reports.value.savings import (
     Tagging,
     break_even_pictures,
@@ -18,6 +26,7 @@ from entityclip.reports.value.savings import (
     payback_months,
     running_cost,
     sensitivities,
+    stages_payback,
     without_tags,
 )
 
@@ -135,3 +144,11 @@ def test_a_percentage_is_never_raised_beyond_a_hundred(criteria: Criteria) -> No
     work = work.model_copy(update={"unknown_share": 100.0})
     all_unknown = criteria.model_copy(update={"workload": work})
     assert unknown.more == pytest.approx(net(all_unknown, TAGGING, run_seconds=0))
+
+
+@pytest.mark.parametrize(("once", "months"), [(0.0, 0.0), (1000.0, None)])
+def test_a_plan_that_never_costs_more_than_it_saved_pays_from_the_first_day(
+    criteria: Criteria, once: float, months: float | None
+) -> None:
+    stage = RolloutStage(name="Cloud", months=1, pictures_per_month=100, cost_once=once, running_cost_per_month=0)
+    assert stages_payback(criteria.model_copy(update={"stages": (stage,)}), TAGGING) == months
