@@ -205,6 +205,7 @@ def _page(request: Request, **problem: Any) -> Response:
         "facts": facts,
         "may": may,
         "valued": releases.value_report("en") is not None,
+        "criteria": releases.layout.criteria.is_file(),
         "canary": canary,
         "costs": costs,
     }

@@ -21,11 +21,12 @@ from bentos.web.refusals import PageErrors
 from bentos.web.render import Site
 from bentos.web.sign_in import Accounts
 from entityclip.paths import Layout, StateLayout
-from flows.web import releases, review_pages
+from flows.web import releases, review_pages, value_page
 from flows.web.desk import Desk
 from flows.web.model_view import ModelView
 from flows.web.releases import ReleaseHistory
 from flows.web.texts import TEXTS
+from flows.web.value_page import ReleaseValue
 
 SITE = Site(
     packages=("flows.web", "bentos.web"),
@@ -71,6 +72,7 @@ def application(layout: Layout, state: StateLayout, *, keyless: bool = False, op
             Route("/releases", releases.page),
             Route("/releases/answer", releases.answer, methods=["POST"]),
             Route("/releases/report", releases.report),
+            Route("/releases/value", value_page.page),
         ],
     )
     guarded = None if keyless else state
@@ -78,6 +80,7 @@ def application(layout: Layout, state: StateLayout, *, keyless: bool = False, op
     site.state.desk = Desk(layout, spool=Spool(state.feedback), opinions=opinions)
     site.state.model = ModelView(state)
     site.state.releases, site.state.canaries = ReleaseHistory(layout), CanaryRecord(state.canaries)
+    site.state.value = ReleaseValue(layout)
     served: ASGIApp = Starlette(routes=[Route("/", _home), Mount(PAGES, site)])
     served = BodyLimit(served, limit=BODY_BYTES)
     served = Guard(served, state=guarded, keyless=keyless, max_concurrency=MAX_CONCURRENCY, needed=NEEDED)

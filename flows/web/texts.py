@@ -7,7 +7,7 @@ from typing import Final
 
 from bentos.web import texts
 from bentos.web.language import Language
-from flows.web import rule_texts
+from flows.web import rule_texts, value_texts
 
 EN: Final = {
     "releases": "Releases",
@@ -323,7 +323,7 @@ JA: Final = {
 }
 
 TEXTS: Final[Mapping[Language, Mapping[str, str]]] = {
-    "en": texts.EN | EN | rule_texts.EN,
-    "ja": texts.JA | JA | rule_texts.JA,
+    "en": texts.EN | EN | rule_texts.EN | value_texts.EN,
+    "ja": texts.JA | JA | rule_texts.JA | value_texts.JA,
 }
 """All texts of these pages."""

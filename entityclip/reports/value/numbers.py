@@ -20,15 +20,24 @@ _WITHOUT_VALUE = {"payback": "never", "right_tags": "no_tags"}
 
 @dataclass(frozen=True)
 class PageNumbers:
-    """Numbers of the page in its language; each is a link to the line that says where it comes from."""
+    """Numbers of a page in its language."""
 
     findings: Findings
     language: Language
 
     def __call__(self, name: str) -> Markup:
+        """The value of a figure, as a link to the line that says where it comes from."""
+        return self._link(name, self.value(name))
+
+    def value(self, name: str) -> Markup:
         """The value of a figure."""
         figure = self.findings.figures[name]
-        return self._link(name, self._without_value(name) if figure.value is None else self.number(figure))
+        return self._without_value(name) if figure.value is None else self.number(figure)
+
+    def unit(self, name: str) -> str:
+        """Unit of a figure; '' for a count."""
+        unit = self.findings.figures[name].unit
+        return "%" if unit == "percent" else self._unit(unit)
 
     def interval(self, name: str) -> Markup:
         """``[low, high]`` of a figure, without its unit; '' where it has none, or both ends read alike."""
