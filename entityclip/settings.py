@@ -85,6 +85,11 @@ class GatePolicy(Record):
         description="Texts with an exchanged claim, such as another colour, that a run compares with pictures at most; "
         "0: claims are not checked.",
     )
+    correct_colours: bool = Field(
+        default=True,
+        description="Where a writer gives a part another colour than the texts of the source do, put in that of the "
+        "source.",
+    )
 
 
 _MOVED = {

@@ -157,6 +157,11 @@ class Layout:
         """Texts of the last batch that broke a rule, each with its replacement, CSV."""
         return self.reports / "written_again.csv"
 
+    @property
+    def corrected(self) -> Path:
+        """Texts of the last batch in which the source contradicted a colour, each with its correction, CSV."""
+        return self.reports / "corrected.csv"
+
     # --- paid for, ignored by Git, never deleted
     @property
     def ledger(self) -> Path:

@@ -38,7 +38,14 @@ from expectations.refusal import explain_refusal
 from flows.platform.dask_executor import distributed_writer, mapper
 from flows.steps.artifacts import show_quality
 from flows.steps.quality_gate_models import gate_scorers
-from flows.steps.reprocess_quarantine import ask_again, contributions, merge_reviews, summary, to_write_again
+from flows.steps.reprocess_quarantine import (
+    ask_again,
+    contributions,
+    correct_colours,
+    merge_reviews,
+    summary,
+    to_write_again,
+)
 from flows.steps.sealed import sealed_share
 from flows.steps.stage_timer import StageTimer
 from flows.workspace.source import WorkspaceSource, remember
@@ -153,8 +160,12 @@ def prepare_data(layout: Layout, preset: Preset, origin: WorkspaceSource) -> Pre
     if settings.labels.read_at_ingest:
         with clock.stage("read labels"):
             read_staged_labels(layout)
+    correcting = settings.gate.correct_colours and settings.explain.writer != "source"
+    corrected = None
     with clock.stage("explain"):
         explain_entities(layout, writer)
+        if correcting:
+            corrected = correct_colours(layout)
         merged = merge_reviews(layout)
     with clock.stage("validate"):
         quality = validate_batch(layout, key, preset)
@@ -162,12 +173,15 @@ def prepare_data(layout: Layout, preset: Preset, origin: WorkspaceSource) -> Pre
     if to_write_again(layout, key, writer):
         with clock.stage("ask again"):
             again = ask_again(layout, key, writer)
+            if correcting:
+                corrected = correct_colours(layout, corrected)
             merged = merged + merge_reviews(layout)
             quality = validate_batch(layout, key, preset)
     require_accepted(layout, quality)
     with clock.stage("version"):
         contributed = contributions(layout.accepted)
-        message = summary(source.name, quality, merged, again, contributed=contributed)
+        mended = 0 if corrected is None else len(corrected)
+        message = summary(source.name, quality, merged, again, corrected=mended, contributed=contributed)
         version = version_accepted(layout, message=message)
     prepared = Prepared(inputs=inputs, ingest=ingested, quality=quality, version=version, stages=clock.facts)
     prepared.write(layout.receipt("data"))
@@ -203,6 +217,7 @@ def data_inputs(layout: Layout, preset: Preset, source: Source, writer: Writer, 
             "people's reviews": digest(reviews),
             "the writer": writer.generator,
             "the writer's settings": settings.explain.model_dump_json(),
+            "the correction of colours": str(settings.gate.correct_colours),
             "the code of entityclip": code_hash(),
             "the code of the gate": sources_hash(Path(expectations.__file__).parent),
         }

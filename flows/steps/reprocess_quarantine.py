@@ -1,7 +1,7 @@
-"""Quarantined texts return to the data: a person accepts or edits them, or the writer writes them again.
+"""Texts are mended: a person accepts or edits them, the writer writes them again, or the source corrects a colour.
 
 Each is committed separately from the data version: ``reports/reviews.csv`` holds who decided what,
-``reports/written_again.csv`` the old text, the rule and the new text.
+``reports/written_again.csv`` the old text, the rule and the new text, ``reports/corrected.csv`` what was replaced.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
@@ -19,6 +20,8 @@ from entityclip.data.sources.other_names import OTHER_NAME
 from entityclip.explanations.retry_rejected import write_again
 from entityclip.explanations.source_writer import SourceWriter, Writer
 from entityclip.paths import DataLayout, Layout
+from entityclip.quality.claims.correct import correct_staged
+from entityclip.quality.claims.vocabulary import read_vocabulary
 from entityclip.quality.quarantine_file import broken_texts
 from entityclip.quality.review import Merged, merge, read_reviews
 from entityclip.schemas import QualityReport
@@ -53,17 +56,42 @@ def ask_again(layout: Layout, batch: str, writer: Writer) -> int:
     return int((lines["written_again"] != "").sum())
 
 
+@task(cache_policy=NO_CACHE)
+def correct_colours(layout: Layout, earlier: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Give each part in the texts in staging the colour that the source states.
+
+    Returns:
+        A row for each corrected text, those of ``earlier`` first.
+    """
+    new = correct_staged(layout.staging, read_vocabulary(layout.attributes))
+    lines = new if earlier is None else pd.concat([earlier, new])
+    if len(new):
+        write_table(layout.corrected, lines)
+        _record(layout, layout.corrected, message=f"Colours in {len(new)} texts corrected by the source")
+        get_run_logger().info("colours in %d texts were corrected by the source: %s", len(new), layout.corrected)
+    return lines
+
+
 def to_write_again(layout: Layout, batch: str, writer: Writer) -> bool:
     """Whether the batch has rejected texts and the writer can write new ones; a source always gives the same texts."""
     quarantine = layout.quarantine(batch)
     return writer.generator != SourceWriter.generator and quarantine.exists() and not broken_texts(quarantine).empty
 
 
-def summary(source: str, quality: QualityReport, merged: Merged, again: int, *, contributed: Sequence[str] = ()) -> str:
-    """Message of the data version's commit: counts of quarantined, rewritten, reviewed and contributed rows."""
+def summary(
+    source: str,
+    quality: QualityReport,
+    merged: Merged,
+    again: int,
+    *,
+    corrected: int = 0,
+    contributed: Sequence[str] = (),
+) -> str:
+    """Message of the data version's commit: counts of quarantined, mended, reviewed and contributed rows."""
     aside = ", ".join(f"{rule.rule} {rule.quarantined}" for rule in quality.rules if rule.quarantined)
     lines = [f"Set aside: {aside}"] if aside else []
     lines += [f"Written again: {again}"] if again else []
+    lines += [f"Corrected by the source: {corrected}"] if corrected else []
     if merged.texts:
         lines.append(
             f"Reviewed by {', '.join(merged.reviewers)}: {merged.accepted} accepted, {merged.edited} edited, "

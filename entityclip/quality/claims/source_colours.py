@@ -65,19 +65,23 @@ class ColourReader:
 
     def found(self, text: str, language: str) -> set[OwnedColour]:
         """The colours of ``text``; none in a language other than English and Japanese."""
-        return {one for _, one in self._found(text, language) if one is not None}
+        return {one for one, _ in self.places(text, language)}
+
+    def places(self, text: str, language: str) -> list[tuple[OwnedColour, tuple[int, int]]]:
+        """The colours of ``text`` in their order, each with start and end of its word."""
+        return [(one, span) for _, one, span in self._found(text, language) if one is not None]
 
     def owners(self, text: str, language: str) -> dict[str, list[str]]:
         """Colour -> the parts and patterns that have it, in the order of ``text``; '' for anything else."""
         owners: dict[str, list[str]] = defaultdict(list)
-        for colour, one in self._found(text, language):
+        for colour, one, _ in self._found(text, language):
             owner = "" if one is None else one.owner[1]
             if owner not in owners[colour]:
                 owners[colour].append(owner)
         return dict(owners)
 
-    def _found(self, text: str, language: str) -> Iterator[tuple[str, OwnedColour | None]]:
-        """Each colour of ``text``, with what has it where that is clear."""
+    def _found(self, text: str, language: str) -> Iterator[tuple[str, OwnedColour | None, tuple[int, int]]]:
+        """Each colour of ``text``, with what has it where that is clear, and its place."""
         language = primary_language(language)
         if language not in _BEFORE:
             return
@@ -89,9 +93,9 @@ class ColourReader:
                 owned[start].add(OwnedColour((other.attribute, other.value), word.value))
             if word.attribute in OWNERS and other.attribute == COLOUR and _AFTER[language].fullmatch(gap):
                 owned[following].add(OwnedColour((word.attribute, word.value), other.value))
-        for start, _, word in words:
+        for start, end, word in words:
             if word.attribute == COLOUR:
-                yield word.value, next(iter(owned[start])) if len(owned[start]) == 1 else None
+                yield word.value, next(iter(owned[start])) if len(owned[start]) == 1 else None, (start, end)
 
 
 def checked_by_source(
@@ -128,20 +132,38 @@ def source_contradictions(
         source_provided: Texts of the source: entity_id, text, language.
         vocabulary: Which words state what.
     """
+    return {
+        (position, wrong.stated.colour): SourceColours(wrong.stated.owner[1], wrong.colours)
+        for position, found in wrong_colours(explanations, source_provided, vocabulary)
+        for wrong in sorted(found)
+    }
+
+
+class WrongColour(NamedTuple):
+    """A colour in a text that the source contradicts."""
+
+    stated: OwnedColour
+    colours: tuple[str, ...]
+    """What the source says, sorted."""
+    span: tuple[int, int]
+    """Start and end of the word in the text."""
+
+
+def wrong_colours(
+    explanations: pd.DataFrame, source_provided: pd.DataFrame, vocabulary: Vocabulary
+) -> Iterator[tuple[int, list[WrongColour]]]:
+    """Position of each text with contradicted colours, and these in their order; see ``source_contradictions``."""
     reader = ColourReader(vocabulary)
     of_source = {str(owner): rows for owner, rows in source_provided.groupby("entity_id")}
-    found: dict[tuple[int, str], SourceColours] = {}
     for position, row in enumerate(explanations[["entity_id", "text", "language"]].itertuples(index=False)):
         rows, language = of_source.get(str(row.entity_id)), str(row.language or "")
         if rows is None or (rows["text"] == row.text).any():
             continue
-        stated: Mapping[tuple[str, str], set[str]] | None = None
-        for owned in sorted(reader.found(str(row.text or ""), language)):
-            stated = _stated(reader, rows, language) if stated is None else stated
-            colours = stated.get(owned.owner, set())
-            if colours and owned.colour not in colours:
-                found[position, owned.colour] = SourceColours(owned.owner[1], tuple(sorted(colours)))
-    return found
+        if places := reader.places(str(row.text or ""), language):
+            by_source = _stated(reader, rows, language)
+            found = [(owned, tuple(sorted(by_source.get(owned.owner, ()))), span) for owned, span in places]
+            if wrong := [WrongColour(*one) for one in found if one[1] and one[0].colour not in one[1]]:
+                yield position, wrong
 
 
 def _stated(reader: ColourReader, rows: pd.DataFrame, language: str) -> Mapping[tuple[str, str], set[str]]:

@@ -152,3 +152,20 @@ def test_the_data_versions_commit_shows_the_way_of_its_rows() -> None:
     ]
     sound = quality.model_copy(update={"rules": ()})
     assert reprocess_quarantine.summary("shop", sound, Merged(), 0) == "Data from shop: 9 pairs"
+
+
+def test_a_colour_that_the_source_contradicts_is_corrected_and_the_history_shows_it(layout: Layout) -> None:
+    red, green, *_ = rows = list(pairs.iter_rows(layout.staging.explanations))
+    rows[0] = red | {"text": "A disc; its lid is green."}
+    pairs.write_rows(layout.staging.explanations, pairs.EXPLANATIONS, rows, name="explanations")
+    said = {"entity_id": red["entity_id"], "text": "The lid is red.", "language": "en", "row": 1}
+    pairs.write_rows(layout.staging.source_provided, pairs.SOURCE_PROVIDED, [said], name="source_provided")
+    first = reprocess_quarantine.correct_colours.fn(layout)
+    assert texts(layout)[:2] == ["A disc; its lid is red.", green["text"]]
+    assert subjects(layout)[0] == "Colours in 1 texts corrected by the source"
+    assert pd.read_csv(layout.corrected)["why"].tolist() == ["lid: green -> red"]
+    both = reprocess_quarantine.correct_colours.fn(layout, first)
+    assert len(both) == 1
+    commits = len(subjects(layout))
+    assert reprocess_quarantine.correct_colours.fn(layout).empty
+    assert len(subjects(layout)) == commits
