@@ -11,7 +11,8 @@ them; with ``--notes none`` it carries name, code and kind, so that everything a
 
 The batch goes through the committed rules, with every claim of every text exchanged. The generator knows the looks, so
 every claim of a written text is judged exactly (``lib/claim_truth.py`` says how). ``missed_claims`` are wrong claims in
-texts that the gate lets pass.
+texts that the gate lets pass. ``corrected`` has the same figures after colours that the source contradicts were replaced
+by those of the source.
 
 --train trains three small models on the new products, from the written texts, from those that the gate lets pass, and
 from the source's own texts: ``r1_ungated``, ``r1_gated`` and ``r1_source`` are R@1 in percent, picture to explanation.
@@ -49,6 +50,7 @@ from entityclip.model import checkpoint
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.paths import AblationLayout, CheckpointLayout, DataLayout, Layout, claims_beside
 from entityclip.quality.claims.claim_model import fit_claim_model
+from entityclip.quality.claims.correct import corrected_texts
 from entityclip.quality.claims.vocabulary import read_vocabulary
 from entityclip.quality.fit_text_quality import fit_text_quality
 from entityclip.schemas import ExplanationRequest, Split
@@ -164,6 +166,14 @@ class Catalogue(NamedTuple):
             "batch_refused": found.report.refusal,
         }, aside
 
+    def corrected(self, texts: pd.DataFrame, champion: LoadedModel) -> dict[str, Any]:
+        """The same figures with the colours of the source, and the number of texts that this changes."""
+        source = pairs.read_frame(self.products.data.source_provided)
+        found = list(corrected_texts(texts, source, read_vocabulary()))
+        mended = texts.reset_index(drop=True)
+        mended.loc[[one.position for one in found], "text"] = [one.text for one in found]
+        return {"texts": len(found)} | self.figures(mended, champion)[0]
+
     def trainings(self, texts: pd.DataFrame, aside: set[str], config: TrainConfig, seeds: int) -> dict[str, Any]:
         """R@1 of models trained on the new products, by which texts they learned from."""
         wanted = set(self.products.products)
@@ -256,6 +266,8 @@ def main(
         catalogue = Catalogue(_first(place, seen, texts), products, place, texts, notes)
         judge = checkpoint.load(CheckpointLayout(champion)) if champion else champion_of(place, config, catalogue.seen)
         answer, aside = catalogue.figures(found.texts, judge)
+        if notes == "source":
+            answer["corrected"] = catalogue.corrected(found.texts, judge)
         if train:
             answer |= catalogue.trainings(found.texts, aside, config, seeds)
     answer |= found.figures | {"notes": notes, "language": texts, "examples": found.texts["text"].head(shown).tolist()}
