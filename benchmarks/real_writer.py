@@ -11,8 +11,8 @@ them; with ``--notes none`` it carries name, code and kind, so that everything a
 
 The batch goes through the committed rules, with every claim of every text exchanged. The generator knows the looks, so
 every claim of a written text is judged exactly (``lib/claim_truth.py`` says how). ``missed_claims`` are wrong claims in
-texts that the gate lets pass. ``corrected`` has the same figures after colours that the source contradicts were replaced
-by those of the source.
+texts that the gate lets pass. ``corrected`` has the same figures with the colours of the source in place of those that
+the source contradicts.
 
 --train trains three small models on the new products, from the written texts, from those that the gate lets pass, and
 from the source's own texts: ``r1_ungated``, ``r1_gated`` and ``r1_source`` are R@1 in percent, picture to explanation.

@@ -15,8 +15,8 @@ REFUSED, BUSY = 1, 3
 
 PANELS = {
     "Pipeline": "init run up down doctor history rollback approve collect forget monitor feedback deploy notify",
-    "Single stages": "ingest explain audit score gate-report train calibrate evaluate export distil ablate seeds tune "
-    "backbones",
+    "Single stages": "ingest explain audit score gate-report train calibrate evaluate export distil ablate seeds "
+    "learning-curve tune backbones",
     "Review and search": "review annotate search tag read blur value-report",
     "Service": "serve keys release",
 }

@@ -16,7 +16,14 @@ from entityclip.paths.artifacts import (
     attributes_beside,
     claims_beside,
 )
-from entityclip.paths.experiments import AblationLayout, DesignsLayout, GateLayout, StudyLayout, ValueReportLayout
+from entityclip.paths.experiments import (
+    AblationLayout,
+    DesignsLayout,
+    GateLayout,
+    LearningCurveLayout,
+    StudyLayout,
+    ValueReportLayout,
+)
 from entityclip.paths.packages import DeviceLayout, PackageLayout, StoreLayout
 from entityclip.paths.service import FeedbackLayout, ReviewLayout, StateLayout, WatchLayout, device_lock
 from entityclip.paths.workspace import Layout
@@ -35,6 +42,7 @@ __all__ = [
     "GateLayout",
     "IndexLayout",
     "Layout",
+    "LearningCurveLayout",
     "PackageLayout",
     "ReviewLayout",
     "RunLayout",

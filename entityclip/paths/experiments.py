@@ -98,6 +98,36 @@ class AblationLayout:
 
 
 @dataclass(frozen=True)
+class LearningCurveLayout:
+    """Files of a learning curve."""
+
+    root: Path
+
+    @property
+    def curve(self) -> Path:
+        """The result: LearningCurve as JSON."""
+        return self.root / "learning_curve.json"
+
+    @property
+    def plot(self) -> Path:
+        """The result as a picture, SVG."""
+        return self.root / "learning_curve.svg"
+
+    def data(self, share: str) -> DataLayout:
+        """The data with a share of the training pictures."""
+        return DataLayout(self.root / "data" / share)
+
+    def run(self, share: str, *, key: str) -> RunLayout:
+        """One training."""
+        return RunLayout(self.root / "runs" / f"{share}-{key}")
+
+    @property
+    def decoded(self) -> DecodedLayout:
+        """Decoded pictures that all runs share."""
+        return DecodedLayout(self.root / "decoded")
+
+
+@dataclass(frozen=True)
 class GateLayout:
     """Files of a gate report."""
 

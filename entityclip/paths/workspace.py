@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from entityclip.paths.artifacts import CheckpointLayout, DataLayout, DecodedLayout, RunLayout, attributes_beside
-from entityclip.paths.experiments import AblationLayout, ValueReportLayout
+from entityclip.paths.experiments import AblationLayout, LearningCurveLayout, ValueReportLayout
 from entityclip.paths.service import FeedbackLayout, StateLayout, WatchLayout
 
 
@@ -288,6 +288,11 @@ class Layout:
     def seeds(self) -> AblationLayout:
         """Trainings with several seeds, for their deviation."""
         return AblationLayout(self.work / "seeds")
+
+    @property
+    def learning_curve(self) -> LearningCurveLayout:
+        """Trainings on parts of the training pictures."""
+        return LearningCurveLayout(self.work / "learning-curve")
 
     @property
     def value_report(self) -> ValueReportLayout:

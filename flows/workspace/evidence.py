@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from entityclip.data.pairs import read_frame
 from entityclip.errors import EntityClipError, WorkspaceError
+from entityclip.experiments.learning_curve import LearningCurve
 from entityclip.explanations import Ledger
 from entityclip.paths import Layout
 from entityclip.quality.review import read_reviews
@@ -55,6 +56,7 @@ def gather(layout: Layout, release: Release, committed: CommittedCriteria) -> Re
         quality=_committed(layout, layout.report("quality"), release.commit),
         serving_check=_committed(layout, layout.serving_check(release.version), "HEAD"),
         ledger=_ledger(layout, release),
+        learning_curve=_learning_curve(layout, evaluation),
         reviews=_reviews(layout),
         metrics=_metrics(layout),
     )
@@ -98,6 +100,15 @@ def _ledger(layout: Layout, release: Release) -> SourceFile | None:
         if cost.release == release.version:
             content["release"] = cost.model_dump()
     return SourceFile(name=_name(layout, layout.ledger), content=content)
+
+
+def _learning_curve(layout: Layout, evaluation: SourceFile) -> SourceFile | None:
+    """The curve that was measured with the settings of this release; None where there is none."""
+    path = layout.learning_curve.curve
+    curve = LearningCurve.read(path)
+    if curve is None or curve.model != evaluation.content["model_fingerprint"]:
+        return None
+    return SourceFile(name=_name(layout, path), content=curve.model_dump(mode="json"))
 
 
 def _reviews(layout: Layout) -> SourceFile | None:

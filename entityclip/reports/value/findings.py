@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from entityclip.errors import DataError
 from entityclip.reports.value.criteria import TARGETS, Criteria
 from entityclip.reports.value.figures import Figures, FigureUnit
-from entityclip.reports.value.readings import ReleaseEvidence, read_assumptions, read_costs, read_evaluation
+from entityclip.reports.value.readings import (
+    ReleaseEvidence,
+    read_assumptions,
+    read_costs,
+    read_evaluation,
+    read_learning_curve,
+)
 from entityclip.reports.value.savings import (
     Month,
     Sensitivity,
@@ -52,6 +58,8 @@ def find(criteria: Criteria, evidence: ReleaseEvidence) -> Findings:
     figures = Figures()
     read_assumptions(figures, criteria, evidence.criteria)
     read_evaluation(figures, evidence.evaluation)
+    if evidence.learning_curve is not None:
+        read_learning_curve(figures, evidence.learning_curve)
     seconds = read_costs(figures, evidence)
     _today(figures, criteria)
     _running(figures, criteria, seconds)

@@ -125,7 +125,8 @@ class PageNumbers:
         if unit == "money":
             value = float(f"{value:.3g}")  # more digits would promise more than the assumptions hold
         short = abs(value) >= 100 or (float(value).is_integer() and unit not in ("percent", "points", "months"))
-        return (f"{value:,.0f}" if short else f"{value:,.1f}").replace("-", "−")
+        decimals = 0 if short else 2 if unit == "points" and abs(value) < 1 else 1
+        return f"{value:,.{decimals}f}".replace("-", "−")
 
     def _assumed(self, value: float | None) -> str:
         """An assumption, as it stands in the file."""

@@ -50,6 +50,8 @@ class ReleaseEvidence:
     """``total(tokens_in)``, ``total(tokens_out)``, ``total(money)`` of the table of answers, and ``release``: what the
     release cost, as ``ReleaseCost``.
     """
+    learning_curve: SourceFile | None = None
+    """What ``entityclip learning-curve`` measured with the settings of this release."""
     reviews: SourceFile | None = None
     """``total(minutes)`` of reviewers."""
     metrics: SourceFile | None = None
@@ -132,6 +134,16 @@ def _more_pictures(figures: Figures, report: EvalReport, source: SourceFile) -> 
         for name, unit in MORE_PICTURES.items():
             place = pointer("improvements", "one_more_picture", best, name)
             figures.read(f"more_pictures.{name}", source, place, unit=unit)
+
+
+def read_learning_curve(figures: Figures, source: SourceFile) -> None:
+    """What the last two parts of the training pictures give, and what a hundred more would."""
+    last = len(source.content["points"]) - 1
+    for name, part in (("before", last - 1), ("after", last)):
+        figures.read(f"learning.{name}", source, pointer("points", part), unit="percent")
+        figures.read(f"learning.pictures_{name}", source, pointer("points", part, "pictures"), unit="count")
+    figures.read("learning.gain", source, pointer("gain"), unit="points")
+    figures.read("learning.per_hundred", source, pointer("per_hundred"), unit="points")
 
 
 def _open_set(figures: Figures, places: dict[str, int], target: float, source: SourceFile) -> None:

@@ -227,7 +227,13 @@ def not_known(findings: Findings, show: PageNumbers) -> Sequence[Markup]:
         sentences.append(said("unknown_run"))
     if not show.has("latency"):
         sentences.append(said("unknown_latency"))
-    return [*sentences, _more_pictures(show)]
+    sentences.append(_more_pictures(show))
+    if show.has("learning.gain"):
+        names = ("before", "after", "pictures_before", "pictures_after", "gain", "per_hundred")
+        values = {name: show(f"learning.{name}") for name in names}
+        ranges = {f"{name}_range": show.interval(f"learning.{name}") for name in ("gain", "per_hundred")}
+        sentences.append(said("learning_curve", **values, **ranges))
+    return sentences
 
 
 def _more_pictures(show: PageNumbers) -> Markup:

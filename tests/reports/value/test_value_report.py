@@ -188,6 +188,24 @@ def test_what_one_more_picture_brings_is_shown_where_it_was_measured(write: Writ
     assert (by_name(report)["more_pictures.most"].value, report.untraced) == (None, ())
 
 
+def test_a_learning_curve_says_what_a_hundred_more_pictures_add(write: Write, tmp_path: Path) -> None:
+    curve = {
+        "points": [
+            {"pictures": pictures, "value": value, "low": value - 3, "high": value + 3}
+            for pictures, value in ((500, 60.0), (1000, 70.0), (2000, 75.0))
+        ],
+        "gain": {"value": 5.0, "low": 1.0, "high": 9.0},
+        "per_hundred": {"value": 0.35, "low": 0.07, "high": 0.63},
+    }
+    report = write(learning_curve=SourceFile(name="learning_curve.json", content=curve))
+    words = words_of(tmp_path, "en")
+    assert "with 1,000 training pictures R@1 is 70.0 %, with 2,000 it is 75.0 %; the difference is 5.0 points" in words
+    assert "100 more pictures add 0.35 points [0.07, 0.63]" in words
+    assert report.untraced == ()
+    write(language="ja", learning_curve=SourceFile(name="learning_curve.json", content=curve))
+    assert "100 枚の追加で 0.35 ポイント" in words_of(tmp_path, "ja")
+
+
 STAGES = [
     {"name": "Cloud <1>", "months": 2, "pictures_per_month": 500, "cost_once": 100, "running_cost_per_month": 40},
     {"name": "自社設備", "months": 12, "pictures_per_month": 1000, "cost_once": 3000, "running_cost_per_month": 50},
