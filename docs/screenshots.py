@@ -111,9 +111,9 @@ def take_review(page: Page, url: str, key: str, *, name: str) -> None:
     save(page, f"releases-{name}", folder="review")
     page.goto(f"{url}/ui/review")
     while not page.is_visible("[data-key=b]"):
-        with page.expect_navigation():
+        with page.expect_response("**/ui/review?done=skip-1"):
             page.keyboard.press("s")
-    page.goto(f"{url}/ui/review")
+        page.goto(f"{url}/ui/review")
     save(page, f"item-{name}", folder="review")
     page.keyboard.press("b")
     page.wait_for_selector(".cases")
