@@ -3,9 +3,11 @@
     python docs/screenshots.py service http://127.0.0.1:3000 --key ec_... --words apple --words リンゴ \\
         --photograph photo.jpg
     python docs/screenshots.py review http://127.0.0.1:3100 --key ec_...
+    python docs/screenshots.py value http://127.0.0.1:3100 --key ec_...
 
 The service needs a state folder and a key with the scopes query, feedback and entities; the review pages need a
-workspace with quarantined texts and a key with the scopes query, review and release. Chromium is Debian's.
+workspace with quarantined texts and a key with the scopes query, review and release; the value pages need value reports
+in both languages and the same key. Chromium is Debian's.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from playwright.sync_api import Page, sync_playwright
 
 PICTURES = Path(__file__).parent / "pictures"
 LOCALES = {"en": "en-US", "ja": "ja-JP"}
-MOST_BYTES = 150_000
+MOST_BYTES = 180_000
 
 
 app = typer.Typer()
@@ -51,6 +53,23 @@ def review(
     """Write one picture for each review page, language and scheme to docs/pictures/review/. Decides nothing."""
     for page, _, name in tabs(LOCALES):
         take_review(page, url, key, name=name)
+
+
+@app.command("value")
+def value(
+    url: Annotated[str, typer.Argument(help="Address of the running review pages.")],
+    key: Annotated[str, typer.Option(help="API key.")],
+    assumed: Annotated[str, typer.Option(help="Assumptions that are tried.")] = "workload.pictures_per_month=1500",
+) -> None:
+    """Write the value report and other assumptions to docs/pictures/value/, one picture for each language."""
+    for page, language, name in tabs(LOCALES):
+        if name.endswith("light"):
+            sign_in(page, url, key)
+            page.goto(f"{url}/ui/releases/value?{assumed}")
+            save(page, f"assumptions-{language}", folder="value", part="main")
+            page.set_viewport_size({"width": 906, "height": 860})
+            page.goto(f"{url}/ui/releases/report")
+            save(page, f"value-{language}", folder="value", part="article.manager")
 
 
 def tabs(languages: Iterable[str]) -> Iterator[tuple[Page, str, str]]:
@@ -101,9 +120,7 @@ def take(page: Page, url: str, key: str, *, words: str, photograph: Path, name: 
 
 def take_review(page: Page, url: str, key: str, *, name: str) -> None:
     """All review pages in one language and scheme; while a release waits for an answer, this question alone."""
-    page.goto(f"{url}/ui/")
-    page.fill("#key", key)
-    page.press("#key", "Enter")
+    sign_in(page, url, key)
     page.goto(f"{url}/ui/releases")
     if page.is_visible("[name=answer]"):
         save(page, f"question-{name}", folder="review")
@@ -125,15 +142,23 @@ def take_review(page: Page, url: str, key: str, *, name: str) -> None:
     save(page, f"phone-{name}", folder="review")
 
 
-def save(page: Page, name: str, *, folder: str = "pages") -> None:
-    """What is visible of the page, as WebP of at most ``MOST_BYTES``."""
+def sign_in(page: Page, url: str, key: str) -> None:
+    """Open the pages with a key."""
+    page.goto(f"{url}/ui/")
+    page.fill("#key", key)
+    with page.expect_navigation():
+        page.press("#key", "Enter")
+
+
+def save(page: Page, name: str, *, folder: str = "pages", part: str = "") -> None:
+    """What is visible of the page, or ``part`` of it as a whole, as WebP of at most ``MOST_BYTES``."""
     page.evaluate("document.activeElement.blur()")
     page.mouse.move(0, 0)
     page.wait_for_load_state("networkidle")
     page.wait_for_function("[...document.images].every(one => one.complete || one.getBoundingClientRect().top > 860)")
-    image = Image.open(io.BytesIO(page.screenshot()))
+    image = Image.open(io.BytesIO(page.locator(part).screenshot() if part else page.screenshot()))
     (PICTURES / folder).mkdir(parents=True, exist_ok=True)
-    image.save(path := PICTURES / folder / f"{name}.webp", quality=82, method=6)
+    image.save(path := PICTURES / folder / f"{name}.webp", quality=70 if part else 82, method=6)
     assert path.stat().st_size <= MOST_BYTES, f"{path}: {path.stat().st_size} bytes, at most {MOST_BYTES}"
 
 

@@ -28,6 +28,8 @@ from flows.workspace.evidence import gather, reported_release
 
 AT_TARGET = ("net", "hours_saved", "mismatches_saved", "by_hand")
 """Figures at the target precision of the criteria."""
+CHANGEABLE = tuple(name for name in ASSUMED if name not in ("today.right_at_first_try", "today.right_in_the_end"))
+"""Assumptions that a sum depends on."""
 OVERALL = ("payback", "running_cost", "break_even", "stages_payback")
 
 
@@ -40,13 +42,14 @@ class Assumption(NamedTuple):
     text: str
     """As the visitor typed it, else the committed value."""
     committed: Markup
+    changed: bool
 
     @classmethod
     def of(cls, name: str, committed: PageNumbers, typed: str | None) -> Assumption:
         """The field of one assumption."""
         value = f"{committed.findings.figures.value(name):.12g}"
         text = value if typed is None else typed[:40]
-        return cls(name, committed.label(name), committed.unit(name), text, committed.value(name))
+        return cls(name, committed.label(name), committed.unit(name), text, committed.value(name), text != value)
 
 
 class ComparedFigure(NamedTuple):
@@ -103,7 +106,7 @@ def _page(request: Request) -> Response:
         committed = what_if(evidence, {})
     except EntityClipError as error:
         return render(request, "error.html.j2", status=409, what="no_value", reason=str(error))
-    typed = {name: request.query_params[name] for name in ASSUMED if name in request.query_params}
+    typed = {name: request.query_params[name] for name in CHANGEABLE if name in request.query_params}
     changed, problem = committed, ""
     try:
         changed = what_if(evidence, _numbers(typed))
@@ -112,15 +115,16 @@ def _page(request: Request) -> Response:
     language = language_of(request)
     before, after = (PageNumbers(findings, language) for findings in (committed, changed))
     target = committed.criteria.decision.target_precision
-    names = [f"{name}_at_{target}" for name in AT_TARGET] + [name for name in OVERALL if before.has(name)]
+    labels = {f"{name}_at_{target}": before.label(f"{name}_at_{target}") for name in AT_TARGET}
+    labels |= {name: say(language, f"figure.{name}") for name in OVERALL if before.has(name)}
     return render(
         request,
         "value_page.html.j2",
         status=422 if problem else 200,
         release=version,
         problem=problem,
-        fields=[Assumption.of(name, before, typed.get(name)) for name in ASSUMED],
-        rows=[ComparedFigure.of(name, before.label(name), before, after) for name in names],
+        fields=[Assumption.of(name, before, typed.get(name)) for name in CHANGEABLE],
+        rows=[ComparedFigure.of(name, label, before, after) for name, label in labels.items()],
         points=[ComparedFigure.of(f"net_at_{one}", before.target(one), before, after) for one in committed.targets],
         verdicts=[say(language, judge(findings).verdict) for findings in (committed, changed)],
         chosen=before.target(target),
