@@ -7,6 +7,7 @@ Imports that load torch are inside functions, so that the temporary server start
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -84,6 +85,7 @@ def retrain(  # noqa: PLR0913 (the parameters of a deployment are flat)
 
 def _stages(layout: Layout, chosen: Callable[[], tuple[WorkspaceSource, Preset]], *, processes: int) -> Any:
     """All stages under the workspace's lock."""
+    from entityclip.retrieval.index.kept_vectors import drop_unused
     from flows.feedback import ingest_what_returned
     from flows.platform.telemetry import observed
     from flows.steps.cost_meter import metered
@@ -94,6 +96,7 @@ def _stages(layout: Layout, chosen: Callable[[], tuple[WorkspaceSource, Preset]]
     from flows.workspace.locks import workspace_lock
     from flows.workspace.triggers import due, resolve
 
+    began = time.time()
     try:
         with workspace_lock(layout), observed(layout, "retrain") as run, metered(layout, run) as meter:
             origin, settings = chosen()  # again, under the lock: another first run may have ended in between
@@ -108,6 +111,7 @@ def _stages(layout: Layout, chosen: Callable[[], tuple[WorkspaceSource, Preset]]
             resolve(layout, causes)
             meter.count(trained, released, gpus=processes if settings.train.device == "cuda" else 0)
             done = show(layout, prepared, trained, released, meter.read())
+            drop_unused(layout.picture_vectors, since=began)
             run.figures |= {("stage_seconds", stage.name): stage.seconds for stage in done.stages}
             return done
     except Busy as busy:

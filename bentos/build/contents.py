@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,7 @@ def lay_out(
     card: PackageCard,
     *,
     map_shards: MapShards = map,
+    vectors: Path | None = None,
 ) -> None:
     """Write the service's files into ``package``: weights, card, indexes, small photographs, reports, manifest.
 
@@ -65,7 +67,7 @@ def lay_out(
     from entityclip.retrieval.picture_labels import label_texts
 
     pairs.require_complete(data)
-    model = checkpoint.load(source.model)
+    model = replace(checkpoint.load(source.model), vectors=vectors)
     copy_checkpoint(source.model, package.checkpoint)
     settings = read_config(source.config)
     wanted = settings.service

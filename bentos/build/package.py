@@ -60,6 +60,7 @@ def build(
     data: DataLayout,
     store: Path,
     map_shards: MapShards = map,
+    vectors: Path | None = None,
 ) -> BentoRecord:
     """Build ``entityclip-service:VERSION``, or return the existing Bento if it is complete and up to date.
 
@@ -71,6 +72,7 @@ def build(
         data: The release's version of the data, verified by the caller; the indexes are built from it.
         store: BENTOML_HOME.
         map_shards: Maps the embedding over the picture shards; see ``PictureIndex.build``.
+        vectors: Folder in which the vectors of pictures are kept; see ``LoadedModel.vectors``.
 
     Raises:
         PackagingError: The folder holds another release or one that was never promoted, the store holds another
@@ -83,7 +85,7 @@ def build(
         return built
     card = PackageCard(release=release, suite_hash=suite_hash, licences=licences_of(data))
     with _build_lock(layout):
-        return _build(layout, source, card, data=data, map_shards=map_shards)
+        return _build(layout, source, card, data=data, map_shards=map_shards, vectors=vectors)
 
 
 def _build(
@@ -93,6 +95,7 @@ def _build(
     *,
     data: DataLayout,
     map_shards: MapShards,
+    vectors: Path | None,
 ) -> BentoRecord:
     """Build, unless the previous holder of the lock has already done so."""
     release = card.release
@@ -102,7 +105,7 @@ def _build(
     shutil.rmtree(building, ignore_errors=True)
     try:
         copy_sources(layout.sources(release.version))
-        lay_out(layout.package(release.version), source, data, card, map_shards=map_shards)
+        lay_out(layout.package(release.version), source, data, card, map_shards=map_shards, vectors=vectors)
         _put(layout, release)
         return _complete(layout, release, data)
     finally:

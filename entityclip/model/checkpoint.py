@@ -35,6 +35,8 @@ class LoadedModel:
     device: str
     place: CheckpointLayout | None = field(default=None, kw_only=True)
     """Where it was loaded from; only a model that came from a checkpoint can be sent to another process."""
+    vectors: Path | None = field(default=None, kw_only=True)
+    """Folder in which an index keeps the vectors of pictures; None: they are computed each time. Not sent along."""
 
     def __reduce__(self) -> tuple[Any, tuple[CheckpointLayout, str, CheckpointCard]]:
         if type(self) is not LoadedModel or self.place is None:

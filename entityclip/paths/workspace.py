@@ -285,6 +285,11 @@ class Layout:
         return self.work / "labels.sqlite"
 
     @property
+    def picture_vectors(self) -> Path:
+        """Vectors of pictures, by the models of the last run."""
+        return self.work / "picture_vectors"
+
+    @property
     def seeds(self) -> AblationLayout:
         """Trainings with several seeds, for their deviation."""
         return AblationLayout(self.work / "seeds")

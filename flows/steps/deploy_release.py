@@ -37,6 +37,7 @@ def packaged(layout: Layout, release: Release) -> BentoRecord:
             data=copy.data,
             store=layout.bento_home,
             map_shards=map_shards,
+            vectors=layout.picture_vectors,
         )
 
 

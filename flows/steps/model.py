@@ -93,7 +93,7 @@ def calibrate_model(layout: Layout, run: RunLayout) -> CheckpointCard:
     from entityclip.model import checkpoint
     from entityclip.retrieval.rerank import calibrate_rerank
 
-    model = checkpoint.load(run.checkpoint)
+    model = replace(checkpoint.load(run.checkpoint), vectors=layout.picture_vectors)
     card = calibrate(model, layout.data)
     weight = calibrate_rerank(replace(model, card=card), layout.data)
     card = card.model_copy(update={"rerank": weight})
@@ -116,7 +116,7 @@ def evaluate_model(layout: Layout, run: RunLayout) -> EvalReport:
     from entityclip.evaluation.evaluate import evaluate
     from entityclip.model import checkpoint
 
-    model = checkpoint.load(run.checkpoint)
+    model = replace(checkpoint.load(run.checkpoint), vectors=layout.picture_vectors)
     report, queries = evaluate(model, layout.data, split=evaluation_split(layout.data), improvements=True)
     with atomic_path(run.queries) as temporary:
         queries.to_parquet(temporary, index=False)

@@ -7,6 +7,8 @@ smoke test and its budgets. Both are kept in Git. To roll back by hand:
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -118,7 +120,7 @@ def champion_figures(layout: Layout, version: str, challenger: EvalReport) -> tu
     from entityclip.evaluation.evaluate import evaluate
     from entityclip.model import checkpoint  # loads torch: imported only when needed
 
-    model = checkpoint.load(fetch_release(layout, version).model)
+    model = replace(checkpoint.load(fetch_release(layout, version).model), vectors=layout.picture_vectors)
     return evaluate(model, layout.data, split=challenger.split)
 
 

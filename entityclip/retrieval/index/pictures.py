@@ -18,6 +18,7 @@ from entityclip.model.checkpoint import LoadedModel
 from entityclip.paths import DataLayout, IndexLayout
 from entityclip.retrieval.index.approximate import EXACT_ROWS, Approximate, IndexMeasurement
 from entityclip.retrieval.index.embedding import CHUNK, decoded, finite
+from entityclip.retrieval.index.kept_vectors import kept_vectors
 from entityclip.retrieval.vectors import load_index, save_index
 from entityclip.schemas import Split
 
@@ -128,14 +129,18 @@ class PictureIndex:
 
 def _embedded(model: LoadedModel, upto: str, progress: bool, shard: Path) -> tuple[list[dict[str, Any]], np.ndarray]:
     """The pictures of one shard whose id is not after ``upto``: their rows, and (N, D) their vectors."""
-    chosen = sum(row["pair_id"] <= upto for row in pairs.iter_shard(shard, columns=["pair_id"]))
+    stored = pairs.iter_shard(shard, columns=[*_PICTURE_COLUMNS, "image.path"])
+    rows = [row | {"path": row.pop("image")["path"]} for row in stored if row["pair_id"] <= upto]
+    ids = [row["pair_id"] for row in rows]
+    return rows, kept_vectors(model, ids, lambda: _vectors(model, shard, upto, len(ids), progress))
+
+
+def _vectors(model: LoadedModel, shard: Path, upto: str, count: int, progress: bool) -> np.ndarray:
     stored = pairs.iter_shard(shard, columns=[*_PICTURE_COLUMNS, "image"])
     todo = (row for row in stored if row["pair_id"] <= upto)
-    chunks = iter(tqdm(todo, total=chosen, desc=f"embedding {shard.stem}", unit="", disable=not progress))
-    rows: list[dict[str, Any]] = []
+    chunks = iter(tqdm(todo, total=count, desc=f"embedding {shard.stem}", unit="", disable=not progress))
     vectors = [np.zeros((0, model.dim), dtype=np.float32)]
     while chunk := list(islice(chunks, CHUNK)):
         images = [row.pop("image") for row in chunk]
-        rows += [row | {"path": image["path"]} for row, image in zip(chunk, images, strict=True)]
         vectors.append(model.embed_images(decoded(chunk, images)))
-    return rows, np.concatenate(vectors)
+    return np.concatenate(vectors)
