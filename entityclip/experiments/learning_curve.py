@@ -22,7 +22,7 @@ MORE = 100
 """Pictures whose gain is estimated."""
 
 
-class CurvePoint(Record):
+class TrainedPart(Record):
     """A training on a part of the training pictures."""
 
     share: float = Field(description="Of the training pictures, 0 to 1.")
@@ -52,7 +52,7 @@ class LearningCurve(Record):
     data_hash: str
     metric: str
     index: str
-    points: tuple[CurvePoint, ...] = Field(description="The smallest part first.")
+    points: tuple[TrainedPart, ...] = Field(description="The smallest part first.")
     gain: MeasuredDifference = Field(description="Points from the last part but one to the last, on the same queries.")
     per_hundred: MeasuredDifference = Field(
         description="Points that 100 more pictures add to the last part, if each doubling adds as much as measured."
@@ -128,7 +128,7 @@ def learning_curve(
             == (policy.metric, policy.index, "image_to_text", "all")
         )
         points.append(
-            CurvePoint(
+            TrainedPart(
                 share=share,
                 pictures=count,
                 value=metric.value,
