@@ -297,4 +297,5 @@ def test_a_refused_batch_fails_the_run_with_the_reason_and_changes_nothing(tmp_p
 def test_a_source_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
     done = retrain(tmp_path / "workspace", "--source", "grocery", "--source-path", str(tmp_path / "nowhere"))
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("SourceError: ")
+    # On a busy machine, the server of the run can still log that it was cancelled.
+    assert sum(line.startswith("SourceError: ") for line in done.stderr.splitlines()) == 1
