@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +31,8 @@ AT_TARGET = ("net", "hours_saved", "mismatches_saved", "by_hand")
 """Figures at the target precision of the criteria."""
 CHANGEABLE = tuple(name for name in ASSUMED if name not in ("today.right_at_first_try", "today.right_in_the_end"))
 """Assumptions that a sum depends on."""
+_THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+(\.\d+)?")
+"""A number with commas between thousands; in 1,5 the comma is a decimal one, and refused rather than dropped."""
 OVERALL = ("payback", "running_cost", "break_even", "stages_payback")
 
 
@@ -139,8 +142,9 @@ def _numbers(typed: Mapping[str, str]) -> dict[str, float]:
     """
     found = {}
     for name, text in typed.items():
+        plain = unicodedata.normalize("NFKC", text).strip()
         try:
-            found[name] = float(unicodedata.normalize("NFKC", text).replace(",", ""))
+            found[name] = float(plain.replace(",", "") if _THOUSANDS.fullmatch(plain) else plain)
         except ValueError:
-            raise ConfigError(f"{name}: {text[:40]!r} is no number") from None
+            raise ConfigError(f"{name}: {text[:40]!r} is no number; expected one like 1500 or 0.5") from None
     return found
