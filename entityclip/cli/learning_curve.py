@@ -68,7 +68,15 @@ def learning_curve(
         split=pairs.evaluation_split(data),
         progress=on_terminal(),
     )
-    curve = curve_of(trained, shares=parts, pictures=pictures, policy=policy, model=card.fingerprint, data_hash=hashed)
+    curve = curve_of(
+        trained,
+        shares=parts,
+        pictures=pictures,
+        policy=policy,
+        model=card.fingerprint,
+        data_hash=hashed,
+        epochs=epochs,
+    )
     atomic_write(to.plot, plot(curve))
     curve.write(to.curve)
     rows = [point.model_dump(include={"pictures", "value", "low", "high", "seconds"}) for point in curve.points]

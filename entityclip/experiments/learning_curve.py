@@ -50,6 +50,7 @@ class LearningCurve(Record):
 
     model: str = Field(description="Fingerprint of the champion whose settings were trained.")
     data_hash: str
+    epochs: int | None = Field(description="In place of the champion's; None: the curve is that of its settings.")
     metric: str
     index: str
     points: tuple[TrainedPart, ...] = Field(description="The smallest part first.")
@@ -108,6 +109,7 @@ def learning_curve(
     policy: PromotionPolicy,
     model: str,
     data_hash: str,
+    epochs: int | None = None,
 ) -> LearningCurve:
     """The curve of at least two trainings, the smallest part first.
 
@@ -118,6 +120,7 @@ def learning_curve(
         policy: Names index and metric, and has the deviation between seeds.
         model: Fingerprint of the champion.
         data_hash: Hash of its data.
+        epochs: Of the trainings, where they are not the champion's.
     """
     points = []
     for one, share, count in zip(trained, shares, pictures, strict=True):
@@ -145,6 +148,7 @@ def learning_curve(
     return LearningCurve(
         model=model,
         data_hash=data_hash,
+        epochs=epochs,
         metric=policy.metric,
         index=policy.index,
         points=tuple(points),

@@ -106,7 +106,7 @@ def _learning_curve(layout: Layout, evaluation: SourceFile) -> SourceFile | None
     """The curve that was measured with the settings of this release; None where there is none."""
     path = layout.learning_curve.curve
     curve = LearningCurve.read(path)
-    if curve is None or curve.model != evaluation.content["model_fingerprint"]:
+    if curve is None or curve.epochs is not None or curve.model != evaluation.content["model_fingerprint"]:
         return None
     return SourceFile(name=_name(layout, path), content=curve.model_dump(mode="json"))
 
