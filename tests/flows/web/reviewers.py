@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
 from tiny import COLOURS, tiny_data
 from visitors import HOSTILE_TEXTS
@@ -138,3 +142,20 @@ def person(layout: Layout) -> PersonMaker:
         return Person(apps[opinions], known[name])
 
     return signed_in
+
+
+@contextmanager
+def serving(layout: Layout) -> Iterator[str]:
+    """The server in a thread of this process, at a free port."""
+    config = uvicorn.Config(application(layout, layout.service), port=0, log_level="warning")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:  # or a failed test would wait for the thread for ever
+        server.should_exit = True
+        thread.join()

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import pytest
-import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext
-from reviewers import make_key, quarantined_workspace
+from reviewers import make_key, quarantined_workspace, serving
 from visitors import Visitor, new_tab, require_harmless, require_quiet
 
 from entityclip.paths import Layout
 from entityclip.quality.review import Review, read_reviews
 from flows import approve
-from flows.web.server import application
 from flows.workspace.registry import champion
 
 pytestmark = pytest.mark.slow
@@ -36,21 +31,6 @@ def people(hostile: Layout) -> dict[str, str]:
     """Name -> key."""
     names = ("Ana", "Dora", "花子", "axe light", "axe dark", "Emil", "Fay", "Gus")
     return {name: make_key(hostile, name) for name in names}
-
-
-@contextmanager
-def serving(layout: Layout) -> Iterator[str]:
-    """The server in a thread of this process, at a free port."""
-    config = uvicorn.Config(application(layout, layout.service), port=0, log_level="warning")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -240,6 +220,7 @@ def test_a_release_is_approved_once_in_the_browser(
         ana.sign_in(key)
         ana.goto("/ui/releases")
         assert "Put v1.1.0 into service?" in ana.page.inner_text("main")
+        assert Axe().run(ana.page).response["violations"] == []
         ana.page.fill("[name=comment]", "R@1 as expected")
         with ana.page.expect_navigation():
             ana.page.click("button[value=approve]")

@@ -7,8 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from reviewers import Person, make_key
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext
+from reviewers import Person, make_key, serving
 from value_evaluation import evaluation
+from visitors import new_tab, require_quiet
 
 from bentos.middleware import keys
 from entityclip.paths import CheckpointLayout, DataLayout, Layout
@@ -80,6 +83,7 @@ def test_an_impossible_assumption_is_named_and_stays_in_its_field(valued: Layout
     person = releaser(valued)
     for field, typed, reason in (
         ("money.cost_per_hour", "<b>much", "money.cost_per_hour: &#39;&lt;b&gt;much&#39; is no number"),
+        ("money.cost_per_hour", "1,5", "&#39;1,5&#39; is no number; expected one like 1500 or 0.5"),
         ("money.cost_per_hour", "-1", "money.cost_per_hour: "),
         ("money.cost_per_hour", "inf", "money.cost_per_hour: "),
         ("today.wrong_in_the_end", "99", "right_in_the_end and wrong_in_the_end are more than 100 percent together"),
@@ -105,3 +109,27 @@ def test_without_criteria_it_says_so(undecided: Layout) -> None:
     answer = person.client.get(PAGE)
     assert answer.status_code == 409
     assert "no criteria.yaml is committed" in answer.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("scheme", "width", "locale"), [("light", 1280, "en-US"), ("dark", 390, "ja-JP")])
+def test_the_page_passes_axe_fits_a_phone_and_computes_in_a_browser(
+    valued: Layout, chromium: Browser, scheme: str, width: int, locale: str
+) -> None:
+    key = make_key(valued, "Ana")
+    with serving(valued) as url:
+        view = {"width": width, "height": 800}
+        contexts: list[BrowserContext] = []
+        visitor = new_tab(chromium, url, contexts, locale=locale, color_scheme=scheme, viewport=view)
+        visitor.sign_in(key)
+        visitor.goto(PAGE)
+        page = visitor.page
+        assert not page.locator("td b").count()
+        page.fill("[name='workload.pictures_per_month']", "8,000")
+        with page.expect_navigation():
+            page.keyboard.press("Enter")
+        assert page.locator("td b").count() > 4
+        assert Axe().run(page).response["violations"] == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        require_quiet(visitor)
+        contexts[0].close()
