@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from entityclip.errors import ConfigError, faults
 from entityclip.explanations.config import RENAMED as RENAMED_EXPLAIN
-from entityclip.explanations.config import SourceConfig, WriterConfig
+from entityclip.explanations.config import SecondReaderConfig, SourceConfig, WriterConfig
 from entityclip.model.backbones.config import BackboneConfig
 from entityclip.monitoring.drift import DriftPolicy
 from entityclip.monitoring.feedback import FeedbackPolicy
@@ -89,6 +89,10 @@ class GatePolicy(Record):
         default=True,
         description="Where a writer gives a part another colour than the texts of the source do, put in that of the "
         "source.",
+    )
+    second_reader: SecondReaderConfig | None = Field(
+        default=None,
+        description="A vision-language model on a server that checks claims too: base_url, model, and docs/quality.md.",
     )
 
 

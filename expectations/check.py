@@ -13,8 +13,10 @@ import pandas as pd
 from entityclip.data import pairs
 from entityclip.data.rights import read_rights
 from entityclip.data.split_groups import read_near_duplicates
+from entityclip.errors import WriterError
 from entityclip.paths import DataLayout, claims_beside
 from entityclip.quality import score_pairs
+from entityclip.quality.claims.agreement import reader_agreement
 from entityclip.quality.claims.claim_table import claim_counts, write_claims
 from entityclip.quality.review import Waiver
 from entityclip.schemas import QualityReport
@@ -74,6 +76,7 @@ def check(
         progress: Show a progress bar on standard error.
 
     Raises:
+        WriterError: A second reader is set, and its server gave no answer.
         DataError: Staging is missing or half-written.
         ConfigError: A suite cannot be read.
     """
@@ -108,8 +111,11 @@ def check(
     if not refusals:
         rows = {"bad_pairs": bad_pairs, "bad_texts": bad_texts}
         quarantine_rows(staging, accepted, **rows, waived=_used(of_pairs, waived), progress=progress)
-    page = write_validation_page((of_pairs, of_texts), staging=staging, context_root=context_root)
-    return _report(of_pairs, of_texts, quarantine=quarantine, suites=suite_hash(context_root), page=page)
+    agreement = reader_agreement(of_texts.claims, scorers.reviewed)
+    both = (of_pairs, of_texts)
+    page = write_validation_page(both, agreement=agreement, staging=staging, context_root=context_root)
+    report = _report(of_pairs, of_texts, quarantine=quarantine, suites=suite_hash(context_root), page=page)
+    return report.model_copy(update={"agreement": agreement})
 
 
 def _rows_waived(ids: Iterable[str], waived: Mapping[str, Waiver]) -> set[tuple[int, str]]:
@@ -176,6 +182,8 @@ def _validated(
     """
     try:
         scored = score(table)
+    except WriterError:
+        raise  # of a second reader: the answers so far are kept, and the next run sends the other requests
     except Exception as error:
         log.exception("%s: the scores could not be computed", suite)
         failed = failed_check("scores", error, suite=suite)

@@ -13,6 +13,7 @@ from entityclip.data import pairs
 from entityclip.explanations.rules import DomainRules, broken_rules
 from entityclip.paths import DataLayout
 from entityclip.quality import score_explanations
+from entityclip.quality.claims.agreement import NOT_REVIEWED, ReviewedClaims
 from entityclip.quality.claims.claim_table import contradictions, unusual_claims
 from entityclip.quality.printed_claims import not_on_label, printed_on
 from entityclip.quality.text_quality_model import TextQualityModel
@@ -21,6 +22,7 @@ from expectations.suites import Need
 if TYPE_CHECKING:
     from entityclip.model.checkpoint import LoadedModel
     from entityclip.quality.claims.claim_model import ClaimModel
+    from entityclip.quality.claims.second_reader import SecondReader
     from entityclip.quality.frozen_image_tower import FrozenImageTower
     from entityclip.quality.model_scores import EntityPictures
 
@@ -66,6 +68,10 @@ class GateScorers(NamedTuple):
     """Reason why there are none."""
     max_exchanged_texts: int = 20_000
     """Texts with an exchanged claim that are embedded at most."""
+    second_reader: SecondReader | None = None
+    """Reads claims beside the champion, or alone where there is none."""
+    reviewed: ReviewedClaims = NOT_REVIEWED
+    """What people decided about texts, for their agreement with the readers."""
 
     def score(self, written: pd.DataFrame, staging: DataLayout) -> Scored:
         """All scores that the scorers can compute; ``low_text_quality`` holds the value of a text below the limit.
@@ -91,13 +97,11 @@ class GateScorers(NamedTuple):
         scored = score_with_model(self.champion, scored, staging, seen=pictures)
         missing: dict[Need, str] = {}
         claims = self._claims(scored, entities, pictures, source_provided)
+        claims = self._read_again(claims, scored, staging, why=self.no_claims)
         if claims is None:
             missing["claims"] = self.no_claims
         else:
-            scored = scored.assign(
-                contradicted_claim=contradictions(claims, len(scored)).set_axis(scored.index),
-                unusual_claim=unusual_claims(claims, len(scored)).set_axis(scored.index),
-            )
+            scored = _with_claims(scored, claims)
         if self.text_quality is None:
             return Scored(scored, {**missing, "text_quality": NO_TEXT_QUALITY_MODEL}, claims=claims)
         likely = self.text_quality.probability(scored)
@@ -123,11 +127,30 @@ class GateScorers(NamedTuple):
         claims = checked_by_source(claims, texts, source_provided, self.claim_model.vocabulary)
         return claims.assign(position=drawn[claims["position"].to_numpy(dtype=np.int64)])
 
+    def _read_again(
+        self, claims: pd.DataFrame | None, scored: pd.DataFrame, staging: DataLayout, *, why: str
+    ) -> pd.DataFrame | None:
+        """``claims`` as both readers see them; where the champion's limits are missing, as the second reader does."""
+        if self.second_reader is None:
+            return claims
+        from entityclip.quality.claims.claim_model import unchecked_claims
+        from entityclip.quality.claims.source_colours import checked_by_source
+
+        if claims is None:
+            vocabulary = self.second_reader.vocabulary
+            claims = unchecked_claims(scored, pairs.read_frame(staging.entities), vocabulary, why=why)
+            claims = checked_by_source(claims, scored, pairs.read_frame(staging.source_provided), vocabulary)
+        return self.second_reader.read(claims, scored, staging, progress=True)
+
     def _without_champion(self, scored: pd.DataFrame, entities: pd.DataFrame, staging: DataLayout) -> Scored:
         """By the pretrained tower, where there is one."""
         missing: dict[Need, str] = dict.fromkeys(("champion", "text_quality", "claims"), self.no_champion)
+        claims = self._read_again(None, scored, staging, why=self.no_champion)
+        if claims is not None:
+            scored = _with_claims(scored, claims)
+            del missing["claims"]
         if self.tower is None:
-            return Scored(scored, missing)
+            return Scored(scored, missing, claims=claims)
         from entityclip.quality.first_batch import PICTURES_EACH, judge_first_batch
         from entityclip.quality.model_scores import entity_pictures
 
@@ -137,14 +160,24 @@ class GateScorers(NamedTuple):
         scored = scored.assign(picture_contrast=contrast)
         if found.why_not:
             why = f"{self.no_champion}, and {self.tower.name} cannot stand in: {found.why_not}"
-            return Scored(scored, {**missing, "text_quality": why}, found.unrelated and f"{found.unrelated}; {_REMEDY}")
+            refusal = found.unrelated and f"{found.unrelated}; {_REMEDY}"
+            return Scored(scored, {**missing, "text_quality": why}, refusal, claims)
         low = contrast.map("{:.1f}".format).astype("str").where(contrast < found.limit)
-        return Scored(scored.assign(low_text_quality=low), dict.fromkeys(("champion", "claims"), self.no_champion))
+        del missing["text_quality"]
+        return Scored(scored.assign(low_text_quality=low), missing, claims=claims)
 
     def _broken_rule(self, text: str, _: str) -> str | None:
         """The domain rules that a text breaks, with the reasons; None where it breaks none."""
         broken = broken_rules(text, self.domain) if self.domain else {}
         return "; ".join(f"{rule}: {why}" for rule, why in broken.items()) or None
+
+
+def _with_claims(scored: pd.DataFrame, claims: pd.DataFrame) -> pd.DataFrame:
+    """``scored`` with the columns of the rules on claims."""
+    return scored.assign(
+        contradicted_claim=contradictions(claims, len(scored)).set_axis(scored.index),
+        unusual_claim=unusual_claims(claims, len(scored)).set_axis(scored.index),
+    )
 
 
 TEXT_RULES_ONLY = GateScorers()

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 
 from entityclip.paths import DataLayout
-from entityclip.quality.claims.claim_table import claim_counts
+from entityclip.quality.claims.claim_table import READER_COLUMNS, claim_counts
 from entityclip.reports.pages import write_page
-from entityclip.schemas import RuleResult
+from entityclip.schemas import ReaderAgreement, RuleResult
 from expectations.suites import POSITION, Suite, Verdict, read_suite, suite_file
 
 if TYPE_CHECKING:
@@ -50,13 +50,20 @@ class RuleLine(NamedTuple):
     examples: list[BrokenRow]
 
 
-def write_validation_page(found: tuple[SuiteResult, ...], *, staging: DataLayout, context_root: Path) -> Path:
+def write_validation_page(
+    found: tuple[SuiteResult, ...],
+    *,
+    staging: DataLayout,
+    context_root: Path,
+    agreement: tuple[ReaderAgreement, ...] = (),
+) -> Path:
     """Write the page of a batch, replacing that of the previous one; returns its path.
 
     Args:
         found: The tables.
         staging: The pictures that are shown beside claims.
         context_root: Project root of the Great Expectations context.
+        agreement: Of the readers of claims.
 
     Raises:
         ConfigError: A suite cannot be read.
@@ -78,6 +85,8 @@ def write_validation_page(found: tuple[SuiteResult, ...], *, staging: DataLayout
             }
             for one in found
         ],
+        agreement=agreement,
+        second_reader=any(one.claims is not None and set(READER_COLUMNS) <= set(one.claims) for one in found),
         claims=[count for one in found for count in claim_counts(one.claims)],
         judged=[text for one in found if one.claims is not None for text in _judged(one, one.claims, staging)],
     )

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 
 from entityclip.errors import BudgetSpent, WriterError
-from entityclip.explanations.config import OpenAIConfig
-from entityclip.explanations.openai_client import RequestFailed, RequestRefused, ServerUnusable
+from entityclip.explanations.openai_client import ChatConfig, RequestFailed, RequestRefused, ServerUnusable
 from entityclip.explanations.source_writer import WriterAnswer, WriterCost
 from entityclip.schemas import ExplanationRequest
 
@@ -22,7 +21,7 @@ class Budget:
     the settings are wrong and the run fails.
     """
 
-    def __init__(self, config: OpenAIConfig) -> None:
+    def __init__(self, config: ChatConfig) -> None:
         self._config = config
         self._spent = WriterCost()
         self._answered = self._failed = self._in_a_row = 0
@@ -82,7 +81,7 @@ class Budget:
             raise self._stop
         if self._refused:
             raise WriterError(
-                f"{self._config.base_url}: refuses every request: {self._last}; check the explain settings"
+                f"{self._config.base_url}: refuses every request: {self._last}; check the settings of this server"
             )
         if self._failed:
             failed = f"{self._failed:,} requests have no answer, the last one because: {self._last}"

@@ -72,10 +72,9 @@ class TransformersConfig(GenerationConfig):
         return self
 
 
-class OpenAIConfig(GenerationConfig):
-    """A server with the OpenAI chat API: vLLM, Ollama, llama.cpp or a cloud service."""
+class ServerConfig(Record):
+    """A server with the OpenAI chat API: where it is, what may be sent to it, and what it may cost."""
 
-    writer: Literal["openai"] = "openai"
     base_url: str = Field(description="Base URL of the API, such as http://127.0.0.1:8000/v1.")
     hosts: HostPolicy = Field(default=HostPolicy(), description="Hosts that texts may be sent to.")
     redact: bool = Field(default=True, description="Redact personal data before sending.")
@@ -96,6 +95,28 @@ class OpenAIConfig(GenerationConfig):
     budget_money: float | None = Field(
         default=None, gt=0, description="Cost budget of one run, by the configured prices."
     )
+
+
+class OpenAIConfig(GenerationConfig, ServerConfig):
+    """A writer on a server with the OpenAI chat API: vLLM, Ollama, llama.cpp or a cloud service."""
+
+    writer: Literal["openai"] = "openai"
+
+
+class SecondReaderConfig(ServerConfig):
+    """A vision-language model on a server that checks claims against pictures, beside the model in service."""
+
+    model: str = Field(min_length=1, description="Name of the model on its server.")
+    contradicted_by: Literal["one", "both"] = Field(
+        default="one",
+        description="A claim is contradicted where one of the readers contradicts it, or only where both do.",
+    )
+    most_texts: int = Field(
+        default=500, ge=1, description="Texts that a run sends at most; those with a contradicted claim come first."
+    )
+    max_pictures: int = Field(default=3, ge=1, le=16, description="Maximum number of pictures in one request.")
+    max_tokens: int = Field(default=400, ge=16, description="Maximum number of tokens in one reply.")
+    temperature: float = Field(default=0.0, ge=0, le=2, description="Sampling temperature; 0 is greedy.")
 
 
 class CustomConfig(Record):

@@ -47,7 +47,7 @@ class HostPolicy(Record):
         if self.local_only and not is_loopback(host) and host not in self.allowed:
             raise ConfigError(
                 f"host {host!r}: texts may only be sent to this machine; if they may leave it for this host, "
-                f"add {host!r} to the allowed hosts of the explain settings"
+                f"add {host!r} to hosts.allowed of this server"
             )
         return host
 

@@ -25,5 +25,7 @@ def open_writer(config: AnyConfig, *, ledger: Path) -> Writer:
 
         return open_custom_writer(config.factory, config.options)
     from entityclip.explanations.openai_writer import OpenAIWriter
+    from entityclip.explanations.prompting import Prompter
 
-    return OpenAIWriter(config, ledger=ledger)
+    pictures = config.max_pictures if config.pictures else 0
+    return OpenAIWriter(config, prompter=Prompter(config), pictures=pictures, ledger=ledger)

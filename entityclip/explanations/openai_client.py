@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
 
 from entityclip.errors import ConfigError, faults
-from entityclip.explanations.config import OpenAIConfig
+from entityclip.explanations.config import OpenAIConfig, SecondReaderConfig
 from entityclip.explanations.prompting import Completion, tokens_about
-from entityclip.explanations.reply import reply_schema
 from entityclip.explanations.source_writer import WriterCost
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
 
 Message = dict[str, Any]
+ChatConfig: TypeAlias = OpenAIConfig | SecondReaderConfig
+"""A model on a server."""
 MOST_BYTES = 4 * 2**20
 """Size limit of one response. A normal reply has a few thousand bytes."""
 _REFUSED = {400, 413, 422}
@@ -79,13 +80,23 @@ def key_from(variable: str) -> str:
     return key
 
 
-def cost_of(tokens_in: int, tokens_out: int, *, config: OpenAIConfig) -> WriterCost:
+def require_server(config: ChatConfig) -> str:
+    """The host of the server; sends nothing.
+
+    Raises:
+        ConfigError: The host is not allowed, or the environment variable of the key is not set.
+    """
+    key_from(config.api_key_env)
+    return config.hosts.require(config.base_url)
+
+
+def cost_of(tokens_in: int, tokens_out: int, *, config: ChatConfig) -> WriterCost:
     """Token counts and their cost by the configured prices."""
     money = (tokens_in * config.price_in + tokens_out * config.price_out) / 1e6
     return WriterCost(tokens_in=tokens_in, tokens_out=tokens_out, money=money)
 
 
-def client_for(config: OpenAIConfig) -> AsyncOpenAI:
+def client_for(config: ChatConfig) -> AsyncOpenAI:
     """A client that enforces the host policy. Create it inside the event loop that uses it."""
     from openai import AsyncOpenAI, omit
 
@@ -100,27 +111,32 @@ def client_for(config: OpenAIConfig) -> AsyncOpenAI:
     )
 
 
-async def complete(client: AsyncOpenAI, messages: list[Message], *, config: OpenAIConfig) -> Completion:
-    """The completion of ``messages``. A response that breaks off is requested once more.
+async def complete(
+    client: AsyncOpenAI, messages: list[Message], *, config: ChatConfig, schema: dict[str, Any]
+) -> Completion:
+    """The completion of ``messages``, of a reply with this JSON schema. A response that breaks off is requested once
+    more.
 
     Raises:
         RequestFailed: There is no usable response; the subclass tells whether another request may succeed.
     """
     try:
-        return await _once(client, messages, config=config)
+        return await _once(client, messages, config=config, schema=schema)
     except _BrokenOff:
-        return await _once(client, messages, config=config)
+        return await _once(client, messages, config=config, schema=schema)
 
 
 class _BrokenOff(RequestFailed):
     """The response started but is incomplete."""
 
 
-async def _once(client: AsyncOpenAI, messages: list[Message], *, config: OpenAIConfig) -> Completion:
+async def _once(
+    client: AsyncOpenAI, messages: list[Message], *, config: ChatConfig, schema: dict[str, Any]
+) -> Completion:
     import openai
 
     try:
-        body = await _body(client, messages, config=config)
+        body = await _body(client, messages, config=config, schema=schema)
     except openai.APIStatusError as error:
         raise _failure(error, key=client.api_key) from None
     except openai.OpenAIError as error:
@@ -138,13 +154,13 @@ async def _once(client: AsyncOpenAI, messages: list[Message], *, config: OpenAIC
     return Completion(text=text, whole=choice.finish_reason != "length", cost=cost)
 
 
-async def _body(client: AsyncOpenAI, messages: list[Message], *, config: OpenAIConfig) -> bytes:
+async def _body(client: AsyncOpenAI, messages: list[Message], *, config: ChatConfig, schema: dict[str, Any]) -> bytes:
     """The response body. The client library waits for the headers, with retries."""
     import httpx
 
     options: dict[str, Any] = {"temperature": config.temperature, config.token_limit: config.max_tokens}
     if config.structured:
-        options["response_format"] = {"type": "json_schema", "json_schema": reply_schema()}
+        options["response_format"] = {"type": "json_schema", "json_schema": schema}
     create = client.chat.completions.with_streaming_response.create
     async with create(model=config.model, messages=messages, **options) as response:  # type: ignore[arg-type]
         body = bytearray()

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from entityclip.explanations.audit import Audit
-from entityclip.explanations.config import OpenAIConfig
-from entityclip.explanations.openai_client import Message, RequestFailed, client_for, complete, text_of
+from entityclip.explanations.openai_client import ChatConfig, Message, RequestFailed, client_for, complete, text_of
 from entityclip.explanations.pii import Redactor
-from entityclip.explanations.prompting import Completion, Prompter, as_jpeg, small_pictures
+from entityclip.explanations.prompting import BasePrompter, Completion, as_jpeg, small_pictures
 from entityclip.explanations.reply import ReplyFault
 from entityclip.explanations.source_writer import Writer, WriterAnswer
 from entityclip.schemas import ExplanationRequest
@@ -34,16 +33,18 @@ class Opening:
 class Conversation:
     """Connection of one run to a server. Create it with ``begin``, inside the event loop that uses it."""
 
-    def __init__(self, config: OpenAIConfig, *, client: AsyncOpenAI, audit: Audit, writer: Writer) -> None:
+    def __init__(
+        self, config: ChatConfig, *, prompter: BasePrompter, client: AsyncOpenAI, audit: Audit, writer: Writer
+    ) -> None:
         self._config, self._client, self._audit, self._writer = config, client, audit, writer
-        self._prompter = Prompter(config)
+        self._prompter = prompter
         self._host = config.hosts.require(config.base_url)
         self._redactor = Redactor(names=config.person_models) if config.redact else None
 
     @classmethod
-    async def begin(cls, config: OpenAIConfig, *, ledger: Path, writer: Writer) -> Conversation:
+    async def begin(cls, config: ChatConfig, *, prompter: BasePrompter, ledger: Path, writer: Writer) -> Conversation:
         """Open the connection and the audit log."""
-        return cls(config, client=client_for(config), audit=Audit(ledger), writer=writer)
+        return cls(config, prompter=prompter, client=client_for(config), audit=Audit(ledger), writer=writer)
 
     async def end(self) -> None:
         """Close both."""
@@ -88,7 +89,7 @@ class Conversation:
             model=self._config.model,
             redactions=redactions,
         )
-        return await complete(self._client, messages, config=self._config)
+        return await complete(self._client, messages, config=self._config, schema=self._prompter.schema())
 
     def _redacted(self, request: ExplanationRequest) -> tuple[ExplanationRequest, dict[str, int]]:
         """``request`` without personal data, and the number of redactions by kind."""

@@ -11,10 +11,9 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from entityclip.explanations.budget import Budget
-from entityclip.explanations.config import OpenAIConfig
-from entityclip.explanations.openai_client import cost_of, key_from
+from entityclip.explanations.openai_client import ChatConfig, cost_of, require_server
 from entityclip.explanations.openai_conversation import Conversation
-from entityclip.explanations.prompting import Prompter
+from entityclip.explanations.prompting import BasePrompter
 from entityclip.explanations.source_writer import WriterAnswer, WriterCost
 from entityclip.schemas import ExplanationRequest
 
@@ -28,16 +27,17 @@ class OpenAIWriter:
 
     Args:
         config: Server, generation settings and budget.
+        prompter: Renders requests and reads replies.
+        pictures: How many pictures a request carries at most.
         ledger: SQLite file that holds the audit log.
 
     Raises:
         ConfigError: The host is not allowed, or the environment variable of the key is not set.
     """
 
-    def __init__(self, config: OpenAIConfig, *, ledger: Path) -> None:
-        config.hosts.require(config.base_url)
-        key_from(config.api_key_env)
-        self._config, self._ledger, self._prompter = config, ledger, Prompter(config)
+    def __init__(self, config: ChatConfig, *, prompter: BasePrompter, pictures: int, ledger: Path) -> None:
+        require_server(config)
+        self._config, self._ledger, self._prompter, self._pictures = config, ledger, prompter, pictures
 
     @property
     def generator(self) -> str:
@@ -46,8 +46,8 @@ class OpenAIWriter:
 
     @property
     def sees_pictures(self) -> int:
-        """``max_pictures`` where ``pictures`` is set, otherwise none."""
-        return self._config.max_pictures if self._config.pictures else 0
+        """As its settings say."""
+        return self._pictures
 
     def prompt_version(self, request: ExplanationRequest) -> str:
         """Name of the prompt and a hash of everything that changes the request."""
@@ -68,7 +68,7 @@ class OpenAIWriter:
         waiting, budget = iter(requests), Budget(self._config)
         in_flight: _InFlight = {}
         with _Loop() as loop:
-            conversation = loop.run(Conversation.begin(self._config, ledger=self._ledger, writer=self)).result()
+            conversation = loop.run(self._conversation()).result()
             try:
                 while True:
                     for request, expected in self._affordable(waiting, budget, in_flight):
@@ -82,6 +82,9 @@ class OpenAIWriter:
                 loop.cancel_all()
                 loop.run(conversation.end()).result()
         budget.finish()
+
+    def _conversation(self) -> Coroutine[Any, Any, Conversation]:
+        return Conversation.begin(self._config, prompter=self._prompter, ledger=self._ledger, writer=self)
 
     def _affordable(
         self, waiting: Iterator[ExplanationRequest], budget: Budget, in_flight: _InFlight

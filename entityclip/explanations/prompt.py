@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from jinja2 import StrictUndefined, Template
 from jinja2.sandbox import SandboxedEnvironment
@@ -37,15 +38,21 @@ class Prompt(TypedDict):
 
 def render(request: ExplanationRequest, *, domain: Domain, rules: DomainRules) -> Prompt:
     """The prompt for one entity: Japanese for Japanese texts, otherwise English."""
-    template = template_of(prompt_name(domain, request.language))
-    context = template.new_context(
+    return render_blocks(
+        prompt_name(domain, request.language),
         {
             "data": data_of(request),
             "language": _LANGUAGES.get(request.language, f"the language with the ISO 639-1 code {request.language!r}"),
             "pictures": len(request.pictures_sha256),
             "rules": rules,
-        }
+        },
     )
+
+
+def render_blocks(name: str, values: dict[str, Any]) -> Prompt:
+    """The blocks ``system`` and ``user`` of the template ``name``."""
+    template = template_of(name)
+    context = template.new_context(values)
     blocks = {name: "".join(template.blocks[name](context)).strip() for name in ("system", "user")}
     return Prompt(system=blocks["system"], user=blocks["user"])
 
@@ -59,8 +66,12 @@ def data_of(request: ExplanationRequest, *, most_characters: int = MOST_CHARACTE
         "notes": "\n".join(request.source_provided),
         "refused": request.reason,
     }
-    plain = {name: one_line(value, most_characters=most_characters) for name, value in data.items() if value}
-    return json.dumps(plain, ensure_ascii=False).translate(_ESCAPED)
+    return as_data({name: one_line(value, most_characters=most_characters) for name, value in data.items() if value})
+
+
+def as_data(data: Mapping[str, object]) -> str:
+    """``data``, strings and dictionaries of them, as a JSON object that cannot close a tag."""
+    return json.dumps(data, ensure_ascii=False).translate(_ESCAPED)
 
 
 def prompt_name(domain: Domain, language: str) -> str:

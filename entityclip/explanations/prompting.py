@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 from PIL import Image
 
@@ -34,32 +36,35 @@ class Completion:
     cost: WriterCost
 
 
-class Prompter:
-    """Renders prompts and turns completions into answers, for every language model."""
+class BasePrompter(ABC):
+    """Renders prompts and turns completions into answers.
 
-    def __init__(self, config: GenerationConfig) -> None:
-        self._config = config
+    Args:
+        max_tokens: Most tokens of a completion.
+    """
 
+    def __init__(self, *, max_tokens: int) -> None:
+        self._max_tokens = max_tokens
+
+    @abstractmethod
     def prompt_version(self, request: ExplanationRequest) -> str:
-        """Name of the prompt and a hash of its text and of every setting that changes the request."""
-        name = prompt_name(self._config.domain, self._language(request))
-        return f"{name}-{digest(prompt_source(name), self._settings(), repr(reply_schema()), length=12)}"
+        """Name of the prompt and a hash of everything that changes the request."""
 
+    @abstractmethod
     def prompt(self, request: ExplanationRequest) -> Prompt:
         """The first prompt for ``request``."""
-        return render(self._localised(request), domain=self._config.domain, rules=self._config.rules)
 
+    @abstractmethod
+    def schema(self) -> dict[str, Any]:
+        """JSON schema of the reply, in the format of ``response_format``."""
+
+    @abstractmethod
     def answer(self, request: ExplanationRequest, completion: Completion, *, writer: Writer) -> WriterAnswer:
         """Convert a completion into an answer.
 
         Raises:
-            ReplyFault: The completion is not the required JSON, or its text breaks a rule.
+            ReplyFault: The completion is not the required JSON, or breaks a rule.
         """
-        reply = self._checked(request, completion)
-        records = (record(self._localised(request), reply.text, writer=writer),)
-        return WriterAnswer(
-            request=request, records=records, visible=reply.visible, doubts=reply.doubts, cost=completion.cost
-        )
 
     def last_answer(
         self, request: ExplanationRequest, completion: Completion, *, spent: WriterCost, writer: Writer
@@ -71,6 +76,49 @@ class Prompter:
             answer = WriterAnswer(request=request, cost=completion.cost, rejected=str(fault))
         return answer.model_copy(update={"cost": spent + answer.cost})
 
+    def repair(self, fault: ReplyFault) -> str:
+        """The repair request after a faulty reply."""
+        return f"This reply cannot be used: {fault}. Answer again with the one required JSON object."
+
+    def expected_tokens(self, request: ExplanationRequest) -> tuple[int, int]:
+        """Estimated input tokens and maximum output tokens, without repairs."""
+        prompt = self.prompt(request)
+        pictures = PICTURE_TOKENS * len(request.pictures_sha256)
+        return tokens_about(prompt["system"] + prompt["user"]) + pictures, self._max_tokens
+
+    def _cut_off(self, completion: Completion) -> str:
+        """What a fault adds where the completion was cut off."""
+        return "" if completion.whole else f"; it was cut off after {self._max_tokens} tokens"
+
+
+class Prompter(BasePrompter):
+    """Requests the explanation of an entity; shared by all language models."""
+
+    def __init__(self, config: GenerationConfig) -> None:
+        super().__init__(max_tokens=config.max_tokens)
+        self._config = config
+
+    def prompt_version(self, request: ExplanationRequest) -> str:
+        """Name of the prompt and a hash of its text and of every setting that changes the request."""
+        name = prompt_name(self._config.domain, self._language(request))
+        return f"{name}-{digest(prompt_source(name), self._settings(), repr(reply_schema()), length=12)}"
+
+    def prompt(self, request: ExplanationRequest) -> Prompt:
+        """The first prompt for ``request``."""
+        return render(self._localised(request), domain=self._config.domain, rules=self._config.rules)
+
+    def schema(self) -> dict[str, Any]:
+        """Schema of an explanation."""
+        return reply_schema()
+
+    def answer(self, request: ExplanationRequest, completion: Completion, *, writer: Writer) -> WriterAnswer:
+        """Convert a completion into an answer with its text. Raises like ``BasePrompter.answer``."""
+        reply = self._checked(request, completion)
+        records = (record(self._localised(request), reply.text, writer=writer),)
+        return WriterAnswer(
+            request=request, records=records, visible=reply.visible, doubts=reply.doubts, cost=completion.cost
+        )
+
     def _checked(self, request: ExplanationRequest, completion: Completion) -> Reply:
         reply = self._read(request, completion)
         if broken := broken_rules(reply.text, self._config.rules):
@@ -81,18 +129,7 @@ class Prompter:
         try:
             return read_reply(completion.text)
         except ReplyFault as fault:
-            cut = "" if completion.whole else f"; it was cut off after {self._config.max_tokens} tokens"
-            raise ReplyFault(f"{fault}{cut}") from None
-
-    def repair(self, fault: ReplyFault) -> str:
-        """The repair request after a faulty reply."""
-        return f"This reply cannot be used: {fault}. Answer again with the one required JSON object."
-
-    def expected_tokens(self, request: ExplanationRequest) -> tuple[int, int]:
-        """Estimated input tokens and maximum output tokens, without repairs."""
-        prompt = self.prompt(request)
-        pictures = PICTURE_TOKENS * len(request.pictures_sha256)
-        return tokens_about(prompt["system"] + prompt["user"]) + pictures, self._config.max_tokens
+            raise ReplyFault(f"{fault}{self._cut_off(completion)}") from None
 
     def _localised(self, request: ExplanationRequest) -> ExplanationRequest:
         """``request`` with the language of its future text."""

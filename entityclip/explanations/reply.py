@@ -1,10 +1,10 @@
-"""The reply that a language model must give, one JSON object, and its parser."""
+"""The replies that a language model must give, each one JSON object, and their parser."""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -14,6 +14,9 @@ MOST_CHARACTERS = 20_000
 """Limit of a reply; longer ones come from a model that repeats itself."""
 _THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
+
+ClaimAnswer = Literal["yes", "no", "cannot see"]
+Object = TypeVar("Object", bound=BaseModel)
 
 
 class Reply(BaseModel):
@@ -26,13 +29,26 @@ class Reply(BaseModel):
     doubts: tuple[str, ...] = Field(description="What is not certain, a few words each; empty when all is.")
 
 
+class ClaimAnswers(BaseModel):
+    """The reply of a second reader about the claims of one text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    answers: tuple[ClaimAnswer, ...] = Field(description="For each claim, in order, whether the pictures show it.")
+
+
 class ReplyFault(Exception):
     """The reply does not match the required format; the message tells the model what to repair."""
 
 
 def reply_schema() -> dict[str, Any]:
-    """The JSON schema of a reply, in the format of ``response_format``."""
+    """The JSON schema of a text's reply, in the format of ``response_format``."""
     return {"name": "explanation", "strict": True, "schema": Reply.model_json_schema()}
+
+
+def answers_schema() -> dict[str, Any]:
+    """The same for the answers about claims."""
+    return {"name": "claims", "strict": True, "schema": ClaimAnswers.model_json_schema()}
 
 
 def read_reply(completion: str) -> Reply:
@@ -41,6 +57,27 @@ def read_reply(completion: str) -> Reply:
     Raises:
         ReplyFault: There is no JSON object, or it has other fields.
     """
+    reply = _parsed(completion, Reply)
+    text = _line(reply.text)
+    if not text:
+        raise ReplyFault("text: is empty")
+    return Reply(text=text, visible=_lines(reply.visible), doubts=_lines(reply.doubts))
+
+
+def read_answers(completion: str, *, claims: int) -> tuple[ClaimAnswer, ...]:
+    """Parse the answers about so many claims.
+
+    Raises:
+        ReplyFault: There is no JSON object, it has other fields, or another number of answers.
+    """
+    found = _parsed(completion, ClaimAnswers).answers
+    if len(found) != claims:
+        raise ReplyFault(f"answers: {len(found)} for {claims} claims; give one for each claim, in order")
+    return found
+
+
+def _parsed(completion: str, kind: type[Object]) -> Object:
+    """The first JSON object of ``completion``. Raises ReplyFault."""
     if len(completion) > MOST_CHARACTERS:
         raise ReplyFault(f"the reply has {len(completion)} characters; be brief")
     visible = _THOUGHT.sub("", completion)
@@ -48,15 +85,11 @@ def read_reply(completion: str) -> Reply:
     if first < 0 or last < first:
         raise ReplyFault("the reply has no whole JSON object")
     try:
-        reply = Reply.model_validate(json.loads(visible[first : last + 1], strict=False))
+        return kind.model_validate(json.loads(visible[first : last + 1], strict=False))
     except ValidationError as error:
         raise ReplyFault(faults(error)) from None
     except (ValueError, RecursionError) as error:
         raise ReplyFault(f"the reply is not JSON: {error}") from None
-    text = _line(reply.text)
-    if not text:
-        raise ReplyFault("text: is empty")
-    return Reply(text=text, visible=_lines(reply.visible), doubts=_lines(reply.doubts))
 
 
 def _lines(texts: tuple[str, ...]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from entityclip.data.rights import DEFAULT_RIGHTS, Rights
 from entityclip.errors import WriterError
 from entityclip.explanations.ledger import Ledger, key_of
 from entityclip.explanations.source_writer import Writer, WriterCost, record
-from entityclip.explanations.work_items import Requests
+from entityclip.explanations.work_items import Requests, WorkItems
 from entityclip.paths import DataLayout
 from entityclip.paths.workspace import ledger_lock
 from entityclip.schemas import ExplanationRecord, ExplanationRequest, Record
@@ -105,11 +105,33 @@ def answered(
     waiting: Requests, *, writer: Writer, ledger: Path, progress: bool = False, again: bool = False
 ) -> Iterator[ExplanationRecord]:
     """Yield every text in the order of the requests, from the ledger or the writer. Raises like ``explain``."""
+    ask(waiting, writer=writer, ledger=ledger, progress=progress, again=again)
     with Ledger(ledger) as book:
-        with _exclusive(ledger, writer=writer, progress=progress):
-            missing = set(_missing(waiting, writer=writer, book=book, again=again))
-            _request_missing(waiting, missing, writer=writer, book=book, progress=progress)
         yield from _known(waiting, writer=writer, book=book)
+
+
+def ask(
+    waiting: WorkItems,
+    *,
+    writer: Writer,
+    ledger: Path,
+    progress: bool = False,
+    again: bool = False,
+    what: str = "explain",
+) -> None:
+    """Send every request without an answer in the ledger to ``writer``. Raises like ``explain``.
+
+    Args:
+        waiting: The requests.
+        writer: Answers them.
+        ledger: See ``explain``; ``progress`` and ``again`` likewise.
+        progress: See there.
+        again: See there.
+        what: Title of the progress bar.
+    """
+    with Ledger(ledger) as book, _exclusive(ledger, writer=writer, progress=progress):
+        missing = set(_missing(waiting, writer=writer, book=book, again=again))
+        _request_missing(waiting, missing, writer=writer, book=book, bar=what if progress else "")
 
 
 def replace_texts(staging: DataLayout, rows: Iterable[dict[str, Any]]) -> int:
@@ -155,36 +177,37 @@ def _exclusive(ledger: Path, *, writer: Writer, progress: bool) -> Iterator[None
 
 
 # ---------------------------------------------------------------- requests
-def _keyed_batches(waiting: Requests, *, writer: Writer) -> Iterator[dict[str, ExplanationRequest]]:
+def _keyed_batches(waiting: WorkItems, *, writer: Writer) -> Iterator[dict[str, ExplanationRequest]]:
     """Batches of key -> request. Entities with the same name and fields share a key."""
     requests = iter(waiting)
     while some := list(islice(requests, LOOKUP_BATCH)):
         yield {key_of(request, writer=writer): request for request in some}
 
 
-def _missing(waiting: Requests, *, writer: Writer, book: Ledger, again: bool) -> Iterator[str]:
+def _missing(waiting: WorkItems, *, writer: Writer, book: Ledger, again: bool) -> Iterator[str]:
     """Keys of the requests without an answer; with ``again`` also of those whose answer was rejected."""
     for some in _keyed_batches(waiting, writer=writer):
         known = book.known(some)
         yield from (key for key in some if key not in known or (again and known[key]))
 
 
-def _request_missing(waiting: Requests, missing: set[str], *, writer: Writer, book: Ledger, progress: bool) -> None:
-    """Send every missing request to the writer and store each answer in the ledger as it arrives."""
+def _request_missing(waiting: WorkItems, missing: set[str], *, writer: Writer, book: Ledger, bar: str) -> None:
+    """Send every missing request to the writer and store each answer in the ledger as it arrives; ``bar`` is the title
+    of a progress bar."""
     wanted, kept, spent, aside = len(missing), 0, WriterCost(), 0
-    with tqdm(desc="explain", unit=" entities", total=wanted, disable=not progress or not missing) as bar:
+    with tqdm(desc=bar, unit=" requests", total=wanted, disable=not bar or not missing) as progress:
         try:
             for answer in writer.write(_missing_requests(waiting, missing, writer=writer)):
                 book.keep(key_of(answer.request, writer=writer), answer, writer=writer)
                 kept, spent, aside = kept + 1, spent + answer.cost, aside + bool(answer.rejected)
-                bar.set_postfix_str(_so_far(spent, aside), refresh=False)
-                bar.update()
+                progress.set_postfix_str(_so_far(spent, aside), refresh=False)
+                progress.update()
         except WriterError as error:
             left = f"{kept:,} of {wanted:,} answers are in the ledger; run again for the others"
             raise type(error)(f"{error}. {left}") from error
 
 
-def _missing_requests(waiting: Requests, missing: set[str], *, writer: Writer) -> Iterator[ExplanationRequest]:
+def _missing_requests(waiting: WorkItems, missing: set[str], *, writer: Writer) -> Iterator[ExplanationRequest]:
     """Yield each missing request once; removes its key from ``missing``."""
     for request in waiting if missing else ():
         key = key_of(request, writer=writer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +16,16 @@ from entityclip.paths import DataLayout
 from entityclip.schemas import ExplanationRequest
 
 _RIGHTS = ["licence", "consent"]
+
+
+class WorkItems(Protocol):
+    """Requests that can be iterated repeatedly, always in the same order."""
+
+    def __iter__(self) -> Iterator[ExplanationRequest]:
+        """The requests, without the content of their pictures."""
+
+    def with_pictures(self, request: ExplanationRequest) -> ExplanationRequest:
+        """``request`` with the content of its picture files."""
 
 
 class Requests:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from entityclip.paths.artifacts import CheckpointLayout, DataLayout, DecodedLayout, RunLayout, attributes_beside
+from entityclip.paths.artifacts import (
+    CheckpointLayout,
+    DataLayout,
+    DecodedLayout,
+    RunLayout,
+    attributes_beside,
+    claims_beside,
+)
 from entityclip.paths.experiments import AblationLayout, LearningCurveLayout, ValueReportLayout
 from entityclip.paths.service import FeedbackLayout, StateLayout, WatchLayout
 
@@ -225,6 +232,11 @@ class Layout:
     def rejected(self, batch: str) -> Path:
         """Rows of a batch that the source could not use: file, row, reason."""
         return self.work / "batches" / batch / "rejected.csv"
+
+    def checked_claims(self) -> list[Path]:
+        """The checked claims of all batches on this machine, oldest first."""
+        found = (claims_beside(self.quarantine(batch.name)) for batch in (self.work / "batches").glob("*"))
+        return sorted((path for path in found if path.exists()), key=lambda path: path.stat().st_mtime)
 
     def quarantine(self, batch: str) -> Path:
         """Rows of a batch that broke a critical rule: row, rule, value."""

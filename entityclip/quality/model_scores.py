@@ -70,9 +70,14 @@ def score_with_model(
 
 def texts_as_read(model: LoadedModel, explanations: pd.DataFrame, entities: pd.DataFrame) -> list[str]:
     """The texts as the model reads them. Names of other entities stay, as in training."""
-    texts = explanations["text"].fillna("").tolist()
     if not model.card.config.get("mask_names", True):
-        return texts
+        return explanations["text"].fillna("").tolist()
+    return without_names(explanations, entities)
+
+
+def without_names(explanations: pd.DataFrame, entities: pd.DataFrame) -> list[str]:
+    """The texts with the names of their own entity masked."""
+    texts = explanations["text"].fillna("").tolist()
     names = dict(zip(entities["entity_id"], zip(entities["entity"], entities["aliases"], strict=True), strict=True))
     owners = [names.get(entity_id, ("", None)) for entity_id in explanations["entity_id"]]
     return [

@@ -24,6 +24,7 @@ from entityclip.schemas.data import (
     IngestReport,
     NearDuplicates,
     QualityReport,
+    ReaderAgreement,
     Rejection,
     RuleResult,
 )
@@ -79,6 +80,7 @@ __all__ = [
     "PromotionDecision",
     "PromotionPolicy",
     "QualityReport",
+    "ReaderAgreement",
     "Reading",
     "Record",
     "Region",

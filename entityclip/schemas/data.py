@@ -130,6 +130,20 @@ class ClaimCount(Record):
     not_checkable: int = Field(description="The model cannot tell, or they were not exchanged. Not passed as true.")
 
 
+class ReaderAgreement(Record):
+    """How far two judges of claims agree."""
+
+    first: str
+    second: str
+    what: str = Field(description="What they are compared on: claims, or texts.")
+    judged: int = Field(description="Claims or texts that are compared.")
+    compared: int = Field(description="Those of them on which both decided.")
+    same: float = Field(description="Share of these on which they decided the same.")
+    kappa: float | None = Field(default=None, description="Cohen's; None where each of them says one thing of all.")
+    low: float | None = Field(default=None, description="Lower end of its 95 % bootstrap interval, by entity.")
+    high: float | None = Field(default=None, description="Upper end.")
+
+
 class QualityReport(Record):
     """Result of the quality gate on one batch."""
 
@@ -144,6 +158,7 @@ class QualityReport(Record):
     suite_hash: str
     validation_page: str | None = Field(description="HTML page with the result of every rule; None: not written.")
     claims: tuple[ClaimCount, ...] = Field(default=(), description="By attribute; empty where none were checked.")
+    agreement: tuple[ReaderAgreement, ...] = Field(default=(), description="Of the readers of claims; empty for one.")
 
     def portable(self, root: Path) -> Self:
         """The same with paths relative to the workspace, for commits."""

@@ -38,6 +38,12 @@ def show_quality(report: QualityReport) -> None:
             table=[count.model_dump() for count in report.claims],
             description="Claims of the texts, compared with pictures; what is not checkable is not passed as true",
         )
+    if report.agreement:
+        create_table_artifact(
+            key="reader-agreement",
+            table=[one.model_dump() for one in report.agreement],
+            description="Agreement of the readers of claims with each other and with people (Cohen's kappa)",
+        )
     if report.quarantine_file:
         lines = read_table(Path(report.quarantine_file), most=ROWS_SHOWN)
         create_table_artifact(

@@ -23,6 +23,7 @@ from entityclip.data.split_shares import SplitShares
 from entityclip.errors import GateRefused
 from entityclip.explanations import open_writer
 from entityclip.explanations.config import TransformersConfig, WriterConfig
+from entityclip.explanations.openai_client import require_server
 from entityclip.explanations.pii import without_personal_data
 from entityclip.explanations.source_writer import Writer
 from entityclip.explanations.stage import explain, rejections
@@ -31,7 +32,7 @@ from entityclip.paths import Layout
 from entityclip.quality.review import read_reviews, waived
 from entityclip.reports.run_report import StageFact
 from entityclip.schemas import DataVersion, IngestReport, LabelCounts, QualityReport, Record
-from entityclip.settings import LabelPolicy, WorkspaceConfig, read_config
+from entityclip.settings import GatePolicy, LabelPolicy, WorkspaceConfig, read_config
 from entityclip.training import code_hash
 from entityclip.training.presets import Preset
 from expectations.refusal import explain_refusal
@@ -146,6 +147,8 @@ def prepare_data(layout: Layout, preset: Preset, origin: WorkspaceSource) -> Pre
     """
     settings = read_config(layout.config)
     clock, writer = StageTimer(), open_writer(settings.explain, ledger=layout.ledger)
+    if settings.gate.second_reader is not None:
+        require_server(settings.gate.second_reader)
     with clock.stage("source"):
         source = source_of(layout, origin, progress=True)
         inputs = data_inputs(layout, preset, source, writer, settings)
@@ -223,7 +226,14 @@ def data_inputs(layout: Layout, preset: Preset, source: Source, writer: Writer, 
         }
         | reading_of(settings.labels)
         | examples_of(settings.explain)
+        | second_reader_of(settings.gate)
     )
+
+
+def second_reader_of(gate_policy: GatePolicy) -> dict[str, str]:
+    """The second reader of claims as an input of the data version, where one is set."""
+    reader = gate_policy.second_reader
+    return {} if reader is None else {"the second reader of claims": reader.model_dump_json()}
 
 
 def examples_of(explain: WriterConfig) -> dict[str, str]:

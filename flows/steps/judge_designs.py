@@ -129,7 +129,7 @@ def scorers_of(layout: Layout, data: DataLayout, checkpoint: Path | None) -> Gat
         from flows.steps.quality_gate_models import gate_scorers
 
         with disable_run_logger():  # this is no run
-            return gate_scorers(layout)
+            return gate_scorers(layout)._replace(second_reader=None)  # costs tokens
     from entityclip.model.checkpoint import load
     from entityclip.quality.claims.claim_model import fit_claim_model
     from entityclip.quality.fit_text_quality import fit_text_quality

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Literal
 from prefect import get_run_logger
 
 from entityclip.data.pairs import digest
+from entityclip.data.rights import read_rights
 from entityclip.errors import CheckpointError, ConfigError, DataError
 from entityclip.evaluation.promotion import judge_flaw
 from entityclip.explanations.config import GenerationConfig
 from entityclip.model.backbones import Task, best_at_hand
 from entityclip.paths import Layout
+from entityclip.quality.claims.agreement import NOT_REVIEWED, reviewed_claims
 from entityclip.quality.review import read_reviews
 from entityclip.quality.text_quality_model import TextQualityModel
 from entityclip.schemas import EvalReport
@@ -22,6 +24,7 @@ from flows.workspace import registry
 if TYPE_CHECKING:
     from entityclip.model.checkpoint import LoadedModel
     from entityclip.quality.claims.claim_model import ClaimModel
+    from entityclip.quality.claims.second_reader import SecondReader
     from entityclip.quality.frozen_image_tower import FrozenImageTower
 
 
@@ -40,8 +43,11 @@ def gate_scorers(layout: Layout, *, floors: bool = True, judge_first_batch: bool
     settings = read_config(layout.config)
     domain = settings.explain.rules if isinstance(settings.explain, GenerationConfig) else None
     champion, why = _champion(layout, min_score=settings.gate.min_judge_score if floors else None)
+    reader = _second_reader(layout, settings)
+    reviewed = reviewed_claims(read_reviews(layout.reviews), layout.checked_claims()) if reader else NOT_REVIEWED
     if champion is None:
-        return GateScorers(domain=domain, no_champion=why, tower=_tower(settings) if judge_first_batch else None)
+        tower = _tower(settings) if judge_first_batch else None
+        return GateScorers(domain=domain, no_champion=why, tower=tower, second_reader=reader, reviewed=reviewed)
     most = settings.gate.max_exchanged_texts
     return GateScorers(
         champion,
@@ -50,7 +56,19 @@ def gate_scorers(layout: Layout, *, floors: bool = True, judge_first_batch: bool
         claim_model=_claim_model(champion, layout, most_texts=most) if most else None,
         no_claims=NO_CLAIM_MODEL if most else "gate.max_exchanged_texts is 0",
         max_exchanged_texts=most,
+        second_reader=reader,
+        reviewed=reviewed,
     )
+
+
+def _second_reader(layout: Layout, settings: WorkspaceConfig) -> SecondReader | None:
+    if settings.gate.second_reader is None:
+        return None
+    from entityclip.quality.claims.second_reader import SecondReader
+    from entityclip.quality.claims.vocabulary import read_vocabulary
+
+    rights = read_rights(layout.pairs_suite)
+    return SecondReader(settings.gate.second_reader, layout.ledger, read_vocabulary(layout.attributes), rights)
 
 
 def _tower(settings: WorkspaceConfig) -> FrozenImageTower | None:

@@ -26,13 +26,14 @@ from entityclip.quality.claims.exchange import (
     StatedClaim,
     Values,
     exchange_claims,
+    split_claims,
     stated_values,
 )
 from entityclip.quality.claims.limits import AttributeLimits, limits_of
 from entityclip.quality.claims.mining import mined
 from entityclip.quality.claims.vocabulary import Vocabulary
 from entityclip.quality.fit_text_quality import some_texts
-from entityclip.quality.model_scores import SPLITS, EntityPictures, embed_pictures, texts_as_read
+from entityclip.quality.model_scores import SPLITS, EntityPictures, embed_pictures, texts_as_read, without_names
 from entityclip.schemas import Record
 
 FALSE_ALARMS = 0.02
@@ -220,3 +221,23 @@ def check_claims(
     elsewhere = stated_elsewhere([claim.stated for claim in claims], explanations, _categories(entities))
     table = claim_model.judged(claims, explanations, elsewhere)
     return table if rows is None else table[rows[table["position"].to_numpy()]].reset_index(drop=True)
+
+
+def unchecked_claims(
+    explanations: pd.DataFrame, entities: pd.DataFrame, vocabulary: Vocabulary, *, why: str
+) -> pd.DataFrame:
+    """``COLUMNS``: the claims of these texts where no model can check them, each not checkable.
+
+    Args:
+        explanations: N rows with explanation_id, entity_id, text, language.
+        entities: The entity table.
+        vocabulary: The words that state a value.
+        why: The reason.
+    """
+    languages = explanations["language"].fillna("").tolist()
+    claims = split_claims(without_names(explanations, entities), languages, vocabulary)
+    exchanged = [ExchangedClaim(claim, (claim.claim.value,), np.zeros(0), why) for claim in claims]
+    varied = _varied(claims, explanations, entities) if claims else ()
+    none = ClaimModel(judge="", words="", most_texts=0, vocabulary=vocabulary, attributes=(), varied=varied)
+    table = none.judged(exchanged, explanations, stated_elsewhere(claims, explanations, _categories(entities)))
+    return table.assign(reason=why)

@@ -34,6 +34,10 @@ COLUMNS = [
 missing where the claim was not exchanged. ``stated_by``: how many of the ``others``, the other entities of the
 category, have a text with the same claim; ``unusual`` where hardly any does, unless the attribute is varied."""
 
+READER_COLUMNS = ["champion_verdict", "reader_answer", "drawn"]
+"""Further columns where a second reader is set: the verdict without it, its answer ('' where it did not read the text),
+and whether the text was drawn to measure agreement."""
+
 
 def write_claims(path: Path, claims: pd.DataFrame | None) -> None:
     """Replace the Parquet file with these rows; remove it where claims were not checked."""

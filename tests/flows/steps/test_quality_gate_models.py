@@ -10,6 +10,7 @@ import pytest
 from prefect.logging import disable_run_logger
 from tiny import tiny_data, tiny_model
 
+from entityclip.errors import ConfigError
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.paths import CheckpointLayout, Layout
 from entityclip.quality.claims import claim_model, vocabulary
@@ -17,10 +18,13 @@ from entityclip.quality.claims.claim_model import ClaimModel
 from entityclip.quality.claims.vocabulary import Vocabulary
 from entityclip.schemas import EvalReport, Metric, PromotionDecision
 from entityclip.settings import read_config
+from entityclip.training.presets import preset
 from flows.steps import quality_gate_models
+from flows.steps.data import prepare_data, second_reader_of
 from flows.steps.quality_gate_models import gate_scorers
 from flows.steps.release import policy_of
 from flows.workspace.registry import assign_champion
+from flows.workspace.source import WorkspaceSource
 from flows.workspace.versions import release, version_data
 
 
@@ -132,3 +136,24 @@ def test_a_preset_without_floors_lets_any_champion_judge(champion_with: Callable
 def test_without_floors_the_policy_that_decided_says_so(workspace: Layout) -> None:
     assert policy_of(workspace, floors=True) == read_config(workspace.config).promotion
     assert not policy_of(workspace, floors=False).require_above_chance
+
+
+READER = "gate: {second_reader: {base_url: 'http://%s/v1', model: m}}\n"
+
+
+def test_the_settings_give_a_second_reader_also_without_a_champion(workspace: Layout) -> None:
+    assert gate_scorers(workspace).second_reader is None
+    workspace.config.write_text(READER % "127.0.0.1:8000")
+    scorers = gate_scorers(workspace)
+    assert (scorers.champion, scorers.second_reader and scorers.second_reader.config.model) == (None, "m")
+    assert "the second reader of claims" in second_reader_of(read_config(workspace.config).gate)
+    workspace.config.write_text("gate: {second_reader: null}\n")
+    assert second_reader_of(read_config(workspace.config).gate) == {}
+
+
+def test_pictures_do_not_leave_for_a_host_that_is_not_allowed(workspace: Layout) -> None:
+    workspace.config.write_text(READER % "vlm.example.com")
+    origin = WorkspaceSource(preset="tiny", source="catalog", path=None, mapping=None, products=5)
+    with disable_run_logger(), pytest.raises(ConfigError, match=r"vlm\.example\.com.*hosts\.allowed"):
+        prepare_data.fn(workspace, preset("tiny"), origin)
+    assert not workspace.staging.root.exists()  # before anything was read
