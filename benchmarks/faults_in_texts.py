@@ -24,7 +24,8 @@ Faults in one attribute (another colour, pattern, part, label, count or material
 about one that is) are planted on --unseen further products of the catalogue, which the champion was not trained on, in
 one text of each product and in all of them. They are found by the gate as it is made from the first products: by text
 quality, a contradicted claim or an unusual one. ``caught`` has the share of all that were planted, by any of them, in
-one text of a product. ``--texts ja`` takes the Japanese texts.
+one text of a product; ``unseen.first_run`` what a first run finds without a champion, by contradicted claims alone.
+``--texts ja`` takes the Japanese texts.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 import numpy as np
 import pandas as pd
 import typer
-from lib.attribute_bench import Gate, UnseenProducts
+from lib.attribute_bench import Gate, UnseenProducts, measured_on_a_first_run
 from lib.attribute_bench import measured as measured_attributes
 from lib.machine import facts, peak_gib
 
@@ -51,6 +52,7 @@ from entityclip.data.sources.grocery import GrocerySource
 from entityclip.data.variants import with_explanations
 from entityclip.explanations import SourceWriter, explain
 from entityclip.model import checkpoint
+from entityclip.model.backbones import BackboneConfig, Task, best_at_hand
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.paths import CheckpointLayout, DataLayout, Layout
 from entityclip.quality import score_explanations
@@ -58,9 +60,11 @@ from entityclip.quality.claims.claim_model import fit_claim_model
 from entityclip.quality.claims.vocabulary import read_vocabulary
 from entityclip.quality.fault_injection import KINDS, Kind, inject_faults
 from entityclip.quality.fit_text_quality import fit_text_quality
+from entityclip.quality.frozen_image_tower import FrozenImageTower
 from entityclip.quality.model_scores import EntityPictures, embed_pictures, score_with_model
 from entityclip.quality.quality_score import FAULTS
 from entityclip.quality.text_quality_model import TextQualityModel, fit_model
+from entityclip.quality.tower_pictures import PretrainedTower
 from entityclip.training import presets
 from entityclip.training.trainer import fit
 
@@ -191,12 +195,12 @@ def on_unseen_products(
     bench: FaultBench, judge: LoadedModel, *, products: int, unseen: int, texts: Texts
 ) -> dict[str, Any]:
     """Faults in one attribute, on products that the champion was not trained on."""
-    gate = Gate(
-        judge, fit_text_quality(judge, bench.data), fit_claim_model(judge, bench.data, vocabulary=read_vocabulary())
-    )
     with tempfile.TemporaryDirectory() as folder:
+        tower = PretrainedTower(FrozenImageTower(best_at_hand(BackboneConfig(), Task())), Path(folder) / "seen")
+        claims = fit_claim_model(judge, bench.data, vocabulary=read_vocabulary(), tower=tower)
+        gate = Gate(judge, fit_text_quality(judge, bench.data), claims, tower)
         others = UnseenProducts(Layout(Path(folder)), seen=products, unseen=unseen, language=texts)
-        found = measured_attributes(others, gate)
+        found = measured_attributes(others, gate) | {"first_run": measured_on_a_first_run(others, tower)}
     limits = [limit.model_dump(exclude={"values", "constants"}) for limit in gate.claims.attributes]
     return found | {"products": unseen, "picture_size": judge.card.preprocessing.size, "limits": limits}
 

@@ -30,9 +30,10 @@ from entityclip.data.sources.grocery import GrocerySource
 from entityclip.explanations import SourceWriter, explain
 from entityclip.model.backbones import BackboneConfig, Task, best_at_hand
 from entityclip.paths import Layout
-from entityclip.quality.first_batch import PICTURES_EACH, judge_first_batch
+from entityclip.quality.first_batch import judge_first_batch
 from entityclip.quality.frozen_image_tower import FrozenImageTower
 from entityclip.quality.model_scores import EntityPictures, entity_pictures
+from entityclip.quality.tower_pictures import PICTURES_EACH
 
 Random = Literal["other", "sibling", "words"]
 

@@ -77,7 +77,8 @@ class GatePolicy(Record):
     )
     judge_first_batch: bool = Field(
         default=True,
-        description="Where no champion judges texts, compare them with pictures by a pretrained image tower.",
+        description="A pretrained image tower compares texts with pictures where no champion does, and helps to check "
+        "claims.",
     )
     max_exchanged_texts: int = Field(
         default=20_000,

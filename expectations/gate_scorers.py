@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from entityclip.model.checkpoint import LoadedModel
     from entityclip.quality.claims.claim_model import ClaimModel
     from entityclip.quality.claims.second_reader import SecondReader
-    from entityclip.quality.frozen_image_tower import FrozenImageTower
+    from entityclip.quality.claims.vocabulary import Vocabulary
     from entityclip.quality.model_scores import EntityPictures
+    from entityclip.quality.tower_pictures import PretrainedTower
 
 NO_CHAMPION = "no model is in service to compare texts with pictures"
 NO_TEXT_QUALITY_MODEL = "no text-quality model has been trained yet for the model in service"
@@ -60,8 +61,8 @@ class GateScorers(NamedTuple):
     no_champion: str = NO_CHAMPION
     """Reason why there is no champion."""
 
-    tower: FrozenImageTower | None = None
-    """A pretrained image tower, which stands in for a champion in the rule ``low_text_quality``."""
+    tower: PretrainedTower | None = None
+    """A pretrained image tower: it stands in for a champion, and reads pictures for the probes of claims."""
     claim_model: ClaimModel | None = None
     """Limits for claims, set for the champion; not used without one."""
     no_claims: str = NO_CLAIM_MODEL
@@ -70,6 +71,8 @@ class GateScorers(NamedTuple):
     """Texts with an exchanged claim that are embedded at most."""
     second_reader: SecondReader | None = None
     """Reads claims beside the champion, or alone where there is none."""
+    vocabulary: Vocabulary | None = None
+    """Words that state a claim, where the champion has none; None: claims are then not checked."""
     reviewed: ReviewedClaims = NOT_REVIEWED
     """What people decided about texts, for their agreement with the readers."""
 
@@ -96,7 +99,7 @@ class GateScorers(NamedTuple):
         pictures = embed_pictures(self.champion, staging, set(scored["entity_id"]))
         scored = score_with_model(self.champion, scored, staging, seen=pictures)
         missing: dict[Need, str] = {}
-        claims = self._claims(scored, entities, pictures, source_provided)
+        claims = self._claims(scored, entities, pictures, staging)
         claims = self._read_again(claims, scored, staging, why=self.no_claims)
         if claims is None:
             missing["claims"] = self.no_claims
@@ -109,7 +112,7 @@ class GateScorers(NamedTuple):
         return Scored(scored.assign(text_quality=likely, low_text_quality=low), missing, claims=claims)
 
     def _claims(
-        self, scored: pd.DataFrame, entities: pd.DataFrame, pictures: EntityPictures, source_provided: pd.DataFrame
+        self, scored: pd.DataFrame, entities: pd.DataFrame, pictures: EntityPictures, staging: DataLayout
     ) -> pd.DataFrame | None:
         """Every claim with its verdict; of a larger batch, those of ``max_exchanged_texts`` texts, which are drawn.
 
@@ -117,13 +120,18 @@ class GateScorers(NamedTuple):
         """
         if self.champion is None or self.claim_model is None:
             return None
-        from entityclip.quality.claims.claim_model import check_claims
+        from entityclip.quality.claims.claim_model import ClaimPictures, check_claims
         from entityclip.quality.claims.source_colours import checked_by_source
 
         most = self.max_exchanged_texts
         drawn = np.sort(np.random.default_rng(_SEED).permutation(len(scored))[:most])
         texts = scored.iloc[drawn]
-        claims = check_claims(self.champion, self.claim_model, texts, entities, pictures, most_texts=most)
+        by_tower = None
+        if self.tower is not None and self.claim_model.tower == self.tower.tower.fingerprint:
+            by_tower = self.tower.pictures(staging, set(texts["entity_id"]))
+        seen = ClaimPictures(pictures, by_tower)
+        claims = check_claims(self.champion, self.claim_model, texts, entities, seen, most_texts=most)
+        source_provided = pairs.read_frame(staging.source_provided)
         claims = checked_by_source(claims, texts, source_provided, self.claim_model.vocabulary)
         return claims.assign(position=drawn[claims["position"].to_numpy(dtype=np.int64)])
 
@@ -136,26 +144,30 @@ class GateScorers(NamedTuple):
         from entityclip.quality.claims.claim_model import unchecked_claims
         from entityclip.quality.claims.source_colours import checked_by_source
 
+        if claims is None and self.vocabulary is not None:
+            entities, source_provided = pairs.read_frame(staging.entities), pairs.read_frame(staging.source_provided)
+            claims = unchecked_claims(scored, entities, self.vocabulary, why=why)
+            claims = checked_by_source(claims, scored, source_provided, self.vocabulary)
         if claims is None:
-            vocabulary = self.second_reader.vocabulary
-            claims = unchecked_claims(scored, pairs.read_frame(staging.entities), vocabulary, why=why)
-            claims = checked_by_source(claims, scored, pairs.read_frame(staging.source_provided), vocabulary)
+            return None
         return self.second_reader.read(claims, scored, staging, progress=True)
 
     def _without_champion(self, scored: pd.DataFrame, entities: pd.DataFrame, staging: DataLayout) -> Scored:
-        """By the pretrained tower, where there is one."""
+        """By the pretrained tower and the second reader, where there are any."""
         missing: dict[Need, str] = dict.fromkeys(("champion", "text_quality", "claims"), self.no_champion)
-        claims = self._read_again(None, scored, staging, why=self.no_champion)
+        claims, found = None, None
+        if self.tower is not None:
+            from entityclip.quality.first_batch import judge_first_batch
+
+            pictures = self.tower.pictures(staging, set(scored["entity_id"]))
+            found = judge_first_batch(scored, entities, pictures)
+            claims = self._first_run_claims(scored, entities, pictures, staging)
+        claims = self._read_again(claims, scored, staging, why=self.no_champion)
         if claims is not None:
             scored = _with_claims(scored, claims)
             del missing["claims"]
-        if self.tower is None:
+        if self.tower is None or found is None:
             return Scored(scored, missing, claims=claims)
-        from entityclip.quality.first_batch import PICTURES_EACH, judge_first_batch
-        from entityclip.quality.model_scores import entity_pictures
-
-        pictures = entity_pictures(self.tower, staging, set(scored["entity_id"]), each=PICTURES_EACH)
-        found = judge_first_batch(scored, entities, pictures)
         contrast = pd.Series(found.contrast, index=scored.index)
         scored = scored.assign(picture_contrast=contrast)
         if found.why_not:
@@ -165,6 +177,19 @@ class GateScorers(NamedTuple):
         low = contrast.map("{:.1f}".format).astype("str").where(contrast < found.limit)
         del missing["text_quality"]
         return Scored(scored.assign(low_text_quality=low), missing, claims=claims)
+
+    def _first_run_claims(
+        self, scored: pd.DataFrame, entities: pd.DataFrame, pictures: EntityPictures, staging: DataLayout
+    ) -> pd.DataFrame | None:
+        """Every claim, by what the pretrained tower sees; None where claims are off or the source has too few texts."""
+        if self.vocabulary is None or self.max_exchanged_texts == 0:
+            return None
+        from entityclip.quality.claims.first_run import first_run_claims
+        from entityclip.quality.claims.source_colours import checked_by_source
+
+        source_provided = pairs.read_frame(staging.source_provided)
+        claims = first_run_claims(scored, source_provided, entities, pictures, self.vocabulary)
+        return None if claims is None else checked_by_source(claims, scored, source_provided, self.vocabulary)
 
     def _broken_rule(self, text: str, _: str) -> str | None:
         """The domain rules that a text breaks, with the reasons; None where it breaks none."""

@@ -24,10 +24,13 @@ from entityclip.explanations import explain as write_explanations
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.paths import Layout
 from entityclip.quality import score_explanations
-from entityclip.quality.claims.claim_model import ClaimModel, check_claims
+from entityclip.quality.claims.claim_model import ClaimModel, ClaimPictures, check_claims
 from entityclip.quality.claims.claim_table import contradictions, unusual_claims
-from entityclip.quality.model_scores import EntityPictures, embed_pictures, score_with_model
+from entityclip.quality.claims.first_run import first_run_claims
+from entityclip.quality.claims.vocabulary import read_vocabulary
+from entityclip.quality.model_scores import embed_pictures, score_with_model
 from entityclip.quality.text_quality_model import TextQualityModel
+from entityclip.quality.tower_pictures import PretrainedTower
 
 SEED = 7
 """That of the built-in catalogue."""
@@ -42,6 +45,8 @@ class Gate(NamedTuple):
     model: LoadedModel
     text_quality: TextQualityModel
     claims: ClaimModel
+    tower: PretrainedTower | None = None
+    """What sees pictures for the probes; None: the model."""
 
 
 class UnseenProducts:
@@ -80,7 +85,9 @@ class UnseenProducts:
 
 def measured(products: UnseenProducts, gate: Gate) -> dict[str, Any]:
     """Percent of the planted and of the sound texts that the gate finds, by what finds them."""
-    pictures = embed_pictures(gate.model, products.data, set(products.texts["entity_id"]))
+    wanted = set(products.texts["entity_id"])
+    by_tower = None if gate.tower is None else gate.tower.pictures(products.data, wanted)
+    pictures = ClaimPictures(embed_pictures(gate.model, products.data, wanted), by_tower)
     judge = partial(_judged, products=products, gate=gate, pictures=pictures)
     sound, claims = judge(products.texts, np.ones(len(products.texts), dtype=bool))
     found: dict[str, Any] = {
@@ -108,11 +115,32 @@ def measured(products: UnseenProducts, gate: Gate) -> dict[str, Any]:
     return found
 
 
+def measured_on_a_first_run(products: UnseenProducts, tower: PretrainedTower) -> dict[str, Any]:
+    """Percent of the planted and of the sound texts with a contradicted claim, where no champion judges: a pretrained
+    tower looks at all products, and the source has sound texts of them."""
+    pictures = tower.pictures(products.data, set(products.entities["entity_id"]))
+    source, vocabulary = pairs.read_frame(products.data.source_provided), read_vocabulary()
+
+    def accused(texts: pd.DataFrame) -> float:
+        claims = first_run_claims(texts, source, products.entities, pictures, vocabulary)
+        assert claims is not None
+        return round(100 * float(contradictions(claims, len(texts)).notna().mean()), 1)
+
+    found: dict[str, Any] = {"tower": tower.name, "false_alarms": accused(products.texts), "found": {}}
+    for fault in ATTRIBUTE_FAULTS:
+        turns = [products.planted(fault, by="text", seed=seed) for seed in range(TURNS)]
+        planted = pd.concat([texts[texts["planted"]] for texts in turns], ignore_index=True)
+        found["found"][fault] = accused(planted)
+    return found
+
+
 def _judged(
-    texts: pd.DataFrame, chosen: np.ndarray, *, products: UnseenProducts, gate: Gate, pictures: EntityPictures
+    texts: pd.DataFrame, chosen: np.ndarray, *, products: UnseenProducts, gate: Gate, pictures: ClaimPictures
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What finds each of the chosen texts, and their claims."""
-    scored = score_with_model(gate.model, score_explanations(texts, products.entities), products.data, seen=pictures)
+    scored = score_with_model(
+        gate.model, score_explanations(texts, products.entities), products.data, seen=pictures.by_judge
+    )
     low = gate.text_quality.probability(scored) < gate.text_quality.threshold
     batch = pd.concat([texts, products.known], ignore_index=True)
     rows = np.r_[chosen, np.zeros(len(products.known), dtype=bool)]

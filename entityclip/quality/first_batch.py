@@ -29,8 +29,6 @@ from entityclip.quality.tokens import WORD
 from entityclip.training.first_projection import whitening
 
 FOLDS = 5
-PICTURES_EACH = 4
-"""Pictures of an entity that are embedded: this is nearly all of the cost."""
 FEWEST_ENTITIES = 40
 """Entities with a text and a picture; of fewer, neither fit nor comparison says anything."""
 FALSE_ALARMS_AT = 2.33

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from itertools import islice
 
 import numpy as np
@@ -11,6 +13,7 @@ from open_clip.timm_model import TimmModel
 from PIL import Image
 from torch import nn
 
+from entityclip.data.pairs import digest
 from entityclip.errors import ConfigError
 from entityclip.model.backbones import Choice
 from entityclip.model.towers import Towers
@@ -40,6 +43,14 @@ class FrozenImageTower:
         blank = torch.zeros(1, 3, backbone.preprocessing.size, backbone.preprocessing.size)
         self.dim = self._features(blank).shape[1]
         """Width C of the features."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of its name, its weights and its preprocessing."""
+        weights = hashlib.sha256(self._preprocessing.model_dump_json().encode())
+        for name, tensor in self._tower.state_dict().items():
+            weights.update(name.encode() + tensor.detach().cpu().contiguous().float().numpy().tobytes())
+        return digest(self.name, weights.hexdigest())
 
     def embed_images(self, images: Iterable[Image.Image]) -> np.ndarray:
         """N pictures -> (N, C) float32, unit rows. Only one picture is held in full at a time."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
@@ -15,6 +15,7 @@ from entityclip.data import pairs
 from entityclip.data.text import mask_names
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.paths import DataLayout
+from entityclip.quality.colour_histogram import COLOURS, colour_histogram
 from entityclip.quality.image_text_scores import score_against_pictures
 from entityclip.retrieval.index.embedding import CHUNK, decoded, embedded_texts, finite
 from entityclip.schemas.base import Split
@@ -32,6 +33,8 @@ class EntityPictures(NamedTuple):
     """The entity_id of each of P pictures."""
     vectors: np.ndarray
     """(P, D) unit rows."""
+    colours: np.ndarray | None = None
+    """(P, 108) colour histograms; None where nothing reads them."""
 
 
 def score_with_model(
@@ -124,17 +127,39 @@ def entity_pictures(
     Raises:
         DataError: A picture cannot be decoded.
     """
+    chosen = set(chosen_pictures(data, wanted, each=each, splits=splits)["pair_id"])
+    return embedded_pairs(model, data, chosen, progress=progress)[1]
+
+
+def chosen_pictures(
+    data: DataLayout, wanted: set[str], *, each: int, splits: tuple[Split, ...] = SPLITS
+) -> pd.DataFrame:
+    """``pair_id, entity_id`` of the first ``each`` pictures (by id) of each ``wanted`` entity in these splits."""
     listed = pairs.read_frame(data.pairs, columns=["pair_id", "entity_id", "split"]).sort_values("pair_id")
     listed = listed[listed["split"].isin(splits) & listed["entity_id"].isin(wanted)]
-    chosen = set(listed.loc[listed.groupby("entity_id").cumcount() < each, "pair_id"])
+    return listed.loc[listed.groupby("entity_id").cumcount() < each, ["pair_id", "entity_id"]].reset_index(drop=True)
+
+
+def embedded_pairs(
+    model: PictureModel, data: DataLayout, chosen: set[str], *, progress: bool = False
+) -> tuple[list[str], EntityPictures]:
+    """The pictures of these pairs, and the pairs in their order. Raises as ``entity_pictures``."""
     columns = ["pair_id", "entity_id", "image"]
     stored = (row for row in pairs.iter_rows(data.pairs, columns=columns) if row["pair_id"] in chosen)
+    ids: list[str] = []
     owners: list[str] = []
-    vectors = [np.zeros((0, model.dim), dtype=np.float32)]
+    vectors, colours = [np.zeros((0, model.dim), dtype=np.float32)], [np.zeros((0, COLOURS), dtype=np.float32)]
+
+    def noted(pictures: Iterable[Image.Image]) -> Iterator[Image.Image]:
+        for picture in pictures:
+            colours.append(colour_histogram(picture)[None])
+            yield picture
+
     with tqdm(total=len(chosen), desc="embedding pictures", unit="", disable=not progress) as bar:
         while chunk := list(islice(stored, CHUNK)):
             images: list[dict[str, Any]] = [row["image"] for row in chunk]
+            ids += [row["pair_id"] for row in chunk]
             owners += [row["entity_id"] for row in chunk]
-            vectors.append(model.embed_images(decoded(chunk, images)))
+            vectors.append(model.embed_images(noted(decoded(chunk, images))))
             bar.update(len(chunk))
-    return EntityPictures(owners, np.concatenate(vectors))
+    return ids, EntityPictures(owners, np.concatenate(vectors), np.concatenate(colours))

@@ -113,7 +113,7 @@ def _write_results(
     from entityclip.storage import write_table
 
     comparison, page = compare_designs(judged.designs, entities, judged.not_computed), target.page(language)
-    judge = CheckingModel(judged.champion, judged.release, judged.vocabulary)
+    judge = CheckingModel(judged.champion, judged.release, judged.vocabulary, judged.tower)
     shown = ComparedDesigns(comparison, judged.designs, entities, known, judge)
     write_comparison_page(page, shown, language=language, day=datetime.now(UTC).date())
     comparison.write(target.figures)

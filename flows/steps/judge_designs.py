@@ -38,6 +38,8 @@ class JudgedSample(NamedTuple):
     """Words that state a claim."""
     release: str = ""
     """Of that model, where it is the champion of the workspace."""
+    tower: str = ""
+    """Name of the pretrained tower that checked claims, where there is no such model."""
 
 
 def judge_designs(
@@ -90,9 +92,14 @@ def judge_designs(
     if pictures is None:
         why = scorers.no_champion if scorers.champion is None else "the sample has no validation pictures"
         why_not.setdefault(why, {})["R@1"] = None
+    by_tower = scorers.champion is None and any(one.claims is not None for one in judged)
     fingerprint = "" if scorers.champion is None else scorers.champion.card.fingerprint
     return JudgedSample(
-        judged, [f"{', '.join(rules)}: {why}" for why, rules in why_not.items()], fingerprint, vocabulary
+        judged,
+        [f"{', '.join(rules)}: {why}" for why, rules in why_not.items()],
+        fingerprint,
+        vocabulary,
+        tower=scorers.tower.name if by_tower and scorers.tower else "",
     )
 
 

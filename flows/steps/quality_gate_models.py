@@ -14,6 +14,7 @@ from entityclip.explanations.config import GenerationConfig
 from entityclip.model.backbones import Task, best_at_hand
 from entityclip.paths import Layout
 from entityclip.quality.claims.agreement import NOT_REVIEWED, reviewed_claims
+from entityclip.quality.claims.vocabulary import PACKAGED, read_vocabulary
 from entityclip.quality.review import read_reviews
 from entityclip.quality.text_quality_model import TextQualityModel
 from entityclip.schemas import EvalReport
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from entityclip.model.checkpoint import LoadedModel
     from entityclip.quality.claims.claim_model import ClaimModel
     from entityclip.quality.claims.second_reader import SecondReader
-    from entityclip.quality.frozen_image_tower import FrozenImageTower
+    from entityclip.quality.tower_pictures import PretrainedTower
 
 
 def gate_scorers(layout: Layout, *, floors: bool = True, judge_first_batch: bool = True) -> GateScorers:
@@ -43,20 +44,29 @@ def gate_scorers(layout: Layout, *, floors: bool = True, judge_first_batch: bool
     settings = read_config(layout.config)
     domain = settings.explain.rules if isinstance(settings.explain, GenerationConfig) else None
     champion, why = _champion(layout, min_score=settings.gate.min_judge_score if floors else None)
-    reader = _second_reader(layout, settings)
+    tower = _tower(layout, settings) if judge_first_batch else None
+    reader, most = _second_reader(layout, settings), settings.gate.max_exchanged_texts
     reviewed = reviewed_claims(read_reviews(layout.reviews), layout.checked_claims()) if reader else NOT_REVIEWED
     if champion is None:
-        tower = _tower(settings) if judge_first_batch else None
-        return GateScorers(domain=domain, no_champion=why, tower=tower, second_reader=reader, reviewed=reviewed)
-    most = settings.gate.max_exchanged_texts
+        return GateScorers(
+            domain=domain,
+            no_champion=why,
+            tower=tower,
+            max_exchanged_texts=most,
+            second_reader=reader,
+            vocabulary=read_vocabulary(layout.attributes),
+            reviewed=reviewed,
+        )
     return GateScorers(
         champion,
         _text_quality_model(champion, layout),
         domain,
-        claim_model=_claim_model(champion, layout, most_texts=most) if most else None,
+        tower=tower,
+        claim_model=_claim_model(champion, layout, most_texts=most, tower=tower) if most else None,
         no_claims=NO_CLAIM_MODEL if most else "gate.max_exchanged_texts is 0",
         max_exchanged_texts=most,
         second_reader=reader,
+        vocabulary=read_vocabulary(layout.attributes) if reader else None,
         reviewed=reviewed,
     )
 
@@ -65,23 +75,24 @@ def _second_reader(layout: Layout, settings: WorkspaceConfig) -> SecondReader | 
     if settings.gate.second_reader is None:
         return None
     from entityclip.quality.claims.second_reader import SecondReader
-    from entityclip.quality.claims.vocabulary import read_vocabulary
 
-    rights = read_rights(layout.pairs_suite)
-    return SecondReader(settings.gate.second_reader, layout.ledger, read_vocabulary(layout.attributes), rights)
+    return SecondReader(settings.gate.second_reader, layout.ledger, read_rights(layout.pairs_suite))
 
 
-def _tower(settings: WorkspaceConfig) -> FrozenImageTower | None:
+def _tower(layout: Layout, settings: WorkspaceConfig) -> PretrainedTower | None:
     """The image tower of the backbone; None where the settings or this machine have none."""
     if not settings.gate.judge_first_batch:
         return None
     import torch
 
     from entityclip.quality.frozen_image_tower import FrozenImageTower
+    from entityclip.quality.tower_pictures import PretrainedTower
 
     device: Literal["cpu", "cuda"] = "cuda" if torch.cuda.is_available() else "cpu"
     backbone = best_at_hand(settings.backbones, Task(device=device))
-    return None if backbone.name == "none" else FrozenImageTower(backbone, device=device)
+    if backbone.name == "none":
+        return None
+    return PretrainedTower(FrozenImageTower(backbone, device=device), layout.picture_vectors)
 
 
 def _champion(layout: Layout, *, min_score: float | None) -> tuple[LoadedModel | None, str]:
@@ -118,7 +129,9 @@ def _text_quality_model(champion: LoadedModel, layout: Layout) -> TextQualityMod
     return learned
 
 
-def _claim_model(champion: LoadedModel, layout: Layout, *, most_texts: int) -> ClaimModel | None:
+def _claim_model(
+    champion: LoadedModel, layout: Layout, *, most_texts: int, tower: PretrainedTower | None
+) -> ClaimModel | None:
     """The champion's limits for claims: set once per champion, list of words and limit of texts, on the data version
     before this batch.
 
@@ -126,18 +139,17 @@ def _claim_model(champion: LoadedModel, layout: Layout, *, most_texts: int) -> C
     they are.
     """
     from entityclip.quality.claims.claim_model import ClaimModel, fit_claim_model
-    from entityclip.quality.claims.vocabulary import PACKAGED, read_vocabulary
 
     own = layout.attributes.exists()
     words = digest((layout.attributes if own else PACKAGED).read_bytes())
     known = ClaimModel.read(layout.claim_limits)
-    inputs = (champion.card.fingerprint, words, most_texts)
-    if known is not None and (known.judge, known.words, known.most_texts) == inputs:
+    inputs = (champion.card.fingerprint, words, most_texts, tower.tower.fingerprint if tower else "")
+    if known is not None and (known.judge, known.words, known.most_texts, known.tower) == inputs:
         return known
     try:
         vocabulary = read_vocabulary(layout.attributes)
         learned = fit_claim_model(
-            champion, layout.data, vocabulary=vocabulary, words=words, mine=not own, most_texts=most_texts
+            champion, layout.data, vocabulary=vocabulary, words=words, mine=not own, most_texts=most_texts, tower=tower
         )
     except DataError as error:
         get_run_logger().warning("the champion's limits for claims cannot be set: %s", error)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
+import pandas as pd
 import pytest
 
 from entityclip.data import pairs
@@ -13,10 +12,10 @@ from entityclip.data.sources.catalog import CatalogSource
 from entityclip.explanations import SourceWriter, explain
 from entityclip.explanations.stage import replace_texts
 from entityclip.model.backbones import BackboneConfig, Task, best_at_hand
-from entityclip.paths import Layout
-from entityclip.quality.first_batch import PICTURES_EACH
+from entityclip.paths import Layout, claims_beside
+from entityclip.quality.claims.vocabulary import read_vocabulary
 from entityclip.quality.frozen_image_tower import FrozenImageTower
-from entityclip.quality.model_scores import entity_pictures
+from entityclip.quality.tower_pictures import PretrainedTower
 from entityclip.schemas import QualityReport, RuleResult
 from expectations.check import GateScorers, check, copy_context
 
@@ -38,14 +37,10 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Layout:
 
 
 @pytest.fixture(scope="module")
-def scorers(first: Layout) -> Iterator[GateScorers]:
+def scorers(first: Layout) -> GateScorers:
     """As a first run has them; the pictures, which do not change here, are embedded once."""
-    tower = FrozenImageTower(best_at_hand(BackboneConfig(), Task()))
-    every = set(pairs.read_frame(first.staging.entities)["entity_id"])
-    seen = entity_pictures(tower, first.staging, every, each=PICTURES_EACH)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("entityclip.quality.model_scores.entity_pictures", lambda *_, **__: seen)
-        yield GateScorers(tower=tower)
+    tower = PretrainedTower(FrozenImageTower(best_at_hand(BackboneConfig(), Task())), first.picture_vectors)
+    return GateScorers(tower=tower, vocabulary=read_vocabulary())
 
 
 def gated(layout: Layout, scorers: GateScorers) -> QualityReport:
@@ -67,6 +62,10 @@ def test_sound_texts_pass(first: Layout, scorers: GateScorers) -> None:
     assert not report.refused, report.refusal
     assert low_text_quality(report).skipped is None
     assert low_text_quality(report).failed < 0.03 * PRODUCTS
+    claims = pd.read_parquet(claims_beside(first.quarantine("b")))
+    assert (claims["verdict"] == "contradicted").sum() <= 0.04 * PRODUCTS
+    shares = claims.groupby("attribute")["verdict"].agg(lambda some: (some == "supported").mean())
+    assert shares[["colour", "pattern"]].min() > 0.5
 
 
 @pytest.mark.parametrize("kind", ["of other entities", "words in any order", "phrases that fit anything"])

@@ -65,11 +65,11 @@ def body(colour: str, number: int) -> bytes:
 
 def reader(batch: Batch, server: VisionServer, **settings: Any) -> SecondReader:
     config = SecondReaderConfig(model="sees-colours", base_url=server.url, retries=0, **settings)
-    return SecondReader(config, batch.root / "ledger.sqlite", read_vocabulary())
+    return SecondReader(config, batch.root / "ledger.sqlite")
 
 
 def judged(batch: Batch, second: SecondReader, reviewed: ReviewedClaims = NOT_REVIEWED) -> QualityReport:
-    return batch.judge(scorers=GateScorers(second_reader=second, reviewed=reviewed))
+    return batch.judge(scorers=GateScorers(second_reader=second, vocabulary=read_vocabulary(), reviewed=reviewed))
 
 
 def claims_of(batch: Batch) -> pd.DataFrame:

@@ -27,6 +27,8 @@ class CheckingModel(NamedTuple):
     """Of the model, where it is the champion of a workspace; else ''."""
     vocabulary: Vocabulary
     """Words that state a claim."""
+    tower: str = ""
+    """Name of the pretrained tower that checked them without a model; '' where none did."""
 
 
 class ComparedDesigns(NamedTuple):

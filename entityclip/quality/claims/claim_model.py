@@ -1,8 +1,8 @@
 """Verdicts on claims, by limits that are calibrated for each attribute on claims exchanged on purpose.
 
 The evidence on a claim is the log odds of its value against the best alternative, by a conditional logit of how well
-the pictures fit the text under each value: one scale, and a constant for each value, since texts with some values are
-nearer to all pictures.
+the pictures fit each value: by the text under it, and by a probe of the pictures alone. Each of the two has a scale,
+and each value a constant, since texts with some values are nearer to all pictures.
 
 The claim of a sound text, exchanged for another value, is a minimal fault whose truth is known. Limits that are set on
 one half of the entities are measured on the other: how many exchanged claims they find, and how many sound texts they
@@ -10,6 +10,9 @@ accuse. The limits in use are those of all entities.
 """
 
 from __future__ import annotations
+
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -31,9 +34,18 @@ from entityclip.quality.claims.exchange import (
 )
 from entityclip.quality.claims.limits import AttributeLimits, limits_of
 from entityclip.quality.claims.mining import mined
+from entityclip.quality.claims.probes import (
+    AttributeProbe,
+    ProbeScores,
+    cross_fitted_scores,
+    fit_probes,
+    scores_of,
+    with_scores,
+)
 from entityclip.quality.claims.vocabulary import Vocabulary
 from entityclip.quality.fit_text_quality import some_texts
 from entityclip.quality.model_scores import SPLITS, EntityPictures, embed_pictures, texts_as_read, without_names
+from entityclip.quality.tower_pictures import PretrainedTower
 from entityclip.schemas import Record
 
 FALSE_ALARMS = 0.02
@@ -49,10 +61,12 @@ class ClaimModel(Record):
     """Result of ``fit_claim_model``; stored as JSON."""
 
     judge: str = Field(description="Fingerprint of the model that compares texts with pictures.")
+    tower: str = Field(default="", description="Of the pretrained tower whose vectors probes read; '': the judge's.")
     words: str = Field(description="Hash of the list of words that the data extended, or of the workspace's own.")
     most_texts: int = Field(description="Texts with an exchanged claim that were embedded, at most.")
     vocabulary: Vocabulary
     attributes: tuple[AttributeLimits, ...]
+    probes: tuple[AttributeProbe, ...] = Field(default=(), description="What vectors of pictures say about values.")
     varied: tuple[tuple[str, str], ...] = Field(
         description="Language and attribute of which sound texts often state what is unusual in their category."
     )
@@ -115,6 +129,7 @@ def fit_claim_model(
     words: str = "",
     mine: bool = True,
     most_texts: int = MOST_TEXTS,
+    tower: PretrainedTower | None = None,
 ) -> ClaimModel:
     """Set the limits of every attribute for ``model``.
 
@@ -127,35 +142,52 @@ def fit_claim_model(
         words: Hash of the list of words, stored with the model.
         mine: Whether the data add words.
         most_texts: So many texts with an exchanged claim are embedded at most.
+        tower: What sees the pictures for the probes; None: the model.
     """
     entities, texts = pairs.read_frame(data.entities), some_texts(pairs.read_frame(data.explanations))
     if mine:
         vocabulary = mined(vocabulary, texts, entities, texts_as_read(model, texts, entities))
-    pictures = _pictures(model, data, set(texts["entity_id"]))
-    plan = ExchangePlan(vocabulary, most_texts)
-    return fit_limits(model, texts, entities, pictures, plan).model_copy(update={"words": words})
+    wanted, plan = set(texts["entity_id"]), ExchangePlan(vocabulary, most_texts)
+    every = embed_pictures(model, data, wanted, splits=SPLITS)
+    unseen = embed_pictures(model, data, wanted, splits=("val",))
+    pictures = unseen if len(set(unseen.owners)) >= FEWEST_ENTITIES else every
+    learned = every if tower is None else tower.pictures(data, wanted)
+    languages = texts["language"].fillna("").tolist()
+    stated = split_claims(texts_as_read(model, texts, entities), languages, vocabulary)
+    values = stated_values(stated)
+    scores = cross_fitted_scores(learned, pictures if tower is None else learned, stated, texts, values)
+    limits = fit_limits(model, texts, entities, pictures, plan, scores=scores)
+    probes = fit_probes(learned, stated, texts, {key: values[key] for key in limits.values()})
+    name = "" if tower is None else tower.tower.fingerprint
+    return limits.model_copy(update={"words": words, "probes": probes, "tower": name})
 
 
 def fit_limits(
-    model: LoadedModel,
+    model: LoadedModel | None,
     texts: pd.DataFrame,
     entities: pd.DataFrame,
     pictures: EntityPictures,
     plan: ExchangePlan,
+    *,
+    scores: ProbeScores = MappingProxyType({}),
 ) -> ClaimModel:
-    """The same from tables, with the vocabulary as it is.
+    """The same from tables, with the vocabulary as it is and without probes.
 
     Args:
-        model: See ``fit_claim_model``.
+        model: See ``fit_claim_model``; None: the evidence is that of the probes alone.
         texts: N rows with entity_id, text, language; most of their claims are true.
         entities: The entity table.
         pictures: Of these entities.
         plan: Which claims are exchanged.
+        scores: Of the entities, by probes that did not learn from them.
     """
     claims = exchange_claims(model, texts, entities, pictures, plan)
+    stated = [claim.stated for claim in claims]
+    offered = stated_values(stated)
+    if scores or model is None:
+        claims = with_scores(claims, texts, scores)
     draw = np.random.default_rng(_SEED)
     half = draw.integers(0, 2, size=len(entities))[pd.factorize(texts["entity_id"])[0]]
-    offered = stated_values([claim.stated for claim in claims])
     by_key: dict[tuple[str, str], list[ExchangedClaim]] = {}
     for claim in claims:  # a value that is no alternative to others would win whatever the pictures show
         if not claim.reason and claim.stated.claim.value in offered[claim.stated.key]:
@@ -167,12 +199,13 @@ def fit_limits(
         for key, some in enough.items()
     ]
     return ClaimModel(
-        judge=model.card.fingerprint,
+        judge="" if model is None else model.card.fingerprint,
         words="",
         most_texts=plan.most_texts,
         vocabulary=plan.vocabulary,
         attributes=tuple(limits),
-        varied=_varied([claim.stated for claim in claims], texts, entities),
+        probes=(),
+        varied=_varied(stated, texts, entities),
     )
 
 
@@ -189,18 +222,21 @@ def _categories(entities: pd.DataFrame) -> dict[str, str]:
     return {str(key): str(value) for key, value in known["category"].fillna("").items()}
 
 
-def _pictures(model: LoadedModel, data: DataLayout, wanted: set[str]) -> EntityPictures:
-    unseen = embed_pictures(model, data, wanted, splits=("val",))
-    return unseen if len(set(unseen.owners)) >= FEWEST_ENTITIES else embed_pictures(model, data, wanted, splits=SPLITS)
-
-
 # ---------------------------------------------------------------- use
+class ClaimPictures(NamedTuple):
+    """Pictures of the entities whose claims are checked."""
+
+    by_judge: EntityPictures
+    by_tower: EntityPictures | None = None
+    """As the probes read them; None: as the judge sees them."""
+
+
 def check_claims(
     judge: LoadedModel,
     claim_model: ClaimModel,
     explanations: pd.DataFrame,
     entities: pd.DataFrame,
-    pictures: EntityPictures,
+    pictures: ClaimPictures,
     *,
     most_texts: int,
     rows: np.ndarray | None = None,
@@ -212,15 +248,25 @@ def check_claims(
         claim_model: The limits.
         explanations: N rows with explanation_id, entity_id, text, language.
         entities: The entity table.
-        pictures: Of these entities, as ``judge`` sees them.
+        pictures: Of these entities; by the tower where ``claim_model`` was fitted with it.
         most_texts: So many texts with an exchanged claim are embedded at most.
         rows: (N,) bool: texts whose claims are checked; the others only show what is usual. None: all.
     """
     plan = ExchangePlan(claim_model.vocabulary, most_texts, claim_model.values(), rows)
-    claims = exchange_claims(judge, explanations, entities, pictures, plan)
-    elsewhere = stated_elsewhere([claim.stated for claim in claims], explanations, _categories(entities))
-    table = claim_model.judged(claims, explanations, elsewhere)
+    claims = exchange_claims(judge, explanations, entities, pictures.by_judge, plan)
+    if claim_model.probes:
+        read = pictures.by_judge if pictures.by_tower is None else pictures.by_tower
+        claims = with_scores(claims, explanations, scores_of(claim_model.probes, read))
+    table = judged_claims(claim_model, claims, explanations, entities)
     return table if rows is None else table[rows[table["position"].to_numpy()]].reset_index(drop=True)
+
+
+def judged_claims(
+    claim_model: ClaimModel, claims: list[ExchangedClaim], explanations: pd.DataFrame, entities: pd.DataFrame
+) -> pd.DataFrame:
+    """``COLUMNS`` of these claims: their verdicts, and what texts of other entities of the category say."""
+    stated = [claim.stated for claim in claims]
+    return claim_model.judged(claims, explanations, stated_elsewhere(stated, explanations, _categories(entities)))
 
 
 def unchecked_claims(
@@ -236,8 +282,7 @@ def unchecked_claims(
     """
     languages = explanations["language"].fillna("").tolist()
     claims = split_claims(without_names(explanations, entities), languages, vocabulary)
-    exchanged = [ExchangedClaim(claim, (claim.claim.value,), np.zeros(0), why) for claim in claims]
+    exchanged = [ExchangedClaim(claim, (claim.claim.value,), np.zeros((0, 0)), why) for claim in claims]
     varied = _varied(claims, explanations, entities) if claims else ()
-    none = ClaimModel(judge="", words="", most_texts=0, vocabulary=vocabulary, attributes=(), varied=varied)
-    table = none.judged(exchanged, explanations, stated_elsewhere(claims, explanations, _categories(entities)))
-    return table.assign(reason=why)
+    none = ClaimModel(judge="", words="", most_texts=0, vocabulary=vocabulary, attributes=(), probes=(), varied=varied)
+    return judged_claims(none, exchanged, explanations, entities).assign(reason=why)

@@ -14,7 +14,7 @@ from entityclip.quality.claims.split import Claim, ClaimSplitter, exchanged
 from entityclip.quality.claims.vocabulary import Vocabulary
 from entityclip.quality.image_text_scores import entity_centres
 from entityclip.quality.language import primary_language
-from entityclip.quality.model_scores import EntityPictures, texts_as_read
+from entityclip.quality.model_scores import EntityPictures, texts_as_read, without_names
 from entityclip.retrieval.index.embedding import embedded_texts, finite
 
 MOST_VALUES = 10
@@ -49,8 +49,8 @@ class ExchangedClaim(NamedTuple):
     values: tuple[str, ...]
     """Its own value, then the alternatives."""
     fit: np.ndarray
-    """(V,) how much better the entity's pictures fit the text under each value than those of its category do; empty
-    where the claim was not exchanged."""
+    """(V, F) how well the entity's pictures fit each value: how much better they fit the text under it than those of
+    its category do, and the score of its probe. (0, F) where the claim was not exchanged."""
     reason: str
     """Why it was not exchanged; empty where it was."""
 
@@ -88,7 +88,7 @@ class ExchangePlan(NamedTuple):
 
 
 def exchange_claims(
-    model: LoadedModel,
+    model: LoadedModel | None,
     explanations: pd.DataFrame,
     entities: pd.DataFrame,
     pictures: EntityPictures,
@@ -97,14 +97,14 @@ def exchange_claims(
     """Split texts into claims and compare each with its alternatives.
 
     Args:
-        model: What compares texts with pictures.
+        model: What compares texts with pictures; None: the alternatives are found, and have no fit yet.
         explanations: N rows with entity_id, text, language.
         entities: The entity table: entity_id, entity, aliases, category.
         pictures: Those of the entities, as ``model`` sees them.
         plan: Which claims are exchanged, and for what.
     """
     vocabulary = plan.vocabulary
-    texts = texts_as_read(model, explanations, entities)
+    texts = without_names(explanations, entities) if model is None else texts_as_read(model, explanations, entities)
     claims = split_claims(texts, explanations["language"].fillna("").tolist(), vocabulary)
     centres, owner = relative_centres(pictures, entities, explanations["entity_id"])
     shown = (owner >= 0) & (np.linalg.norm(centres, axis=1) > 0)[owner]
@@ -114,6 +114,9 @@ def exchange_claims(
         _why_not(chosen[stated.position], shown[stated.position], some)
         for stated, some in zip(claims, choices, strict=True)
     ]
+    if model is None:
+        every = zip(claims, choices, reasons, strict=True)
+        return [ExchangedClaim(one, some, np.zeros((0 if why else len(some), 0)), why) for one, some, why in every]
     _limit(reasons, choices, plan.most_texts)
     variants = [
         [] if why else _variants(texts[stated.position], stated, some, vocabulary)
@@ -121,10 +124,11 @@ def exchange_claims(
     ]
     place = {text: i for i, text in enumerate(dict.fromkeys(text for some in variants for text in some))}
     vectors = finite(embedded_texts(model, list(place), what="testing claims", progress=False), model)
-    return [
-        ExchangedClaim(stated, values, vectors[[place[text] for text in some]] @ centres[owner[stated.position]], why)
-        for stated, values, some, why in zip(claims, choices, variants, reasons, strict=True)
-    ]
+    fits = (
+        (vectors[[place[text] for text in some]] @ centres[owner[stated.position]])[:, None]
+        for stated, some in zip(claims, variants, strict=True)
+    )
+    return [ExchangedClaim(*one) for one in zip(claims, choices, fits, reasons, strict=True)]
 
 
 def relative_centres(

@@ -25,7 +25,7 @@ class AttributeLimits(Record):
     attribute: str
     values: tuple[str, ...] = Field(description="What claims are exchanged for.")
     claims: int = Field(description="Claims that the limits are set on.")
-    scale: float = Field(description="Log odds per unit of fit.")
+    scales: tuple[float, ...] = Field(description="Log odds per unit of each fit.")
     constants: tuple[float, ...] = Field(description="Of each value, in log odds.")
     contradicted_below: float = Field(description="Evidence below which a claim is contradicted.")
     supported_above: float = Field(description="Evidence above which a claim is supported.")
@@ -36,7 +36,7 @@ class AttributeLimits(Record):
     @property
     def logit(self) -> Logit:
         """From fit to log odds."""
-        return Logit(self.scale, dict(zip(self.values, self.constants, strict=True)))
+        return Logit(self.scales, dict(zip(self.values, self.constants, strict=True)))
 
     @property
     def unresolved(self) -> str:
@@ -91,7 +91,7 @@ def limits_of(
         attribute=key[1],
         values=tuple(logit.constants),
         constants=tuple(logit.constants.values()),
-        scale=logit.scale,
+        scales=logit.scales,
         claims=len(claims),
         contradicted_below=below,
         supported_above=above,

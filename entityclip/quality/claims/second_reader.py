@@ -19,7 +19,6 @@ from entityclip.explanations.openai_writer import OpenAIWriter
 from entityclip.explanations.stage import ask
 from entityclip.explanations.work_items import Requests
 from entityclip.paths import DataLayout
-from entityclip.quality.claims.vocabulary import Vocabulary
 from entityclip.schemas import ExplanationRequest
 
 AGREEMENT_TEXTS = 100
@@ -40,8 +39,6 @@ class SecondReader:
 
     config: SecondReaderConfig
     ledger: Path
-    vocabulary: Vocabulary
-    """Words that state a claim, where the champion has none."""
     rights: Rights = DEFAULT_RIGHTS
     """Which rows may be used; the server receives nothing of the others."""
 

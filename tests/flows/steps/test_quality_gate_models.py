@@ -111,7 +111,7 @@ def test_limits_for_claims_are_set_again_for_another_judge_list_of_words_or_limi
     monkeypatch.setattr(claim_model, "fit_claim_model", fitted)
 
     def fits_after(model: LoadedModel, most_texts: int) -> int:
-        assert quality_gate_models._claim_model(model, layout, most_texts=most_texts) is not None
+        assert quality_gate_models._claim_model(model, layout, most_texts=most_texts, tower=None) is not None
         return len(fits)
 
     assert [fits_after(first, 700), fits_after(first, 700)] == [1, 1]

@@ -18,7 +18,7 @@ from entityclip.data.sources.synthetic.drawing import COLOURS
 from entityclip.data.sources.synthetic.products import explain, invent
 from entityclip.quality.claims import exchange
 from entityclip.quality.claims.category import FEWEST_OTHERS
-from entityclip.quality.claims.claim_model import ClaimModel, check_claims, fit_limits
+from entityclip.quality.claims.claim_model import ClaimModel, ClaimPictures, check_claims, fit_limits
 from entityclip.quality.claims.claim_table import claim_counts, contradictions, unusual_claims
 from entityclip.quality.claims.exchange import NO_PICTURE, OVER_LIMIT, ExchangePlan
 from entityclip.quality.claims.vocabulary import read_vocabulary
@@ -77,7 +77,7 @@ def limits() -> ClaimModel:
 
 
 def checked(limits: ClaimModel, texts: pd.DataFrame, *, most_texts: int = 10**6) -> pd.DataFrame:
-    return check_claims(JUDGE, limits, texts, ENTITIES, PICTURES, most_texts=most_texts)
+    return check_claims(JUDGE, limits, texts, ENTITIES, ClaimPictures(PICTURES), most_texts=most_texts)
 
 
 def with_fault(fault: AttributeFault) -> pd.DataFrame:
