@@ -302,6 +302,11 @@ class Layout:
         return self.work / "picture_vectors"
 
     @property
+    def tower_vectors(self) -> Path:
+        """Vectors of pictures by pretrained towers, npz: of every picture that the gate ever compared with a text."""
+        return self.picture_vectors / "tower"
+
+    @property
     def seeds(self) -> AblationLayout:
         """Trainings with several seeds, for their deviation."""
         return AblationLayout(self.work / "seeds")

@@ -14,7 +14,7 @@ from entityclip.explanations.config import GenerationConfig
 from entityclip.model.backbones import Task, best_at_hand
 from entityclip.paths import Layout
 from entityclip.quality.claims.agreement import NOT_REVIEWED, reviewed_claims
-from entityclip.quality.claims.vocabulary import PACKAGED, read_vocabulary
+from entityclip.quality.claims.vocabulary import read_vocabulary
 from entityclip.quality.review import read_reviews
 from entityclip.quality.text_quality_model import TextQualityModel
 from entityclip.schemas import EvalReport
@@ -92,7 +92,7 @@ def _tower(layout: Layout, settings: WorkspaceConfig) -> PretrainedTower | None:
     backbone = best_at_hand(settings.backbones, Task(device=device))
     if backbone.name == "none":
         return None
-    return PretrainedTower(FrozenImageTower(backbone, device=device), layout.picture_vectors)
+    return PretrainedTower(FrozenImageTower(backbone, device=device), layout.tower_vectors)
 
 
 def _champion(layout: Layout, *, min_score: float | None) -> tuple[LoadedModel | None, str]:
@@ -139,6 +139,7 @@ def _claim_model(
     they are.
     """
     from entityclip.quality.claims.claim_model import ClaimModel, fit_claim_model
+    from entityclip.quality.claims.vocabulary import PACKAGED
 
     own = layout.attributes.exists()
     words = digest((layout.attributes if own else PACKAGED).read_bytes())

@@ -39,7 +39,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Layout:
 @pytest.fixture(scope="module")
 def scorers(first: Layout) -> GateScorers:
     """As a first run has them; the pictures, which do not change here, are embedded once."""
-    tower = PretrainedTower(FrozenImageTower(best_at_hand(BackboneConfig(), Task())), first.picture_vectors)
+    tower = PretrainedTower(FrozenImageTower(best_at_hand(BackboneConfig(), Task())), first.tower_vectors)
     return GateScorers(tower=tower, vocabulary=read_vocabulary())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -105,13 +106,14 @@ def test_limits_for_claims_are_set_again_for_another_judge_list_of_words_or_limi
 
     def fitted(model: LoadedModel, *_: object, vocabulary: Vocabulary, words: str, **how: Any) -> ClaimModel:
         fits.append(how["mine"])
-        judge, most = model.card.fingerprint, how["most_texts"]
-        return ClaimModel(judge=judge, words=words, most_texts=most, vocabulary=vocabulary, attributes=(), varied=())
+        inputs = {"judge": model.card.fingerprint, "most_texts": how["most_texts"], "words": words}
+        tower = how["tower"].tower.fingerprint if how["tower"] else ""
+        return ClaimModel(**inputs, tower=tower, vocabulary=vocabulary, attributes=(), varied=())
 
     monkeypatch.setattr(claim_model, "fit_claim_model", fitted)
 
-    def fits_after(model: LoadedModel, most_texts: int) -> int:
-        assert quality_gate_models._claim_model(model, layout, most_texts=most_texts, tower=None) is not None
+    def fits_after(model: LoadedModel, most_texts: int, tower: Any = None) -> int:
+        assert quality_gate_models._claim_model(model, layout, most_texts=most_texts, tower=tower) is not None
         return len(fits)
 
     assert [fits_after(first, 700), fits_after(first, 700)] == [1, 1]
@@ -124,6 +126,8 @@ def test_limits_for_claims_are_set_again_for_another_judge_list_of_words_or_limi
     layout.attributes.write_text("en: {colour: [red, green]}\n")
     assert [fits_after(second, 800), fits_after(second, 800)] == [5, 5]
     assert fits == [True] * 4 + [False]
+    tower = SimpleNamespace(tower=SimpleNamespace(fingerprint="another"))
+    assert [fits_after(second, 800, tower), fits_after(second, 800, tower), fits_after(second, 800)] == [6, 6, 7]
 
 
 @pytest.mark.slow
