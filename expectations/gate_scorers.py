@@ -127,7 +127,7 @@ class GateScorers(NamedTuple):
         drawn = np.sort(np.random.default_rng(_SEED).permutation(len(scored))[:most])
         texts = scored.iloc[drawn]
         by_tower = None
-        if self.tower is not None and self.claim_model.tower == self.tower.tower.fingerprint:
+        if self.tower is not None and self.claim_model.tower == self.tower.fingerprint:
             by_tower = self.tower.pictures(staging, set(texts["entity_id"]))
         seen = ClaimPictures(pictures, by_tower)
         claims = check_claims(self.champion, self.claim_model, texts, entities, seen, most_texts=most)

@@ -32,6 +32,11 @@ class PretrainedTower:
         """Of the backbone."""
         return self.tower.name
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the tower; what it sees depends on it alone."""
+        return self.tower.fingerprint
+
     def pictures(self, data: DataLayout, wanted: set[str]) -> EntityPictures:
         """The first ``PICTURES_EACH`` pictures (by id) of each ``wanted`` entity, without those of the test split.
 
@@ -39,7 +44,7 @@ class PretrainedTower:
             DataError: A picture cannot be decoded.
         """
         listed = chosen_pictures(data, wanted, each=PICTURES_EACH)
-        path = self.kept and self.kept / f"tower-{self.tower.fingerprint}.npz"
+        path = self.kept and self.kept / f"tower-{self.fingerprint}.npz"
         ids, vectors, colours = _read(path, self.tower)
         missing = set(listed["pair_id"]) - set(ids)
         if missing:

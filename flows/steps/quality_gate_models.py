@@ -144,7 +144,7 @@ def _claim_model(
     own = layout.attributes.exists()
     words = digest((layout.attributes if own else PACKAGED).read_bytes())
     known = ClaimModel.read(layout.claim_limits)
-    inputs = (champion.card.fingerprint, words, most_texts, tower.tower.fingerprint if tower else "")
+    inputs = (champion.card.fingerprint, words, most_texts, tower.fingerprint if tower else "")
     if known is not None and (known.judge, known.words, known.most_texts, known.tower) == inputs:
         return known
     try:

@@ -158,7 +158,7 @@ def fit_claim_model(
     scores = cross_fitted_scores(learned, pictures if tower is None else learned, stated, texts, values)
     limits = fit_limits(model, texts, entities, pictures, plan, scores=scores)
     probes = fit_probes(learned, stated, texts, {key: values[key] for key in limits.values()})
-    name = "" if tower is None else tower.tower.fingerprint
+    name = "" if tower is None else tower.fingerprint
     return limits.model_copy(update={"words": words, "probes": probes, "tower": name})
 
 

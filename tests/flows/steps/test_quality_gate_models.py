@@ -107,7 +107,7 @@ def test_limits_for_claims_are_set_again_for_another_judge_list_of_words_or_limi
     def fitted(model: LoadedModel, *_: object, vocabulary: Vocabulary, words: str, **how: Any) -> ClaimModel:
         fits.append(how["mine"])
         inputs = {"judge": model.card.fingerprint, "most_texts": how["most_texts"], "words": words}
-        tower = how["tower"].tower.fingerprint if how["tower"] else ""
+        tower = how["tower"].fingerprint if how["tower"] else ""
         return ClaimModel(**inputs, tower=tower, vocabulary=vocabulary, attributes=(), varied=())
 
     monkeypatch.setattr(claim_model, "fit_claim_model", fitted)
@@ -126,7 +126,7 @@ def test_limits_for_claims_are_set_again_for_another_judge_list_of_words_or_limi
     layout.attributes.write_text("en: {colour: [red, green]}\n")
     assert [fits_after(second, 800), fits_after(second, 800)] == [5, 5]
     assert fits == [True] * 4 + [False]
-    tower = SimpleNamespace(tower=SimpleNamespace(fingerprint="another"))
+    tower = SimpleNamespace(fingerprint="another")
     assert [fits_after(second, 800, tower), fits_after(second, 800, tower), fits_after(second, 800)] == [6, 6, 7]
 
 
