@@ -123,8 +123,7 @@ class GateScorers(NamedTuple):
         from entityclip.quality.claims.claim_model import ClaimPictures, check_claims
         from entityclip.quality.claims.source_colours import checked_by_source
 
-        most = self.max_exchanged_texts
-        drawn = np.sort(np.random.default_rng(_SEED).permutation(len(scored))[:most])
+        most, drawn = self.max_exchanged_texts, self._drawn(len(scored))
         texts = scored.iloc[drawn]
         by_tower = None
         if self.tower is not None and self.claim_model.tower == self.tower.fingerprint:
@@ -134,6 +133,10 @@ class GateScorers(NamedTuple):
         source_provided = pairs.read_frame(staging.source_provided)
         claims = checked_by_source(claims, texts, source_provided, self.claim_model.vocabulary)
         return claims.assign(position=drawn[claims["position"].to_numpy(dtype=np.int64)])
+
+    def _drawn(self, texts: int) -> np.ndarray:
+        """Positions of the texts whose claims are checked, of so many."""
+        return np.sort(np.random.default_rng(_SEED).permutation(texts)[: self.max_exchanged_texts])
 
     def _read_again(
         self, claims: pd.DataFrame | None, scored: pd.DataFrame, staging: DataLayout, *, why: str
@@ -181,15 +184,21 @@ class GateScorers(NamedTuple):
     def _first_run_claims(
         self, scored: pd.DataFrame, entities: pd.DataFrame, pictures: EntityPictures, staging: DataLayout
     ) -> pd.DataFrame | None:
-        """Every claim, by what the pretrained tower sees; None where claims are off or the source has too few texts."""
+        """The claims of the drawn texts, by what the pretrained tower sees; None where claims are off or the source has
+        too few texts."""
         if self.vocabulary is None or self.max_exchanged_texts == 0:
             return None
         from entityclip.quality.claims.first_run import first_run_claims
         from entityclip.quality.claims.source_colours import checked_by_source
 
         source_provided = pairs.read_frame(staging.source_provided)
-        claims = first_run_claims(scored, source_provided, entities, pictures, self.vocabulary)
-        return None if claims is None else checked_by_source(claims, scored, source_provided, self.vocabulary)
+        drawn = self._drawn(len(scored))
+        texts = scored.iloc[drawn]
+        claims = first_run_claims(texts, source_provided, entities, pictures, self.vocabulary)
+        if claims is None:
+            return None
+        claims = checked_by_source(claims, texts, source_provided, self.vocabulary)
+        return claims.assign(position=drawn[claims["position"].to_numpy(dtype=np.int64)])
 
     def _broken_rule(self, text: str, _: str) -> str | None:
         """The domain rules that a text breaks, with the reasons; None where it breaks none."""

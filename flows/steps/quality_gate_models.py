@@ -45,7 +45,8 @@ def gate_scorers(layout: Layout, *, floors: bool = True, judge_first_batch: bool
     domain = settings.explain.rules if isinstance(settings.explain, GenerationConfig) else None
     champion, why = _champion(layout, min_score=settings.gate.min_judge_score if floors else None)
     tower = _tower(layout, settings) if judge_first_batch else None
-    reader, most = _second_reader(layout, settings), settings.gate.max_exchanged_texts
+    most = settings.gate.max_exchanged_texts
+    reader = _second_reader(layout, settings) if most else None
     reviewed = reviewed_claims(read_reviews(layout.reviews), layout.checked_claims()) if reader else NOT_REVIEWED
     if champion is None:
         return GateScorers(

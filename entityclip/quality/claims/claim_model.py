@@ -254,7 +254,7 @@ def check_claims(
     """
     plan = ExchangePlan(claim_model.vocabulary, most_texts, claim_model.values(), rows)
     claims = exchange_claims(judge, explanations, entities, pictures.by_judge, plan)
-    if claim_model.probes:
+    if any(len(one.scales) > 1 for one in claim_model.attributes):
         read = pictures.by_judge if pictures.by_tower is None else pictures.by_tower
         claims = with_scores(claims, explanations, scores_of(claim_model.probes, read))
     table = judged_claims(claim_model, claims, explanations, entities)

@@ -6,8 +6,9 @@ import pandas as pd
 
 from entityclip.quality.claims.claim_model import FEWEST_ENTITIES, fit_limits, judged_claims
 from entityclip.quality.claims.exchange import ExchangePlan, exchange_claims, split_claims, stated_values
-from entityclip.quality.claims.probes import cross_fitted_scores, with_scores
+from entityclip.quality.claims.probes import cross_fitted_scores, pictures_of, with_scores
 from entityclip.quality.claims.vocabulary import Vocabulary
+from entityclip.quality.fit_text_quality import some_texts
 from entityclip.quality.model_scores import EntityPictures, without_names
 
 
@@ -30,11 +31,12 @@ def first_run_claims(
         vocabulary: The words that state a value.
     """
     known = source_provided[source_provided["entity_id"].isin(set(pictures.owners))]
-    known = known.drop_duplicates(["entity_id", "text", "language"]).reset_index(drop=True)
+    known = some_texts(known.drop_duplicates(["entity_id", "text", "language"])).reset_index(drop=True)
     if known["entity_id"].nunique() < FEWEST_ENTITIES:
         return None
     stated = split_claims(without_names(known, entities), known["language"].fillna("").tolist(), vocabulary)
-    scores = cross_fitted_scores(pictures, pictures, stated, known, stated_values(stated))
+    learned = pictures_of(pictures, set(known["entity_id"]))
+    scores = cross_fitted_scores(learned, pictures, stated, known, stated_values(stated))
     limits = fit_limits(None, known, entities, pictures, ExchangePlan(vocabulary, 0), scores=scores)
     if not limits.attributes:
         return None

@@ -105,18 +105,19 @@ class _Ridge:
         centred = features - self._mean
         blocks = (slice(0, width), slice(width, None))
         parts = [np.full(centred[:, block].shape[1], np.sqrt(centred[:, block].var(axis=0).sum())) for block in blocks]
-        scale = np.concatenate(parts).clip(min=1e-9)
-        left, spread, axes = np.linalg.svd(centred / scale, full_matrices=False)
+        self._scale = np.concatenate(parts).clip(min=1e-9)
+        self._centred = centred / self._scale
+        variance, axes = np.linalg.eigh(self._centred.T @ self._centred / len(features))
         most = min(COMPONENTS, len(features) // PICTURES_EACH)
-        kept = (spread > 1e-6 * max(spread[0], 1e-12)) & (np.arange(len(spread)) < most)
-        root = np.sqrt(len(features))
-        # Components have variance 1 and are orthogonal, so that the penalty divides each weight by the same number.
-        self._components, self._axes = left[:, kept] * root, axes[kept].T / scale[:, None] / spread[kept] * root
+        kept = (variance > 1e-12 * max(variance[-1], 1e-12)) & (np.arange(len(variance)) >= len(variance) - most)
+        # With components of variance 1, the penalty divides each weight by the same number.
+        self._axes = axes[:, kept] / np.sqrt(variance[kept])
 
     def fitted(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(P, V) targets -> weights (D, V) and intercepts (V,)."""
+        """(P, V) targets -> weights (D + C, V) and intercepts (V,)."""
         mean = targets.mean(axis=0)
-        weights = self._axes @ (self._components.T @ (targets - mean)) / (len(targets) * (1 + _RIDGE))
+        slopes = self._axes.T @ (self._centred.T @ (targets - mean)) / (len(targets) * (1 + _RIDGE))
+        weights = self._axes @ slopes / self._scale[:, None]
         return weights, mean - self._mean @ weights
 
 
@@ -152,8 +153,13 @@ def cross_fitted_scores(
 def _part(pictures: EntityPictures, fold: int, *, inside: bool) -> EntityPictures:
     """Pictures of the entities of one fold, or of all others."""
     numbers = {owner: int(digest("fold", owner)[:8], 16) % FOLDS for owner in set(pictures.owners)}
-    rows = np.array([(numbers[owner] == fold) == inside for owner in pictures.owners], dtype=bool)
-    owners = [owner for owner, chosen in zip(pictures.owners, rows, strict=True) if chosen]
+    return pictures_of(pictures, {owner for owner, number in numbers.items() if (number == fold) == inside})
+
+
+def pictures_of(pictures: EntityPictures, wanted: set[str]) -> EntityPictures:
+    """Those of these entities."""
+    rows = np.array([owner in wanted for owner in pictures.owners], dtype=bool)
+    owners = [owner for owner in pictures.owners if owner in wanted]
     colours = None if pictures.colours is None else pictures.colours[rows]
     return EntityPictures(owners, pictures.vectors[rows], colours)
 
