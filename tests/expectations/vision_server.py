@@ -25,6 +25,7 @@ class VisionServer(ThreadingHTTPServer):
     """``heard``: the body of every request."""
 
     daemon_threads = True
+    request_queue_size = 64
 
     def __init__(self, *, faulty: int = 0) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -45,6 +46,7 @@ class VisionServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: VisionServer
+    protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

@@ -64,7 +64,7 @@ def body(colour: str, number: int) -> bytes:
 
 
 def reader(batch: Batch, server: VisionServer, **settings: Any) -> SecondReader:
-    config = SecondReaderConfig(model="sees-colours", base_url=server.url, retries=0, **settings)
+    config = SecondReaderConfig(model="sees-colours", base_url=server.url, **settings)
     return SecondReader(config, batch.root / "ledger.sqlite")
 
 
@@ -130,7 +130,7 @@ def test_a_budget_stops_it_and_the_next_run_goes_on(drawn: Batch, server: Vision
 
 
 def test_a_server_that_is_away_fails_the_run_and_passes_nothing(drawn: Batch, server: VisionServer) -> None:
-    second = reader(drawn, server)
+    second = reader(drawn, server, retries=0)
     server.shutdown()
     server.server_close()
     with pytest.raises(WriterError, match="APIConnectionError"):
