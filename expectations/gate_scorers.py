@@ -49,6 +49,14 @@ class Scored(NamedTuple):
     """One row per claim of the texts, see ``claim_table.COLUMNS``; None where claims were not checked."""
 
 
+class _Batch(NamedTuple):
+    """What the scorers read beside the texts."""
+
+    staging: DataLayout
+    entities: pd.DataFrame
+    source_provided: pd.DataFrame
+
+
 class GateScorers(NamedTuple):
     """Scorers of the gate; None where one is missing. Rules that need it are then skipped, with the reason."""
 
@@ -81,26 +89,26 @@ class GateScorers(NamedTuple):
 
         ``not_on_label`` is a claim that no picture shows; it is empty where labels were not read.
         """
-        entities, source_provided = pairs.read_frame(staging.entities), pairs.read_frame(staging.source_provided)
-        scored, printed = self._scored(written, entities, source_provided, staging), printed_on(staging)
-        claims = None if printed is None else not_on_label(scored.table, entities, source_provided, printed)
+        batch = _Batch(staging, pairs.read_frame(staging.entities), pairs.read_frame(staging.source_provided))
+        scored, printed = self._scored(written, batch), printed_on(staging)
+        claims = None if printed is None else not_on_label(scored.table, batch.entities, batch.source_provided, printed)
         return scored._replace(table=scored.table.assign(not_on_label=claims))
 
-    def _scored(
-        self, written: pd.DataFrame, entities: pd.DataFrame, source_provided: pd.DataFrame, staging: DataLayout
-    ) -> Scored:
+    def _scored(self, written: pd.DataFrame, batch: _Batch) -> Scored:
         """All scores but those of labels."""
-        scored = score_explanations(written, entities, source_provided=source_provided, broken_rule=self._broken_rule)
+        scored = score_explanations(
+            written, batch.entities, source_provided=batch.source_provided, broken_rule=self._broken_rule
+        )
         if self.champion is None:
-            return self._without_champion(scored, entities, staging)
+            return self._without_champion(scored, batch)
         # Loads torch, which rules on words do not need.
         from entityclip.quality.model_scores import embed_pictures, score_with_model
 
-        pictures = embed_pictures(self.champion, staging, set(scored["entity_id"]))
-        scored = score_with_model(self.champion, scored, staging, seen=pictures)
+        pictures = embed_pictures(self.champion, batch.staging, set(scored["entity_id"]))
+        scored = score_with_model(self.champion, scored, batch.staging, seen=pictures)
         missing: dict[Need, str] = {}
-        claims = self._claims(scored, entities, pictures, staging)
-        claims = self._read_again(claims, scored, staging, why=self.no_claims)
+        claims = self._claims(scored, pictures, batch)
+        claims = self._read_again(claims, scored, batch, why=self.no_claims)
         if claims is None:
             missing["claims"] = self.no_claims
         else:
@@ -111,9 +119,7 @@ class GateScorers(NamedTuple):
         low = likely.map("{:.3f}".format).astype("str").where(likely < self.text_quality.threshold)
         return Scored(scored.assign(text_quality=likely, low_text_quality=low), missing, claims=claims)
 
-    def _claims(
-        self, scored: pd.DataFrame, entities: pd.DataFrame, pictures: EntityPictures, staging: DataLayout
-    ) -> pd.DataFrame | None:
+    def _claims(self, scored: pd.DataFrame, pictures: EntityPictures, batch: _Batch) -> pd.DataFrame | None:
         """Every claim with its verdict; of a larger batch, those of ``max_exchanged_texts`` texts, which are drawn.
 
         None without limits for claims.
@@ -127,11 +133,10 @@ class GateScorers(NamedTuple):
         texts = scored.iloc[drawn]
         by_tower = None
         if self.tower is not None and self.claim_model.tower == self.tower.fingerprint:
-            by_tower = self.tower.pictures(staging, set(texts["entity_id"]))
+            by_tower = self.tower.pictures(batch.staging, set(texts["entity_id"]))
         seen = ClaimPictures(pictures, by_tower)
-        claims = check_claims(self.champion, self.claim_model, texts, entities, seen, most_texts=most)
-        source_provided = pairs.read_frame(staging.source_provided)
-        claims = checked_by_source(claims, texts, source_provided, self.claim_model.vocabulary)
+        claims = check_claims(self.champion, self.claim_model, texts, batch.entities, seen, most_texts=most)
+        claims = checked_by_source(claims, texts, batch.source_provided, self.claim_model.vocabulary)
         return claims.assign(position=drawn[claims["position"].to_numpy(dtype=np.int64)])
 
     def _drawn(self, texts: int) -> np.ndarray:
@@ -139,7 +144,7 @@ class GateScorers(NamedTuple):
         return np.sort(np.random.default_rng(_SEED).permutation(texts)[: self.max_exchanged_texts])
 
     def _read_again(
-        self, claims: pd.DataFrame | None, scored: pd.DataFrame, staging: DataLayout, *, why: str
+        self, claims: pd.DataFrame | None, scored: pd.DataFrame, batch: _Batch, *, why: str
     ) -> pd.DataFrame | None:
         """``claims`` as both readers see them; where the champion's limits are missing, as the second reader does."""
         if self.second_reader is None:
@@ -148,24 +153,23 @@ class GateScorers(NamedTuple):
         from entityclip.quality.claims.source_colours import checked_by_source
 
         if claims is None and self.vocabulary is not None:
-            entities, source_provided = pairs.read_frame(staging.entities), pairs.read_frame(staging.source_provided)
-            claims = unchecked_claims(scored, entities, self.vocabulary, why=why)
-            claims = checked_by_source(claims, scored, source_provided, self.vocabulary)
+            claims = unchecked_claims(scored, batch.entities, self.vocabulary, why=why)
+            claims = checked_by_source(claims, scored, batch.source_provided, self.vocabulary)
         if claims is None:
             return None
-        return self.second_reader.read(claims, scored, staging, progress=True)
+        return self.second_reader.read(claims, scored, batch.staging, progress=True)
 
-    def _without_champion(self, scored: pd.DataFrame, entities: pd.DataFrame, staging: DataLayout) -> Scored:
+    def _without_champion(self, scored: pd.DataFrame, batch: _Batch) -> Scored:
         """By the pretrained tower and the second reader, where there are any."""
         missing: dict[Need, str] = dict.fromkeys(("champion", "text_quality", "claims"), self.no_champion)
         claims, found = None, None
         if self.tower is not None:
             from entityclip.quality.first_batch import judge_first_batch
 
-            pictures = self.tower.pictures(staging, set(scored["entity_id"]))
-            found = judge_first_batch(scored, entities, pictures)
-            claims = self._first_run_claims(scored, entities, pictures, staging)
-        claims = self._read_again(claims, scored, staging, why=self.no_champion)
+            pictures = self.tower.pictures(batch.staging, set(scored["entity_id"]))
+            found = judge_first_batch(scored, batch.entities, pictures)
+            claims = self._first_run_claims(scored, pictures, batch)
+        claims = self._read_again(claims, scored, batch, why=self.no_champion)
         if claims is not None:
             scored = _with_claims(scored, claims)
             del missing["claims"]
@@ -181,9 +185,7 @@ class GateScorers(NamedTuple):
         del missing["text_quality"]
         return Scored(scored.assign(low_text_quality=low), missing, claims=claims)
 
-    def _first_run_claims(
-        self, scored: pd.DataFrame, entities: pd.DataFrame, pictures: EntityPictures, staging: DataLayout
-    ) -> pd.DataFrame | None:
+    def _first_run_claims(self, scored: pd.DataFrame, pictures: EntityPictures, batch: _Batch) -> pd.DataFrame | None:
         """The claims of the drawn texts, by what the pretrained tower sees; None where claims are off or the source has
         too few texts."""
         if self.vocabulary is None or self.max_exchanged_texts == 0:
@@ -191,13 +193,12 @@ class GateScorers(NamedTuple):
         from entityclip.quality.claims.first_run import first_run_claims
         from entityclip.quality.claims.source_colours import checked_by_source
 
-        source_provided = pairs.read_frame(staging.source_provided)
         drawn = self._drawn(len(scored))
         texts = scored.iloc[drawn]
-        claims = first_run_claims(texts, source_provided, entities, pictures, self.vocabulary)
+        claims = first_run_claims(texts, batch.source_provided, batch.entities, pictures, self.vocabulary)
         if claims is None:
             return None
-        claims = checked_by_source(claims, texts, source_provided, self.vocabulary)
+        claims = checked_by_source(claims, texts, batch.source_provided, self.vocabulary)
         return claims.assign(position=drawn[claims["position"].to_numpy(dtype=np.int64)])
 
     def _broken_rule(self, text: str, _: str) -> str | None:

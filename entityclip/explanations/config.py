@@ -112,7 +112,9 @@ class SecondReaderConfig(ServerConfig):
         description="A claim is contradicted where one of the readers contradicts it, or only where both do.",
     )
     most_texts: int = Field(
-        default=500, ge=1, description="Texts that a run sends at most; those with a contradicted claim come first."
+        default=500,
+        ge=1,
+        description="Texts that a run sends at most, a drawn sample and those with a contradicted claim first.",
     )
     max_pictures: int = Field(default=3, ge=1, le=16, description="Maximum number of pictures in one request.")
     max_tokens: int = Field(default=400, ge=16, description="Maximum number of tokens in one reply.")

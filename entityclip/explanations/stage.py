@@ -105,12 +105,12 @@ def answered(
     waiting: Requests, *, writer: Writer, ledger: Path, progress: bool = False, again: bool = False
 ) -> Iterator[ExplanationRecord]:
     """Yield every text in the order of the requests, from the ledger or the writer. Raises like ``explain``."""
-    ask(waiting, writer=writer, ledger=ledger, progress=progress, again=again)
+    send_missing(waiting, writer=writer, ledger=ledger, progress=progress, again=again)
     with Ledger(ledger) as book:
         yield from _known(waiting, writer=writer, book=book)
 
 
-def ask(
+def send_missing(
     waiting: WorkItems,
     *,
     writer: Writer,

@@ -44,7 +44,7 @@ from entityclip.quality.claims.probes import (
 )
 from entityclip.quality.claims.vocabulary import Vocabulary
 from entityclip.quality.fit_text_quality import some_texts
-from entityclip.quality.model_scores import SPLITS, EntityPictures, embed_pictures, texts_as_read, without_names
+from entityclip.quality.model_scores import EntityPictures, embed_pictures, texts_as_read, without_names
 from entityclip.quality.tower_pictures import PretrainedTower
 from entityclip.schemas import Record
 
@@ -148,10 +148,10 @@ def fit_claim_model(
     if mine:
         vocabulary = mined(vocabulary, texts, entities, texts_as_read(model, texts, entities))
     wanted, plan = set(texts["entity_id"]), ExchangePlan(vocabulary, most_texts)
-    every = embed_pictures(model, data, wanted, splits=SPLITS)
-    unseen = embed_pictures(model, data, wanted, splits=("val",))
-    pictures = unseen if len(set(unseen.owners)) >= FEWEST_ENTITIES else every
-    learned = every if tower is None else tower.pictures(data, wanted)
+    pictures = embed_pictures(model, data, wanted, splits=("val",))
+    if len(set(pictures.owners)) < FEWEST_ENTITIES:
+        pictures = embed_pictures(model, data, wanted)
+    learned = embed_pictures(model, data, wanted) if tower is None else tower.pictures(data, wanted)
     languages = texts["language"].fillna("").tolist()
     stated = split_claims(texts_as_read(model, texts, entities), languages, vocabulary)
     values = stated_values(stated)

@@ -21,7 +21,7 @@ from entityclip.quality.model_scores import EntityPictures
 from entityclip.schemas import Record
 
 FOLDS = 5
-COMPONENTS, PICTURES_EACH = 256, 4
+COMPONENTS, PICTURES_PER_COMPONENT = 256, 4
 """Principal components that a probe reads, at most; and pictures for each of them, at least."""
 _RIDGE = 1.0
 """Penalty for each picture; the components have variance 1."""
@@ -108,7 +108,7 @@ class _Ridge:
         self._scale = np.concatenate(parts).clip(min=1e-9)
         self._centred = centred / self._scale
         variance, axes = np.linalg.eigh(self._centred.T @ self._centred / len(features))
-        most = min(COMPONENTS, len(features) // PICTURES_EACH)
+        most = min(COMPONENTS, len(features) // PICTURES_PER_COMPONENT)
         kept = (variance > 1e-12 * max(variance[-1], 1e-12)) & (np.arange(len(variance)) >= len(variance) - most)
         # With components of variance 1, the penalty divides each weight by the same number.
         self._axes = axes[:, kept] / np.sqrt(variance[kept])

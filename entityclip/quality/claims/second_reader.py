@@ -16,7 +16,7 @@ from entityclip.explanations.claim_prompter import ClaimPrompter, answers_of, cl
 from entityclip.explanations.config import SecondReaderConfig
 from entityclip.explanations.ledger import Ledger, key_of
 from entityclip.explanations.openai_writer import OpenAIWriter
-from entityclip.explanations.stage import ask
+from entityclip.explanations.stage import send_missing
 from entityclip.explanations.work_items import Requests
 from entityclip.paths import DataLayout
 from entityclip.schemas import ExplanationRequest
@@ -61,16 +61,17 @@ class SecondReader:
         chosen = texts_to_read(claims, explanations, contradicted_by=self.config.contradicted_by)
         shown = Requests(staging, pictures=self.config.max_pictures, rights=self.rights)
         about = {one.entity_id: one for one in shown}
-        asked = _asked(chosen.positions, claims, explanations, about)[: self.config.most_texts]
+        requests = _text_requests(chosen.positions, claims, explanations, about)[: self.config.most_texts]
         reader = OpenAIWriter(
             self.config, prompter=ClaimPrompter(self.config), pictures=self.config.max_pictures, ledger=self.ledger
         )
-        ask(_ClaimRequests(asked, shown), writer=reader, ledger=self.ledger, progress=progress, what="second reader")
+        waiting = _ClaimRequests(requests, shown)
+        send_missing(waiting, writer=reader, ledger=self.ledger, progress=progress, what="second reader")
         answers = [""] * len(claims)
         with Ledger(self.ledger) as ledger:
-            keys = [key_of(one.request, writer=reader) for one in asked]
+            keys = [key_of(one.request, writer=reader) for one in requests]
             stored = ledger.get(keys)
-        for one, key in zip(asked, keys, strict=True):
+        for one, key in zip(requests, keys, strict=True):
             for row, answer in zip(one.rows, answers_of(stored.get(key, ()), claims=len(one.rows)), strict=True):
                 answers[row] = answer
         drawn = claims["position"].isin(chosen.drawn)
@@ -100,7 +101,7 @@ def texts_to_read(claims: pd.DataFrame, explanations: pd.DataFrame, *, contradic
     return ChosenTexts([*drawn, *(position for position in rest if position in wrong), *others], drawn)
 
 
-class _Asked(NamedTuple):
+class _TextRequest(NamedTuple):
     """The request about one text."""
 
     rows: list[int]
@@ -108,13 +109,13 @@ class _Asked(NamedTuple):
     request: ExplanationRequest
 
 
-def _asked(
+def _text_requests(
     positions: Sequence[int], claims: pd.DataFrame, explanations: pd.DataFrame, about: dict[str, ExplanationRequest]
-) -> list[_Asked]:
+) -> list[_TextRequest]:
     """The requests about these texts, without those whose entity has no picture that may be sent."""
     rows_of = claims.groupby("position", sort=False).indices
     attributes, values = claims["attribute"].tolist(), claims["value"].tolist()
-    asked = []
+    requests = []
     for position in positions:
         text = explanations.iloc[position]
         entity = about.get(str(text["entity_id"]))
@@ -123,18 +124,19 @@ def _asked(
         rows = [int(row) for row in rows_of[position]]
         stated = [f"{attributes[row]}: {values[row]}" for row in rows]
         language = str(text["language"] or "en")
-        asked.append(_Asked(rows, claim_request(entity, text=str(text["text"]), language=language, claims=stated)))
-    return asked
+        request = claim_request(entity, text=str(text["text"]), language=language, claims=stated)
+        requests.append(_TextRequest(rows, request))
+    return requests
 
 
 class _ClaimRequests:
     """The requests as ``explanations.stage`` takes them."""
 
-    def __init__(self, asked: Sequence[_Asked], shown: Requests) -> None:
-        self._asked, self._shown = asked, shown
+    def __init__(self, requests: Sequence[_TextRequest], shown: Requests) -> None:
+        self._requests, self._shown = requests, shown
 
     def __iter__(self) -> Iterator[ExplanationRequest]:
-        return (one.request for one in self._asked)
+        return (one.request for one in self._requests)
 
     def with_pictures(self, request: ExplanationRequest) -> ExplanationRequest:
         return self._shown.with_pictures(request)
