@@ -9,10 +9,10 @@ one text for each of --write new ones. It is a base model with a few-shot prompt
 products. With ``--notes source`` a request carries the texts of the source, so that a true text only has to keep to
 them; with ``--notes none`` it carries name, code and kind, so that everything about the looks is invented.
 
-The batch goes through the committed rules, with every claim of every text exchanged. The generator knows the looks, so
-every claim of a written text is judged exactly (``lib/claim_truth.py`` says how). ``missed_claims`` are wrong claims in
-texts that the gate lets pass. ``corrected`` has the same figures with the colours of the source in place of those that
-the source contradicts.
+The batch goes through the committed rules. Every claim of every text is exchanged, and read off the pictures by probes
+of the pretrained tower. The generator knows the looks, so every claim of a written text is judged exactly
+(``lib/claim_truth.py`` says how). ``missed_claims`` are wrong claims in texts that the gate lets pass. ``corrected``
+has the same figures with the colours of the source in place of those that the source contradicts.
 
 --train trains three small models on the new products, from the written texts, from those that the gate lets pass, and
 from the source's own texts: ``r1_ungated``, ``r1_gated`` and ``r1_source`` are R@1 in percent, picture to explanation.
@@ -47,12 +47,15 @@ from entityclip.explanations import Ledger, Requests, Writer, open_writer, rejec
 from entityclip.explanations.few_shot import write_examples
 from entityclip.explanations.stage import answered, replace_texts
 from entityclip.model import checkpoint
+from entityclip.model.backbones import BackboneConfig, Task, best_at_hand
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.paths import AblationLayout, CheckpointLayout, DataLayout, Layout, claims_beside
 from entityclip.quality.claims.claim_model import fit_claim_model
 from entityclip.quality.claims.correct import corrected_texts
 from entityclip.quality.claims.vocabulary import read_vocabulary
 from entityclip.quality.fit_text_quality import fit_text_quality
+from entityclip.quality.frozen_image_tower import FrozenImageTower
+from entityclip.quality.tower_pictures import PretrainedTower
 from entityclip.schemas import ExplanationRequest, Split
 from entityclip.training import TrainConfig, presets
 from entityclip.training.trainer import fit
@@ -144,12 +147,16 @@ class Catalogue(NamedTuple):
     layout: Layout
     language: Language
     notes: Notes
+    tower: PretrainedTower
+    """Reads the pictures for the probes of claims, as it does in the main job."""
 
     def figures(self, texts: pd.DataFrame, champion: LoadedModel) -> tuple[dict[str, Any], set[str]]:
         """What the gate finds of the written texts; and the texts that it sets aside."""
-        claim_model = fit_claim_model(champion, self.seen, vocabulary=read_vocabulary())
+        claim_model = fit_claim_model(champion, self.seen, vocabulary=read_vocabulary(), tower=self.tower)
         quality = fit_text_quality(champion, self.seen)
-        scorers = GateScorers(champion, quality, claim_model=claim_model, max_exchanged_texts=MOST_TEXTS)
+        scorers = GateScorers(
+            champion, quality, tower=self.tower, claim_model=claim_model, max_exchanged_texts=MOST_TEXTS
+        )
         folder = DataLayout(self.layout.root / "batch")
         batch = with_texts(self.products.data, pd.concat([self.products.known, texts]), folder)
         if self.notes == "none":
@@ -263,7 +270,8 @@ def main(
     elif source:
         answer = _on_words(data, found.texts, place)
     else:
-        catalogue = Catalogue(_first(place, seen, texts), products, place, texts, notes)
+        tower = PretrainedTower(FrozenImageTower(best_at_hand(BackboneConfig(), Task())), place.root / "tower")
+        catalogue = Catalogue(_first(place, seen, texts), products, place, texts, notes, tower)
         judge = checkpoint.load(CheckpointLayout(champion)) if champion else champion_of(place, config, catalogue.seen)
         answer, aside = catalogue.figures(found.texts, judge)
         if notes == "source":
