@@ -134,19 +134,6 @@ def test_anyone_gets_the_champions_weights_from_the_workspace(first: Journey, tm
     assert (tmp_path / "got" / "card.json").read_text() == layout.model.card.read_text()
 
 
-def test_an_unchanged_second_run_reuses_every_step_with_a_reason(first: Journey, catalog: Path) -> None:
-    layout, done = first
-    page = Path(last_line(done)["report"]).read_bytes()
-    before = subprocess.run(["git", "rev-parse", "HEAD"], cwd=layout.root, capture_output=True, text=True).stdout
-    done = retrain(layout.root, "--source-path", str(catalog), "--products", "60")
-    assert last_line(done)["reused"] == STEPS
-    assert "reused: same rows, rules and code" in done.stdout
-    assert Path(last_line(done)["report"]).read_bytes() == page  # it says how the model was made
-    after = subprocess.run(["git", "rev-parse", "HEAD"], cwd=layout.root, capture_output=True, text=True).stdout
-    assert after == before
-    assert len(history(layout)) == 1
-
-
 LOOK = """
 import pathlib, sys
 from flows.poll import poll
@@ -157,8 +144,11 @@ with begin() as answers:
 """
 
 
-def test_the_poll_flow_and_a_bare_run_take_the_source_that_the_first_run_named(first: Journey, catalog: Path) -> None:
-    layout, _ = first
+def test_the_poll_flow_and_a_bare_run_take_the_source_of_the_first_run_and_reuse_every_step(first: Journey) -> None:
+    layout, done = first
+    page = Path(last_line(done)["report"]).read_bytes()
+    head = ["git", "rev-parse", "HEAD"]
+    before = subprocess.run(head, cwd=layout.root, capture_output=True, text=True).stdout
     home = environment(layout.root.parent / "home")
     done = subprocess.run([sys.executable, "-c", LOOK, str(layout.root)], env=home, capture_output=True, text=True)
     assert done.stdout == "[True, False]\n", done.stderr[-3000:]
@@ -166,6 +156,10 @@ def test_the_poll_flow_and_a_bare_run_take_the_source_that_the_first_run_named(f
     bare = [sys.executable, "-m", "flows.retrain", "--workspace", str(layout.root)]
     done = subprocess.run(bare, env=home, capture_output=True, text=True, timeout=10 * MINUTES)
     assert last_line(done)["reused"] == STEPS
+    assert "reused: same rows, rules and code" in done.stdout
+    assert Path(last_line(done)["report"]).read_bytes() == page  # it says how the model was made
+    assert subprocess.run(head, cwd=layout.root, capture_output=True, text=True).stdout == before
+    assert len(history(layout)) == 1
 
 
 def planned(layout: Layout, catalog: Path, **changes: Any) -> dict[str, str]:

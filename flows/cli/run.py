@@ -67,6 +67,7 @@ def run(
     if dry_run:
         _print_plan(workspace, origin, settings, replace=replace_source, only_json=only_json)
         return
+    _require_source(workspace, origin, replace=replace_source)
     started = time.monotonic()
     done = _retrain(
         workspace=workspace,
@@ -84,6 +85,16 @@ def run(
     reused = [stage.name for stage in done.stages if stage.reused]
     answer = {"seconds": round(time.monotonic() - started, 1), "reused": reused, "report": str(done.report)}
     typer.echo(json.dumps(answer))
+
+
+def _require_source(workspace: Path, named: Origin, *, replace: bool) -> None:
+    """A mistyped path is an error at once, before a server starts."""
+    from entityclip.paths import Layout
+    from flows.workspace.create import require_usable
+    from flows.workspace.source import source_for
+
+    require_usable(layout := Layout(workspace.resolve()))
+    source_for(layout, named, replace=replace).require_paths(layout)
 
 
 def _print_result(done: Retrained) -> None:

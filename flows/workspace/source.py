@@ -47,14 +47,22 @@ class WorkspaceSource(Record):
 
     def open(self, layout: Layout, *, progress: bool) -> Source:
         """Open the source; errors as for ``open_source``, with a remedy if a path is missing."""
-        options = self.options(layout)
         try:
-            return open_source(options, layout=layout, progress=progress)
+            return open_source(self.options(layout), layout=layout, progress=progress)
         except EntityClipError as error:
-            if all(place.exists() for place in (options.path, options.mapping) if place):
+            if self._paths_exist(layout) or not layout.source.exists():
                 raise
             moved = "if it has moved, run once with its new path and --replace-source"
             raise type(error)(f"{error}; {moved}") from error
+
+    def require_paths(self, layout: Layout) -> None:
+        """Raise what ``open`` would where a path is missing; where none is, nothing is read."""
+        if not self._paths_exist(layout) and not self.missing(layout):
+            self.open(layout, progress=False)
+
+    def _paths_exist(self, layout: Layout) -> bool:
+        options = self.options(layout)
+        return all(place.exists() for place in (options.path, options.mapping) if place)
 
     def missing(self, layout: Layout) -> str:
         """What has to be drawn or fetched first, and where; empty if nothing is missing."""
