@@ -170,6 +170,16 @@ def test_a_table_or_mapping_that_is_gone_is_named_with_the_remedy(shop: Layout, 
     assert str(table / lost) in str(caught.value)
 
 
+def test_a_path_that_was_never_there_is_named_before_a_workspace_is_made(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "new")
+    wrong = source_for(layout, Origin(source="grocery", path=tmp_path / "nowhere"))
+    with pytest.raises(EntityClipError, match="nowhere") as caught:
+        wrong.require_paths(layout)
+    assert "moved" not in str(caught.value)
+    assert not layout.root.exists()
+    source_for(layout, Origin(preset="demo")).require_paths(layout)  # the built-in catalogue is drawn later
+
+
 def test_an_older_workspace_needs_its_source_once(workspace: Layout, accepted: Accepted, table: Path) -> None:
     version_data(workspace, accepted("1"), message="Data from table: 1 pairs\n\nSet aside: email 3")
     with pytest.raises(ConfigError, match=r"'table'.*--source table --source-path"):
