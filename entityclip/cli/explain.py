@@ -37,7 +37,9 @@ app = typer.Typer(cls=ExplainCommands, help="Write explanations of entities, or 
 
 @app.command(_DEFAULT)
 def explain(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that 'ingest' wrote.")],
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="Folder that 'ingest' wrote; default: that of the workspace.")
+    ] = None,
     writer: Annotated[
         Literal["source", "transformers", "openai"] | None,
         typer.Option(help="Texts of the source, a model on this machine, or a model on a server."),
@@ -72,9 +74,10 @@ def explain(
       entityclip explain mine
       entityclip explain write mine
       entityclip explain mine --dry-run
-      entityclip explain mine --write-examples examples.yaml
+      entityclip explain --workspace shop-search --write-examples examples.yaml
     """
-    data, layout = DataLayout(folder), Layout(workspace)
+    layout = Layout(workspace)
+    data = layout.staging if folder is None else DataLayout(folder)
     if write_examples is not None:
         _write_examples(data, layout, write_examples, as_json=as_json)
         return
@@ -99,7 +102,7 @@ def explain(
         typer.echo(f"{rejected.total():,} replies rejected, which --again requests again:")
         for why, times in rejected.most_common():
             typer.echo(f"  {times:,} x {why}")
-    typer.echo(f"Next: entityclip score {folder}")
+    typer.echo(f"Next: entityclip score {data.root}")
     found = {"explanations": count, "explained": covered, "entities": entities, "rejected": dict(rejected)}
     last_line(found, as_json)
 

@@ -23,6 +23,7 @@ CLAIM = ["entity_id", "language", "attribute", "value"]
 MEASURES: dict[str, tuple[Literal["more", "less", ""], Literal["percent", "number"]]] = {
     "supported": ("more", "percent"),
     "contradicted": ("less", "percent"),
+    "contradicted_texts": ("less", "percent"),
     "not_checkable": ("", "percent"),
     "unusual": ("less", "percent"),
     "claims": ("", "number"),
@@ -83,6 +84,11 @@ class ComparedMeasure(Record):
         if difference is None or difference.includes_zero or not self.better:
             return 0
         return 1 if (difference.value > 0) == (self.better == "more") else -1
+
+    def equal(self, other: int) -> bool:
+        """Whether design ``other`` has the value of the first in every resample."""
+        difference = self.differences[other - 1]
+        return difference is not None and difference.low == difference.high == 0
 
 
 class DesignCounts(Record):
@@ -174,6 +180,8 @@ def _rows(design: JudgedDesign, entities: Sequence[str]) -> dict[str, pd.DataFra
         verdict, owner = design.claims["verdict"], design.claims["entity_id"]
         for name in ("supported", "contradicted", "not checkable"):
             found[name.replace(" ", "_")] = _values(owner, 100.0 * (verdict == name))
+        accused = np.isin(np.arange(len(texts)), design.claims.loc[verdict == "contradicted", "position"])
+        found["contradicted_texts"] = _values(owners, 100.0 * accused)
         found["unusual"] = _values(owner, 100.0 * design.claims["unusual"].astype(bool))
         found["supported_claims"] = _each(design.claims[verdict == "supported"], entities)
     return found

@@ -72,15 +72,19 @@ def conclusion(comparison: DesignComparison, language: Language) -> Markup:
                 clauses.append(_say(language, "ahead", winner=winner, loser=loser, what=what))
         if not (ahead[1] or ahead[-1]):
             clauses.append(_say(language, "nowhere", first=first, other=other))
-        if ahead[0]:
-            names = _list(language, [_say(language, f"measure.{measure.name}") for measure in ahead[0]])
-            clauses.append(_say(language, "open", what=names))
+        equal = [measure for measure in ahead[0] if measure.equal(place)]
+        if len(equal) < len(ahead[0]):
+            undecided = [_against(language, measure, place, 0) for measure in ahead[0] if measure not in equal]
+            clauses.append(_say(language, "open", winner=other, loser=first, what=_list(language, undecided)))
+        if equal:
+            names = [_say(language, f"measure.{measure.name}") for measure in equal]
+            clauses.append(_say(language, "same", what=_list(language, names)))
     return _say(language, "whole", clauses=_say(language, "between").join(clauses))
 
 
-def _against(language: Language, measure: ComparedMeasure, winner: int, loser: int) -> Markup:
+def _against(language: Language, measure: ComparedMeasure, one: int, other: int) -> Markup:
     """A measure with the values of two designs."""
-    values = [_number(measure.values[place], _decimals(measure)) for place in (winner, loser)]
+    values = [_number(measure.values[place], _decimals(measure)) for place in (one, other)]
     shown = [_say(language, measure.unit, value=value) for value in values]
     name = _say(language, f"measure.{measure.name}")
     return _say(language, "against", measure=name, winner=shown[0], loser=shown[1])
@@ -118,7 +122,7 @@ def _base(comparison: DesignComparison, language: Language, measure: ComparedMea
         what, count = "claims", design.claims
     elif measure.name in ("claims", "supported_claims", "no_text"):
         what, count = "entities", comparison.entities
-    elif measure.name in ("set_aside", "words"):
+    elif measure.name in ("contradicted_texts", "set_aside", "words"):
         what, count = "texts", design.texts
     elif measure.name == "r1":
         what, count = "pictures", design.pictures
