@@ -11,6 +11,7 @@ accuse. The limits in use are those of all entities.
 
 from __future__ import annotations
 
+from collections import Counter
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -80,21 +81,22 @@ class ClaimModel(Record):
     ) -> pd.DataFrame:
         """``COLUMNS`` of the claims of these texts."""
         limits = {(one.language, one.attribute): one for one in self.attributes}
+        stated = Counter((one.stated.position, one.stated.key) for one in claims)
         ids = [explanations[name].tolist() if name in explanations else None for name in COLUMNS[1:3]]
         rows = []
         for one in claims:
             known, position = limits.get(one.stated.key), one.stated.position
-            resolvable = known and not one.reason and one.stated.claim.value in known.values
-            evidence, best = known.logit.evidence(one) if known and resolvable else (np.nan, "")
+            verdict = _verdict(one, known, stated=stated[position, one.stated.key])
             rows.append(
                 (
                     position,
                     *(None if column is None else column[position] for column in ids),
                     *one.stated.key,
                     one.stated.claim.value,
-                    *_verdict(one, known, evidence, best),
-                    evidence,
-                    best,
+                    verdict.verdict,
+                    verdict.reason,
+                    verdict.evidence,
+                    verdict.best,
                     known.contradicted_below if known else np.nan,
                     known.supported_above if known else np.nan,
                 )
@@ -104,20 +106,44 @@ class ClaimModel(Record):
         return table.assign(stated_by=elsewhere.by, others=elsewhere.of, unusual=elsewhere.unusual & ~usual)
 
 
-def _verdict(
-    claim: ExchangedClaim, limits: AttributeLimits | None, evidence: float, best: str
-) -> tuple[ClaimVerdict, str]:
+class _Verdict(NamedTuple):
+    """What the pictures say about a claim."""
+
+    verdict: ClaimVerdict
+    reason: str
+    evidence: float = np.nan
+    """Log odds against the alternative ``best``."""
+    best: str = ""
+
+
+def _verdict(claim: ExchangedClaim, limits: AttributeLimits | None, *, stated: int) -> _Verdict:
+    """The verdict on a claim of a text that states so many different values of the attribute.
+
+    A text that states fewer values than sound ones do leaves some out, which the pictures show as well: a text about
+    the yellow handle of a red kettle, say. The best alternatives may then be true beside the claim, as many as it may
+    have left out.
+    """
     if limits is None:
-        return "not checkable", "the data have too few claims of this attribute to set a limit"
-    if why := claim.reason or limits.unresolved:
-        return "not checkable", why
+        return _Verdict("not checkable", "the data have too few claims of this attribute to set a limit")
+    if claim.reason:
+        return _Verdict("not checkable", claim.reason)
     if claim.stated.claim.value not in limits.values:
-        return "not checkable", "the data state this value too rarely to set a limit for it"
-    if evidence < limits.contradicted_below:
-        return "contradicted", f"the pictures fit {best!r} better"
+        return _Verdict(
+            "not checkable", limits.unresolved or "the data state this value too rarely to set a limit for it"
+        )
+    evidence, best = limits.logit.evidence(claim)
+    if limits.unresolved:
+        return _Verdict("not checkable", limits.unresolved, evidence, best)
     if evidence > limits.supported_above:
-        return "supported", ""
-    return "not checkable", "the pictures fit it about as well as the best alternative"
+        return _Verdict("supported", "", evidence, best)
+    if evidence >= limits.contradicted_below:
+        return _Verdict("not checkable", "the pictures fit it about as well as the best alternative", evidence, best)
+    surest, other = limits.logit.evidence(claim, better=max(0, limits.stated_at_once - stated))
+    if surest < limits.contradicted_below:
+        return _Verdict("contradicted", f"the pictures fit {other!r} better", surest, other)
+    return _Verdict(
+        "not checkable", f"the pictures fit {best!r} better, which the text may have left out", evidence, best
+    )
 
 
 # ---------------------------------------------------------------- fitting

@@ -27,6 +27,7 @@ class AttributeLimits(Record):
     claims: int = Field(description="Claims that the limits are set on.")
     scales: tuple[float, ...] = Field(description="Log odds per unit of each fit.")
     constants: tuple[float, ...] = Field(description="Of each value, in log odds.")
+    stated_at_once: int = Field(default=1, description="Different values that a sound text with the attribute states.")
     contradicted_below: float = Field(description="Evidence below which a claim is contradicted.")
     supported_above: float = Field(description="Evidence above which a claim is supported.")
     caught: float = Field(description="Share of exchanged claims that are contradicted.")
@@ -93,12 +94,19 @@ def limits_of(
         constants=tuple(logit.constants.values()),
         scales=logit.scales,
         claims=len(claims),
+        stated_at_once=_stated_at_once(claims, text),
         contradicted_below=below,
         supported_above=above,
         caught=float(caught.mean()),
         false_alarms=float(pd.Series(accused).groupby(text).any().mean()),
         supported=float(supported.mean()),
     )
+
+
+def _stated_at_once(claims: list[ExchangedClaim], text: np.ndarray) -> int:
+    """The median, over texts."""
+    values = pd.Series([claim.stated.claim.value for claim in claims])
+    return int(values.groupby(text).nunique().median())
 
 
 def _evidence(claims: list[ExchangedClaim], instead: list[int], logit: Logit) -> _Evidence:

@@ -51,9 +51,12 @@ class Logit(NamedTuple):
         scales = tuple(map(float, weights[:kinds] / spread))
         return cls(scales, {name: float(weights[kinds + i]) for name, i in column.items()})
 
-    def evidence(self, claim: ExchangedClaim, value: int = 0) -> tuple[float, str]:
-        """Log odds against the best alternative, and its name; or as if the text stated another ``value`` of it."""
+    def evidence(self, claim: ExchangedClaim, value: int = 0, *, better: int = 0) -> tuple[float, str]:
+        """Log odds against the best alternative, and its name; or as if the text stated another ``value`` of it.
+
+        The ``better`` best alternatives are passed over, as far as there are others.
+        """
         odds = claim.fit @ np.array(self.scales) + [self.constants.get(name, 0.0) for name in claim.values]
-        others = [i for i in range(len(odds)) if i != value]
-        best = max(others, key=lambda i: odds[i])
+        others = sorted((i for i in range(len(odds)) if i != value), key=lambda i: -odds[i])
+        best = others[min(better, len(others) - 1)]
         return float(odds[value] - odds[best]), claim.values[best]

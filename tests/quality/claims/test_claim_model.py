@@ -114,6 +114,21 @@ def test_a_planted_fault_is_contradicted_where_the_judge_sees_it(
         assert wrong.dropna().str.contains(r"^colour '\w+': the pictures fit '\w+' better").all()
 
 
+def test_a_colour_that_a_text_leaves_out_does_not_contradict_the_one_that_it_states(limits: ClaimModel) -> None:
+    two = [p for p in PRODUCTS if p.look.body != p.look.accent]
+    true = [p.look.body for p in two]  # the pictures show the other one more clearly
+    wrong = [next(name for name in COLOURS if name not in (p.look.body, p.look.accent)) for p in two]
+
+    def accused(colours: list[str]) -> float:
+        texts = [f"This is a {name} {p.look.kind}." for p, name in zip(two, colours, strict=True)]
+        owners = [p.code for p in two]
+        table = pd.DataFrame({"entity_id": owners, "explanation_id": owners, "text": texts, "language": "en"})
+        return float(contradictions(checked(limits, table), len(table)).notna().mean())
+
+    assert accused(true) <= 0.1
+    assert accused(wrong) > 0.8
+
+
 def test_what_hardly_any_other_text_of_the_category_says_is_unusual(
     limits: ClaimModel,
 ) -> None:
