@@ -11,7 +11,7 @@ accuse. The limits in use are those of all entities.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ from entityclip.data import pairs
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.paths import DataLayout
 from entityclip.quality.claims.category import StatedElsewhere, stated_elsewhere
-from entityclip.quality.claims.claim_table import COLUMNS, ClaimVerdict
+from entityclip.quality.claims.claim_table import COLUMNS
 from entityclip.quality.claims.exchange import (
     ExchangedClaim,
     ExchangePlan,
@@ -33,7 +33,7 @@ from entityclip.quality.claims.exchange import (
     split_claims,
     stated_values,
 )
-from entityclip.quality.claims.limits import AttributeLimits, limits_of
+from entityclip.quality.claims.limits import AttributeLimits, limits_of, verdict_on
 from entityclip.quality.claims.mining import mined
 from entityclip.quality.claims.probes import (
     AttributeProbe,
@@ -86,7 +86,7 @@ class ClaimModel(Record):
         rows = []
         for one in claims:
             known, position = limits.get(one.stated.key), one.stated.position
-            verdict = _verdict(one, known, stated=stated[position, one.stated.key])
+            verdict = verdict_on(one, known, stated=stated[position, one.stated.key])
             rows.append(
                 (
                     position,
@@ -104,46 +104,6 @@ class ClaimModel(Record):
         usual = np.array([one.stated.key in self.varied for one in claims], dtype=bool)
         table = pd.DataFrame(rows, columns=COLUMNS[:-3])
         return table.assign(stated_by=elsewhere.by, others=elsewhere.of, unusual=elsewhere.unusual & ~usual)
-
-
-class _Verdict(NamedTuple):
-    """What the pictures say about a claim."""
-
-    verdict: ClaimVerdict
-    reason: str
-    evidence: float = np.nan
-    """Log odds against the alternative ``best``."""
-    best: str = ""
-
-
-def _verdict(claim: ExchangedClaim, limits: AttributeLimits | None, *, stated: int) -> _Verdict:
-    """The verdict on a claim of a text that states so many different values of the attribute.
-
-    A text that states fewer values than sound ones do leaves some out, which the pictures show as well: a text about
-    the yellow handle of a red kettle, say. The best alternatives may then be true beside the claim, as many as it may
-    have left out.
-    """
-    if limits is None:
-        return _Verdict("not checkable", "the data have too few claims of this attribute to set a limit")
-    if claim.reason:
-        return _Verdict("not checkable", claim.reason)
-    if claim.stated.claim.value not in limits.values:
-        return _Verdict(
-            "not checkable", limits.unresolved or "the data state this value too rarely to set a limit for it"
-        )
-    evidence, best = limits.logit.evidence(claim)
-    if limits.unresolved:
-        return _Verdict("not checkable", limits.unresolved, evidence, best)
-    if evidence > limits.supported_above:
-        return _Verdict("supported", "", evidence, best)
-    if evidence >= limits.contradicted_below:
-        return _Verdict("not checkable", "the pictures fit it about as well as the best alternative", evidence, best)
-    surest, other = limits.logit.evidence(claim, better=max(0, limits.stated_at_once - stated))
-    if surest < limits.contradicted_below:
-        return _Verdict("contradicted", f"the pictures fit {other!r} better", surest, other)
-    return _Verdict(
-        "not checkable", f"the pictures fit {best!r} better, which the text may have left out", evidence, best
-    )
 
 
 # ---------------------------------------------------------------- fitting
@@ -219,9 +179,16 @@ def fit_limits(
         if not claim.reason and claim.stated.claim.value in offered[claim.stated.key]:
             by_key.setdefault(claim.stated.key, []).append(claim)
     enough = {key: some for key, some in sorted(by_key.items()) if len(some) >= FEWEST_CLAIMS}
-    languages = [language for language, _ in enough]
+    languages, at_once = [language for language, _ in enough], _stated_at_once(stated)
     limits = [
-        limits_of(key, some, half, false_alarms=FALSE_ALARMS / languages.count(key[0]), draw=draw)
+        limits_of(
+            key,
+            some,
+            half,
+            stated_at_once=at_once[key],
+            false_alarms=FALSE_ALARMS / languages.count(key[0]),
+            draw=draw,
+        )
         for key, some in enough.items()
     ]
     return ClaimModel(
@@ -233,6 +200,14 @@ def fit_limits(
         probes=(),
         varied=_varied(stated, texts, entities),
     )
+
+
+def _stated_at_once(claims: list[StatedClaim]) -> dict[tuple[str, str], int]:
+    """Language and attribute -> the number of different values that a text with the attribute states: the median."""
+    values: dict[tuple[str, str], dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for one in claims:
+        values[one.key][one.position].add(one.claim.value)
+    return {key: int(np.median([len(some) for some in texts.values()])) for key, texts in values.items()}
 
 
 def _varied(claims: list[StatedClaim], texts: pd.DataFrame, entities: pd.DataFrame) -> tuple[tuple[str, str], ...]:

@@ -1,4 +1,4 @@
-"""Limits of the evidence on the claims of one attribute."""
+"""Limits of the evidence on the claims of one attribute, and verdicts by them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from entityclip.quality.claims.claim_table import ClaimVerdict
 from entityclip.quality.claims.exchange import ExchangedClaim
 from entityclip.quality.claims.logit import Logit
 from entityclip.schemas import Record
@@ -61,6 +62,7 @@ def limits_of(
     claims: list[ExchangedClaim],
     half: np.ndarray,
     *,
+    stated_at_once: int,
     false_alarms: float,
     draw: np.random.Generator,
 ) -> AttributeLimits:
@@ -70,6 +72,7 @@ def limits_of(
         key: Language and attribute.
         claims: C exchanged claims of sound texts.
         half: (N,) 0 or 1 of every text.
+        stated_at_once: Different values that a sound text with the attribute states.
         false_alarms: Largest share of sound texts that the limit accuses.
         draw: Draws what claims are exchanged for.
     """
@@ -94,19 +97,13 @@ def limits_of(
         constants=tuple(logit.constants.values()),
         scales=logit.scales,
         claims=len(claims),
-        stated_at_once=_stated_at_once(claims, text),
+        stated_at_once=stated_at_once,
         contradicted_below=below,
         supported_above=above,
         caught=float(caught.mean()),
         false_alarms=float(pd.Series(accused).groupby(text).any().mean()),
         supported=float(supported.mean()),
     )
-
-
-def _stated_at_once(claims: list[ExchangedClaim], text: np.ndarray) -> int:
-    """The median, over texts."""
-    values = pd.Series([claim.stated.claim.value for claim in claims])
-    return int(values.groupby(text).nunique().median())
 
 
 def _evidence(claims: list[ExchangedClaim], instead: list[int], logit: Logit) -> _Evidence:
@@ -120,3 +117,44 @@ def _bounds(found: _Evidence, text: np.ndarray, rows: np.ndarray, false_alarms: 
     lowest = pd.Series(found.sound[rows]).groupby(text[rows]).min()  # a text is accused by its worst claim
     below = min(0.0, float(lowest.quantile(false_alarms)))
     return below, max(below, float(np.quantile(found.exchanged[rows], 1 - WRONGLY_SUPPORTED)))
+
+
+# ---------------------------------------------------------------- use
+class Verdict(NamedTuple):
+    """What the pictures say about a claim."""
+
+    verdict: ClaimVerdict
+    reason: str
+    evidence: float = np.nan
+    """Log odds against the alternative ``best``."""
+    best: str = ""
+
+
+def verdict_on(claim: ExchangedClaim, limits: AttributeLimits | None, *, stated: int) -> Verdict:
+    """The verdict on a claim of a text that states so many different values of the attribute.
+
+    A text that states fewer values than sound ones do leaves some out, which the pictures show as well: a text about
+    the yellow handle of a red kettle, say. The best alternatives may then be true beside the claim, as many as it may
+    have left out.
+    """
+    if limits is None:
+        return Verdict("not checkable", "the data have too few claims of this attribute to set a limit")
+    if claim.reason:
+        return Verdict("not checkable", claim.reason)
+    if claim.stated.claim.value not in limits.values:
+        return Verdict(
+            "not checkable", limits.unresolved or "the data state this value too rarely to set a limit for it"
+        )
+    evidence, best = limits.logit.evidence(claim)
+    if limits.unresolved:
+        return Verdict("not checkable", limits.unresolved, evidence, best)
+    if evidence > limits.supported_above:
+        return Verdict("supported", "", evidence, best)
+    if evidence >= limits.contradicted_below:
+        return Verdict("not checkable", "the pictures fit it about as well as the best alternative", evidence, best)
+    surest, other = limits.logit.evidence(claim, better=max(0, limits.stated_at_once - stated))
+    if surest < limits.contradicted_below:
+        return Verdict("contradicted", f"the pictures fit {other!r} better", surest, other)
+    return Verdict(
+        "not checkable", f"the pictures fit {best!r} better, which the text may have left out", evidence, best
+    )
