@@ -120,7 +120,7 @@ def _bounds(found: _Evidence, text: np.ndarray, rows: np.ndarray, false_alarms: 
 
 
 # ---------------------------------------------------------------- use
-class Verdict(NamedTuple):
+class VerdictOnClaim(NamedTuple):
     """What the pictures say about a claim."""
 
     verdict: ClaimVerdict
@@ -130,7 +130,7 @@ class Verdict(NamedTuple):
     best: str = ""
 
 
-def verdict_on(claim: ExchangedClaim, limits: AttributeLimits | None, *, stated: int) -> Verdict:
+def verdict_on(claim: ExchangedClaim, limits: AttributeLimits | None, *, stated: int) -> VerdictOnClaim:
     """The verdict on a claim of a text that states so many different values of the attribute.
 
     A text that states fewer values than sound ones do leaves some out, which the pictures show as well: a text about
@@ -138,23 +138,25 @@ def verdict_on(claim: ExchangedClaim, limits: AttributeLimits | None, *, stated:
     have left out.
     """
     if limits is None:
-        return Verdict("not checkable", "the data have too few claims of this attribute to set a limit")
+        return VerdictOnClaim("not checkable", "the data have too few claims of this attribute to set a limit")
     if claim.reason:
-        return Verdict("not checkable", claim.reason)
+        return VerdictOnClaim("not checkable", claim.reason)
     if claim.stated.claim.value not in limits.values:
         return Verdict(
             "not checkable", limits.unresolved or "the data state this value too rarely to set a limit for it"
         )
     evidence, best = limits.logit.evidence(claim)
     if limits.unresolved:
-        return Verdict("not checkable", limits.unresolved, evidence, best)
+        return VerdictOnClaim("not checkable", limits.unresolved, evidence, best)
     if evidence > limits.supported_above:
-        return Verdict("supported", "", evidence, best)
+        return VerdictOnClaim("supported", "", evidence, best)
     if evidence >= limits.contradicted_below:
-        return Verdict("not checkable", "the pictures fit it about as well as the best alternative", evidence, best)
+        return VerdictOnClaim(
+            "not checkable", "the pictures fit it about as well as the best alternative", evidence, best
+        )
     surest, other = limits.logit.evidence(claim, better=max(0, limits.stated_at_once - stated))
     if surest < limits.contradicted_below:
-        return Verdict("contradicted", f"the pictures fit {other!r} better", surest, other)
+        return VerdictOnClaim("contradicted", f"the pictures fit {other!r} better", surest, other)
     return Verdict(
         "not checkable", f"the pictures fit {best!r} better, which the text may have left out", evidence, best
     )

@@ -81,10 +81,10 @@ def test_agreement_is_the_share_of_claims_that_both_make(compared: DesignCompari
 def test_the_conclusion_says_who_is_ahead_on_what_and_what_is_open(compared: DesignComparison) -> None:
     assert conclusion(compared, "en").striptags() == (
         "<b> is ahead of plain on claims that the pictures support (45.0 % against 20.0 %), contradicted claims (5.0 % "
-        "against 30.0 %), texts with a contradicted claim (10.0 % against 60.0 %), unusual claims (5.0 % against 30.0 %), "
-        "supported claims of an entity (0.90 against 0.40) and texts that the gate sets aside (3.3 % against 20.0 %); "
-        "plain is ahead of <b> on seconds of an answer (2.45 against 3.45); equal: entities without a text and tokens of "
-        "an answer."
+        "against 30.0 %), texts with a contradicted claim (10.0 % against 60.0 %), unusual claims (5.0 % against "
+        "30.0 %), supported claims of an entity (0.90 against 0.40) and texts that the gate sets aside (3.3 % against "
+        "20.0 %); plain is ahead of <b> on seconds of an answer (2.45 against 3.45); equal: entities without a text "
+        "and tokens of an answer."
     )
     assert "&lt;b&gt;" in conclusion(compared, "en")
     japanese = conclusion(compared, "ja").striptags()
