@@ -120,7 +120,7 @@ def _bounds(found: _Evidence, text: np.ndarray, rows: np.ndarray, false_alarms: 
 
 
 # ---------------------------------------------------------------- use
-class VerdictOnClaim(NamedTuple):
+class ClaimFinding(NamedTuple):
     """What the pictures say about a claim."""
 
     verdict: ClaimVerdict
@@ -130,7 +130,7 @@ class VerdictOnClaim(NamedTuple):
     best: str = ""
 
 
-def verdict_on(claim: ExchangedClaim, limits: AttributeLimits | None, *, stated: int) -> VerdictOnClaim:
+def verdict_on(claim: ExchangedClaim, limits: AttributeLimits | None, *, stated: int) -> ClaimFinding:
     """The verdict on a claim of a text that states so many different values of the attribute.
 
     A text that states fewer values than sound ones do leaves some out, which the pictures show as well: a text about
@@ -138,25 +138,25 @@ def verdict_on(claim: ExchangedClaim, limits: AttributeLimits | None, *, stated:
     have left out.
     """
     if limits is None:
-        return VerdictOnClaim("not checkable", "the data have too few claims of this attribute to set a limit")
+        return ClaimFinding("not checkable", "the data have too few claims of this attribute to set a limit")
     if claim.reason:
-        return VerdictOnClaim("not checkable", claim.reason)
+        return ClaimFinding("not checkable", claim.reason)
     if claim.stated.claim.value not in limits.values:
-        return Verdict(
+        return ClaimFinding(
             "not checkable", limits.unresolved or "the data state this value too rarely to set a limit for it"
         )
     evidence, best = limits.logit.evidence(claim)
     if limits.unresolved:
-        return VerdictOnClaim("not checkable", limits.unresolved, evidence, best)
+        return ClaimFinding("not checkable", limits.unresolved, evidence, best)
     if evidence > limits.supported_above:
-        return VerdictOnClaim("supported", "", evidence, best)
+        return ClaimFinding("supported", "", evidence, best)
     if evidence >= limits.contradicted_below:
-        return VerdictOnClaim(
+        return ClaimFinding(
             "not checkable", "the pictures fit it about as well as the best alternative", evidence, best
         )
     surest, other = limits.logit.evidence(claim, better=max(0, limits.stated_at_once - stated))
     if surest < limits.contradicted_below:
-        return VerdictOnClaim("contradicted", f"the pictures fit {other!r} better", surest, other)
-    return Verdict(
+        return ClaimFinding("contradicted", f"the pictures fit {other!r} better", surest, other)
+    return ClaimFinding(
         "not checkable", f"the pictures fit {best!r} better, which the text may have left out", evidence, best
     )
