@@ -9,8 +9,8 @@ on the data of the day before, with faults injected from another seed), and text
 again. The text of the source stands for a writer that writes well. Texts that still break a rule are left out.
 
 Without a champion, in a first run, no model looks at the pictures: ``first_run`` is the share of swapped texts that the
-rules on words find. Results are R@1 in percent of the explanation index, picture to entity. ``loss_without_gate`` and
-``loss_with_gate`` are the changes against the clean texts in points, with intervals by a bootstrap over entities, on
+rules on words find. Results are R@1 in percent of the explanation index, picture to entity. ``change_without_gate`` and
+``change_with_gate`` are the changes against the clean texts in points, with intervals by a bootstrap over entities, on
 the mean of the seeds. If the command is killed, run it again to continue.
 """
 
@@ -183,8 +183,8 @@ def main(
         hits[name] = [trained(bench, name, kept, seed)[1] for seed in range(seeds)]
     r1 = {name: by_slice(found) for name, found in hits.items()}
     answer: dict[str, Any] = {"r1": r1, "given_back": given_back(r1)}
-    answer["loss_without_gate"] = changes(hits["clean"], hits["swapped_off"])
-    answer["loss_with_gate"] = changes(hits["clean"], hits["swapped_on"])
+    answer["change_without_gate"] = changes(hits["clean"], hits["swapped_off"])
+    answer["change_with_gate"] = changes(hits["clean"], hits["swapped_on"])
     answer |= found_share(swapped, first.broken) | {"refused": first.report.refused, "texts_on": len(passed)}
     answer |= {"first_run": found_share(swapped, blind.broken) | {"refused": blind.report.refused}}
     if not as_json:

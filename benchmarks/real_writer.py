@@ -147,8 +147,8 @@ class Catalogue(NamedTuple):
     layout: Layout
     language: Language
     notes: Notes
-    tower: PretrainedTower
-    """Reads the pictures for the probes of claims, as it does in the main job."""
+    tower: PretrainedTower | None
+    """Reads the pictures for the probes of claims, as it does in the main job; None without one."""
 
     def figures(self, texts: pd.DataFrame, champion: LoadedModel) -> tuple[dict[str, Any], set[str]]:
         """What the gate finds of the written texts; and the texts that it sets aside."""
@@ -270,7 +270,8 @@ def main(
     elif source:
         answer = _on_words(data, found.texts, place)
     else:
-        tower = PretrainedTower(FrozenImageTower(best_at_hand(BackboneConfig(), Task())), place.root / "tower")
+        best = best_at_hand(BackboneConfig(), Task())
+        tower = None if best.name == "none" else PretrainedTower(FrozenImageTower(best), place.root / "tower")
         catalogue = Catalogue(_first(place, seen, texts), products, place, texts, notes, tower)
         judge = checkpoint.load(CheckpointLayout(champion)) if champion else champion_of(place, config, catalogue.seen)
         answer, aside = catalogue.figures(found.texts, judge)

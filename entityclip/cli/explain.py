@@ -38,7 +38,11 @@ app = typer.Typer(cls=ExplainCommands, help="Write explanations of entities, or 
 @app.command(_DEFAULT)
 def explain(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="DIR", help="Folder that 'ingest' wrote; default: that of the workspace.")
+        Path | None,
+        typer.Argument(
+            metavar="DIR",
+            help="Folder that 'ingest' wrote; with --write-examples or --dry-run, by default that of the workspace.",
+        ),
     ] = None,
     writer: Annotated[
         Literal["source", "transformers", "openai"] | None,
@@ -76,6 +80,8 @@ def explain(
       entityclip explain mine --dry-run
       entityclip explain --workspace shop-search --write-examples examples.yaml
     """
+    if folder is None and write_examples is None and not dry_run:
+        raise typer.BadParameter("name the folder that 'ingest' wrote; a workspace's own data are written by 'run'")
     layout = Layout(workspace)
     data = layout.staging if folder is None else DataLayout(folder)
     if write_examples is not None:

@@ -50,7 +50,7 @@ class WorkspaceSource(Record):
         try:
             return open_source(self.options(layout), layout=layout, progress=progress)
         except EntityClipError as error:
-            if self._paths_exist(layout) or not layout.source.exists():
+            if self._paths_exist(layout) or WorkspaceSource.read(layout.source) != self:
                 raise
             moved = "if it has moved, run once with its new path and --replace-source"
             raise type(error)(f"{error}; {moved}") from error

@@ -134,3 +134,21 @@ def test_a_wrong_setting_is_one_line_that_names_it(data: DataLayout, arguments: 
     (line,) = result.stderr.splitlines()
     assert line.startswith("ConfigError: ")
     assert why in line
+
+
+def test_without_a_folder_examples_are_made_from_the_staging_of_the_workspace_and_nothing_is_written(
+    data: DataLayout, tmp_path: Path
+) -> None:
+    rows = ({"entity_id": pairs.entity_id("KX-3"), "text": "A red kettle.", "language": "en"} for _ in range(1))
+    pairs.write_rows(data.source_provided, pairs.SOURCE_PROVIDED, rows, name="source_provided")
+    layout = Layout(tmp_path / "shop")
+    layout.staging.root.parent.mkdir(parents=True)
+    data.root.rename(layout.staging.root)
+    words = ["explain", "--workspace", str(layout.root)]
+    done = CliRunner().invoke(app, [*words, "--write-examples", str(tmp_path / "examples.yaml")])
+    assert done.exit_code == 0, done.stderr
+    assert "A red kettle." in (tmp_path / "examples.yaml").read_text()
+    refused = CliRunner().invoke(app, words)
+    assert refused.exit_code == 2
+    assert "name the folder" in refused.stderr
+    assert not layout.staging.explanations.exists()

@@ -28,11 +28,11 @@ class AttributeLimits(Record):
     claims: int = Field(description="Claims that the limits are set on.")
     scales: tuple[float, ...] = Field(description="Log odds per unit of each fit.")
     constants: tuple[float, ...] = Field(description="Of each value, in log odds.")
-    stated_at_once: int = Field(default=1, description="Different values that a sound text with the attribute states.")
+    stated_at_once: int = Field(description="Different values that a sound text with the attribute states.")
     contradicted_below: float = Field(description="Evidence below which a claim is contradicted.")
     supported_above: float = Field(description="Evidence above which a claim is supported.")
-    caught: float = Field(description="Share of exchanged claims that are contradicted.")
-    false_alarms: float = Field(description="Share of sound texts with the attribute that are accused.")
+    caught: float = Field(description="Share of exchanged claims that are contradicted, if no text leaves a value out.")
+    false_alarms: float = Field(description="Share of sound texts with the attribute that are accused, likewise.")
     supported: float = Field(description="Share of sound claims that are supported.")
 
     @property
@@ -154,9 +154,11 @@ def verdict_on(claim: ExchangedClaim, limits: AttributeLimits | None, *, stated:
         return ClaimFinding(
             "not checkable", "the pictures fit it about as well as the best alternative", evidence, best
         )
-    surest, other = limits.logit.evidence(claim, better=max(0, limits.stated_at_once - stated))
-    if surest < limits.contradicted_below:
-        return ClaimFinding("contradicted", f"the pictures fit {other!r} better", surest, other)
+    left_out = max(0, limits.stated_at_once - stated)
+    if left_out < len(claim.values) - 1:
+        surest, other = limits.logit.evidence(claim, better=left_out)
+        if surest < limits.contradicted_below:
+            return ClaimFinding("contradicted", f"the pictures fit {other!r} better", surest, other)
     return ClaimFinding(
         "not checkable", f"the pictures fit {best!r} better, which the text may have left out", evidence, best
     )

@@ -54,9 +54,9 @@ class Logit(NamedTuple):
     def evidence(self, claim: ExchangedClaim, value: int = 0, *, better: int = 0) -> tuple[float, str]:
         """Log odds against the best alternative, and its name; or as if the text stated another ``value`` of it.
 
-        The ``better`` best alternatives are passed over, as far as there are others.
+        The ``better`` best alternatives, fewer than there are, are passed over.
         """
         odds = claim.fit @ np.array(self.scales) + [self.constants.get(name, 0.0) for name in claim.values]
         others = sorted((i for i in range(len(odds)) if i != value), key=lambda i: -odds[i])
-        best = others[min(better, len(others) - 1)]
+        best = others[better]
         return float(odds[value] - odds[best]), claim.values[best]

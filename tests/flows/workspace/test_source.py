@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from entityclip.cli import app
 from entityclip.errors import ConfigError, EntityClipError
 from entityclip.paths import CheckpointLayout, DataLayout, Layout
 from entityclip.schemas import PromotionDecision
@@ -178,6 +180,14 @@ def test_a_path_that_was_never_there_is_named_before_a_workspace_is_made(tmp_pat
     assert "moved" not in str(caught.value)
     assert not layout.root.exists()
     source_for(layout, Origin(preset="demo")).require_paths(layout)  # the built-in catalogue is drawn later
+
+
+def test_a_run_with_such_a_path_ends_before_a_server_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.cli.run._retrain", lambda **_: pytest.fail("the run began"))
+    words = ["run", "--workspace", str(tmp_path / "new"), "--source", "grocery", "--source-path", str(tmp_path / "no")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 1
+    assert "SourceError" in done.stderr
 
 
 def test_an_older_workspace_needs_its_source_once(workspace: Layout, accepted: Accepted, table: Path) -> None:

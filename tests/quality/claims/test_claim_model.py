@@ -20,7 +20,9 @@ from entityclip.quality.claims import exchange
 from entityclip.quality.claims.category import FEWEST_OTHERS
 from entityclip.quality.claims.claim_model import ClaimModel, ClaimPictures, check_claims, fit_limits
 from entityclip.quality.claims.claim_table import claim_counts, contradictions, unusual_claims
-from entityclip.quality.claims.exchange import NO_PICTURE, OVER_LIMIT, ExchangePlan
+from entityclip.quality.claims.exchange import NO_PICTURE, OVER_LIMIT, ExchangedClaim, ExchangePlan, StatedClaim
+from entityclip.quality.claims.limits import AttributeLimits, verdict_on
+from entityclip.quality.claims.split import Claim
 from entityclip.quality.claims.vocabulary import read_vocabulary
 from entityclip.quality.model_scores import EntityPictures
 
@@ -127,6 +129,45 @@ def test_a_colour_that_a_text_leaves_out_does_not_contradict_the_one_that_it_sta
 
     assert accused(true) <= 0.1
     assert accused(wrong) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("stated", "fit", "verdict"),
+    [
+        (2, (0.0, 5.0, 4.0, -1.0), "contradicted"),
+        (1, (0.0, 5.0, 4.0, -1.0), "contradicted"),  # two others fit better, and the text leaves out one
+        (1, (0.0, 5.0, -1.0, -2.0), "not checkable"),
+        (1, (0.0, 5.0), "not checkable"),  # the only alternative may be what it leaves out
+        (1, (9.0, 5.0, 4.0, -1.0), "supported"),
+    ],
+)
+def test_as_many_alternatives_are_passed_over_as_the_text_leaves_out(
+    stated: int, fit: tuple[float, ...], verdict: str
+) -> None:
+    values = ("red", "blue", "green", "black")
+    limits = AttributeLimits(
+        language="en",
+        attribute="colour",
+        values=values,
+        claims=100,
+        scales=(1.0,),
+        constants=(0.0,) * 4,
+        stated_at_once=2,
+        contradicted_below=-1.0,
+        supported_above=1.0,
+        caught=0.9,
+        false_alarms=0.01,
+        supported=0.9,
+    )
+    claim = StatedClaim(0, "en", Claim("colour", "red", ((0, 3),)))
+    exchanged = ExchangedClaim(claim, values[: len(fit)], np.array(fit)[:, None], "")
+    assert verdict_on(exchanged, limits, stated=stated).verdict == verdict
+
+
+def test_values_that_a_text_states_are_counted_over_all_its_claims() -> None:
+    """Those beyond the limit of exchanged texts as well."""
+    few = fit_limits(JUDGE, TEXTS, ENTITIES, PICTURES, ExchangePlan(read_vocabulary(), 1000))
+    assert {one.stated_at_once for one in few.attributes if one.attribute == "colour"} == {2}
 
 
 def test_what_hardly_any_other_text_of_the_category_says_is_unusual(
