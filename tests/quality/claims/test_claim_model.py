@@ -166,7 +166,7 @@ def test_as_many_alternatives_are_passed_over_as_the_text_leaves_out(
 
 def test_values_that_a_text_states_are_counted_over_all_its_claims() -> None:
     """Those beyond the limit of exchanged texts as well."""
-    few = fit_limits(JUDGE, TEXTS, ENTITIES, PICTURES, ExchangePlan(read_vocabulary(), 1000))
+    few = fit_limits(JUDGE, TEXTS, ENTITIES, PICTURES, ExchangePlan(read_vocabulary(), 8000))
     assert {one.stated_at_once for one in few.attributes if one.attribute == "colour"} == {2}
 
 
