@@ -52,7 +52,7 @@ from entityclip.data.sources.grocery import GrocerySource
 from entityclip.data.variants import with_explanations
 from entityclip.explanations import SourceWriter, explain
 from entityclip.model import checkpoint
-from entityclip.model.backbones import BackboneConfig, Task, best_at_hand
+from entityclip.model.backbones import BackboneConfig
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.paths import CheckpointLayout, DataLayout, Layout
 from entityclip.quality import score_explanations
@@ -60,11 +60,10 @@ from entityclip.quality.claims.claim_model import fit_claim_model
 from entityclip.quality.claims.vocabulary import read_vocabulary
 from entityclip.quality.fault_injection import KINDS, Kind, inject_faults
 from entityclip.quality.fit_text_quality import fit_text_quality
-from entityclip.quality.frozen_image_tower import FrozenImageTower
 from entityclip.quality.model_scores import EntityPictures, embed_pictures, score_with_model
 from entityclip.quality.quality_score import FAULTS
 from entityclip.quality.text_quality_model import TextQualityModel, fit_model
-from entityclip.quality.tower_pictures import PretrainedTower
+from entityclip.quality.tower_pictures import tower_at_hand
 from entityclip.training import presets
 from entityclip.training.trainer import fit
 
@@ -196,11 +195,13 @@ def on_unseen_products(
 ) -> dict[str, Any]:
     """Faults in one attribute, on products that the champion was not trained on."""
     with tempfile.TemporaryDirectory() as folder:
-        tower = PretrainedTower(FrozenImageTower(best_at_hand(BackboneConfig(), Task())), Path(folder) / "seen")
+        tower = tower_at_hand(BackboneConfig(), Path(folder) / "seen")
         claims = fit_claim_model(judge, bench.data, vocabulary=read_vocabulary(), tower=tower)
         gate = Gate(judge, fit_text_quality(judge, bench.data), claims, tower)
         others = UnseenProducts(Layout(Path(folder)), seen=products, unseen=unseen, language=texts)
-        found = measured_attributes(others, gate) | {"first_run": measured_on_a_first_run(others, tower)}
+        found = measured_attributes(others, gate)
+        if tower is not None:
+            found["first_run"] = measured_on_a_first_run(others, tower)
     limits = [limit.model_dump(exclude={"values", "constants"}) for limit in gate.claims.attributes]
     return found | {"products": unseen, "picture_size": judge.card.preprocessing.size, "limits": limits}
 

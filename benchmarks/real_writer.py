@@ -47,15 +47,14 @@ from entityclip.explanations import Ledger, Requests, Writer, open_writer, rejec
 from entityclip.explanations.few_shot import write_examples
 from entityclip.explanations.stage import answered, replace_texts
 from entityclip.model import checkpoint
-from entityclip.model.backbones import BackboneConfig, Task, best_at_hand
+from entityclip.model.backbones import BackboneConfig
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.paths import AblationLayout, CheckpointLayout, DataLayout, Layout, claims_beside
 from entityclip.quality.claims.claim_model import fit_claim_model
 from entityclip.quality.claims.correct import corrected_texts
 from entityclip.quality.claims.vocabulary import read_vocabulary
 from entityclip.quality.fit_text_quality import fit_text_quality
-from entityclip.quality.frozen_image_tower import FrozenImageTower
-from entityclip.quality.tower_pictures import PretrainedTower
+from entityclip.quality.tower_pictures import PretrainedTower, tower_at_hand
 from entityclip.schemas import ExplanationRequest, Split
 from entityclip.training import TrainConfig, presets
 from entityclip.training.trainer import fit
@@ -270,8 +269,7 @@ def main(
     elif source:
         answer = _on_words(data, found.texts, place)
     else:
-        best = best_at_hand(BackboneConfig(), Task())
-        tower = None if best.name == "none" else PretrainedTower(FrozenImageTower(best), place.root / "tower")
+        tower = tower_at_hand(BackboneConfig(), place.root / "tower")
         catalogue = Catalogue(_first(place, seen, texts), products, place, texts, notes, tower)
         judge = checkpoint.load(CheckpointLayout(champion)) if champion else champion_of(place, config, catalogue.seen)
         answer, aside = catalogue.figures(found.texts, judge)

@@ -93,16 +93,21 @@ def explain(
     if dry_run:
         _show_estimate(data, opened, layout, again=again, as_json=as_json)
         return
+    _write(data, opened, layout, again=again, as_json=as_json)
+
+
+def _write(data: DataLayout, writer: Writer, layout: Layout, *, again: bool, as_json: bool) -> None:
+    """Write the explanations; print how many, and why replies were rejected."""
     from entityclip.explanations import Requests, rejections
     from entityclip.explanations import explain as write
 
     rights = read_rights(layout.pairs_suite)
-    count = write(data, writer=opened, ledger=layout.ledger, rights=rights, progress=on_terminal(), again=again)
+    count = write(data, writer=writer, ledger=layout.ledger, rights=rights, progress=on_terminal(), again=again)
     entities = len(pairs.read_frame(data.entities, columns=["entity_id"]))
     covered = pairs.read_frame(data.explanations, columns=["entity_id"])["entity_id"].nunique()
     typer.echo(f"{count:,} explanations of {covered:,} of {entities:,} entities; ledger: {layout.ledger}")
     rejected = rejections(
-        Requests(data, pictures=opened.sees_pictures, rights=rights), writer=opened, ledger=layout.ledger
+        Requests(data, pictures=writer.sees_pictures, rights=rights), writer=writer, ledger=layout.ledger
     )
     if rejected:
         typer.echo(f"{rejected.total():,} replies rejected, which --again requests again:")

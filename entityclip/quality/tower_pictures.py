@@ -7,9 +7,11 @@ import zipfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from entityclip.model.backbones import BackboneConfig, Task, best_at_hand
 from entityclip.paths import DataLayout
 from entityclip.quality.colour_histogram import COLOURS
 from entityclip.quality.frozen_image_tower import FrozenImageTower
@@ -58,6 +60,20 @@ class PretrainedTower:
         return EntityPictures(
             listed["entity_id"].tolist(), *(part[rows].astype(np.float32) for part in (vectors, colours))
         )
+
+
+def tower_at_hand(
+    backbones: BackboneConfig, kept: Path | None = None, *, device: Literal["cpu", "cuda"] = "cpu"
+) -> PretrainedTower | None:
+    """The image tower of the best backbone at hand; None where the settings or this machine have none.
+
+    Args:
+        backbones: The settings.
+        kept: Folder that keeps what it saw.
+        device: Where it computes.
+    """
+    backbone = best_at_hand(backbones, Task(device=device))
+    return None if backbone.name == "none" else PretrainedTower(FrozenImageTower(backbone, device=device), kept)
 
 
 def _read(path: Path | None, tower: FrozenImageTower) -> tuple[list[str], np.ndarray, np.ndarray]:

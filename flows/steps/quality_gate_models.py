@@ -11,7 +11,6 @@ from entityclip.data.rights import read_rights
 from entityclip.errors import CheckpointError, ConfigError, DataError
 from entityclip.evaluation.promotion import judge_flaw
 from entityclip.explanations.config import GenerationConfig
-from entityclip.model.backbones import Task, best_at_hand
 from entityclip.paths import Layout
 from entityclip.quality.claims.agreement import NOT_REVIEWED, reviewed_claims
 from entityclip.quality.claims.vocabulary import read_vocabulary
@@ -86,14 +85,10 @@ def _tower(layout: Layout, settings: WorkspaceConfig) -> PretrainedTower | None:
         return None
     import torch
 
-    from entityclip.quality.frozen_image_tower import FrozenImageTower
-    from entityclip.quality.tower_pictures import PretrainedTower
+    from entityclip.quality.tower_pictures import tower_at_hand
 
     device: Literal["cpu", "cuda"] = "cuda" if torch.cuda.is_available() else "cpu"
-    backbone = best_at_hand(settings.backbones, Task(device=device))
-    if backbone.name == "none":
-        return None
-    return PretrainedTower(FrozenImageTower(backbone, device=device), layout.tower_vectors)
+    return tower_at_hand(settings.backbones, layout.tower_vectors, device=device)
 
 
 def _champion(layout: Layout, *, min_score: float | None) -> tuple[LoadedModel | None, str]:

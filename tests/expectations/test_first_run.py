@@ -11,11 +11,10 @@ from entityclip.data.ingest import ingest
 from entityclip.data.sources.catalog import CatalogSource
 from entityclip.explanations import SourceWriter, explain
 from entityclip.explanations.stage import replace_texts
-from entityclip.model.backbones import BackboneConfig, Task, best_at_hand
+from entityclip.model.backbones import BackboneConfig
 from entityclip.paths import Layout, claims_beside
 from entityclip.quality.claims.vocabulary import read_vocabulary
-from entityclip.quality.frozen_image_tower import FrozenImageTower
-from entityclip.quality.tower_pictures import PretrainedTower
+from entityclip.quality.tower_pictures import tower_at_hand
 from entityclip.schemas import QualityReport, RuleResult
 from expectations.check import GateScorers, check, copy_context
 
@@ -39,7 +38,8 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Layout:
 @pytest.fixture(scope="module")
 def scorers(first: Layout) -> GateScorers:
     """As a first run has them; the pictures, which do not change here, are embedded once."""
-    tower = PretrainedTower(FrozenImageTower(best_at_hand(BackboneConfig(), Task())), first.tower_vectors)
+    tower = tower_at_hand(BackboneConfig(), first.tower_vectors)
+    assert tower is not None
     return GateScorers(tower=tower, vocabulary=read_vocabulary())
 
 
