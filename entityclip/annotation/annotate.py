@@ -58,9 +58,10 @@ def annotate(
         DataError: The records cannot be read or written.
     """
     missing = records.missing(files)
-    with tqdm(total=len(files), initial=len(files) - len(missing), unit="file", disable=not progress) as bar:
+    bar = tqdm(total=len(files), initial=len(files) - len(missing), unit="file", disable=not progress)
+    with bar, records.writing() as put:
         for chunk, found in _in_order(missing, tagger):
-            records.put(chunk, found)
+            put(chunk, found)
             bar.update(len(chunk))
     annotations = list(records.read(file.name for file in files))
     return annotations, Summary(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -16,6 +16,8 @@ _SCHEMA = """CREATE TABLE IF NOT EXISTS annotations (
     name TEXT NOT NULL, settings TEXT NOT NULL, stamp TEXT NOT NULL, annotation TEXT NOT NULL,
     PRIMARY KEY (name, settings)
 )"""
+
+Put = Callable[[Sequence[PictureFile], Sequence[Annotation]], None]
 
 
 class Records:
@@ -36,14 +38,20 @@ class Records:
             known = dict(database.execute(query, (self.settings,)).fetchall())
         return [item for item in items if known.get(item.name) != item.stamp]
 
-    def put(self, items: Sequence[PictureFile], annotations: Sequence[Annotation]) -> None:
-        """Keep the annotations of ``items``: all of them, or none if the process is killed."""
-        rows = [
-            (item.name, self.settings, item.stamp, annotation.model_dump_json())
-            for item, annotation in zip(items, annotations, strict=True)
-        ]
-        with self._open() as database:
-            database.executemany("INSERT OR REPLACE INTO annotations VALUES (?, ?, ?, ?)", rows)
+    @contextmanager
+    def writing(self) -> Iterator[Put]:
+        """A function that keeps the annotations of some files: all of them, or none if the process is killed."""
+        with self._open() as database:  # one connection: the last to close has the whole log written into the file
+
+            def put(items: Sequence[PictureFile], annotations: Sequence[Annotation]) -> None:
+                rows = [
+                    (item.name, self.settings, item.stamp, annotation.model_dump_json())
+                    for item, annotation in zip(items, annotations, strict=True)
+                ]
+                with database:
+                    database.executemany("INSERT OR REPLACE INTO annotations VALUES (?, ?, ?, ?)", rows)
+
+            yield put
 
     def read(self, names: Iterable[str]) -> Iterator[Annotation]:
         """Annotations of these files, in this order; a file without one is left out."""
@@ -62,7 +70,7 @@ class Records:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        """A connection; the block is one transaction."""
+        """A connection; what the block has not committed is one transaction."""
         try:
             opened = open_shared(self.path, wait_seconds=10, prepare=lambda database: database.execute(_SCHEMA))
             with closing(opened) as connection, connection:

@@ -94,11 +94,8 @@ class PredictorTagger:
         """Tags of pictures that ``square`` prepared, best first."""
         vectors = self._predictor.model.embed_squares(squares)
         snapshot = self._predictor.catalog.now()
-        return [self._tags(vector, snapshot) for vector in vectors]
-
-    def _tags(self, vector: np.ndarray, snapshot: Snapshot) -> list[Tag]:
-        similarities = snapshot.similarities(QueryVectors(picture=vector), "mixed")
-        shown = Shown((), vector)
+        similarities = (snapshot.similarities(QueryVectors(picture=vector), "mixed") for vector in vectors)
+        shown = [Shown((), vector) for vector in vectors]
         return tagging.tags(self._predictor.model, snapshot, similarities, shown, k=self._k, bar=self._bar)
 
     def _read(self, item: PictureFile) -> _Read:

@@ -27,7 +27,7 @@ from entityclip.retrieval.index import (
     TextMatches,
 )
 from entityclip.retrieval.index.query import QueryVectors
-from entityclip.retrieval.index.ranking import Question, entity_hits, picture_hits
+from entityclip.retrieval.index.ranking import Question, entity_hits, picture_hits, reranked_hits
 from entityclip.retrieval.label_evidence import LabelMatches
 from entityclip.retrieval.label_vocabulary import LabelVocabulary
 from entityclip.retrieval.tagging import NEAREST, PRECISION, TAGS, Shown
@@ -156,8 +156,8 @@ class Predictor:
         query = self._query(text, pictures, index=index, target=target, snapshot=snapshot)
         if rerank:
             similarities = snapshot.similarities(query, index, where)
-            found = tagging.best_entities(self.model, snapshot, similarities, pictures, k=k, rerank=rerank)
-            return [Hit(**hit, exact=False) for _, hit in found]
+            rows, match = tagging.best_entities(self.model, snapshot, similarities, pictures, k=k, rerank=rerank)
+            return reranked_hits(snapshot, rows, similarities, match)
         words = TextMatches() if text is None else self.catalog.words(text, snapshot)
         question = Question(query, text or "", words, index, k, where)
         return entity_hits(snapshot, question) if target == "entities" else picture_hits(snapshot, question)
@@ -192,7 +192,7 @@ class Predictor:
         snapshot = self.catalog.now()
         shown = replace(self._shown(image), labels=self._printed(labels, snapshot))
         similarities = snapshot.similarities(QueryVectors(picture=shown.vector), index)
-        return tagging.tags(self.model, snapshot, similarities, shown, k=k, bar=bar, rerank=rerank)
+        return tagging.tags(self.model, snapshot, [similarities], [shown], k=k, bar=bar, rerank=rerank)[0]
 
     def similarity(self, image: Pictures, text: str) -> float:
         """Similarity of a picture and a text; an entity's name stands for the entity, and gives the score of its tag.
@@ -223,7 +223,7 @@ class Predictor:
         among = np.append(others, np.float32(score))
         named_row = snapshot.rows(named).iloc[0] if named else None
         bar = tagging.bar_of(self.model.card, PRECISION)
-        nearest = tagging.tags(self.model, snapshot, similarities, shown, k=NEAREST, bar=bar)
+        nearest = tagging.tags(self.model, snapshot, [similarities], [shown], k=NEAREST, bar=bar)[0]
         return Match(
             score=score,
             probability=shares(among, scale=self.model.scale)[-1],

@@ -5,7 +5,7 @@ What was read on labels in the picture changes all three; see ``label_evidence``
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,32 +61,70 @@ class Shown:
 def tags(
     model: LoadedModel,
     snapshot: Snapshot,
+    similarities: Iterable[np.ndarray],
+    shown: Sequence[Shown],
+    *,
+    k: int,
+    bar: Bar | None,
+    rerank: int = 0,
+) -> list[list[Tag]]:
+    """Of each of Q things the ``k`` entities that it most likely is, best first; none if there is no entity.
+
+    Args:
+        model: What embedded the pictures.
+        snapshot: Entities that can be found.
+        similarities: For each thing (M,) of its picture with each entity; minus infinity for one that cannot be found.
+        shown: The pictures of each thing.
+        k: Tags wanted.
+        bar: What a tag has to reach to be marked ``above_threshold``; None in an index that was not calibrated.
+        rerank: Number of top entities that the matching head re-ranks.
+    """
+    ranked = [
+        _ranked(model, snapshot, row, one, k=k, bar=bar, rerank=rerank)
+        for row, one in zip(similarities, shown, strict=True)
+    ]
+    # What is shown of entities and photographs is looked up once for all things: each look-up has its price.
+    entities = iter(snapshot.entity_rows(np.concatenate([one.rows for one in ranked])) if ranked else ())
+    photographs = nearest_photographs(snapshot, [one.rows for one in ranked], [thing.vector for thing in shown])
+    return [
+        _described(one, [next(entities) for _ in one.rows], thing.labels, nearest)
+        for one, thing, nearest in zip(ranked, shown, photographs, strict=True)
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class _Ranked:
+    """The tags of one thing as numbers, best first."""
+
+    rows: np.ndarray
+    """(k,) entities."""
+    scores: np.ndarray
+    confidences: np.ndarray
+    above: np.ndarray
+    """(k,) bool."""
+    open_set: np.ndarray | None
+    match: Mapping[int, float]
+    """Entity -> what the matching head says, where it was asked."""
+
+
+def _ranked(
+    model: LoadedModel,
+    snapshot: Snapshot,
     similarities: np.ndarray,
     shown: Shown,
     *,
     k: int,
     bar: Bar | None,
-    rerank: int = 0,
-) -> list[Tag]:
-    """The ``k`` entities of ``snapshot`` that a picture most likely shows, best first; none if there is no entity.
-
-    Args:
-        model: What embedded the picture.
-        snapshot: Entities that can be found.
-        similarities: (M,) of the picture with each entity; minus infinity for one that cannot be found.
-        shown: The picture, or several.
-        k: Tags wanted.
-        bar: What a tag has to reach to be marked ``above_threshold``; None in an index that was not calibrated.
-        rerank: Number of top entities that the matching head re-ranks.
-    """
+    rerank: int,
+) -> _Ranked:
     possible = np.isfinite(similarities)
     if not possible.any():  # every entity was removed
-        return []
+        nothing = np.zeros(0)
+        return _Ranked(np.zeros(0, np.int64), nothing, nothing, np.zeros(0, bool), None, {})
     confidences, labels = shares(similarities, scale=model.scale), shown.labels
-    found = dict(best_entities(model, snapshot, similarities, shown.pictures, k=k, rerank=rerank))
-    labelled = [row for row in labels.candidates(k) if possible[row] and row not in found]
-    found |= dict(_fields(snapshot, similarities, np.array(labelled, np.int64), {}))
-    rows = np.array(list(found), np.int64)
+    rows, match = best_entities(model, snapshot, similarities, shown.pictures, k=k, rerank=rerank)
+    labelled = [row for row in labels.candidates(k) if possible[row] and row not in rows]
+    rows = np.append(rows, np.array(labelled, np.int64))
     order, open_set, above = np.arange(len(rows)), None, np.zeros(len(rows), bool)
     if bar is not None:
         open_set, above = _open_set(model.card, snapshot, similarities, rows, picture=shown.vector, target=bar.open_set)
@@ -96,29 +134,34 @@ def tags(
         look = VisualEvidence(rows, confidences, possible, known, above)
         verdict = label_evidence.weigh(labels, look, snapshot, least=None if bar is None else bar.confidence)
         confidences, order, above = verdict.confidences, verdict.order, verdict.above
-    reasons = _reasons(labels, snapshot, rows, shown.vector)
-    return [
-        Tag(
-            **found[rows[i]],
-            confidence=confidences[rows[i]],
-            open_set=None if open_set is None else open_set[i],
-            above_threshold=above[i],
-            why=tuple(reason for reason in reasons[i] if reason is not None),
-        )
-        for i in order[:k].tolist()
-    ]
+    order = order[:k]
+    rows, open_set = rows[order], None if open_set is None else open_set[order]
+    return _Ranked(rows, similarities[rows], confidences[rows], above[order], open_set, match)
 
 
-def _reasons(
-    labels: LabelMatches, snapshot: Snapshot, rows: np.ndarray, picture: np.ndarray
-) -> list[tuple[Evidence | None, ...]]:
-    """For each tag the label with its name, the one with a word of its own, and its nearest photograph."""
-    matches = (labels.found.get(row) for row in rows.tolist())
-    named = [None if match is None else match.evidence() for match in matches]
-    words: list[Evidence | None] = [None] * len(rows)
+def _described(
+    ranked: _Ranked, entities: Sequence[Mapping[str, Any]], labels: LabelMatches, photographs: Sequence[Evidence | None]
+) -> list[Tag]:
+    """The tags, each with the label that has its name, the one with a word of its own, and its nearest photograph."""
+    words: list[Evidence | None] = [None] * len(entities)
     if labels.words is not None:
-        words = labels.words.evidence([row["entity_id"] for row in snapshot.entity_rows(rows)])
-    return list(zip(named, words, nearest_photographs(snapshot, rows, picture), strict=True))
+        words = labels.words.evidence([entity["entity_id"] for entity in entities])
+    found = []
+    for i, (row, entity) in enumerate(zip(ranked.rows.tolist(), entities, strict=True)):
+        named = labels.found.get(row)
+        reasons = (None if named is None else named.evidence(), words[i], photographs[i])
+        tag = Tag(
+            entity_id=entity["entity_id"],
+            entity=entity["entity"],
+            score=ranked.scores[i],
+            confidence=ranked.confidences[i],
+            open_set=None if ranked.open_set is None else ranked.open_set[i],
+            above_threshold=ranked.above[i],
+            why=tuple(reason for reason in reasons if reason is not None),
+            match=ranked.match.get(row),
+        )
+        found.append(tag)
+    return found
 
 
 def _open_set(
@@ -162,25 +205,14 @@ def best_entities(
     *,
     k: int,
     rerank: int,
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Row and fields of the ``k`` best entities; the matching head has re-ranked the first ``rerank`` of all."""
+) -> tuple[np.ndarray, dict[int, float]]:
+    """(k,) rows of the best entities, and what the matching head says of the first ``rerank``, which it re-ranked."""
     rows = best(similarities, k=max(k, rerank))
     rows = rows[np.isfinite(similarities[rows])]
-    match: dict[int, float] = {}
-    if rerank:
-        top = rows[:rerank]
-        candidates = EntityIndex(model.card.fingerprint, snapshot.rows(top), {}, {})
-        places = np.arange(len(top))
-        judged = reranked(model, candidates, pictures, rows=places, similarities=similarities[top])
-        match = dict(zip(top.tolist(), judged.match.tolist(), strict=True))
-        rows = np.concatenate([top[judged.order], rows[rerank:]])
-    yield from _fields(snapshot, similarities, rows[:k], match)
-
-
-def _fields(
-    snapshot: Snapshot, similarities: np.ndarray, rows: np.ndarray, match: Mapping[int, float]
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Each row with the fields that a hit and a tag share."""
-    for row, shown in zip(rows.tolist(), snapshot.entity_rows(rows), strict=True):
-        fields = {name: shown[name] for name in ("entity_id", "entity")}
-        yield row, fields | {"score": float(similarities[row]), "match": match.get(row)}
+    if not rerank:
+        return rows, {}
+    top = rows[:rerank]
+    candidates = EntityIndex(model.card.fingerprint, snapshot.rows(top), {}, {})
+    judged = reranked(model, candidates, pictures, rows=np.arange(len(top)), similarities=similarities[top])
+    match = dict(zip(top.tolist(), judged.match.tolist(), strict=True))
+    return np.concatenate([top[judged.order], rows[rerank:]])[:k], match

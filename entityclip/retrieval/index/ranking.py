@@ -6,6 +6,7 @@ their ranks (reciprocal rank fusion, Cormack et al. 2009): their scores cannot b
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +71,22 @@ def entity_hits(snapshot: Snapshot, question: Question) -> list[Hit]:
             why=(*_by_words(row, number, question), *printed.get(number, ()), *like),
         )
         for number, score, row, like in zip(numbers.tolist(), scores, rows, why, strict=True)
+    ]
+
+
+def reranked_hits(
+    snapshot: Snapshot, entities: np.ndarray, similarities: np.ndarray, match: Mapping[int, float]
+) -> list[Hit]:
+    """These entities as hits, in this order, with what the matching head says of them."""
+    return [
+        Hit(
+            entity_id=row["entity_id"],
+            entity=row["entity"],
+            score=similarities[number],
+            match=match.get(number),
+            exact=False,
+        )
+        for number, row in zip(entities.tolist(), snapshot.entity_rows(entities), strict=True)
     ]
 
 
@@ -171,7 +188,7 @@ def _likeness(snapshot: Snapshot, entities: np.ndarray, question: Question) -> l
     texts: list[tuple[Evidence, ...]] = [(like,) for like in _most_similar_text(snapshot, entities, question)]
     if question.query.picture is None or question.kind in ("caption", "explanation"):
         return texts
-    photographs = nearest_photographs(snapshot, entities, question.query.picture)
+    photographs = nearest_photographs(snapshot, [entities], [question.query.picture])[0]
     return [(shown, *text) if shown else text for shown, text in zip(photographs, texts, strict=True)]
 
 
@@ -186,15 +203,25 @@ def _most_similar_text(snapshot: Snapshot, entities: np.ndarray, question: Quest
     ]
 
 
-def nearest_photographs(snapshot: Snapshot, entities: np.ndarray, picture: np.ndarray) -> list[Evidence | None]:
-    """For each entity the one of its own photographs that ``picture`` (D,) is most similar to; None without any."""
+def nearest_photographs(
+    snapshot: Snapshot, entities: Sequence[np.ndarray], pictures: Sequence[np.ndarray]
+) -> list[list[Evidence | None]]:
+    """For each of Q pictures (D,), the nearest photograph of each of its entities (k,); None for one without any."""
+    nearest = [_nearest(snapshot, some, picture) for some, picture in zip(entities, pictures, strict=True)]
+    numbers = np.array([number for found in nearest for number, _ in found.values()], np.int64)
+    shown = iter(snapshot.picture_rows(numbers))
+    evidence = [{owner: _photograph(next(shown), score) for owner, (_, score) in found.items()} for found in nearest]
+    return [[found.get(entity) for entity in some.tolist()] for some, found in zip(entities, evidence, strict=True)]
+
+
+def _photograph(row: Mapping[str, Any], score: float) -> Evidence:
+    return Evidence(by="photograph", score=score, pair_id=row["pair_id"], path=row["path"])
+
+
+def _nearest(snapshot: Snapshot, entities: np.ndarray, picture: np.ndarray) -> dict[int, tuple[int, float]]:
+    """Entity -> number and similarity of its photograph that is nearest."""
     numbers = snapshot.pictures_of(entities.tolist())
-    scores, owners = snapshot.picture_vectors(numbers) @ picture, snapshot.owner[numbers]
+    scores = snapshot.picture_vectors(numbers) @ picture
     order = np.argsort(scores, kind="stable")  # ascending: the last one of an owner stays
-    first = dict(zip(owners[order].tolist(), order.tolist(), strict=True))
-    shown = snapshot.picture_rows(numbers[list(first.values())])
-    found = {
-        owner: Evidence(by="photograph", score=float(scores[at]), pair_id=row["pair_id"], path=row["path"])
-        for (owner, at), row in zip(first.items(), shown, strict=True)
-    }
-    return [found.get(entity) for entity in entities.tolist()]
+    found = zip(numbers[order].tolist(), scores[order].tolist(), strict=True)
+    return dict(zip(snapshot.owner[numbers[order]].tolist(), found, strict=True))

@@ -133,8 +133,12 @@ class Snapshot:
 
     def vectors(self, entities: Iterable[int], kind: IndexKind) -> np.ndarray:
         """(N, D) vectors of some entities."""
-        parts = (self._part(entity) for entity in entities)
-        return np.stack([index.vectors[kind][row] for index, row in parts])
+        numbers = np.fromiter(entities, np.int64)
+        late = numbers >= (first := len(self.gone))
+        vectors = np.empty((len(numbers), self.added.dim), np.float32)
+        vectors[late] = self.added.vectors[kind][numbers[late] - first]
+        vectors[~late] = self.released.entities.vectors[kind][numbers[~late]]
+        return vectors
 
     def rows(self, entities: Iterable[int]) -> pd.DataFrame:
         """Rows of some entities, in this order."""
@@ -200,10 +204,6 @@ class Snapshot:
     def _added_number(self) -> dict[str, int]:
         first = len(self.gone)
         return {entity_id: first + row for row, entity_id in enumerate(self.added.rows["entity_id"])}
-
-    def _part(self, entity: int) -> tuple[EntityIndex, int]:
-        first = len(self.gone)
-        return (self.released.entities, entity) if entity < first else (self.added, entity - first)
 
     # ------------------------------------------------------------ pictures
     def pictures_of(self, entities: Iterable[int]) -> np.ndarray:
