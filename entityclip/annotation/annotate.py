@@ -17,6 +17,9 @@ from entityclip.schemas import Annotation, Record
 CHUNK = 64
 """Files that are annotated together and kept at once; a killed run loses those in work."""
 
+READ_CHUNK = 8
+"""The same where labels are read, which takes about a second a file."""
+
 
 class Tagger(Protocol):
     """A model, in this process or behind a service."""
@@ -29,6 +32,11 @@ class Tagger(Protocol):
     @property
     def chunks_at_once(self) -> int:
         """Chunks that are worth having in work together; each is annotated by a thread."""
+        ...
+
+    @property
+    def chunk(self) -> int:
+        """Files that it annotates together."""
         ...
 
     def annotate(self, items: Sequence[PictureFile]) -> list[Annotation]:
@@ -44,6 +52,8 @@ class Summary(Record):
     sure: int = Field(description="Files with a tag that reaches the target precision.")
     unknown: int
     problems: int = Field(description="Files that could not be used; the annotation says why.")
+    with_text: int = Field(description="Files with text on them; 0 where labels were not read.")
+    partly_read: int = Field(description="Files whose labels were not read in full; the annotation says why.")
 
 
 def annotate(
@@ -70,6 +80,8 @@ def annotate(
         sure=sum(one.sure is not None for one in annotations),
         unknown=sum(one.unknown for one in annotations),
         problems=sum(bool(one.problem) for one in annotations),
+        with_text=sum(bool(one.labels) for one in annotations),
+        partly_read=sum(one.reading not in (None, "read") for one in annotations),
     )
 
 
@@ -77,7 +89,7 @@ def _in_order(
     missing: Sequence[PictureFile], tagger: Tagger
 ) -> Iterator[tuple[Sequence[PictureFile], list[Annotation]]]:
     """Each chunk with its annotations, in order; the next ones are in work meanwhile."""
-    chunks = (missing[start : start + CHUNK] for start in range(0, len(missing), CHUNK))
+    chunks = (missing[start : start + tagger.chunk] for start in range(0, len(missing), tagger.chunk))
     waiting: deque[tuple[Sequence[PictureFile], Future[list[Annotation]]]] = deque()
     with ThreadPoolExecutor(tagger.chunks_at_once) as pool:
         for chunk in chunks:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 from xml.etree import ElementTree
 
-from entityclip.annotation.export import BOX, CHOICE
+from entityclip.annotation.export import BOX, CHOICE, PRINTED
 from entityclip.annotation.regions import Box, box_of, overlap
 from entityclip.data.images import MIN_SIDE, opened
 from entityclip.data.sources.table_files import open_table
@@ -185,7 +185,8 @@ def _person(completed_by: Any) -> str:
 
 def _cvat(path: Path) -> Iterator[Correction]:
     for image in ElementTree.parse(path).getroot().iter("image"):
-        tag, drawn = image.find("tag"), image.findall("box")
+        tag = image.find("tag")
+        drawn = [box for box in image.findall("box") if box.attrib["label"] != PRINTED]
         entity = "" if tag is None else tag.attrib["label"]
         manual = any(shape.get("source") == "manual" for shape in (*drawn, *([] if tag is None else [tag])))
         corners = ("xtl", "ytl", "xbr", "ybr")

@@ -18,14 +18,17 @@ import pyarrow.parquet as pq
 
 from entityclip.errors import ConfigError
 from entityclip.paths import AnnotationLayout
-from entityclip.schemas import Annotation, Region, Tag
+from entityclip.schemas import Annotation, Label, Region, Tag
 from entityclip.storage import atomic_path, atomic_write, csv_file
 
 Format = Literal["csv", "jsonl", "coco", "label-studio", "cvat", "yolo", "datasets"]
 Writer = Callable[[Sequence[Annotation], AnnotationLayout], None]
 
-CHOICE, BOX, PICTURE = "entity", "place", "picture"
+CHOICE, BOX, LINE, TEXT, PICTURE = "entity", "place", "line", "text", "picture"
 """Names of the controls and the object in Label Studio's interface."""
+
+PRINTED = "(printed text)"
+"""Label of a line of text in CVAT, beside the names of entities."""
 
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that a file name may hold and an XML file may not."""
@@ -44,14 +47,14 @@ def export(annotations: Sequence[Annotation], layout: AnnotationLayout, *, to: F
 def _csv(annotations: Sequence[Annotation], layout: AnnotationLayout) -> None:
     most = max((len(annotation.tags) for annotation in annotations), default=0)
     others = [f"{column}_{n}" for n in range(1, most + 1) for column in ("tag", "confidence")]
-    header = ("file", "entity", "entity_id", "unknown", "explanation", *others, "release", "problem")
+    header = ("file", "entity", "entity_id", "unknown", "labels", "explanation", *others, "release", "problem")
     with csv_file(layout.csv, header, encoding="utf-8-sig") as writer:
         for one in annotations:
             name, key = (one.sure.entity, one.sure.entity_id) if one.sure else ("", "")
             cells = [cell for tag in one.tags for cell in (tag.entity, round(tag.confidence, 4))]
             cells += [""] * (2 * most - len(cells))
-            unknown = "yes" if one.unknown else "no"
-            writer.write([one.file, name, key, unknown, one.explanation, *cells, one.release, one.problem])
+            unknown, text = "yes" if one.unknown else "no", " / ".join(label.text for label in one.labels)
+            writer.write([one.file, name, key, unknown, text, one.explanation, *cells, one.release, one.problem])
 
 
 def _jsonl(annotations: Sequence[Annotation], layout: AnnotationLayout) -> None:
@@ -68,7 +71,9 @@ def _coco(annotations: Sequence[Annotation], layout: AnnotationLayout) -> None:
     images: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
     for n, one in enumerate(_usable(annotations), start=1):
-        images.append({"id": n, "file_name": one.file, "width": one.width, "height": one.height})
+        image = {"id": n, "file_name": one.file, "width": one.width, "height": one.height}
+        lines = [{"text": label.text, "score": label.confidence, "bbox": _bbox(label, one)} for label in one.labels]
+        images.append(image | ({"labels": lines} if lines else {}))
         found += [
             {
                 "id": len(found) + place,
@@ -104,6 +109,7 @@ def _label_studio(annotations: Sequence[Annotation], layout: AnnotationLayout) -
             for tag in _sure(one)
         ]
         result += [_rectangle(region, one) for region in one.regions or ()]
+        result += [part for n, label in enumerate(one.labels, start=1) for part in _line(label, one, name=f"line-{n}")]
         score = round(one.sure.confidence, 4) if one.sure else 0.0
         data = {PICTURE: f"/data/local-files/?d={quote(one.file)}", "file": one.file, "explanation": one.explanation}
         tasks.append({"data": data, "predictions": [{"model_version": one.release, "score": score, "result": result}]})
@@ -118,8 +124,32 @@ def _label_studio(annotations: Sequence[Annotation], layout: AnnotationLayout) -
         boxes = ElementTree.SubElement(view, "RectangleLabels", name=BOX, toName=PICTURE)
         for name in _names(annotations):
             ElementTree.SubElement(boxes, "Label", value=name)
+    if any(one.labels for one in annotations):
+        ElementTree.SubElement(view, "Rectangle", name=LINE, toName=PICTURE, strokeWidth="2")
+        text = {"name": TEXT, "toName": PICTURE, "editable": "true", "perRegion": "true", "displayMode": "region-list"}
+        ElementTree.SubElement(view, "TextArea", text)
     ElementTree.indent(view)
     atomic_write(layout.label_studio_config, ElementTree.tostring(view, encoding="unicode") + "\n")
+
+
+def _line(label: Label, one: Annotation, *, name: str) -> list[dict[str, Any]]:
+    """A line of text: its box, and the text that belongs to the box."""
+    left, top, right, bottom = (100 * share for share in label.box)
+    place = {"x": left, "y": top, "width": right - left, "height": bottom - top, "rotation": 0}
+    common = {"id": name, "to_name": PICTURE, "original_width": one.width, "original_height": one.height}
+    common |= {"score": round(label.confidence, 4)}
+    text = place | {"text": [label.text]}
+    return [
+        common | {"from_name": LINE, "type": "rectangle", "value": place},
+        common | {"from_name": TEXT, "type": "textarea", "value": text},
+    ]
+
+
+def _bbox(label: Label, one: Annotation) -> list[float]:
+    """Left, top, width and height in pixels."""
+    left, top, right, bottom = label.box
+    shares = (left, one.width), (top, one.height), (right - left, one.width), (bottom - top, one.height)
+    return [round(share * side, 1) for share, side in shares]
 
 
 def _rectangle(region: Region, one: Annotation) -> dict[str, Any]:
@@ -141,6 +171,8 @@ def _cvat(annotations: Sequence[Annotation], layout: AnnotationLayout) -> None:
         ElementTree.SubElement(label, "name").text = name
         ElementTree.SubElement(label, "type").text = "any"
         ElementTree.SubElement(label, "attributes")
+    if any(one.labels for one in annotations):
+        _cvat_text(labels)
     for n, one in enumerate(_usable(annotations)):
         attributes = {"id": str(n), "name": _NOT_XML.sub("\ufffd", one.file)}
         attributes |= {"width": str(one.width), "height": str(one.height)}
@@ -152,8 +184,25 @@ def _cvat(annotations: Sequence[Annotation], layout: AnnotationLayout) -> None:
             corners |= {"xbr": region.left + region.width, "ybr": region.top + region.height}
             about = {"label": region.entity, "source": "auto", "occluded": "0"}
             ElementTree.SubElement(image, "box", about | {name: f"{value:.2f}" for name, value in corners.items()})
+        for line in one.labels:
+            left, top, width, height = _bbox(line, one)
+            shares = {"xtl": left, "ytl": top, "xbr": left + width, "ybr": top + height}
+            about = {"label": PRINTED, "source": "auto", "occluded": "0"}
+            box = ElementTree.SubElement(image, "box", about | {key: f"{value:.2f}" for key, value in shares.items()})
+            ElementTree.SubElement(box, "attribute", name="text").text = _NOT_XML.sub("\ufffd", line.text)
     ElementTree.indent(root)
     atomic_write(layout.cvat, ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n")
+
+
+def _cvat_text(labels: ElementTree.Element) -> None:
+    """The label of lines of text, with the text as an attribute."""
+    label = ElementTree.SubElement(labels, "label")
+    ElementTree.SubElement(label, "name").text = PRINTED
+    ElementTree.SubElement(label, "type").text = "rectangle"
+    attribute = ElementTree.SubElement(ElementTree.SubElement(label, "attributes"), "attribute")
+    parts = {"name": "text", "mutable": "False", "input_type": "text", "default_value": "", "values": ""}
+    for name, value in parts.items():
+        ElementTree.SubElement(attribute, name).text = value
 
 
 def _yolo(annotations: Sequence[Annotation], layout: AnnotationLayout) -> None:
@@ -185,6 +234,7 @@ def _datasets(annotations: Sequence[Annotation], layout: AnnotationLayout) -> No
         "entity_id": [one.sure.entity_id if one.sure else None for one in annotations],
         "confidence": [one.tags[0].confidence if one.tags else None for one in annotations],
         "unknown": [one.unknown for one in annotations],
+        "labels": [[label.model_dump(exclude={"picture"}) for label in one.labels] for one in annotations],
         "explanation": [one.explanation for one in annotations],
         "tags": [[tag.entity for tag in one.tags] for one in annotations],
         "regions": [[region.model_dump(mode="json") for region in one.found] for one in annotations],
@@ -195,9 +245,11 @@ def _datasets(annotations: Sequence[Annotation], layout: AnnotationLayout) -> No
         [("entity_id", pa.string()), ("entity", pa.string()), ("confidence", pa.float64())]
         + [(name, pa.int32()) for name in ("left", "top", "width", "height")]
     )
+    label = pa.struct([("text", pa.string()), ("confidence", pa.float64()), ("box", pa.list_(pa.float64()))])
     schema = pa.schema(
         [(name, pa.string()) for name in ("file", "entity", "entity_id")]
-        + [("confidence", pa.float64()), ("unknown", pa.bool_()), ("explanation", pa.string())]
+        + [("confidence", pa.float64()), ("unknown", pa.bool_()), ("labels", pa.list_(label))]
+        + [("explanation", pa.string())]
         + [("tags", pa.list_(pa.string())), ("regions", pa.list_(region)), ("release", pa.string())]
         + [("problem", pa.string())]
     )

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from entityclip.annotation.annotate import CHUNK, READ_CHUNK
+from entityclip.annotation.file_labels import FileLabels
 from entityclip.annotation.picture_files import PictureFile
 from entityclip.annotation.regions import Box, crops, regions
 from entityclip.data.images import opened
@@ -18,7 +20,7 @@ from entityclip.retrieval.index import Snapshot
 from entityclip.retrieval.index.query import QueryVectors
 from entityclip.retrieval.predictor import Predictor
 from entityclip.retrieval.tagging import PRECISION, TAGS, Shown
-from entityclip.schemas import Annotation, Tag
+from entityclip.schemas import Annotation, Label, Reading, Tag
 
 WINDOWED = 4
 """Files whose windows are embedded together: three to six hundred squares each."""
@@ -45,6 +47,7 @@ class PredictorTagger:
         k: Tags for each picture.
         precision: Target precision of sure tags.
         regions: Whether to look where in a picture entities are, which takes some hundred times as long.
+        labels: Reads labels, whose codes and names then count as in ``Predictor.tag``; None: labels are not read.
         release: Name of the release in the annotations; by default the model's fingerprint.
 
     Raises:
@@ -61,9 +64,11 @@ class PredictorTagger:
         k: int = TAGS,
         precision: float = PRECISION,
         regions: bool = False,
+        labels: FileLabels | None = None,
         release: str = "",
     ) -> None:
-        self._predictor, self._k, self._regions = predictor, k, regions
+        self._predictor, self._k, self._regions, self._labels = predictor, k, regions, labels
+        self.chunk = CHUNK if labels is None else READ_CHUNK
         self._bar = tagging.bar_of(predictor.model.card, precision)
         self.model = predictor.model.card.fingerprint
         self._release = release or self.model
@@ -77,25 +82,37 @@ class PredictorTagger:
 
     def _together(self, items: Sequence[PictureFile], pool: ThreadPoolExecutor) -> Iterator[Annotation]:
         read = list(pool.map(self._read, items))
-        tags = self.tags([square for one in read for square in one.squares])
+        readings = self._readings([item for item, one in zip(items, read, strict=True) if not one.problem])
+        squares = [square for one in read for square in one.squares]
+        labels = [
+            () if number or reading is None else reading.labels  # of a picture in parts, those of the whole
+            for one, reading in zip((one for one in read if not one.problem), readings, strict=True)
+            for number in range(len(one.squares))
+        ]
+        tags = self.tags(squares, labels)
         found, first = iter(tags), {some[0].entity_id for some in tags if some}
         explanations = _explanations(self._predictor.catalog.now(), first)
+        unused = iter(readings)
         for item, one in zip(items, read, strict=True):
             if one.problem:
                 yield Annotation(file=item.name, release=self._release, problem=one.problem)
             else:
-                yield self._annotation(item, one, [next(found) for _ in one.squares], explanations)
+                yield self._annotation(item, one, [next(found) for _ in one.squares], next(unused), explanations)
+
+    def _readings(self, items: Sequence[PictureFile]) -> Sequence[Reading | None]:
+        return [None] * len(items) if self._labels is None else list(self._labels.of(items))
 
     def square(self, picture: Image.Image) -> np.ndarray:
         """(3, S, S) uint8 as ``tags`` takes it."""
         return self._predictor.model.card.preprocessing.square(picture)
 
-    def tags(self, squares: Sequence[np.ndarray]) -> list[list[Tag]]:
-        """Tags of pictures that ``square`` prepared, best first."""
+    def tags(self, squares: Sequence[np.ndarray], labels: Sequence[Sequence[Label]] = ()) -> list[list[Tag]]:
+        """Tags of pictures that ``square`` prepared, best first; ``labels`` are those on each, if they were read."""
         vectors = self._predictor.model.embed_squares(squares)
         snapshot = self._predictor.catalog.now()
         similarities = (snapshot.similarities(QueryVectors(picture=vector), "mixed") for vector in vectors)
-        shown = [Shown((), vector) for vector in vectors]
+        printed = (self._predictor.printed(each, snapshot) for each in labels or [()] * len(vectors))
+        shown = [Shown((), vector, matches) for vector, matches in zip(vectors, printed, strict=True)]
         return tagging.tags(self._predictor.model, snapshot, similarities, shown, k=self._k, bar=self._bar)
 
     def _read(self, item: PictureFile) -> _Read:
@@ -109,7 +126,12 @@ class PredictorTagger:
             return _Read(problem=error.reason)
 
     def _annotation(
-        self, item: PictureFile, read: _Read, found: list[list[Tag]], explanations: dict[str, str]
+        self,
+        item: PictureFile,
+        read: _Read,
+        found: list[list[Tag]],
+        reading: Reading | None,
+        explanations: dict[str, str],
     ) -> Annotation:
         tags = found[0]
         return Annotation(
@@ -119,6 +141,8 @@ class PredictorTagger:
             release=self._release,
             tags=tuple(tags),
             regions=tuple(regions(read.boxes, found)) if self._regions else None,
+            labels=() if reading is None else reading.labels,
+            reading=None if reading is None else reading.outcome,
             explanation=explanations.get(tags[0].entity_id, "") if tags else "",
         )
 

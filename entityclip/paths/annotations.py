@@ -18,6 +18,11 @@ class AnnotationLayout:
         return self.root / "records.sqlite"
 
     @property
+    def labels(self) -> Path:
+        """What was read on pictures, SQLite; a picture is read once, whatever tags it."""
+        return self.root / "labels.sqlite"
+
+    @property
     def csv(self) -> Path:
         """One row for each file, for spreadsheets."""
         return self.root / "annotations.csv"

@@ -190,7 +190,7 @@ class Predictor:
         _require(k, index=index, rerank=rerank)
         bar = tagging.bar_of(self.model.card, precision) if index == "mixed" else None
         snapshot = self.catalog.now()
-        shown = replace(self._shown(image), labels=self._printed(labels, snapshot))
+        shown = replace(self._shown(image), labels=self.printed(labels, snapshot))
         similarities = snapshot.similarities(QueryVectors(picture=shown.vector), index)
         return tagging.tags(self.model, snapshot, [similarities], [shown], k=k, bar=bar, rerank=rerank)[0]
 
@@ -270,7 +270,8 @@ class Predictor:
             raise ConfigError("no picture; expected one, or several of one thing")
         return Shown(pictures, unit(self.model.embed_images(pictures).mean(axis=0, keepdims=True))[0])
 
-    def _printed(self, labels: Sequence[Label], snapshot: Snapshot) -> LabelMatches:
+    def printed(self, labels: Sequence[Label], snapshot: Snapshot) -> LabelMatches:
+        """What lines of text on a picture say about the entities of ``snapshot``."""
         return label_evidence.find(self.catalog, snapshot, labels, self.vocabulary)
 
     def _text_vector(self, text: str, index: IndexKind, target: Target, snapshot: Snapshot) -> np.ndarray:

@@ -104,7 +104,7 @@ class _Ranked:
     """(k,) bool."""
     open_set: np.ndarray | None
     match: Mapping[int, float]
-    """Entity -> what the matching head says, where it was asked."""
+    """Entity -> what the matching head says, where it was queried."""
 
 
 def _ranked(

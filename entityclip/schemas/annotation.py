@@ -6,6 +6,7 @@ from pydantic import Field
 
 from entityclip.schemas.answers import Tag
 from entityclip.schemas.base import Record
+from entityclip.schemas.labels import Label, Outcome
 
 
 class Region(Record):
@@ -31,6 +32,10 @@ class Annotation(Record):
     regions: tuple[Region, ...] | None = Field(
         default=None, description="Entities with their places, none of which overlap; None where they were not wanted."
     )
+    labels: tuple[Label, ...] = Field(
+        default=(), description="Lines of text on the picture in reading order, without those that hold personal data."
+    )
+    reading: Outcome | None = Field(default=None, description="How far labels were read; None where they were not.")
     explanation: str = Field(default="", description="Visible features of the first tag's entity, where it has any.")
     problem: str = Field(default="", description="Why the file has no tags; '' if it has.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 from typer.core import TyperGroup
@@ -69,6 +69,9 @@ def files(
     boxes: Annotated[
         bool, typer.Option("--boxes", help="Also say coarsely where in the picture each entity is; much slower.")
     ] = False,
+    read: Annotated[
+        bool, typer.Option("--read", help="Also read codes and names on labels: about a second a picture.")
+    ] = False,
     column: Annotated[str, typer.Option(help="Column of the table with the file names.")] = "file",
     every: Annotated[float, typer.Option(help="Of a video: seconds between two frames that are tagged.")] = 0.5,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count the files.")] = False,
@@ -84,6 +87,7 @@ def files(
       entityclip annotate photos/ --to annotated --workspace shop-search
       entityclip annotate files list.csv --to annotated --package PACKAGE --format label-studio --column picture
       entityclip annotate shelves/ --to annotated --package PACKAGE --boxes --format coco
+      entityclip annotate cartons/ --to annotated --workspace shop-search --read
       entityclip annotate shelf.mp4 --to annotated --package PACKAGE --every 0.5
     """
     from entityclip.annotation import FORMATS, annotate, export, picture_files
@@ -94,9 +98,9 @@ def files(
         raise ConfigError(f"format {unknown[0]!r}: expected one of {', '.join(FORMATS)}")
     layout = AnnotationLayout(to)
     if place.suffix.lower() in VIDEOS and not place.is_dir():
-        if boxes:
-            raise ConfigError("--boxes is for pictures; a video gets intervals")
-        tagger, _ = _tagger(workspace, package, service, k=k, precision=precision, boxes=False)
+        if boxes or read:
+            raise ConfigError(f"--{'boxes' if boxes else 'read'} is for pictures; a video gets intervals")
+        tagger, _ = _tagger(workspace, package, service, _Wanted(k, precision))
         last_line(_timeline(place, tagger, layout, every=every), as_json)
         return
     items = picture_files(place, column=column)
@@ -104,16 +108,19 @@ def files(
         typer.echo(f"{len(items):,} files would be tagged")
         last_line({"files": len(items)}, as_json)
         return
-    tagger, settings = _tagger(workspace, package, service, k=k, precision=precision, boxes=boxes)
+    wanted = _Wanted(k, precision, boxes=boxes, labels=layout.labels if read else None)
+    tagger, settings = _tagger(workspace, package, service, wanted)
     layout.root.mkdir(parents=True, exist_ok=True)
     records = Records(layout.records, settings=settings)
     annotations, summary = annotate(items, tagger, records, progress=on_terminal())
     for name in FORMATS:
         if name in formats:
             export(annotations, layout, to=name)
+    text = f", {summary.with_text:,} with text" if read else ""
+    text += f", {summary.partly_read:,} not read in full" if summary.partly_read else ""
     typer.echo(
         f"{summary.files:,} files, {summary.new:,} of them new: {summary.sure:,} sure, {summary.unknown:,} unknown, "
-        f"{summary.problems:,} not usable; in {to}"
+        f"{summary.problems:,} not usable{text}; in {to}"
     )
     last_line(summary.model_dump(), as_json)
 
@@ -188,29 +195,48 @@ def corrected(
     last_line(counts, as_json)
 
 
-def _tagger(
-    workspace: Path | None, package: Path | None, service: str | None, *, k: int, precision: float, boxes: bool
-) -> tuple[Tagger, str]:
+class _Wanted(NamedTuple):
+    """What annotations shall hold."""
+
+    k: int
+    precision: float
+    boxes: bool = False
+    labels: Path | None = None
+    """Keeps what was read; None: labels are not read."""
+
+    def settings(self, model: str) -> str:
+        """What annotations by ``model`` belong to."""
+        from entityclip.data.labels import reader_version
+
+        settings: dict[str, Any] = {"model": model, "k": self.k, "precision": self.precision}
+        settings |= {"boxes": True} if self.boxes else {}
+        return json.dumps(settings | ({"read": reader_version()} if self.labels else {}))
+
+
+def _tagger(workspace: Path | None, package: Path | None, service: str | None, wanted: _Wanted) -> tuple[Tagger, str]:
     """What tags, and the settings that its annotations belong to.
 
     Raises:
-        ConfigError: Not exactly one of the three is given, or ``boxes`` with a service.
+        ConfigError: Not exactly one of the three is given, boxes are wanted of a service, or labels without a reader.
         WorkspaceError: The workspace has no champion.
     """
     if [workspace, package, service].count(None) != 2:
         raise ConfigError("give exactly one of --workspace, --package and --service")
-    if service is not None and boxes:
+    if service is not None and wanted.boxes:
         raise ConfigError("--boxes is found in this process: give --workspace or --package instead of --service")
     if service is not None:
         from bentos.client import Client
         from flows.tag_by_service import ServiceTagger
 
         client = Client(service, key=os.environ.get("ENTITYCLIP_KEY"))
-        tagger: Tagger = ServiceTagger(client, k=k, precision=precision)
+        reads = wanted.labels is not None
+        tagger: Tagger = ServiceTagger(client, k=wanted.k, precision=wanted.precision, read=reads)
     else:
+        from entityclip.annotation.file_labels import FileLabels
         from entityclip.annotation.tag_files import PredictorTagger
         from entityclip.retrieval.predictor import Predictor
 
+        labels = None if wanted.labels is None else FileLabels(wanted.labels)
         changes = None
         if workspace is not None:
             package, changes = _champion_package(Layout(workspace.resolve()))
@@ -218,9 +244,15 @@ def _tagger(
         card = PackageCard.read(PackageLayout(package).release)
         release = "" if card is None else card.release.version
         predictor = Predictor.load(package, changes=changes)
-        tagger = PredictorTagger(predictor, k=k, precision=precision, regions=boxes, release=release)
-    settings = {"model": tagger.model, "k": k, "precision": precision} | ({"boxes": True} if boxes else {})
-    return tagger, json.dumps(settings)
+        tagger = PredictorTagger(
+            predictor,
+            k=wanted.k,
+            precision=wanted.precision,
+            regions=wanted.boxes,
+            labels=labels,
+            release=release,
+        )
+    return tagger, wanted.settings(tagger.model)
 
 
 def _champion_package(layout: Layout) -> tuple[Path, Path | None]:

@@ -5,13 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from printed import card, needs_reader
 from tiny import COLOURS, tiny_data, tiny_model, tiny_picture
 
 from entityclip.annotation import annotate, picture_files
 from entityclip.annotation.annotate import CHUNK
+from entityclip.annotation.file_labels import FileLabels
 from entityclip.annotation.records import Records
 from entityclip.annotation.tag_files import PredictorTagger
 from entityclip.data.images import decode
+from entityclip.data.labels import LabelReader
 from entityclip.errors import DataError, SourceError
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.retrieval.index import EntityIndex, PictureIndex
@@ -74,7 +78,7 @@ class Stopped(Exception):
 class StopsAt:
     """A tagger that is stopped at its n-th chunk."""
 
-    model, chunks_at_once = "m", 2
+    model, chunks_at_once, chunk = "m", 2, CHUNK
 
     def __init__(self, tagger: PredictorTagger, chunk: int) -> None:
         self.tagger, self.left = tagger, chunk
@@ -99,6 +103,45 @@ def test_a_run_that_was_stopped_continues_and_gives_the_same_bytes(predictor, tm
     assert annotate(items, tagger, stopped)[1].new == CHUNK + 5
     names = [item.name for item in items]
     assert [*stopped.read(names)] == [*whole.read(names)]
+
+
+@needs_reader
+@pytest.mark.slow
+def test_labels_are_read_once_count_as_evidence_and_keep_no_personal_data(predictor, tmp_path, monkeypatch):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    known = predictor.catalog.now().released.entities.rows["entity"]
+    code = next(name for name in known if name.startswith("KX-"))
+    card((code, (40, 40)), ("090-1234-5678", (40, 160)), pixels=40).save(folder / "card.png")
+    Image.new("RGB", (200, 150), (150, 150, 150)).save(folder / "grey.png")
+    (folder / "notes.txt").write_text("not a picture")
+    items, cache = picture_files(folder), tmp_path / "labels.sqlite"
+    tagger = PredictorTagger(predictor, labels=FileLabels(cache))
+    annotations, summary = annotate(items, tagger, Records(tmp_path / "records.sqlite", settings="a"))
+    printed, grey, notes = annotations
+    assert [label.text for label in printed.labels] == [code]
+    assert b"090-1234" not in cache.read_bytes()
+    assert printed.tags[0].entity == code
+    assert printed.tags[0].why[0].by == "label"
+    assert printed.tags[0].why[0].box == printed.labels[0].box
+    assert (printed.reading, grey.reading, notes.reading) == ("read", "read", None)
+    assert (grey.labels, summary.with_text, summary.partly_read, summary.problems) == ((), 1, 0, 1)
+    # Another model, or other settings, tag again and read nothing.
+    monkeypatch.setattr(LabelReader, "read", lambda *_, **__: pytest.fail("read again"))
+    again, _ = annotate(items, tagger, Records(tmp_path / "records.sqlite", settings="b"))
+    assert again == annotations
+
+
+@needs_reader
+def test_a_fault_of_the_reader_costs_the_labels_alone(predictor, folder, tmp_path, monkeypatch):
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("the session is broken")
+
+    monkeypatch.setattr(LabelReader, "read", fails)
+    tagger = PredictorTagger(predictor, labels=FileLabels(tmp_path / "labels.sqlite"))
+    annotations, summary = annotate(picture_files(folder), tagger, Records(tmp_path / "records.sqlite"))
+    assert (summary.partly_read, summary.problems) == (6, 4)
+    assert {one.reading for one in annotations if one.tags} == {"failed"}
 
 
 def test_only_new_and_changed_files_are_tagged_again(predictor, folder, tmp_path):

@@ -43,7 +43,7 @@ def test_a_folder_is_annotated_and_the_corrections_come_back(package, photos, tm
     assert run(photos, "--to", to.root, "--package", package.root, "--dry-run") == {"files": 7}
     assert not to.root.exists()
     found = run(photos, "--to", to.root, "--package", package.root, "--format", "csv", "--format", "coco")
-    assert found == {"files": 7, "new": 7, "sure": 6, "unknown": 0, "problems": 1}
+    assert found == {"files": 7, "new": 7, "sure": 6, "unknown": 0, "problems": 1, "with_text": 0, "partly_read": 0}
     assert to.coco.exists()
     assert not to.jsonl.exists()
     assert run(photos, "--to", to.root, "--package", package.root)["new"] == 0

@@ -9,9 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from entityclip.annotation import FORMATS, export
+from entityclip.annotation.corrections import judged, read_corrections
 from entityclip.errors import ConfigError
 from entityclip.paths import AnnotationLayout
-from entityclip.schemas import Annotation, Region, Tag
+from entityclip.schemas import Annotation, Label, Region, Tag
 
 
 def tag(entity: str, confidence: float, *, sure: bool = True) -> Tag:
@@ -105,6 +106,49 @@ def test_yolo_has_a_label_file_for_each_picture(layout):
     with pytest.raises(ConfigError, match=r"b/赤 1\.jpg and a picture of another suffix"):
         export(twice, layout, to="yolo")
     assert sorted(path.read_text() for path in labels.rglob("*.txt")) == before
+
+
+def test_lines_of_text_stand_with_their_boxes_in_every_format_that_has_texts(tmp_path):
+    layout = AnnotationLayout(tmp_path)
+    lines = (
+        Label(text="KX-204B", confidence=0.98, box=(0.25, 0.5, 0.75, 0.75)),
+        Label(text="電気 & <ポット>", confidence=0.9, box=(0, 0, 1, 0.1)),
+    )
+    card = Annotation(
+        file="箱.png", width=200, height=80, release="v1", tags=(tag("やかん", 0.9),), labels=lines, reading="read"
+    )
+    for name in FORMATS:
+        export([card], layout, to=name)
+    with layout.csv.open(encoding="utf-8-sig", newline="") as stream:
+        assert next(csv.DictReader(stream))["labels"] == "KX-204B / 電気 & <ポット>"
+    (image,) = json.loads(layout.coco.read_text(encoding="utf-8"))["images"]
+    assert image["labels"][0] == {"text": "KX-204B", "score": 0.98, "bbox": [50, 40, 100, 20]}
+    (task,) = json.loads(layout.label_studio.read_text(encoding="utf-8"))
+    place, text = (part for part in task["predictions"][0]["result"] if part.get("id") == "line-1")
+    assert (place["type"], place["value"]["x"], place["value"]["height"]) == ("rectangle", 25, 25)
+    assert (text["type"], text["value"]["text"], text["value"]["width"]) == ("textarea", ["KX-204B"], 50)
+    view = ElementTree.parse(layout.label_studio_config).getroot()
+    assert {view.find("Rectangle").get("name"), view.find("TextArea").get("name")} == {
+        place["from_name"],
+        text["from_name"],
+    }
+    root = ElementTree.parse(layout.cvat).getroot()
+    boxes = [(box.get("xtl"), box.get("ybr"), box.findtext("attribute")) for box in root.iter("box")]
+    assert boxes == [("50.00", "60.00", "KX-204B"), ("0.00", "8.00", "電気 & <ポット>")]
+    assert root.findtext("meta/task/labels/label[2]/attributes/attribute/name") == "text"
+    (row,) = pq.read_table(layout.parquet).to_pylist()
+    assert row["labels"][0] == {"text": "KX-204B", "confidence": 0.98, "box": [0.25, 0.5, 0.75, 0.75]}
+
+
+@pytest.mark.parametrize("of", ["csv", "coco", "cvat"])
+def test_lines_of_text_are_no_corrections(tmp_path, of):
+    layout = AnnotationLayout(tmp_path)
+    line = Label(text="KX-204B", confidence=0.98, box=(0.25, 0.5, 0.75, 0.75))
+    found = (region("やかん", 0, 0),)
+    card = Annotation(file="箱.png", width=200, height=80, release="v1", regions=found, labels=(line,), reading="read")
+    export([card], layout, to=of)
+    path = {"csv": layout.csv, "coco": layout.coco, "cvat": layout.cvat}[of]
+    assert list(judged(read_corrections(path, of=of), {card.file: card})) == []
 
 
 def test_regions_are_boxes_in_every_format_that_has_boxes(tmp_path):
