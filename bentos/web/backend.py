@@ -15,7 +15,8 @@ from bentos.runtime.entities import (
 )
 from bentos.schemas.requests import EntityRequest, FeedbackRequest, RemovalRequest, SearchRequest, TagRequest
 from bentos.web.language import is_foreign_to
-from entityclip.schemas import EntityEntry, Evidence, Hit, Tag
+from entityclip.schemas import EntityEntry, Evidence, Hit, Reading, Tag
+from entityclip.schemas.labels import Box
 
 if TYPE_CHECKING:
     from bentos.runtime.loaded_release import LoadedRelease
@@ -59,6 +60,13 @@ class Results(NamedTuple):
     """No product reaches the threshold; None without a photograph in the query."""
     written_in: tuple[str, ...] = ()
     """Languages of the release's texts, if the words are in another one and no name or code matches them."""
+    reading: Reading | None = None
+    """The text on the query's photograph; None without one."""
+
+    @property
+    def telling(self) -> set[Box]:
+        """Places of the lines that speak for a product among the results."""
+        return {evidence.box for card in self.cards for evidence in card.why if evidence.box is not None}
 
 
 class Choices(NamedTuple):
@@ -96,7 +104,7 @@ class Backend:
         """The best products for a text, a photograph, or both.
 
         A photograph alone is tagged, which gives confidences; any other query is searched, and gets the confidences of
-        its photograph beside.
+        its photograph beside. Where a reader is installed, labels on the photograph are read, within its deadline.
 
         Raises:
             BentoMLException: As the API.
@@ -104,12 +112,13 @@ class Backend:
         if not request.image:
             answer = self._service.search.local(**dict(request))
             return self._found(answer, request, {}, unknown=None)
-        tagged = self._service.tag.local(**dict(TagRequest(image=request.image, k=100)))
+        tagged = self._service.tag.local(**dict(TagRequest(image=request.image, k=100, read="auto")))
         tags: dict[str, Tag] = {tag.entity_id: tag for tag in tagged.tags}
         if request.text is None and not _filtered(request):
-            return Results(tagged.release, self._cards(tagged.tags[:HITS], tags), tagged.unknown)
+            cards = self._cards(tagged.tags[:HITS], tags)
+            return Results(tagged.release, cards, tagged.unknown, reading=tagged.reading)
         answer = self._service.search.local(**dict(request))
-        return self._found(answer, request, tags, unknown=tagged.unknown)
+        return self._found(answer, request, tags, unknown=tagged.unknown)._replace(reading=tagged.reading)
 
     def _found(self, answer: Any, request: SearchRequest, tags: dict[str, Tag], *, unknown: bool | None) -> Results:
         cards = self._cards(answer.hits, tags)
@@ -142,7 +151,7 @@ class Backend:
             score=hit.score,
             exact=isinstance(hit, Hit) and hit.exact,
             near=isinstance(hit, Hit) and hit.near,
-            why=hit.why,
+            why=hit.why if tag is None or tag is hit else (*hit.why, *(one for one in tag.why if one.box is not None)),
             confidence=None if tag is None else tag.confidence,
             sure=tag is not None and tag.above_threshold,
         )

@@ -54,6 +54,10 @@ EN: Final = {
     "unknown": "Unknown",
     "unknown_lead": "No product reaches the calibrated threshold. The photograph may show nothing of this catalogue; "
     "what follows are guesses.",
+    "read": "Text on your photograph",
+    "read_late": "The text on the photograph was not read in time; only its look was compared.",
+    "read_partly": "The text on the photograph was read only in part.",
+    "read_failed": "The text on the photograph could not be read; only its look was compared.",
     "known": "Sure",
     "unsure": "Unsure",
     "exact": "Exact match",
@@ -200,6 +204,10 @@ JA: Final = {
     "unknown": "不明",
     "unknown_lead": "較正済みのしきい値に達した製品がありません。"
     "写真の物はカタログにない可能性があります。以下は推測です。",
+    "read": "写真の文字",
+    "read_late": "写真の文字は時間内に読み取れませんでした。見た目だけで比較しています。",
+    "read_partly": "写真の文字は一部だけを読み取りました。",
+    "read_failed": "写真の文字を読み取れませんでした。見た目だけで比較しています。",
     "known": "確実",
     "unsure": "不確か",
     "exact": "完全一致",

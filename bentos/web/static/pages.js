@@ -51,9 +51,28 @@
   document.addEventListener("paste", (event) => {
     if (event.clipboardData && take(event.clipboardData.files)) event.preventDefault();
   });
+  // The photograph with the lines that were read on it; the service keeps no photograph, but this page has it.
+  function showLines() {
+    const shown = results.querySelector(".read .shown");
+    if (!shown || !preview.src) return;
+    const picture = new Image();
+    picture.src = preview.src;
+    picture.alt = preview.alt;
+    shown.replaceChildren(picture);
+    for (const line of results.querySelectorAll("[data-box]")) {
+      const [left, top, right, bottom] = line.dataset.box.split(" ").map((share) => 100 * Number(share));
+      const box = document.createElement("span");
+      box.className = `box ${line.className}`;
+      Object.assign(box.style, { left: `${left}%`, top: `${top}%`, width: `${right - left}%`, height: `${bottom - top}%` });
+      shown.append(box);
+    }
+  }
+
   // A screen reader hears how many products were found; the focus stays where it is.
   document.addEventListener("htmx:afterSwap", (event) => {
-    if (event.target === results) status.textContent = results.querySelector("#found")?.textContent ?? "";
+    if (event.target !== results) return;
+    status.textContent = results.querySelector("#found")?.textContent ?? "";
+    showLines();
   });
   document.addEventListener("keydown", (event) => {
     const typing = /^(input|select|textarea)$/i.test(event.target.tagName);

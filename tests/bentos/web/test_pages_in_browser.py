@@ -8,6 +8,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browser import HOSTILE
 from hostile_site import Site, Visit, png
+from printed import card, needs_reader
+from printed import png as printed_png
 from visitors import LONG, RIGHT_TO_LEFT, Visitor, require_harmless, require_quiet
 
 from bentos.runtime.feedback import Feedback, Spool
@@ -76,6 +78,40 @@ def test_a_photograph_finds_products_with_their_confidence(visit: Visit, locale:
     page.click("#clear")
     assert not page.is_visible("#preview")
     require_quiet(visitor)
+
+
+def read_photograph(visitor: Visitor, content: bytes) -> None:
+    """Search by a photograph until its text was read: the first search of a service may not wait for the reader."""
+    for _ in range(5):
+        photograph(visitor, content)
+        if visitor.page.query_selector(".read"):
+            return
+    pytest.fail("the text was never read in time")
+
+
+@needs_reader
+@pytest.mark.parametrize("locale", LANGUAGES)
+def test_text_on_a_photograph_is_shown_where_it_stands(visit: Visit, locale: str) -> None:
+    visitor = visit(locale=locale)
+    shown = card(("KX-PURPLE", (40, 90)), ("<b>sale</b>", (40, 180)), pixels=44, size=(400, 260))
+    read_photograph(visitor, printed_png(shown))
+    page = visitor.page
+    assert page.inner_text("#read") == {"en-US": "Text on your photograph", "ja-JP": "写真の文字"}[locale]
+    assert page.inner_text(".card h3") == "KX-PURPLE"
+    assert page.inner_text(".read li.telling") == "KX-PURPLE"
+    lines = page.locator(".read li").all_inner_texts()
+    assert len(lines) == 2
+    page.wait_for_function("document.querySelector('.shown img').complete")
+    box, picture = (page.locator(f".shown {what}").first.bounding_box() for what in (".box.telling", "img"))
+    left, top = ((box[side] - picture[side]) / picture[size] for side, size in (("x", "width"), ("y", "height")))
+    assert left == pytest.approx(0.1, abs=0.05)
+    assert top == pytest.approx(0.37, abs=0.08)
+    page.click(".card .reasons summary")
+    assert {"en-US": "Read on a label", "ja-JP": "ラベルの文字"}[locale] in page.inner_text(".card .why")
+    assert Axe().run(page).response["violations"] == []
+    require_quiet(visitor)
+    photograph(visitor, png("red"))
+    assert page.query_selector(".shown .box") is None
 
 
 def test_words_and_a_photograph_together(visit: Visit) -> None:
