@@ -33,7 +33,7 @@ $(VENV)/.ready: requirements.lock requirements-cpu.lock pyproject.toml
 	touch $@
 
 demo: setup ## the main job on the built-in sample, in WORKSPACE (build/demo)
-	$(BIN)/entityclip run --preset demo --workspace $(WORKSPACE)
+	$(BIN)/entityclip demo --workspace $(WORKSPACE)
 
 up: setup ## Prefect server, worker, schedules and the champion's service, for WORKSPACE (build/demo)
 	$(BIN)/entityclip up --workspace $(WORKSPACE)

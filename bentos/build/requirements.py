@@ -46,7 +46,10 @@ LABELS = ("onnxruntime", "rapidocr")
 SIGNING = ("model-signing", "pyopenssl")
 """Checks the signatures of packages; left out where the extra ``signing`` is not installed."""
 
-LOCK = Path(__file__).resolve().parents[2] / "requirements.lock"
+_LOCKS = Path(__file__).resolve().parents[2], Path(sys.prefix) / "share" / "entityclip"
+"""A clone, and where a wheel puts it."""
+
+LOCK = next((path for folder in _LOCKS if (path := folder / "requirements.lock").is_file()), Path("requirements.lock"))
 """Tested versions and their hashes."""
 
 

@@ -14,7 +14,7 @@ REFUSED, BUSY = 1, 3
 """Exit codes; 0 is done and 2 is wrong usage."""
 
 PANELS = {
-    "Pipeline": "init run up down doctor history rollback approve collect forget monitor feedback deploy notify",
+    "Pipeline": "demo init run up down doctor history rollback approve collect forget monitor feedback deploy notify",
     "Single stages": "ingest explain audit score gate-report train calibrate evaluate export distil ablate seeds "
     "learning-curve tune backbones",
     "Review and search": "review annotate search tag read blur value-report",
