@@ -17,7 +17,7 @@ from bentos.runtime.thumbnails import write_thumbnails
 from entityclip.data import pairs
 from entityclip.model.checkpoint_card import copy_checkpoint, read_card
 from entityclip.paths import DataLayout, Layout, PackageLayout
-from entityclip.schemas import EvalReport, PackageCard, PromotionDecision, QualityReport
+from entityclip.schemas import EvalReport, PackageCard, PromotionDecision, QualityReport, Runtime
 from entityclip.settings import read_config
 
 if TYPE_CHECKING:
@@ -91,9 +91,9 @@ def lay_out(
 
 
 def _write_documents(package: PackageLayout, source: Layout, data: DataLayout, card: PackageCard) -> None:
-    """Requirements, bill of materials, provenance, model card and data card."""
+    """Requirements, bill of materials, provenance, and the documents for people."""
     from entityclip.model.onnx_runtime import decisions  # loads torch
-    from entityclip.reports.cards import data_card, model_card
+    from entityclip.reports.cards import annex_iv, data_card, model_card
 
     pins, hashed, _ = package_requirements(package)
     package.requirements.write_text("\n".join(hashed or pins) + "\n", encoding="utf-8")
@@ -103,8 +103,13 @@ def _write_documents(package: PackageLayout, source: Layout, data: DataLayout, c
     shipped = [name for name, found in decisions(package.checkpoint.exported).items() if found.ships]
     decision = PromotionDecision.model_validate_json(source.report("promotion").read_bytes())
     evaluation = EvalReport.read(source.report("evaluation"))
-    package.model_card.write_text(
-        model_card(card, model, decision=decision, evaluation=evaluation, runtimes=["torch", *shipped])
-    )
     quality = QualityReport.read(source.report("quality"))
-    package.data_card.write_text(data_card(card, data, quality=quality))
+    runtimes: list[Runtime] = ["torch", *shipped]
+    package.model_card.write_text(
+        model_card(card, model, decision=decision, evaluation=evaluation, runtimes=runtimes), encoding="utf-8"
+    )
+    package.data_card.write_text(data_card(card, data, quality=quality), encoding="utf-8")
+    package.technical_documentation.write_text(
+        annex_iv(card, model, decision=decision, evaluation=evaluation, quality=quality, runtimes=runtimes),
+        encoding="utf-8",
+    )

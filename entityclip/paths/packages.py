@@ -75,6 +75,11 @@ class PackageLayout:
         return self.root / "DATA_CARD.md"
 
     @property
+    def technical_documentation(self) -> Path:
+        """In the order of Annex IV of the EU AI Act, for people; Markdown."""
+        return self.root / "ANNEX_IV.md"
+
+    @property
     def sbom(self) -> Path:
         """Software bill of materials, CycloneDX JSON."""
         return self.root / "sbom.cdx.json"

@@ -1,9 +1,10 @@
-"""Model card and data card of a release, for people: Markdown from the figures on record."""
+"""Model card, data card and technical documentation of a release, for people: Markdown from the figures on record."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import jinja2
 import pandas as pd
@@ -51,20 +52,47 @@ def model_card(
     runtimes: Sequence[Runtime],
 ) -> str:
     """What the model is for, its limits, its figures by slice, and why it was released."""
+    known = _known(package, model, decision=decision, evaluation=evaluation, runtimes=runtimes)
+    return _template("model_card.md.j2").render(known)
+
+
+def annex_iv(
+    package: PackageCard,
+    model: CheckpointCard,
+    *,
+    decision: PromotionDecision,
+    evaluation: EvalReport | None,
+    quality: QualityReport | None,
+    runtimes: Sequence[Runtime],
+) -> str:
+    """Technical documentation in the order of Annex IV of the EU AI Act: what is on record, and what to fill."""
+    known = _known(package, model, decision=decision, evaluation=evaluation, runtimes=runtimes)
+    return _template("annex_iv.md.j2").render(known, suite_hash=package.suite_hash, quality=quality)
+
+
+def _known(
+    package: PackageCard,
+    model: CheckpointCard,
+    *,
+    decision: PromotionDecision,
+    evaluation: EvalReport | None,
+    runtimes: Sequence[Runtime],
+) -> dict[str, Any]:
+    """What the documents about a model show."""
     recalls = [] if evaluation is None else _recalls(evaluation)
     slices = [first for first, _ in recalls if first.slice != "all"]
-    return _template("model_card.md.j2").render(
-        release=package.release,
-        model=model,
-        towers=model.model.towers,
-        architecture=name_of(model.model.towers.architecture),
-        decision=decision,
-        evaluation=evaluation,
-        runtimes=runtimes,
-        recalls=recalls,
-        weakest=min(slices, key=lambda metric: metric.value, default=None),
-        targets=[] if evaluation is None else _targets(evaluation),
-    )
+    return {
+        "release": package.release,
+        "model": model,
+        "towers": model.model.towers,
+        "architecture": name_of(model.model.towers.architecture),
+        "decision": decision,
+        "evaluation": evaluation,
+        "runtimes": runtimes,
+        "recalls": recalls,
+        "weakest": min(slices, key=lambda metric: metric.value, default=None),
+        "targets": [] if evaluation is None else _targets(evaluation),
+    }
 
 
 def _recalls(evaluation: EvalReport) -> list[tuple[Metric, Metric]]:

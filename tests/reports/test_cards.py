@@ -10,7 +10,7 @@ from tiny import tiny_data, tiny_model
 from entityclip.architectures import settings
 from entityclip.data.pairs import PAIRS, iter_rows, write_rows
 from entityclip.paths import DataLayout
-from entityclip.reports.cards import MOST, data_card, model_card
+from entityclip.reports.cards import MOST, annex_iv, data_card, model_card
 from entityclip.schemas import (
     EvalReport,
     Metric,
@@ -125,3 +125,27 @@ def test_a_model_whose_architecture_is_content_has_a_card(tmp_path: Path) -> Non
     given = card.model_copy(update={"model": card.model.model_copy(update={"towers": towers})})
     text = model_card(PACKAGE, given, decision=DECISION, evaluation=None, runtimes=["torch"])
     assert "| encoders | the architecture given as content |" in text
+
+
+def documentation(tmp_path: Path, **changed: object) -> str:
+    known = {"decision": DECISION, "evaluation": evaluation(), "quality": None, "runtimes": ["torch", "onnx"]}
+    return annex_iv(PACKAGE, tiny_model(tmp_path).card, **(known | changed))
+
+
+def test_the_technical_documentation_has_the_nine_points_and_says_what_to_fill(tmp_path: Path) -> None:
+    text = documentation(tmp_path / "a")
+    assert re.findall(r"^## (\d)\. ", text, re.MULTILINE) == list("123456789")
+    assert re.findall(r"^- \((\w)\) ", text, re.MULTILINE) == list("abcdefghabcdefgh")
+    assert "R@1 80.0 % [78.0, 82.0] over all queries. Weakest group: *none*, 63.2 %" in text
+    assert "At the target precision 0.9, 6.9 % of such pictures got a sure tag." in text
+    assert "it was trained from scratch" in text
+    assert text.count("**To fill") >= 12
+    rules = (RuleResult(suite="pairs", rule="leak", column="", severity="critical", checked=9, failed=2, passed=False),)
+    quality = QualityReport.model_construct(rules=rules)
+    assert "1 rules checked the last batch; 1 were broken" in documentation(tmp_path / "b", quality=quality)
+
+
+def test_the_technical_documentation_of_a_model_without_figures_says_so(tmp_path: Path) -> None:
+    text = documentation(tmp_path / "a", evaluation=None)
+    assert "no recall is on record" in text
+    assert "no evaluation is on record" in text
