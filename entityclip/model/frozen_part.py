@@ -11,12 +11,22 @@ from itertools import takewhile
 import torch
 from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
+from timm.models import model_entrypoint
 from timm.models.efficientnet import EfficientNet
+from timm.models.vision_transformer import VisionTransformer as TimmTransformer
 from torch import nn
 
 from entityclip.errors import ConfigError
 from entityclip.model.image_towers import ImageTower, image_blocks, timm_tokens, vit_tokens
 from entityclip.model.tokens import TowerOutput
+
+CUT = EfficientNet, TimmTransformer
+"""Trunks of timm that are known between their blocks."""
+
+
+def keeps_features(timm_model: str) -> bool:
+    """Whether the features of a timm tower with this name can be kept."""
+    return model_entrypoint(timm_model).__module__ in {kind.__module__ for kind in CUT}
 
 
 def frozen_blocks(tower: ImageTower) -> int:
@@ -65,14 +75,11 @@ def behind_blocks(tower: ImageTower) -> list[nn.Module]:
 
 # ---------------------------------------------------------------- kinds of towers
 def _blocks(tower: ImageTower) -> list[nn.Module]:
-    cut = isinstance(tower, VisionTransformer) or (
-        isinstance(tower, TimmModel) and isinstance(tower.trunk, EfficientNet)
-    )
-    if not cut:
+    if not isinstance(tower, VisionTransformer) and not (isinstance(tower, TimmModel) and type(tower.trunk) in CUT):
         kind = tower.trunk if isinstance(tower, TimmModel) else tower
         raise ConfigError(
-            f"adaptation.views: features of a {type(kind).__name__} cannot be kept; expected an EfficientNet of timm "
-            "or a ViT of open_clip, or views 0"
+            f"adaptation.views: features of a {type(kind).__name__} cannot be kept; expected a ViT or an "
+            "EfficientNet, or views 0"
         )
     return image_blocks(tower)
 
@@ -82,8 +89,15 @@ def _stem(tower: ImageTower, pictures: torch.Tensor) -> torch.Tensor:
     _blocks(tower)
     if isinstance(tower, VisionTransformer):
         return tower._embeds(pictures)
-    return tower.trunk.bn1(tower.trunk.conv_stem(pictures))
+    trunk = tower.trunk
+    if isinstance(trunk, TimmTransformer):
+        return trunk.norm_pre(trunk.patch_drop(trunk._pos_embed(trunk.patch_embed(pictures))))
+    return trunk.bn1(trunk.conv_stem(pictures))
 
 
-def _tail(tower: ImageTower, features: torch.Tensor) -> torch.Tensor:
-    return tower.trunk.bn2(tower.trunk.conv_head(features))
+def _tail(tower: TimmModel, features: torch.Tensor) -> torch.Tensor:
+    """What the trunk does between its last block and its head."""
+    trunk = tower.trunk
+    if isinstance(trunk, TimmTransformer):
+        return trunk.norm(features)
+    return trunk.bn2(trunk.conv_head(features))

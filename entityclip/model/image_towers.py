@@ -45,6 +45,14 @@ def require_known_image_tower(tower: ImageTower) -> None:
     if isinstance(tower, VisionTransformer) and (tower.pool_type == "none" or tower.proj is None):
         pool = getattr(tower, "attn_pool_type", "") or tower.pool_type
         raise ConfigError(f"image tower with pooling {pool!r}: gives no single vector; use 'tok', 'avg' or true")
+    if isinstance(tower, TimmModel) and "pool" not in dict(tower.head.named_children()):
+        given = getattr(tower.trunk, "head_hidden_size", 0)
+        first = next((layer for layer in tower.head.modules() if isinstance(layer, nn.Linear)), None)
+        if first is not None and given and first.in_features != given:
+            raise ConfigError(
+                f"timm tower {type(tower.trunk).__name__}: gives {given} values, where open_clip projects "
+                f"{first.in_features}; use another tower"
+            )
     if isinstance(tower.image_size, tuple | list) and len(set(tower.image_size)) > 1:
         raise ConfigError(f"image_size {tower.image_size}: pictures are squares here; give one number")
 

@@ -14,6 +14,7 @@ from entityclip.data.text import Tokenisation
 from entityclip.errors import ConfigError
 from entityclip.model.backbones import BackboneConfig, Choice, Task, best_at_hand
 from entityclip.model.config import ExpertConfig, LossConfig, ModelConfig, TowerConfig
+from entityclip.model.frozen_part import keeps_features
 from entityclip.schemas import Record
 from entityclip.training import Adaptation, TrainConfig
 
@@ -171,7 +172,9 @@ def _views(towers: TowerConfig) -> int:
     named = vision.get("timm_model_name")
     if named is None:
         return 2 if isinstance(vision.get("layers"), int) else 0  # a ViT of open_clip, or a ResNet
-    return 4 if "efficientnet" in named else 0
+    if not keeps_features(named):
+        return 0
+    return 2 if "vit" in named else 4
 
 
 def frozen(config: TrainConfig, backbone: Choice | None = None, *, size: int | None = None) -> TrainConfig:

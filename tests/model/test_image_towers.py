@@ -94,6 +94,7 @@ def test_mean_pooling_takes_any_picture_size() -> None:
         ({"attentional_pool": "parallel", "width": 64}, "'parallel'"),
         ({"image_size": [32, 64]}, "squares"),
         ({"timm_model_name": "no_such_model"}, "no_such_model"),
+        ({"timm_model_name": "mobilenetv4_conv_small"}, "gives 1280 values, where open_clip projects 960"),
         ({"pool_type": "best"}, "AssertionError"),
         ({"colour": "red"}, "colour"),
     ],

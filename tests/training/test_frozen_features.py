@@ -25,8 +25,14 @@ from entityclip.training.trainer import fit
 
 pytestmark = pytest.mark.slow
 
-CUT = ("vit", "vit, mean of the patches", "timm efficientnet")
-SIDE = {"vit": 32, "vit, mean of the patches": 32, "timm efficientnet": 64}
+SIDE = {
+    "vit": 32,
+    "vit, mean of the patches": 32,
+    "timm efficientnet": 64,
+    "timm vit, class token": 160,
+    "timm vit, registers": 64,
+    "siglip, attention pooling": 160,
+}
 
 
 def model_of(name: str) -> ModelConfig:
@@ -62,7 +68,7 @@ def fitted(config: TrainConfig, data: DataLayout, root: Path, *, die_after: int 
 
 
 # ---------------------------------------------------------------- the tower in two parts
-@pytest.mark.parametrize("name", CUT)
+@pytest.mark.parametrize("name", SIDE)
 def test_a_tower_read_from_its_features_gives_the_tokens_of_the_picture(name: str) -> None:
     tower = EntityCLIP(model_of(name)).eval()
     pictures = torch.randn(2, 3, SIDE[name], SIDE[name])
@@ -85,7 +91,7 @@ def test_blocks_are_frozen_up_to_the_first_that_learns() -> None:
 
 
 def test_a_tower_that_cannot_be_cut_says_which_can() -> None:
-    with pytest.raises(ConfigError, match="features of a ModifiedResNet cannot be kept; expected an EfficientNet"):
+    with pytest.raises(ConfigError, match="features of a ModifiedResNet cannot be kept; expected a ViT"):
         frozen_blocks(EntityCLIP(model_of("resnet")).visual)
 
 
@@ -200,3 +206,21 @@ def test_the_plan_of_a_budget_is_kept_by_a_resumed_run(
     resumed = fitted(config, data, tmp_path / "killed")
     assert b'"epochs": 4' in plan.replace(b'"epochs":4', b'"epochs": 4')
     assert all(torch.equal(resumed[name], unbroken[name]) for name in unbroken)
+
+
+@pytest.mark.parametrize("name", ["siglip, attention pooling", "timm vit, registers"])
+def test_a_timm_transformer_learns_from_kept_features(
+    name: str, photos: TrainConfig, data: DataLayout, tmp_path: Path
+) -> None:
+    preprocessing = Preprocessing(size=SIDE[name])
+    adaptation = photos.adaptation.model_copy(update={"blocks": 1, "whiten": True, "projection_rate": 0.1})
+    parts = {"model": model_of(name), "preprocessing": preprocessing, "adaptation": adaptation}
+    config = photos.model_copy(update=parts)
+    pictures = batches.load_training_set(data, preprocessing=preprocessing, progress=False)
+    before = {key: value.clone() for key, value in TrainingJob(config, pictures).model.state_dict().items()}
+    after = fitted(config, data, tmp_path / "run")
+    moved = {key: not torch.equal(after[key], before[key]) for key in after if key.startswith("visual.trunk.blocks.")}
+    numbers = sorted({int(key.split(".")[3]) for key in moved})
+    first, last = (f"visual.trunk.blocks.{number}." for number in (numbers[0], numbers[-1]))
+    assert not any(changed for key, changed in moved.items() if key.startswith(first))
+    assert any(changed for key, changed in moved.items() if key.startswith(last))

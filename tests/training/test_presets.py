@@ -11,7 +11,8 @@ from small_clip import write_clip
 from entityclip.data.preprocessing import Preprocessing
 from entityclip.data.sources import SOURCES
 from entityclip.errors import ConfigError
-from entityclip.model.backbones import BackboneConfig, Choice, Task, best_at_hand
+from entityclip.model.backbones import BACKBONES, BackboneConfig, Choice, Task, best_at_hand
+from entityclip.model.backbones.first_towers import towers_of_backbone
 from entityclip.model.compatibility import require_fit
 from entityclip.model.config import TowerConfig
 from entityclip.model.entityclip import EntityCLIP
@@ -134,3 +135,12 @@ def test_a_preset_starts_from_the_backbone_that_the_settings_name_and_says_so(tm
     scratch = preset("photos", backbones=BackboneConfig(backbone="none")).train
     assert (scratch.model.towers.first_weights, scratch.backbone) == ({}, "Backbone: none. The settings say so.")
     assert preset("tiny", backbones=BackboneConfig()).train.backbone == ""
+
+
+@pytest.mark.parametrize(
+    ("backbone", "views"), [("siglip2-b16-256", 2), ("dinov2-s14", 2), ("efficientnet-lite0", 4), ("convnext-tiny", 0)]
+)
+def test_photos_keeps_features_of_every_tower_that_can_be_cut(backbone: str, views: int) -> None:
+    towers = towers_of_backbone(BACKBONES[backbone], "weights", Path("weights"))
+    choice = Choice(name=backbone, towers=towers, preprocessing=Preprocessing(), reason="")
+    assert presets.photos(choice).train.adaptation.views == views

@@ -165,15 +165,7 @@ _TABLE = (
         "in12k_ft_in1k",
         parameters=27.8,
         size=224,
-        good_for="photographs, with a GPU or frozen features; any size of picture",
-    ),
-    _timm(
-        "mobilenetv4-medium",
-        "mobilenetv4_conv_medium",
-        "e500_r256_in1k",
-        parameters=8.4,
-        size=256,
-        good_for="photographs on a processor; any size of picture",
+        good_for="photographs, with a GPU; any size of picture",
     ),
     _lite(
         2,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import open_clip
 import pytest
 import timm
@@ -10,7 +12,10 @@ from timm.models import get_pretrained_cfg
 
 from entityclip.architectures import document
 from entityclip.model.backbones import BACKBONES, Backbone
+from entityclip.model.backbones.first_towers import towers_of_backbone
 from entityclip.model.backbones.recipe import recipe
+from entityclip.model.config import ModelConfig
+from entityclip.model.entityclip import EntityCLIP
 
 TAGGED = [b for b in BACKBONES.values() if b.tag]
 TIMM = [b for b in BACKBONES.values() if b.kind == "image"]
@@ -47,3 +52,15 @@ def test_a_recipe_names_source_licence_settings_and_check(backbone: Backbone) ->
     assert (backbone.sha256 or "Compare the SHA-256") in text
     assert ("accept_licences" in text) == bool(backbone.terms)
     assert "//" not in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", TIMM, ids=lambda b: b.name)
+def test_an_image_tower_reads_a_picture(backbone: Backbone) -> None:
+    towers = towers_of_backbone(backbone, "weights", Path("weights")).model_copy(update={"image_weights": None})
+    tower = EntityCLIP(ModelConfig(towers=towers)).eval()
+    assert backbone.size is not None
+    with torch.inference_mode():
+        tokens = tower.image_tokens(torch.zeros(1, 3, backbone.size, backbone.size)).tokens
+    assert tokens.shape[::2] == (1, tower.dim)
+    assert torch.isfinite(tokens).all()
