@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -96,12 +97,13 @@ class PageNumbers:
         text = self._assumed(figure.value) if figure.name in self._given else self._plain(figure.value, figure.unit)
         if figure.unit == "percent":
             return say(self.language, "percent", value=text)
-        return Markup("{} {}").format(text, self._unit(figure.unit)) if self._unit(figure.unit) else Markup(text)
+        return Markup("{}\u00a0{}").format(text, self._unit(figure.unit)) if self._unit(figure.unit) else Markup(text)
 
-    def about(self, name: str) -> Markup:
-        """A count to two digits, for what is an estimate."""
-        value = self.findings.figures[name].value
-        return self._link(name, Markup(f"{float(f'{value or 0.0:.2g}'):,.0f}"))
+    def at_least(self, name: str) -> Markup:
+        """A count to two digits, rounded up: what is true from the count on is true from this number on."""
+        value = self.findings.figures[name].value or 0.0
+        step = 10 ** max(0, math.floor(math.log10(max(value, 1))) - 1)
+        return self._link(name, Markup(f"{math.ceil(value / step) * step:,}"))
 
     def _link(self, name: str, text: Markup) -> Markup:
         return Markup('<a class="figure" href="#figure-{}">{}</a>').format(name, text)

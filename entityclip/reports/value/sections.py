@@ -59,7 +59,12 @@ def reasons(judgement: CheckedCriteria, show: PageNumbers) -> list[Markup]:
         met = [check for check in judgement.checks if check.outcome == "met"]
         return [said("reason_met", **_words(check, show)) for check in met]
     short = [check for check in judgement.checks if check.part == "success" and check.outcome != "reached"]
-    return [said(f"reason_{check.outcome}", **_words(check, show)) for check in short]
+    return [said(f"reason_{_outcome(check, show)}", **_words(check, show)) for check in short]
+
+
+def _outcome(check: Check, show: PageNumbers) -> str:
+    """Text of an outcome: what could not be measured is not merely uncertain."""
+    return "unmeasured" if check.outcome == "open" and not show.exists(check.figure) else check.outcome
 
 
 def _words(check: Check, show: PageNumbers) -> dict[str, Markup]:
@@ -92,8 +97,10 @@ def steps(findings: Findings, judgement: CheckedCriteria, show: PageNumbers) -> 
     others = [target for target in findings.targets if target != chosen and succeeds_at(findings, target)]
     if others:
         best = max(others, key=lambda target: findings.figures.value(f"net_at_{target}"))
-        nets = {"net": show(f"net_at_{best}"), "before": show(f"net_at_{chosen}")}
-        return [said("step_target", target=show.target(best), chosen=show.target(chosen), **nets)]
+        values = {"net": show(f"net_at_{best}"), "before": show(f"net_at_{chosen}")}
+        values |= {"mismatches": show.fewer(f"mismatches_saved_at_{best}")}
+        values |= {"mismatches_before": show.fewer(f"mismatches_saved_at_{chosen}")}
+        return [said("step_target", target=show.target(best), chosen=show.target(chosen), **values)]
     short = [check for check in judgement.checks if check.part == "success" and check.outcome != "reached"]
     found = [_step(check, findings) for check in short]
     return [said("step_no_target"), *(said(step) for step in dict.fromkeys(found))]
@@ -148,6 +155,17 @@ def longest_search(show: PageNumbers) -> list[Markup]:
     return [*found, said("search_assumed", assumed=show("workload.minutes_per_suggestion"))] if found else []
 
 
+def net_range(findings: Findings, show: PageNumbers) -> Markup:
+    """The net saving where the one assumption that counts most is 50 % off, which its interval does not cover."""
+    names = [
+        f"{part}.{row.assumption}" for row in findings.sensitivities if row.matters for part in ("net_less", "net_more")
+    ]
+    if not names:
+        return Markup("")
+    value = findings.figures.value
+    return say(show.language, "net_range", least=show(min(names, key=value)), most=show(max(names, key=value)))
+
+
 # ---------------------------------------------------------------- tables
 @dataclass(frozen=True)
 class CriterionRow:
@@ -163,13 +181,13 @@ class CriterionRow:
     """Colour: good, warn, bad or plain."""
 
 
-_KINDS = {"met": "bad", "reached": "good", "missed": "bad", "open": "warn", "not_met": "plain"}
+_KINDS = {"met": "bad", "reached": "good", "missed": "bad", "open": "warn", "unmeasured": "warn", "not_met": "plain"}
 
 
 def criteria_rows(findings: Findings, judgement: CheckedCriteria, show: PageNumbers) -> list[CriterionRow]:
     """A row per criterion that success or withdrawal names."""
     target = findings.criteria.decision.target_precision
-    found = {(check.part, check.limit): check.outcome for check in judgement.checks}
+    found = {(check.part, check.limit): _outcome(check, show) for check in judgement.checks}
     rows = []
     for limit in type(findings.criteria.success).model_fields:
         success, withdrawal = found.get(("success", limit)), found.get(("withdrawal", limit))
@@ -209,13 +227,13 @@ def comparison(findings: Findings) -> list[tuple[str, str, str]]:
 def not_known(findings: Findings, show: PageNumbers) -> Sequence[Markup]:
     """Sentences about what the figures cannot say, the most important first."""
     said = partial(say, show.language)
-    checks = show(f"checks_at_{findings.criteria.decision.target_precision}")
-    spent = {
-        name: show(name) if show.has(name) else said("not_recorded") for name in ("review_minutes", "writer_money")
-    }
+    checks = f"checks_at_{findings.criteria.decision.target_precision}"
+    minutes = "release.review_minutes" if show.has("release.review_minutes") else "review_minutes"
+    costs = {"review_minutes": minutes, "writer_money": "writer_money"}
+    spent = {key: show(name) if show.has(name) else said("not_recorded") for key, name in costs.items()}
     sentences = [
         said("unknown_people"),
-        said("unknown_large", checks=checks),
+        said("unknown_large", checks=show(checks)) if findings.figures[checks].value else said("unknown_large_by_hand"),
         said("unknown_costs", **spent),
         said("unknown_pictures"),
         said("unknown_share", share=show("workload.unknown_share")),
@@ -244,4 +262,5 @@ def _more_pictures(show: PageNumbers) -> Markup:
     fewest, most = (show.findings.figures[f"more_pictures.{name}"].value for name in ("fewest", "most"))
     span = "span_open" if most is None else "span" if fewest != most else "span_single" if most == 1 else "span_one"
     found = {name: show(f"more_pictures.{name}") for name in MORE_PICTURES}
-    return said("more_pictures", pictures=said(span, **found), **found)
+    proven = (show.findings.figures["more_pictures.low"].value or 0.0) > 0
+    return said("more_pictures" if proven else "more_pictures_open", pictures=said(span, **found), **found)

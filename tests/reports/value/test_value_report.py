@@ -249,7 +249,7 @@ def test_what_the_release_cost_is_shown_in_total_and_for_each_point(write: Write
     assert (found["release.cpu_seconds"].value, found["per_point.cpu_seconds"].value) == (120, 3)
     assert found["per_point.tokens"].inputs == ("release.tokens", "release.points")
     assert report.untraced == ()
-    assert re.search(r"processor time of runs\s*120 s\s*3 s", words_of(tmp_path, "en"))
+    assert re.search(r"processor time of runs\s*120.s\s*3.s", words_of(tmp_path, "en"))
     for points in (None, -0.5):
         assert "per_point.tokens" not in by_name(write(ledger=released(points)))
     assert texts("en")["release_cost"] not in (write(), words_of(tmp_path, "en"))[1]
