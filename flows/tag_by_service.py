@@ -12,7 +12,8 @@ from entityclip.annotation.picture_files import PictureFile
 from entityclip.data.images import opened
 from entityclip.errors import ImageError
 from entityclip.explanations.pii import without_personal_data
-from entityclip.schemas import Annotation
+from entityclip.schemas import Annotation, Tag
+from entityclip.schemas.labels import Box
 
 CONCURRENT = 4
 """Requests at a time: below what a key may have at a time, so that others are served, too."""
@@ -51,7 +52,7 @@ class ServiceTagger:
         """The answer; of a reader that did not read in time, as while it is loaded, the last of some."""
         for _ in range(ATTEMPTS):
             answer = self._client.tag(data, k=self._k, precision=self._precision, read=self._reads)
-            if answer.reading is None or answer.reading.outcome != "late":
+            if answer.reading is None or answer.reading.outcome not in ("late", "failed"):
                 break
         return answer
 
@@ -71,12 +72,19 @@ class ServiceTagger:
                 raise
             return Annotation(file=item.name, release=self.model, problem=str(error))
         reading = answer.reading
+        labels = () if reading is None else without_personal_data(reading.labels)
+        left_out = {label.box for label in (() if reading is None else reading.labels) if label not in labels}
         return Annotation(
             file=item.name,
             width=width,
             height=height,
             release=answer.release,
-            tags=tuple(answer.tags),
-            labels=() if reading is None else without_personal_data(reading.labels),
+            tags=tuple(_without(tag, left_out) for tag in answer.tags),
+            labels=labels,
             reading=None if reading is None else reading.outcome,
         )
+
+
+def _without(tag: Tag, boxes: set[Box]) -> Tag:
+    """The tag without the evidence of lines at these places."""
+    return tag.model_copy(update={"why": tuple(one for one in tag.why if one.box not in boxes)}) if boxes else tag

@@ -46,10 +46,17 @@ LABELS = ("onnxruntime", "rapidocr")
 SIGNING = ("model-signing", "pyopenssl")
 """Checks the signatures of packages; left out where the extra ``signing`` is not installed."""
 
-_LOCKS = Path(__file__).resolve().parents[2], Path(sys.prefix) / "share" / "entityclip"
-"""A clone, and where a wheel puts it."""
 
-LOCK = next((path for folder in _LOCKS if (path := folder / "requirements.lock").is_file()), Path("requirements.lock"))
+def _lock() -> Path:
+    """``requirements.lock`` of a clone, or as a wheel has installed it."""
+    clone = Path(__file__).resolve().parents[2] / "requirements.lock"
+    if clone.is_file():
+        return clone
+    installed = distribution("entityclip").files or ()
+    return next((Path(str(file.locate())) for file in installed if file.name == clone.name), clone)
+
+
+LOCK = _lock()
 """Tested versions and their hashes."""
 
 

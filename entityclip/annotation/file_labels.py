@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from entityclip.annotation.picture_files import PictureFile
 from entityclip.data.label_cache import LabelCache, read_once
 from entityclip.data.labels import LabelReader
-from entityclip.errors import EntityClipError
+from entityclip.errors import DataError, EntityClipError
 from entityclip.explanations.pii import without_personal_data
 from entityclip.schemas import Reading
 
@@ -39,14 +40,17 @@ class FileLabels:
             ImageError: A picture cannot be used.
             DataError: The cache cannot be used.
         """
-        with LabelCache(self._cache, screen=without_personal_data) as cache:
-            for item in items:
-                yield self._one(item, cache)
+        try:
+            with LabelCache(self._cache, screen=without_personal_data) as cache:
+                for item in items:
+                    yield self._one(item, cache)
+        except sqlite3.Error as error:
+            raise DataError(f"{self._cache}: the labels cannot be kept: {error}") from error
 
     def _one(self, item: PictureFile, cache: LabelCache) -> Reading:
         try:
             return read_once(item.read(), self._reader, cache, seconds=READ_SECONDS)
-        except EntityClipError:
+        except (EntityClipError, sqlite3.Error, ModuleNotFoundError):
             raise
         except Exception as error:  # a fault of the reader must not cost the tags
             log.warning("labels of one file were not read: %s", type(error).__name__)

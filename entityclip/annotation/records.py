@@ -32,9 +32,10 @@ class Records:
         self.path, self.settings = path, settings
 
     def missing(self, items: Iterable[PictureFile]) -> list[PictureFile]:
-        """Those of ``items`` that have no annotation, or changed since."""
+        """Those of ``items`` that have no annotation, or changed since, or whose labels were not read at all."""
         with self._open() as database:
-            query = "SELECT name, stamp FROM annotations WHERE settings = ?"
+            query = """SELECT name, stamp FROM annotations WHERE settings = ?
+                AND coalesce(json_extract(annotation, '$.reading'), '') NOT IN ('late', 'failed')"""
             known = dict(database.execute(query, (self.settings,)).fetchall())
         return [item for item in items if known.get(item.name) != item.stamp]
 

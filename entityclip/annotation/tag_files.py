@@ -54,9 +54,6 @@ class PredictorTagger:
         ConfigError: ``precision`` was not calibrated.
     """
 
-    chunks_at_once = 2
-    """One is decoded and embedded, without Python's lock, while the index is searched for the other."""
-
     def __init__(
         self,
         predictor: Predictor,
@@ -69,6 +66,9 @@ class PredictorTagger:
     ) -> None:
         self._predictor, self._k, self._regions, self._labels = predictor, k, regions, labels
         self.chunk = CHUNK if labels is None else READ_CHUNK
+        # One is decoded and embedded, without Python's lock, while the index is searched for the other. A reader has
+        # all cores, and the time of a picture.
+        self.chunks_at_once = 2 if labels is None else 1
         self._bar = tagging.bar_of(predictor.model.card, precision)
         self.model = predictor.model.card.fingerprint
         self._release = release or self.model

@@ -11,7 +11,7 @@ from itertools import takewhile
 import torch
 from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
-from timm.models import model_entrypoint
+from timm.models import is_model, model_entrypoint
 from timm.models.efficientnet import EfficientNet
 from timm.models.vision_transformer import VisionTransformer as TimmTransformer
 from torch import nn
@@ -26,7 +26,7 @@ CUT = EfficientNet, TimmTransformer
 
 def keeps_features(timm_model: str) -> bool:
     """Whether the features of a timm tower with this name can be kept."""
-    return model_entrypoint(timm_model).__module__ in {kind.__module__ for kind in CUT}
+    return is_model(timm_model) and model_entrypoint(timm_model).__module__ in {kind.__module__ for kind in CUT}
 
 
 def frozen_blocks(tower: ImageTower) -> int:

@@ -204,13 +204,11 @@ class _Wanted(NamedTuple):
     labels: Path | None = None
     """Keeps what was read; None: labels are not read."""
 
-    def settings(self, model: str) -> str:
-        """What annotations by ``model`` belong to."""
-        from entityclip.data.labels import reader_version
-
+    def settings(self, model: str, *, reader: str) -> str:
+        """What annotations by ``model`` belong to; labels are read by ``reader``."""
         settings: dict[str, Any] = {"model": model, "k": self.k, "precision": self.precision}
         settings |= {"boxes": True} if self.boxes else {}
-        return json.dumps(settings | ({"read": reader_version()} if self.labels else {}))
+        return json.dumps(settings | ({"read": reader} if self.labels else {}))
 
 
 def _tagger(workspace: Path | None, package: Path | None, service: str | None, wanted: _Wanted) -> tuple[Tagger, str]:
@@ -231,12 +229,14 @@ def _tagger(workspace: Path | None, package: Path | None, service: str | None, w
         client = Client(service, key=os.environ.get("ENTITYCLIP_KEY"))
         reads = wanted.labels is not None
         tagger: Tagger = ServiceTagger(client, k=wanted.k, precision=wanted.precision, read=reads)
+        reader = "the service's"
     else:
         from entityclip.annotation.file_labels import FileLabels
         from entityclip.annotation.tag_files import PredictorTagger
+        from entityclip.data.labels import reader_version
         from entityclip.retrieval.predictor import Predictor
 
-        labels = None if wanted.labels is None else FileLabels(wanted.labels)
+        labels, reader = (None, "") if wanted.labels is None else (FileLabels(wanted.labels), reader_version())
         changes = None
         if workspace is not None:
             package, changes = _champion_package(Layout(workspace.resolve()))
@@ -252,7 +252,7 @@ def _tagger(workspace: Path | None, package: Path | None, service: str | None, w
             labels=labels,
             release=release,
         )
-    return tagger, wanted.settings(tagger.model)
+    return tagger, wanted.settings(tagger.model, reader=reader)
 
 
 def _champion_package(layout: Layout) -> tuple[Path, Path | None]:

@@ -20,6 +20,7 @@ from entityclip.errors import DataError, SourceError
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.retrieval.index import EntityIndex, PictureIndex
 from entityclip.retrieval.predictor import Predictor
+from entityclip.schemas import Reading
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +143,10 @@ def test_a_fault_of_the_reader_costs_the_labels_alone(predictor, folder, tmp_pat
     annotations, summary = annotate(picture_files(folder), tagger, Records(tmp_path / "records.sqlite"))
     assert (summary.partly_read, summary.problems) == (6, 4)
     assert {one.reading for one in annotations if one.tags} == {"failed"}
+    monkeypatch.setattr(LabelReader, "read", lambda *_, **__: Reading(outcome="read"))
+    again, summary = annotate(picture_files(folder), tagger, Records(tmp_path / "records.sqlite"))
+    assert (summary.new, summary.partly_read) == (6, 0)
+    assert {one.reading for one in again if one.tags} == {"read"}
 
 
 def test_only_new_and_changed_files_are_tagged_again(predictor, folder, tmp_path):

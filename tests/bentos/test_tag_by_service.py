@@ -40,11 +40,18 @@ def test_a_service_gives_the_same_tags(service, predictor, tmp_path):
 @needs_reader
 @pytest.mark.slow
 def test_a_service_reads_labels_where_they_are_wanted(service, tmp_path):
-    card(("KX-RED", (30, 60)), ("090-1234-5678", (30, 160)), pixels=40).save(tmp_path / "card.png")
-    items = picture_files(tmp_path)
+    (photos := tmp_path / "photos").mkdir()
+    card(("KX-RED", (30, 60)), ("090-1234-5678", (30, 160)), pixels=40).save(photos / "card.png")
+    items = picture_files(photos)
     (found,), _ = annotate(items, ServiceTagger(service, k=5, precision=0.9, read=True), Records(tmp_path / "read"))
     assert ([label.text for label in found.labels], found.reading) == (["KX-RED"], "read")
     assert (found.tags[0].entity, found.tags[0].why[0].by) == ("KX-RED", "label")
+    card(("KX-RED TEL 090-1234-5678", (10, 90)), pixels=24).save(photos / "card.png")
+    (line,), _ = annotate(
+        picture_files(photos), ServiceTagger(service, k=5, precision=0.9, read=True), Records(tmp_path / "line")
+    )
+    assert (line.labels, line.reading) == ((), "read")
+    assert "1234" not in line.model_dump_json()
     (unread,), _ = annotate(items, ServiceTagger(service, k=5, precision=0.9), Records(tmp_path / "unread"))
     assert (unread.labels, unread.reading) == ((), None)
 

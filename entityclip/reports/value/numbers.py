@@ -100,10 +100,8 @@ class PageNumbers:
         return Markup("{}\u00a0{}").format(text, self._unit(figure.unit)) if self._unit(figure.unit) else Markup(text)
 
     def at_least(self, name: str) -> Markup:
-        """A count to two digits, rounded up: what is true from the count on is true from this number on."""
-        value = self.findings.figures[name].value or 0.0
-        step = 10 ** max(0, math.floor(math.log10(max(value, 1))) - 1)
-        return self._link(name, Markup(f"{math.ceil(value / step) * step:,}"))
+        """A count, rounded up: what is true from the count on is true from this number on."""
+        return self._link(name, Markup(f"{math.ceil(self.findings.figures[name].value or 0.0):,}"))
 
     def _link(self, name: str, text: Markup) -> Markup:
         return Markup('<a class="figure" href="#figure-{}">{}</a>').format(name, text)

@@ -64,7 +64,8 @@ def reasons(judgement: CheckedCriteria, show: PageNumbers) -> list[Markup]:
 
 def _outcome(check: Check, show: PageNumbers) -> str:
     """Text of an outcome: what could not be measured is not merely uncertain."""
-    return "unmeasured" if check.outcome == "open" and not show.exists(check.figure) else check.outcome
+    figure = show.findings.figures[check.figure]
+    return "unmeasured" if check.outcome == "open" and figure.value is figure.low is None else check.outcome
 
 
 def _words(check: Check, show: PageNumbers) -> dict[str, Markup]:
