@@ -14,7 +14,6 @@ from entityclip.data.text import Tokenisation
 from entityclip.errors import ConfigError
 from entityclip.model.backbones import BackboneConfig, Choice, Task, best_at_hand
 from entityclip.model.config import ExpertConfig, LossConfig, ModelConfig, TowerConfig
-from entityclip.model.frozen_part import keeps_features
 from entityclip.schemas import Record
 from entityclip.training import Adaptation, TrainConfig
 
@@ -168,6 +167,8 @@ def photos(backbone: Choice | None = None) -> Preset:
 
 def _views(towers: TowerConfig) -> int:
     """How many views' features are kept: fewer where one is large, none where the tower cannot be cut."""
+    from entityclip.model.frozen_part import keeps_features  # loads torch
+
     vision = settings(towers.architecture)["vision_cfg"]
     named = vision.get("timm_model_name")
     if named is None:
