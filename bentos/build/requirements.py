@@ -52,7 +52,10 @@ def _lock() -> Path:
     clone = Path(__file__).resolve().parents[2] / "requirements.lock"
     if clone.is_file():
         return clone
-    installed = distribution("entityclip").files or ()
+    try:
+        installed = distribution("entityclip").files or ()
+    except PackageNotFoundError:  # the sources alone, as in a Bento
+        return clone
     return next((Path(str(file.locate())) for file in installed if file.name == clone.name), clone)
 
 
