@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -37,6 +37,12 @@ class _Read:
     width: int = 0
     height: int = 0
     problem: str = ""
+    reading: Reading | None = None
+    """What is printed on it; None where labels were not read."""
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        return () if self.reading is None else self.reading.labels
 
 
 class PredictorTagger:
@@ -81,26 +87,25 @@ class PredictorTagger:
             return [one for start in starts for one in self._together(items[start : start + together], pool)]
 
     def _together(self, items: Sequence[PictureFile], pool: ThreadPoolExecutor) -> Iterator[Annotation]:
-        read = list(pool.map(self._read, items))
-        readings = self._readings([item for item, one in zip(items, read, strict=True) if not one.problem])
+        read = self._with_labels(items, list(pool.map(self._read, items)))
         squares = [square for one in read for square in one.squares]
-        labels = [
-            () if number or reading is None else reading.labels  # of a picture in parts, those of the whole
-            for one, reading in zip((one for one in read if not one.problem), readings, strict=True)
-            for number in range(len(one.squares))
-        ]
+        # What is printed is compared with the whole picture, the first of its squares.
+        labels = [() if number else one.labels for one in read for number in range(len(one.squares))]
         tags = self.tags(squares, labels)
         found, first = iter(tags), {some[0].entity_id for some in tags if some}
         explanations = _explanations(self._predictor.catalog.now(), first)
-        unused = iter(readings)
         for item, one in zip(items, read, strict=True):
             if one.problem:
                 yield Annotation(file=item.name, release=self._release, problem=one.problem)
             else:
-                yield self._annotation(item, one, [next(found) for _ in one.squares], next(unused), explanations)
+                yield self._annotation(item, one, [next(found) for _ in one.squares], explanations)
 
-    def _readings(self, items: Sequence[PictureFile]) -> Sequence[Reading | None]:
-        return [None] * len(items) if self._labels is None else list(self._labels.of(items))
+    def _with_labels(self, items: Sequence[PictureFile], read: list[_Read]) -> list[_Read]:
+        if self._labels is None:
+            return read
+        usable = [item for item, one in zip(items, read, strict=True) if not one.problem]
+        readings = iter(list(self._labels.of(usable)))
+        return [one if one.problem else replace(one, reading=next(readings)) for one in read]
 
     def square(self, picture: Image.Image) -> np.ndarray:
         """(3, S, S) uint8 as ``tags`` takes it."""
@@ -126,12 +131,7 @@ class PredictorTagger:
             return _Read(problem=error.reason)
 
     def _annotation(
-        self,
-        item: PictureFile,
-        read: _Read,
-        found: list[list[Tag]],
-        reading: Reading | None,
-        explanations: dict[str, str],
+        self, item: PictureFile, read: _Read, found: list[list[Tag]], explanations: dict[str, str]
     ) -> Annotation:
         tags = found[0]
         return Annotation(
@@ -141,8 +141,8 @@ class PredictorTagger:
             release=self._release,
             tags=tuple(tags),
             regions=tuple(regions(read.boxes, found)) if self._regions else None,
-            labels=() if reading is None else reading.labels,
-            reading=None if reading is None else reading.outcome,
+            labels=read.labels,
+            reading=None if read.reading is None else read.reading.outcome,
             explanation=explanations.get(tags[0].entity_id, "") if tags else "",
         )
 
