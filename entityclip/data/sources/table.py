@@ -47,7 +47,10 @@ class TableSource:
         self.name, self.language, self._mapping = name, mapping.default_language, mapping
         table = _find(path, "pictures", "metadata") if path.is_dir() else path
         if table is None:
-            raise SourceError(f"{path}: expected a table pictures.* or metadata.* ({', '.join(SUFFIXES)}) in it")
+            there = sorted(file.name for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+            remedy = f"; if one of {', '.join(there[:5])} names the pictures, give its own path" if there else ""
+            wanted = f"pictures.* or metadata.* ({', '.join(SUFFIXES)})"
+            raise SourceError(f"{path}: expected a table {wanted} in it{remedy}")
         self._table = open_table(table, encoding=mapping.encoding, origin=mapping.where("encoding"))
         self._roles = _roles(self._table, mapping, where=mapping.where)
         if not self._roles["file"]:

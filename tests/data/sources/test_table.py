@@ -206,6 +206,9 @@ def test_rubbish_named_like_a_table_is_refused(name, folder):
 def test_a_table_that_is_missing_or_ambiguous_is_refused(folder):
     with pytest.raises(SourceError, match=r"expected a table pictures\.\* or metadata\.\*"):
         TableSource(folder)
+    write_csv(folder / "写真.csv", ROWS)
+    with pytest.raises(SourceError, match=r"if one of 写真\.csv names the pictures, give its own path"):
+        TableSource(folder)
     with pytest.raises(SourceError, match="no such table"):
         TableSource(folder / "pictures.csv")
     with pytest.raises(SourceError, match=r"ends in \.csv"):
