@@ -40,13 +40,14 @@ from entityclip.data.ingest import ingest
 from entityclip.data.sources.catalog import CatalogSource
 from entityclip.evaluation.calibrate import calibrate
 from entityclip.evaluation.compression import compare_student, decide_runtime
-from entityclip.evaluation.onnx_export import EXPORTED, LIBRARIES, export
+from entityclip.evaluation.compression_policy import EXPORTED, CompressionPolicy
+from entityclip.evaluation.onnx_export import LIBRARIES, export
 from entityclip.explanations import SourceWriter, explain
 from entityclip.model import checkpoint
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.model.onnx_runtime import TOWERS, ExportCard, on
 from entityclip.paths import CheckpointLayout, DataLayout, ExportedLayout, Layout
-from entityclip.schemas import CompressionPolicy, ExportedRuntime, OpenSplit
+from entityclip.schemas import ExportedRuntime, OpenSplit
 from entityclip.training import presets
 from entityclip.training.distillation import distil
 from entityclip.training.trainer import fit

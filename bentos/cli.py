@@ -174,7 +174,7 @@ def device(
         Path | None,
         typer.Option(metavar="DIR", help="Towers of 'entityclip export --to'; default: those of the package."),
     ] = None,
-    runtime: Annotated[Runtime, typer.Option(help="onnx or onnx-int8.")] = "onnx-int8",
+    runtime: Annotated[Runtime, typer.Option(help="onnx, onnx-int8 or distilled.")] = "onnx-int8",
     precision: Annotated[float, typer.Option(help="Target precision of sure tags.")] = 0.9,
     as_json: Json = False,
 ) -> None:

@@ -12,12 +12,13 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from entityclip.errors import ConfigError, faults
+from entityclip.evaluation.compression_policy import CompressionPolicy
 from entityclip.explanations.config import RENAMED as RENAMED_EXPLAIN
 from entityclip.explanations.config import SecondReaderConfig, SourceConfig, WriterConfig
 from entityclip.model.backbones.config import BackboneConfig
 from entityclip.monitoring.drift import DriftPolicy
 from entityclip.monitoring.feedback import FeedbackPolicy
-from entityclip.schemas import CompressionPolicy, PromotionPolicy, Record, SealedPolicy
+from entityclip.schemas import PromotionPolicy, Record, SealedPolicy
 from entityclip.schemas.renamed import refuse_renamed
 from entityclip.storage import atomic_write
 

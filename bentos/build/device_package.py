@@ -84,7 +84,7 @@ def write_device_package(
         package: A release's package.
         to: Where it goes.
         towers: Exported towers; None: those of the package.
-        runtime: ``onnx`` or ``onnx-int8``.
+        runtime: ``onnx``, ``onnx-int8`` or ``distilled``.
         precision: Target precision of sure tags; one that was calibrated.
 
     Raises:
@@ -94,7 +94,9 @@ def write_device_package(
         PackagingError: The runner's answers differ from the predictor's.
     """
     if runtime == "torch":
-        raise ConfigError("runtime 'torch': a device package has exported towers; expected onnx or onnx-int8")
+        raise ConfigError(
+            "runtime 'torch': a device package has exported towers; expected onnx, onnx-int8 or distilled"
+        )
     if to.exists() and not (to.is_dir() and (DeviceLayout(to).card.is_file() or not any(to.iterdir()))):
         raise ConfigError(f"{to}: holds something else than a device package; name a new or an empty folder")
     verify_files(package)

@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from entityclip.errors import CheckpointError, DataError
+from entityclip.evaluation.compression_policy import CompressionPolicy
 from entityclip.evaluation.evaluate import picture_queries
 from entityclip.evaluation.intervals import proven_share
 from entityclip.evaluation.paired import paired_gain, recalled, slice_changes, won_queries
@@ -29,7 +31,7 @@ from entityclip.model.checkpoint import LoadedModel
 from entityclip.model.onnx_runtime import TOWERS, ExportCard, Parity, opened
 from entityclip.paths import DataLayout, ExportedLayout
 from entityclip.retrieval.index import EntityIndex, PictureIndex
-from entityclip.schemas import SLICES, CompressionPolicy, OpenSplit, PromotionPolicy, RuntimeChange, RuntimeDecision
+from entityclip.schemas import SLICES, OpenSplit, PromotionPolicy, RuntimeChange, RuntimeDecision
 
 COMPARED = 64
 """Pictures and texts on which the vectors of exported towers are compared with PyTorch's."""
@@ -53,7 +55,7 @@ def measure_runtimes(
     data: DataLayout,
     *,
     to: ExportedLayout,
-    squares: np.ndarray,
+    squares: Mapping[int, np.ndarray],
     policy: CompressionPolicy,
     progress: bool = False,
 ) -> ExportCard:
@@ -64,7 +66,7 @@ def measure_runtimes(
         model: What was exported.
         data: The data version.
         to: The exported files.
-        squares: (N, 3, S, S) uint8: pictures, of which the first ``COMPARED`` are compared.
+        squares: Side S of each runtime's pictures -> (N, 3, S, S) uint8, of which the first ``COMPARED`` are compared.
         policy: The runtimes, and what each may lose.
         progress: Show bars.
 
@@ -73,10 +75,11 @@ def measure_runtimes(
     """
     known = PictureIndex.build(model, data, split="train", progress=progress)  # they stand for their entities
     entities = EntityIndex.build(model, data, pictures=known, progress=progress)
-    squares, texts = squares[:COMPARED], [text for text in entities.rows["entity"] if text][:COMPARED]
+    texts = [text for text in entities.rows["entity"] if text][:COMPARED]
 
     def seen(by: LoadedModel) -> dict[str, np.ndarray]:
-        return {"image": by.embed_squares(squares), "text": by.embed_texts(texts)}
+        shown = squares[by.card.preprocessing.size][:COMPARED]
+        return {"image": by.embed_squares(shown), "text": by.embed_texts(texts)}
 
     def pictures(by: LoadedModel) -> PictureIndex:
         return PictureIndex.build(by, data, split=card.split, progress=progress)
@@ -92,9 +95,9 @@ def measure_runtimes(
             own_texts = EntityIndex.build(exported, data, pictures=known, progress=progress)
             theirs = [RuntimeRecall.of(index, queries) for index in (entities, own_texts)]
             recall[runtime], recall[f"{runtime}, its own texts"] = (one.by_slice for one in theirs)
-            if runtime == "onnx-int8":
+            if runtime != "onnx":
                 index = own_texts.with_pictures(PictureIndex.build(exported, data, split="train", progress=progress))
-                recall["onnx-int8, its own index"] = RuntimeRecall.of(index, queries).by_slice
+                recall[f"{runtime}, its own index"] = RuntimeRecall.of(index, queries).by_slice
             changes = worst_changes(*(runtime_changes(one, found) for one in theirs))
             decisions[runtime] = decide_runtime(changes, budget=policy.budget, measured_on=card.measured_on)
         except Exception as error:  # a damaged file may fail in any way, and the check fails closed

@@ -1,4 +1,5 @@
-"""Exports both towers of a checkpoint to ONNX, in fp32 and in int8, and keeps the runtimes that are within the budget.
+"""Exports both towers of a checkpoint to ONNX, in fp32, in int8 and with a student's image tower, and keeps the
+runtimes that are within the budget.
 
 Convolutions become int8 with ranges that training pictures show (static, per channel). Transformers become int8 with
 ranges computed from each input (dynamic): the few large values in their activations would spoil a fixed range.
@@ -16,7 +17,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -26,13 +27,25 @@ from torch.nn import functional as F
 from entityclip.data import pairs
 from entityclip.data.images import decode
 from entityclip.errors import ConfigError, DataError
-from entityclip.evaluation.compression import measure_runtimes
+from entityclip.evaluation.compression import COMPARED, measure_runtimes
+from entityclip.evaluation.compression_policy import EXPORTED, CompressionPolicy
+from entityclip.model import checkpoint
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.model.checkpoint_card import file_sha256
 from entityclip.model.entityclip import EntityCLIP
-from entityclip.model.onnx_runtime import TOWERS, X86_64, ExportCard, Method, imported, instruction_set
-from entityclip.paths import DataLayout, ExportedLayout
-from entityclip.schemas import CompressionPolicy, ExportedRuntime, Split
+from entityclip.model.onnx_runtime import (
+    TOWERS,
+    X86_64,
+    ExportCard,
+    Method,
+    Student,
+    imported,
+    instruction_set,
+)
+from entityclip.paths import CheckpointLayout, DataLayout, ExportedLayout
+from entityclip.schemas import ExportedRuntime, Split
+from entityclip.training.distillation import distil
+from entityclip.training.distillation_config import Distillation
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -43,7 +56,6 @@ CALIBRATION = 256
 MAX_WEIGHT = 64
 """Largest magnitude of int8: 2 * 255 * 64 = 32,640 is within 16 bits, the narrowest sum of two products on x86-64."""
 
-EXPORTED: tuple[ExportedRuntime, ...] = get_args(ExportedRuntime)
 LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxscript")
 log = logging.getLogger("entityclip.compression")
 
@@ -63,27 +75,33 @@ def export(
         model: On the CPU.
         data: Its training pictures set the ranges of int8, its ``split`` measures the recall.
         to: Where the files go; an earlier export is replaced.
-        policy: The runtimes, and what each may lose; None: all, with the default budget.
+        policy: The runtimes, and what each may lose; None: ``EXPORTED``, with the default budget.
         split: Whose pictures are the queries.
         progress: Show bars.
 
     Raises:
         ConfigError: The extra ``onnx`` is not installed, or a tower cannot be exported.
         DataError: The data are incomplete, or have no pictures to calibrate or to measure with.
+        TrainingError: The student's loss is not finite.
     """
     imported()
     pairs.require_complete(data)
     policy = policy or CompressionPolicy(runtimes=EXPORTED)
-    squares = _squares(model, data)
+    squares = {(side := model.card.preprocessing.size): _squares(model, data, side=side)}
     to.root.mkdir(parents=True, exist_ok=True)
     to.card.unlink(missing_ok=True)
-    methods = write_towers(model, squares, to=to, runtimes=policy.runtimes)
+    methods = write_towers(model, squares[side], to=to, runtimes=policy.runtimes)
+    student = None
+    if "distilled" in policy.runtimes:
+        student = write_student(model, data, to=to, config=policy.distillation or Distillation(), progress=progress)
+        squares[student.size] = _squares(model, data, side=student.size)[:COMPARED]
     files = {runtime: [to.tower(tower, runtime=runtime) for tower in TOWERS] for runtime in policy.runtimes}
     card = ExportCard(
         fingerprint=model.card.fingerprint,
         files={path.name: file_sha256(path) for paths in files.values() for path in paths},
         methods=methods,
-        calibrated_on=len(squares) if "static" in methods.values() else 0,
+        calibrated_on=len(squares[side]) if "static" in methods.values() else 0,
+        student=student,
         parity={},
         split=split,
         recall={},
@@ -93,13 +111,12 @@ def export(
         versions={name: importlib.metadata.version(name) for name in LIBRARIES},
     )
     card = measure_runtimes(card, model, data, to=to, squares=squares, policy=policy, progress=progress)
-    kept = dict(card.files)
     for runtime, decision in card.decisions.items():
         log.info("%s %s: %s", runtime, "ships" if decision.ships else "does not ship", "; ".join(decision.reasons))
-        for path in [] if decision.ships else files[runtime]:
-            path.unlink()
-            del kept[path.name]
-    card = card.model_copy(update={"files": kept})
+    shipped = {path.name for runtime, decision in card.decisions.items() if decision.ships for path in files[runtime]}
+    for name in card.files.keys() - shipped:
+        (to.root / name).unlink()
+    card = card.model_copy(update={"files": {name: sha for name, sha in card.files.items() if name in shipped}})
     card.write(to.card)
     return card
 
@@ -118,20 +135,37 @@ def write_towers(
             if runtime == "onnx-int8":
                 methods[tower] = _method(proto)
                 _write(_quantised(proto, methods[tower], model, squares), to.tower(tower, runtime=runtime))
-            else:
+            elif (runtime, tower) != ("distilled", "image"):  # see ``write_student``
                 _write(proto, to.tower(tower, runtime=runtime))
     return methods
 
 
-def _squares(model: LoadedModel, data: DataLayout) -> np.ndarray:
-    """(N, 3, S, S) uint8 of training pictures, always the same."""
+def write_student(
+    model: LoadedModel, data: DataLayout, *, to: ExportedLayout, config: Distillation, progress: bool = False
+) -> Student:
+    """Teach a smaller image tower what the model sees, and write it as the image tower of ``distilled``."""
+    with tempfile.TemporaryDirectory(dir=to.root) as folder:
+        layout = CheckpointLayout(Path(folder) / "student")
+        distil(model, data, config=config, to=layout, data_hash=model.card.data_hash, progress=progress)
+        student = checkpoint.load(layout)
+        _write(_traced(student, "image"), to.tower("image", runtime="distilled"))
+    return Student(
+        size=student.card.preprocessing.size,
+        settings=config.portable().model_dump(mode="json"),
+        metrics={name: student.card.metrics[name] for name in ("pictures", "steps", "cosine", "relation")},
+    )
+
+
+def _squares(model: LoadedModel, data: DataLayout, *, side: int) -> np.ndarray:
+    """(N, 3, side, side) uint8 of training pictures, always the same."""
     # Pair ids are hashes, so that the first ones are as good as a random draw.
     chosen = set(pairs.read_frame(data.pairs, name="train", columns=["pair_id"])["pair_id"].sort_values()[:CALIBRATION])
     if not chosen:
         raise DataError(f"{data.pairs}: no training picture, so nothing says which range int8 has to cover")
     rows = pairs.iter_rows(data.pairs, name="train", columns=["pair_id", "image"])
     pictures = (decode(row["image"]["bytes"]) for row in rows if row["pair_id"] in chosen)
-    return np.stack([model.card.preprocessing.square(picture) for picture in pictures])
+    shown = model.card.preprocessing.model_copy(update={"size": side})
+    return np.stack([shown.square(picture) for picture in pictures])
 
 
 # ---------------------------------------------------------------- to ONNX

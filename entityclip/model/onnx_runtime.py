@@ -43,6 +43,14 @@ class Parity(Record):
     rows: int = Field(description="Pictures or texts compared.")
 
 
+class Student(Record):
+    """The smaller image tower of the runtime ``distilled``."""
+
+    size: int = Field(description="Side of its pictures, pixels.")
+    settings: dict[str, Any] = Field(description="How it learned.")
+    metrics: dict[str, float] = Field(description="Pictures and steps of its training, and the last loss.")
+
+
 class ExportCard(Record):
     """What was exported from which checkpoint, and what it is worth."""
 
@@ -50,12 +58,13 @@ class ExportCard(Record):
     files: dict[str, str] = Field(description="File beside the card -> SHA-256.")
     methods: dict[str, Method] = Field(description="Tower -> how it became int8.")
     calibrated_on: int = Field(description="Training pictures that set the ranges of static int8.")
+    student: Student | None = Field(default=None, description="The image tower of the runtime distilled.")
     parity: dict[str, dict[str, Parity]] = Field(description="Runtime -> tower -> distance from PyTorch.")
     split: Split = Field(description="Split whose pictures are the queries of the recall.")
     recall: dict[str, dict[str, float]] = Field(
         description="What answers -> slice, or 'all' -> R@1 in percent, picture to entity, mixed index. The index is "
-        "PyTorch's; that of '..., its own texts' has texts of the runtime, and that of 'onnx-int8, its own index' "
-        "was made in int8 throughout."
+        "PyTorch's; that of '..., its own texts' has texts of the runtime, and that of '..., its own index' "
+        "was made by the runtime throughout."
     )
     decisions: dict[ExportedRuntime, RuntimeDecision] = Field(
         default={},
@@ -76,6 +85,7 @@ class ExportedModel(LoadedModel):
 
     image: InferenceSession
     text: InferenceSession
+    runtime: ExportedRuntime
 
     def read_ids(self, ids: torch.Tensor) -> np.ndarray:
         """(B, L) token ids -> (B, D) float32, unit rows."""
@@ -118,7 +128,11 @@ def opened(runtime: ExportedRuntime, model: LoadedModel, layout: ExportedLayout,
         ConfigError: ONNX Runtime is not installed.
     """
     image, text = (session(_verified(layout.tower(tower, runtime=runtime), card)) for tower in TOWERS)
-    return ExportedModel(model.model, model.card, model.tokenizer, model.device, image=image, text=text)
+    known = model.card
+    if runtime == "distilled" and card.student is not None:
+        shown = known.preprocessing.model_copy(update={"size": card.student.size})
+        known = known.model_copy(update={"preprocessing": shown})
+    return ExportedModel(model.model, known, model.tokenizer, model.device, image=image, text=text, runtime=runtime)
 
 
 def _require_shipped(runtime: ExportedRuntime, card: ExportCard, layout: ExportedLayout) -> None:

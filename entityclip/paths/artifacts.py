@@ -97,8 +97,9 @@ class ExportedLayout:
     root: Path
 
     def tower(self, tower: str, *, runtime: str) -> Path:
-        """The ``image`` or ``text`` encoder in the precision of ``runtime``: ``onnx`` or ``onnx-int8``."""
-        return self.root / f"{tower}.{'int8' if runtime == 'onnx-int8' else 'fp32'}.onnx"
+        """The ``image`` or ``text`` encoder of ``runtime``; ``distilled`` reads texts with that of ``onnx``."""
+        kinds = {"onnx-int8": "int8", "distilled": "distilled" if tower == "image" else "fp32"}
+        return self.root / f"{tower}.{kinds.get(runtime, 'fp32')}.onnx"
 
     @property
     def card(self) -> Path:

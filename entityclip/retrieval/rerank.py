@@ -27,6 +27,7 @@ from entityclip.data import pairs
 from entityclip.data.images import decode
 from entityclip.errors import ConfigError, DataError
 from entityclip.model.checkpoint import LoadedModel
+from entityclip.model.onnx_runtime import ExportedModel
 from entityclip.model.tokens import TowerOutput
 from entityclip.paths import DataLayout
 from entityclip.retrieval import metrics
@@ -149,6 +150,11 @@ def _read_texts(model: LoadedModel, texts: list[str]) -> TowerOutput:
 
 @torch.inference_mode()
 def _read(model: LoadedModel, images: Iterable[Image.Image]) -> TowerOutput:
+    if isinstance(model, ExportedModel) and model.runtime == "distilled":
+        raise ConfigError(
+            "the runtime distilled cannot re-rank: the matching head reads the image tower that the student replaces; "
+            "expected rerank 0, or another runtime"
+        )
     preprocessing = model.card.preprocessing
     squares = torch.from_numpy(np.stack([preprocessing.square(image) for image in images]))
     return model.model.image_tokens(preprocessing.normalise(squares.to(model.device)))

@@ -14,7 +14,7 @@ from entityclip.schemas.base import (
     Runtime,
     Split,
 )
-from entityclip.schemas.compression import CompressionPolicy, RuntimeChange, RuntimeDecision
+from entityclip.schemas.compression import RuntimeChange, RuntimeDecision
 from entityclip.schemas.costs import CostReading, ReleaseCost, Resources, release_costs
 from entityclip.schemas.data import (
     ClaimCount,
@@ -44,7 +44,6 @@ __all__ = [
     "BentoRecord",
     "Candidates",
     "ClaimCount",
-    "CompressionPolicy",
     "CostReading",
     "DataVersion",
     "EntityEntry",

@@ -15,9 +15,9 @@ OpenSplit = Literal["train", "val", "test"]
 """Splits that a person may evaluate on as often as needed."""
 IndexKind = Literal["caption", "explanation", "images", "mixed"]
 Candidates = Literal["all", "split"]
-Runtime = Literal["torch", "onnx", "onnx-int8"]
-"""Runtime of the encoders: PyTorch, or ONNX Runtime with exported encoders in fp32 or int8."""
-ExportedRuntime = Literal["onnx", "onnx-int8"]
+Runtime = Literal["torch", "onnx", "onnx-int8", "distilled"]
+"""Runtime of the encoders: PyTorch, or ONNX Runtime in fp32, in int8, or with a student's image encoder."""
+ExportedRuntime = Literal["onnx", "onnx-int8", "distilled"]
 """Those that encoders are exported for."""
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
 Paragraph = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]

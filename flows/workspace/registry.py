@@ -32,6 +32,8 @@ T = TypeVar("T")
 ARTIFACT = "entityclip"
 CHAMPION = "champion"
 FIRST_VERSION = "v1.0.0"
+_SIGNATURE = "-----BEGIN "
+"""Begins the signature at the end of a tag, of OpenPGP and of SSH."""
 
 
 class ChampionPeriod(Record):
@@ -61,7 +63,7 @@ def history(layout: Layout) -> list[ChampionPeriod]:
         if periods and periods[-1].until is None:
             periods[-1] = periods[-1].model_copy(update={"until": when})
         if event["event"] == "assignment":
-            message = (event["message"] or "").strip()
+            message = (event["message"] or "").partition(_SIGNATURE)[0].strip()
             version, commit = event["version"], event["commit"]
             periods.append(ChampionPeriod(version=version, commit=commit, since=when, until=None, message=message))
     return periods
@@ -141,7 +143,9 @@ def register(layout: Layout, commit: str) -> str:
     if tagged:
         return tagged
     step: dict[str, Any] = {"bump_minor": True} if known else {"version": FIRST_VERSION}
-    return str(_gto(layout, lambda root: gto.api.register(root, ARTIFACT, commit, **step)).version)
+    version = str(_gto(layout, lambda root: gto.api.register(root, ARTIFACT, commit, **step)).version)
+    sign_tags(layout)
+    return version
 
 
 def assign_stage(layout: Layout, version: str, *, message: str) -> None:
@@ -150,6 +154,7 @@ def assign_stage(layout: Layout, version: str, *, message: str) -> None:
 
     _wait_for_a_second_of_its_own(layout)
     _gto(layout, lambda root: gto.api.assign(root, ARTIFACT, CHAMPION, version=version, message=message, force=True))
+    sign_tags(layout)
 
 
 def unassign_champion(layout: Layout, version: str, *, message: str) -> None:
@@ -159,6 +164,35 @@ def unassign_champion(layout: Layout, version: str, *, message: str) -> None:
     with exclusive(layout):
         _wait_for_a_second_of_its_own(layout)
         _gto(layout, lambda root: gto.api.unassign(root, ARTIFACT, version=version, stage=CHAMPION, message=message))
+        sign_tags(layout)
+
+
+def sign_tags(layout: Layout) -> None:
+    """Sign the tags of releases that have no signature, where the user's Git signs tags (``tag.gpgSign``).
+
+    GTO makes tags without Git, which therefore makes each of them again with its message and time. A tag that a kill
+    left unsigned is signed by the next release.
+
+    Raises:
+        WorkspaceError: Git cannot sign; the tags stay as GTO made them.
+    """
+    repository = Repository(layout.root)
+    if repository.git_or_none("config", "--type=bool", "--get", "tag.gpgSign") != "true":
+        return
+    wanted = "--format=%(refname:short) %(*objectname) %(taggerdate:unix)"
+    for line in repository.git("for-each-ref", wanted, f"refs/tags/{ARTIFACT}[@#]*").splitlines():
+        tag, commit, seconds = line.split(" ")
+        text = repository.git("cat-file", "tag", tag)
+        if _SIGNATURE in text:
+            continue
+        message = text.partition("\n\n")[2]
+        command = ("tag", "--sign", "--force", "--cleanup=verbatim", "--file=-", tag, commit)
+        repository.git(*command, given=message + "\n", variables={"GIT_COMMITTER_DATE": f"{seconds} +0000"})
+        if _SIGNATURE not in repository.git("cat-file", "tag", tag):  # Git ends with 0 where an SSH key is missing
+            raise WorkspaceError(
+                f"{layout.root}: tag.gpgSign is set and Git cannot sign {tag}; see what `git tag --sign test` prints "
+                "here, set user.signingkey and gpg.format, then run the same command again"
+            )
 
 
 def _wait_for_a_second_of_its_own(layout: Layout) -> None:

@@ -14,10 +14,11 @@ import re
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
@@ -128,15 +129,20 @@ class Repository:
 
     root: Path
 
-    def git(self, *arguments: str) -> str:
+    def git(self, *arguments: str, given: str = "", variables: Mapping[str, str] = MappingProxyType({})) -> str:
         """Standard output of ``git ARGUMENTS``, without the last line break.
+
+        Args:
+            arguments: Command and options.
+            given: Its standard input.
+            variables: Set in its environment.
 
         Raises:
             WorkspaceError: Git is missing, failed, or took longer than ``GIT_SECONDS``; carries its standard error.
         """
         give_up = time.monotonic() + LOCK_SECONDS
         while True:
-            done = self._run_git(*arguments)
+            done = self._run_git(*arguments, given=given, variables=variables)
             if done.returncode == 0:
                 return done.stdout.rstrip("\n")
             locked = ".lock': File exists" in done.stderr
@@ -148,15 +154,18 @@ class Repository:
             reason = f"{reason.splitlines()[0]} If no other git runs here, that lock is stale: delete it"
         raise WorkspaceError(f"{self.root}: git {arguments[0]} failed: {reason}")
 
-    def _run_git(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def _run_git(
+        self, *arguments: str, given: str = "", variables: Mapping[str, str] = MappingProxyType({})
+    ) -> subprocess.CompletedProcess[str]:
         environment = {k: v for k, v in os.environ.items() if k not in _ELSEWHERE}
-        environment |= {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
+        environment |= {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", **variables}
         command = ["git", "-c", f"core.hooksPath={os.devnull}", "-c", "core.quotePath=false", *arguments]
         try:
             return subprocess.run(
                 command,
                 cwd=self.root,
                 env=environment,
+                input=given,
                 capture_output=True,
                 encoding="utf-8",
                 errors="replace",

@@ -20,7 +20,8 @@ from entityclip.data.preprocessing import Preprocessing
 from entityclip.data.text import Tokenisation
 from entityclip.errors import CheckpointError, ConfigError
 from entityclip.evaluation.compression import measure_runtimes
-from entityclip.evaluation.onnx_export import EXPORTED, export
+from entityclip.evaluation.compression_policy import EXPORTED, CompressionPolicy
+from entityclip.evaluation.onnx_export import export
 from entityclip.model import checkpoint, onnx_runtime
 from entityclip.model.checkpoint import LoadedModel
 from entityclip.model.checkpoint_card import file_sha256
@@ -28,7 +29,7 @@ from entityclip.model.entityclip import EntityCLIP
 from entityclip.model.onnx_runtime import ExportCard
 from entityclip.paths import CheckpointLayout, DataLayout, ExportedLayout
 from entityclip.retrieval.index.mixture import GROUPS
-from entityclip.schemas import CompressionPolicy, Mixture
+from entityclip.schemas import Mixture
 
 pytestmark = pytest.mark.slow
 
@@ -182,7 +183,7 @@ def test_damaged_scales_refuse_int8_and_no_other_runtime(tmp_path, layout, model
     onnx.save(proto, spoilt)
     written = card.model_copy(update={"files": card.files | {spoilt.name: file_sha256(spoilt)}, "decisions": {}})
     policy = CompressionPolicy(runtimes=EXPORTED, budget=20)
-    squares = np.zeros((2, 3, 32, 32), np.uint8)
+    squares = {32: np.zeros((2, 3, 32, 32), np.uint8)}
     measured = measure_runtimes(written, _by_texts(model), data, to=copy, squares=squares, policy=policy)
     decisions = measured.decisions
     assert decisions["onnx"].ships

@@ -24,11 +24,11 @@ from entityclip.data.learned_tokenizer import learn_tokenizer
 from entityclip.data.preprocessing import Preprocessing
 from entityclip.data.text import Tokenisation
 from entityclip.errors import ConfigError
-from entityclip.evaluation.onnx_export import EXPORTED, export
+from entityclip.evaluation.compression_policy import EXPORTED, CompressionPolicy
+from entityclip.evaluation.onnx_export import export
 from entityclip.model import checkpoint, onnx_runtime
 from entityclip.paths import DeviceLayout, ExportedLayout, PackageLayout
 from entityclip.retrieval.predictor import Predictor
-from entityclip.schemas import CompressionPolicy
 
 pytestmark = pytest.mark.slow
 
@@ -157,7 +157,7 @@ def test_another_folder_is_not_replaced_and_int8_needs_its_proof(
     (tmp_path / "holiday.jpg").touch()
     with pytest.raises(ConfigError, match="holds something else"):
         write_device_package(package, tmp_path)
-    with pytest.raises(ConfigError, match="expected onnx or onnx-int8"):
+    with pytest.raises(ConfigError, match="expected onnx, onnx-int8 or distilled"):
         write_device_package(package, tmp_path / "new", runtime="torch")
     monkeypatch.setattr(onnx_runtime, "instruction_set", lambda: "riscv64")
     with pytest.raises(ConfigError, match="int8 is proven for"):

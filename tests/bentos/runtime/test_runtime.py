@@ -107,7 +107,7 @@ def test_service_refuses_a_runtime_that_did_not_ship(onnx_package, monkeypatch, 
 
 def test_unknown_runtime_is_refused(monkeypatch):
     monkeypatch.setenv("ENTITYCLIP_RUNTIME", "tpu")
-    with pytest.raises(ConfigError, match="'tpu'; expected one of torch, onnx, onnx-int8"):
+    with pytest.raises(ConfigError, match="'tpu'; expected one of torch, onnx, onnx-int8, distilled"):
         settings._runtime()
 
 

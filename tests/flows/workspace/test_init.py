@@ -43,6 +43,10 @@ def answer(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
     return found
 
 
+SETTINGS = Path(__file__).parents[3] / "entityclip.yaml"
+"""What a reader of the repository sees of the settings."""
+
+
 # ---------------------------------------------------------------- the workspace
 def test_init_makes_a_workspace_with_commented_settings_and_a_second_one_changes_nothing(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "商品 検索")
@@ -52,7 +56,7 @@ def test_init_makes_a_workspace_with_commented_settings_and_a_second_one_changes
         "made": True,
         "kept_settings": False,
     }
-    assert layout.config.read_text(encoding="utf-8") == default_config()
+    assert layout.config.read_text(encoding="utf-8") == default_config() == SETTINGS.read_text(encoding="utf-8")
     head = Repository(layout.root).git("rev-parse", "HEAD")
     again = answer(entityclip("init", layout.root, "--json"))
     assert (again["made"], again["kept_settings"]) == (False, True)

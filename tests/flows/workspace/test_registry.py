@@ -240,3 +240,34 @@ def test_dvc_itself_finds_the_champion(workspace: Layout, released: Callable[[st
     arguments = ["artifacts", "get", ".", registry.ARTIFACT, "--stage", registry.CHAMPION, "-o", str(tmp_path / "out")]
     subprocess.run([dvc, *arguments], cwd=workspace.root, check=True, capture_output=True)
     assert (tmp_path / "out" / "model.safetensors").read_text() == "alpha"
+
+
+@pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="needs ssh-keygen, of the package openssh-client")
+def test_tags_are_signed_with_the_key_that_git_knows_and_history_stays(
+    workspace: Layout, released: Callable[[str], Release], tmp_path: Path
+) -> None:
+    key, repository = tmp_path / "team", Repository(workspace.root)
+    first = released("alpha")
+    before = history(workspace)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    (tmp_path / "allowed").write_text(f"* {key.with_suffix('.pub').read_text()}")
+    for name, value in {
+        "gpg.format": "ssh",
+        "user.signingkey": key,
+        "gpg.ssh.allowedSignersFile": tmp_path / "allowed",
+        "tag.gpgSign": "yes",
+    }.items():
+        repository.git("config", name, str(value))
+    second = released("beta")  # signs what the first left unsigned as well
+    for tag in tags(workspace):
+        repository.git("verify-tag", tag)
+    assert len(tags(workspace)) == 4
+    assert [period.message for period in history(workspace)] == ["it won", "it won"]
+    assert history(workspace)[0].since == before[0].since
+    assert (history(workspace)[0].version, champion(workspace)) == (first.version, second)
+    signed = repository.git("for-each-ref", "refs/tags")
+    registry.sign_tags(workspace)
+    assert repository.git("for-each-ref", "refs/tags") == signed
+    repository.git("config", "user.signingkey", str(tmp_path / "missing"))
+    with pytest.raises(WorkspaceError, match=r"cannot sign entityclip@v1\.2\.0; see .*user\.signingkey"):
+        released("gamma")
