@@ -112,6 +112,7 @@ def _write(
         workspace=layout.root.name,
         release_commit=chosen.commit,
         criteria_commit=committed.commit,
+        criteria_author=committed.author,
         data_commit=committed.data_commit,
         day=datetime.now(UTC).date(),
         source=source,

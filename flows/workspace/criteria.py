@@ -28,6 +28,8 @@ class CommittedCriteria(NamedTuple):
     """Of their last change."""
     data_commit: str
     """Of the first data."""
+    author: str
+    """Whom Git names as the author of the last change."""
 
 
 def commit_criteria(workspace: Path, file: Path) -> str:
@@ -77,7 +79,8 @@ def committed_criteria(layout: Layout, file: Path | None) -> CommittedCriteria:
         raise WorkspaceError(f"{layout.root}: has no data yet; run the pipeline first: entityclip run")
     commit = _last_change(layout, repository)
     _require_before(layout, repository, commit=commit, data=data)
-    return CommittedCriteria(read_criteria(committed, where=given), committed, commit, data)
+    author = repository.git("log", "-1", "--format=%an, %as", commit)
+    return CommittedCriteria(read_criteria(committed, where=given), committed, commit, data, author)
 
 
 def _require_before(layout: Layout, repository: Repository, *, commit: str, data: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
@@ -48,18 +48,33 @@ def gather(layout: Layout, release: Release, committed: CommittedCriteria) -> Re
     evaluation = _committed(layout, layout.report("evaluation"), release.commit)
     if evaluation is None:
         raise WorkspaceError(f"{layout.root}: {release.version} has no reports/evaluation.json; run the pipeline again")
-    content = yaml.safe_load(committed.text)
+    source, preset = source_and_preset(layout, release)
+    run = "entityclip run" + (f" --source {source} --preset {preset}" if source and preset else "")
     return ReleaseEvidence(
-        criteria=SourceFile(name=layout.criteria.name, content=content, commit=committed.commit),
-        evaluation=evaluation,
-        promotion=_committed(layout, layout.report("promotion"), release.commit),
-        quality=_committed(layout, layout.report("quality"), release.commit),
-        serving_check=_committed(layout, layout.serving_check(release.version), "HEAD"),
-        ledger=_ledger(layout, release),
-        learning_curve=_learning_curve(layout, evaluation),
-        reviews=_reviews(layout),
-        metrics=_metrics(layout),
+        criteria=SourceFile(
+            name=layout.criteria.name,
+            content=yaml.safe_load(committed.text),
+            commit=committed.commit,
+            command="entityclip value-report --criteria criteria.yaml --commit",
+        ),
+        evaluation=_by(run, evaluation),
+        promotion=_by(run, _committed(layout, layout.report("promotion"), release.commit)),
+        quality=_by(run, _committed(layout, layout.report("quality"), release.commit)),
+        serving_check=_by(run, _committed(layout, layout.serving_check(release.version), "HEAD")),
+        ledger=_by(run, _ledger(layout, release)),
+        learning_curve=_by("entityclip learning-curve", _learning_curve(layout, evaluation)),
+        reviews=_by("entityclip review", _reviews(layout)),
+        metrics=_by(run, _metrics(layout)),
     )
+
+
+@overload
+def _by(command: str, source: SourceFile) -> SourceFile: ...
+@overload
+def _by(command: str, source: SourceFile | None) -> SourceFile | None: ...
+def _by(command: str, source: SourceFile | None) -> SourceFile | None:
+    """The file with the command that wrote it."""
+    return None if source is None else source.model_copy(update={"command": command})
 
 
 def source_and_preset(layout: Layout, release: Release) -> tuple[str, str]:

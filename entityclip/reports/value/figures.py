@@ -23,6 +23,7 @@ class TracedFigure(Record):
     unit: FigureUnit = ""
     file: str = Field(default="", description="File in the workspace that holds it; '': it is computed.")
     commit: str = Field(default="", description="Commit that the file was read from; '': not versioned.")
+    command: str = Field(default="", description="Command that wrote the file; '': it is computed.")
     key: str = Field(default="", description="Where in the file, as JSON Pointer (RFC 6901).")
     formula: str = Field(default="", description="How it is computed; '': it was read.")
     inputs: tuple[str, ...] = Field(default=(), description="Names of the figures that it is computed from.")
@@ -33,7 +34,8 @@ class SourceFile(Record):
 
     name: str = Field(description="Path in the workspace.")
     content: dict[str, Any] = Field(repr=False, description="What it holds, as JSON objects and lists.")
-    commit: str = ""
+    commit: str = Field(default="", description="Commit that it was read from; '': not versioned.")
+    command: str = Field(default="", description="Command that wrote it.")
 
 
 class Figures:
@@ -72,7 +74,15 @@ class Figures:
         )
         self._add(
             TracedFigure(
-                name=name, value=value, low=low, high=high, unit=unit, file=source.name, commit=source.commit, key=key
+                name=name,
+                value=value,
+                low=low,
+                high=high,
+                unit=unit,
+                file=source.name,
+                commit=source.commit,
+                command=source.command,
+                key=key,
             )
         )
 

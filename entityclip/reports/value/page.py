@@ -46,6 +46,7 @@ class ReportedRelease(Record):
     workspace: str = Field(default="", description="Name of the workspace's folder.")
     release_commit: str
     criteria_commit: str
+    criteria_author: str = Field(default="", description="Author and day of the criteria's last change, as in Git.")
     data_commit: str
     day: datetime.date = Field(description="Of the report.")
     source: str = Field(default="", description="Source of the data, like catalog; '': not on record.")
@@ -97,6 +98,7 @@ def write_value_report(
         findings=findings,
         criteria=criteria,
         report=report,
+        sources=evidence.files,
         subject=subject,
         rows=criteria_rows(findings, judgement, show),
         reasons=reasons(judgement, show),

@@ -196,6 +196,10 @@ def test_the_command_writes_page_and_figures_outside_of_git(trial: Layout) -> No
     assert {figure["commit"] for figure in written["figures"] if figure["file"] == "reports/evaluation.json"} == {head}
     assert Path(answer["page"]).is_file()
     assert Repository(trial.root).git("status", "--porcelain") == ""
+    commit = "entityclip value-report --criteria criteria.yaml --commit"
+    assert {figure["command"] for figure in written["figures"] if figure["file"]} == {"entityclip run", commit}
+    author = Repository(trial.root).git("log", "-1", "--format=%an", written["subject"]["criteria_commit"])
+    assert f"({author}, 20" in Path(answer["page"]).read_text(encoding="utf-8")
 
 
 def test_the_page_can_be_in_japanese_and_elsewhere(trial: Layout, tmp_path: Path) -> None:
