@@ -141,6 +141,6 @@ def settings_of(
 
 
 if __name__ == "__main__":  # the same as the console script, for deployments that start modules
-    from entityclip.cli import app
+    from entityclip.__main__ import main
 
-    app(["run", *sys.argv[1:]], prog_name="entityclip")
+    main(["run", *sys.argv[1:]])

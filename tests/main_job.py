@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,16 @@ def environment(home: Path) -> dict[str, str]:
     return os.environ | {"PREFECT_HOME": str(prefect_home(home)), "HOME": str(home), "OMP_NUM_THREADS": "1"}
 
 
-def retrain(workspace: Path, *arguments: str, state: Path | None = None) -> subprocess.CompletedProcess[str]:
+def retrain(
+    workspace: Path, *arguments: str, state: Path | None = None, inside: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
     """Run the main job in a home of its own: no Git identity, no Prefect profile, nothing to lean on.
 
-    ``state`` is the state folder of a service; by default there is none.
+    ``state`` is the state folder of a service; by default there is none. ``inside`` stands before the command.
     """
     service = {} if state is None else {"ENTITYCLIP_STATE": str(state)}
     return subprocess.run(
-        command(workspace, *arguments),
+        [*inside, *command(workspace, *arguments)],
         env=environment(workspace.parent / "home") | service,
         capture_output=True,
         text=True,

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import typer.core
@@ -130,8 +131,11 @@ def run(program: str) -> None:
     if script := re.fullmatch(r"python (benchmarks/\w+\.py)", program):
         sys.path.insert(0, str(ROOT / "benchmarks"))
         runpy.run_path(str(ROOT / script[1]), run_name="__main__")
+    elif program.split()[-1] == "entityclip":
+        app(prog_name="entityclip")  # ``main`` would end this process
     else:
-        runpy.run_module(program.split()[-1], run_name="__main__", alter_sys=True)
+        with mock.patch("entityclip.__main__.main", app):
+            runpy.run_module(program.split()[-1], run_name="__main__", alter_sys=True)
 
 
 def takes_options(program: str) -> bool:

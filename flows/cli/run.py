@@ -141,6 +141,7 @@ def _retrain(**parameters: Any) -> Retrained:
     suppress_tracebacks()
     try:
         with begin() as server_answers:
+            import flows.steps.release  # noqa: F401 - loads PyTorch while the server starts
             from flows.steps.run_report import Retrained
 
             server_answers()
