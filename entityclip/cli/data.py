@@ -103,6 +103,7 @@ def _show_columns(source: Source) -> None:
         for name, encoding in source.encodings().items():
             if encoding:
                 typer.echo(f"{name} is read as {encoding}")
+        typer.echo(f"language of rows that name none: {source.language}")
     typer.echo(f"{len(source):,} rows")
 
 

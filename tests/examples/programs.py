@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from prefect_homes import prefect_home
@@ -23,15 +24,23 @@ def commands(section: str) -> str:
     return "".join(_SHELL.findall(body))
 
 
-def run(script: str, folder: Path, **variables: str) -> str:
-    """Standard output of shell commands that run in ``folder``, which gets a link to the examples."""
+def run(script: str, folder: Path, *, inside: Sequence[str] = (), **variables: str) -> str:
+    """Standard output of shell commands that run in ``folder``, which gets a link to the examples; ``inside`` stands
+    before the shell.
+    """
     if not (folder / "examples").exists():
         (folder / "examples").symlink_to(EXAMPLES)
     prefect_home(folder / ".prefect")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "HOME": str(folder), "OMP_NUM_THREADS": "1"} | variables
     done = subprocess.run(
-        ["bash", "-euc", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=900, check=False
+        [*inside, "bash", "-euc", script],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return done.stdout

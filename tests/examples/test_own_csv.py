@@ -1,4 +1,4 @@
-"""An own CSV from end to end, then the notebook on the model that came out of it."""
+"""An own CSV from end to end, from scratch, without a network; then the notebook on the model that came out of it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from programs import EXAMPLES, commands, run
+from without_network import without_network
 
 from entityclip.paths import Layout
 
@@ -19,7 +20,7 @@ NOTEBOOK = EXAMPLES / "explore.ipynb"
 def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of the example, and what its commands printed."""
     folder = tmp_path_factory.mktemp("shop")
-    return folder, run(commands("Your own CSV"), folder)
+    return folder, run(commands("Your own CSV"), folder, inside=without_network())
 
 
 def test_a_table_in_shift_jis_becomes_a_model_that_finds_a_product_by_name(shop: tuple[Path, str]) -> None:

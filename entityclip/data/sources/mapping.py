@@ -93,7 +93,10 @@ class TableMapping(Record):
         default=None, description="Column whose equal texts mark pictures of one burst, scene or session: one split."
     )
     encoding: str | None = Field(default=None, description=ENCODING)
-    default_language: str = Field(default="en", description="Language of rows that do not name theirs, ISO 639-1.")
+    default_language: str | None = Field(
+        default=None,
+        description="Language of rows that do not name theirs, ISO 639-1; None: ja where most rows have kana, else en.",
+    )
     images: Path | None = Field(default=None, description="Image folder relative to the table; None is the table's.")
     shared_pictures: Literal["refuse", "merge"] = Field(
         default="refuse",

@@ -32,6 +32,12 @@ A column called ``date`` may mean anything, and an unreadable date rejects its r
 _NO_ROLES = {"table", "images", "entities", "encoding", "default_language", "shared_pictures"}
 """Settings of a mapping that name no column."""
 
+_TEXTS = ("caption", "entity", "aliases", "explanations")
+"""Roles whose cells say in which language a table is written."""
+_KANA = re.compile("[\u3041-\u30ff]")
+_LOOKED_AT = 1000
+"""Rows whose texts say it."""
+
 _BETWEEN_TAGS = re.compile("[,;、，；]")
 
 
@@ -44,7 +50,7 @@ class TableSource:
 
     def __init__(self, path: Path, *, mapping: TableMapping | None = None, name: str = "table") -> None:
         mapping = mapping or TableMapping()
-        self.name, self.language, self._mapping = name, mapping.default_language, mapping
+        self.name, self._mapping = name, mapping
         table = _find(path, "pictures", "metadata") if path.is_dir() else path
         if table is None:
             there = sorted(file.name for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
@@ -64,6 +70,7 @@ class TableSource:
                 f"to {table.parent}"
             )
         self._entity_table = self._open_entities(table.parent)
+        self.language = mapping.default_language or self._seen_language()
 
     def _open_entities(self, folder: Path) -> Table | None:
         mapping = self._mapping.entities
@@ -81,6 +88,19 @@ class TableSource:
         if not self._entity_roles["entity"]:
             _require_role(table, "entity")
         return table
+
+    def _seen_language(self) -> str:
+        """That of most rows at the beginning of the tables."""
+        tables = [(self._table, self._roles)]
+        if self._entity_table is not None:
+            tables.append((self._entity_table, self._entity_roles))
+        japanese = [
+            any(map(_KANA.search, _all(row[1], tuple(column for role in _TEXTS for column in roles.get(role, ())))))
+            for table, roles in tables
+            for row in islice(table.rows(), _LOOKED_AT)
+            if not isinstance(row, Rejection)
+        ]
+        return "ja" if sum(japanese) > len(japanese) / 2 else "en"
 
     def __len__(self) -> int:
         return len(self._table)

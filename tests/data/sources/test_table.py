@@ -157,6 +157,23 @@ def test_a_line_that_is_no_json_object_is_refused_and_the_others_are_read(folder
     assert reasons(source)[1] == "expected a JSON object, found list"
 
 
+@pytest.mark.parametrize(
+    ("captions", "mapping", "language"),
+    [
+        (("赤いポンプ", "PX-1 のふた", "NA"), TableMapping(), "ja"),
+        (("A red pump", "赤いポンプ", "NA"), TableMapping(), "en"),
+        (("赤いポンプ", "青いふた", "弁です"), TableMapping(default_language="en"), "en"),
+    ],
+)
+def test_language_is_that_of_most_rows_where_the_mapping_names_none(folder, captions, mapping, language):
+    write_csv(
+        folder / "pictures.csv",
+        [row | {"caption": text} for row, text in zip(ROWS, captions, strict=True)],
+        encoding="cp932",
+    )
+    assert TableSource(folder, mapping=mapping).language == language
+
+
 def test_files_that_no_row_names_are_reported(folder):
     write_csv(folder / "pictures.csv", ROWS[:1])
     strays = [row for row in TableSource(folder).pictures() if isinstance(row, Rejection)]
