@@ -6,9 +6,6 @@ BIN := $(VENV)/bin
 # The Git and DVC repository that `make demo` and `make up` work in.
 WORKSPACE ?= build/demo
 
-# Processes that run tests: one more than cores, since tests wait for servers now and then.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
-
 # Which build of torch: auto takes the CPU build where no GPU is seen and the package index offers it; cpu, cuda.
 TORCH ?= auto
 
@@ -44,11 +41,11 @@ up: setup ## Prefect server, worker, schedules and the champion's service, for W
 down: setup ## stop them
 	$(BIN)/entityclip down --workspace $(WORKSPACE)
 
-test: setup ## every test, several files at a time
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+test: setup ## every test, a file for each core at a time
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --dist loadfile --no-loadscope-reorder
 
 test-fast: setup ## the tests that are not slow
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --dist loadfile --no-loadscope-reorder -m "not slow"
 
 check: setup ## lint, format, types, imports, names, prose
 	$(BIN)/ruff check .
