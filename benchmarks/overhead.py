@@ -48,7 +48,7 @@ class OverheadGround:
         """Seconds of the main job in this workspace, and its last line."""
         what = ["--source", "table", "--source-path", str(self._catalog), "--mapping", str(self._mapping)]
         where = ["--preset", self._preset, "--workspace", str(self._root / name)]
-        return self._timed(["-m", "flows.retrain", *what, *where])
+        return self._timed(["-m", "entityclip", "run", *what, *where])
 
     def plainly(self, name: str) -> tuple[float, dict[str, Any]]:
         """Seconds of the same steps without orchestration, and the last line."""

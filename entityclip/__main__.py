@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import logging
 import os
 import sys
@@ -22,10 +21,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def leave() -> None:
         logging.shutdown()
+        lost = False
         for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):  # the reader has gone, or the stream is closed
+            try:
                 stream.flush()
-        os._exit(code)
+            except (BrokenPipeError, ValueError):  # the reader has gone, or the stream is closed
+                continue
+            except OSError:  # a full disk
+                lost = True
+        os._exit(code or 120 * lost)  # as Python does
 
     atexit.register(leave)  # before any library registers: what is registered first runs last
     from entityclip.cli import app

@@ -6,7 +6,6 @@ Imports that load torch are inside functions, so that the temporary server start
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -138,9 +137,3 @@ def settings_of(
     settings = named_preset(preset, backbones=backbones, device=device)
     train = settings.train if config is None else read_config(config)
     return settings.model_copy(update={"train": train.changed(epochs=epochs, minutes=minutes, device=device)})
-
-
-if __name__ == "__main__":  # the same as the console script, for deployments that start modules
-    from entityclip.__main__ import main
-
-    main(["run", *sys.argv[1:]])

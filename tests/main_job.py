@@ -16,7 +16,7 @@ MINUTES = 60.0
 
 
 def command(workspace: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "flows.retrain", "--preset", "tiny", "--workspace", str(workspace), *arguments]
+    return [sys.executable, "-m", "entityclip", "run", "--preset", "tiny", "--workspace", str(workspace), *arguments]
 
 
 def environment(home: Path) -> dict[str, str]:

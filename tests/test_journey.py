@@ -153,7 +153,7 @@ def test_the_poll_flow_and_a_bare_run_take_the_source_of_the_first_run_and_reuse
     done = subprocess.run([sys.executable, "-c", LOOK, str(layout.root)], env=home, capture_output=True, text=True)
     assert done.stdout == "[True, False]\n", done.stderr[-3000:]
     assert not layout.drawn.exists()  # the remembered catalogue, not one of its own
-    bare = [sys.executable, "-m", "flows.retrain", "--workspace", str(layout.root)]
+    bare = [sys.executable, "-m", "entityclip", "run", "--workspace", str(layout.root)]
     done = subprocess.run(bare, env=home, capture_output=True, text=True, timeout=10 * MINUTES)
     assert last_line(done)["reused"] == STEPS
     assert "reused: same rows, rules and code" in done.stdout

@@ -75,7 +75,7 @@ class KillGround:
 
     def command(self, workspace: Path) -> list[str]:
         """Command line of the main job."""
-        job = [sys.executable, "-m", "flows.retrain", "--preset", "tiny", "--source", "table"]
+        job = [sys.executable, "-m", "entityclip", "run", "--preset", "tiny", "--source", "table"]
         where = ["--source-path", str(self.catalog), "--mapping", str(self.root / "mapping.yaml")]
         return [*job, *where, "--workspace", str(workspace), *self.arguments]
 

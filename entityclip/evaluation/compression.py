@@ -102,7 +102,8 @@ def measure_runtimes(
             decisions[runtime] = decide_runtime(changes, budget=policy.budget, measured_on=card.measured_on)
         except Exception as error:  # a damaged file may fail in any way, and the check fails closed
             log.warning("%s could not be measured", runtime, exc_info=True)
-            decisions[runtime] = _unmeasured(error, budget=policy.budget)
+            reason = f"the exported towers failed: {str(error) or type(error).__name__}"
+            decisions[runtime] = unmeasured(reason, budget=policy.budget)
     return card.model_copy(update={"parity": parity, "recall": recall, "decisions": decisions})
 
 
@@ -233,7 +234,6 @@ def _figures(change: RuntimeChange) -> str:
     return f"{change.points:+.1f} points ({change.low:+.1f} to {change.high:+.1f})"
 
 
-def _unmeasured(error: Exception, *, budget: float) -> RuntimeDecision:
-    """The refusal of a runtime that failed while it was measured."""
-    reason = f"the exported towers failed: {str(error) or type(error).__name__}"
+def unmeasured(reason: str, *, budget: float) -> RuntimeDecision:
+    """The refusal of a runtime that could not be measured."""
     return RuntimeDecision(ships=False, reasons=(reason,), budget=budget, changes=())

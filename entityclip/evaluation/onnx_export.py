@@ -26,8 +26,8 @@ from torch.nn import functional as F
 
 from entityclip.data import pairs
 from entityclip.data.images import decode
-from entityclip.errors import ConfigError, DataError
-from entityclip.evaluation.compression import COMPARED, measure_runtimes
+from entityclip.errors import ConfigError, DataError, EntityClipError
+from entityclip.evaluation.compression import COMPARED, measure_runtimes, unmeasured
 from entityclip.evaluation.compression_policy import EXPORTED, CompressionPolicy
 from entityclip.model import checkpoint
 from entityclip.model.checkpoint import LoadedModel
@@ -43,7 +43,7 @@ from entityclip.model.onnx_runtime import (
     instruction_set,
 )
 from entityclip.paths import CheckpointLayout, DataLayout, ExportedLayout
-from entityclip.schemas import ExportedRuntime, Split
+from entityclip.schemas import ExportedRuntime, RuntimeDecision, Split
 from entityclip.training.distillation import distil
 from entityclip.training.distillation_config import Distillation
 
@@ -82,7 +82,6 @@ def export(
     Raises:
         ConfigError: The extra ``onnx`` is not installed, or a tower cannot be exported.
         DataError: The data are incomplete, or have no pictures to calibrate or to measure with.
-        TrainingError: The student's loss is not finite.
     """
     imported()
     pairs.require_complete(data)
@@ -91,21 +90,25 @@ def export(
     to.root.mkdir(parents=True, exist_ok=True)
     to.card.unlink(missing_ok=True)
     methods = write_towers(model, squares[side], to=to, runtimes=policy.runtimes)
-    student = None
+    calibrated, student, refused = len(squares[side]), None, dict[ExportedRuntime, RuntimeDecision]()
     if "distilled" in policy.runtimes:
-        student = write_student(model, data, to=to, config=policy.distillation or Distillation(), progress=progress)
-        squares[student.size] = _squares(model, data, side=student.size)[:COMPARED]
+        try:
+            student = write_student(model, data, to=to, config=policy.distillation or Distillation(), progress=progress)
+            squares.setdefault(student.size, _squares(model, data, side=student.size)[:COMPARED])
+        except EntityClipError as error:  # the release and its other runtimes do not depend on it
+            refused["distilled"] = unmeasured(f"no student: {error}", budget=policy.budget)
+            policy = policy.model_copy(update={"runtimes": tuple(r for r in policy.runtimes if r != "distilled")})
     files = {runtime: [to.tower(tower, runtime=runtime) for tower in TOWERS] for runtime in policy.runtimes}
     card = ExportCard(
         fingerprint=model.card.fingerprint,
         files={path.name: file_sha256(path) for paths in files.values() for path in paths},
         methods=methods,
-        calibrated_on=len(squares[side]) if "static" in methods.values() else 0,
+        calibrated_on=calibrated if "static" in methods.values() else 0,
         student=student,
         parity={},
         split=split,
         recall={},
-        decisions={},
+        decisions=refused,
         measured_on=instruction_set(),
         int8_proven=_proven(files.get("onnx-int8", [])),
         versions={name: importlib.metadata.version(name) for name in LIBRARIES},

@@ -125,14 +125,27 @@ class DecodedLayout:
         """Held by the one process that decodes."""
         return self.root / f".{split}-{side}.lock"
 
-    def features(self, key: str, *, blocks: int, view: int) -> Path:
-        """What the first ``blocks`` blocks of an image tower made of one view of the training pictures, .npy."""
-        return self.root / f"features-{key}-{blocks}-{view}.npy"
+    def features(self, key: str, pictures: str, *, blocks: int, view: int) -> Path:
+        """What the first ``blocks`` blocks of an image tower made of one view of the training pictures, .npy.
 
-    def stale_features(self, key: str) -> list[Path]:
-        """Features of other weights, pictures or views than those of ``key``, and leftovers of a killed run."""
-        kept = [path for path in self.root.glob("features-*.npy") if not path.name.startswith(f"features-{key}-")]
-        return [*kept, *self.root.glob(".features-*.partial")]
+        ``key`` is the hash of weights and preparation, ``pictures`` that of the pictures.
+        """
+        return self.root / f"features-{key}-{pictures}-{blocks}-{view}.npy"
+
+    def feature_rows(self, key: str, pictures: str) -> Path:
+        """The hash of the picture in each row of these features, a line each."""
+        return self.root / f"features-{key}-{pictures}.txt"
+
+    def former_features(self, key: str, pictures: str) -> list[str]:
+        """The hashes of other pictures with features of the same ``key``, the newest first."""
+        files = sorted(self.root.glob(f"features-{key}-*.txt"), key=lambda path: -path.stat().st_mtime_ns)
+        return [found for path in files if (found := path.stem.rpartition("-")[2]) != pictures]
+
+    def stale_features(self, key: str, pictures: str = "") -> list[Path]:
+        """Features of other keys, or also of other ``pictures``, and leftovers of a killed run."""
+        wanted = f"features-{key}-{pictures}"
+        files = [path for path in self.root.glob("features-*") if not path.name.startswith(wanted)]
+        return [*files, *self.root.glob(".features-*.partial")]
 
     @property
     def kernels(self) -> Path:

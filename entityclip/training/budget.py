@@ -127,7 +127,7 @@ def timed(config: TrainConfig, training: TrainingSet) -> Costs:
 
 def _views(config: TrainConfig, training: TrainingSet, job: TrainingJob) -> Callable[[np.ndarray], torch.Tensor]:
     views, device = Views(1, config.preprocessing, config.augmentation), job.accelerator.device
-    return lambda rows: views.pictures(training.pictures.read(rows), rows=rows, view=0, device=device)
+    return lambda rows: views.pictures(training.pictures.read(rows), view=0, device=device)
 
 
 def _step_seconds(

@@ -85,20 +85,23 @@ def distil(
         WorkspaceError: The views do not fit on the disk.
         TrainingError: The loss is not finite in the end.
     """
-    started, rng = time.monotonic(), np.random.default_rng(teacher.card.config.get("seed", 0))
-    student, size = student_of(teacher, config), config.size_of(teacher.card.preprocessing)
-    augmentation = Augmentation.model_validate(teacher.card.config.get("augmentation", {}))
-    views = Views(config.views, teacher.card.preprocessing, augmentation)
-    pictures = Pictures(data, unlabelled, views=views, most=config.pictures, rng=rng, progress=progress)
-    to.root.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryFile(dir=to.root.parent) as file:
-        try:
-            seen = look(teacher, pictures, views=views, size=size, file=file, progress=progress)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise WorkspaceError(f"{to.root.parent}: the disk is full; set fewer views or pictures") from error
-            raise
-        terms = learn(student, seen, config=config, scale=teacher.scale, rng=rng, progress=progress)
+    started, seed = time.monotonic(), teacher.card.config.get("seed", 0)
+    rng, size = np.random.default_rng(seed), config.size_of(teacher.card.preprocessing)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)  # of weights that begin at random, and of dropout
+        student = student_of(teacher, config)
+        augmentation = Augmentation.model_validate(teacher.card.config.get("augmentation", {}))
+        views = Views(config.views, teacher.card.preprocessing, augmentation)
+        pictures = Pictures(data, unlabelled, views=views, most=config.pictures, rng=rng, progress=progress)
+        to.root.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=to.root.parent) as file:
+            try:
+                seen = look(teacher, pictures, views=views, size=size, file=file, progress=progress)
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise WorkspaceError(f"{to.root.parent}: the disk is full; set fewer views or pictures") from error
+                raise
+            terms = learn(student, seen, config=config, scale=teacher.scale, rng=rng, progress=progress)
     terms |= {"pictures": len(seen.vectors), "distillation_s": time.monotonic() - started}
     own = TrainConfig(model=ModelConfig(towers=TowerConfig(image_weights=config.image_weights)))
     return checkpoint.save(
@@ -221,7 +224,8 @@ def look(
     bar = tqdm(total=len(pictures), desc="teacher", unit="picture", disable=not progress)
     for squares in pictures.chunks():
         rows = np.arange(count, count + len(squares))
-        shown = [views.varied(squares.to(teacher.device), rows=rows, view=view) for view in range(views.count)]
+        names = [str(row) for row in rows]
+        shown = [views.varied(squares.to(teacher.device), names=names, view=view) for view in range(views.count)]
         vectors.append(np.stack([teacher.read_pictures(views.preprocessing.normalise(view)) for view in shown], axis=1))
         small = [F.interpolate(view, size=(size, size), mode="bicubic", antialias=True) for view in shown]
         file.write(torch.stack(small, dim=1).round().clamp(0, 255).byte().cpu().numpy().tobytes())

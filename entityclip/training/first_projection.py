@@ -75,7 +75,7 @@ def _pooled(
     for start in range(0, len(rows), CHUNK):
         chunk = rows[start : start + CHUNK]
         if kept is None:
-            shown = views.pictures(pictures.read(chunk), rows=chunk, view=0, device=device)
+            shown = views.pictures(pictures.read(chunk), view=0, device=device)
             yield image_tokens(model.visual, shown).pooled()
         else:
             features = kept.read(chunk, torch.zeros(len(chunk))).to(device).float()

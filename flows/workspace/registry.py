@@ -8,6 +8,8 @@ assignment. The champion is the last assignment, never the highest version: afte
 from __future__ import annotations
 
 import json
+import logging
+import re
 import shutil
 import tarfile
 import tempfile
@@ -29,10 +31,11 @@ from flows.workspace.dvc_remote import bring
 from flows.workspace.repository import Repository, exclusive
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 ARTIFACT = "entityclip"
 CHAMPION = "champion"
 FIRST_VERSION = "v1.0.0"
-_SIGNATURE = "-----BEGIN "
+_SIGNATURE = re.compile(r"^-----BEGIN [A-Z ]*SIGN", re.MULTILINE)
 """Begins the signature at the end of a tag, of OpenPGP and of SSH."""
 
 
@@ -63,7 +66,7 @@ def history(layout: Layout) -> list[ChampionPeriod]:
         if periods and periods[-1].until is None:
             periods[-1] = periods[-1].model_copy(update={"until": when})
         if event["event"] == "assignment":
-            message = (event["message"] or "").partition(_SIGNATURE)[0].strip()
+            message = _SIGNATURE.split(event["message"] or "")[0].strip()
             version, commit = event["version"], event["commit"]
             periods.append(ChampionPeriod(version=version, commit=commit, since=when, until=None, message=message))
     return periods
@@ -143,9 +146,7 @@ def register(layout: Layout, commit: str) -> str:
     if tagged:
         return tagged
     step: dict[str, Any] = {"bump_minor": True} if known else {"version": FIRST_VERSION}
-    version = str(_gto(layout, lambda root: gto.api.register(root, ARTIFACT, commit, **step)).version)
-    sign_tags(layout)
-    return version
+    return str(_gto(layout, lambda root: gto.api.register(root, ARTIFACT, commit, **step)).version)
 
 
 def assign_stage(layout: Layout, version: str, *, message: str) -> None:
@@ -153,8 +154,9 @@ def assign_stage(layout: Layout, version: str, *, message: str) -> None:
     import gto.api
 
     _wait_for_a_second_of_its_own(layout)
-    _gto(layout, lambda root: gto.api.assign(root, ARTIFACT, CHAMPION, version=version, message=message, force=True))
-    sign_tags(layout)
+    why = _plain(message)
+    _gto(layout, lambda root: gto.api.assign(root, ARTIFACT, CHAMPION, version=version, message=why, force=True))
+    sign_last_assignment(layout)
 
 
 def unassign_champion(layout: Layout, version: str, *, message: str) -> None:
@@ -163,36 +165,51 @@ def unassign_champion(layout: Layout, version: str, *, message: str) -> None:
 
     with exclusive(layout):
         _wait_for_a_second_of_its_own(layout)
-        _gto(layout, lambda root: gto.api.unassign(root, ARTIFACT, version=version, stage=CHAMPION, message=message))
-        sign_tags(layout)
+        why = _plain(message)
+        _gto(layout, lambda root: gto.api.unassign(root, ARTIFACT, version=version, stage=CHAMPION, message=why))
+        try:
+            sign_last_assignment(layout)
+        except WorkspaceError as error:  # an erasure goes on
+            log.warning("%s", error)
 
 
-def sign_tags(layout: Layout) -> None:
-    """Sign the tags of releases that have no signature, where the user's Git signs tags (``tag.gpgSign``).
-
-    GTO makes tags without Git, which therefore makes each of them again with its message and time. A tag that a kill
-    left unsigned is signed by the next release.
+def sign_version(layout: Layout, version: str) -> None:
+    """Sign the tag of this version, where the user's Git signs tags (``tag.gpgSign``) and it has no signature yet.
 
     Raises:
-        WorkspaceError: Git cannot sign; the tags stay as GTO made them.
+        WorkspaceError: Git cannot sign; the tag stays as it was, and the next call tries again.
     """
+    _sign(layout, f"{ARTIFACT}@{version}")
+
+
+def sign_last_assignment(layout: Layout) -> None:
+    """The same for the last assignment; see ``sign_version``."""
+    _sign(layout, _events(layout, "assignment", "unassignment")[-1]["ref"])
+
+
+def _sign(layout: Layout, tag: str) -> None:
+    """GTO makes tags without Git, which therefore makes this one again with its message and time."""
     repository = Repository(layout.root)
     if repository.git_or_none("config", "--type=bool", "--get", "tag.gpgSign") != "true":
         return
-    wanted = "--format=%(refname:short) %(*objectname) %(taggerdate:unix)"
-    for line in repository.git("for-each-ref", wanted, f"refs/tags/{ARTIFACT}[@#]*").splitlines():
-        tag, commit, seconds = line.split(" ")
-        text = repository.git("cat-file", "tag", tag)
-        if _SIGNATURE in text:
-            continue
-        message = text.partition("\n\n")[2]
-        command = ("tag", "--sign", "--force", "--cleanup=verbatim", "--file=-", tag, commit)
-        repository.git(*command, given=message + "\n", variables={"GIT_COMMITTER_DATE": f"{seconds} +0000"})
-        if _SIGNATURE not in repository.git("cat-file", "tag", tag):  # Git ends with 0 where an SSH key is missing
-            raise WorkspaceError(
-                f"{layout.root}: tag.gpgSign is set and Git cannot sign {tag}; see what `git tag --sign test` prints "
-                "here, set user.signingkey and gpg.format, then run the same command again"
-            )
+    text = repository.git("cat-file", "tag", tag)
+    if _SIGNATURE.search(text):
+        return
+    wanted = "--format=%(*objectname) %(taggerdate:unix)"
+    commit, seconds = repository.git("for-each-ref", wanted, f"refs/tags/{tag}").split(" ")
+    command = ("tag", "--sign", "--force", "--cleanup=verbatim", "--file=-", tag, commit)
+    given = text.partition("\n\n")[2] + "\n"
+    repository.git(*command, given=given, variables={"GIT_COMMITTER_DATE": f"{seconds} +0000"})
+    if not _SIGNATURE.search(repository.git("cat-file", "tag", tag)):  # Git ends with 0 where an SSH key is missing
+        raise WorkspaceError(
+            f"{layout.root}: tag.gpgSign is set and Git cannot sign {tag}; see what `git tag --sign test` prints here, "
+            "set user.signingkey and gpg.format, then run the same command again"
+        )
+
+
+def _plain(message: str) -> str:
+    """The message without a line that Git could take for a signature."""
+    return message.replace("-----BEGIN", "- BEGIN")
 
 
 def _wait_for_a_second_of_its_own(layout: Layout) -> None:
@@ -220,6 +237,7 @@ def assign_champion(layout: Layout, version: str, *, message: str, force: bool =
         require_not_erased(layout, release)
         periods = history(layout)
         if periods and periods[-1].version == version and periods[-1].until is None:
+            sign_last_assignment(layout)
             return release
         if any(r.version == version for r in periods) and not force:
             raise WorkspaceError(f"{version} was the champion before; to return to it, use `rollback --to {version}`")

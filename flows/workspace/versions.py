@@ -18,7 +18,7 @@ from entityclip.schemas import DataVersion, PromotionDecision, Record, Release
 from flows.workspace.create import workspace_files
 from flows.workspace.dvc_hashes import folder_hash, pointer_hash
 from flows.workspace.dvc_remote import push
-from flows.workspace.registry import model_at, register, release_of, versions
+from flows.workspace.registry import model_at, register, release_of, sign_version, versions
 from flows.workspace.repository import Repository, exclusive
 
 
@@ -136,6 +136,7 @@ def release(
         version = released(layout, decision.challenger)
         if version is None:
             version = register(layout, _release_commit(layout, checkpoint, reports, decision))
+        sign_version(layout, version)  # also after a run that could not
         return release_of(layout, version)
 
 

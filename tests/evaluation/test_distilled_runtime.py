@@ -88,6 +88,14 @@ def test_student_beyond_the_budget_is_deleted_and_the_others_stay(tmp_path, mode
         onnx_runtime.on("distilled", model, refused)
 
 
+def test_student_that_cannot_be_built_refuses_its_runtime_alone(tmp_path, model, data):
+    policy = CompressionPolicy(runtimes=("onnx", "distilled"), distillation=Distillation(size=16))
+    card = export(model, data, to=ExportedLayout(tmp_path / "onnx"), policy=policy)
+    assert card.decisions["onnx"].ships
+    assert card.decisions["distilled"].reasons[0].startswith("no student: distillation.size 16: the image tower takes")
+    assert (card.student, set(card.files)) == (None, {"image.fp32.onnx", "text.fp32.onnx"})
+
+
 def test_student_does_not_re_rank(model, data, layout, card):
     student, entities = onnx_runtime.on("distilled", model, layout), EntityIndex.build(model, data)
     with pytest.raises(ConfigError, match=r"the runtime distilled cannot re-rank: .*expected rerank 0"):

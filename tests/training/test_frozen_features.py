@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from small_architectures import IMAGE_TOWERS, architecture
 
+from entityclip.data.image_cache import SplitImages
 from entityclip.data.preprocessing import Augmentation, Preprocessing
 from entityclip.data.text import Tokenisation
 from entityclip.errors import ConfigError
@@ -96,25 +98,44 @@ def test_a_tower_that_cannot_be_cut_says_which_can() -> None:
 
 
 # ---------------------------------------------------------------- the files
-def kept(data: DataLayout, folder: Path, *, seed: int = 0, size: int = 64) -> FrozenFeatures:
+class SomePictures:
+    """Some rows of a split, and which of them were read."""
+
+    def __init__(self, pictures: SplitImages, rows: Sequence[int]) -> None:
+        self._pictures, self._rows, self.seen = pictures, np.array(rows), set[int]()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def read(self, rows: np.ndarray) -> torch.Tensor:
+        self.seen |= set(self._rows[rows].tolist())
+        return self._pictures.read(self._rows[rows])
+
+
+def kept(
+    data: DataLayout, folder: Path, *, seed: int = 0, size: int = 64, rows: Sequence[int] | None = None
+) -> tuple[FrozenFeatures, set[int]]:
+    """The features of these training pictures, and the pictures that were read for them."""
     torch.manual_seed(seed)
     tower = EntityCLIP(model_of("timm efficientnet")).visual
     preprocessing = Preprocessing(size=size)
-    pictures = batches.load_training_set(data, preprocessing=preprocessing, progress=False).pictures
+    whole = batches.load_training_set(data, preprocessing=preprocessing, progress=False).pictures
+    pictures = SomePictures(whole, range(len(whole)) if rows is None else rows)
     views = Views(2, preprocessing, Augmentation())
-    return keep_features(
+    features = keep_features(
         tower,
         pictures,
-        hashes=["h"] * len(pictures),
+        hashes=[f"h{row}" for row in (range(len(whole)) if rows is None else rows)],
         views=views,
         blocks=[3],
         cache=DecodedLayout(folder),
         progress=False,
     )[3]
+    return features, pictures.seen
 
 
 def test_features_are_computed_once_for_the_same_weights_pictures_and_views(data: DataLayout, tmp_path: Path) -> None:
-    first = kept(data, tmp_path)
+    first, _ = kept(data, tmp_path)
     stamps = [path.stat().st_mtime_ns for path in first.paths]
     rows, chance = np.array([3, 0, 3]), torch.tensor([0.0, 0.9, 0.9])
     read = first.read(rows, chance)
@@ -122,16 +143,27 @@ def test_features_are_computed_once_for_the_same_weights_pictures_and_views(data
     assert not torch.equal(read[0], read[2])  # another view of the same picture
     assert torch.equal(pickle.loads(pickle.dumps(first)).read(rows, chance), read)
     first.paths[1].unlink()  # a run was killed before its second view
-    again = kept(data, tmp_path)
+    again, _ = kept(data, tmp_path)
     assert [again.paths[0].stat().st_mtime_ns] == stamps[:1]
     assert torch.equal(again.read(rows, chance), read)
 
 
 def test_other_weights_or_another_size_are_other_features(data: DataLayout, tmp_path: Path) -> None:
-    first = kept(data, tmp_path)
-    for other in (kept(data, tmp_path, seed=1), kept(data, tmp_path, size=32)):
+    first, _ = kept(data, tmp_path)
+    for other, _ in (kept(data, tmp_path, seed=1), kept(data, tmp_path, size=32)):
         assert other.paths != first.paths
         assert not any(path.exists() for path in first.paths)  # stale files go
+
+
+def test_only_new_pictures_are_read_and_give_the_features_of_a_whole_pass(data: DataLayout, tmp_path: Path) -> None:
+    kept(data, tmp_path / "a", rows=[5, 0, 3, 9])
+    features, seen = kept(data, tmp_path / "a", rows=[9, 7, 0, 2])
+    whole, _ = kept(data, tmp_path / "b", rows=[9, 7, 0, 2])
+    assert seen == {7, 2}
+    rows = np.arange(4)
+    for view in (0.0, 0.9):
+        assert torch.equal(features.read(rows, torch.full((4,), view)), whole.read(rows, torch.full((4,), view)))
+    assert len(list((tmp_path / "a").glob("features-*"))) == 3  # two views and their rows
 
 
 # ---------------------------------------------------------------- the run

@@ -34,7 +34,7 @@ _NO_ROLES = {"table", "images", "entities", "encoding", "default_language", "sha
 
 _TEXTS = ("caption", "entity", "aliases", "explanations")
 """Roles whose cells say in which language a table is written."""
-_KANA = re.compile("[\u3041-\u30ff]")
+_KANA = re.compile("[\u3041-\u3096\u30a1-\u30fa\uff66-\uff9d]")
 _LOOKED_AT = 1000
 """Rows whose texts say it."""
 
@@ -94,12 +94,13 @@ class TableSource:
         tables = [(self._table, self._roles)]
         if self._entity_table is not None:
             tables.append((self._entity_table, self._entity_roles))
-        japanese = [
-            any(map(_KANA.search, _all(row[1], tuple(column for role in _TEXTS for column in roles.get(role, ())))))
+        texts = [
+            " ".join(_all(row[1], tuple(column for role in _TEXTS for column in roles.get(role, ()))))
             for table, roles in tables
             for row in islice(table.rows(), _LOOKED_AT)
             if not isinstance(row, Rejection)
         ]
+        japanese = [bool(_KANA.search(text)) for text in texts if text]
         return "ja" if sum(japanese) > len(japanese) / 2 else "en"
 
     def __len__(self) -> int:

@@ -161,7 +161,8 @@ def test_a_line_that_is_no_json_object_is_refused_and_the_others_are_read(folder
     ("captions", "mapping", "language"),
     [
         (("赤いポンプ", "PX-1 のふた", "NA"), TableMapping(), "ja"),
-        (("A red pump", "赤いポンプ", "NA"), TableMapping(), "en"),
+        (("ｱｶｲ ﾎﾟﾝﾌﾟ", "PX-1 ﾌﾀ", "NA"), TableMapping(), "ja"),
+        (("A red pump", "赤いポンプ", "NA・1"), TableMapping(), "en"),
         (("赤いポンプ", "青いふた", "弁です"), TableMapping(default_language="en"), "en"),
     ],
 )

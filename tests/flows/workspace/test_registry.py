@@ -243,31 +243,31 @@ def test_dvc_itself_finds_the_champion(workspace: Layout, released: Callable[[st
 
 
 @pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="needs ssh-keygen, of the package openssh-client")
-def test_tags_are_signed_with_the_key_that_git_knows_and_history_stays(
+def test_tags_of_a_release_are_signed_with_the_key_that_git_knows(
     workspace: Layout, released: Callable[[str], Release], tmp_path: Path
 ) -> None:
     key, repository = tmp_path / "team", Repository(workspace.root)
     first = released("alpha")
-    before = history(workspace)
+    before, unsigned = history(workspace), repository.git("for-each-ref", "refs/tags")
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     (tmp_path / "allowed").write_text(f"* {key.with_suffix('.pub').read_text()}")
-    for name, value in {
-        "gpg.format": "ssh",
-        "user.signingkey": key,
-        "gpg.ssh.allowedSignersFile": tmp_path / "allowed",
-        "tag.gpgSign": "yes",
-    }.items():
+    settings = {"gpg.format": "ssh", "gpg.ssh.allowedSignersFile": tmp_path / "allowed", "tag.gpgSign": "yes"}
+    for name, value in (settings | {"user.signingkey": tmp_path / "missing"}).items():
         repository.git("config", name, str(value))
-    second = released("beta")  # signs what the first left unsigned as well
-    for tag in tags(workspace):
+    for _ in range(3):  # also where everything but the signature is there
+        with pytest.raises(WorkspaceError, match=r"cannot sign entityclip@v1\.1\.0; see .*user\.signingkey"):
+            released("beta")
+    repository.git("config", "user.signingkey", str(key))
+    second = released("beta")
+    for tag in ("entityclip@v1.1.0", "entityclip#champion#2"):
         repository.git("verify-tag", tag)
-    assert len(tags(workspace)) == 4
+    assert set(unsigned.splitlines()) < set(repository.git("for-each-ref", "refs/tags").splitlines())  # not signed late
     assert [period.message for period in history(workspace)] == ["it won", "it won"]
     assert history(workspace)[0].since == before[0].since
     assert (history(workspace)[0].version, champion(workspace)) == (first.version, second)
     signed = repository.git("for-each-ref", "refs/tags")
-    registry.sign_tags(workspace)
+    registry.sign_version(workspace, "v1.1.0")
     assert repository.git("for-each-ref", "refs/tags") == signed
-    repository.git("config", "user.signingkey", str(tmp_path / "missing"))
-    with pytest.raises(WorkspaceError, match=r"cannot sign entityclip@v1\.2\.0; see .*user\.signingkey"):
-        released("gamma")
+    assign_champion(workspace, "v1.0.0", message="back:\n-----BEGIN SSH SIGNATURE-----\nno", force=True)
+    repository.git("verify-tag", "entityclip#champion#3")
+    assert history(workspace)[-1].message == "back:\n- BEGIN SSH SIGNATURE-----\nno"
