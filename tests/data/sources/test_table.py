@@ -167,11 +167,8 @@ def test_a_line_that_is_no_json_object_is_refused_and_the_others_are_read(folder
     ],
 )
 def test_language_is_that_of_most_rows_where_the_mapping_names_none(folder, captions, mapping, language):
-    write_csv(
-        folder / "pictures.csv",
-        [row | {"caption": text} for row, text in zip(ROWS, captions, strict=True)],
-        encoding="cp932",
-    )
+    rows = [row | {"caption": text} for row, text in zip(ROWS, captions, strict=True)]
+    write_csv(folder / "pictures.csv", rows)
     assert TableSource(folder, mapping=mapping).language == language
 
 
