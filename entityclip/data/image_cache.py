@@ -7,7 +7,6 @@ so that every worker of a ``DataLoader`` reads on its own.
 
 from __future__ import annotations
 
-import errno
 import math
 import shutil
 from collections.abc import Iterator
@@ -28,7 +27,7 @@ from entityclip.data.preprocessing import Preprocessing
 from entityclip.errors import DataError, WorkspaceError
 from entityclip.paths import DataLayout, DecodedLayout
 from entityclip.schemas import Split
-from entityclip.storage import atomic_path
+from entityclip.storage import atomic_path, disk_full_error
 
 _CODE = [Path(__file__).with_name(name) for name in ("color.py", "images.py", "preprocessing.py")]
 """From a file's bytes to a square."""
@@ -157,19 +156,14 @@ def _found(path: Path, *, shape: tuple[int, ...]) -> MemoryMapped | None:
 def _write(path: Path, streamed: Streamed, *, progress: bool) -> None:
     """Write all squares to ``path`` atomically."""
     needed, free = math.prod(streamed.shape), shutil.disk_usage(path.parent).free
-    no_room = WorkspaceError(
+    no_room = (
         f"{path.parent}: the decoded pictures need {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free; make room, "
         "or lower the cache limit to stream them"
     )
     if needed > free:
-        raise no_room
-    try:
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            _write_squares(file, streamed, progress=progress)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise no_room from error
-        raise
+        raise WorkspaceError(no_room)
+    with disk_full_error(no_room), atomic_path(path) as temporary, temporary.open("wb") as file:
+        _write_squares(file, streamed, progress=progress)
 
 
 def _write_squares(file: BinaryIO, streamed: Streamed, *, progress: bool) -> None:

@@ -8,7 +8,6 @@ vectors; a student is calibrated and evaluated like any other model.
 
 from __future__ import annotations
 
-import errno
 import logging
 import math
 import time
@@ -25,7 +24,7 @@ from tqdm import tqdm
 from entityclip.architectures import settings
 from entityclip.data.image_cache import open_pictures
 from entityclip.data.preprocessing import Augmentation
-from entityclip.errors import ConfigError, ImageError, TrainingError, WorkspaceError
+from entityclip.errors import ConfigError, ImageError, TrainingError
 from entityclip.model import checkpoint
 from entityclip.model.backbones.choice import require_permitted
 from entityclip.model.checkpoint import LoadedModel
@@ -34,6 +33,7 @@ from entityclip.model.config import ModelConfig, TowerConfig
 from entityclip.model.entityclip import EntityCLIP
 from entityclip.model.pretrained import BACKBONES
 from entityclip.paths import CheckpointLayout, DataLayout
+from entityclip.storage import disk_full_error
 from entityclip.training.config import TrainConfig, code_hash, first_weights, versions
 from entityclip.training.devices import machine
 from entityclip.training.distillation_config import Distillation
@@ -95,12 +95,8 @@ def distil(
         pictures = Pictures(data, unlabelled, views=views, most=config.pictures, rng=rng, progress=progress)
         to.root.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=to.root.parent) as file:
-            try:
+            with disk_full_error(f"{to.root.parent}: the disk is full; set fewer views or pictures"):
                 seen = look(teacher, pictures, views=views, size=size, file=file, progress=progress)
-            except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise WorkspaceError(f"{to.root.parent}: the disk is full; set fewer views or pictures") from error
-                raise
             terms = learn(student, seen, config=config, scale=teacher.scale, rng=rng, progress=progress)
     terms |= {"pictures": len(seen.vectors), "distillation_s": time.monotonic() - started}
     own = TrainConfig(model=ModelConfig(towers=TowerConfig(image_weights=config.image_weights)))

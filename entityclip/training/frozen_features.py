@@ -8,7 +8,6 @@ pictures. Where pictures are added or removed, the features of the others are co
 
 from __future__ import annotations
 
-import errno
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -24,11 +23,10 @@ from tqdm import tqdm
 from entityclip.data.image_cache import SplitImages
 from entityclip.data.pairs import digest
 from entityclip.data.preprocessing import Augmentation, Preprocessing
-from entityclip.errors import WorkspaceError
 from entityclip.model import frozen_part
 from entityclip.model.image_towers import ImageTower
 from entityclip.paths import DecodedLayout
-from entityclip.storage import atomic_path, atomic_write
+from entityclip.storage import atomic_path, atomic_write, disk_full_error
 from entityclip.training import batches
 from entityclip.training.batches import DRAWS, augment
 
@@ -115,7 +113,7 @@ def keep_features(
         ConfigError: The tower cannot be cut between its blocks.
         WorkspaceError: The features do not fit on the disk.
     """
-    cuts, wanted = tuple(sorted(set(blocks))), Wanted(pictures, hashes)
+    cuts, wanted = tuple(sorted(set(blocks))), HashedPictures(pictures, hashes)
     key, of_pictures = _key(tower, views=views, blocks=cuts[-1]), digest(*hashes)
     files = {cut: [cache.features(key, of_pictures, blocks=cut, view=v) for v in range(views.count)] for cut in cuts}
     cache.root.mkdir(parents=True, exist_ok=True)
@@ -124,19 +122,15 @@ def keep_features(
             stale.unlink()
         missing = [v for v in range(views.count) if not all(files[cut][v].is_file() for cut in cuts)]
         bar = tqdm(total=len(missing) * len(pictures), desc="features", unit="view", disable=not progress)
-        try:
+        with disk_full_error(f"{cache.root}: the disk is full; {ROOM}"):
             atomic_write(cache.feature_rows(key, of_pictures), "\n".join(hashes))
             for view in missing:
                 paths = {cut: files[cut][view] for cut in cuts}
-                kept = _kept_before(cache, key, of_pictures, wanted, cuts=cuts, view=view)
+                kept = _former_features(cache, key, of_pictures, wanted, cuts=cuts, view=view)
                 _write_view(tower, wanted, views=views, view=view, paths=paths, kept=kept, bar=bar)
                 for former in cache.former_features(key, of_pictures):  # no more than one view is there twice
                     for cut in cuts:
                         cache.features(key, former, blocks=cut, view=view).unlink(missing_ok=True)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise WorkspaceError(f"{cache.root}: the disk is full; {ROOM}") from error
-            raise
         bar.close()
         for stale in cache.stale_features(key, of_pictures):
             stale.unlink()
@@ -152,14 +146,14 @@ def _key(tower: ImageTower, *, views: Views, blocks: int) -> str:
     return digest(weights.hexdigest(), *how, *code)
 
 
-class Wanted(NamedTuple):
+class HashedPictures(NamedTuple):
     """The N pictures whose features are wanted."""
 
     pictures: SplitImages
     hashes: Sequence[str]
 
 
-class KeptBefore(NamedTuple):
+class FormerFeatures(NamedTuple):
     """Features of other pictures, some of which are wanted again."""
 
     rows: np.ndarray
@@ -168,9 +162,9 @@ class KeptBefore(NamedTuple):
     """Cut -> (M, ...) float16, memory-mapped."""
 
 
-def _kept_before(
-    cache: DecodedLayout, key: str, of_pictures: str, wanted: Wanted, *, cuts: Sequence[int], view: int
-) -> KeptBefore | None:
+def _former_features(
+    cache: DecodedLayout, key: str, of_pictures: str, wanted: HashedPictures, *, cuts: Sequence[int], view: int
+) -> FormerFeatures | None:
     """This view of the pictures that were kept before the present ones; None where there is none."""
     for former in cache.former_features(key, of_pictures):
         paths = {cut: cache.features(key, former, blocks=cut, view=view) for cut in cuts}
@@ -178,19 +172,19 @@ def _kept_before(
             names = cache.feature_rows(key, former).read_text(encoding="utf-8").split("\n")
             places = {name: row for row, name in enumerate(names)}
             rows = np.array([places.get(name, -1) for name in wanted.hashes])
-            return KeptBefore(rows, {cut: np.lib.format.open_memmap(path, mode="r") for cut, path in paths.items()})
+            return FormerFeatures(rows, {cut: np.lib.format.open_memmap(path, mode="r") for cut, path in paths.items()})
     return None
 
 
 @torch.inference_mode()
 def _write_view(
     tower: ImageTower,
-    wanted: Wanted,
+    wanted: HashedPictures,
     *,
     views: Views,
     view: int,
     paths: dict[int, Path],
-    kept: KeptBefore | None,
+    kept: FormerFeatures | None,
     bar: tqdm[Any],
 ) -> None:
     """One view of every picture, behind each cut; a file appears when it is whole."""
