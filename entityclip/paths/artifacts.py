@@ -102,6 +102,11 @@ class ExportedLayout:
         return self.root / f"{tower}.{kinds.get(runtime, 'fp32')}.onnx"
 
     @property
+    def towers(self) -> list[Path]:
+        """All encoders that are there."""
+        return sorted(self.root.glob("*.onnx"))
+
+    @property
     def card(self) -> Path:
         """ExportCard as JSON; marks the files as complete."""
         return self.root / "export.json"

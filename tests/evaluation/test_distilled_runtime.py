@@ -90,10 +90,14 @@ def test_student_beyond_the_budget_is_deleted_and_the_others_stay(tmp_path, mode
 
 def test_student_that_cannot_be_built_refuses_its_runtime_alone(tmp_path, model, data):
     policy = CompressionPolicy(runtimes=("onnx", "distilled"), distillation=Distillation(size=16))
-    card = export(model, data, to=ExportedLayout(tmp_path / "onnx"), policy=policy)
+    layout = ExportedLayout(tmp_path / "onnx")
+    layout.root.mkdir()
+    layout.tower("image", runtime="distilled").write_bytes(b"of an earlier export")
+    card = export(model, data, to=layout, policy=policy)
     assert card.decisions["onnx"].ships
     assert card.decisions["distilled"].reasons[0].startswith("no student: distillation.size 16: the image tower takes")
     assert (card.student, set(card.files)) == (None, {"image.fp32.onnx", "text.fp32.onnx"})
+    assert {path.name for path in layout.root.iterdir()} == {*card.files, "export.json"}
 
 
 def test_student_does_not_re_rank(model, data, layout, card):
