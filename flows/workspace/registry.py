@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import shutil
 import tarfile
 import tempfile
@@ -29,14 +28,13 @@ from entityclip.storage import atomic_path
 from flows.workspace.dvc_hashes import pointer_hash
 from flows.workspace.dvc_remote import bring
 from flows.workspace.repository import Repository, exclusive
+from flows.workspace.tag_signatures import sign_tag, signable, without_signature
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 ARTIFACT = "entityclip"
 CHAMPION = "champion"
 FIRST_VERSION = "v1.0.0"
-_SIGNATURE = re.compile(r"^-----BEGIN [A-Z ]*SIGN", re.MULTILINE)
-"""Begins the signature at the end of a tag, of OpenPGP and of SSH."""
 
 
 class ChampionPeriod(Record):
@@ -66,7 +64,7 @@ def history(layout: Layout) -> list[ChampionPeriod]:
         if periods and periods[-1].until is None:
             periods[-1] = periods[-1].model_copy(update={"until": when})
         if event["event"] == "assignment":
-            message = _SIGNATURE.split(event["message"] or "")[0].strip()
+            message = without_signature(event["message"] or "").strip()
             version, commit = event["version"], event["commit"]
             periods.append(ChampionPeriod(version=version, commit=commit, since=when, until=None, message=message))
     return periods
@@ -154,7 +152,7 @@ def assign_stage(layout: Layout, version: str, *, message: str) -> None:
     import gto.api
 
     _wait_for_a_second_of_its_own(layout)
-    why = _plain(message)
+    why = signable(message)
     _gto(layout, lambda root: gto.api.assign(root, ARTIFACT, CHAMPION, version=version, message=why, force=True))
     sign_last_assignment(layout)
 
@@ -165,7 +163,7 @@ def unassign_champion(layout: Layout, version: str, *, message: str) -> None:
 
     with exclusive(layout):
         _wait_for_a_second_of_its_own(layout)
-        why = _plain(message)
+        why = signable(message)
         _gto(layout, lambda root: gto.api.unassign(root, ARTIFACT, version=version, stage=CHAMPION, message=why))
         try:
             sign_last_assignment(layout)
@@ -174,42 +172,13 @@ def unassign_champion(layout: Layout, version: str, *, message: str) -> None:
 
 
 def sign_version(layout: Layout, version: str) -> None:
-    """Sign the tag of this version, where the user's Git signs tags (``tag.gpgSign``) and it has no signature yet.
-
-    Raises:
-        WorkspaceError: Git cannot sign; the tag stays as it was, and the next call tries again.
-    """
-    _sign(layout, f"{ARTIFACT}@{version}")
+    """Sign the tag of this version, where the user's Git signs tags; see ``sign_tag``."""
+    sign_tag(Repository(layout.root), f"{ARTIFACT}@{version}")
 
 
 def sign_last_assignment(layout: Layout) -> None:
-    """The same for the last assignment; see ``sign_version``."""
-    _sign(layout, _events(layout, "assignment", "unassignment")[-1]["ref"])
-
-
-def _sign(layout: Layout, tag: str) -> None:
-    """GTO makes tags without Git, which therefore makes this one again with its message and time."""
-    repository = Repository(layout.root)
-    if repository.git_or_none("config", "--type=bool", "--get", "tag.gpgSign") != "true":
-        return
-    text = repository.git("cat-file", "tag", tag)
-    if _SIGNATURE.search(text):
-        return
-    wanted = "--format=%(*objectname) %(taggerdate:unix)"
-    commit, seconds = repository.git("for-each-ref", wanted, f"refs/tags/{tag}").split(" ")
-    command = ("tag", "--sign", "--force", "--cleanup=verbatim", "--file=-", tag, commit)
-    given = text.partition("\n\n")[2] + "\n"
-    repository.git(*command, given=given, variables={"GIT_COMMITTER_DATE": f"{seconds} +0000"})
-    if not _SIGNATURE.search(repository.git("cat-file", "tag", tag)):  # Git ends with 0 where an SSH key is missing
-        raise WorkspaceError(
-            f"{layout.root}: tag.gpgSign is set and Git cannot sign {tag}; see what `git tag --sign test` prints here, "
-            "set user.signingkey and gpg.format, then run the same command again"
-        )
-
-
-def _plain(message: str) -> str:
-    """The message without a line that Git could take for a signature."""
-    return message.replace("-----BEGIN", "- BEGIN")
+    """Sign the tag of the last assignment, where the user's Git signs tags; see ``sign_tag``."""
+    sign_tag(Repository(layout.root), _events(layout, "assignment", "unassignment")[-1]["ref"])
 
 
 def _wait_for_a_second_of_its_own(layout: Layout) -> None:
