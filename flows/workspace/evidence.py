@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
@@ -45,11 +45,11 @@ def gather(layout: Layout, release: Release, committed: CommittedCriteria) -> Re
     Raises:
         WorkspaceError: The release has no evaluation.
     """
-    evaluation = _committed(layout, layout.report("evaluation"), release.commit)
-    if evaluation is None:
-        raise WorkspaceError(f"{layout.root}: {release.version} has no reports/evaluation.json; run the pipeline again")
     source, preset = source_and_preset(layout, release)
     run = "entityclip run" + (f" --source {source} --preset {preset}" if source and preset else "")
+    evaluation = _committed(layout, layout.report("evaluation"), release.commit, command=run)
+    if evaluation is None:
+        raise WorkspaceError(f"{layout.root}: {release.version} has no reports/evaluation.json; run the pipeline again")
     return ReleaseEvidence(
         criteria=SourceFile(
             name=layout.criteria.name,
@@ -57,24 +57,15 @@ def gather(layout: Layout, release: Release, committed: CommittedCriteria) -> Re
             commit=committed.commit,
             command="entityclip value-report --criteria criteria.yaml --commit",
         ),
-        evaluation=_by(run, evaluation),
-        promotion=_by(run, _committed(layout, layout.report("promotion"), release.commit)),
-        quality=_by(run, _committed(layout, layout.report("quality"), release.commit)),
-        serving_check=_by(run, _committed(layout, layout.serving_check(release.version), "HEAD")),
-        ledger=_by(run, _ledger(layout, release)),
-        learning_curve=_by("entityclip learning-curve", _learning_curve(layout, evaluation)),
-        reviews=_by("entityclip review", _reviews(layout)),
-        metrics=_by(run, _metrics(layout)),
+        evaluation=evaluation,
+        promotion=_committed(layout, layout.report("promotion"), release.commit, command=run),
+        quality=_committed(layout, layout.report("quality"), release.commit, command=run),
+        serving_check=_committed(layout, layout.serving_check(release.version), "HEAD", command=run),
+        ledger=_ledger(layout, release, command=run),
+        learning_curve=_learning_curve(layout, evaluation),
+        reviews=_reviews(layout),
+        metrics=_metrics(layout, command=run),
     )
-
-
-@overload
-def _by(command: str, source: SourceFile) -> SourceFile: ...
-@overload
-def _by(command: str, source: SourceFile | None) -> SourceFile | None: ...
-def _by(command: str, source: SourceFile | None) -> SourceFile | None:
-    """The file with the command that wrote it."""
-    return None if source is None else source.model_copy(update={"command": command})
 
 
 def source_and_preset(layout: Layout, release: Release) -> tuple[str, str]:
@@ -97,15 +88,16 @@ def _name(layout: Layout, path: Path) -> str:
     return path.relative_to(layout.root).as_posix()
 
 
-def _committed(layout: Layout, path: Path, commit: str) -> SourceFile | None:
+def _committed(layout: Layout, path: Path, commit: str, *, command: str) -> SourceFile | None:
     repository = Repository(layout.root)
     text = repository.committed(path, commit=commit)
     if text is None:
         return None
-    return SourceFile(name=_name(layout, path), content=json.loads(text), commit=repository.git("rev-parse", commit))
+    known = repository.git("rev-parse", commit)
+    return SourceFile(name=_name(layout, path), content=json.loads(text), commit=known, command=command)
 
 
-def _ledger(layout: Layout, release: Release) -> SourceFile | None:
+def _ledger(layout: Layout, release: Release, *, command: str) -> SourceFile | None:
     if not layout.ledger.exists():
         return None
     with Ledger(layout.ledger) as ledger:
@@ -114,7 +106,7 @@ def _ledger(layout: Layout, release: Release) -> SourceFile | None:
     for cost in costs:
         if cost.release == release.version:
             content["release"] = cost.model_dump()
-    return SourceFile(name=_name(layout, layout.ledger), content=content)
+    return SourceFile(name=_name(layout, layout.ledger), content=content, command=command)
 
 
 def _learning_curve(layout: Layout, evaluation: SourceFile) -> SourceFile | None:
@@ -123,17 +115,19 @@ def _learning_curve(layout: Layout, evaluation: SourceFile) -> SourceFile | None
     curve = LearningCurve.read(path)
     if curve is None or curve.epochs is not None or curve.model != evaluation.content["model_fingerprint"]:
         return None
-    return SourceFile(name=_name(layout, path), content=curve.model_dump(mode="json"))
+    found = curve.model_dump(mode="json")
+    return SourceFile(name=_name(layout, path), content=found, command="entityclip learning-curve")
 
 
 def _reviews(layout: Layout) -> SourceFile | None:
     if not layout.reviews.exists():
         return None
     minutes = sum(review.minutes for review in read_reviews(layout.reviews))
-    return SourceFile(name=_name(layout, layout.reviews), content={"total(minutes)": minutes})
+    name = _name(layout, layout.reviews)
+    return SourceFile(name=name, content={"total(minutes)": minutes}, command="entityclip review")
 
 
-def _metrics(layout: Layout) -> SourceFile | None:
+def _metrics(layout: Layout, *, command: str) -> SourceFile | None:
     """Metrics of the last run, by the lines that hold them."""
     path = layout.metrics("retrain")
     if not path.exists():
@@ -143,4 +137,4 @@ def _metrics(layout: Layout) -> SourceFile | None:
         for sample in family.samples:
             labels = ",".join(f'{name}="{value}"' for name, value in sample.labels.items())
             content[f"{sample.name}{{{labels}}}"] = sample.value
-    return SourceFile(name=_name(layout, path), content=content)
+    return SourceFile(name=_name(layout, path), content=content, command=command)
