@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command and end the process without Python's dismantling of all modules, which takes up to ten seconds.
+    """Run a command and end the process without Python's finalization of all modules, which takes up to ten seconds.
 
     What libraries have registered for the end of the process still runs.
 

@@ -69,10 +69,10 @@ def packaged_probes(package: Path, probes: Sequence[Probe], pictures: Mapping[st
     layout = PackageLayout(package)
     model = checkpoint.load(layout.checkpoint)
     entities = EntityIndex.load(layout.entities, fingerprint=model.card.fingerprint)
-    seeing = onnx_runtime.on(
+    served = onnx_runtime.on(
         "distilled" if settings.RUNTIME == "distilled" else "torch", model, layout.checkpoint.exported
     )
-    vectors = seeing.embed_images(decode(pictures[wanted.pair_id]) for wanted in probes)
+    vectors = served.embed_images(decode(pictures[wanted.pair_id]) for wanted in probes)
     return tuple(
         probe(entities, vector, pair_id=wanted.pair_id, entity=wanted.entity)
         for wanted, vector in zip(probes, vectors, strict=True)

@@ -70,7 +70,7 @@ class TableSource:
                 f"to {table.parent}"
             )
         self._entity_table = self._open_entities(table.parent)
-        self.language = mapping.default_language or self._seen_language()
+        self.language = mapping.default_language or self._detected_language()
 
     def _open_entities(self, folder: Path) -> Table | None:
         mapping = self._mapping.entities
@@ -89,7 +89,7 @@ class TableSource:
             _require_role(table, "entity")
         return table
 
-    def _seen_language(self) -> str:
+    def _detected_language(self) -> str:
         """That of most rows at the beginning of the tables."""
         tables = [(self._table, self._roles)]
         if self._entity_table is not None:
